@@ -1,0 +1,14 @@
+"""Super-resolution with SRGAN, in JAX.
+
+    import srgan_jax
+    params = srgan_jax.load("runs/srgan")
+    sr = srgan_jax.upscale(params, img)     # [H, W, 3] or [N, H, W, 3], uint8 or float in [0, 1]
+
+Importing this package loads none of what training needs (tensorflow_datasets, grain, orbax, optax, ml_collections).
+"""
+
+from srgan_jax.inference import upscale
+from srgan_jax.weights import Weights, WeightsError, load, make_weights, read_header, save
+
+__version__ = "0.1.0"
+__all__ = ["Weights", "WeightsError", "load", "make_weights", "read_header", "save", "upscale"]

@@ -1,0 +1,62 @@
+"""Super-resolution inside other people's code: `upscale`."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from srgan_jax import color
+from srgan_jax.weights import Weights, make_weights
+
+
+def upscale(params: Weights | Mapping[str, Any], img: jax.Array, *, architecture: Mapping[str, Any] | None = None) -> jax.Array:
+    """Super-resolves pictures. A pure function: it works under `jit`, `vmap` and `grad`.
+
+    Args:
+      params: from `srgan_jax.load`, or a Flax variables dict of a generator.
+      img: `[H, W, 3]` or `[N, H, W, 3]` RGB; uint8, or float in [0, 1].
+      architecture: for a variables dict whose architecture is not the paper's, see `weights.make_weights`.
+
+    Returns:
+      The same kind (dtype and number of axes) at `scale` times the height and width; floats are clipped to [0, 1].
+
+    Raises:
+      ValueError: another shape or dtype, or params that don't fit their architecture.
+    """
+    img = jnp.asarray(img)
+    if img.ndim not in (3, 4) or img.shape[-1] != 3:
+        raise ValueError(f"expected RGB [H, W, 3] or [N, H, W, 3], got {img.shape}")
+    if img.dtype != jnp.uint8 and not jnp.issubdtype(img.dtype, jnp.floating):
+        raise ValueError(f"expected uint8, or float in [0, 1], got {img.dtype}")
+    if not isinstance(params, Weights):
+        params = make_weights(params, architecture)
+    lr = color.from_uint8(img) if img.dtype == jnp.uint8 else img.astype(jnp.float32)
+    sr = _apply(params, lr if lr.ndim == 4 else lr[None])
+    sr = sr if lr.ndim == 4 else sr[0]
+    return color.to_uint8(sr) if img.dtype == jnp.uint8 else jnp.clip(sr, 0.0, 1.0).astype(img.dtype)
+
+
+@functools.partial(jax.jit, static_argnames="dtype")
+def _apply(weights: Weights, lr: jax.Array, mask: jax.Array | None = None, dtype: Any = jnp.float32) -> jax.Array:
+    return weights.module(dtype=dtype).apply(weights.variables, lr, mask=mask)
+
+
+def upscale_canvas(weights: Weights, lr: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Super-resolves a picture that lies in the top left of a larger canvas, as if it stood alone.
+
+    Pictures of many sizes laid into canvases of one size share one compilation.
+
+    Args:
+      weights: from `srgan_jax.load`.
+      lr: `[H, W, 3]` float in [0, 1]; outside the picture its outermost rows and columns are repeated.
+      size: the picture's height and width, at most H and W.
+
+    Returns:
+      `[H * scale, W * scale, 3]` in [0, 1], whose top left `size * scale` is the picture's result.
+    """
+    rows = jnp.arange(lr.shape[0])[:, None] < size[0]
+    columns = jnp.arange(lr.shape[1])[None, :] < size[1]
+    mask = (rows & columns)[None, :, :, None].astype(jnp.float32)
+    return jnp.clip(_apply(weights, lr[None], mask)[0], 0.0, 1.0)

@@ -1,0 +1,43 @@
+"""The networks, by name: tables, and `build`, which makes a module from a description."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+
+from srgan_jax.lookup import lookup
+from srgan_jax.models.discriminator import DISCRIMINATORS
+from srgan_jax.models.extractor import EXTRACTORS
+from srgan_jax.models.generator import GENERATORS
+
+__all__ = ["DISCRIMINATORS", "EXTRACTORS", "GENERATORS", "architecture_of", "build"]
+
+RUNTIME_FIELDS = ("dtype", "axis_name", "parent", "name")
+
+
+def _fields(module: type[nn.Module]) -> dict[str, Any]:
+    return {name: field.default for name, field in module.__dataclass_fields__.items() if name not in RUNTIME_FIELDS}
+
+
+def build(table: Mapping[str, type[nn.Module]], description: Mapping[str, Any], **runtime: Any) -> nn.Module:
+    """A module from its description.
+
+    Args:
+      table: `GENERATORS`, `DISCRIMINATORS` or `EXTRACTORS`.
+      description: "name" and any of the module's fields; those left out have their defaults.
+      **runtime: `dtype`, `axis_name`.
+
+    Raises:
+      ValueError: unknown name or field; the message lists the valid ones.
+    """
+    options = dict(description)
+    module = lookup(table, options.pop("name"), "network")
+    for field in options:
+        lookup(_fields(module), field, f"field of {description['name']}")
+    return module(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}, **runtime)
+
+
+def architecture_of(table: Mapping[str, type[nn.Module]], module: nn.Module) -> dict[str, Any]:
+    """The complete description of `module`, defaults included: what `build` needs to make it again."""
+    name = next(name for name, entry in table.items() if entry is type(module))
+    return {"name": name} | {field: getattr(module, field) for field in _fields(type(module))}

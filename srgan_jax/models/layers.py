@@ -1,0 +1,107 @@
+"""Building blocks of the networks. Images and feature maps are NHWC."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from srgan_jax.lookup import lookup
+from srgan_jax.resize import weight_matrix
+
+Dtype = Any
+
+
+def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
+    """Sub-pixel upsampling (Shi et al., arXiv 1609.05158) in the channel order of PyTorch's `PixelShuffle`.
+
+    Args:
+      x: `[N, H, W, C * factor**2]`; channel `c * factor**2 + i * factor + j` becomes channel c at sub-pixel (i, j).
+      factor: upsampling per axis.
+
+    Returns:
+      `[N, H * factor, W * factor, C]`.
+
+    Raises:
+      ValueError: the channels are not a multiple of `factor**2`.
+    """
+    n, height, width, channels = x.shape
+    if channels % factor**2:
+        raise ValueError(f"pixel_shuffle by {factor} needs channels divisible by {factor**2}, got {channels}")
+    x = x.reshape(n, height, width, channels // factor**2, factor, factor)
+    return x.transpose(0, 1, 4, 2, 5, 3).reshape(n, height * factor, width * factor, channels // factor**2)
+
+
+def interpolate(image: jax.Array, scale: int, kernel: str = "bicubic") -> jax.Array:
+    """Enlarges by an integer factor with borders clamped, as one small convolution and a pixel shuffle.
+
+    Equal to `resize.resize(..., convention="C")` inside the picture, at a cost that grows with its area alone.
+
+    Args:
+      image: `[N, H, W, C]` float.
+      scale: integer factor.
+      kernel: a name in `resize.KERNELS`.
+
+    Returns:
+      `[N, H * scale, W * scale, C]`, the dtype of `image`.
+    """
+    reach = 2  # a cubic kernel reads two samples to each side
+    size = 2 * reach + 1
+    phases = weight_matrix(size, size * scale, kernel)[reach * scale : (reach + 1) * scale]  # [scale, size]
+    one_channel = np.einsum("ah,bw->hwab", phases, phases).reshape(size, size, 1, scale * scale)
+    channels = image.shape[-1]
+    weights = jnp.asarray(np.einsum("hwip,cd->hwcdp", one_channel, np.eye(channels)), image.dtype)
+    weights = weights.reshape(size, size, channels, channels * scale * scale)
+    padded = jnp.pad(image, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
+    phases_of_image = jax.lax.conv_general_dilated(
+        padded, weights, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=jax.lax.Precision.HIGHEST
+    )
+    return pixel_shuffle(phases_of_image, scale)
+
+
+def conv(features: int, size: int, name: str, *, stride: int = 1, **kwargs: Any) -> nn.Conv:
+    """A square convolution padded by `size // 2` on each side, as in PyTorch, whatever its stride."""
+    pad = (size // 2, size // 2)
+    return nn.Conv(features, (size, size), (stride, stride), padding=(pad, pad), name=name, **kwargs)
+
+
+def batch_norm(name: str, *, train: bool, momentum: float, epsilon: float, dtype: Dtype, axis_name: str | None):
+    """Batch normalisation; `momentum` is the share of the old running statistics that each update keeps."""
+    return nn.BatchNorm(
+        use_running_average=not train, momentum=momentum, epsilon=epsilon, dtype=dtype, axis_name=axis_name, name=name
+    )
+
+
+class PReLU(nn.Module):
+    """Parametric ReLU with one learned slope per channel, or one for the whole layer (`shared`); 0.25 at first."""
+
+    shared: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (1,) if self.shared else (x.shape[-1],)
+        slope = self.param("slope", nn.initializers.constant(0.25), shape).astype(x.dtype)
+        return jnp.where(x >= 0, x, slope * x)
+
+
+ACTIVATIONS = {
+    "prelu": lambda name: PReLU(name=name),
+    "prelu_shared": lambda name: PReLU(shared=True, name=name),
+    "relu": lambda name: nn.relu,
+    "leaky_relu": lambda name: lambda x: nn.leaky_relu(x, 0.2),
+}
+
+
+def activation(kind: str, name: str):
+    """A callable for `kind`; `name` is the submodule's where it has parameters."""
+    return lookup(ACTIVATIONS, kind, "activation")(name)
+
+
+def fit_range(x: jax.Array, source: Sequence[float], target: Sequence[float]) -> jax.Array:
+    """Maps the interval `source` linearly onto `target`."""
+    if tuple(source) == tuple(target):
+        return x
+    slope = (target[1] - target[0]) / (source[1] - source[0])
+    return (x - source[0]) * slope + target[0]

@@ -1,0 +1,171 @@
+"""Generators as files: `Weights`, a pytree that describes itself, and one `.safetensors` that holds it."""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import numpy as np
+from flax.core import FrozenDict, freeze
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from srgan_jax.models import GENERATORS, architecture_of, build
+
+FORMAT = "srgan_jax generator 1"
+
+
+class WeightsError(ValueError):
+    """A file or a dict that doesn't hold what was asked for; the message says what was expected and what came."""
+
+
+@flax.struct.dataclass
+class Weights:
+    """A generator: its variables, and the architecture they belong to.
+
+    A pytree whose leaves are the arrays; the architecture is its one static part, so that `Weights` passes through
+    `jit`, `vmap` and `grad`, and two files of one architecture share a compilation.
+
+    Attributes:
+      variables: `{"params": ..., "batch_stats": ...}` as Flax has them, float32.
+      architecture: "name" (in `models.GENERATORS`) and every field of that module.
+    """
+
+    variables: Mapping[str, Any]
+    architecture: FrozenDict = flax.struct.field(pytree_node=False)
+
+    def module(self, **runtime: Any):
+        """The Flax module; `runtime` may set its `dtype`."""
+        return build(GENERATORS, self.architecture, **runtime)
+
+    @property
+    def scale(self) -> int:
+        """SR pixels per LR pixel, along each axis."""
+        return self.architecture["scale"]
+
+
+def make_weights(variables: Mapping[str, Any], architecture: Mapping[str, Any] | None = None) -> Weights:
+    """`Weights` from a plain Flax variables dict.
+
+    Args:
+      variables: `{"params": ..., "batch_stats": ...}`, or the params alone where the generator has no statistics.
+      architecture: "name" and fields. None reads sizes (blocks, width, scale, slopes, norm) from the shapes of an
+        SRResNet and takes the paper's choices for all else: linear output in [-1, 1], no interpolated base.
+
+    Raises:
+      WeightsError: a tensor is missing, surplus or of another shape.
+    """
+    variables = dict(variables) if "params" in variables else {"params": variables}
+    variables = {name: tree for name, tree in variables.items() if tree}
+    described = dict(_infer_architecture(variables["params"]) if architecture is None else architecture)
+    module = build(GENERATORS, described)
+    complete = freeze({k: tuple(v) if isinstance(v, list) else v for k, v in architecture_of(GENERATORS, module).items()})
+    _check_shapes(variables, module)
+    return Weights(variables, complete)
+
+
+def _infer_architecture(params: Mapping[str, Any]) -> dict[str, Any]:
+    """An SRResNet's sizes from the shapes of its tensors."""
+    try:
+        ups = [params[name]["kernel"].shape for name in sorted(params) if name.startswith("conv_up_")]
+        width = params["conv_in"]["kernel"].shape[-1]
+        factors = [round((shape[-1] / shape[-2]) ** 0.5) for shape in ups]
+        slope = params["act_in"]["slope"].shape if "act_in" in params else None
+    except (KeyError, AttributeError, TypeError) as error:
+        raise WeightsError(
+            f"these variables are not an SRResNet's (no {error}); pass architecture={{'name': ..., ...}}"
+        ) from None
+    return {
+        "name": "srresnet",
+        "blocks": sum(name.startswith("block_") and name.endswith("_conv_1") for name in params),
+        "width": width,
+        "scale": int(np.prod(factors)),
+        "activation": "relu" if slope is None else "prelu_shared" if slope == (1,) and width > 1 else "prelu",
+        "norm": "batch" if "norm_trunk" in params else "none",
+        "bias_before_norm": "bias" in params["conv_trunk"] and "norm_trunk" in params,
+    }
+
+
+def _check_shapes(variables: Mapping[str, Any], module: Any) -> None:
+    lr = jax.ShapeDtypeStruct((1, 8, 8, 3), np.float32)
+    expected = jax.eval_shape(module.init, jax.eval_shape(lambda: jax.random.key(0)), lr)
+    expected = {"/".join(path): leaf.shape for path, leaf in flatten_dict(dict(expected)).items()}
+    found = {"/".join(path): np.shape(leaf) for path, leaf in flatten_dict(dict(variables)).items()}
+    wrong = [f"missing {name} {expected[name]}" for name in expected.keys() - found.keys()]
+    wrong += [f"surplus {name} {found[name]}" for name in found.keys() - expected.keys()]
+    wrong += [
+        f"{name}: expected {expected[name]}, found {found[name]}"
+        for name in expected.keys() & found.keys()
+        if expected[name] != found[name]
+    ]
+    if wrong:
+        shown = "\n  ".join(sorted(wrong)[:10])
+        raise WeightsError(f"{len(wrong)} tensors don't fit the architecture:\n  {shown}")
+
+
+def save(path: str | os.PathLike, weights: Weights, provenance: Mapping[str, str] | None = None) -> None:
+    """Writes `weights` to one `.safetensors`, under a temporary name first.
+
+    Args:
+      path: the file.
+      weights: what to write.
+      provenance: strings for the header: data, steps, scores, licence.
+    """
+    from safetensors.numpy import save_file
+
+    tensors = {"/".join(path): np.asarray(leaf) for path, leaf in flatten_dict(dict(weights.variables)).items()}
+    header = {"format": FORMAT, "architecture": json.dumps(dict(weights.architecture))} | dict(provenance or {})
+    temporary = f"{os.fspath(path)}.partial"
+    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, temporary, metadata=header)
+    os.replace(temporary, path)
+
+
+def read_tensors(path: str | os.PathLike, wanted_format: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The tensors and the header of a `.safetensors` whose header's "format" is `wanted_format`.
+
+    Raises:
+      FileNotFoundError: no such file.
+      WeightsError: not a `.safetensors`, or one of another kind.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"no weights at {os.fspath(path)}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is not a readable .safetensors file ({error})") from None
+    if header.get("format") != wanted_format:
+        raise WeightsError(f"{path}: expected the format {wanted_format!r}, found {header.get('format')!r}")
+    return tensors, header
+
+
+def read_header(path: str | os.PathLike) -> dict[str, str]:
+    """What the header of a weights file says: "format", "architecture" (JSON), and its provenance."""
+    return read_tensors(path, FORMAT)[1]
+
+
+def load(path: str | os.PathLike) -> Weights:
+    """Reads a generator.
+
+    Args:
+      path: a `.safetensors` written by `save`, or the folder of a training run (its `generator.safetensors`).
+
+    Returns:
+      `Weights`, the `params` of `srgan_jax.upscale`.
+
+    Raises:
+      FileNotFoundError: no such file.
+      WeightsError: not a generator of this package, or damaged.
+    """
+    if os.path.isdir(path):
+        path = os.path.join(path, "generator.safetensors")
+    tensors, header = read_tensors(path, FORMAT)
+    variables = unflatten_dict({tuple(name.split("/")): tensor.astype(np.float32) for name, tensor in tensors.items()})
+    try:
+        return make_weights(jax.tree.map(jax.numpy.asarray, variables), json.loads(header["architecture"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{path}: {error}") from None
