@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from srgan_jax import color
-from srgan_jax.lookup import lookup
+from srgan_jax.errors import lookup
 
 CHANNELS = {"y": color.rgb_to_y, "rgb": lambda rgb: rgb}
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5

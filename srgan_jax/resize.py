@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from srgan_jax.lookup import lookup
+from srgan_jax.errors import lookup
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:

@@ -11,12 +11,14 @@ import numpy as np
 from flax.core import FrozenDict, freeze
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from srgan_jax.errors import MissingFileError, UserError
 from srgan_jax.models import GENERATORS, architecture_of, build
 
 FORMAT = "srgan_jax generator 1"
+EXTRACTOR_FORMAT = "srgan_jax extractor 1"
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError):
     """A file or a dict that doesn't hold what was asked for; the message says what was expected and what came."""
 
 
@@ -112,12 +114,16 @@ def save(path: str | os.PathLike, weights: Weights, provenance: Mapping[str, str
       weights: what to write.
       provenance: strings for the header: data, steps, scores, licence.
     """
+    tensors = {"/".join(path): np.asarray(leaf) for path, leaf in flatten_dict(dict(weights.variables)).items()}
+    header = {"format": FORMAT, "architecture": json.dumps(dict(weights.architecture))}
+    _write(path, tensors, header | dict(provenance or {}))
+
+
+def _write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], header: Mapping[str, str]) -> None:
     from safetensors.numpy import save_file
 
-    tensors = {"/".join(path): np.asarray(leaf) for path, leaf in flatten_dict(dict(weights.variables)).items()}
-    header = {"format": FORMAT, "architecture": json.dumps(dict(weights.architecture))} | dict(provenance or {})
     temporary = f"{os.fspath(path)}.partial"
-    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, temporary, metadata=header)
+    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, temporary, metadata=dict(header))
     os.replace(temporary, path)
 
 
@@ -131,7 +137,7 @@ def read_tensors(path: str | os.PathLike, wanted_format: str) -> tuple[dict[str,
     from safetensors import SafetensorError, safe_open
 
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"no weights at {os.fspath(path)}")
+        raise MissingFileError(f"no weights at {os.fspath(path)}")
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
@@ -169,3 +175,32 @@ def load(path: str | os.PathLike) -> Weights:
         return make_weights(jax.tree.map(jax.numpy.asarray, variables), json.loads(header["architecture"]))
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path}: {error}") from None
+
+
+def load_extractor(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, str]]:
+    """Reads the weights of a feature extractor.
+
+    Args:
+      path: a `.safetensors` written by `scripts/port_vgg19.py`.
+
+    Returns:
+      Variables of `models.EXTRACTORS[header["network"]]`, float32, and the header; its "convention" says how the
+      weights want their input.
+
+    Raises:
+      MissingFileError: no such file; the message names the command that makes it.
+      WeightsError: not such a file.
+    """
+    if not os.path.isfile(path):
+        raise MissingFileError(
+            f"no VGG19 weights at {os.fspath(path)}; get them with: python scripts/port_vgg19.py --download "
+            f"--out {os.fspath(path)} (or give it a file you have: Keras .h5, torchvision .pth, .npz)"
+        )
+    tensors, header = read_tensors(path, EXTRACTOR_FORMAT)
+    flat = {tuple(name.split("/")): tensor.astype(np.float32) for name, tensor in tensors.items()}
+    return {"params": unflatten_dict(flat)}, header
+
+
+def save_extractor(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], header: Mapping[str, str]) -> None:
+    """Writes the weights of a feature extractor: "layer/kernel" (HWIO) and "layer/bias" to array."""
+    _write(path, tensors, {"format": EXTRACTOR_FORMAT} | dict(header))

@@ -5,7 +5,7 @@ from typing import Any
 
 import flax.linen as nn
 
-from srgan_jax.lookup import lookup
+from srgan_jax.errors import lookup
 from srgan_jax.models.discriminator import DISCRIMINATORS
 from srgan_jax.models.extractor import EXTRACTORS
 from srgan_jax.models.generator import GENERATORS

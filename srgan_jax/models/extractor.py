@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from srgan_jax.lookup import lookup
+from srgan_jax.errors import lookup
 from srgan_jax.models import layers
 
 CONVOLUTIONS_PER_BLOCK = (2, 2, 4, 4, 4)  # VGG19 (Simonyan & Zisserman, arXiv 1409.1556, column E)

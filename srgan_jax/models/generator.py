@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from srgan_jax.lookup import lookup
+from srgan_jax.errors import lookup
 from srgan_jax.models import layers
 
 OUTPUTS = {"linear": lambda x: x, "tanh": jnp.tanh}

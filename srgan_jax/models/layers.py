@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from srgan_jax.lookup import lookup
+from srgan_jax.errors import lookup
 from srgan_jax.resize import weight_matrix
 
 Dtype = Any

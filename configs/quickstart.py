@@ -1,0 +1,42 @@
+"""A small SRResNet, then a short SRGAN stage, on the photographs that ship inside scikit-image.
+
+bash scripts/quickstart.sh
+"""
+
+from ml_collections import ConfigDict
+
+from srgan_jax import defaults
+
+
+def get_config() -> ConfigDict:
+    config = defaults.get_config()
+    config.data.dataset = "data/quickstart"
+    config.data.crop_px = 64
+    config.data.batch_size = 8
+    config.validation.folder = "data/quickstart_photos/held_out"
+    config.ema_decay = 0.99
+
+    config.generator.blocks = 4
+    config.generator.width = 32
+    config.generator.norm = "none"
+    config.generator.base = "bicubic"
+    config.discriminator.width = 16
+    config.discriminator.dense = 64
+
+    pretrain = config.stages.pretrain
+    pretrain.total_steps = 1500
+    pretrain.pixel = "l1"
+    pretrain.learning_rate = 1e-3
+    pretrain.schedule = "cosine"
+
+    gan = config.stages.gan
+    gan.total_steps = 300
+    gan.pixel = "l1"
+    gan.pixel_weight = 1.0
+    gan.perceptual_weight = 0.0  # VGG19's weights are not on PyPI; configs/srgan.py has the paper's loss
+    gan.adversarial_weight = 3e-3
+
+    config.log_every_steps = 50
+    config.validate_every_steps = 500
+    config.save_every_steps = 500
+    return config

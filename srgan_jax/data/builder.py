@@ -1,0 +1,199 @@
+"""A folder of photographs as a tfds data set, without TensorFlow: `prepare` writes it, `open_source` reads it.
+
+Any other tfds data set with an image feature works by name.
+"""
+
+import contextlib
+import io
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+
+from srgan_jax import images
+from srgan_jax.errors import UserError
+
+SKIPPED_FILE = "skipped.json"
+
+
+class DatasetError(UserError):
+    """A data set that isn't there or can't be used; the message says what to do."""
+
+
+def _usable(path: Path, min_side_px: int) -> np.ndarray:
+    picture = images.decode_rgb(path)
+    if min(picture.shape[:2]) < min_side_px:
+        raise images.ImageError(f"{picture.shape[1]} x {picture.shape[0]} px, smaller than {min_side_px} px")
+    return picture
+
+
+class PhotoFolder(tfds.core.GeneratorBasedBuilder):
+    """Pictures of any size and format from a folder and its sub-folders, as lossless RGB.
+
+    Attributes:
+      skipped: path and reason of every file that was left out, after `download_and_prepare`.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    pkg_dir_path = Path(__file__).parent  # no metadata files beside this module
+
+    def __init__(self, *, folder: str = "", min_side_px: int = 1, on_picture: Callable[[], Any] = lambda: None, **kwargs):
+        self._folder, self._min_side_px, self._on_picture = Path(folder), min_side_px, on_picture
+        self.skipped: dict[str, str] = {}
+        super().__init__(file_format="array_record", **kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(
+                {"image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"), "path": tfds.features.Text()}
+            ),
+            description="Photographs from a folder.",
+        )
+
+    def _split_generators(self, dl_manager):
+        del dl_manager
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for path in images.find_pictures(self._folder):
+            name = path.relative_to(self._folder).as_posix()
+            self._on_picture()
+            try:
+                picture = _usable(path, self._min_side_px)
+            except images.ImageError as error:
+                self.skipped[name] = str(error)
+                continue
+            yield name, {"image": io.BytesIO(images.encode_png(picture)), "path": name}
+
+
+def prepare(folder: str, out: str, *, min_side_px: int = 96, on_picture: Callable[[], Any] = lambda: None) -> dict[str, str]:
+    """Turns a folder of pictures into a tfds data set, replacing one that `out` holds already.
+
+    Args:
+      folder: pictures of all common formats and any size, in sub-folders too.
+      out: folder of the data set; `config.data.dataset` names it.
+      min_side_px: smaller pictures are skipped; at least the HR crop.
+      on_picture: called after each file.
+
+    Returns:
+      Path and reason of each file that was skipped; also written to `out/skipped.json`.
+
+    Raises:
+      FileNotFoundError: no such folder.
+      DatasetError: no usable picture in it.
+    """
+    if not images.find_pictures(folder):
+        raise DatasetError(f"{folder} holds no picture ({', '.join(images.SUFFIXES)})")
+    try:
+        with _quiet(), tempfile.TemporaryDirectory() as downloads:
+            builder = PhotoFolder(folder=folder, min_side_px=min_side_px, on_picture=on_picture, data_dir=out)
+            config = tfds.download.DownloadConfig(download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)
+            builder.download_and_prepare(download_dir=downloads, download_config=config)
+    except Exception:
+        if len(builder.skipped) < len(images.find_pictures(folder)):
+            raise
+        reasons = "".join(f"\n  {name}: {reason}" for name, reason in list(builder.skipped.items())[:10])
+        raise DatasetError(f"{folder} holds no usable picture:{reasons}") from None
+    Path(out, SKIPPED_FILE).write_text(json.dumps(builder.skipped, indent=1))
+    return builder.skipped
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without tfds' own messages and bars: the callers report in their own words."""
+    verbosity = logging.get_verbosity()
+    tfds.disable_progress_bar()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _find_builder(dataset: str, data_dir: str | None):
+    folder = Path(dataset)
+    found = sorted(folder.glob("**/dataset_info.json")) if folder.is_dir() else []
+    prepared = [path.parent for path in found if "incomplete" not in path.parent.name]  # left by a killed preparation
+    if prepared:
+        return tfds.builder_from_directory(prepared[0])
+    if folder.is_dir():
+        raise DatasetError(
+            f"{dataset} is a folder, but not a prepared data set; run: srgan-jax prepare {dataset} --out data/NAME, "
+            "then set config.data.dataset=data/NAME"
+        )
+    if dataset.split("/")[0].split(":")[0] not in tfds.list_builders(with_community_datasets=False):
+        raise DatasetError(
+            f"no data set {dataset!r}: neither a prepared folder nor a name in the tfds catalogue; "
+            f"for your own pictures run: srgan-jax prepare YOUR_PHOTOS --out {dataset}"
+        )
+    try:
+        with _quiet():
+            return tfds.builder(dataset, data_dir=data_dir or None)
+    except (ValueError, ImportError) as error:
+        raise DatasetError(f"tfds can't open {dataset!r}: {error}") from None
+
+
+def prepare_named(dataset: str, data_dir: str | None = None) -> None:
+    """Downloads a data set of the tfds catalogue and prepares it for `open_source` (which reads array_record)."""
+    builder = _find_builder(dataset, data_dir)
+    builder.download_and_prepare(file_format="array_record")
+
+
+def open_source(dataset: str, *, split: str = "train", feature: str = "", data_dir: str | None = None) -> "Pictures":
+    """The pictures of a data set, by index, decoded when asked for.
+
+    Args:
+      dataset: a folder written by `prepare`, or the name of a tfds data set ("celeb_a", "div2k/bicubic_x4").
+      split: of the data set.
+      feature: which image feature; "" takes "hr", then "image", then the only one.
+      data_dir: where tfds keeps named data sets; None is its default.
+
+    Raises:
+      DatasetError: not prepared, no such split or feature, or no pictures.
+    """
+    builder = _find_builder(dataset, data_dir)
+    if not builder.is_prepared():
+        raise DatasetError(f"the data set {dataset} is not on this machine; run: srgan-jax prepare {dataset}")
+    if split not in builder.info.splits:
+        raise DatasetError(f"{dataset} has no split {split!r}; it has: {', '.join(builder.info.splits)}")
+    try:
+        name = _image_feature(builder, feature)
+        source = builder.as_data_source(split, decoders={name: tfds.decode.SkipDecoding()})
+    except NotImplementedError as error:
+        raise DatasetError(f"{dataset} is not stored for random access ({error}); run: srgan-jax prepare {dataset}") from None
+    if not len(source):
+        raise DatasetError(f"{dataset}, split {split}, is empty")
+    return Pictures(source, name)
+
+
+def _image_feature(builder: Any, feature: str) -> str:
+    found = [name for name, kind in builder.info.features.items() if isinstance(kind, tfds.features.Image)]
+    usual = [name for name in ("hr", "image") if name in found] or found
+    if not feature and (usual[:1] == ["hr"] or len(usual) == 1):
+        return usual[0]
+    if feature not in found:
+        raise DatasetError(f"config.data.feature={feature!r}: expected one of the image features {found}")
+    return feature
+
+
+class Pictures(Sequence):
+    """One image feature of a tfds data source, as `[H, W, 3]` uint8."""
+
+    def __init__(self, source: Any, feature: str):
+        self._source, self._feature = source, feature
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return images.decode_rgb(io.BytesIO(self._source[index][self._feature]))
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width, without decoding."""
+        return images.picture_size(io.BytesIO(self._source[index][self._feature]))

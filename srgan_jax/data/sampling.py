@@ -1,0 +1,121 @@
+"""Which picture, which crop, which flip: pure functions of (seed, step, index of the sample in the global batch).
+
+So every sample is the same whatever the number of devices and processes, and after every resume. Runs on the device,
+inside the jitted update, or on the host for pictures that don't live on the device.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from srgan_jax import color
+
+SHUFFLE_ROUNDS = 24
+
+
+def _mix(x: jax.Array) -> jax.Array:
+    """MurmurHash3's 32-bit finaliser."""
+    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
+    return x ^ (x >> 16)
+
+
+def shuffled(index: jax.Array, size: int, seed: jax.Array) -> jax.Array:
+    """Where `index` stands in a random order of `size` things: a permutation evaluated one element at a time.
+
+    The swap-or-not shuffle (Hoang, Morris & Rogaway 2012): no table, no sort.
+
+    Args:
+      index: any shape, integers below `size`.
+      size: how many.
+      seed: uint32 scalar, or of the shape of `index`; another seed is another order.
+
+    Returns:
+      int32 of the shape of `index`; distinct indices give distinct results.
+    """
+    index, size = index.astype(jnp.uint32), jnp.uint32(size)
+    for round_ in range(SHUFFLE_ROUNDS):
+        round_seed = _mix(seed + jnp.uint32(round_ * 0x9E3779B9 & 0xFFFFFFFF))
+        partner = (_mix(round_seed ^ jnp.uint32(0x5BD1E995)) % size + size - index) % size
+        coin = _mix(jnp.maximum(index, partner) ^ round_seed) & 1
+        index = jnp.where(coin == 1, partner, index)
+    return index.astype(jnp.int32)
+
+
+def sample_keys(seed: jax.Array, step: jax.Array, indices: jax.Array) -> jax.Array:
+    """One key for each sample: `fold_in(fold_in(seed, step), index)`.
+
+    Args:
+      seed: key data, uint32.
+      step: of the update.
+      indices: `[B]` positions in the global batch.
+
+    Returns:
+      `[B]` PRNG keys.
+    """
+    step_key = jax.random.fold_in(jax.random.wrap_key_data(seed), step)
+    return jax.vmap(lambda index: jax.random.fold_in(step_key, index))(indices)
+
+
+def choose_pictures(seed: jax.Array, step: jax.Array, indices: jax.Array, batch_size: int, pictures: int) -> jax.Array:
+    """The picture of each sample: a new random order of all pictures in each epoch, so a batch has distinct ones.
+
+    Returns:
+      `[B]` int32 below `pictures`.
+    """
+    number = step.astype(jnp.uint32) * jnp.uint32(batch_size) + indices.astype(jnp.uint32)
+    epoch = number // jnp.uint32(pictures)
+    return shuffled(number % jnp.uint32(pictures), pictures, _mix(epoch ^ _mix(seed.astype(jnp.uint32)[-1] + 1)))
+
+
+def choose_corners(keys: jax.Array, sizes: jax.Array, crop_px: int) -> jax.Array:
+    """The top left corner of each sample's crop, uniform over its picture.
+
+    Args:
+      keys: `[B]`.
+      sizes: `[B, 2]` height and width of the pictures, each at least `crop_px`.
+      crop_px: side of the crop.
+
+    Returns:
+      `[B, 2]` int32.
+    """
+    choices = sizes - crop_px + 1
+    uniform = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 0), (2,)))(keys)
+    return jnp.minimum((uniform * choices.astype(jnp.float32)).astype(jnp.int32), choices - 1)
+
+
+def _turn(key: jax.Array, image: jax.Array) -> jax.Array:
+    """One of the eight flips and rotations of a square image."""
+    up_down, left_right, diagonal = jax.random.bernoulli(jax.random.fold_in(key, 1), 0.5, (3,))
+    image = jnp.where(up_down, image[::-1], image)
+    image = jnp.where(left_right, image[:, ::-1], image)
+    return jnp.where(diagonal, image.swapaxes(0, 1), image)
+
+
+def make_batch(
+    windows: jax.Array, keys: jax.Array, *, degrade: Callable, scale: int, margin_px: int, augment: bool = True
+) -> dict[str, jax.Array]:
+    """HR crops and their LR images, from windows that are `margin_px` larger on each side.
+
+    The margin lets the LR image be made without an artificial border, and is trimmed from both.
+
+    Args:
+      windows: `[B, W, W, 3]` uint8, W = crop + 2 * margin_px.
+      keys: `[B]`.
+      degrade: `(key, hr [W, W, 3] in [0, 1], scale=) -> lr`, from `degradations.DEGRADATIONS`.
+      scale: HR pixels per LR pixel.
+      margin_px: a multiple of `scale`.
+      augment: flip and rotate at random.
+
+    Returns:
+      "hr" `[B, crop, crop, 3]` and "lr" `[B, crop / scale, crop / scale, 3]`, float32 in [0, 1].
+    """
+
+    def make_sample(window, key):
+        hr = color.from_uint8(_turn(key, window) if augment else window)
+        lr = degrade(jax.random.fold_in(key, 2), hr, scale=scale)
+        trim, trim_lr = slice(margin_px, -margin_px), slice(margin_px // scale, -margin_px // scale)
+        return {"hr": hr[trim, trim], "lr": lr[trim_lr, trim_lr]}
+
+    return jax.vmap(make_sample)(windows, keys)

@@ -1,0 +1,83 @@
+"""How an update runs on the devices at hand: the only file that names devices."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from srgan_jax.errors import UserError, lookup
+
+AXIS = "data"
+MAPPINGS = {"jit": None, "pmap": AXIS}  # the name of the axis that an update averages over
+
+
+def make_mesh() -> Mesh:
+    """All devices of all processes in one axis, "data"."""
+    return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def compute_dtype(name: str) -> Any:
+    """"float32", "bfloat16", or "auto": bfloat16 on GPUs and TPUs, float32 on CPUs."""
+    names = {"float32": np.dtype("float32"), "bfloat16": jax.numpy.bfloat16}
+    names["auto"] = names["float32" if jax.default_backend() == "cpu" else "bfloat16"]
+    return lookup(names, name, "compute_dtype")
+
+
+def memory_bytes() -> int | None:
+    """Memory of one device; None where it is the host's."""
+    stats = jax.local_devices()[0].memory_stats()
+    return stats.get("bytes_limit") if stats else None
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """Every array of `tree` on every device of the mesh."""
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def local_slice(batch_size: int) -> slice:
+    """This process's share of the global batch.
+
+    Raises:
+      ValueError: the batch can't be divided by the devices.
+    """
+    devices = jax.device_count()
+    if batch_size % devices:
+        nearest = max(devices, round(batch_size / devices) * devices)
+        raise UserError(f"config.data.batch_size={batch_size} can't be divided by {devices} devices; {nearest} can")
+    share = batch_size // jax.process_count()
+    return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
+
+
+def shard(tree: Any, mesh: Mesh, mapping: str) -> Any:
+    """This process's share of a batch, laid over its devices.
+
+    Args:
+      tree: numpy arrays `[local batch, ...]`.
+      mesh: from `make_mesh`.
+      mapping: "jit" or "pmap".
+    """
+    if mapping == "pmap":
+        local = jax.local_device_count()
+        return jax.tree.map(lambda x: x.reshape(local, len(x) // local, *x.shape[1:]), tree)
+    return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(AXIS)), tree)
+
+
+def map_update(update: Callable, mesh: Mesh, mapping: str) -> Callable:
+    """`update(state, frozen, sharded) -> (state, metrics)` over all devices.
+
+    "jit": global arrays; XLA inserts the collectives, batch statistics are the global batch's. "pmap": one program a
+    device; `update` averages over the axis that `MAPPINGS` names. In both, `state` and `frozen` are ordinary
+    replicated arrays and `sharded` comes from `shard`.
+    """
+    lookup(MAPPINGS, mapping, "config.devices.mapping")
+    if mapping == "pmap":
+        return jax.pmap(update, axis_name=AXIS, in_axes=(None, None, 0), out_axes=None)
+    whole, parts = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
+    return jax.jit(update, in_shardings=(whole, whole, parts), out_shardings=(whole, whole), donate_argnums=0)
+
+
+def must_block() -> bool:
+    """Whether to wait for each update: many queued ones dead-lock XLA's CPU collectives on several virtual devices."""
+    return jax.default_backend() == "cpu" and jax.local_device_count() > 1

@@ -1,0 +1,25 @@
+"""Picture files to arrays and back: the one place that decodes and encodes."""
+
+from srgan_jax.images.files import (
+    SUFFIXES,
+    ImageError,
+    decode_rgb,
+    encode_png,
+    find_pictures,
+    picture_size,
+    read_rgb,
+    side_by_side,
+    write_image,
+)
+
+__all__ = [
+    "SUFFIXES",
+    "ImageError",
+    "decode_rgb",
+    "encode_png",
+    "find_pictures",
+    "picture_size",
+    "read_rgb",
+    "side_by_side",
+    "write_image",
+]

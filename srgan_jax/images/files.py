@@ -1,0 +1,137 @@
+"""Pictures as 8-bit RGB arrays, the form that training and evaluation use."""
+
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from srgan_jax.errors import MissingFileError, UserError
+
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jp2", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif", ".tga",
+)  # fmt: skip
+
+
+class ImageError(UserError):
+    """A file that can't be read as a picture; the message is the reason, in a few words."""
+
+
+def find_pictures(folder: str | os.PathLike) -> list[Path]:
+    """Every file with a picture's suffix in `folder` and below, sorted by path; hidden files and folders left out.
+
+    Raises:
+      FileNotFoundError: `folder` is not a folder.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise MissingFileError(f"no such folder: {root}")
+    files = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(root).parts))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "I;16", "I;16B", "I;16L"):  # 16-bit gray: Pillow's own conversion clips at 255
+        samples = np.asarray(image, np.float64)
+        return Image.fromarray(np.clip(np.floor(samples / 257.0 + 0.5), 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def decode_rgb(file: str | os.PathLike | BinaryIO) -> np.ndarray:
+    """A picture as it is seen: EXIF orientation applied, gray and palette made RGB, transparency laid on white, the
+    first frame of an animation, 16 bits rounded to 8.
+
+    Args:
+      file: path or open binary file.
+
+    Returns:
+      `[H, W, 3]` uint8.
+
+    Raises:
+      ImageError: not a picture, truncated, of absurd size, or not readable.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file) as image:
+                return np.asarray(_to_rgb(image))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageError(f"more than {Image.MAX_IMAGE_PIXELS / 1e6:.0f} megapixels") from None
+    except Exception as error:  # Pillow's plug-ins raise nearly everything on damaged files
+        raise ImageError(_reason(error)) from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not a picture in a known format"
+    if isinstance(error, PermissionError):
+        return "permission denied"
+    text = str(error).strip().splitlines()
+    return text[0] if text else type(error).__name__
+
+
+def picture_size(file: str | os.PathLike | BinaryIO) -> tuple[int, int]:
+    """Height and width of the picture that `decode_rgb` would give, read from the file's header."""
+    with Image.open(file) as image:
+        turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 swap the axes
+        return image.size if turned else image.size[::-1]
+
+
+def read_rgb(path: str | os.PathLike) -> np.ndarray:
+    """`decode_rgb` of a file, with its path in the error message."""
+    try:
+        return decode_rgb(path)
+    except ImageError as error:
+        raise ImageError(f"{os.fspath(path)}: {error}") from None
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """`[H, W, 3]` uint8 as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()
+
+
+def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
+    """Writes `[H, W, 3]` uint8 in the format of the suffix: under a temporary name, then renamed.
+
+    Raises:
+      ValueError: Pillow can't write that suffix, or the array is not `[H, W, 3]` uint8.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+        raise ValueError(f"expected [H, W, 3] uint8, got {image.shape} {image.dtype}")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".partial-{path.name}")
+    options = {"quality": 95, "subsampling": 0} if path.suffix.lower() in (".jpg", ".jpeg") else {}
+    Image.fromarray(image).save(temporary, **options)
+    temporary.replace(path)
+
+
+def side_by_side(columns: list[np.ndarray], height: int | None = None, gap: int = 4) -> np.ndarray:
+    """Pictures of the same content in one row, white between them.
+
+    Args:
+      columns: `[H, W, 3]` uint8 each; enlarged to `height` by repeating pixels where smaller.
+      height: of the result; the largest of the pictures' by default.
+      gap: pixels between two pictures.
+
+    Returns:
+      `[height, sum of widths + gaps, 3]` uint8.
+    """
+    height = height or max(image.shape[0] for image in columns)
+    row = []
+    for image in columns:
+        size = (round(image.shape[1] * height / image.shape[0]), height)
+        row += [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.NEAREST))]
+        row += [np.full((height, gap, 3), 255, np.uint8)]
+    return np.concatenate(row[:-1], axis=1)

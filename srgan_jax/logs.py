@@ -1,0 +1,126 @@
+"""What a run tells: progress bar, JSON lines, TensorBoard events, sample pictures, and how it came about."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from srgan_jax import images
+
+PACKAGES = ("srgan-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
+
+
+def _git_revision() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def record_run(workdir: Path, config: Any) -> list[str]:
+    """Saves the effective config, the versions of packages and the git revision beside the run.
+
+    Returns:
+      A line for each key that differs from the config that the run in `workdir` had before.
+    """
+    file = workdir / "config.json"
+    now = json.loads(config.to_json_best_effort())
+    before = json.loads(file.read_text()) if file.exists() else now
+    file.write_text(json.dumps(now, indent=1, sort_keys=True))
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    versions |= {"python": platform.python_version(), "git": _git_revision(), "command": " ".join(sys.argv)}
+    (workdir / "versions.json").write_text(json.dumps(versions, indent=1))
+    return _differences(before, now)
+
+
+def _differences(before: Any, now: Any, path: str = "config") -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = sorted(before.keys() | now.keys())
+        return [line for key in keys for line in _differences(before.get(key), now.get(key), f"{path}.{key}")]
+    return [] if before == now else [f"{path}: {before} before, {now} now"]
+
+
+def format_terms(terms: Mapping[str, float]) -> str:
+    """The weighted terms of a loss with their shares: "pixel 0.0210 (87.5 %), adversarial 0.0030 (12.5 %)"."""
+    total = sum(abs(value) for value in terms.values()) or 1.0
+    return ", ".join(f"{name} {value:.3g} ({100 * abs(value) / total:.1f} %)" for name, value in terms.items())
+
+
+def say(text: str) -> None:
+    """A line above the progress bar."""
+    tqdm.write(text, file=sys.stderr)
+
+
+def truncate_metrics(file: Path, stage_names: Sequence[str], stage: str, step: int) -> None:
+    """Drops the lines that a resumed run will write again: later than `step` of `stage`."""
+    if not file.exists():
+        return
+    order = {name: index for index, name in enumerate(stage_names)}
+    kept = []
+    for line in file.read_text().splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:  # the kill came while it was written
+            continue
+        if (order.get(row["stage"], -1), row["step"]) <= (order[stage], step):
+            kept.append(line + "\n")
+    file.write_text("".join(kept))
+
+
+class StageLog:
+    """Progress and metrics of one stage, from `start` updates to `total`."""
+
+    def __init__(self, workdir: Path, stage: str, start: int, total: int, batch_size: int):
+        self._stage, self._batch_size, self._began = stage, batch_size, time.time()
+        self._file = open(workdir / "metrics.jsonl", "a", buffering=1)  # noqa: SIM115, closed in close()
+        self._events = SummaryWriter(str(workdir / "tensorboard" / stage), purge_step=start + 1 if start else None)
+        terminal = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=total, initial=start, desc=stage, unit=" updates", dynamic_ncols=terminal,
+            mininterval=0.5 if terminal else 10.0, smoothing=0.1,
+        )  # fmt: skip
+
+    def advance(self) -> None:
+        """Counts one update."""
+        self._bar.update()
+
+    def write(self, step: int, values: Mapping[str, float], shown: Sequence[str] = ()) -> None:
+        """Writes numbers to the files; those named in `shown` to the progress bar too."""
+        row = {"stage": self._stage, "step": step, "seconds": round(time.time() - self._began, 3), **values}
+        self._file.write(json.dumps(row) + "\n")
+        for name, value in values.items():
+            self._events.add_scalar(name, value, step)
+        rate = self._bar.format_dict["rate"]
+        text = {name: f"{values[name]:.3g}" for name in shown if name in values}
+        self._bar.set_postfix({"images/s": f"{rate * self._batch_size:.3g}", **text} if rate else text, refresh=False)
+
+    def picture(self, step: int, image: np.ndarray) -> None:
+        """A sample picture `[H, W, 3]` uint8 for TensorBoard."""
+        self._events.add_image("LR | SR | HR", image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Flushes and closes the files and the bar."""
+        self._bar.close()
+        self._events.close()
+        self._file.close()
+
+
+def write_samples(path: str | os.PathLike, rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Writes rows of pictures (LR, SR, HR) as one PNG and returns it."""
+    strips = [images.side_by_side(list(row)) for row in rows]
+    width = max(strip.shape[1] for strip in strips)
+    padded = [np.pad(s, ((0, 4), (0, width - s.shape[1]), (0, 0)), constant_values=255) for s in strips]
+    sheet = np.concatenate(padded)[:-4]
+    images.write_image(path, sheet)
+    return sheet

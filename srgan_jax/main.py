@@ -1,0 +1,48 @@
+"""Trains: `python -m srgan_jax.main --config configs/srgan.py --workdir runs/srgan`.
+
+Any key of the config can be overridden: `--config.stages.pretrain.total_steps=100`. The same command again resumes.
+"""
+
+import sys
+
+import jax
+from absl import app, flags
+from ml_collections import config_flags
+
+from srgan_jax.errors import UserError
+from srgan_jax.train import train_and_evaluate
+
+FLAGS = flags.FLAGS
+config_flags.DEFINE_config_file("config", None, "Path of the config file.", lock_config=True)
+flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, samples, weights.")
+flags.DEFINE_bool("profile", False, "Write a trace of a few updates to WORKDIR/profile.")
+flags.DEFINE_bool("debug_nans", False, "Stop at the first NaN and name the operation (slow).")
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Parses the flags; a mistake in them ends in one line."""
+    try:
+        return FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        text = str(error.args[0]) if error.args else str(error)
+        sys.exit("error: " + " ".join(text.split()))
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        sys.exit(f"error: unexpected argument {argv[1]!r}; overrides look like --config.data.batch_size=8")
+    jax.config.update("jax_debug_nans", FLAGS.debug_nans)
+    try:
+        train_and_evaluate(FLAGS.config, FLAGS.workdir, profile=FLAGS.profile)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+def run() -> None:
+    """The command's entry point."""
+    app.run(main, flags_parser=parse)
+
+
+if __name__ == "__main__":
+    run()
