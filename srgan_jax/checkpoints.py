@@ -41,7 +41,9 @@ def save(manager: ocp.CheckpointManager, step: int, state: Any, metrics: dict[st
       RuntimeError: Orbax refused the step (it is not above the latest).
     """
     if not manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics or {}):
-        raise RuntimeError(f"checkpoint {step} was not saved: {manager.directory} already holds {manager.latest_step()}")
+        raise RuntimeError(
+            f"checkpoint {step} was not saved: {manager.directory} already holds {manager.latest_step()}"
+        )
 
 
 def restore(manager: ocp.CheckpointManager, state: Any) -> Any | None:

@@ -1,7 +1,7 @@
 """The command `srgan-jax`: what can be done without writing Python.
 
-    srgan-jax prepare FOLDER --out data/NAME      a folder of pictures as a tfds data set
-    srgan-jax prepare celeb_a                     a data set of the tfds catalogue, downloaded
+srgan-jax prepare FOLDER --out data/NAME      a folder of pictures as a tfds data set
+srgan-jax prepare celeb_a                     a data set of the tfds catalogue, downloaded
 """
 
 import argparse
@@ -31,7 +31,9 @@ def prepare(args: argparse.Namespace) -> int:
         skipped = builder.prepare(args.source, args.out, min_side_px=args.min_side, on_picture=bar.update)
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}")
-    print(f"{found - len(skipped)} pictures prepared, {len(skipped)} skipped; train with --config.data.dataset={args.out}")
+    print(
+        f"{found - len(skipped)} pictures prepared, {len(skipped)} skipped; train with --config.data.dataset={args.out}"
+    )
     return 0
 
 

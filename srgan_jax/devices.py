@@ -1,6 +1,6 @@
 """How an update runs on the devices at hand: the only file that names devices."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,13 +13,14 @@ AXIS = "data"
 MAPPINGS = {"jit": None, "pmap": AXIS}  # the name of the axis that an update averages over
 
 
-def make_mesh() -> Mesh:
-    """All devices of all processes in one axis, "data"."""
-    return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
+def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """`devices`, by default all of all processes, in one axis, "data"."""
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def compute_dtype(name: str) -> Any:
-    """"float32", "bfloat16", or "auto": bfloat16 on GPUs and TPUs, float32 on CPUs."""
+    """ "float32", "bfloat16", or "auto": bfloat16 on GPUs and TPUs, float32 on CPUs."""
     names = {"float32": np.dtype("float32"), "bfloat16": jax.numpy.bfloat16}
     names["auto"] = names["float32" if jax.default_backend() == "cpu" else "bfloat16"]
     return lookup(names, name, "compute_dtype")
@@ -59,8 +60,9 @@ def shard(tree: Any, mesh: Mesh, mapping: str) -> Any:
       mapping: "jit" or "pmap".
     """
     if mapping == "pmap":
-        local = jax.local_device_count()
-        return jax.tree.map(lambda x: x.reshape(local, len(x) // local, *x.shape[1:]), tree)
+        local = len(mesh.local_devices)
+        split = jax.tree.map(lambda x: x.reshape(local, len(x) // local, *x.shape[1:]), tree)
+        return jax.device_put(split)
     return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(AXIS)), tree)
 
 
@@ -73,7 +75,7 @@ def map_update(update: Callable, mesh: Mesh, mapping: str) -> Callable:
     """
     lookup(MAPPINGS, mapping, "config.devices.mapping")
     if mapping == "pmap":
-        return jax.pmap(update, axis_name=AXIS, in_axes=(None, None, 0), out_axes=None)
+        return jax.pmap(update, axis_name=AXIS, in_axes=(None, None, 0), out_axes=None, devices=list(mesh.devices.flat))
     whole, parts = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
     return jax.jit(update, in_shardings=(whole, whole, parts), out_shardings=(whole, whole), donate_argnums=0)
 

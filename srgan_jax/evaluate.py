@@ -1,5 +1,6 @@
 """Scores of an upscaler over pictures."""
 
+import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -32,8 +33,12 @@ def crop_to_multiple(image: np.ndarray, scale: int) -> np.ndarray:
 def make_pair(name: str, hr: np.ndarray, scale: int, convention: str = "A") -> Pair:
     """`hr` (uint8) cropped to a multiple of `scale`, with its bicubic LR image rounded to 8 bits."""
     hr = crop_to_multiple(hr, scale)
-    lr = color.to_uint8(resize.downscale(color.from_uint8(hr), scale, convention=convention))
-    return Pair(name, np.asarray(lr), hr)
+    return Pair(name, np.asarray(_shrink(hr, scale, convention)), hr)
+
+
+@functools.partial(jax.jit, static_argnames=("scale", "convention"))
+def _shrink(hr: jax.Array, scale: int, convention: str) -> jax.Array:
+    return color.to_uint8(resize.downscale(color.from_uint8(hr), scale, convention=convention))
 
 
 def read_pairs(folder: str | os.PathLike, scale: int, convention: str = "A") -> list[Pair]:
@@ -72,7 +77,10 @@ def upscale_all(upscale_fn: UpscaleFn, pairs: Sequence[Pair]) -> list[np.ndarray
 
 
 def score(
-    pairs: Sequence[Pair], results: Iterable[np.ndarray], names: Sequence[str] = ("psnr_y", "ssim_y"), border: int | None = None
+    pairs: Sequence[Pair],
+    results: Iterable[np.ndarray],
+    names: Sequence[str] = ("psnr_y", "ssim_y"),
+    border: int | None = None,
 ) -> list[dict[str, float]]:
     """Metrics of each picture, on 8-bit results as they would stand in files.
 
@@ -93,9 +101,7 @@ def score(
         border_px = pair.hr.shape[0] // pair.lr.shape[0] if border is None else border
         both = (_onto_canvas(result, canvas), _onto_canvas(pair.hr, canvas))
         measure = {name: lookup(metrics.METRICS, name, "metric") for name in names}
-        rows.append(
-            {name: float(f(*both, border=border_px, size=pair.hr.shape[:2])) for name, f in measure.items()}
-        )
+        rows.append({name: float(f(*both, border=border_px, size=pair.hr.shape[:2])) for name, f in measure.items()})
     return rows
 
 

@@ -11,7 +11,9 @@ from srgan_jax import color
 from srgan_jax.weights import Weights, make_weights
 
 
-def upscale(params: Weights | Mapping[str, Any], img: jax.Array, *, architecture: Mapping[str, Any] | None = None) -> jax.Array:
+def upscale(
+    params: Weights | Mapping[str, Any], img: jax.Array, *, architecture: Mapping[str, Any] | None = None
+) -> jax.Array:
     """Super-resolves pictures. A pure function: it works under `jit`, `vmap` and `grad`.
 
     Args:

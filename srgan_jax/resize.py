@@ -113,5 +113,7 @@ def downscale(hr: jax.Array, scale: int, *, convention: str = "A") -> jax.Array:
     """
     height, width = hr.shape[-3:-1]
     if height % scale or width % scale:
-        raise ValueError(f"downscale by {scale} needs multiples of {scale}, got {height} x {width}; crop the image first")
+        raise ValueError(
+            f"downscale by {scale} needs multiples of {scale}, got {height} x {width}; crop the image first"
+        )
     return resize(hr, (height // scale, width // scale), convention=convention)

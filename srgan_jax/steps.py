@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import optax
 
 from srgan_jax import color
-from srgan_jax.losses import ADVERSARIAL, PIXEL, total_variation
 from srgan_jax.errors import lookup
+from srgan_jax.losses import ADVERSARIAL, PIXEL, total_variation
 
 Metrics = dict[str, jax.Array]
 Features = Callable[[jax.Array], Mapping[str, jax.Array]]  # images in [0, 1] -> feature maps, scaled for the loss
@@ -97,7 +97,7 @@ def create_network_state(
     variables: Mapping[str, Any] | None = None,
 ) -> NetworkState:
     """A network with fresh Adam moments; `variables` instead of a fresh initialisation where given."""
-    variables = jax.jit(module.init)(key, image) if variables is None else variables
+    variables = module.init(key, image) if variables is None else variables
     params = variables["params"]
     return NetworkState(params, variables.get("batch_stats", {}), optimizer.init(params))
 
@@ -195,7 +195,9 @@ def _mean_over(tree: Any, axis_name: str | None) -> Any:
     return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
 
-def _updated(network: NetworkState, grads: Any, batch_stats: Any, optimizer: optax.GradientTransformation) -> NetworkState:
+def _updated(
+    network: NetworkState, grads: Any, batch_stats: Any, optimizer: optax.GradientTransformation
+) -> NetworkState:
     updates, opt_state = optimizer.update(grads, network.opt_state, network.params)
     return NetworkState(optax.apply_updates(network.params, updates), batch_stats, opt_state)
 

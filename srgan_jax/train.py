@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from srgan_jax import checkpoints, color, devices, evaluate, inference, logs, models, steps, weights
+from srgan_jax import checkpoints, devices, evaluate, inference, logs, models, steps, weights
 from srgan_jax.data import builder, pipeline, sampling
 from srgan_jax.degradations import DEGRADATIONS
 from srgan_jax.errors import UserError, lookup
@@ -78,9 +78,7 @@ def make_stage(config: Any, name: str) -> Stage:
     seed = config.seed + STAGE_SEED_STRIDE * list(config.stage_names).index(name)
 
     def init(variables):
-        return steps.create_train_state(
-            seed, generator, step_options["optimizer"], variables=variables, **init_options
-        )
+        return steps.create_train_state(seed, generator, step_options["optimizer"], variables=variables, **init_options)
 
     weighted = {
         "pixel": options.pixel_weight,
@@ -106,7 +104,9 @@ def load_extractor(config: Any, stage: str) -> tuple[Callable | None, Any]:
         dtype=devices.compute_dtype(config.compute_dtype),
     )
     taps = ", ".join(options.perceptual_taps)
-    logs.say(f"{stage}: VGG19 {taps}, {convention} weights, features x {scale:.4g}, weight {options.perceptual_weight:g}")
+    logs.say(
+        f"{stage}: VGG19 {taps}, {convention} weights, features x {scale:.4g}, weight {options.perceptual_weight:g}"
+    )
 
     def features(variables, image):
         return {tap: scale * feature for tap, feature in module.apply(variables, image).items()}
@@ -125,6 +125,8 @@ def open_samples(config: Any) -> Samples:
     """The training data as its config describes it, with what it takes of memory reported before it is taken."""
     data = config.data
     lookup(dict.fromkeys(pipeline.SOURCES), data.source, "config.data.source")
+    if data.crop_px % config.generator.scale:
+        raise UserError(f"config.data.crop_px={data.crop_px} is not a multiple of the scale {config.generator.scale}")
     pictures = builder.open_source(data.dataset, split=data.split, feature=data.feature, data_dir=data.data_dir)
     geometry = {"crop_px": data.crop_px, "margin_px": kernel_reach_px(config.generator.scale)}
     found = f"data: {len(pictures)} pictures from {data.dataset}"
@@ -217,6 +219,18 @@ def training_crops(config: Any, samples: Samples) -> np.ndarray:
     return np.asarray(windows)[:, margin:-margin, margin:-margin]
 
 
+def starting_variables(start: weights.Weights | None, generator: Any) -> Any:
+    """The variables of `start`, which must be of the architecture of `generator`; None where there is no start."""
+    if start is None:
+        return None
+    expected = models.architecture_of(models.GENERATORS, generator)
+    differing = [f"{key} {start.architecture.get(key)} instead of {value}" for key, value in expected.items()
+                 if start.architecture.get(key) != value]  # fmt: skip
+    if differing:
+        raise UserError(f"the weights to start from are of another architecture: {', '.join(differing)}")
+    return start.variables
+
+
 def averaged_generator(state: steps.TrainState, generator: Any) -> weights.Weights:
     """The averaged generator as `Weights`, on the host."""
     variables = jax.device_get(dict(state.ema))
@@ -297,9 +311,7 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
             current = weights.load(published)
             logs.say(f"{name}: finished, {published}")
             continue
-        if current is not None and current.architecture != averaged_generator(stage.init(None), stage.generator).architecture:
-            raise UserError(f"{name}: weights to start from are of another architecture: {dict(current.architecture)}")
-        state = devices.replicate(stage.init(None if current is None else current.variables), mesh)
+        state = devices.replicate(jax.jit(stage.init)(starting_variables(current, stage.generator)), mesh)
         manager = checkpoints.open_manager(
             workdir / "checkpoints" / name,
             keep=config.keep_checkpoints,
@@ -343,12 +355,16 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
                     values = {key: float(value) for key, value in jax.device_get(metrics).items()}
                     if not math.isfinite(values["loss"]):
                         raise FloatingPointError(
-                            f"{name}: the loss is {values['loss']} at update {step}, finite at the last log line, at most "
-                            f"{config.log_every_steps} updates before; run again with --debug_nans, or lower the learning rate"
+                            f"{name}: the loss is {values['loss']} at update {step}, not so at most "
+                            f"{config.log_every_steps} updates before; try --debug_nans, or a lower learning rate"
                         )
-                    log.write(step, values, shown=("loss", *stage.terms, "d_loss", "d_accuracy_real", "d_accuracy_fake"))
+                    log.write(
+                        step, values, shown=("loss", *stage.terms, "d_loss", "d_accuracy_real", "d_accuracy_fake")
+                    )
                     if first:
-                        logs.say(f"{name}: loss at update {step}: " + logs.format_terms({k: values[k] for k in stage.terms}))
+                        logs.say(
+                            f"{name}: loss at update {step}: " + logs.format_terms({k: values[k] for k in stage.terms})
+                        )
                 scores = {}
                 if step % config.validate_every_steps == 0 or step == total:
                     averaged = averaged_generator(state, stage.generator)

@@ -62,7 +62,9 @@ def make_weights(variables: Mapping[str, Any], architecture: Mapping[str, Any] |
     variables = {name: tree for name, tree in variables.items() if tree}
     described = dict(_infer_architecture(variables["params"]) if architecture is None else architecture)
     module = build(GENERATORS, described)
-    complete = freeze({k: tuple(v) if isinstance(v, list) else v for k, v in architecture_of(GENERATORS, module).items()})
+    complete = freeze(
+        {k: tuple(v) if isinstance(v, list) else v for k, v in architecture_of(GENERATORS, module).items()}
+    )
     _check_shapes(variables, module)
     return Weights(variables, complete)
 
@@ -102,7 +104,7 @@ def _check_shapes(variables: Mapping[str, Any], module: Any) -> None:
         if expected[name] != found[name]
     ]
     if wrong:
-        shown = "\n  ".join(sorted(wrong)[:10])
+        shown = "\n  ".join(sorted(wrong, key=lambda line: ("batch_stats/" in line, line))[:10])
         raise WeightsError(f"{len(wrong)} tensors don't fit the architecture:\n  {shown}")
 
 
@@ -123,7 +125,9 @@ def _write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], header: M
     from safetensors.numpy import save_file
 
     temporary = f"{os.fspath(path)}.partial"
-    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, temporary, metadata=dict(header))
+    save_file(
+        {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, temporary, metadata=dict(header)
+    )
     os.replace(temporary, path)
 
 

@@ -42,7 +42,9 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     pkg_dir_path = Path(__file__).parent  # no metadata files beside this module
 
-    def __init__(self, *, folder: str = "", min_side_px: int = 1, on_picture: Callable[[], Any] = lambda: None, **kwargs):
+    def __init__(
+        self, *, folder: str = "", min_side_px: int = 1, on_picture: Callable[[], Any] = lambda: None, **kwargs
+    ):
         self._folder, self._min_side_px, self._on_picture = Path(folder), min_side_px, on_picture
         self.skipped: dict[str, str] = {}
         super().__init__(file_format="array_record", **kwargs)
@@ -50,7 +52,10 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(
-                {"image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"), "path": tfds.features.Text()}
+                {
+                    "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
+                    "path": tfds.features.Text(),
+                }
             ),
             description="Photographs from a folder.",
         )
@@ -71,7 +76,9 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
             yield name, {"image": io.BytesIO(images.encode_png(picture)), "path": name}
 
 
-def prepare(folder: str, out: str, *, min_side_px: int = 96, on_picture: Callable[[], Any] = lambda: None) -> dict[str, str]:
+def prepare(
+    folder: str, out: str, *, min_side_px: int = 96, on_picture: Callable[[], Any] = lambda: None
+) -> dict[str, str]:
     """Turns a folder of pictures into a tfds data set, replacing one that `out` holds already.
 
     Args:
@@ -166,7 +173,9 @@ def open_source(dataset: str, *, split: str = "train", feature: str = "", data_d
         name = _image_feature(builder, feature)
         source = builder.as_data_source(split, decoders={name: tfds.decode.SkipDecoding()})
     except NotImplementedError as error:
-        raise DatasetError(f"{dataset} is not stored for random access ({error}); run: srgan-jax prepare {dataset}") from None
+        raise DatasetError(
+            f"{dataset} is not stored for random access ({error}); run: srgan-jax prepare {dataset}"
+        ) from None
     if not len(source):
         raise DatasetError(f"{dataset}, split {split}, is empty")
     return Pictures(source, name)

@@ -1,7 +1,7 @@
 """Two sources of training samples, both addressed by the global sample index, so the position of both is the step.
 
-    memory   pictures decoded once into uint8 tiles that live on the device; crops are gathered inside the update
-    stream   pictures decoded as they are needed, by grain's threads, ahead of the updates
+memory   pictures decoded once into uint8 tiles that live on the device; crops are gathered inside the update
+stream   pictures decoded as they are needed, by grain's threads, ahead of the updates
 """
 
 import functools
@@ -141,7 +141,14 @@ def _cut(picture: np.ndarray, corner: np.ndarray, crop_px: int, margin_px: int) 
 
 
 def read_windows(
-    pictures: Sequence[np.ndarray], seed: np.ndarray, step: int, indices: np.ndarray, *, batch_size: int, crop_px: int, margin_px: int
+    pictures: Sequence[np.ndarray],
+    seed: np.ndarray,
+    step: int,
+    indices: np.ndarray,
+    *,
+    batch_size: int,
+    crop_px: int,
+    margin_px: int,
 ) -> np.ndarray:
     """The windows that `gather_windows` gives for the same samples, cut on the host.
 
@@ -200,4 +207,3 @@ def decode_all(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
 def host_memory_bytes() -> int:
     """Physical memory of this machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-

@@ -56,7 +56,12 @@ def interpolate(image: jax.Array, scale: int, kernel: str = "bicubic") -> jax.Ar
     weights = weights.reshape(size, size, channels, channels * scale * scale)
     padded = jnp.pad(image, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
     phases_of_image = jax.lax.conv_general_dilated(
-        padded, weights, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=jax.lax.Precision.HIGHEST
+        padded,
+        weights,
+        (1, 1),
+        "VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=jax.lax.Precision.HIGHEST,
     )
     return pixel_shuffle(phases_of_image, scale)
 

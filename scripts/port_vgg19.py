@@ -1,0 +1,181 @@
+"""Ports ImageNet's VGG19 into the file that the perceptual loss reads, once.
+
+    python scripts/port_vgg19.py --download                        # Keras' weights, 80 MB, needs h5py
+    python scripts/port_vgg19.py --download torchvision            # torchvision's, 575 MB, needs torch
+    python scripts/port_vgg19.py vgg19_..._notop.h5                # a file that you have: .h5, .pth or .npz
+
+The header of the result records which input the weights expect, and the loss follows it by itself: "caffe" (Keras'
+weights: BGR, 0 to 255, minus the mean) or "torchvision" (RGB, mean and deviation).
+"""
+
+import argparse
+import hashlib
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from srgan_jax.errors import UserError
+from srgan_jax.models.extractor import CONVOLUTIONS_PER_BLOCK, PREPROCESSING
+from srgan_jax.weights import save_extractor
+
+OFFICIAL = {  # address, algorithm and digest as their publishers state them (Keras publishes MD5 alone)
+    "keras": (
+        "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
+        "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "md5",
+        "253f8cb515780f3b799900260a226db6",
+    ),
+    "torchvision": (
+        "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+        "sha256",
+        "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
+    ),
+}
+LAYERS = [
+    f"block{block}_conv{index}"
+    for block, count in enumerate(CONVOLUTIONS_PER_BLOCK, start=1)
+    for index in range(1, count + 1)
+]
+# Positions of the convolutions in torchvision's `features`: each has a ReLU after it, each block a pooling layer.
+TORCH_POSITIONS = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
+
+
+def read_keras(path: Path) -> dict[str, np.ndarray]:
+    """A Keras `.h5`: one group a layer, which holds its kernel (HWIO) and bias under names that changed over time."""
+    import h5py
+
+    tensors = {}
+
+    def visit(name, item):
+        layer = next((part for part in name.split("/") if part in LAYERS), None)
+        if layer and isinstance(item, h5py.Dataset):
+            tensors[f"{layer}/{'kernel' if item.ndim == 4 else 'bias'}"] = np.asarray(item)
+
+    with h5py.File(path) as file:
+        file.visititems(visit)
+    return tensors
+
+
+def read_torch(path: Path) -> dict[str, np.ndarray]:
+    """A torchvision state dict, read without executing what a pickle may hold; kernels OIHW to HWIO."""
+    try:
+        import torch
+    except ImportError:
+        raise UserError("a .pth file needs PyTorch: pip install torch, or use Keras' .h5") from None
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    tensors = {}
+    for layer, position in zip(LAYERS, TORCH_POSITIONS, strict=True):
+        for name, ours in (("weight", "kernel"), ("bias", "bias")):
+            key = f"features.{position}.{name}"
+            if key in state:
+                value = state[key].numpy()
+                tensors[f"{layer}/{ours}"] = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
+    return tensors
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """An `.npz` with keys such as "block1_conv1/kernel" (HWIO)."""
+    with np.load(path, allow_pickle=False) as file:
+        return {key: file[key] for key in file.files if key.split("/")[0] in LAYERS}
+
+
+# For each suffix: how to read it, and the convention of such files.
+READERS: dict[str, tuple[Callable, str]] = {
+    ".h5": (read_keras, "caffe"),
+    ".npz": (read_npz, "caffe"),
+    ".pth": (read_torch, "torchvision"),
+}
+
+
+def check(tensors: dict[str, np.ndarray], path: Path) -> None:
+    """Compares names and shapes with VGG19's."""
+    expected, channels = {}, 3
+    for layer in LAYERS:
+        features = 64 * min(2 ** (int(layer[5]) - 1), 8)
+        expected |= {f"{layer}/kernel": (3, 3, channels, features), f"{layer}/bias": (features,)}
+        channels = features
+    wrong = [
+        f"{name}: expected {shape}, found {tensors[name].shape if name in tensors else 'nothing'}"
+        for name, shape in expected.items()
+        if name not in tensors or tensors[name].shape != shape
+    ]
+    if wrong:
+        raise UserError(f"{path} doesn't hold VGG19's convolutions:\n  " + "\n  ".join(wrong[:8]))
+
+
+def download(source: str, folder: Path) -> Path:
+    """Fetches the official file and checks its digest."""
+    url, algorithm, digest = OFFICIAL[source]
+    path = folder / url.rsplit("/", 1)[-1]
+    print(f"downloading {url}")
+    try:
+        with urllib.request.urlopen(url, timeout=20) as response, open(path, "wb") as file:
+            while block := response.read(1 << 20):
+                file.write(block)
+    except (urllib.error.URLError, OSError) as error:
+        reason = getattr(error, "reason", error)
+        raise UserError(
+            f"no download: {reason}. Fetch that file elsewhere, then: python scripts/port_vgg19.py FILE"
+        ) from None
+    check_digest(path, algorithm, digest)
+    return path
+
+
+def check_digest(path: Path, algorithm: str, expected: str) -> None:
+    """Raises UserError where the file is not the published one."""
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, algorithm).hexdigest()
+    if found != expected:
+        raise UserError(
+            f"{path.name}: expected {algorithm} {expected}, got {found}; the download is damaged, try again"
+        )
+
+
+def port(path: Path, out: Path, convention: str | None = None) -> str:
+    """Reads `path`, writes `out`, and returns the convention recorded there."""
+    if path.suffix not in READERS:
+        raise UserError(f"expected a file ending in {', '.join(READERS)}, got {path.name}")
+    if not path.is_file():
+        raise UserError(f"no such file: {path}")
+    read, usual = READERS[path.suffix]
+    try:
+        tensors = read(path)
+    except UserError:
+        raise
+    except Exception as error:  # each library has its own
+        raise UserError(f"{path} can't be read: {str(error).splitlines()[0]}") from None
+    check(tensors, path)
+    convention = convention or usual
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_extractor(out, tensors, {"network": "vgg19", "convention": convention, "source": path.name})
+    return convention
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 when the file was written, 2 when it wasn't."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", nargs="?", type=Path, help=".h5 (Keras, without top), .pth (torchvision) or .npz")
+    parser.add_argument("--download", nargs="?", const="keras", choices=OFFICIAL, help="fetch the official file")
+    parser.add_argument("--out", type=Path, default=Path("weights/vgg19.safetensors"))
+    parser.add_argument("--convention", choices=PREPROCESSING, help="what the weights expect, where it isn't the usual")
+    args = parser.parse_args(argv)
+    try:
+        if bool(args.file) == bool(args.download):
+            raise UserError("give a file, or --download")
+        with tempfile.TemporaryDirectory() as folder:
+            path = args.file or download(args.download, Path(folder))
+            convention = port(path, args.out, args.convention)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{args.out}: VGG19, 16 convolutions, {convention} convention")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+import json
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from srgan_jax import images
+from srgan_jax.data import builder, pipeline, sampling
+
+GEOMETRY = {"crop_px": 32, "margin_px": 8}
+SEED = np.asarray(jax.random.key_data(jax.random.key(1)))
+
+
+def test_a_folder_comes_back_pixel_by_pixel(dataset, photo_folder):
+    pictures = builder.open_source(dataset)
+    found = sorted((pictures[i].tobytes(), pictures[i].shape) for i in range(len(pictures)))
+    expected = [images.read_rgb(path) for path in images.find_pictures(photo_folder)]
+    assert found == sorted((image.tobytes(), image.shape) for image in expected) and len(found) == 6
+    assert [pictures.size(i) for i in range(6)] == [pictures[i].shape[:2] for i in range(6)]
+
+
+def test_every_file_is_used_or_listed(tmp_path, photo):
+    folder = tmp_path / "mixed"
+    (folder / "deep" / "er").mkdir(parents=True)
+    picture = Image.fromarray(photo[:100, :120])
+    for suffix in ("png", "jpg", "webp", "bmp", "tif", "gif", "ppm"):
+        picture.save(folder / "deep" / f"good.{suffix}")
+    picture.convert("L").save(folder / "deep" / "er" / "gray.PNG")
+    picture.convert("CMYK").save(folder / "cmyk.jpg")
+    Image.fromarray(photo[:20, :300]).save(folder / "tiny.png")
+    (folder / "text.png").write_text("not a picture")
+    (folder / "empty.jpg").write_bytes(b"")
+    whole = (folder / "deep" / "good.jpg").read_bytes()
+    (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "notes.txt").write_text("not looked at")
+    out = tmp_path / "out"
+    skipped = builder.prepare(str(folder), str(out), min_side_px=96)
+    assert set(skipped) == {"tiny.png", "text.png", "empty.jpg", "truncated.jpg"}
+    assert skipped["tiny.png"] == "300 x 20 px, smaller than 96 px"
+    assert skipped["text.png"] == "not a picture in a known format"
+    assert "truncated" in skipped["truncated.jpg"]
+    assert json.loads((out / "skipped.json").read_text()) == skipped
+    assert len(builder.open_source(str(out))) == 9
+    # Preparing again replaces the data set.
+    (folder / "deep" / "good.bmp").unlink()
+    builder.prepare(str(folder), str(out), min_side_px=96)
+    assert len(builder.open_source(str(out))) == 8
+
+
+def test_nothing_usable_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        builder.prepare(str(tmp_path / "absent"), str(tmp_path / "out"))
+    with pytest.raises(builder.DatasetError, match="holds no picture"):
+        builder.prepare(str(tmp_path), str(tmp_path / "out"))
+    (tmp_path / "text.png").write_text("not a picture")
+    with pytest.raises(builder.DatasetError, match=r"no usable picture:\n  text.png: not a picture in a known format"):
+        builder.prepare(str(tmp_path), str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("celeb_a", "not on this machine; run: srgan-jax prepare celeb_a"),
+        ("div2k/bicubic_x4", "not on this machine; run: srgan-jax prepare div2k/bicubic_x4"),
+        ("no_such_set", "neither a prepared folder nor a name in the tfds catalogue"),
+        ("data/no_such_folder", "run: srgan-jax prepare YOUR_PHOTOS --out data/no_such_folder"),
+    ],
+)
+def test_absent_data_sets_say_so_at_once(tmp_path, name, message):
+    began = time.time()
+    with pytest.raises(builder.DatasetError, match=message):
+        builder.open_source(name, data_dir=str(tmp_path))
+    assert time.time() - began < 5  # offline, tfds itself retries for minutes
+
+
+def test_unprepared_folder_names_the_command(photo_folder, dataset):
+    with pytest.raises(builder.DatasetError, match=f"run: srgan-jax prepare {photo_folder} --out data/NAME"):
+        builder.open_source(str(photo_folder))
+    with pytest.raises(builder.DatasetError, match="no split 'test'; it has: train"):
+        builder.open_source(dataset, split="test")
+    with pytest.raises(builder.DatasetError, match=r"feature='hr': expected one of the image features \['image'\]"):
+        builder.open_source(dataset, feature="hr")
+
+
+def test_store_holds_every_crop_with_its_margins(dataset):
+    pictures = builder.open_source(dataset)
+    sizes = pipeline.picture_sizes(pictures, 32)
+    for tile_px in (64, 100, 512):
+        store = pipeline.build_store(pictures, sizes, tile_px=tile_px, **GEOMETRY)
+        assert store["tiles"].nbytes == pipeline.store_bytes(sizes, tile_px=tile_px, **GEOMETRY)
+        for step in range(6):
+            windows, expected = _both(pictures, store, step, np.arange(16, dtype=np.int32))
+            np.testing.assert_array_equal(windows, expected)
+
+
+def _both(pictures, store, step, indices):
+    chosen = sampling.choose_pictures(SEED, np.int32(step), indices, 16, len(pictures))
+    keys = sampling.sample_keys(SEED, np.int32(step), indices)
+    gathered = pipeline.gather_windows(store, chosen, keys, **GEOMETRY)
+    return gathered, pipeline.read_windows(pictures, SEED, step, indices, batch_size=16, **GEOMETRY)
+
+
+def test_windows_are_parts_of_their_pictures(dataset):
+    """Independent of the code that cuts: each window is found in a picture whose border is repeated."""
+    pictures = builder.open_source(dataset)
+    indices = np.arange(16, dtype=np.int32)
+    windows = pipeline.read_windows(pictures, SEED, 0, indices, batch_size=16, **GEOMETRY)
+    padded = [np.pad(pictures[i], ((8, 8), (8, 8), (0, 0)), mode="edge") for i in range(len(pictures))]
+    for window in windows:
+        views = (np.lib.stride_tricks.sliding_window_view(p, (48, 48, 3)) for p in padded)
+        assert any((view[:, :, 0] == window).all(axis=(2, 3, 4)).any() for view in views)
+
+
+def test_stream_is_random_access(dataset):
+    pictures = builder.open_source(dataset)
+    options = {"batch_size": 4, "threads": 2, **GEOMETRY}
+    indices = np.arange(4, dtype=np.int32)
+    whole = list(pipeline.stream_windows(pictures, SEED, range(0, 6), indices, **options))
+    later = list(pipeline.stream_windows(pictures, SEED, range(4, 6), indices, **options))
+    assert len(whole) == 6
+    np.testing.assert_array_equal(whole[4:], later)
+    halves = [
+        np.stack(list(pipeline.stream_windows(pictures, SEED, range(0, 6), part, **options)))
+        for part in (indices[:2], indices[2:])
+    ]
+    np.testing.assert_array_equal(np.concatenate(halves, axis=1), whole)  # two processes read what one reads
+
+
+def test_pictures_smaller_than_the_crop_are_listed(dataset):
+    with pytest.raises(
+        builder.DatasetError, match=r"1 of 6 pictures are smaller than config.data.crop_px=90.*\(64 x 64\)"
+    ):
+        pipeline.picture_sizes(builder.open_source(dataset), 90)
+
+
+def test_data_set_is_a_tfds_data_set(dataset):
+    import tensorflow_datasets as tfds
+
+    folder = next(Path(dataset).glob("**/dataset_info.json")).parent
+    source = tfds.builder_from_directory(folder).as_data_source("train")
+    assert len(source) == 6 and source[0]["image"].dtype == np.uint8 and source[0]["path"]

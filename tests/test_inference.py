@@ -1,0 +1,109 @@
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import srgan_jax
+from srgan_jax import inference, models
+
+
+@pytest.fixture(scope="module")
+def params():
+    fields = {"name": "srresnet", "blocks": 1, "width": 8, "norm": "none", "base": "bicubic"}
+    module = models.build(models.GENERATORS, fields)
+    return srgan_jax.make_weights(module.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3))), fields)
+
+
+@pytest.fixture(scope="module")
+def lr(photo):
+    return photo[100:112, 100:116]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float16", "bfloat16"])
+def test_gives_back_what_it_got(params, lr, dtype):
+    image = jnp.asarray(lr) if dtype == "uint8" else (jnp.asarray(lr) / 255).astype(dtype)
+    one = srgan_jax.upscale(params, image)
+    assert one.shape == (48, 64, 3) and one.dtype == image.dtype
+    batch = srgan_jax.upscale(params, jnp.stack([image, image[::-1]]))
+    assert batch.shape == (2, 48, 64, 3)
+    np.testing.assert_allclose(batch[0].astype(jnp.float32), one.astype(jnp.float32), atol=1e-6)
+
+
+def test_uint8_and_float_agree(params, lr):
+    sr = srgan_jax.upscale(params, lr.astype(np.float32) / 255)
+    assert sr.min() >= 0 and sr.max() <= 1
+    np.testing.assert_array_equal(srgan_jax.upscale(params, lr), np.floor(np.asarray(sr) * 255 + 0.5).astype(np.uint8))
+
+
+def test_under_jit(params, lr):
+    plain = srgan_jax.upscale(params, lr)
+    np.testing.assert_array_equal(jax.jit(srgan_jax.upscale)(params, lr), plain)
+
+
+def test_under_vmap(params, lr):
+    images = jnp.stack([lr, lr[::-1], lr[:, ::-1]])
+    mapped = jax.vmap(srgan_jax.upscale, in_axes=(None, 0))(params, images)
+    assert mapped.shape == (3, 48, 64, 3)
+    np.testing.assert_array_equal(mapped[1], srgan_jax.upscale(params, images[1]))
+
+
+def test_under_grad_equals_a_finite_difference(params, lr):
+    image = jnp.asarray(lr, jnp.float32) / 255 * 0.8 + 0.1
+    direction = jax.random.normal(jax.random.key(0), image.shape)
+
+    def f(image):
+        return (srgan_jax.upscale(params, image) * jnp.linspace(0, 1, 64)[None, :, None]).sum()
+
+    gradient = (jax.grad(f)(image) * direction).sum()
+    difference = (f(image + 1e-3 * direction) - f(image - 1e-3 * direction)) / 2e-3
+    assert gradient == pytest.approx(float(difference), rel=1e-2)
+    to_params = jax.grad(lambda p: srgan_jax.upscale(p, image).sum())(params)
+    assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(to_params))
+
+
+def test_plain_variables():
+    module = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 4, "scale": 2})
+    image = jax.random.uniform(jax.random.key(1), (1, 6, 7, 3))
+    variables = module.init(jax.random.key(0), image)
+    expected = jnp.clip(module.apply(variables, image), 0, 1)
+    np.testing.assert_allclose(srgan_jax.upscale(variables, image), expected, atol=1e-6)
+    described = {"name": "srresnet", "blocks": 1, "width": 4, "scale": 2, "output": "tanh"}
+    other = srgan_jax.upscale(variables, image, architecture=described)
+    assert jnp.abs(other - expected).max() > 1e-3
+
+
+def test_canvas_changes_nothing(params, lr):
+    image = np.asarray(lr, np.float32) / 255
+    canvas = np.pad(image, ((0, 9), (0, 3), (0, 0)), mode="edge")
+    framed = inference.upscale_canvas(params, canvas, (12, 16))[:48, :64]
+    np.testing.assert_allclose(framed, srgan_jax.upscale(params, image), atol=1e-5)
+
+
+def test_threads_get_their_own_results(params, photo):
+    images = [photo[i : i + 12, :16] for i in range(8)]
+    expected = [np.asarray(srgan_jax.upscale(params, image)) for image in images]
+    results = [None] * 8
+
+    def work(index):
+        results[index] = np.asarray(srgan_jax.upscale(params, images[index]))
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(8)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    for ours, theirs in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((8, 8), np.uint8), r"expected RGB \[H, W, 3\] or \[N, H, W, 3\], got \(8, 8\)"),
+        (np.zeros((8, 8, 4), np.uint8), r"got \(8, 8, 4\)"),
+        (np.zeros((8, 8, 3), np.int32), "expected uint8, or float in \\[0, 1\\], got int32"),
+    ],
+)
+def test_errors(params, image, message):
+    with pytest.raises(ValueError, match=message):
+        srgan_jax.upscale(params, image)

@@ -1,0 +1,176 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from srgan_jax import models, resize, steps
+from srgan_jax.models import layers
+from srgan_jax.models.extractor import TAPS
+
+LR = jnp.zeros((1, 8, 8, 3))
+
+
+def _parameters(**fields):
+    module = models.build(models.GENERATORS, {"name": "srresnet", **fields})
+    return steps.count_parameters(jax.eval_shape(module.init, jax.random.key(0), LR)["params"])
+
+
+def test_parameter_count_is_the_papers():
+    # conv 9x9 3 -> 64 with bias                          9*9*3*64 + 64          =    15,616
+    # 33 convolutions 3x3 64 -> 64 in front of a norm     33 * 3*3*64*64         = 1,216,512
+    # 33 norms, scale and shift                           33 * 2 * 64            =     4,224
+    # 2 convolutions 3x3 64 -> 256 with bias              2 * (3*3*64*256 + 256) =   295,424
+    # conv 9x9 64 -> 3 with bias                          9*9*64*3 + 3           =    15,555
+    # slopes: after the first convolution, in 16 blocks, after 2 upsamplings     =        19
+    assert 15_616 + 1_216_512 + 4_224 + 295_424 + 15_555 + 19 == 1_547_350
+    assert _parameters(activation="prelu_shared") == 1_547_350
+    # With the biases that do nothing in front of a norm: 33 * 64 = 2,112 more.
+    assert _parameters(activation="prelu_shared", bias_before_norm=True) == 1_547_350 + 2_112 == 1_549_462
+    # With a slope per channel: 19 * 63 = 1,197 more.
+    assert _parameters(bias_before_norm=True) == 1_549_462 + 1_197 == 1_550_659
+
+
+def test_discriminator_parameter_count():
+    # 8 convolutions 3x3, the first with bias:  9 * (3*64 + 64*64 + 64*128 + 128*128 + 128*256 + 256*256 + 256*512
+    #                                           + 512*512) + 64 = 4,686,016 - a norm after the last seven:
+    #                                           2 * (64 + 2*128 + 2*256 + 2*512) = 3,712
+    # dense 6*6*512 -> 1024 and 1024 -> 1:      18,432*1024 + 1024 + 1025 = 18,876,417
+    pairs = [(3, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 512), (512, 512)]
+    expected = 9 * sum(a * b for a, b in pairs) + 64 + 2 * (64 + 256 + 512 + 1024) + 18_432 * 1024 + 1024 + 1025
+    module = models.build(models.DISCRIMINATORS, {"name": "srgan"})
+    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 96, 96, 3)))
+    assert steps.count_parameters(shapes["params"]) == expected
+
+
+def test_pixel_shuffle_by_hand():
+    # One pixel, two channels: PyTorch reads channel c * 4 + i * 2 + j as channel c at row i, column j.
+    x = jnp.arange(8.0).reshape(1, 1, 1, 8)
+    assert layers.pixel_shuffle(x, 2)[0, :, :, 0].tolist() == [[0, 1], [2, 3]]
+    assert layers.pixel_shuffle(x, 2)[0, :, :, 1].tolist() == [[4, 5], [6, 7]]
+    with pytest.raises(ValueError, match="divisible by 9, got 8"):
+        layers.pixel_shuffle(x, 3)
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_pixel_shuffle_equals_pytorch(factor):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed (scripts/test.sh --torch)")
+    x = np.random.default_rng(0).normal(size=(2, 5, 4, 3 * factor**2)).astype(np.float32)
+    theirs = torch.nn.PixelShuffle(factor)(torch.from_numpy(x.transpose(0, 3, 1, 2))).numpy().transpose(0, 2, 3, 1)
+    assert (np.asarray(layers.pixel_shuffle(jnp.asarray(x), factor)) == theirs).all()
+
+
+@pytest.mark.parametrize("kernel", resize.KERNELS)
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+def test_interpolate_equals_resizing_by_matrices(scale, kernel):
+    x = jax.random.uniform(jax.random.key(0), (2, 9, 7, 3))
+    rows, columns = (resize.weight_matrix(size, size * scale, kernel, "clamp") for size in (9, 7))
+    expected = np.einsum("oh,nhwc,pw->nopc", rows, np.asarray(x, np.float64), columns)
+    np.testing.assert_allclose(layers.interpolate(x, scale, kernel), expected, atol=1e-6)
+
+
+VARIATIONS = [
+    {"scale": 2},
+    {"scale": 3, "base": "bicubic"},
+    {"scale": 4, "activation": "relu", "output": "tanh"},
+    {"scale": 8, "norm": "none", "base": "bilinear"},
+    {"scale": 4, "activation": "prelu_shared", "bias_before_norm": True, "input_range": (-1.0, 1.0)},
+]
+
+
+@pytest.mark.parametrize("fields", VARIATIONS, ids=str)
+def test_generator_variations(fields):
+    module = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 8, **fields})
+    lr = jax.random.uniform(jax.random.key(1), (2, 6, 5, 3))
+    variables = module.init(jax.random.key(0), lr)
+    sr = module.apply(variables, lr)
+    assert sr.shape == (2, 6 * fields["scale"], 5 * fields["scale"], 3) and sr.dtype == jnp.float32
+    described = models.architecture_of(models.GENERATORS, module)
+    assert models.build(models.GENERATORS, described) == module
+
+
+@pytest.mark.parametrize("base", ["bilinear", "bicubic"])
+def test_generator_with_a_base_starts_near_it(base):
+    module = models.build(
+        models.GENERATORS, {"name": "srresnet", "blocks": 2, "width": 8, "norm": "none", "base": base}
+    )
+    lr = jax.random.uniform(jax.random.key(1), (1, 12, 12, 3))
+    sr = module.apply(module.init(jax.random.key(0), lr), lr)
+    assert jnp.abs(sr - layers.interpolate(lr, 4, base)).mean() < 0.02
+
+
+@pytest.mark.parametrize("fields", VARIATIONS, ids=str)
+def test_mask_makes_a_canvas_invisible(fields):
+    module = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 8, **fields})
+    lr = jax.random.uniform(jax.random.key(1), (1, 6, 5, 3))
+    variables = module.init(jax.random.key(0), lr)
+    alone = module.apply(variables, lr)
+    canvas = jnp.pad(lr, ((0, 0), (0, 7), (0, 4), (0, 0)), mode="edge")
+    mask = jnp.zeros((1, 13, 9, 1)).at[:, :6, :5].set(1.0)
+    scale = fields["scale"]
+    framed = module.apply(variables, canvas, mask=mask)[:, : 6 * scale, : 5 * scale]
+    np.testing.assert_allclose(framed, alone, atol=2e-5)
+    unmasked = module.apply(variables, canvas)[:, : 6 * scale, : 5 * scale]
+    assert jnp.abs(unmasked - alone).max() > 1e-3  # the mask is what does it
+
+
+def test_batch_norm_only_in_training_uses_the_batch():
+    module = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 8})
+    lr = jax.random.uniform(jax.random.key(1), (2, 6, 6, 3))
+    variables = module.init(jax.random.key(0), lr)
+    one, two = module.apply(variables, lr[:1]), module.apply(variables, lr)[:1]
+    np.testing.assert_allclose(one, two, atol=1e-6)
+    trained, changed = module.apply(variables, lr, train=True, mutable=["batch_stats"])
+    assert jnp.abs(trained[:1] - two).max() > 1e-3
+    # Momentum 0.9 keeps nine tenths of the first mean, 0: what is left is a tenth of the batch's.
+    mean = changed["batch_stats"]["block_00_norm_1"]["mean"]
+    assert jnp.abs(mean).max() > 0
+
+
+def test_bfloat16_compute_keeps_float32_parameters():
+    module = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 8}, dtype=jnp.bfloat16)
+    variables = module.init(jax.random.key(0), LR)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    assert module.apply(variables, LR).dtype == jnp.float32
+
+
+def test_unknown_names_list_the_valid_ones():
+    with pytest.raises(ValueError, match="unknown network 'srresnett'; valid: srresnet"):
+        models.build(models.GENERATORS, {"name": "srresnett"})
+    with pytest.raises(ValueError, match="unknown field of srresnet 'block'; valid: activation, base, bias"):
+        models.build(models.GENERATORS, {"name": "srresnet", "block": 3})
+    for fields in ({"scale": 5}, {"activation": "gelu"}, {"norm": "layer"}, {"output": "sigmoid"}, {"base": "box"}):
+        with pytest.raises(ValueError, match="valid: "):
+            jax.eval_shape(models.build(models.GENERATORS, {"name": "srresnet", **fields}).init, jax.random.key(0), LR)
+
+
+def test_discriminator_wants_its_crop():
+    module = models.build(models.DISCRIMINATORS, {"name": "srgan", "width": 4, "dense": 8, "crop_px": 32})
+    variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    assert jax.eval_shape(module.apply, variables, jnp.zeros((3, 32, 32, 3))).shape == (3, 1)
+    with pytest.raises(ValueError, match="judges 32 x 32 RGB crops, got \\(48, 48, 3\\)"):
+        module.apply(variables, jnp.zeros((1, 48, 48, 3)))
+
+
+def test_vgg19_taps():
+    assert len(TAPS) == 32
+    module = models.build(models.EXTRACTORS, {"name": "vgg19", "taps": ("conv1_2", "relu1_2", "relu3_1")})
+    image = jax.random.uniform(jax.random.key(0), (1, 32, 32, 3))
+    variables = module.init(jax.random.key(1), image)
+    assert set(variables["params"]) == {  # nothing beyond the last tap
+        "block1_conv1", "block1_conv2", "block2_conv1", "block2_conv2", "block3_conv1",
+    }  # fmt: skip
+    features = module.apply(variables, image)
+    assert features["relu3_1"].shape == (1, 8, 8, 256)
+    np.testing.assert_array_equal(features["relu1_2"], jnp.maximum(features["conv1_2"], 0))
+    with pytest.raises(ValueError, match="unknown VGG19 feature 'relu5_5'"):
+        models.build(models.EXTRACTORS, {"name": "vgg19", "taps": ("relu5_5",)}).init(jax.random.key(1), image)
+
+
+def test_vgg19_preprocessing_by_hand():
+    image = jnp.ones((1, 4, 4, 3)) * jnp.array([0.2, 0.4, 0.6])
+    from srgan_jax.models.extractor import PREPROCESSING
+
+    caffe = PREPROCESSING["caffe"](image)[0, 0, 0]  # BGR
+    np.testing.assert_allclose(caffe, [153 - 103.939, 102 - 116.779, 51 - 123.68], atol=1e-4)
+    torchvision = PREPROCESSING["torchvision"](image)[0, 0, 0]
+    np.testing.assert_allclose(torchvision, [-0.285 / 0.229, -0.056 / 0.224, 0.194 / 0.225], atol=1e-5)

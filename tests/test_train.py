@@ -1,0 +1,286 @@
+"""The loop, through `train_and_evaluate` and through the command."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import srgan_jax
+from srgan_jax import defaults, images
+from srgan_jax.errors import UserError
+from srgan_jax.train import train_and_evaluate
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def config(tiny, dataset):
+    """SRResNet and SRGAN with pixel loss, a few updates on four virtual devices."""
+    config = tiny(defaults.get_config())
+    config.data.dataset = dataset
+    config.stages.pretrain.total_steps = 4
+    config.stages.gan.total_steps = 3
+    config.stages.gan.pixel_weight = 1.0
+    config.stages.gan.perceptual_weight = 0.0
+    config.save_every_steps = 2
+    config.validate_every_steps = 2
+    return config
+
+
+@pytest.fixture(scope="module")
+def held_out(tmp_path_factory, photo):
+    folder = tmp_path_factory.mktemp("held_out")
+    for index, (height, width) in enumerate([(70, 90), (93, 61)]):
+        images.write_image(folder / f"{index}.png", photo[:height, :width])
+    return str(folder)
+
+
+def _rows(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def _untimed(workdir):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in _rows(workdir)]
+
+
+def _same(first: Path, second: Path):
+    for name in ("pretrain.safetensors", "gan.safetensors", "generator.safetensors"):
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, dataset, held_out):
+    """A run of both stages that nobody disturbed, in a process of its own."""
+    workdir = tmp_path_factory.mktemp("finished")
+    result = subprocess.run(_command(workdir, dataset, held_out), capture_output=True, text=True, cwd=ROOT, env=_env())
+    assert result.returncode == 0, result.stderr
+    return workdir, result.stderr
+
+
+def _env():
+    return os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+
+
+def _command(workdir, dataset, held_out, *more):
+    values = {
+        "data.dataset": dataset, "data.batch_size": 4, "data.crop_px": 32, "generator.blocks": 1, "generator.width": 8,
+        "discriminator.width": 4, "discriminator.dense": 8, "validation.folder": held_out,
+        "stages.pretrain.total_steps": 6, "stages.gan.total_steps": 6, "log_every_steps": 1,
+        "save_every_steps": 2, "validate_every_steps": 3,
+    }  # fmt: skip
+    overrides = [f"--config.{key}={value}" for key, value in values.items()]
+    main = [sys.executable, "-m", "srgan_jax.main", "--config", "configs/srgan_mse.py", "--workdir", str(workdir)]
+    return [*main, *overrides, *more]
+
+
+def test_command_runs_both_stages(finished):
+    workdir, told = finished
+    for text in (
+        "pretrain: loss at update 1: pixel",
+        "gan: loss at update 1: pixel",
+        "(100.0 %)",
+        "adversarial",
+        "finished",
+    ):
+        assert text in told
+    rows = _rows(workdir)
+    for stage in ("pretrain", "gan"):
+        training = [row for row in rows if row["stage"] == stage and "loss" in row]
+        assert [row["step"] for row in training] == [1, 2, 3, 4, 5, 6]
+        assert all(np.isfinite(list(row.values())[2:]).all() for row in training)
+        validation = [row for row in rows if row["stage"] == stage and "val_psnr_y" in row]
+        assert [row["step"] for row in validation] == [3, 6] and 5 < validation[-1]["val_psnr_y"] < 50
+    gan = next(row for row in rows if "d_loss" in row)
+    assert {"adversarial", "d_accuracy_real", "d_accuracy_fake"} < set(gan)
+
+
+def test_run_folder_holds_what_a_user_needs(finished):
+    workdir, _ = finished
+    params = srgan_jax.load(workdir)
+    assert srgan_jax.upscale(params, np.zeros((8, 8, 3), np.uint8)).shape == (32, 32, 3)
+    header = srgan_jax.read_header(workdir / "generator.safetensors")
+    assert header["stage"] == "gan" and header["steps"] == "6" and float(header["val_psnr_y"]) > 5
+    assert json.loads((workdir / "config.json").read_text())["data"]["batch_size"] == 4
+    versions = json.loads((workdir / "versions.json").read_text())
+    assert versions["jax"] == jax.__version__ and versions["git"] and "--config" in versions["command"]
+    for sample in ("pretrain_0000003", "pretrain_0000006", "gan_0000003", "gan_0000006"):
+        with Image.open(workdir / "samples" / f"{sample}.png") as sheet:
+            # Two rows of LR (enlarged), SR and HR, 60 px each (61 cut to a multiple of 4), 4 px apart.
+            assert sheet.size == (3 * 60 + 2 * 4, 2 * 60 + 4)
+    assert list((workdir / "tensorboard" / "gan").glob("events.out.tfevents.*"))
+    assert sorted(int(path.name) for path in (workdir / "checkpoints" / "gan").iterdir()) == [2, 4, 6]
+
+
+def test_averaged_generator_scores_what_the_log_says(finished, held_out):
+    from srgan_jax import evaluate
+
+    workdir, _ = finished
+    params = srgan_jax.load(workdir)
+    pairs = evaluate.read_pairs(held_out, 4)
+    results = [np.asarray(srgan_jax.upscale(params, pair.lr)) for pair in pairs]
+    mean = evaluate.mean(evaluate.score(pairs, results))
+    assert mean["psnr_y"] == pytest.approx(_rows(workdir)[-1]["val_psnr_y"], abs=1e-3)
+
+
+def test_running_again_changes_nothing(finished, dataset, held_out):
+    workdir, _ = finished
+    before = (workdir / "metrics.jsonl").read_text()
+    result = subprocess.run(_command(workdir, dataset, held_out), capture_output=True, text=True, cwd=ROOT, env=_env())
+    assert result.returncode == 0 and "pretrain: finished" in result.stderr and "gan: finished" in result.stderr
+    assert (workdir / "metrics.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize(("how", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_stopped_runs_end_like_undisturbed_ones(finished, dataset, held_out, tmp_path, how, status):
+    undisturbed, _ = finished
+    command = _command(tmp_path, dataset, held_out)
+    process = subprocess.Popen(command, cwd=ROOT, env=_env(), stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "metrics.jsonl"
+    while not (log.exists() and '"gan", "step": 3' in log.read_text()):  # two checkpoints into the second stage
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(how)
+    _, told = process.communicate(timeout=120)
+    if process.returncode == 0:  # it was quicker than the signal
+        pytest.fail("the run finished before it was stopped; make it longer")
+    assert process.returncode == status, told
+    assert "Traceback" not in told
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=_env())
+    assert result.returncode == 0, result.stderr
+    assert "gan: resumed after update" in result.stderr and "pretrain: finished" in result.stderr
+    _same(tmp_path, undisturbed)
+    assert _untimed(tmp_path) == _untimed(undisturbed)
+
+
+def test_sources_see_the_same_samples(config, tmp_path):
+    rows = {}
+    for source in ("memory", "stream"):
+        config.data.source = source
+        train_and_evaluate(config, tmp_path / source)
+        rows[source] = _untimed(tmp_path / source)
+    assert rows["memory"] == rows["stream"]
+    config.data.source, config.data.device_share = "memory", 0.0  # tiles don't fit: pictures stay on the host
+    train_and_evaluate(config, tmp_path / "host")
+    assert _untimed(tmp_path / "host") == rows["memory"]
+
+
+def test_both_mappings_train(config, tmp_path):
+    rows = {}
+    for mapping in ("jit", "pmap"):
+        config.devices.mapping = mapping
+        train_and_evaluate(config, tmp_path / mapping)
+        rows[mapping] = [row["loss"] for row in _rows(tmp_path / mapping) if "loss" in row]
+    np.testing.assert_allclose(rows["pmap"], rows["jit"], rtol=1e-3)
+
+
+def test_training_goes_on_when_the_total_is_raised(config, tmp_path):
+    config.stage_names = ("pretrain",)
+    train_and_evaluate(config, tmp_path)
+    config.stages.pretrain.total_steps = 6
+    train_and_evaluate(config, tmp_path)
+    assert [row["step"] for row in _rows(tmp_path) if "loss" in row] == [1, 2, 3, 4, 5, 6]
+    assert srgan_jax.read_header(tmp_path / "generator.safetensors")["steps"] == "6"
+
+
+def test_starting_from_weights(config, tmp_path):
+    config.stage_names = ("pretrain",)
+    first = train_and_evaluate(config, tmp_path / "first")
+    config.init_from = str(tmp_path / "first")
+    config.stages.pretrain.learning_rate = 0.0
+    second = train_and_evaluate(config, tmp_path / "second")
+    jax.tree.map(np.testing.assert_array_equal, first.variables["params"], second.variables["params"])
+    config.generator.width = 4
+    with pytest.raises(UserError, match="another architecture"):
+        train_and_evaluate(config, tmp_path / "third")
+
+
+def test_a_vgg_loss_without_weights_stops_before_training(config, tmp_path):
+    config.stages.gan.perceptual_weight = 1.0
+    config.extractor.weights = str(tmp_path / "vgg19.safetensors")
+    with pytest.raises(UserError, match=r"python scripts/port_vgg19.py --download --out .*vgg19.safetensors"):
+        train_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path):
+    config.stages.pretrain.learning_rate = 1e30
+    with pytest.raises(FloatingPointError, match="pretrain: the loss is (nan|inf) at update [234]"):
+        train_and_evaluate(config, tmp_path)
+
+
+def test_changed_configs_are_told(config, tmp_path, capsys):
+    config.stage_names = ("pretrain",)
+    train_and_evaluate(config, tmp_path)
+    config.log_every_steps = 2
+    train_and_evaluate(config, tmp_path)
+    assert "changed since this run began: config.log_every_steps: 1 before, 2 now" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("data.batch_size", 6, "batch_size=6 can't be divided by 4 devices; (4|8) can"),
+        ("data.source", "disk", "unknown config.data.source 'disk'; valid: memory, stream"),
+        ("data.degradation", "blurr", "unknown degradation 'blurr'; valid: bicubic"),
+        ("stages.pretrain.pixel", "l3", "unknown pixel loss 'l3'; valid: charbonnier, l1, mse"),
+        ("stages.gan.adversarial", "gan", "unknown adversarial loss 'gan'; valid: bce"),
+        (
+            "stages.pretrain.schedule",
+            "linear",
+            "unknown learning rate schedule 'linear'; valid: constant, cosine, piece",
+        ),
+        ("devices.mapping", "xmap", "unknown config.devices.mapping 'xmap'; valid: jit, pmap"),
+        ("compute_dtype", "float16", "unknown compute_dtype 'float16'; valid: auto, bfloat16, float32"),
+        ("stage_names", ("pretrain", "gun"), "unknown stage 'gun'; valid: gan, pretrain"),
+        ("validation.folder", "no/such/folder", "no such folder: no/such/folder"),
+        ("validation.metrics", ("psnr",), "unknown metric 'psnr'; valid: psnr_rgb, psnr_y, ssim_y"),
+        ("data.dataset", "no_such_set", "no data set 'no_such_set'"),
+        ("data.crop_px", 30, "crop_px=30 is not a multiple of the scale 4"),
+    ],
+)
+def test_mistakes_stop_before_training(config, tmp_path, key, value, message):
+    config.unlock()
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(UserError, match=message):
+        train_and_evaluate(config, tmp_path)
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config.stages.pretrain.total_step=5"], "total_step"),
+        (["--config.stages.pretrain.total_steps=many"], "total_steps"),
+        (["--config.stage.pretrain.total_steps=5"], "stage"),
+        (["extra"], "unexpected argument 'extra'"),
+        (["--nonsense"], "nonsense"),
+    ],
+)
+def test_mistakes_on_the_command_line_end_in_one_line(tmp_path, dataset, held_out, arguments, message):
+    result = subprocess.run(
+        _command(tmp_path, dataset, held_out, *arguments), capture_output=True, text=True, cwd=ROOT, env=_env()
+    )
+    lines = [line for line in result.stderr.splitlines() if line]
+    assert result.returncode == 1 and len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--config", "configs/absent.py", "--workdir", "w"], ["--workdir", "w"]])
+def test_missing_config_ends_in_one_line(arguments):
+    command = [sys.executable, "-m", "srgan_jax.main", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=_env())
+    assert result.returncode == 1 and result.stderr.startswith("error: ") and len(result.stderr.splitlines()) == 1
+
+
+def test_profile_writes_a_trace(config, tmp_path):
+    config.stage_names = ("pretrain",)
+    config.stages.pretrain.total_steps = 16
+    train_and_evaluate(config, tmp_path, profile=True)
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))

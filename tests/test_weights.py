@@ -1,0 +1,96 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import srgan_jax
+from srgan_jax import models, weights
+
+LR = jnp.zeros((1, 8, 8, 3))
+ARCHITECTURES = [
+    {"blocks": 2, "width": 8},
+    {"blocks": 1, "width": 8, "scale": 2, "activation": "prelu_shared"},
+    {"blocks": 1, "width": 4, "scale": 3, "activation": "relu", "bias_before_norm": True},
+    {"blocks": 1, "width": 4, "scale": 8, "norm": "none"},
+]
+
+
+def _variables(**fields):
+    module = models.build(models.GENERATORS, {"name": "srresnet", **fields})
+    return module.init(jax.random.key(0), LR)
+
+
+@pytest.mark.parametrize(
+    "fields", [*ARCHITECTURES, {"blocks": 1, "width": 4, "base": "bicubic", "output": "tanh"}], ids=str
+)
+def test_file_holds_everything(tmp_path, fields):
+    made = srgan_jax.make_weights(_variables(**fields), {"name": "srresnet", **fields})
+    path = tmp_path / "generator.safetensors"
+    srgan_jax.save(path, made, {"licence": "CC0"})
+    loaded = srgan_jax.load(path)
+    assert loaded.architecture == made.architecture and hash(loaded.architecture) == hash(made.architecture)
+    jax.tree.map(np.testing.assert_array_equal, dict(loaded.variables), dict(made.variables))
+    header = srgan_jax.read_header(path)
+    assert header["licence"] == "CC0" and json.loads(header["architecture"])["blocks"] == fields["blocks"]
+    assert jax.tree.structure(srgan_jax.load(tmp_path)) == jax.tree.structure(loaded)  # a run's folder
+
+
+@pytest.mark.parametrize("fields", ARCHITECTURES, ids=str)
+def test_sizes_are_read_from_plain_variables(fields):
+    made = srgan_jax.make_weights(_variables(**fields))
+    assert {key: made.architecture[key] for key in fields} == fields
+
+
+def test_two_files_of_one_architecture_share_a_compilation(tmp_path):
+    first = srgan_jax.make_weights(_variables(blocks=1, width=4))
+    second = srgan_jax.make_weights(jax.tree.map(lambda x: x + 1, _variables(blocks=1, width=4)))
+    count = 0
+
+    @jax.jit
+    def apply(params, lr):
+        nonlocal count
+        count += 1
+        return srgan_jax.upscale(params, lr)
+
+    for number, params in enumerate((first, second)):
+        srgan_jax.save(tmp_path / f"{number}.safetensors", params, {"number": str(number)})
+        apply(srgan_jax.load(tmp_path / f"{number}.safetensors"), LR)
+    assert count == 1
+
+
+def test_misfits_are_named():
+    variables = _variables(blocks=2, width=8)
+    with pytest.raises(srgan_jax.WeightsError, match=r"surplus params/block_01_conv_1/kernel \(3, 3, 8, 8\)"):
+        srgan_jax.make_weights(variables, {"name": "srresnet", "blocks": 1, "width": 8})
+    with pytest.raises(srgan_jax.WeightsError, match=r"conv_in/bias: expected \(16,\), found \(8,\)"):
+        srgan_jax.make_weights(variables, {"name": "srresnet", "blocks": 2, "width": 16})
+    with pytest.raises(srgan_jax.WeightsError, match="not an SRResNet's"):
+        srgan_jax.make_weights({"params": {"dense": {"kernel": np.zeros((3, 3))}}})
+
+
+def test_foreign_files_are_refused(tmp_path, vgg_file):
+    with pytest.raises(FileNotFoundError, match="no weights at"):
+        srgan_jax.load(tmp_path / "absent.safetensors")
+    (tmp_path / "text.safetensors").write_text("not weights")
+    with pytest.raises(srgan_jax.WeightsError, match="not a readable .safetensors file"):
+        srgan_jax.load(tmp_path / "text.safetensors")
+    with pytest.raises(
+        srgan_jax.WeightsError, match="expected the format 'srgan_jax generator 1', found 'srgan_jax extr"
+    ):
+        srgan_jax.load(vgg_file)
+    made = srgan_jax.make_weights(_variables(blocks=1, width=4))
+    srgan_jax.save(tmp_path / "whole.safetensors", made)
+    whole = (tmp_path / "whole.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(whole[:-100])
+    with pytest.raises(srgan_jax.WeightsError, match="not a readable .safetensors file"):
+        srgan_jax.load(tmp_path / "cut.safetensors")
+
+
+def test_extractor_file(vgg_file, tmp_path):
+    variables, header = weights.load_extractor(vgg_file)
+    assert header["convention"] == "caffe" and variables["params"]["block5_conv4"]["kernel"].shape == (3, 3, 512, 512)
+    assert variables["params"]["block1_conv1"]["kernel"].dtype == np.float32
+    with pytest.raises(FileNotFoundError, match="python scripts/port_vgg19.py --download"):
+        weights.load_extractor(tmp_path / "vgg19.safetensors")
