@@ -62,7 +62,8 @@ def shard(tree: Any, mesh: Mesh, mapping: str) -> Any:
     if mapping == "pmap":
         local = len(mesh.local_devices)
         split = jax.tree.map(lambda x: x.reshape(local, len(x) // local, *x.shape[1:]), tree)
-        return jax.device_put(split)
+        here = Mesh(np.array(mesh.local_devices), (AXIS,))
+        return jax.device_put(split, NamedSharding(here, PartitionSpec(AXIS)))
     return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(AXIS)), tree)
 
 

@@ -23,8 +23,12 @@ flags.mark_flags_as_required(["config", "workdir"])
 def parse(argv: list[str]) -> list[str]:
     """Parses the flags; a mistake in them ends in one line."""
     try:
-        return FLAGS(argv)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        rest = FLAGS(argv)
+        FLAGS.config.keys()  # a file that can't be read is found out at the first use
+        return rest
+    except OSError as error:
+        sys.exit("error: no config: " + str(error).strip().splitlines()[-1].strip())
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         text = str(error.args[0]) if error.args else str(error)
         sys.exit("error: " + " ".join(text.split()))
 

@@ -19,6 +19,8 @@ from srgan_jax import checkpoints, devices, evaluate, inference, logs, models, s
 from srgan_jax.data import builder, pipeline, sampling
 from srgan_jax.degradations import DEGRADATIONS
 from srgan_jax.errors import UserError, lookup
+from srgan_jax.losses import ADVERSARIAL, PIXEL
+from srgan_jax.metrics import METRICS
 from srgan_jax.models.extractor import FEATURE_SCALE
 from srgan_jax.resize import kernel_reach_px
 
@@ -39,9 +41,25 @@ class Stage(NamedTuple):
 # ---------------------------------------------------------------------------------------------- pieces
 
 
+def check_names(config: Any) -> None:
+    """Looks up every name that is used later, so that a misspelt one stops the run before it trains for a week."""
+    lookup(DEGRADATIONS, config.data.degradation, "degradation")
+    for metric in config.validation.metrics:
+        lookup(METRICS, metric, "metric")
+    for name in config.stage_names:
+        stage = lookup(dict(config.stages), name, "stage")
+        lookup(PIXEL, stage.pixel, "pixel loss")
+        lookup(PIXEL, stage.perceptual, "perceptual loss")
+        lookup(ADVERSARIAL, stage.get("adversarial", "bce"), "adversarial loss")
+    if config.data.crop_px % config.generator.scale:
+        raise UserError(
+            f"config.data.crop_px={config.data.crop_px} is not a multiple of the scale {config.generator.scale}"
+        )
+
+
 def make_stage(config: Any, name: str) -> Stage:
     """Modules, optimisers and the pure step of the stage `name`."""
-    options = lookup(dict(config.stages), name, "stage")
+    options = config.stages[name]
     axis_name = lookup(devices.MAPPINGS, config.devices.mapping, "config.devices.mapping")
     bn_axis = axis_name if config.devices.sync_bn else None
     runtime = {"dtype": devices.compute_dtype(config.compute_dtype), "axis_name": bn_axis}
@@ -125,8 +143,6 @@ def open_samples(config: Any) -> Samples:
     """The training data as its config describes it, with what it takes of memory reported before it is taken."""
     data = config.data
     lookup(dict.fromkeys(pipeline.SOURCES), data.source, "config.data.source")
-    if data.crop_px % config.generator.scale:
-        raise UserError(f"config.data.crop_px={data.crop_px} is not a multiple of the scale {config.generator.scale}")
     pictures = builder.open_source(data.dataset, split=data.split, feature=data.feature, data_dir=data.data_dir)
     geometry = {"crop_px": data.crop_px, "margin_px": kernel_reach_px(config.generator.scale)}
     found = f"data: {len(pictures)} pictures from {data.dataset}"
@@ -165,7 +181,7 @@ def make_update(config: Any, stage: Stage, features: Callable | None) -> Callabl
     """
     data, scale = config.data, config.generator.scale
     margin_px = kernel_reach_px(scale)
-    degrade = lookup(DEGRADATIONS, data.degradation, "degradation")
+    degrade = DEGRADATIONS[data.degradation]
 
     def update(state, frozen, sharded):
         indices = sharded["indices"]
@@ -288,6 +304,7 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
     batch_size = config.data.batch_size
 
     # ---------------------------------------------------------------- what the whole run shares
+    check_names(config)
     stages = {name: make_stage(config, name) for name in config.stage_names}
     extractors = {name: load_extractor(config, name) for name in config.stage_names}
     mesh = devices.make_mesh()

@@ -1,5 +1,6 @@
 """The loop, through `train_and_evaluate` and through the command."""
 
+import functools
 import json
 import os
 import signal
@@ -53,7 +54,8 @@ def _untimed(workdir):
 
 def _same(first: Path, second: Path):
     for name in ("pretrain.safetensors", "gan.safetensors", "generator.safetensors"):
-        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+        both = (srgan_jax.load(folder / name) for folder in (first, second))
+        jax.tree.map(np.testing.assert_array_equal, *both)
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +68,17 @@ def finished(tmp_path_factory, dataset, held_out):
 
 
 def _env():
-    return os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    """One CPU device, quick to compile; restarted commands find what was compiled before."""
+    cache = {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
+    return os.environ | cache | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
 
 
 def _command(workdir, dataset, held_out, *more):
     values = {
         "data.dataset": dataset, "data.batch_size": 4, "data.crop_px": 32, "generator.blocks": 1, "generator.width": 8,
         "discriminator.width": 4, "discriminator.dense": 8, "validation.folder": held_out,
-        "stages.pretrain.total_steps": 6, "stages.gan.total_steps": 6, "log_every_steps": 1,
-        "save_every_steps": 2, "validate_every_steps": 3,
+        "stages.pretrain.total_steps": 6, "stages.gan.total_steps": 60, "log_every_steps": 1,
+        "save_every_steps": 10, "validate_every_steps": 30,
     }  # fmt: skip
     overrides = [f"--config.{key}={value}" for key, value in values.items()]
     main = [sys.executable, "-m", "srgan_jax.main", "--config", "configs/srgan_mse.py", "--workdir", str(workdir)]
@@ -92,12 +96,14 @@ def test_command_runs_both_stages(finished):
     ):
         assert text in told
     rows = _rows(workdir)
-    for stage in ("pretrain", "gan"):
+    for stage, last in (("pretrain", 6), ("gan", 60)):
         training = [row for row in rows if row["stage"] == stage and "loss" in row]
-        assert [row["step"] for row in training] == [1, 2, 3, 4, 5, 6]
+        assert [row["step"] for row in training] == list(range(1, last + 1))
         assert all(np.isfinite(list(row.values())[2:]).all() for row in training)
         validation = [row for row in rows if row["stage"] == stage and "val_psnr_y" in row]
-        assert [row["step"] for row in validation] == [3, 6] and 5 < validation[-1]["val_psnr_y"] < 50
+        assert [row["step"] for row in validation] == {"pretrain": [6], "gan": [30, 60]}[stage] and 5 < validation[-1][
+            "val_psnr_y"
+        ] < 50
     gan = next(row for row in rows if "d_loss" in row)
     assert {"adversarial", "d_accuracy_real", "d_accuracy_fake"} < set(gan)
 
@@ -107,16 +113,16 @@ def test_run_folder_holds_what_a_user_needs(finished):
     params = srgan_jax.load(workdir)
     assert srgan_jax.upscale(params, np.zeros((8, 8, 3), np.uint8)).shape == (32, 32, 3)
     header = srgan_jax.read_header(workdir / "generator.safetensors")
-    assert header["stage"] == "gan" and header["steps"] == "6" and float(header["val_psnr_y"]) > 5
+    assert header["stage"] == "gan" and header["steps"] == "60" and float(header["val_psnr_y"]) > 5
     assert json.loads((workdir / "config.json").read_text())["data"]["batch_size"] == 4
     versions = json.loads((workdir / "versions.json").read_text())
     assert versions["jax"] == jax.__version__ and versions["git"] and "--config" in versions["command"]
-    for sample in ("pretrain_0000003", "pretrain_0000006", "gan_0000003", "gan_0000006"):
+    for sample in ("pretrain_0000006", "gan_0000030", "gan_0000060"):
         with Image.open(workdir / "samples" / f"{sample}.png") as sheet:
             # Two rows of LR (enlarged), SR and HR, 60 px each (61 cut to a multiple of 4), 4 px apart.
             assert sheet.size == (3 * 60 + 2 * 4, 2 * 60 + 4)
     assert list((workdir / "tensorboard" / "gan").glob("events.out.tfevents.*"))
-    assert sorted(int(path.name) for path in (workdir / "checkpoints" / "gan").iterdir()) == [2, 4, 6]
+    assert sorted(int(path.name) for path in (workdir / "checkpoints" / "gan").iterdir())[-3:] == [40, 50, 60]
 
 
 def test_averaged_generator_scores_what_the_log_says(finished, held_out):
@@ -143,8 +149,7 @@ def test_stopped_runs_end_like_undisturbed_ones(finished, dataset, held_out, tmp
     undisturbed, _ = finished
     command = _command(tmp_path, dataset, held_out)
     process = subprocess.Popen(command, cwd=ROOT, env=_env(), stderr=subprocess.PIPE, text=True)
-    log = tmp_path / "metrics.jsonl"
-    while not (log.exists() and '"gan", "step": 3' in log.read_text()):  # two checkpoints into the second stage
+    while not (tmp_path / "checkpoints" / "gan" / "10").is_dir():  # in the second stage
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     process.send_signal(how)
@@ -196,7 +201,8 @@ def test_starting_from_weights(config, tmp_path):
     config.init_from = str(tmp_path / "first")
     config.stages.pretrain.learning_rate = 0.0
     second = train_and_evaluate(config, tmp_path / "second")
-    jax.tree.map(np.testing.assert_array_equal, first.variables["params"], second.variables["params"])
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-6)  # an average of equal numbers, rounded
+    jax.tree.map(close, first.variables["params"], second.variables["params"])
     config.generator.width = 4
     with pytest.raises(UserError, match="another architecture"):
         train_and_evaluate(config, tmp_path / "third")
