@@ -26,29 +26,25 @@ def _stage() -> ConfigDict:
     return stage
 
 
-def get_config() -> ConfigDict:
-    """SRResNet-MSE, then SRGAN-VGG54: 16 blocks, 96 px crops, batches of 16."""
+def _data() -> ConfigDict:
+    data = ConfigDict()
+    data.dataset = "data/train"  # folder written by `srgan-jax prepare`, or the name of a tfds data set
+    data.data_dir = ""  # where tfds keeps data sets by name; "" is its default
+    data.split = "train"
+    data.feature = ""  # image feature; "" takes hr, image, or the only one
+    data.source = "memory"  # or "stream", for data sets larger than memory
+    data.batch_size = 16  # over all devices
+    data.crop_px = 96  # of HR
+    data.augment = True  # the eight flips and rotations
+    data.degradation = "bicubic"  # degradations.DEGRADATIONS
+    data.tile_px = 512  # of the memory source
+    data.device_share = 0.5  # of a device's memory that the tiles may take; else they stay on the host
+    data.threads = 0  # of the stream source; 0: one for each core
+    return data
+
+
+def _networks() -> ConfigDict:
     config = ConfigDict()
-    config.seed = 0
-    config.stage_names = ("pretrain", "gan")  # run in this order; each starts from the average of the one before
-    config.init_from = ""  # .safetensors or run folder: weights of the generator for the first stage
-    config.compute_dtype = "auto"  # float32, bfloat16, or auto: bfloat16 on GPU and TPU; parameters stay float32
-    config.ema_decay = 0.999
-
-    config.data = ConfigDict()
-    config.data.dataset = "data/train"  # folder written by `srgan-jax prepare`, or the name of a tfds data set
-    config.data.data_dir = ""  # where tfds keeps data sets by name; "" is its default
-    config.data.split = "train"
-    config.data.feature = ""  # image feature; "" takes hr, image, or the only one
-    config.data.source = "memory"  # or "stream", for data sets larger than memory
-    config.data.batch_size = 16  # over all devices
-    config.data.crop_px = 96  # of HR
-    config.data.augment = True  # the eight flips and rotations
-    config.data.degradation = "bicubic"  # degradations.DEGRADATIONS
-    config.data.tile_px = 512  # of the memory source
-    config.data.device_share = 0.5  # of a device's memory that the tiles may take; else they stay on the host
-    config.data.threads = 0  # of the stream source; 0: one for each core
-
     config.generator = ConfigDict()  # models.GENERATORS, and the fields of the class
     config.generator.name = "srresnet"
     config.generator.blocks = 16
@@ -69,6 +65,20 @@ def get_config() -> ConfigDict:
     config.extractor = ConfigDict()  # models.EXTRACTORS; read where a stage has a perceptual weight
     config.extractor.name = "vgg19"
     config.extractor.weights = "weights/vgg19.safetensors"  # from scripts/port_vgg19.py
+    return config
+
+
+def get_config() -> ConfigDict:
+    """SRResNet-MSE, then SRGAN-VGG54: 16 blocks, 96 px crops, batches of 16."""
+    config = ConfigDict()
+    config.seed = 0
+    config.stage_names = ("pretrain", "gan")  # run in this order; each starts from the average of the one before
+    config.init_from = ""  # .safetensors or run folder: weights of the generator for the first stage
+    config.compute_dtype = "auto"  # float32, bfloat16, or auto: bfloat16 on GPU and TPU; parameters stay float32
+    config.ema_decay = 0.999
+
+    config.data = _data()
+    config.update(_networks())
 
     config.stages = ConfigDict()
     config.stages.pretrain = _stage()

@@ -34,6 +34,7 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def main(argv: list[str]) -> None:
+    """Trains; a user's mistake ends in one line."""
     if len(argv) > 1:
         sys.exit(f"error: unexpected argument {argv[1]!r}; overrides look like --config.data.batch_size=8")
     jax.config.update("jax_debug_nans", FLAGS.debug_nans)

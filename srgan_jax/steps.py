@@ -48,44 +48,6 @@ class TrainState:
     discriminator: NetworkState | None = None
 
 
-# ---------------------------------------------------------------------------------------------- optimisers
-
-
-def constant_schedule(learning_rate: float, total_steps: int, **_: Any) -> optax.Schedule:
-    """The same learning rate throughout."""
-    return optax.constant_schedule(learning_rate)
-
-
-def piecewise_schedule(learning_rate: float, total_steps: int, *, drops: tuple[float, ...], **_: Any) -> optax.Schedule:
-    """A tenth of the learning rate after each of `drops`, given as shares of `total_steps` (SRGAN: 0.5)."""
-    return optax.piecewise_constant_schedule(learning_rate, {round(drop * total_steps): 0.1 for drop in drops})
-
-
-def cosine_schedule(learning_rate: float, total_steps: int, *, warmup_steps: int, **_: Any) -> optax.Schedule:
-    """A linear rise over `warmup_steps`, then half a cosine down to 0 at `total_steps`."""
-    if not warmup_steps:
-        return optax.cosine_decay_schedule(learning_rate, total_steps)
-    return optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup_steps, max(total_steps, warmup_steps + 1))
-
-
-SCHEDULES = {"constant": constant_schedule, "piecewise": piecewise_schedule, "cosine": cosine_schedule}
-
-
-def create_optimizer(
-    learning_rate: float,
-    total_steps: int,
-    *,
-    schedule: str = "constant",
-    drops: tuple[float, ...] = (0.5,),
-    warmup_steps: int = 0,
-    b1: float = 0.9,
-    b2: float = 0.999,
-) -> optax.GradientTransformation:
-    """Adam with a schedule named in `SCHEDULES`."""
-    make = lookup(SCHEDULES, schedule, "learning rate schedule")
-    return optax.adam(make(learning_rate, total_steps, drops=drops, warmup_steps=warmup_steps), b1=b1, b2=b2)
-
-
 # ---------------------------------------------------------------------------------------------- states
 
 
@@ -249,6 +211,28 @@ def pretrain_step(
     return _advance(state, updated, ema_decay), {"loss": sum(terms.values()), **terms}
 
 
+def _updated_discriminator(
+    d: NetworkState,
+    hr: jax.Array,
+    sr: jax.Array,
+    *,
+    discriminator: nn.Module,
+    optimizer: optax.GradientTransformation,
+    loss: Callable[[jax.Array, jax.Array], jax.Array],
+    axis_name: str | None,
+) -> tuple[NetworkState, Metrics]:
+    def loss_fn(params):
+        real, batch_stats = _forward(discriminator, params, d.batch_stats, hr)
+        fake, batch_stats = _forward(discriminator, params, batch_stats, sr)
+        metrics = {"d_accuracy_real": (real > 0).mean(), "d_accuracy_fake": (fake < 0).mean()}
+        value = loss(real, fake)
+        return value, (metrics | {"d_loss": value}, batch_stats)
+
+    grads, (metrics, batch_stats) = jax.grad(loss_fn, has_aux=True)(d.params)
+    grads, batch_stats = _mean_over((grads, batch_stats), axis_name)
+    return _updated(d, grads, batch_stats, optimizer), metrics
+
+
 def gan_step(
     state: TrainState,
     batch: Mapping[str, jax.Array],
@@ -271,17 +255,11 @@ def gan_step(
 
     Args:
       state: from `create_train_state`, with a discriminator.
-      batch: as for `pretrain_step`.
-      features: see `content_terms`.
-      generator: module.
+      batch, features, generator, optimizer, losses, ema_decay, axis_name: as for `pretrain_step`.
       discriminator: module, image to logits.
-      optimizer: the generator's.
-      discriminator_optimizer: the discriminator's.
-      losses: keyword arguments of `content_terms`.
+      discriminator_optimizer: its optimiser.
       adversarial: a name in `losses.ADVERSARIAL`.
       adversarial_weight: the paper's 1e-3.
-      ema_decay: of the averaged generator.
-      axis_name: under pmap, the axis to average over.
 
     Returns:
       The next state, and scalars: "loss" and each weighted term of the generator's, "d_loss", and the shares of real
@@ -295,15 +273,9 @@ def gan_step(
 
     sr, pull_back, g_stats = jax.vjp(generate, state.generator.params, has_aux=True)
 
-    def d_loss_fn(params):
-        real, batch_stats = _forward(discriminator, params, d.batch_stats, hr)
-        fake, batch_stats = _forward(discriminator, params, batch_stats, sr)
-        accuracy = {"d_accuracy_real": (real > 0).mean(), "d_accuracy_fake": (fake < 0).mean()}
-        return loss_d(real, fake), (accuracy, batch_stats)
-
-    (d_loss, (accuracy, d_stats)), d_grads = jax.value_and_grad(d_loss_fn, has_aux=True)(d.params)
-    d_grads, d_stats = _mean_over((d_grads, d_stats), axis_name)
-    d = _updated(d, d_grads, d_stats, discriminator_optimizer)
+    d, d_metrics = _updated_discriminator(
+        d, hr, sr, discriminator=discriminator, optimizer=discriminator_optimizer, loss=loss_d, axis_name=axis_name
+    )
 
     def g_loss_fn(sr):
         real, _ = _forward(discriminator, d.params, d.batch_stats, hr)  # compiled away where the loss ignores it
@@ -315,5 +287,5 @@ def gan_step(
     sr_grads, terms = jax.grad(g_loss_fn, has_aux=True)(sr)
     g_grads, g_stats = _mean_over((pull_back(sr_grads)[0], g_stats), axis_name)
     g = _updated(state.generator, g_grads, g_stats, optimizer)
-    metrics = _mean_over({"loss": sum(terms.values()), **terms, "d_loss": d_loss, **accuracy}, axis_name)
+    metrics = _mean_over({"loss": sum(terms.values()), **terms, **d_metrics}, axis_name)
     return _advance(state, g, ema_decay, discriminator=d), metrics

@@ -15,121 +15,15 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from srgan_jax import checkpoints, devices, evaluate, inference, logs, models, steps, weights
+from srgan_jax import checkpoints, devices, evaluate, inference, logs, stages, steps, weights
 from srgan_jax.data import builder, pipeline, sampling
-from srgan_jax.degradations import DEGRADATIONS
 from srgan_jax.errors import UserError, lookup
-from srgan_jax.losses import ADVERSARIAL, PIXEL
-from srgan_jax.metrics import METRICS
-from srgan_jax.models.extractor import FEATURE_SCALE
 from srgan_jax.resize import kernel_reach_px
 
 PROFILED_STEPS = range(10, 15)  # after the start; the first few compile
-STAGE_SEED_STRIDE = 7919  # each stage has its own order of samples
-
-
-class Stage(NamedTuple):
-    """What a stage is made of, from its config."""
-
-    generator: Any
-    discriminator: Any  # None in pretraining
-    step: Callable  # (state, batch, features) -> (state, metrics)
-    init: Callable  # (variables of the generator or None) -> TrainState
-    terms: tuple[str, ...]  # the metrics that add up to the generator's loss
 
 
 # ---------------------------------------------------------------------------------------------- pieces
-
-
-def check_names(config: Any) -> None:
-    """Looks up every name that is used later, so that a misspelt one stops the run before it trains for a week."""
-    lookup(DEGRADATIONS, config.data.degradation, "degradation")
-    for metric in config.validation.metrics:
-        lookup(METRICS, metric, "metric")
-    for name in config.stage_names:
-        stage = lookup(dict(config.stages), name, "stage")
-        lookup(PIXEL, stage.pixel, "pixel loss")
-        lookup(PIXEL, stage.perceptual, "perceptual loss")
-        lookup(ADVERSARIAL, stage.get("adversarial", "bce"), "adversarial loss")
-    if config.data.crop_px % config.generator.scale:
-        raise UserError(
-            f"config.data.crop_px={config.data.crop_px} is not a multiple of the scale {config.generator.scale}"
-        )
-
-
-def make_stage(config: Any, name: str) -> Stage:
-    """Modules, optimisers and the pure step of the stage `name`."""
-    options = config.stages[name]
-    axis_name = lookup(devices.MAPPINGS, config.devices.mapping, "config.devices.mapping")
-    bn_axis = axis_name if config.devices.sync_bn else None
-    runtime = {"dtype": devices.compute_dtype(config.compute_dtype), "axis_name": bn_axis}
-    generator = models.build(models.GENERATORS, config.generator, **runtime)
-    make_optimizer = functools.partial(
-        steps.create_optimizer,
-        total_steps=options.total_steps,
-        schedule=options.schedule,
-        drops=tuple(options.drops),
-        warmup_steps=options.warmup_steps,
-        b1=options.b1,
-        b2=options.b2,
-    )
-    content = ("pixel", "pixel_weight", "perceptual", "perceptual_weight", "tv_weight")
-    step_options = {
-        "generator": generator,
-        "optimizer": make_optimizer(options.learning_rate),
-        "losses": {key: options[key] for key in content},
-        "ema_decay": config.ema_decay,
-        "axis_name": axis_name,
-    }
-    init_options = {"crop_px": config.data.crop_px}
-    discriminator, step = None, steps.pretrain_step
-    if "adversarial" in options:
-        step = steps.gan_step
-        described = dict(config.discriminator) | {"crop_px": config.data.crop_px}
-        discriminator = models.build(models.DISCRIMINATORS, described, **runtime)
-        networks = {
-            "discriminator": discriminator,
-            "discriminator_optimizer": make_optimizer(options.discriminator_learning_rate),
-        }
-        step_options |= networks | {key: options[key] for key in ("adversarial", "adversarial_weight")}
-        init_options |= networks
-    seed = config.seed + STAGE_SEED_STRIDE * list(config.stage_names).index(name)
-
-    def init(variables):
-        return steps.create_train_state(seed, generator, step_options["optimizer"], variables=variables, **init_options)
-
-    weighted = {
-        "pixel": options.pixel_weight,
-        "perceptual": options.perceptual_weight,
-        "total_variation": options.tv_weight,
-        "adversarial": options.get("adversarial_weight", 0.0),
-    }
-    terms = tuple(term for term, weight in weighted.items() if weight)
-    return Stage(generator, discriminator, functools.partial(step, **step_options), init, terms)
-
-
-def load_extractor(config: Any, stage: str) -> tuple[Callable | None, Any]:
-    """`features(variables, images)` for the perceptual loss of a stage, and its variables; None where it has none."""
-    options = config.stages[stage]
-    if not options.perceptual_weight:
-        return None, None
-    variables, header = weights.load_extractor(config.extractor.weights)
-    convention = header["convention"]
-    scale = lookup(FEATURE_SCALE, convention, "VGG19 convention")
-    module = models.build(
-        models.EXTRACTORS,
-        {"name": config.extractor.name, "taps": tuple(options.perceptual_taps), "convention": convention},
-        dtype=devices.compute_dtype(config.compute_dtype),
-    )
-    taps = ", ".join(options.perceptual_taps)
-    logs.say(
-        f"{stage}: VGG19 {taps}, {convention} weights, features x {scale:.4g}, weight {options.perceptual_weight:g}"
-    )
-
-    def features(variables, image):
-        return {tap: scale * feature for tap, feature in module.apply(variables, image).items()}
-
-    return features, variables
 
 
 class Samples(NamedTuple):
@@ -173,35 +67,6 @@ def open_samples(config: Any) -> Samples:
     return Samples(None, lambda seed, steps: windows(seed=seed, steps=steps))
 
 
-def make_update(config: Any, stage: Stage, features: Callable | None) -> Callable:
-    """`update(state, frozen, sharded)`: crops, LR images and the step, pure, for one device's share of the batch.
-
-    `frozen` holds the tiles ("store") and the extractor's variables; `sharded` the samples' positions in the global
-    batch ("indices") and, where crops come from the host, their "windows".
-    """
-    data, scale = config.data, config.generator.scale
-    margin_px = kernel_reach_px(scale)
-    degrade = DEGRADATIONS[data.degradation]
-
-    def update(state, frozen, sharded):
-        indices = sharded["indices"]
-        keys = sampling.sample_keys(state.seed, state.step, indices)
-        if "windows" in sharded:
-            windows = sharded["windows"]
-        else:
-            pictures = frozen["store"]["sizes"].shape[0]
-            chosen = sampling.choose_pictures(state.seed, state.step, indices, data.batch_size, pictures)
-            geometry = {"crop_px": data.crop_px, "margin_px": margin_px}
-            windows = pipeline.gather_windows(frozen["store"], chosen, keys, **geometry)
-        batch = sampling.make_batch(
-            windows, keys, degrade=degrade, scale=scale, margin_px=margin_px, augment=data.augment
-        )
-        see = None if features is None else functools.partial(features, frozen["extractor"])
-        return stage.step(state, batch, see)
-
-    return update
-
-
 def read_validation(config: Any) -> list[evaluate.Pair]:
     """The validation pictures; none where the config names no folder."""
     folder = config.validation.folder
@@ -233,24 +98,6 @@ def training_crops(config: Any, samples: Samples) -> np.ndarray:
         keys = sampling.sample_keys(seed, 0, indices)
         windows = pipeline.gather_windows(samples.store, chosen, keys, crop_px=config.data.crop_px, margin_px=margin)
     return np.asarray(windows)[:, margin:-margin, margin:-margin]
-
-
-def starting_variables(start: weights.Weights | None, generator: Any) -> Any:
-    """The variables of `start`, which must be of the architecture of `generator`; None where there is no start."""
-    if start is None:
-        return None
-    expected = models.architecture_of(models.GENERATORS, generator)
-    differing = [f"{key} {start.architecture.get(key)} instead of {value}" for key, value in expected.items()
-                 if start.architecture.get(key) != value]  # fmt: skip
-    if differing:
-        raise UserError(f"the weights to start from are of another architecture: {', '.join(differing)}")
-    return start.variables
-
-
-def averaged_generator(state: steps.TrainState, generator: Any) -> weights.Weights:
-    """The averaged generator as `Weights`, on the host."""
-    variables = jax.device_get(dict(state.ema))
-    return weights.make_weights(variables, models.architecture_of(models.GENERATORS, generator))
 
 
 @contextlib.contextmanager
@@ -304,9 +151,9 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
     batch_size = config.data.batch_size
 
     # ---------------------------------------------------------------- what the whole run shares
-    check_names(config)
-    stages = {name: make_stage(config, name) for name in config.stage_names}
-    extractors = {name: load_extractor(config, name) for name in config.stage_names}
+    stages.check_names(config)
+    parts = {name: stages.make_stage(config, name) for name in config.stage_names}
+    extractors = {name: stages.load_extractor(config, name) for name in config.stage_names}
     mesh = devices.make_mesh()
     share = devices.local_slice(batch_size)
     indices = np.arange(share.start, share.stop, dtype=np.int32)
@@ -320,7 +167,7 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
     looked_at = sample_pairs(config, validation, samples)
     store = devices.replicate(samples.store, mesh)
 
-    for name, stage in stages.items():
+    for name, stage in parts.items():
         # ------------------------------------------------------------ one stage: state, resume
         total = config.stages[name].total_steps
         published = workdir / f"{name}.safetensors"
@@ -328,7 +175,7 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
             current = weights.load(published)
             logs.say(f"{name}: finished, {published}")
             continue
-        state = devices.replicate(jax.jit(stage.init)(starting_variables(current, stage.generator)), mesh)
+        state = devices.replicate(jax.jit(stage.init)(stages.starting_variables(current, stage.generator)), mesh)
         manager = checkpoints.open_manager(
             workdir / "checkpoints" / name,
             keep=config.keep_checkpoints,
@@ -341,7 +188,7 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
             logs.say(f"{name}: resumed after update {start}")
         log = logs.StageLog(workdir, name, start, total, batch_size)
         features, extractor_variables = extractors[name]
-        update = devices.map_update(make_update(config, stage, features), mesh, config.devices.mapping)
+        update = devices.map_update(stages.make_update(config, stage, features), mesh, config.devices.mapping)
         frozen = {"store": store, "extractor": devices.replicate(extractor_variables, mesh)}
         sharded = devices.shard({"indices": indices}, mesh, config.devices.mapping)
         stream = samples.windows(np.asarray(state.seed), range(start, total)) if samples.windows else None
@@ -384,7 +231,7 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
                         )
                 scores = {}
                 if step % config.validate_every_steps == 0 or step == total:
-                    averaged = averaged_generator(state, stage.generator)
+                    averaged = stages.averaged_generator(state, stage.generator)
                     scores = validate(averaged, validation, config)
                     log.write(step, {f"val_{key}": value for key, value in scores.items()})
                     if scores:
@@ -403,7 +250,7 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
         if step < total:
             logs.say(f"{name}: saved after update {step}; the same command goes on from there")
             raise SystemExit(128 + signals[0])
-        current = averaged_generator(state, stage.generator)
+        current = stages.averaged_generator(state, stage.generator)
         provenance = {"stage": name, "steps": str(total), "dataset": str(config.data.dataset)}
         weights.save(published, current, provenance | {f"val_{key}": f"{value:.4f}" for key, value in scores.items()})
         logs.say(f"{name}: finished, {published}")

@@ -15,11 +15,13 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     ["errors"],
     ["resize", "color", "defaults"],
-    ["losses", "degradations", "models.layers", "models.generator", "models.discriminator", "models.extractor", "models"],
+    ["losses", "optimizers", "degradations"]
+    + [f"models.{name}" for name in ("layers", "generator", "discriminator", "extractor")]
+    + ["models"],
     ["metrics", "weights", "steps", "devices", "checkpoints", "images.files", "images"],
     ["data", "data.sampling", "data.builder", "data.pipeline", "inference"],
     ["evaluate", "logs"],
-    ["train"],
+    ["stages", "train"],
     ["main", "cli"],
 ]  # fmt: skip
 ORDER = {name: place for place, name in enumerate(name for level in LEVELS for name in level)}
@@ -54,7 +56,10 @@ def test_imports_go_one_way(path):
     name = _name(path)
     for imported in _imports(path):
         inside = name.split(".")[0] == imported.split(".")[0]
-        assert ORDER[imported] < ORDER[name] and (inside or LEVEL[imported] < LEVEL[name]), f"{name} imports {imported}"
+        together = inside or (imported, name) == ("stages", "train")  # one room in two files
+        assert ORDER[imported] < ORDER[name] and (together or LEVEL[imported] < LEVEL[name]), (
+            f"{name} imports {imported}"
+        )
 
 
 def _external(path):
@@ -105,8 +110,7 @@ def test_sizes():
     for path in FILES:
         assert len(path.read_text().splitlines()) <= (400 if path.name == "train.py" else 300), path.name
     functions = [(path.name, f) for path in FILES for f in _functions(path)]
-    long = {f.name for _, f in functions if f.end_lineno - f.lineno > 60 and _code_lines(f) > 40}
-    assert long <= {"train_and_evaluate"}
+    assert {f.name for _, f in functions if f.end_lineno - f.lineno > 60} <= {"train_and_evaluate"}
     sizes = sorted(_code_lines(f) for _, f in functions)
     assert sizes[len(sizes) // 2] <= 10
     assert len((PACKAGE / "main.py").read_text().splitlines()) < 70
@@ -119,6 +123,6 @@ def test_public_things_have_docstrings(path):
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             assert ast.get_docstring(node), node.name
-            methods = [m for m in getattr(node, "body", []) if isinstance(m, ast.FunctionDef)]
+            methods = [m for m in node.body if isinstance(node, ast.ClassDef) and isinstance(m, ast.FunctionDef)]
             for method in methods:
                 assert method.name.startswith("_") or ast.get_docstring(method), method.name

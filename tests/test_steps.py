@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import srgan_jax
-from srgan_jax import color, evaluate, models, resize, steps
+from srgan_jax import color, evaluate, models, optimizers, resize, steps
 from srgan_jax.losses import ADVERSARIAL
 
 CROP = 32
@@ -137,7 +137,7 @@ def test_average_covers_parameters_and_statistics(batch):
 
 
 def test_adam_is_optax_adam(batch):
-    optimizer = steps.create_optimizer(1e-3, 100, b1=0.5, b2=0.9)
+    optimizer = optimizers.create_optimizer(1e-3, 100, b1=0.5, b2=0.9)
     state, step = _pretrain(optimizer)
     after, _ = step(state, batch)
     # Adam's first step has the size of the learning rate wherever the gradient is well above epsilon.
@@ -157,7 +157,7 @@ def test_adam_is_optax_adam(batch):
 )
 def test_schedules(schedule, kwargs, expected):
     options = {"drops": (), "warmup_steps": 0} | kwargs
-    rate = steps.SCHEDULES[schedule](1e-4, 1000, **options)
+    rate = optimizers.SCHEDULES[schedule](1e-4, 1000, **options)
     for step, value in expected.items():
         assert float(rate(step)) == pytest.approx(value, abs=1e-9), step
 
@@ -168,7 +168,7 @@ def test_generator_learns_one_crop(photo):
     pair = evaluate.make_pair("crop", hr, 4)
     fields = {"name": "srresnet", "blocks": 2, "width": 24, "norm": "none", "base": "bicubic"}
     generator = models.build(models.GENERATORS, fields)
-    optimizer = steps.create_optimizer(3e-3, 1200, schedule="cosine")
+    optimizer = optimizers.create_optimizer(3e-3, 1200, schedule="cosine")
     state = steps.create_train_state(0, generator, optimizer, crop_px=32)
     batch = {"lr": color.from_uint8(pair.lr)[None], "hr": color.from_uint8(pair.hr)[None]}
     step = jax.jit(
