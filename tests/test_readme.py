@@ -1,0 +1,78 @@
+"""What the README says exists."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_paths_and_links_exist():
+    links = [target for target in re.findall(r"\]\(([^)]+)\)", README) if not target.startswith("http")]
+    paths = re.findall(r"`((?:srgan_jax|configs|scripts|tests)/[\w/.]*)`", README)
+    commands = re.findall(r"(?:scripts|configs)/\w+\.(?:py|sh)", README)
+    assert links and paths and commands
+    for path in links + paths + commands:
+        assert (ROOT / path).exists(), path
+
+
+def test_tables_exist():
+    from srgan_jax import degradations, losses, metrics, models, optimizers
+    from srgan_jax.models import layers
+
+    rooms = (degradations, losses, metrics, models, optimizers, layers)
+    section = README.split("## Where do I add")[1].split("\n## ")[0]
+    names = re.findall(r"`([A-Z]+)`", section)
+    assert len(names) >= 9
+    for name in names:
+        assert any(isinstance(getattr(room, name, None), dict) for room in rooms), name
+
+
+def test_every_config_is_listed():
+    for path in (ROOT / "configs").glob("*.py"):
+        assert f"configs/{path.name}" in README, path.name
+
+
+def test_overrides_are_keys():
+    from srgan_jax import defaults
+
+    config = defaults.get_config()
+    found = re.findall(r"--config\.([\w.]+)=", README)
+    assert found
+    for key in found:
+        value = config
+        for part in key.split("."):
+            value = value[part]
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "scripts").glob("*.sh")), ids=lambda path: path.name)
+def test_shell_scripts_parse(script):
+    subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+def test_commands_explain_themselves():
+    for module in ("srgan_jax.cli", "srgan_jax.main"):
+        result = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, cwd=ROOT)
+        assert ("prepare" if module.endswith("cli") else "workdir") in result.stdout, result.stderr
+
+
+def test_python_example_runs(tmp_path):
+    """The library call of the README, with a small generator in place of a trained one."""
+    import jax
+    import numpy as np
+
+    import srgan_jax
+    from srgan_jax import models
+
+    fields = {"name": "srresnet", "blocks": 1, "width": 4}
+    variables = models.build(models.GENERATORS, fields).init(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
+    srgan_jax.save(tmp_path / "generator.safetensors", srgan_jax.make_weights(variables, fields))
+    example = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+    names = {"img": np.zeros((8, 8, 3), np.float32)}
+    exec(example.replace("runs/mine", str(tmp_path)), names)
+    assert names["sr"].shape == (32, 32, 3)
+    assert names["consistency"](names["params"], names["img"], names["sr"]) == 0
