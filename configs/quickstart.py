@@ -1,7 +1,7 @@
 """A small SRResNet, then a short SRGAN stage, on the photographs that ship inside scikit-image.
 
 bash scripts/quickstart.sh
-About 4 minutes on two CPU cores; SRResNet gains about 0.55 dB over bicubic on the photograph that is held out (chelsea).
+About 4 minutes on two CPU cores; SRResNet gains about 0.55 dB over bicubic on the held-out photograph (chelsea).
 """
 
 from ml_collections import ConfigDict

@@ -1,15 +1,16 @@
-"""Scores of an upscaler over pictures."""
+"""Scores of upscalers over sets of pictures."""
 
 import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from srgan_jax import color, images, metrics, resize
-from srgan_jax.errors import MissingFileError, lookup
+from srgan_jax.errors import MissingFileError, UserError, lookup
 
 # upscale_fn(lr [H, W, 3] in [0, 1], size) -> sr: the picture of `size` lies in the top left of both, see
 # inference.upscale_canvas
@@ -22,6 +23,10 @@ class Pair(NamedTuple):
     name: str
     lr: np.ndarray
     hr: np.ndarray
+    gray: bool = False  # a gray file: its samples are compared as they are, not as MATLAB's luma of RGB
+
+
+# ---------------------------------------------------------------------------------------------- pictures
 
 
 def crop_to_multiple(image: np.ndarray, scale: int) -> np.ndarray:
@@ -30,34 +35,72 @@ def crop_to_multiple(image: np.ndarray, scale: int) -> np.ndarray:
     return image[: height - height % scale, : width - width % scale]
 
 
-def make_pair(name: str, hr: np.ndarray, scale: int, convention: str = "A") -> Pair:
-    """`hr` (uint8) cropped to a multiple of `scale`, with its bicubic LR image rounded to 8 bits."""
-    hr = crop_to_multiple(hr, scale)
-    return Pair(name, np.asarray(_shrink(hr, scale, convention)), hr)
-
-
 @functools.partial(jax.jit, static_argnames=("scale", "convention"))
 def _shrink(hr: jax.Array, scale: int, convention: str) -> jax.Array:
     return color.to_uint8(resize.downscale(color.from_uint8(hr), scale, convention=convention))
 
 
-def read_pairs(folder: str | os.PathLike, scale: int, convention: str = "A") -> list[Pair]:
-    """A pair from each picture in `folder`.
+def make_pair(name: str, hr: np.ndarray, scale: int, convention: str = "A", gray: bool = False) -> Pair:
+    """`hr` (uint8) cropped to a multiple of `scale`, with its bicubic LR image rounded to 8 bits."""
+    hr = crop_to_multiple(hr, scale)
+    return Pair(name, np.asarray(_shrink(hr, scale, convention)), hr, gray)
+
+
+def read_pairs(folder: str | os.PathLike, scale: int, convention: str = "A", keep_gray: bool = True) -> list[Pair]:
+    """The pictures of a test set.
+
+    Args:
+      folder: HR pictures; or sub-folders `HR` and `LRx4` (for scale 4) with the same names.
+      scale: HR pixels per LR pixel.
+      convention: of the LR images that are made, see `resize`; those found in `LRx4` are used as they are.
+      keep_gray: compare the samples of gray files as they are, as MATLAB code does; else as MATLAB's luma of RGB.
 
     Raises:
-      FileNotFoundError: no such folder, or no picture in it.
+      MissingFileError: no such folder, or no picture in it.
+      UserError: names or sizes of HR and LR don't match.
       ImageError: a picture can't be read.
     """
-    paths = images.find_pictures(folder)
+    root = Path(folder)
+    hr_folder = root / "HR" if (root / "HR").is_dir() else root
+    lr_folder = root / f"LRx{scale}"
+    paths = images.find_pictures(hr_folder)
     if not paths:
-        raise MissingFileError(f"no pictures in {folder}")
-    return [make_pair(path.stem, images.read_rgb(path), scale, convention) for path in paths]
+        raise MissingFileError(f"no pictures in {hr_folder}")
+    grays = [keep_gray and images.is_gray(path) for path in paths]
+    pictures = [images.read_rgb(path) for path in paths]
+    if not lr_folder.is_dir():
+        return [
+            make_pair(path.stem, hr, scale, convention, gray)
+            for path, hr, gray in zip(paths, pictures, grays, strict=True)
+        ]
+    found = {path.stem: images.read_rgb(path) for path in images.find_pictures(lr_folder)}
+    pairs = []
+    wrong = [f"{name}: not in {hr_folder}" for name in sorted(found.keys() - {path.stem for path in paths})]
+    for path, hr, gray in zip(paths, pictures, grays, strict=True):
+        hr, lr = crop_to_multiple(hr, scale), found.get(path.stem)
+        if lr is None:
+            wrong.append(f"{path.stem}: not in {lr_folder}")
+        elif (lr.shape[0] * scale, lr.shape[1] * scale) != hr.shape[:2]:
+            wrong.append(f"{path.stem}: HR {hr.shape[1]} x {hr.shape[0]}, LR {lr.shape[1]} x {lr.shape[0]}")
+        else:
+            pairs.append(Pair(path.stem, lr, hr, gray))
+    if wrong:
+        raise UserError(f"{len(wrong)} pictures of {folder} don't match:\n  " + "\n  ".join(wrong[:10]))
+    return pairs
+
+
+# ---------------------------------------------------------------------------------------------- upscaling
 
 
 def bicubic(lr: np.ndarray, scale: int) -> np.ndarray:
     """MATLAB's bicubic enlargement of `[H, W, 3]` uint8, the baseline of every table."""
     size = (lr.shape[0] * scale, lr.shape[1] * scale)
     return np.asarray(color.to_uint8(resize.resize(color.from_uint8(lr), size, convention="C")))
+
+
+def nearest(lr: np.ndarray, scale: int) -> np.ndarray:
+    """Each pixel of `[H, W, 3]` repeated `scale` times along both axes."""
+    return lr.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 def _onto_canvas(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
@@ -76,11 +119,16 @@ def upscale_all(upscale_fn: UpscaleFn, pairs: Sequence[Pair]) -> list[np.ndarray
     return results
 
 
+# ---------------------------------------------------------------------------------------------- scores
+
+
 def score(
     pairs: Sequence[Pair],
     results: Iterable[np.ndarray],
     names: Sequence[str] = ("psnr_y", "ssim_y"),
+    *,
     border: int | None = None,
+    round_y: bool = False,
 ) -> list[dict[str, float]]:
     """Metrics of each picture, on 8-bit results as they would stand in files.
 
@@ -89,22 +137,35 @@ def score(
       results: uint8, in the shape of each pair's `hr`.
       names: in `metrics.METRICS`.
       border: pixels left out at each side; None is the scale, as papers have it.
+      round_y: round the luma to 8 bits before comparing.
 
     Returns:
       For each picture, name of the metric to value.
     """
     canvas = np.max([pair.hr.shape[:2] for pair in pairs], axis=0)
+    measures = {name: lookup(metrics.METRICS, name, "metric") for name in names}
     rows = []
     for pair, result in zip(pairs, results, strict=True):
         if result.shape != pair.hr.shape:
             raise ValueError(f"{pair.name}: expected a result of {pair.hr.shape}, got {result.shape}")
-        border_px = pair.hr.shape[0] // pair.lr.shape[0] if border is None else border
+        options = {
+            "border": pair.hr.shape[0] // pair.lr.shape[0] if border is None else border,
+            "channel": "gray" if pair.gray else "y8" if round_y else "y",
+            "size": pair.hr.shape[:2],
+        }
         both = (_onto_canvas(result, canvas), _onto_canvas(pair.hr, canvas))
-        measure = {name: lookup(metrics.METRICS, name, "metric") for name in names}
-        rows.append({name: float(f(*both, border=border_px, size=pair.hr.shape[:2])) for name, f in measure.items()})
+        rows.append({name: float(measure(*both, **options)) for name, measure in measures.items()})
     return rows
 
 
 def mean(rows: Sequence[dict[str, float]]) -> dict[str, float]:
     """The mean of each metric over the pictures."""
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def bootstrap_interval(differences: Sequence[float], *, draws: int = 10_000, seed: int = 0) -> tuple[float, float]:
+    """A 95 % interval of the mean of paired differences, by resampling the pictures (percentile method)."""
+    values = np.asarray(differences, np.float64)
+    chosen = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
+    low, high = np.percentile(values[chosen].mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)

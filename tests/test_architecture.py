@@ -18,7 +18,8 @@ LEVELS = [
     ["losses", "optimizers", "degradations"]
     + [f"models.{name}" for name in ("layers", "generator", "discriminator", "extractor")]
     + ["models"],
-    ["metrics", "weights", "steps", "devices", "checkpoints", "images.files", "images"],
+    ["metrics.common", "metrics.fidelity", "metrics", "weights", "steps", "devices", "checkpoints"]
+    + ["images.files", "images"],
     ["data", "data.sampling", "data.builder", "data.pipeline", "inference"],
     ["evaluate", "logs"],
     ["stages", "train"],

@@ -86,6 +86,15 @@ def picture_size(file: str | os.PathLike | BinaryIO) -> tuple[int, int]:
         return image.size if turned else image.size[::-1]
 
 
+def is_gray(path: str | os.PathLike) -> bool:
+    """Whether the file holds one channel (besides alpha); False where it can't be read."""
+    try:
+        with Image.open(path) as image:
+            return image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;")
+    except OSError:
+        return False
+
+
 def read_rgb(path: str | os.PathLike) -> np.ndarray:
     """`decode_rgb` of a file, with its path in the error message."""
     try:

@@ -1,0 +1,135 @@
+"""Several upscalers over several test sets: rows, tables, and how the numbers were made."""
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from srgan_jax import evaluate
+from srgan_jax.evaluate import Pair
+
+Method = Callable[[Sequence[Pair]], list[np.ndarray]]  # pairs -> SR pictures, uint8
+
+
+class Row(NamedTuple):
+    """The scores of one method on one picture."""
+
+    set: str
+    method: str
+    picture: str
+    scores: dict[str, float]
+
+
+class Protocol(NamedTuple):
+    """How the numbers were made."""
+
+    scale: int
+    convention: str = "A"
+    border: int | None = None  # None: the scale
+    round_y: bool = False
+    keep_gray: bool = True
+
+    def lines(self, lr_from: str = "made") -> list[str]:
+        """The protocol in words, to stand under a table."""
+        borders = {"A": "borders clamped, 8 bits between passes", "B": "borders mirrored, 8 bits between passes"}
+        how = borders.get(self.convention, "borders mirrored, doubles")
+        gray = "samples compared as they are" if self.keep_gray else "read as RGB, converted to Y"
+        rounding = "rounded to 8 bits" if self.round_y else "not rounded"
+        return [
+            f"x{self.scale}; HR cropped at the right and bottom to multiples of {self.scale}",
+            f"LR: files of LRx{self.scale}" if lr_from == "files" else f"LR: MATLAB bicubic, convention {self.convention} ({how})",
+            f"{self.scale if self.border is None else self.border} px left out at each border; SR rounded to 8 bits",
+            f"psnr_y, ssim_y, ms_ssim: MATLAB's Y (BT.601, 16 to 235), {rounding}; gray files: {gray}",
+            "ssim_y: Wang, 11 x 11 gaussian, sigma 1.5, valid windows; ssim_daala: daala's dump_ssim on 8-bit Y",
+            "bicubic: MATLAB's imresize on doubles; means are over pictures",
+        ]
+
+
+def compare(
+    sets: Mapping[str, Sequence[Pair]],
+    methods: Mapping[str, Method],
+    names: Sequence[str],
+    protocol: Protocol,
+    on_result: Callable[[Pair, str, np.ndarray], Any] = lambda *_: None,
+) -> list[Row]:
+    """Scores every method on every picture.
+
+    Args:
+      sets: name of the test set to its pairs.
+      methods: name to a function from pairs to SR pictures.
+      names: in `metrics.METRICS`.
+      protocol: border and rounding are taken from here.
+      on_result: called with each pair, the method and the SR picture.
+    """
+    rows = []
+    for set_name, pairs in sets.items():
+        for method, upscale in methods.items():
+            results = upscale(pairs)
+            scores = evaluate.score(pairs, results, names, border=protocol.border, round_y=protocol.round_y)
+            for pair, result, values in zip(pairs, results, scores, strict=True):
+                rows.append(Row(set_name, method, pair.name, values))
+                on_result(pair, method, result)
+    return rows
+
+
+def means(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, float]]:
+    """The mean of each metric for each (set, method), in the order of the rows."""
+    groups: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for row in rows:
+        groups.setdefault((row.set, row.method), []).append(row.scores)
+    return {key: evaluate.mean(scores) for key, scores in groups.items()}
+
+
+def intervals(rows: Sequence[Row], baseline: str) -> dict[tuple[str, str], dict[str, tuple[float, float]]]:
+    """95 % intervals of the mean difference to `baseline` for each (set, method)."""
+    reference = {(row.set, row.picture): row.scores for row in rows if row.method == baseline}
+    groups: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for row in rows:
+        if row.method != baseline:
+            group = groups.setdefault((row.set, row.method), {name: [] for name in row.scores})
+            for name, value in row.scores.items():
+                group[name].append(value - reference[row.set, row.picture][name])
+    return {key: {n: evaluate.bootstrap_interval(v) for n, v in group.items()} for key, group in groups.items()}
+
+
+def format_score(name: str, value: float) -> str:
+    """dB with three digits, similarities with four."""
+    return f"{value:.3f}" if name.startswith("psnr") else f"{value:.4f}"
+
+
+def markdown(rows: Sequence[Row], protocol_lines: Sequence[str], baseline: str | None = None) -> str:
+    """The means as a Markdown table, the protocol under it; with `baseline`, intervals of the difference to it."""
+    names = list(rows[0].scores)
+    lines = [f"| set | method | {' | '.join(names)} |", "| --- " * (2 + len(names)) + "|"]
+    spread = intervals(rows, baseline) if baseline else {}
+    for (set_name, method), scores in means(rows).items():
+        cells = [format_score(name, scores[name]) for name in names]
+        if (set_name, method) in spread:
+            both = [spread[set_name, method][name] for name in names]
+            cells = [
+                f"{cell} ({'+' if low >= 0 else ''}{format_score(name, low)} to {'+' if high >= 0 else ''}{format_score(name, high)})"
+                for cell, name, (low, high) in zip(cells, names, both, strict=True)
+            ]
+        lines.append(f"| {set_name} | {method} | {' | '.join(cells)} |")
+    notes = [*protocol_lines]
+    if baseline:
+        notes.append(f"in brackets: 95 % interval of the mean difference to {baseline}, bootstrap over pictures")
+    return "\n".join([*lines, "", *(f"- {note}" for note in notes)])
+
+
+def write(folder: str | Path, rows: Sequence[Row], table: str, protocol_lines: Sequence[str]) -> None:
+    """Writes `scores.md`, `scores.json` and `scores.csv` (one line a picture)."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "scores.md").write_text(table + "\n")
+    averages = [{"set": s, "method": m, **scores} for (s, m), scores in means(rows).items()]
+    pictures = [{"set": r.set, "method": r.method, "picture": r.picture, **r.scores} for r in rows]
+    content = {"protocol": list(protocol_lines), "means": averages, "pictures": pictures}
+    (folder / "scores.json").write_text(json.dumps(content, indent=1))
+    with open(folder / "scores.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, list(pictures[0]))
+        writer.writeheader()
+        writer.writerows(pictures)

@@ -1,0 +1,18 @@
+"""Picture quality, as papers on super-resolution measure it: per image, `[H, W, 3]` RGB in [0, 1].
+
+A new metric is one function and one line in `METRICS`.
+"""
+
+from srgan_jax.metrics.common import CHANNELS
+from srgan_jax.metrics.fidelity import ms_ssim, psnr, ssim, ssim_daala
+
+__all__ = ["CHANNELS", "METRICS", "ms_ssim", "psnr", "ssim", "ssim_daala"]
+
+METRICS = {  # (sr, hr, border=, channel=, size=) -> scalar; those in RGB ignore the channel
+    "psnr_y": psnr,
+    "ssim_y": ssim,
+    "ssim_daala": ssim_daala,
+    "ms_ssim": ms_ssim,
+    "psnr_rgb": lambda sr, hr, *, channel="rgb", **kwargs: psnr(sr, hr, channel="rgb", **kwargs),
+    "ssim_rgb": lambda sr, hr, *, channel="rgb", **kwargs: ssim(sr, hr, channel="rgb", **kwargs),
+}
