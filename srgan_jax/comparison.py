@@ -11,6 +11,11 @@ import numpy as np
 from srgan_jax import evaluate
 from srgan_jax.evaluate import Pair
 
+BORDERS = {
+    "A": "borders clamped, 8 bits between the passes",
+    "B": "borders mirrored, 8 bits between the passes",
+    "C": "borders mirrored, doubles",
+}
 Method = Callable[[Sequence[Pair]], list[np.ndarray]]  # pairs -> SR pictures, uint8
 
 
@@ -34,13 +39,12 @@ class Protocol(NamedTuple):
 
     def lines(self, lr_from: str = "made") -> list[str]:
         """The protocol in words, to stand under a table."""
-        borders = {"A": "borders clamped, 8 bits between passes", "B": "borders mirrored, 8 bits between passes"}
-        how = borders.get(self.convention, "borders mirrored, doubles")
+        convention = f"MATLAB bicubic, convention {self.convention} ({BORDERS[self.convention]})"
         gray = "samples compared as they are" if self.keep_gray else "read as RGB, converted to Y"
         rounding = "rounded to 8 bits" if self.round_y else "not rounded"
         return [
             f"x{self.scale}; HR cropped at the right and bottom to multiples of {self.scale}",
-            f"LR: files of LRx{self.scale}" if lr_from == "files" else f"LR: MATLAB bicubic, convention {self.convention} ({how})",
+            f"LR: {convention if lr_from == 'made' else lr_from}",
             f"{self.scale if self.border is None else self.border} px left out at each border; SR rounded to 8 bits",
             f"psnr_y, ssim_y, ms_ssim: MATLAB's Y (BT.601, 16 to 235), {rounding}; gray files: {gray}",
             "ssim_y: Wang, 11 x 11 gaussian, sigma 1.5, valid windows; ssim_daala: daala's dump_ssim on 8-bit Y",
@@ -100,6 +104,10 @@ def format_score(name: str, value: float) -> str:
     return f"{value:.3f}" if name.startswith("psnr") else f"{value:.4f}"
 
 
+def _signed(name: str, value: float) -> str:
+    return ("+" if value >= 0 else "") + format_score(name, value)
+
+
 def markdown(rows: Sequence[Row], protocol_lines: Sequence[str], baseline: str | None = None) -> str:
     """The means as a Markdown table, the protocol under it; with `baseline`, intervals of the difference to it."""
     names = list(rows[0].scores)
@@ -108,11 +116,9 @@ def markdown(rows: Sequence[Row], protocol_lines: Sequence[str], baseline: str |
     for (set_name, method), scores in means(rows).items():
         cells = [format_score(name, scores[name]) for name in names]
         if (set_name, method) in spread:
-            both = [spread[set_name, method][name] for name in names]
-            cells = [
-                f"{cell} ({'+' if low >= 0 else ''}{format_score(name, low)} to {'+' if high >= 0 else ''}{format_score(name, high)})"
-                for cell, name, (low, high) in zip(cells, names, both, strict=True)
-            ]
+            for index, name in enumerate(names):
+                low, high = (_signed(name, value) for value in spread[set_name, method][name])
+                cells[index] += f" ({low} to {high})"
         lines.append(f"| {set_name} | {method} | {' | '.join(cells)} |")
     notes = [*protocol_lines]
     if baseline:

@@ -86,8 +86,10 @@ def _infer_architecture(params: Mapping[str, Any]) -> dict[str, Any]:
         "width": width,
         "scale": int(np.prod(factors)),
         "activation": "relu" if slope is None else "prelu_shared" if slope == (1,) and width > 1 else "prelu",
-        "norm": "batch" if "norm_trunk" in params else "none",
-        "bias_before_norm": "bias" in params["conv_trunk"] and "norm_trunk" in params,
+        "norm": "batch" if "block_00_norm_1" in params else "none",
+        "norm_upsampling": "norm_up_0" in params,
+        "trunk": "activation" if "act_trunk" in params else "norm",
+        "bias_before_norm": "block_00_norm_1" in params and "bias" in params["block_00_conv_1"],
     }
 
 

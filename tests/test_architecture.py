@@ -16,12 +16,13 @@ LEVELS = [
     ["errors"],
     ["resize", "color", "defaults"],
     ["losses", "optimizers", "degradations"]
-    + [f"models.{name}" for name in ("layers", "generator", "discriminator", "extractor")]
+    + [f"models.{name}" for name in ("layers", "msrresnet", "generator", "discriminator", "extractor")]
     + ["models"],
-    ["metrics.common", "metrics.fidelity", "metrics", "weights", "steps", "devices", "checkpoints"]
-    + ["images.files", "images"],
-    ["data", "data.sampling", "data.builder", "data.pipeline", "inference"],
+    ["metrics.common", "metrics.fidelity", "metrics", "weights", "steps", "devices", "checkpoints"],
+    ["images.files", "images"],
+    ["data", "data.sampling", "data.builder", "data.pipeline", "inference", "importers"],
     ["evaluate", "logs"],
+    ["comparison"],
     ["stages", "train"],
     ["main", "cli"],
 ]  # fmt: skip
@@ -80,7 +81,7 @@ def _external(path):
         ("PIL", {"images.files"}),
         ("tensorboardX", {"logs"}),
         ("tensorflow", set()),
-        ("torch", set()),
+        ("torch", {"importers"}),
     ],
 )
 def test_libraries_have_one_door(library, files):

@@ -74,6 +74,9 @@ VARIATIONS = [
     {"scale": 4, "activation": "relu", "output": "tanh"},
     {"scale": 8, "norm": "none", "base": "bilinear"},
     {"scale": 4, "activation": "prelu_shared", "bias_before_norm": True, "input_range": (-1.0, 1.0)},
+    {"scale": 4, "trunk": "activation", "norm_upsampling": True, "input_range": "imagenet", "output_range": "imagenet"},
+    {"name": "msrresnet", "scale": 4},
+    {"name": "msrresnet", "scale": 3},
 ]
 
 
@@ -134,7 +137,7 @@ def test_bfloat16_compute_keeps_float32_parameters():
 
 
 def test_unknown_names_list_the_valid_ones():
-    with pytest.raises(ValueError, match="unknown network 'srresnett'; valid: srresnet"):
+    with pytest.raises(ValueError, match="unknown network 'srresnett'; valid: msrresnet, srresnet"):
         models.build(models.GENERATORS, {"name": "srresnett"})
     with pytest.raises(ValueError, match="unknown field of srresnet 'block'; valid: activation, base, bias"):
         models.build(models.GENERATORS, {"name": "srresnet", "block": 3})

@@ -64,7 +64,7 @@ def test_misfits_are_named():
     variables = _variables(blocks=2, width=8)
     with pytest.raises(srgan_jax.WeightsError, match=r"surplus params/block_01_conv_1/kernel \(3, 3, 8, 8\)"):
         srgan_jax.make_weights(variables, {"name": "srresnet", "blocks": 1, "width": 8})
-    with pytest.raises(srgan_jax.WeightsError, match=r"conv_in/bias: expected \(16,\), found \(8,\)"):
+    with pytest.raises(srgan_jax.WeightsError, match=r"act_in/slope: expected \(16,\), found \(8,\)"):
         srgan_jax.make_weights(variables, {"name": "srresnet", "blocks": 2, "width": 16})
     with pytest.raises(srgan_jax.WeightsError, match="not an SRResNet's"):
         srgan_jax.make_weights({"params": {"dense": {"kernel": np.zeros((3, 3))}}})

@@ -37,9 +37,9 @@ def prepare(sr: jax.Array, hr: jax.Array, channel: str) -> tuple[jax.Array, jax.
     return convert(sr), convert(hr)
 
 
-def inside(shape: tuple[int, ...], border: int, size: Size, window: int = 1) -> jax.Array:
+def inside(shape: tuple[int, ...], border: int, size: tuple[int, int], window: int = 1) -> jax.Array:
     """`[H, W, 1]` whether the window that begins there lies in the picture of `size` without its `border`."""
-    height, width = shape[:2] if size is None else size
+    height, width = size
     rows = jnp.arange(shape[0])[:, None, None]
     columns = jnp.arange(shape[1])[None, :, None]
     fits = (rows >= border) & (rows + window <= height - border)
@@ -52,7 +52,7 @@ def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 def smooth(x: jax.Array, taps: jax.Array) -> jax.Array:
-    """`[H, W, C]` filtered along both axes by `taps [K]`, valid windows only; shifted sums, exact float32 everywhere."""
+    """`[H, W, C]` filtered along both axes by `taps [K]`, valid windows only; sums, not products: never bf16."""
     count = len(taps)
     height, width = x.shape[0] - count + 1, x.shape[1] - count + 1
     x = sum(taps[i] * x[i : i + height] for i in range(count))

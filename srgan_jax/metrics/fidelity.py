@@ -29,7 +29,7 @@ def psnr(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y", s
       A scalar; infinite for equal pictures.
     """
     x, y = prepare(sr, hr, channel)
-    return -10.0 * jnp.log10(masked_mean(jnp.square(x - y), inside(x.shape, border, size)))
+    return -10.0 * jnp.log10(masked_mean(jnp.square(x - y), inside(x.shape, border, size or x.shape[:2])))
 
 
 def _gaussian() -> np.ndarray:
@@ -58,7 +58,7 @@ def ssim(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y", s
     """
     x, y = prepare(sr, hr, channel)
     luminance, structure = _similarity(x, y)
-    return masked_mean(luminance * structure, inside(luminance.shape, border, size, WINDOW))
+    return masked_mean(luminance * structure, inside(luminance.shape, border, size or x.shape[:2], WINDOW))
 
 
 @functools.partial(jax.jit, static_argnames=("border", "channel"))
@@ -93,7 +93,9 @@ def _halve(x: jax.Array) -> jax.Array:
 
 # ------------------------------------------------------------------------------------------------ daala
 
-DAALA_REACH = 24  # taps to each side, enough for pictures of 1,900 px height; longer kernels are a compilation of their own
+DAALA_REACH = (
+    24  # taps to each side, enough for pictures of 1,900 px height; longer kernels are a compilation of their own
+)
 
 
 def daala_taps(height: int, longest: int) -> np.ndarray:

@@ -25,7 +25,7 @@ def _caffe(rgb: jax.Array) -> jax.Array:
 
 def _torchvision(rgb: jax.Array) -> jax.Array:
     """RGB, 0 to 1, minus ImageNet's mean, over its deviation."""
-    return (rgb - jnp.asarray([0.485, 0.456, 0.406])) / jnp.asarray([0.229, 0.224, 0.225])
+    return layers.from_unit(rgb, "imagenet")
 
 
 PREPROCESSING = {"caffe": _caffe, "torchvision": _torchvision}

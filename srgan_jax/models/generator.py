@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from srgan_jax.errors import lookup
 from srgan_jax.models import layers
+from srgan_jax.models.msrresnet import MSRResNet
 
 OUTPUTS = {"linear": lambda x: x, "tanh": jnp.tanh}
 UPSAMPLING_FACTORS = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
@@ -31,11 +32,13 @@ class SRResNet(nn.Module):
     norm: str = "batch"  # or "none"
     bn_momentum: float = 0.9  # share of the old running statistics kept at each update
     bn_epsilon: float = 1e-5
+    norm_upsampling: bool = False  # normalise in the upsampling too
+    trunk: str = "norm"  # what follows the convolution after the blocks; or "activation"
     bias_before_norm: bool = False  # does nothing in front of batch normalisation; other people's weights have it
     output: str = "linear"  # or "tanh"
     base: str = "none"  # or "bilinear", "bicubic": the network adds to the interpolated input
-    input_range: tuple[float, float] = (0.0, 1.0)
-    output_range: tuple[float, float] = (-1.0, 1.0)
+    input_range: tuple[float, float] | str = (0.0, 1.0)  # or "imagenet": minus its mean, over its deviation
+    output_range: tuple[float, float] | str = (-1.0, 1.0)
     # How it runs, not what it is.
     dtype: Any = jnp.float32
     axis_name: str | None = None  # under pmap: the axis over which batch statistics are shared
@@ -44,15 +47,16 @@ class SRResNet(nn.Module):
     def __call__(self, lr: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
         factors = lookup(UPSAMPLING_FACTORS, self.scale, "scale")
         lookup(dict.fromkeys(("batch", "none")), self.norm, "norm")
-        x = layers.fit_range(lr, (0.0, 1.0), self.input_range).astype(self.dtype)
+        x = layers.from_unit(lr, self.input_range).astype(self.dtype)
         x = first = self._activation("act_in")(self._conv(x, self.width, 9, "conv_in", mask))
         for index in range(self.blocks):
             x = x + self._residual(x, f"block_{index:02d}", train, mask)
-        x = self._conv(x, self.width, 3, "conv_trunk", mask, before_norm=True)
-        x = first + self._norm(x, "norm_trunk", train)
+        x = first + self._trunk(x, train, mask)
         for index, factor in enumerate(factors):
-            x = layers.pixel_shuffle(self._conv(x, self.width * factor**2, 3, f"conv_up_{index}", mask), factor)
-            x = self._activation(f"act_up_{index}")(x)
+            normed = self.norm_upsampling
+            x = self._conv(x, self.width * factor**2, 3, f"conv_up_{index}", mask, before_norm=normed)
+            x = self._norm(x, f"norm_up_{index}", train) if normed else x
+            x = self._activation(f"act_up_{index}")(layers.pixel_shuffle(x, factor))
             mask = None if mask is None else mask.repeat(factor, 1).repeat(factor, 2)
         return self._finish(self._conv(x, 3, 9, "conv_out", mask, init_scale=1e-4 if self.base != "none" else 1.0), lr)
 
@@ -60,9 +64,14 @@ class SRResNet(nn.Module):
         x = x.astype(jnp.float32)
         if self.base != "none":
             base = layers.interpolate(lr.astype(jnp.float32), self.scale, self.base)
-            x = x + layers.fit_range(base, (0.0, 1.0), self.output_range)
+            x = x + layers.from_unit(base, self.output_range)
         x = lookup(OUTPUTS, self.output, "output activation")(x)
-        return layers.fit_range(x, self.output_range, (0.0, 1.0))
+        return layers.to_unit(x, self.output_range)
+
+    def _trunk(self, x: jax.Array, train: bool, mask: jax.Array | None) -> jax.Array:
+        normed = lookup({"norm": True, "activation": False}, self.trunk, "trunk")
+        x = self._conv(x, self.width, 3, "conv_trunk", mask, before_norm=normed)
+        return self._norm(x, "norm_trunk", train) if normed else self._activation("act_trunk")(x)
 
     def _residual(self, x: jax.Array, name: str, train: bool, mask: jax.Array | None) -> jax.Array:
         # Without normalisation the branch starts small, or the sum of many blocks starts far too large.
@@ -88,4 +97,4 @@ class SRResNet(nn.Module):
         return layers.activation(self.activation, name)
 
 
-GENERATORS = {"srresnet": SRResNet}
+GENERATORS = {"srresnet": SRResNet, "msrresnet": MSRResNet}

@@ -104,9 +104,27 @@ def activation(kind: str, name: str):
     return lookup(ACTIVATIONS, kind, "activation")(name)
 
 
-def fit_range(x: jax.Array, source: Sequence[float], target: Sequence[float]) -> jax.Array:
-    """Maps the interval `source` linearly onto `target`."""
-    if tuple(source) == tuple(target):
-        return x
-    slope = (target[1] - target[0]) / (source[1] - source[0])
-    return (x - source[0]) * slope + target[0]
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+Range = Sequence[float] | str
+
+
+def _unit_interval_in(target: Range) -> tuple[np.ndarray, np.ndarray]:
+    """Slope and offset that take [0, 1] to `target`, for each channel where it is "imagenet"."""
+    if isinstance(target, str):
+        mean, deviation = (
+            np.array(lookup({"imagenet": v}, target, "range")) for v in (IMAGENET_MEAN, IMAGENET_DEVIATION)
+        )
+        return 1 / deviation, -mean / deviation
+    return np.array(target[1] - target[0]), np.array(target[0])
+
+
+def from_unit(x: jax.Array, target: Range) -> jax.Array:
+    """RGB in [0, 1] to the range that a network's layers see: (low, high), or "imagenet": (x - mean) / deviation."""
+    slope, offset = _unit_interval_in(target)
+    return x * jnp.asarray(slope, x.dtype) + jnp.asarray(offset, x.dtype)
+
+
+def to_unit(x: jax.Array, source: Range) -> jax.Array:
+    """The inverse of `from_unit`."""
+    slope, offset = _unit_interval_in(source)
+    return (x - jnp.asarray(offset, x.dtype)) / jnp.asarray(slope, x.dtype)
