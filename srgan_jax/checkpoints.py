@@ -11,7 +11,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
 from srgan_jax.errors import UserError
 
-KEEP_WITHOUT_SCORE = float("-inf")
+WITHOUT_SCORE = float("-inf")
 
 
 def open_manager(folder: str | os.PathLike, *, keep: int = 3, best_metric: str = "") -> ocp.CheckpointManager:
@@ -24,12 +24,17 @@ def open_manager(folder: str | os.PathLike, *, keep: int = 3, best_metric: str =
     """
     absl_logging.set_verbosity(absl_logging.ERROR)
     logging.getLogger("orbax").setLevel(logging.ERROR)
+
+    def score(metrics):
+        return (metrics or {}).get(best_metric, WITHOUT_SCORE)
+
     kept = [policies.LatestN(keep)]
     if best_metric:
-        score = lambda metrics: (metrics or {}).get(best_metric, KEEP_WITHOUT_SCORE)  # noqa: E731
         kept += [policies.BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)]
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=policies.AnyPreservationPolicy(kept), cleanup_tmp_directories=True
+        preservation_policy=policies.AnyPreservationPolicy(kept),
+        best_fn=score if best_metric else None,  # without it the scores are not stored, and forgotten at a resume
+        cleanup_tmp_directories=True,
     )
     return ocp.CheckpointManager(os.path.abspath(folder), options=options)
 
@@ -40,7 +45,7 @@ def save(manager: ocp.CheckpointManager, step: int, state: Any, metrics: dict[st
     Raises:
       RuntimeError: Orbax refused the step (it is not above the latest).
     """
-    if not manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics or {}):
+    if not manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics or None):
         raise RuntimeError(
             f"checkpoint {step} was not saved: {manager.directory} already holds {manager.latest_step()}"
         )

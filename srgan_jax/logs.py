@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
@@ -57,6 +58,11 @@ def format_terms(terms: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.3g} ({100 * abs(value) / total:.1f} %)" for name, value in terms.items())
 
 
+def format_scores(scores: Mapping[str, float]) -> str:
+    """ "psnr_y 32.05, ssim_y 0.9019"."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+
+
 def say(text: str) -> None:
     """A line above the progress bar."""
     tqdm.write(text, file=sys.stderr)
@@ -76,6 +82,34 @@ def truncate_metrics(file: Path, stage_names: Sequence[str], stage: str, step: i
         if (order.get(row["stage"], -1), row["step"]) <= (order[stage], step):
             kept.append(line + "\n")
     file.write_text("".join(kept))
+
+
+class Trace:
+    """A profile of a few updates, written to `folder` for TensorBoard or Perfetto."""
+
+    FIRST, LAST = 10, 14  # updates after the start; the first few compile
+
+    def __init__(self, folder: Path, start: int):
+        self._folder, self._start, self._running = folder, start, False
+
+    def before(self, step: int) -> None:
+        """Starts the trace when it is time."""
+        if step - self._start == self.FIRST:
+            jax.profiler.start_trace(str(self._folder))
+            self._running = True
+
+    def after(self, step: int, state: Any) -> None:
+        """Ends the trace when it is time, once `state` is computed."""
+        if self._running and step - self._start == self.LAST:
+            jax.block_until_ready(state)
+            self.close()
+
+    def close(self) -> None:
+        """Ends a trace that is running."""
+        if self._running:
+            jax.profiler.stop_trace()
+            self._running = False
+            say(f"trace of updates in {self._folder}")
 
 
 class StageLog:

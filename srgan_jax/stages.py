@@ -12,7 +12,7 @@ from srgan_jax.degradations import DEGRADATIONS
 from srgan_jax.errors import UserError, lookup
 from srgan_jax.losses import ADVERSARIAL, PIXEL
 from srgan_jax.metrics import METRICS
-from srgan_jax.models.extractor import FEATURE_SCALE
+from srgan_jax.models.extractor import FEATURE_SCALE, TAPS
 from srgan_jax.optimizers import create_optimizer
 from srgan_jax.resize import kernel_reach_px
 
@@ -34,12 +34,23 @@ def check_names(config: Any) -> None:
     lookup(DEGRADATIONS, config.data.degradation, "degradation")
     for metric in config.validation.metrics:
         lookup(METRICS, metric, "metric")
+    if config.validation.best not in config.validation.metrics:
+        raise UserError(
+            f"config.validation.best={config.validation.best!r} is not among config.validation.metrics: "
+            f"{', '.join(config.validation.metrics)}"
+        )
+    if not config.stage_names:
+        raise UserError(f"config.stage_names is empty; stages: {', '.join(sorted(config.stages))}")
     for name in config.stage_names:
         stage = lookup(dict(config.stages), name, "stage")
         lookup(PIXEL, stage.pixel, "pixel loss")
         lookup(PIXEL, stage.perceptual, "perceptual loss")
         lookup(ADVERSARIAL, stage.get("adversarial", "bce"), "adversarial loss")
-    if config.data.crop_px % config.generator.scale:
+        for tap in stage.perceptual_taps:
+            lookup(dict.fromkeys(TAPS), tap, "VGG19 feature")
+        if not any(stage.get(f"{term}_weight") for term in ("pixel", "perceptual", "tv", "adversarial")):
+            raise UserError(f"every weight of config.stages.{name} is 0: there is no loss")
+    if config.data.crop_px < 1 or config.data.crop_px % config.generator.scale:
         raise UserError(
             f"config.data.crop_px={config.data.crop_px} is not a multiple of the scale {config.generator.scale}"
         )

@@ -8,7 +8,7 @@ import functools
 import math
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from srgan_jax.data import builder, pipeline, sampling
 from srgan_jax.errors import UserError, lookup
 from srgan_jax.resize import kernel_reach_px
 
-PROFILED_STEPS = range(10, 15)  # after the start; the first few compile
+SHOWN = ("d_loss", "d_accuracy_real", "d_accuracy_fake")  # in the progress bar, besides the terms of the loss
 
 
 # ---------------------------------------------------------------------------------------------- pieces
@@ -41,7 +41,9 @@ def open_samples(config: Any) -> Samples:
     geometry = {"crop_px": data.crop_px, "margin_px": kernel_reach_px(config.generator.scale)}
     found = f"data: {len(pictures)} pictures from {data.dataset}"
     if data.source == "memory":
-        sizes = pipeline.picture_sizes(pictures, data.crop_px)
+        pictures, sizes, small = pipeline.without_small(pictures, data.crop_px)
+        for line in small:
+            logs.say(f"skipped {line}")
         needed = pipeline.store_bytes(sizes, tile_px=data.tile_px, **geometry)
         room = data.device_share * (devices.memory_bytes() or pipeline.host_memory_bytes())
         if needed <= room:
@@ -76,6 +78,8 @@ def read_validation(config: Any) -> list[evaluate.Pair]:
 def sample_pairs(config: Any, validation: list[evaluate.Pair], samples: Samples) -> list[evaluate.Pair]:
     """A few crops to look at during training: the middle of validation pictures, or crops of the training data."""
     scale, count = config.generator.scale, config.sample_pictures
+    if not count:
+        return []
     if validation:
         side = min(192, *(min(pair.hr.shape[:2]) for pair in validation[:count]))
         corners = [((p.hr.shape[0] - side) // 2, (p.hr.shape[1] - side) // 2) for p in validation[:count]]
@@ -167,100 +171,121 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
     looked_at = sample_pairs(config, validation, samples)
     store = devices.replicate(samples.store, mesh)
 
-    for name, stage in parts.items():
-        # ------------------------------------------------------------ one stage: state, resume
-        total = config.stages[name].total_steps
-        published = workdir / f"{name}.safetensors"
-        if finished_steps(published) >= total:
-            current = weights.load(published)
-            logs.say(f"{name}: finished, {published}")
-            continue
-        state = devices.replicate(jax.jit(stage.init)(stages.starting_variables(current, stage.generator)), mesh)
-        manager = checkpoints.open_manager(
-            workdir / "checkpoints" / name,
-            keep=config.keep_checkpoints,
-            best_metric=config.validation.best if validation else "",
-        )
-        state = checkpoints.restore(manager, state) or state
-        start = int(state.step)
-        logs.truncate_metrics(workdir / "metrics.jsonl", config.stage_names, name, start)
-        if start:
-            logs.say(f"{name}: resumed after update {start}")
-        log = logs.StageLog(workdir, name, start, total, batch_size)
-        features, extractor_variables = extractors[name]
-        update = devices.map_update(stages.make_update(config, stage, features), mesh, config.devices.mapping)
-        frozen = {"store": store, "extractor": devices.replicate(extractor_variables, mesh)}
-        sharded = devices.shard({"indices": indices}, mesh, config.devices.mapping)
-        stream = samples.windows(np.asarray(state.seed), range(start, total)) if samples.windows else None
-        logs.say(f"{name}: {steps.count_parameters(state.generator.params):,} parameters; compiling the update")
+    samples = samples._replace(store=None)  # on a CPU the copy above is a second one
 
-        # ------------------------------------------------------------ updates
-        with stop_signals() as signals:
+    with stop_signals() as signals:
+        for name, stage in parts.items():
+            # -------------------------------------------------------- one stage: state, resume
+            total = config.stages[name].total_steps
+            published = workdir / f"{name}.safetensors"
+            if finished_steps(published) >= total:
+                current = weights.load(published)
+                logs.say(f"{name}: finished, {published}")
+                continue
+            refuse_stale_stages(workdir, config.stage_names, name)
+            state = devices.replicate(jax.jit(stage.init)(stages.starting_variables(current, stage.generator)), mesh)
+            manager = checkpoints.open_manager(
+                workdir / "checkpoints" / name,
+                keep=config.keep_checkpoints,
+                best_metric=config.validation.best if validation else "",
+            )
+            state = checkpoints.restore(manager, state) or state
+            start = step = int(state.step)
+            logs.truncate_metrics(workdir / "metrics.jsonl", config.stage_names, name, start)
+            if start:
+                logs.say(f"{name}: resumed after update {start}")
+            log = logs.StageLog(workdir, name, start, total, batch_size)
+            features, extractor_variables = extractors[name]
+            update = devices.map_update(stages.make_update(config, stage, features), mesh, config.devices.mapping)
+            frozen = {"store": store, "extractor": devices.replicate(extractor_variables, mesh)}
+            sharded = devices.shard({"indices": indices}, mesh, config.devices.mapping)
+            stream = samples.windows(np.asarray(state.seed), range(start, total)) if samples.windows else None
+            trace = logs.Trace(workdir / "profile", start) if profile else None
+            logs.say(f"{name}: {steps.count_parameters(state.generator.params):,} parameters; compiling the update")
+
+            # -------------------------------------------------------- updates
+            scores = {}
             for step in range(start + 1, total + 1):
-                if profile and step - start == PROFILED_STEPS.start:
-                    jax.profiler.start_trace(str(workdir / "profile"))
+                if trace:
+                    trace.before(step)
                 if stream is not None:
                     windows = {"indices": indices, "windows": next(stream)}
                     sharded = devices.shard(windows, mesh, config.devices.mapping)
-                with jax.transfer_guard("disallow"):
+                with jax.transfer_guard("allow" if jax.config.jax_debug_nans else "disallow"):
                     state, metrics = update(state, frozen, sharded)
+                if trace:
+                    trace.after(step, state)
                 if devices.must_block():
                     jax.block_until_ready(state)
                 log.advance()
-                if profile and step - start == PROFILED_STEPS.stop:
-                    jax.block_until_ready(state)
-                    jax.profiler.stop_trace()
-                    logs.say(f"trace of updates in {workdir / 'profile'}")
 
                 # ---------------------------------------------------- numbers, pictures, checkpoints
-                stopping = step == total or bool(signals)
-                first = step == start + 1
-                if first or stopping or step % config.log_every_steps == 0:
+                logged = step in (1, total) or step % config.log_every_steps == 0
+                if logged or step == start + 1:
                     values = {key: float(value) for key, value in jax.device_get(metrics).items()}
-                    if not math.isfinite(values["loss"]):
-                        raise FloatingPointError(
-                            f"{name}: the loss is {values['loss']} at update {step}, not so at most "
-                            f"{config.log_every_steps} updates before; try --debug_nans, or a lower learning rate"
-                        )
-                    log.write(
-                        step, values, shown=("loss", *stage.terms, "d_loss", "d_accuracy_real", "d_accuracy_fake")
-                    )
-                    if first:
-                        logs.say(
-                            f"{name}: loss at update {step}: " + logs.format_terms({k: values[k] for k in stage.terms})
-                        )
+                    check_finite(values["loss"], name, step, config.log_every_steps)
+                    if logged:  # the same lines whether or not the run was interrupted
+                        log.write(step, values, shown=("loss", *stage.terms, *SHOWN))
+                    if step == start + 1:
+                        terms = logs.format_terms({term: values[term] for term in stage.terms})
+                        logs.say(f"{name}: loss at update {step}: {terms}")
                 scores = {}
                 if step % config.validate_every_steps == 0 or step == total:
                     averaged = stages.averaged_generator(state, stage.generator)
                     scores = validate(averaged, validation, config)
-                    log.write(step, {f"val_{key}": value for key, value in scores.items()})
                     if scores:
-                        text = ", ".join(f"{key} {value:.4g}" for key, value in scores.items())
-                        logs.say(f"{name}: update {step}: validation {text}")
-                    log.picture(step, draw_samples(averaged, looked_at, workdir / "samples" / f"{name}_{step:07d}.png"))
-                if stopping or step % config.save_every_steps == 0:
+                        log.write(step, {f"val_{key}": value for key, value in scores.items()})
+                        logs.say(f"{name}: update {step}: validation {logs.format_scores(scores)}")
+                    if looked_at:
+                        file = workdir / "samples" / f"{name}_{step:07d}.png"
+                        log.picture(step, draw_samples(averaged, looked_at, file))
+                stopping = bool(signals)
+                if stopping or step == total or step % config.save_every_steps == 0:
                     checkpoints.save(manager, step, state, scores)
-                if signals and step < total:
+                if stopping:
                     break
-            manager.wait_until_finished()
+            if trace:
+                trace.close()
+            manager.close()  # waits for what is being written
+            log.close()
 
-        # ------------------------------------------------------------ the end of a stage
-        manager.close()
-        log.close()
-        if step < total:
-            logs.say(f"{name}: saved after update {step}; the same command goes on from there")
-            raise SystemExit(128 + signals[0])
-        current = stages.averaged_generator(state, stage.generator)
-        provenance = {"stage": name, "steps": str(total), "dataset": str(config.data.dataset)}
-        weights.save(published, current, provenance | {f"val_{key}": f"{value:.4f}" for key, value in scores.items()})
-        logs.say(f"{name}: finished, {published}")
+            # -------------------------------------------------------- the end of a stage
+            if step >= total:
+                current = stages.averaged_generator(state, stage.generator)
+                scores = scores or validate(current, validation, config)
+                values = {f"val_{key}": f"{value:.4f}" for key, value in scores.items()}
+                provenance = {"stage": name, "steps": str(step), "dataset": str(config.data.dataset)}
+                weights.save(published, current, provenance | values)
+                logs.say(f"{name}: finished, {published}")
+            if signals:
+                logs.say(f"{name}: saved after update {step}; the same command goes on from there")
+                raise SystemExit(128 + signals[0])
 
     shutil.copyfile(published, workdir / "generator.safetensors")
     return current
 
 
+def refuse_stale_stages(workdir: Path, names: Sequence[str], name: str) -> None:
+    """Raises UserError where a stage after `name` is finished already: it started from weights that will change."""
+    for later in list(names)[list(names).index(name) + 1 :]:
+        if (workdir / f"{later}.safetensors").exists():
+            raise UserError(
+                f"{later}.safetensors in {workdir} was trained from an earlier {name}; use another --workdir, or "
+                f"delete it and {workdir / 'checkpoints' / later}"
+            )
+
+
+def check_finite(loss: float, stage: str, step: int, log_every_steps: int) -> None:
+    """Raises FloatingPointError where the loss is not a number."""
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"{stage}: the loss is {loss} at update {step}, not so at most {log_every_steps} updates before; "
+            "try --debug_nans, or a lower learning rate"
+        )
+
+
 def validate(averaged: weights.Weights, pairs: list[evaluate.Pair], config: Any) -> dict[str, float]:
-    """Mean scores over the validation pictures."""
+    """Mean scores over the validation pictures, computed in full float32 on every device."""
     if not pairs:
         return {}
     results = evaluate.upscale_all(functools.partial(inference.upscale_canvas, averaged), pairs)

@@ -87,7 +87,7 @@ def test_unprepared_folder_names_the_command(photo_folder, dataset):
 
 def test_store_holds_every_crop_with_its_margins(dataset):
     pictures = builder.open_source(dataset)
-    sizes = pipeline.picture_sizes(pictures, 32)
+    sizes = pipeline.without_small(pictures, 32)[1]
     for tile_px in (64, 100, 512):
         store = pipeline.build_store(pictures, sizes, tile_px=tile_px, **GEOMETRY)
         assert store["tiles"].nbytes == pipeline.store_bytes(sizes, tile_px=tile_px, **GEOMETRY)
@@ -129,11 +129,31 @@ def test_stream_is_random_access(dataset):
     np.testing.assert_array_equal(np.concatenate(halves, axis=1), whole)  # two processes read what one reads
 
 
-def test_pictures_smaller_than_the_crop_are_listed(dataset):
+def test_pictures_smaller_than_the_crop_are_left_out_and_told(dataset):
+    pictures = builder.open_source(dataset)
+    kept, sizes, told = pipeline.without_small(pictures, 90)
+    assert len(kept) == len(sizes) == 5 and sizes.min() >= 90
+    assert [kept[i].shape[:2] for i in range(5)] == [tuple(size) for size in sizes.tolist()]
+    assert len(told) == 1 and told[0].startswith("1 of 6 pictures, smaller than config.data.crop_px=90: number ")
+    assert told[0].endswith("(64 x 64)")
+    with pytest.raises(builder.DatasetError, match="6 of 6 pictures, smaller than .*; lower config.data.crop_px"):
+        pipeline.without_small(pictures, 1000)
+
+
+def test_stream_refuses_pictures_smaller_than_the_crop(dataset):
+    pictures = builder.open_source(dataset)
     with pytest.raises(
-        builder.DatasetError, match=r"1 of 6 pictures are smaller than config.data.crop_px=90.*\(64 x 64\)"
+        builder.DatasetError, match=r"a picture of \[64, 64\] px is smaller than config.data.crop_px=90"
     ):
-        pipeline.picture_sizes(builder.open_source(dataset), 90)
+        indices = np.arange(6, dtype=np.int32)  # an epoch: every picture once
+        pipeline.read_windows(pictures, SEED, 0, indices, batch_size=6, crop_px=90, margin_px=8)
+
+
+def test_several_data_sets_in_a_folder_are_named(tmp_path, photo_folder):
+    for name in ("one", "two"):
+        builder.prepare(str(photo_folder), str(tmp_path / name), min_side_px=32)
+    with pytest.raises(builder.DatasetError, match="holds 2 data sets; set config.data.dataset to one of: .*one"):
+        builder.open_source(str(tmp_path))
 
 
 def test_data_set_is_a_tfds_data_set(dataset):

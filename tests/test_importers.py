@@ -82,13 +82,11 @@ class EriklindernorenGenerator(nn.Module):
         blocks = [_Residual([("conv_block", nn.Sequential(*_norm_body(True, 0.8)))]) for _ in range(BLOCKS)]
         self.res_blocks = nn.Sequential(*blocks)
         self.conv2 = nn.Sequential(nn.Conv2d(WIDTH, WIDTH, 3, padding=1), nn.BatchNorm2d(WIDTH, 0.8))
-        up = lambda: (
-            nn.Conv2d(WIDTH, 4 * WIDTH, 3, padding=1),
-            nn.BatchNorm2d(4 * WIDTH, 0.8),
-            nn.PixelShuffle(2),
-            nn.PReLU(),
-        )
-        self.upsampling = nn.Sequential(*up(), *up())
+        ups = []
+        for _ in range(2):
+            ups += [nn.Conv2d(WIDTH, 4 * WIDTH, 3, padding=1), nn.BatchNorm2d(4 * WIDTH, 0.8)]
+            ups += [nn.PixelShuffle(2), nn.PReLU()]
+        self.upsampling = nn.Sequential(*ups)
         self.conv3 = nn.Sequential(nn.Conv2d(WIDTH, 3, 9, padding=4), nn.Tanh())
 
     def forward(self, x):

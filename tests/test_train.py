@@ -247,9 +247,14 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
         ("compute_dtype", "float16", "unknown compute_dtype 'float16'; valid: auto, bfloat16, float32"),
         ("stage_names", ("pretrain", "gun"), "unknown stage 'gun'; valid: gan, pretrain"),
         ("validation.folder", "no/such/folder", "no such folder: no/such/folder"),
-        ("validation.metrics", ("psnr",), "unknown metric 'psnr'; valid: psnr_rgb, psnr_y, ssim_y"),
+        ("validation.metrics", ("psnr",), "unknown metric 'psnr'; valid: ms_ssim, psnr_rgb, psnr_y, ssim_daala"),
         ("data.dataset", "no_such_set", "no data set 'no_such_set'"),
         ("data.crop_px", 30, "crop_px=30 is not a multiple of the scale 4"),
+        ("data.crop_px", 0, "crop_px=0 is not a multiple of the scale 4"),
+        ("validation.best", "ssim", "best='ssim' is not among config.validation.metrics: psnr_y, ssim_y, psnr_rgb"),
+        ("stages.gan.perceptual_taps", ("relu5_5",), "unknown VGG19 feature 'relu5_5'; valid: conv1_1"),
+        ("stages.pretrain.pixel_weight", 0.0, "every weight of config.stages.pretrain is 0"),
+        ("stage_names", (), "config.stage_names is empty; stages: gan, pretrain"),
     ],
 )
 def test_mistakes_stop_before_training(config, tmp_path, key, value, message):
@@ -285,8 +290,103 @@ def test_missing_config_ends_in_one_line(arguments):
     assert result.returncode == 1 and result.stderr.startswith("error: ") and len(result.stderr.splitlines()) == 1
 
 
+class _Stop:
+    """Sends a signal to this process when the training log writes a line that holds `text`."""
+
+    def __init__(self, monkeypatch, text):
+        from srgan_jax import logs
+
+        write = logs.StageLog.write
+
+        def write_and_stop(log, step, values, shown=()):
+            write(log, step, values, shown)
+            if text(log, step, values):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        monkeypatch.setattr(logs.StageLog, "write", write_and_stop)
+
+
+def test_a_signal_while_numbers_are_written_saves_that_update(config, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        _Stop(patch, lambda log, step, values: log._stage == "pretrain" and step == 3)
+        with pytest.raises(SystemExit, match="143"):
+            train_and_evaluate(config, tmp_path)
+    assert "pretrain: saved after update 3" in capsys.readouterr().err
+    assert (tmp_path / "checkpoints" / "pretrain" / "3").is_dir()
+    train_and_evaluate(config, tmp_path)
+    assert "pretrain: resumed after update 3" in capsys.readouterr().err
+
+
+def test_a_signal_in_the_last_update_of_a_stage_stops_before_the_next(config, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        _Stop(patch, lambda log, step, values: log._stage == "pretrain" and step == 4)
+        with pytest.raises(SystemExit, match="143"):
+            train_and_evaluate(config, tmp_path)
+    assert (tmp_path / "pretrain.safetensors").exists() and not (tmp_path / "checkpoints" / "gan").exists()
+
+
+def test_a_kill_before_publication_is_mended(config, tmp_path):
+    config.stage_names = ("pretrain",)
+    first = train_and_evaluate(config, tmp_path)
+    (tmp_path / "pretrain.safetensors").unlink()
+    (tmp_path / "generator.safetensors").unlink()
+    second = train_and_evaluate(config, tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, dict(first.variables), dict(second.variables))
+    assert (tmp_path / "generator.safetensors").exists()
+
+
+def test_interrupted_logs_have_the_lines_of_undisturbed_ones(config, tmp_path, monkeypatch):
+    config.stage_names, config.log_every_steps = ("pretrain",), 2
+    config.stages.pretrain.total_steps = 6
+    train_and_evaluate(config, tmp_path / "undisturbed")
+    with monkeypatch.context() as patch:
+        _Stop(patch, lambda log, step, values: step == 2)
+        with pytest.raises(SystemExit):
+            train_and_evaluate(config, tmp_path / "stopped")
+    train_and_evaluate(config, tmp_path / "stopped")
+    assert _untimed(tmp_path / "stopped") == _untimed(tmp_path / "undisturbed")
+
+
+def test_the_best_checkpoint_outlives_newer_ones_and_a_resume(config, held_out, tmp_path, monkeypatch):
+    from srgan_jax import train
+
+    scores = iter([30.0, 20.0, 21.0, 22.0, 23.0, 24.0])
+    monkeypatch.setattr(train, "validate", lambda *_: {"psnr_y": next(scores)})
+    config.stage_names, config.keep_checkpoints = ("pretrain",), 2
+    config.validation.folder, config.save_every_steps, config.validate_every_steps = held_out, 1, 1
+    config.stages.pretrain.total_steps = 3
+    train_and_evaluate(config, tmp_path)
+    config.stages.pretrain.total_steps = 6
+    train_and_evaluate(config, tmp_path)
+    kept = sorted(int(path.name) for path in (tmp_path / "checkpoints" / "pretrain").iterdir())
+    assert kept == [1, 5, 6]
+
+
+def test_bfloat16_trains_and_resumes(config, tmp_path):
+    """What a GPU does by default."""
+    config.compute_dtype = "bfloat16"
+    train_and_evaluate(config, tmp_path)
+    config.stages.gan.total_steps = 4
+    train_and_evaluate(config, tmp_path)
+    losses = [row["loss"] for row in _rows(tmp_path) if "loss" in row]
+    assert len(losses) == 8 and np.isfinite(losses).all()
+
+
+def test_later_stages_are_not_left_behind(config, tmp_path):
+    train_and_evaluate(config, tmp_path)
+    config.stages.pretrain.total_steps = 5
+    with pytest.raises(UserError, match=r"gan.safetensors in .* was trained from an earlier pretrain"):
+        train_and_evaluate(config, tmp_path)
+
+
+def test_runs_without_sample_pictures(config, tmp_path):
+    config.stage_names, config.sample_pictures = ("pretrain",), 0
+    train_and_evaluate(config, tmp_path)
+    assert not (tmp_path / "samples").exists()
+
+
 def test_profile_writes_a_trace(config, tmp_path):
     config.stage_names = ("pretrain",)
-    config.stages.pretrain.total_steps = 16
+    config.stages.pretrain.total_steps = 11  # it ends while the trace is running
     train_and_evaluate(config, tmp_path, profile=True)
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))

@@ -127,6 +127,9 @@ def _find_builder(dataset: str, data_dir: str | None):
     folder = Path(dataset)
     found = sorted(folder.glob("**/dataset_info.json")) if folder.is_dir() else []
     prepared = [path.parent for path in found if "incomplete" not in path.parent.name]  # left by a killed preparation
+    if len(prepared) > 1:
+        listed = ", ".join(str(path) for path in prepared[:5])
+        raise DatasetError(f"{dataset} holds {len(prepared)} data sets; set config.data.dataset to one of: {listed}")
     if prepared:
         return tfds.builder_from_directory(prepared[0])
     if folder.is_dir():
@@ -149,7 +152,14 @@ def _find_builder(dataset: str, data_dir: str | None):
 def prepare_named(dataset: str, data_dir: str | None = None) -> None:
     """Downloads a data set of the tfds catalogue and prepares it for `open_source` (which reads array_record)."""
     builder = _find_builder(dataset, data_dir)
-    builder.download_and_prepare(file_format="array_record")
+    config = tfds.download.DownloadConfig(download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)
+    try:
+        builder.download_and_prepare(download_config=config, file_format="array_record")
+    except ImportError as error:
+        raise DatasetError(
+            f"tfds' own code for {dataset} needs {error.name}, which srgan_jax doesn't: pip install {error.name}, "
+            "prepare it, and uninstall it again; or download the pictures and prepare their folder"
+        ) from None
 
 
 def open_source(dataset: str, *, split: str = "train", feature: str = "", data_dir: str | None = None) -> "Pictures":

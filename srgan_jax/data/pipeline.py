@@ -19,21 +19,33 @@ from srgan_jax.data.builder import DatasetError, Pictures
 SOURCES = ("memory", "stream")
 
 
-def picture_sizes(pictures: Pictures, crop_px: int) -> np.ndarray:
-    """`[N, 2]` heights and widths.
+class Subset(Sequence):
+    """Some of a sequence of pictures."""
+
+    def __init__(self, pictures: Sequence[np.ndarray], chosen: Sequence[int]):
+        self._pictures, self._chosen = pictures, chosen
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self._pictures[self._chosen[index]]
+
+
+def without_small(pictures: Pictures, crop_px: int) -> tuple[Sequence[np.ndarray], np.ndarray, list[str]]:
+    """The pictures that a crop fits into, their heights and widths `[N, 2]`, and a line on those left out.
 
     Raises:
-      DatasetError: a picture is smaller than the crop; lists the first ten.
+      DatasetError: no picture is large enough.
     """
     sizes = np.array([pictures.size(index) for index in range(len(pictures))], np.int32)
-    small = np.flatnonzero(sizes.min(axis=1) < crop_px)
-    if small.size:
-        listed = ", ".join(f"number {i} ({sizes[i][1]} x {sizes[i][0]})" for i in small[:10])
-        raise DatasetError(
-            f"{small.size} of {len(sizes)} pictures are smaller than config.data.crop_px={crop_px}: {listed}; "
-            f"lower it, or prepare the folder again with --min-side {crop_px}"
-        )
-    return sizes
+    fits = sizes.min(axis=1) >= crop_px
+    small = np.flatnonzero(~fits)
+    listed = ", ".join(f"number {i} ({sizes[i][1]} x {sizes[i][0]})" for i in small[:10])
+    line = f"{small.size} of {len(sizes)} pictures, smaller than config.data.crop_px={crop_px}: {listed}"
+    if not fits.any():
+        raise DatasetError(f"{line}; lower config.data.crop_px")
+    return (Subset(pictures, np.flatnonzero(fits)), sizes[fits], [line]) if small.size else (pictures, sizes, [])
 
 
 # ---------------------------------------------------------------------------------------------- memory
@@ -140,6 +152,13 @@ def _cut(picture: np.ndarray, corner: np.ndarray, crop_px: int, margin_px: int) 
     return picture[rows[:, None], columns]
 
 
+def _cpu() -> jax.Device:
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        raise DatasetError("decoding on the host needs JAX's CPU backend: set JAX_PLATFORMS=cuda,cpu") from None
+
+
 def read_windows(
     pictures: Sequence[np.ndarray],
     seed: np.ndarray,
@@ -155,10 +174,15 @@ def read_windows(
     Returns:
       `[len(indices), W, W, 3]` uint8.
     """
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+    with jax.default_device(_cpu()):
         chosen, key_data = _plan(seed, np.int32(step), indices, batch_size, len(pictures))
         chosen = [pictures[index] for index in np.asarray(chosen)]
         sizes = np.array([picture.shape[:2] for picture in chosen], np.int32)
+        if sizes.min() < crop_px:
+            raise DatasetError(
+                f"a picture of {sizes[sizes.min(axis=1).argmin()].tolist()} px is smaller than config.data.crop_px="
+                f"{crop_px}; prepare the folder again with --min-side {crop_px}, or use config.data.source=memory"
+            )
         corners = np.asarray(_corners(key_data, sizes, crop_px))
     return np.stack([_cut(p, corner, crop_px, margin_px) for p, corner in zip(chosen, corners, strict=True)])
 
