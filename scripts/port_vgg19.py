@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from srgan_jax import importers
 from srgan_jax.errors import UserError
 from srgan_jax.models.extractor import CONVOLUTIONS_PER_BLOCK, PREPROCESSING
 from srgan_jax.weights import save_extractor
@@ -63,17 +64,13 @@ def read_keras(path: Path) -> dict[str, np.ndarray]:
 
 def read_torch(path: Path) -> dict[str, np.ndarray]:
     """A torchvision state dict, read without executing what a pickle may hold; kernels OIHW to HWIO."""
-    try:
-        import torch
-    except ImportError:
-        raise UserError("a .pth file needs PyTorch: pip install torch, or use Keras' .h5") from None
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = importers.read_torch(path)
     tensors = {}
     for layer, position in zip(LAYERS, TORCH_POSITIONS, strict=True):
         for name, ours in (("weight", "kernel"), ("bias", "bias")):
             key = f"features.{position}.{name}"
             if key in state:
-                value = state[key].numpy()
+                value = state[key]
                 tensors[f"{layer}/{ours}"] = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
     return tensors
 

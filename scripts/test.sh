@@ -1,15 +1,25 @@
 #!/usr/bin/env bash
 # Installs what the tests need, then ruff and the whole suite. Arguments go to pytest: bash scripts/test.sh -k resize
-#   --torch    first installs PyTorch (CPU), for the tests that compare with it; they are skipped without it
+#   --torch     first installs PyTorch (CPU), for the tests that compare with it
+#   --browser   first installs Debian's Chromium and its driver (as root), for the test of the report page
+# Without them those tests are skipped, and say so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 bash scripts/setup.sh dev
-if [ "${1:-}" = "--torch" ]; then
+while true; do
+  case "${1:-}" in
+    --torch)
+      .venv/bin/python -c 'import torch' 2>/dev/null ||
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+      ;;
+    --browser)
+      command -v chromedriver >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium chromium-driver >/dev/null; }
+      ;;
+    *) break ;;
+  esac
   shift
-  .venv/bin/python -c 'import torch' 2>/dev/null ||
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-fi
+done
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/python -m pytest "$@"

@@ -2,11 +2,15 @@
 
 srgan-jax prepare FOLDER --out data/NAME      a folder of pictures as a tfds data set
 srgan-jax prepare celeb_a                     a data set of the tfds catalogue, downloaded
+srgan-jax evaluate --weights W --data DIR     a table of scores, bicubic beside the given generators
+srgan-jax import FILE --from NAME             a published PyTorch generator as our .safetensors
 """
 
 import argparse
+import functools
 import os
 import sys
+from pathlib import Path
 
 from srgan_jax.errors import UserError
 
@@ -27,7 +31,7 @@ def prepare(args: argparse.Namespace) -> int:
     if not args.out:
         raise UserError(f"say where the data set goes: srgan-jax prepare {args.source} --out data/NAME")
     found = len(images.find_pictures(args.source))
-    with tqdm(total=found, unit=" pictures", desc="preparing") as bar:
+    with tqdm(total=found, unit=" pictures", desc="preparing", disable=not found) as bar:
         skipped = builder.prepare(args.source, args.out, min_side_px=args.min_side, on_picture=bar.update)
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}")
@@ -37,15 +41,116 @@ def prepare(args: argparse.Namespace) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="srgan-jax", description="Super-resolution with SRGAN, in JAX.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+def _label(path: str) -> str:
+    name = Path(path).resolve()
+    return name.parent.name if name.name == "generator.safetensors" else name.name.removesuffix(".safetensors")
+
+
+def _methods(paths: list[str], scale: int) -> dict:
+    """Bicubic, nearest and each generator, as functions from pairs to SR pictures."""
+    from srgan_jax import evaluate, inference, weights
+
+    methods = {
+        "bicubic": lambda pairs: [evaluate.bicubic(pair.lr, scale) for pair in pairs],
+        "nearest": lambda pairs: [evaluate.nearest(pair.lr, scale) for pair in pairs],
+    }
+    for path in paths:
+        params = weights.load(path)
+        if params.scale != scale:
+            raise UserError(f"{path} enlarges {params.scale} times, expected {scale}; evaluate one scale at a time")
+        upscale = functools.partial(inference.upscale_canvas, params)
+        methods[_label(path)] = functools.partial(evaluate.upscale_all, upscale)
+    return methods
+
+
+def evaluate_(args: argparse.Namespace) -> int:
+    """Prints a table of scores with its protocol, and writes it where asked."""
+    from srgan_jax import comparison, evaluate, report, weights
+
+    scale = args.scale or (weights.load(args.weights[0]).scale if args.weights else 4)
+    protocol = comparison.Protocol(scale, args.convention, args.border, args.round_y, args.gray == "keep")
+    methods = _methods(args.weights, scale)
+    sets = {
+        Path(folder).resolve().name: evaluate.read_pairs(folder, scale, args.convention, protocol.keep_gray)
+        for folder in args.data
+    }
+    ready = [Path(folder).resolve().name for folder in args.data if (Path(folder) / f"LRx{scale}").is_dir()]
+    made = [name for name in sets if name not in ready]
+    notes = protocol.lines(made=made, ready=ready)
+    page = report.Report() if args.report else None
+    rows = comparison.compare(sets, methods, args.metrics, protocol, page.add if page else lambda *_: None)
+    baseline = (args.weights and _label(args.weights[0])) if args.bootstrap == "weights" else args.bootstrap
+    table = comparison.markdown(rows, notes, baseline or None)
+    print(table)
+    if args.out:
+        comparison.write(args.out, rows, table, notes)
+        print(f"\nwritten to {args.out}: scores.md, scores.json, scores.csv")
+    if page:
+        print(f"\nreport: {page.write(args.report, rows, notes)}")
+    return 0
+
+
+def import_(args: argparse.Namespace) -> int:
+    """Writes a published generator as one of ours."""
+    from srgan_jax import importers, weights
+
+    imported = importers.import_generator(args.file, args.source)
+    out = Path(args.out or Path(args.file).with_suffix(".safetensors").name)
+    if out.exists() and not args.overwrite:
+        raise UserError(f"{out} exists; choose another --out, or add --overwrite")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    weights.save(out, imported, {"source": args.source, "file": Path(args.file).name})
+    fields = imported.architecture
+    print(f"{out}: {fields['name']}, {fields['blocks']} blocks of {fields['width']} channels, x{fields['scale']}")
+    return 0
+
+
+def _add_prepare(commands) -> None:
     sub = commands.add_parser("prepare", help="turn a folder of pictures into a training data set")
     sub.add_argument("source", help="folder of pictures (sub-folders too), or the name of a tfds data set")
     sub.add_argument("--out", help="folder of the data set, for --config.data.dataset")
     sub.add_argument("--min-side", type=int, default=96, metavar="PX", help="skip smaller pictures (default: 96)")
     sub.add_argument("--data-dir", help="where tfds keeps data sets by name")
     sub.set_defaults(run=prepare)
+
+
+def _add_evaluate(commands) -> None:
+    names = ["psnr_y", "ssim_y", "ssim_daala", "psnr_rgb"]
+    sub = commands.add_parser("evaluate", help="score generators on test sets, beside bicubic")
+    sub.add_argument("--weights", nargs="+", default=[], metavar="W", help=".safetensors files or run folders")
+    sub.add_argument("--data", nargs="+", required=True, metavar="DIR", help="HR pictures, or HR and LRx4 sub-folders")
+    sub.add_argument("--metrics", nargs="+", default=names, help=f"default: {' '.join(names)}; also ms_ssim, ssim_rgb")
+    sub.add_argument("--scale", type=int, help="default: that of the weights, or 4")
+    sub.add_argument("--convention", default="A", choices="ABC", help="of LR images that are made (default: A)")
+    sub.add_argument("--border", type=int, metavar="PX", help="left out at each side (default: the scale)")
+    sub.add_argument(
+        "--gray", default="keep", choices=["keep", "rgb"], help="gray files: samples as they are, or as RGB"
+    )
+    sub.add_argument("--round-y", action="store_true", help="round Y to 8 bits before comparing")
+    sub.add_argument(
+        "--bootstrap", choices=["bicubic", "weights"], help="95%% interval of the difference to it (weights: the first)"
+    )
+    sub.add_argument("--out", metavar="DIR", help="write scores.md, scores.json and scores.csv")
+    sub.add_argument("--report", metavar="DIR", help="write index.html with sliders between the pictures")
+    sub.set_defaults(run=evaluate_)
+
+
+def _add_import(commands) -> None:
+    sub = commands.add_parser("import", help="turn a published PyTorch generator into a .safetensors")
+    sub.add_argument("file", help="PyTorch checkpoint (read safely) or .safetensors")
+    sub.add_argument(
+        "--from", dest="source", required=True, help="srgan5, lornatang, eriklindernoren, basicsr-msrresnet"
+    )
+    sub.add_argument("--out", help="default: the file's name with .safetensors, here")
+    sub.add_argument("--overwrite", action="store_true")
+    sub.set_defaults(run=import_)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="srgan-jax", description="Super-resolution with SRGAN, in JAX.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_add_prepare, _add_evaluate, _add_import):
+        add(commands)
     return parser
 
 

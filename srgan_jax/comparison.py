@@ -37,17 +37,27 @@ class Protocol(NamedTuple):
     round_y: bool = False
     keep_gray: bool = True
 
-    def lines(self, lr_from: str = "made") -> list[str]:
-        """The protocol in words, to stand under a table."""
-        convention = f"MATLAB bicubic, convention {self.convention} ({BORDERS[self.convention]})"
+    def lines(self, made: Sequence[str] = (), ready: Sequence[str] = ()) -> list[str]:
+        """The protocol in words, to stand under a table.
+
+        Args:
+          made: names of the sets whose LR images were made.
+          ready: names of those that came with LR images.
+        """
         gray = "samples compared as they are" if self.keep_gray else "read as RGB, converted to Y"
         rounding = "rounded to 8 bits" if self.round_y else "not rounded"
+        lr = [f"LR of {', '.join(ready)}: the files of LRx{self.scale}"] if ready else []
+        if made:
+            lr += [
+                f"LR of {', '.join(made)}: MATLAB bicubic, convention {self.convention} ({BORDERS[self.convention]})"
+            ]
         return [
             f"x{self.scale}; HR cropped at the right and bottom to multiples of {self.scale}",
-            f"LR: {convention if lr_from == 'made' else lr_from}",
+            *lr,
             f"{self.scale if self.border is None else self.border} px left out at each border; SR rounded to 8 bits",
             f"psnr_y, ssim_y, ms_ssim: MATLAB's Y (BT.601, 16 to 235), {rounding}; gray files: {gray}",
             "ssim_y: Wang, 11 x 11 gaussian, sigma 1.5, valid windows; ssim_daala: daala's dump_ssim on 8-bit Y",
+            "niqe: MATLAB's Y rounded, blocks of 96 px; lpips: v0.1 on RGB, AlexNet or VGG16; lower is better in both",
             "bicubic: MATLAB's imresize on doubles; means are over pictures",
         ]
 
@@ -57,7 +67,7 @@ def compare(
     methods: Mapping[str, Method],
     names: Sequence[str],
     protocol: Protocol,
-    on_result: Callable[[Pair, str, np.ndarray], Any] = lambda *_: None,
+    on_result: Callable[[str, Pair, str, np.ndarray], Any] = lambda *_: None,
 ) -> list[Row]:
     """Scores every method on every picture.
 
@@ -66,7 +76,7 @@ def compare(
       methods: name to a function from pairs to SR pictures.
       names: in `metrics.METRICS`.
       protocol: border and rounding are taken from here.
-      on_result: called with each pair, the method and the SR picture.
+      on_result: called with the set's name, each pair, the method and the SR picture.
     """
     rows = []
     for set_name, pairs in sets.items():
@@ -75,7 +85,7 @@ def compare(
             scores = evaluate.score(pairs, results, names, border=protocol.border, round_y=protocol.round_y)
             for pair, result, values in zip(pairs, results, scores, strict=True):
                 rows.append(Row(set_name, method, pair.name, values))
-                on_result(pair, method, result)
+                on_result(set_name, pair, method, result)
     return rows
 
 

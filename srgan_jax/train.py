@@ -162,7 +162,7 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
     share = devices.local_slice(batch_size)
     indices = np.arange(share.start, share.stop, dtype=np.int32)
     validation = read_validation(config)
-    current = weights.load(config.init_from) if config.init_from else None
+    current = weights.load(config.init_from, fold=False) if config.init_from else None
     for line in logs.record_run(workdir, config):
         logs.say(f"changed since this run began: {line}")
     dtype = np.dtype(devices.compute_dtype(config.compute_dtype)).name
@@ -173,13 +173,13 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
 
     samples = samples._replace(store=None)  # on a CPU the copy above is a second one
 
-    with stop_signals() as signals:
+    with stop_signals() as signals, contextlib.ExitStack() as open_files:
         for name, stage in parts.items():
             # -------------------------------------------------------- one stage: state, resume
             total = config.stages[name].total_steps
             published = workdir / f"{name}.safetensors"
             if finished_steps(published) >= total:
-                current = weights.load(published)
+                current = weights.load(published, fold=False)
                 logs.say(f"{name}: finished, {published}")
                 continue
             refuse_stale_stages(workdir, config.stage_names, name)
@@ -189,18 +189,21 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
                 keep=config.keep_checkpoints,
                 best_metric=config.validation.best if validation else "",
             )
+            open_files.callback(manager.close)  # waits for what is being written
             state = checkpoints.restore(manager, state) or state
             start = step = int(state.step)
             logs.truncate_metrics(workdir / "metrics.jsonl", config.stage_names, name, start)
             if start:
                 logs.say(f"{name}: resumed after update {start}")
             log = logs.StageLog(workdir, name, start, total, batch_size)
+            open_files.callback(log.close)
             features, extractor_variables = extractors[name]
             update = devices.map_update(stages.make_update(config, stage, features), mesh, config.devices.mapping)
             frozen = {"store": store, "extractor": devices.replicate(extractor_variables, mesh)}
             sharded = devices.shard({"indices": indices}, mesh, config.devices.mapping)
             stream = samples.windows(np.asarray(state.seed), range(start, total)) if samples.windows else None
             trace = logs.Trace(workdir / "profile", start) if profile else None
+            open_files.callback(trace.close if trace else lambda: None)
             logs.say(f"{name}: {steps.count_parameters(state.generator.params):,} parameters; compiling the update")
 
             # -------------------------------------------------------- updates
@@ -244,10 +247,7 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
                     checkpoints.save(manager, step, state, scores)
                 if stopping:
                     break
-            if trace:
-                trace.close()
-            manager.close()  # waits for what is being written
-            log.close()
+            open_files.close()
 
             # -------------------------------------------------------- the end of a stage
             if step >= total:

@@ -7,6 +7,7 @@ from typing import Any
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax.core import FrozenDict, freeze
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -160,11 +161,33 @@ def read_header(path: str | os.PathLike) -> dict[str, str]:
     return read_tensors(path, FORMAT)[1]
 
 
-def load(path: str | os.PathLike) -> Weights:
+def fold_norms(weights: Weights) -> Weights:
+    """The same generator at inference without normalisation layers: each becomes part of the convolution before it.
+
+    Args:
+      weights: any generator; returned as it is where there is nothing to fold.
+    """
+    if weights.architecture.get("norm") != "batch":
+        return weights
+    params = {name: dict(layer) for name, layer in weights.variables["params"].items()}
+    for name in [name for name in params if "norm" in name]:
+        norm, conv = params.pop(name), params[name.replace("norm", "conv")]
+        statistics = weights.variables["batch_stats"][name]
+        deviation = np.sqrt(np.asarray(statistics["var"], np.float64) + weights.architecture["bn_epsilon"])
+        slope = np.asarray(norm["scale"], np.float64) / deviation
+        shift = np.asarray(conv.get("bias", 0.0), np.float64) - np.asarray(statistics["mean"], np.float64)
+        conv["kernel"] = jnp.asarray(conv["kernel"] * slope, jnp.float32)
+        conv["bias"] = jnp.asarray(shift * slope + np.asarray(norm["bias"], np.float64), jnp.float32)
+    return make_weights({"params": params}, dict(weights.architecture) | {"norm": "none"})
+
+
+def load(path: str | os.PathLike, *, fold: bool = True) -> Weights:
     """Reads a generator.
 
     Args:
       path: a `.safetensors` written by `save`, or the folder of a training run (its `generator.safetensors`).
+      fold: make batch normalisation part of the convolutions, which is quicker and gives the same pictures; False
+        for training on.
 
     Returns:
       `Weights`, the `params` of `srgan_jax.upscale`.
@@ -178,9 +201,10 @@ def load(path: str | os.PathLike) -> Weights:
     tensors, header = read_tensors(path, FORMAT)
     variables = unflatten_dict({tuple(name.split("/")): tensor.astype(np.float32) for name, tensor in tensors.items()})
     try:
-        return make_weights(jax.tree.map(jax.numpy.asarray, variables), json.loads(header["architecture"]))
+        loaded = make_weights(jax.tree.map(jnp.asarray, variables), json.loads(header["architecture"]))
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path}: {error}") from None
+    return fold_norms(loaded) if fold else loaded
 
 
 def load_extractor(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, str]]:

@@ -18,12 +18,12 @@ LEVELS = [
     ["losses", "optimizers", "degradations"]
     + [f"models.{name}" for name in ("layers", "msrresnet", "generator", "discriminator", "extractor")]
     + ["models"],
-    ["metrics.common", "metrics.fidelity", "metrics", "weights", "steps", "devices", "checkpoints"],
-    ["images.files", "images"],
+    ["metrics.common", "metrics.fidelity", "metrics.perceptual", "metrics"],
+    ["weights", "steps", "devices", "checkpoints", "images.files", "images"],
     ["data", "data.sampling", "data.builder", "data.pipeline", "inference", "importers"],
     ["evaluate", "logs"],
     ["comparison"],
-    ["stages", "train"],
+    ["stages", "train", "report"],
     ["main", "cli"],
 ]  # fmt: skip
 ORDER = {name: place for place, name in enumerate(name for level in LEVELS for name in level)}

@@ -1,7 +1,14 @@
+import csv
+import json
+import re
+
+import jax
+import numpy as np
 import pytest
 from PIL import Image
 
-from srgan_jax import cli
+import srgan_jax
+from srgan_jax import cli, comparison, evaluate, images, models
 from srgan_jax.data import builder
 
 
@@ -29,9 +36,134 @@ def test_prepare_lists_what_it_skips(tmp_path, photo, capsys):
         (["prepare", "{folder}/absent", "--out", "out"], "no such folder: {folder}/absent"),
         (["prepare", "no_such_set"], "no data set 'no_such_set'"),
         (["prepare", "{folder}", "--out", "{folder}/out"], "{folder} holds no picture"),
+        (["evaluate", "--data", "{folder}/absent"], "no such folder: {folder}/absent"),
+        (["evaluate", "--data", "{folder}"], "no pictures in {folder}"),
+        (["evaluate", "--weights", "{folder}/absent", "--data", "{folder}"], "no weights at {folder}/absent"),
+        (["import", "{folder}/absent.pth", "--from", "srgan5"], "no such file: {folder}/absent.pth"),
+        (["import", "{folder}/absent.pth", "--from", "esrgan"], "unknown source 'esrgan'; valid: basicsr-msrresnet"),
     ],
 )
 def test_mistakes_end_in_one_line(tmp_path, capsys, arguments, message):
     assert cli.main([argument.format(folder=tmp_path) for argument in arguments]) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: ") and message.format(folder=tmp_path) in told and "Traceback" not in told
+
+
+@pytest.fixture(scope="module")
+def test_set(tmp_path_factory, photo):
+    """Three pictures of different sizes, one of them gray, as HR alone and with LR beside them."""
+    root = tmp_path_factory.mktemp("sets")
+    for index, (height, width) in enumerate([(61, 80), (90, 66), (80, 80)]):
+        picture = photo[100 : 100 + height, 120 : 120 + width]
+        images.write_image(root / "plain" / f"{index}.png", picture)
+        images.write_image(root / "pairs" / "HR" / f"{index}.png", picture)
+        lr = evaluate.make_pair("", picture, 2, "B").lr
+        images.write_image(root / "pairs" / "LRx2" / f"{index}.png", lr)
+    Image.fromarray(photo[:70, :70, 0]).save(root / "plain" / "gray.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory):
+    fields = {"name": "srresnet", "blocks": 1, "width": 4, "scale": 2, "norm": "none", "base": "bicubic"}
+    variables = models.build(models.GENERATORS, fields).init(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    srgan_jax.save(path, srgan_jax.make_weights(variables, fields))
+    return path
+
+
+def test_evaluate_prints_and_writes_one_table(test_set, generator, tmp_path, capsys):
+    folders = [str(test_set / name) for name in ("plain", "pairs")]
+    arguments = ["evaluate", "--weights", str(generator), "--data", *folders, "--out", str(tmp_path)]
+    assert cli.main([*arguments, "--bootstrap", "bicubic", "--metrics", "psnr_y", "ssim_rgb"]) == 0
+    told = capsys.readouterr().out
+    rows = [line for line in told.splitlines() if line.startswith("| p")]
+    assert [re.split(r" ?\| ?", row)[1:3] for row in rows] == [
+        [name, method] for name in ("plain", "pairs") for method in ("bicubic", "nearest", "small")
+    ]
+    assert "2 px left out at each border" in told and "LR of pairs: the files of LRx2" in told
+    assert (
+        "LR of plain: MATLAB bicubic, convention A" in told
+        and "95 % interval of the mean difference to bicubic" in told
+    )
+    content = json.loads((tmp_path / "scores.json").read_text())
+    assert (tmp_path / "scores.md").read_text().strip() in told
+    pictures = list(csv.DictReader((tmp_path / "scores.csv").read_text().splitlines()))
+    assert len(pictures) == 3 * (4 + 3) == len(content["pictures"])
+    # The table's mean is the mean of the file's pictures, and each picture's score is what the metric gives.
+    nearest = [row for row in pictures if row["set"] == "pairs" and row["method"] == "nearest"]
+    average = next(m for m in content["means"] if m["set"] == "pairs" and m["method"] == "nearest")
+    assert average["psnr_y"] == pytest.approx(np.mean([float(row["psnr_y"]) for row in nearest]))
+    pair = evaluate.read_pairs(test_set / "pairs", 2)[1]
+    alone = evaluate.score([pair], [pair.lr.repeat(2, 0).repeat(2, 1)])[0]
+    assert float(nearest[1]["psnr_y"]) == pytest.approx(alone["psnr_y"], abs=1e-4)
+
+
+def test_evaluate_options_change_what_they_say(test_set, capsys):
+    def psnr(*options):
+        assert (
+            cli.main(["evaluate", "--data", str(test_set / "plain"), "--scale", "2", "--metrics", "psnr_y", *options])
+            == 0
+        )
+        told = capsys.readouterr().out
+        return float(told.splitlines()[2].split("|")[3]), told
+
+    plain, _ = psnr()
+    for options, note in [
+        (["--border", "8"], "8 px left out"),
+        (["--convention", "C"], "convention C (borders mirrored, doubles)"),
+        (["--gray", "rgb"], "gray files: read as RGB, converted to Y"),
+        (["--round-y"], "(BT.601, 16 to 235), rounded to 8 bits"),
+    ]:
+        value, told = psnr(*options)
+        assert value != plain and note in told, options
+
+
+def test_pairs_that_do_not_match_are_listed(test_set, tmp_path, photo):
+    for folder, sides in (("HR", {"a": 40, "b": 40, "c": 40}), ("LRx2", {"a": 20, "b": 10, "d": 20})):
+        for name, side in sides.items():
+            images.write_image(tmp_path / folder / f"{name}.png", photo[:side, :side])
+    with pytest.raises(srgan_jax.errors.UserError) as raised:
+        evaluate.read_pairs(tmp_path, 2)
+    assert "3 pictures" in str(raised.value)
+    for line in ("b: HR 40 x 40, LR 10 x 10", "c: not in", "d: not in"):
+        assert line in str(raised.value)
+
+
+def test_intervals_by_hand():
+    # Four differences of exactly 1 dB: every resampling has the mean 1. Of 0 and 2: means 0, 1 and 2 with probabilities
+    # 1/4, 1/2, 1/4, so the 2.5th and 97.5th percentiles are 0 and 2.
+    assert evaluate.bootstrap_interval([1.0] * 4) == (1.0, 1.0)
+    assert evaluate.bootstrap_interval([0.0, 2.0]) == (0.0, 2.0)
+    rows = [
+        comparison.Row("s", method, str(i), {"psnr_y": 20.0 + i + (method == "b")}) for i in range(3) for method in "ab"
+    ]
+    assert comparison.intervals(rows, "a") == {("s", "b"): {"psnr_y": (1.0, 1.0)}}
+    assert "21.000 (+1.000 to +1.000)" not in comparison.markdown(rows, [], None)
+    assert "| s | b | 22.000 (+1.000 to +1.000) |" in comparison.markdown(rows, [], "a")
+
+
+def test_import_writes_what_upscale_reads(tmp_path, capsys):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed (scripts/test.sh --torch)")
+    shapes = {"conv_first": (8, 3), "body.0.conv1": (8, 8), "body.0.conv2": (8, 8), "upconv1": (32, 8)}
+    shapes |= {"conv_hr": (8, 8), "conv_last": (3, 8)}
+    state = {f"{name}.weight": torch.zeros(*shape, 3, 3) for name, shape in shapes.items()}
+    state |= {f"{name}.bias": torch.zeros(shape[0]) for name, shape in shapes.items()}
+    torch.save(state, tmp_path / "theirs.pth")
+    arguments = [
+        "import",
+        str(tmp_path / "theirs.pth"),
+        "--from",
+        "basicsr-msrresnet",
+        "--out",
+        str(tmp_path / "o.safetensors"),
+    ]
+    assert cli.main(arguments) == 0
+    assert "msrresnet, 1 blocks of 8 channels, x2" in capsys.readouterr().out
+    assert srgan_jax.upscale(srgan_jax.load(tmp_path / "o.safetensors"), np.zeros((4, 4, 3), np.uint8)).shape == (
+        8,
+        8,
+        3,
+    )
+    assert cli.main(arguments) == 2 and "add --overwrite" in capsys.readouterr().err
+    assert cli.main([*arguments, "--overwrite"]) == 0

@@ -21,10 +21,10 @@ def test_paths_and_links_exist():
 
 
 def test_tables_exist():
-    from srgan_jax import degradations, losses, metrics, models, optimizers
+    from srgan_jax import degradations, importers, losses, metrics, models, optimizers
     from srgan_jax.models import layers
 
-    rooms = (degradations, losses, metrics, models, optimizers, layers)
+    rooms = (degradations, importers, losses, metrics, models, optimizers, layers)
     section = README.split("## Where do I add")[1].split("\n## ")[0]
     names = re.findall(r"`([A-Z]+)`", section)
     assert len(names) >= 9

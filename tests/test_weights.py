@@ -29,12 +29,12 @@ def test_file_holds_everything(tmp_path, fields):
     made = srgan_jax.make_weights(_variables(**fields), {"name": "srresnet", **fields})
     path = tmp_path / "generator.safetensors"
     srgan_jax.save(path, made, {"licence": "CC0"})
-    loaded = srgan_jax.load(path)
+    loaded = srgan_jax.load(path, fold=False)
     assert loaded.architecture == made.architecture and hash(loaded.architecture) == hash(made.architecture)
     jax.tree.map(np.testing.assert_array_equal, dict(loaded.variables), dict(made.variables))
     header = srgan_jax.read_header(path)
     assert header["licence"] == "CC0" and json.loads(header["architecture"])["blocks"] == fields["blocks"]
-    assert jax.tree.structure(srgan_jax.load(tmp_path)) == jax.tree.structure(loaded)  # a run's folder
+    assert jax.tree.structure(srgan_jax.load(tmp_path, fold=False)) == jax.tree.structure(loaded)  # a run's folder
 
 
 @pytest.mark.parametrize("fields", ARCHITECTURES, ids=str)
@@ -94,3 +94,29 @@ def test_extractor_file(vgg_file, tmp_path):
     assert variables["params"]["block1_conv1"]["kernel"].dtype == np.float32
     with pytest.raises(FileNotFoundError, match="python scripts/port_vgg19.py --download"):
         weights.load_extractor(tmp_path / "vgg19.safetensors")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"bias_before_norm": True},
+        {"norm_upsampling": True, "bn_epsilon": 0.8},
+        {"trunk": "activation"},
+        {"norm": "none"},
+    ],
+    ids=str,
+)
+def test_folding_changes_no_picture(tmp_path, fields):
+    fields = {"name": "srresnet", "blocks": 2, "width": 8, **fields}
+    module = models.build(models.GENERATORS, fields)
+    variables = module.init(jax.random.key(0), LR)
+    keys = iter(jax.random.split(jax.random.key(1), 200))  # statistics, scales and shifts as training leaves them
+    variables = jax.tree.map(lambda x: x + 0.3 * jax.random.uniform(next(keys), x.shape), variables)
+    srgan_jax.save(tmp_path / "w.safetensors", srgan_jax.make_weights(variables, fields))
+    folded, plain = (srgan_jax.load(tmp_path / "w.safetensors", fold=fold) for fold in (True, False))
+    assert not any("norm" in name for name in folded.variables["params"]) and "batch_stats" not in folded.variables
+    lr = jax.random.uniform(jax.random.key(2), (1, 9, 7, 3))
+    ours, theirs = (w.module().apply(w.variables, lr) for w in (folded, plain))
+    scale = float(jnp.abs(theirs).max())
+    np.testing.assert_allclose(ours / scale, theirs / scale, atol=1e-5)

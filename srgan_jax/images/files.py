@@ -110,6 +110,13 @@ def encode_png(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def encode_webp(image: np.ndarray) -> bytes:
+    """`[H, W, 3]` uint8 as the bytes of a lossless WebP file."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "WEBP", lossless=True, method=2)
+    return buffer.getvalue()
+
+
 def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
     """Writes `[H, W, 3]` uint8 in the format of the suffix: under a temporary name, then renamed.
 

@@ -5,8 +5,9 @@ A new metric is one function and one line in `METRICS`.
 
 from srgan_jax.metrics.common import CHANNELS
 from srgan_jax.metrics.fidelity import ms_ssim, psnr, ssim, ssim_daala
+from srgan_jax.metrics.perceptual import lpips_alex, lpips_vgg, niqe
 
-__all__ = ["CHANNELS", "METRICS", "ms_ssim", "psnr", "ssim", "ssim_daala"]
+__all__ = ["CHANNELS", "LOWER_IS_BETTER", "METRICS", "ms_ssim", "psnr", "ssim", "ssim_daala"]
 
 METRICS = {  # (sr, hr, border=, channel=, size=) -> scalar; those in RGB ignore the channel
     "psnr_y": psnr,
@@ -14,5 +15,10 @@ METRICS = {  # (sr, hr, border=, channel=, size=) -> scalar; those in RGB ignore
     "ssim_daala": ssim_daala,
     "ms_ssim": ms_ssim,
     "psnr_rgb": lambda sr, hr, *, channel="rgb", **kwargs: psnr(sr, hr, channel="rgb", **kwargs),
+    "niqe": niqe,
+    "lpips_alex": lpips_alex,
+    "lpips_vgg": lpips_vgg,
     "ssim_rgb": lambda sr, hr, *, channel="rgb", **kwargs: ssim(sr, hr, channel="rgb", **kwargs),
 }
+
+LOWER_IS_BETTER = ("niqe", "lpips_alex", "lpips_vgg")

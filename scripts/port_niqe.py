@@ -1,0 +1,51 @@
+"""Ports NIQE's public parameters (`niqe_pris_params.npz`, as BasicSR has them) for `srgan-jax evaluate --metrics niqe`.
+
+python scripts/port_niqe.py niqe_pris_params.npz
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from srgan_jax.errors import UserError
+
+SHAPES = {"mu_pris_param": (1, 36), "cov_pris_param": (36, 36), "gaussian_window": (7, 7)}
+
+
+def port(path: Path, out: Path) -> None:
+    """Reads the `.npz` (no pickle is executed) and writes the `.safetensors`."""
+    if not path.is_file():
+        raise UserError(f"no such file: {path}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            tensors = {name: file[name] for name in SHAPES if name in file.files}
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} can't be read: {str(error).splitlines()[0]}") from None
+    wrong = [f"{n}: expected {s}, found {tensors[n].shape if n in tensors else 'nothing'}" for n, s in SHAPES.items()
+             if n not in tensors or tensors[n].shape != s]  # fmt: skip
+    if wrong:
+        raise UserError(f"{path} doesn't hold NIQE's parameters:\n  " + "\n  ".join(wrong))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: np.ascontiguousarray(value, np.float64) for name, value in tensors.items()}, out)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 when the file was written, 2 when it wasn't."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("weights/niqe.safetensors"))
+    args = parser.parse_args(argv)
+    try:
+        port(args.file, args.out)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{args.out}: NIQE")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""NIQE and LPIPS with random weights, against NumPy, SciPy and PyTorch."""
+
+import importlib.util
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from srgan_jax import color, metrics
+from srgan_jax.errors import UserError
+from srgan_jax.metrics import perceptual
+
+ROOT = Path(__file__).parents[1]
+
+
+def _script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+port_niqe, port_lpips = _script("port_niqe"), _script("port_lpips")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Where the metrics look for weights."""
+    monkeypatch.setenv("SRGAN_JAX_WEIGHTS", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["niqe", "lpips_alex", "lpips_vgg"])
+def test_missing_weights_name_the_command(folder, name):
+    image = jnp.zeros((100, 100, 3))
+    with pytest.raises(UserError, match=r"no weights at .*; get them with: python scripts/port_(niqe|lpips).py "):
+        metrics.METRICS[name](image, image)
+
+
+# ------------------------------------------------------------------------------------------------ NIQE
+
+
+def _niqe_in_numpy(y, parameters):
+    """The published algorithm, block by block."""
+    from scipy.ndimage import convolve
+    from scipy.special import gamma
+
+    def fit(block):
+        gammas = np.arange(0.2, 10.001, 0.001)
+        table = gamma(2 / gammas) ** 2 / (gamma(1 / gammas) * gamma(3 / gammas))
+        left = np.sqrt(np.mean(block[block < 0] ** 2))
+        right = np.sqrt(np.mean(block[block > 0] ** 2))
+        ratio = left / right
+        target = np.mean(np.abs(block)) ** 2 / np.mean(block**2)
+        target *= (ratio**3 + 1) * (ratio + 1) / (ratio**2 + 1) ** 2
+        alpha = gammas[np.argmin((table - target) ** 2)]
+        scale = np.sqrt(gamma(1 / alpha) / gamma(3 / alpha))
+        return alpha, left * scale, right * scale
+
+    features = []
+    y = y[: y.shape[0] // 96 * 96, : y.shape[1] // 96 * 96].astype(np.float64)
+    for side in (96, 48):
+        mean = convolve(y, parameters["gaussian_window"], mode="nearest")
+        spread = np.sqrt(np.abs(convolve(y * y, parameters["gaussian_window"], mode="nearest") - mean**2))
+        normal = (y - mean) / (spread + 1)
+        rows = []
+        for i in range(0, y.shape[0], side):
+            for j in range(0, y.shape[1], side):
+                block = normal[i : i + side, j : j + side]
+                alpha, left, right = fit(block)
+                row = [alpha, (left + right) / 2]
+                for shift in ((0, 1), (1, 0), (1, 1), (1, -1)):
+                    alpha, left, right = fit(block * np.roll(block, shift, axis=(0, 1)))
+                    row += [alpha, (right - left) * gamma(2 / alpha) / gamma(1 / alpha), left, right]
+                rows.append(row)
+        features.append(rows)
+        from srgan_jax.resize import weight_matrix
+
+        halves = [weight_matrix(size, size // 2, border="symmetric") for size in y.shape]
+        y = halves[0] @ y @ halves[1].T
+    features = np.concatenate(features, axis=1)
+    inverse = np.linalg.pinv((parameters["cov_pris_param"] + np.cov(features, rowvar=False)) / 2)
+    difference = (parameters["mu_pris_param"] - features.mean(axis=0)).ravel()
+    return np.sqrt(difference @ inverse @ difference)
+
+
+@pytest.fixture
+def parameters():
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(36, 36)) / 6
+    window = np.exp(-((np.arange(7) - 3) ** 2) / (2 * (7 / 6) ** 2))
+    window = np.outer(window, window) / window.sum() ** 2
+    return {"mu_pris_param": rng.normal(size=(1, 36)), "cov_pris_param": root @ root.T, "gaussian_window": window}
+
+
+def test_niqe_equals_the_same_in_numpy(folder, parameters, photo):
+    np.savez(folder / "public.npz", **parameters)
+    assert port_niqe.main([str(folder / "public.npz"), "--out", str(folder / "niqe.safetensors")]) == 0
+    image = color.from_uint8(photo)
+    y = np.round(np.asarray(color.rgb_to_y(image), np.float64)[4:-4, 4:-4, 0] * 255)
+    expected = _niqe_in_numpy(y, parameters)
+    assert metrics.METRICS["niqe"](image, image, border=4) == pytest.approx(expected, rel=2e-3)
+    canvas = jnp.pad(image, ((0, 9), (0, 30), (0, 0)))
+    assert metrics.METRICS["niqe"](canvas, canvas, border=4, size=(300, 448)) == pytest.approx(expected, rel=2e-3)
+    with pytest.raises(UserError, match="NIQE needs pictures of 96 x 96 px or more, got 92 x 192"):
+        metrics.METRICS["niqe"](image[:200, :100], image[:200, :100], border=4)
+
+
+def test_wrong_niqe_parameters_are_named(tmp_path, parameters, capsys):
+    np.savez(tmp_path / "bad.npz", **(parameters | {"cov_pris_param": np.zeros((3, 3))}))
+    assert port_niqe.main([str(tmp_path / "bad.npz")]) == 2
+    assert "cov_pris_param: expected (36, 36), found (3, 3)" in capsys.readouterr().err
+    assert port_niqe.main([str(tmp_path / "absent.npz")]) == 2
+
+
+# ------------------------------------------------------------------------------------------------ LPIPS
+
+
+def _torch_backbone(torch, name):
+    nn = torch.nn
+    if name == "alex":
+        layers = [
+            nn.Conv2d(3, 64, 11, 4, 2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2),
+            nn.Conv2d(64, 192, 5, padding=2),
+            nn.ReLU(),
+        ]
+        layers += [nn.MaxPool2d(3, 2), nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(), nn.Conv2d(384, 256, 3, padding=1)]
+        layers += [nn.ReLU(), nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2)]
+        return nn.Sequential(*layers), (1, 4, 7, 9, 11)
+    layers, channels = [], 3
+    for width, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+        for _ in range(count):
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+            channels = width
+        layers += [nn.MaxPool2d(2)]
+    return nn.Sequential(*layers), (3, 8, 15, 22, 29)
+
+
+@pytest.mark.parametrize("name", ["alex", "vgg"])
+def test_lpips_equals_pytorch(folder, photo, name):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed (scripts/test.sh --torch)")
+    torch.manual_seed(0)
+    network = torch.nn.Module()
+    network.features, taps = _torch_backbone(torch, name)
+    widths = [layer.out_channels for layer in network.features if hasattr(layer, "out_channels")]
+    widths = {"alex": widths, "vgg": [64, 128, 256, 512, 512]}[name]
+    heads = {f"lin{i}.model.1.weight": torch.rand(1, width, 1, 1) for i, width in enumerate(widths)}
+    torch.save(network.state_dict(), folder / "network.pth")
+    torch.save(heads, folder / "heads.pth")
+    files = [str(folder / "network.pth"), str(folder / "heads.pth")]
+    out = str(folder / f"lpips_{name}.safetensors")
+    assert port_lpips.main(["--backbone", name, *files, "--out", out]) == 0
+    rng = np.random.default_rng(0)
+    hr = photo[:80, :96] / np.float32(255)
+    sr = np.clip(hr + rng.normal(0, 0.1, hr.shape), 0, 1).astype(np.float32)
+
+    def features(image):
+        mean, deviation = (torch.tensor(v)[:, None, None] for v in ([-0.030, -0.088, -0.188], [0.458, 0.448, 0.450]))
+        x = (torch.from_numpy(image.transpose(2, 0, 1)) * 2 - 1 - mean) / deviation
+        found = []
+        for index, layer in enumerate(network.features):
+            x = layer(x)
+            found += [x / (x.norm(dim=0, keepdim=True) + 1e-10)] if index in taps else []
+        return found
+
+    with torch.no_grad():
+        pairs = zip(features(sr[4:-4, 4:-4]), features(hr[4:-4, 4:-4]), heads.values(), strict=True)
+        expected = sum(((a - b) ** 2 * head[0]).sum(dim=0).mean() for a, b, head in pairs)
+    measure = metrics.METRICS[f"lpips_{name}"]
+    assert measure(sr, hr, border=4) == pytest.approx(float(expected), rel=1e-3)
+    assert measure(hr, hr) == 0
+    # The same files for the other backbone are refused.
+    other = {"alex": "vgg", "vgg": "alex"}[name]
+    assert port_lpips.main(["--backbone", other, *files, "--out", out]) == 2
+
+
+def test_layers_are_the_networks():
+    assert len(perceptual.layers_of("alex")) == 5 and len(perceptual.layers_of("vgg")) == 13
+    assert sum(layer.tapped for layer in perceptual.layers_of("vgg")) == 5
+    with pytest.raises(UserError, match="unknown LPIPS backbone 'squeeze'; valid: alex, vgg"):
+        perceptual.layers_of("squeeze")
