@@ -6,7 +6,7 @@ Any key of the config can be overridden: `--config.stages.pretrain.total_steps=1
 import sys
 
 import jax
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from srgan_jax.errors import UserError
@@ -37,6 +37,8 @@ def main(argv: list[str]) -> None:
     """Trains; a user's mistake ends in one line."""
     if len(argv) > 1:
         sys.exit(f"error: unexpected argument {argv[1]!r}; overrides look like --config.data.batch_size=8")
+    if not FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # JAX and tfds tell much that nobody asked for
     jax.config.update("jax_debug_nans", FLAGS.debug_nans)
     try:
         train_and_evaluate(FLAGS.config, FLAGS.workdir, profile=FLAGS.profile)

@@ -247,7 +247,7 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
         ("compute_dtype", "float16", "unknown compute_dtype 'float16'; valid: auto, bfloat16, float32"),
         ("stage_names", ("pretrain", "gun"), "unknown stage 'gun'; valid: gan, pretrain"),
         ("validation.folder", "no/such/folder", "no such folder: no/such/folder"),
-        ("validation.metrics", ("psnr",), "unknown metric 'psnr'; valid: lpips_alex, lpips_vgg, ms_ssim, niqe, psnr_rgb"),
+        ("validation.metrics", ("psnr",), "unknown metric 'psnr'; valid: lpips_alex, lpips_vgg, ms_ssim"),
         ("data.dataset", "no_such_set", "no data set 'no_such_set'"),
         ("data.crop_px", 30, "crop_px=30 is not a multiple of the scale 4"),
         ("data.crop_px", 0, "crop_px=0 is not a multiple of the scale 4"),
