@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from srgan_jax.errors import UserError
+from srgan_jax.errors import UserError, lookup
 
 
 def prepare(args: argparse.Namespace) -> int:
@@ -46,6 +46,13 @@ def _label(path: str) -> str:
     return name.parent.name if name.name == "generator.safetensors" else name.name.removesuffix(".safetensors")
 
 
+def _labels(paths: list[str], names: list[str], taken: tuple[str, ...] = ()) -> list[str]:
+    """Short names where they tell the paths apart, else the paths; the same path twice is a mistake."""
+    if len(set(paths)) < len(paths):
+        raise UserError(f"given twice: {', '.join(sorted({path for path in paths if paths.count(path) > 1}))}")
+    return [path if names.count(name) > 1 or name in taken else name for path, name in zip(paths, names, strict=True)]
+
+
 def _methods(paths: list[str], scale: int) -> dict:
     """Bicubic, nearest and each generator, as functions from pairs to SR pictures."""
     from srgan_jax import evaluate, inference, weights
@@ -54,33 +61,39 @@ def _methods(paths: list[str], scale: int) -> dict:
         "bicubic": lambda pairs: [evaluate.bicubic(pair.lr, scale) for pair in pairs],
         "nearest": lambda pairs: [evaluate.nearest(pair.lr, scale) for pair in pairs],
     }
-    for path in paths:
+    labels = _labels(paths, [_label(path) for path in paths], (*methods, "HR"))
+    for path, label in zip(paths, labels, strict=True):
         params = weights.load(path)
         if params.scale != scale:
             raise UserError(f"{path} enlarges {params.scale} times, expected {scale}; evaluate one scale at a time")
         upscale = functools.partial(inference.upscale_canvas, params)
-        methods[_label(path)] = functools.partial(evaluate.upscale_all, upscale)
+        methods[label] = functools.partial(evaluate.upscale_all, upscale)
     return methods
 
 
 def evaluate_(args: argparse.Namespace) -> int:
     """Prints a table of scores with its protocol, and writes it where asked."""
-    from srgan_jax import comparison, evaluate, report, weights
+    from srgan_jax import comparison, evaluate, metrics, report, weights
 
     scale = args.scale or (weights.load(args.weights[0]).scale if args.weights else 4)
     protocol = comparison.Protocol(scale, args.convention, args.border, args.round_y, args.gray == "keep")
+    for name in args.metrics:
+        lookup(metrics.METRICS, name, "metric")
     methods = _methods(args.weights, scale)
+    if args.bootstrap == "weights" and not args.weights:
+        raise UserError("--bootstrap weights compares with the first of --weights, and there are none")
+    labels = _labels(args.data, [Path(folder).resolve().name for folder in args.data])
+    folders = dict(zip(labels, args.data, strict=True))
     sets = {
-        Path(folder).resolve().name: evaluate.read_pairs(folder, scale, args.convention, protocol.keep_gray)
-        for folder in args.data
+        name: evaluate.read_pairs(folder, scale, args.convention, protocol.keep_gray)
+        for name, folder in folders.items()
     }
-    ready = [Path(folder).resolve().name for folder in args.data if (Path(folder) / f"LRx{scale}").is_dir()]
-    made = [name for name in sets if name not in ready]
-    notes = protocol.lines(made=made, ready=ready)
+    ready = [name for name, folder in folders.items() if (Path(folder) / f"LRx{scale}").is_dir()]
+    notes = protocol.lines(made=[name for name in sets if name not in ready], ready=ready)
     page = report.Report() if args.report else None
     rows = comparison.compare(sets, methods, args.metrics, protocol, page.add if page else lambda *_: None)
-    baseline = (args.weights and _label(args.weights[0])) if args.bootstrap == "weights" else args.bootstrap
-    table = comparison.markdown(rows, notes, baseline or None)
+    baseline = list(methods)[2] if args.bootstrap == "weights" else args.bootstrap  # after bicubic and nearest
+    table = comparison.markdown(rows, notes, baseline)
     print(table)
     if args.out:
         comparison.write(args.out, rows, table, notes)

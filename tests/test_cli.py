@@ -39,6 +39,9 @@ def test_prepare_lists_what_it_skips(tmp_path, photo, capsys):
         (["evaluate", "--data", "{folder}/absent"], "no such folder: {folder}/absent"),
         (["evaluate", "--data", "{folder}"], "no pictures in {folder}"),
         (["evaluate", "--weights", "{folder}/absent", "--data", "{folder}"], "no weights at {folder}/absent"),
+        (["evaluate", "--data", "{folder}", "{folder}"], "given twice: {folder}"),
+        (["evaluate", "--data", "{folder}", "--metrics", "psnr"], "unknown metric 'psnr'; valid: lpips_alex"),
+        (["evaluate", "--data", "{folder}", "--bootstrap", "weights"], "compares with the first of --weights"),
         (["import", "{folder}/absent.pth", "--from", "srgan5"], "no such file: {folder}/absent.pth"),
         (["import", "{folder}/absent.pth", "--from", "esrgan"], "unknown source 'esrgan'; valid: basicsr-msrresnet"),
     ],
@@ -97,6 +100,23 @@ def test_evaluate_prints_and_writes_one_table(test_set, generator, tmp_path, cap
     pair = evaluate.read_pairs(test_set / "pairs", 2)[1]
     alone = evaluate.score([pair], [pair.lr.repeat(2, 0).repeat(2, 1)])[0]
     assert float(nearest[1]["psnr_y"]) == pytest.approx(alone["psnr_y"], abs=1e-4)
+
+
+def test_folders_and_weights_of_one_name_are_told_apart(test_set, generator, tmp_path, photo, capsys):
+    for part in ("a", "b"):
+        images.write_image(tmp_path / part / "photos" / "1.png", photo[:40, :40] // (1 + (part == "b")))
+        (tmp_path / part / "bicubic.safetensors").write_bytes(generator.read_bytes())
+    folders = [str(tmp_path / part / "photos") for part in ("a", "b")]
+    files = [str(tmp_path / "a" / "bicubic.safetensors"), str(generator)]
+    assert (
+        cli.main(["evaluate", "--data", *folders, "--weights", *files, "--metrics", "psnr_y", "--bootstrap", "weights"])
+        == 0
+    )
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith(f"| {tmp_path}")]
+    assert [(row[0][2:], row[1]) for row in rows] == [
+        (folder, method) for folder in folders for method in ("bicubic", "nearest", files[0], "small")
+    ]
+    assert rows[2][2].count("(") == 0 and rows[3][2].endswith("(+0.000 to +0.000) |")  # the first weights, themselves
 
 
 def test_evaluate_options_change_what_they_say(test_set, capsys):
