@@ -22,7 +22,7 @@ def port(path: Path, out: Path) -> None:
     try:
         with np.load(path, allow_pickle=False) as file:
             tensors = {name: file[name] for name in SHAPES if name in file.files}
-    except (ValueError, OSError) as error:
+    except Exception as error:  # zipfile's, NumPy's, and what a file that is no archive leads to
         raise UserError(f"{path} can't be read: {str(error).splitlines()[0]}") from None
     wrong = [f"{n}: expected {s}, found {tensors[n].shape if n in tensors else 'nothing'}" for n, s in SHAPES.items()
              if n not in tensors or tensors[n].shape != s]  # fmt: skip

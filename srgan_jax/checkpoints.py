@@ -14,19 +14,24 @@ from srgan_jax.errors import UserError
 WITHOUT_SCORE = float("-inf")
 
 
-def open_manager(folder: str | os.PathLike, *, keep: int = 3, best_metric: str = "") -> ocp.CheckpointManager:
+def open_manager(
+    folder: str | os.PathLike, *, keep: int = 3, best_metric: str = "", lower_is_better: bool = False
+) -> ocp.CheckpointManager:
     """The checkpoints in `folder`: written in the background, whole or not at all.
 
     Args:
       folder: made where absent.
       keep: how many of the newest to keep.
-      best_metric: the one with the highest value of this metric is kept too; "" for none.
+      best_metric: the one with the best value of this metric is kept too; "" for none.
+      lower_is_better: which value is the best.
     """
     absl_logging.set_verbosity(absl_logging.ERROR)
     logging.getLogger("orbax").setLevel(logging.ERROR)
 
     def score(metrics):
-        return (metrics or {}).get(best_metric, WITHOUT_SCORE)
+        if best_metric not in (metrics or {}):
+            return WITHOUT_SCORE
+        return -metrics[best_metric] if lower_is_better else metrics[best_metric]
 
     kept = [policies.LatestN(keep)]
     if best_metric:

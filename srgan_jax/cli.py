@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from srgan_jax.errors import UserError, lookup
+from srgan_jax.errors import UserError
 
 
 def prepare(args: argparse.Namespace) -> int:
@@ -75,10 +75,14 @@ def evaluate_(args: argparse.Namespace) -> int:
     """Prints a table of scores with its protocol, and writes it where asked."""
     from srgan_jax import comparison, evaluate, metrics, report, weights
 
-    scale = args.scale or (weights.load(args.weights[0]).scale if args.weights else 4)
+    scale = args.scale
+    if scale is None:
+        scale = weights.load(args.weights[0]).scale if args.weights else 4
+    if scale < 1:
+        raise UserError(f"--scale {scale}: expected 1 or more")
     protocol = comparison.Protocol(scale, args.convention, args.border, args.round_y, args.gray == "keep")
     for name in args.metrics:
-        lookup(metrics.METRICS, name, "metric")
+        metrics.find(name)
     methods = _methods(args.weights, scale)
     if args.bootstrap == "weights" and not args.weights:
         raise UserError("--bootstrap weights compares with the first of --weights, and there are none")
@@ -96,8 +100,8 @@ def evaluate_(args: argparse.Namespace) -> int:
     table = comparison.markdown(rows, notes, baseline)
     print(table)
     if args.out:
-        comparison.write(args.out, rows, table, notes)
-        print(f"\nwritten to {args.out}: scores.md, scores.json, scores.csv")
+        comparison.write(args.out, rows, table, notes, baseline)
+        print(f"\nwritten to {args.out}: scores.md, scores.csv, pictures.csv, scores.json")
     if page:
         print(f"\nreport: {page.write(args.report, rows, notes)}")
     return 0

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -136,16 +137,30 @@ def markdown(rows: Sequence[Row], protocol_lines: Sequence[str], baseline: str |
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)])
 
 
-def write(folder: str | Path, rows: Sequence[Row], table: str, protocol_lines: Sequence[str]) -> None:
-    """Writes `scores.md`, `scores.json` and `scores.csv` (one line a picture)."""
+def write(
+    folder: str | Path, rows: Sequence[Row], table: str, protocol_lines: Sequence[str], baseline: str | None = None
+) -> None:
+    """Writes the table as `scores.md` and `scores.csv`, every picture as `pictures.csv`, and all as `scores.json`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "scores.md").write_text(table + "\n")
+    spread = intervals(rows, baseline) if baseline else {}
     averages = [{"set": s, "method": m, **scores} for (s, m), scores in means(rows).items()]
     pictures = [{"set": r.set, "method": r.method, "picture": r.picture, **r.scores} for r in rows]
-    content = {"protocol": list(protocol_lines), "means": averages, "pictures": pictures}
-    (folder / "scores.json").write_text(json.dumps(content, indent=1))
-    with open(folder / "scores.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, list(pictures[0]))
-        writer.writeheader()
-        writer.writerows(pictures)
+    gains = [{"set": s, "method": m, "over": baseline, **scores} for (s, m), scores in spread.items()]
+    content = {"protocol": list(protocol_lines), "means": averages, "intervals": gains, "pictures": pictures}
+    (folder / "scores.json").write_text(json.dumps(_finite(content), indent=1, allow_nan=False))
+    for name, lines in (("scores.csv", averages), ("pictures.csv", pictures)):
+        with open(folder / name, "w", newline="") as file:
+            writer = csv.DictWriter(file, list(lines[0]))
+            writer.writeheader()
+            writer.writerows(lines)
+
+
+def _finite(content: Any) -> Any:
+    """JSON has no infinity (the PSNR of equal pictures) and no NaN: null instead."""
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -10,10 +10,11 @@ import jax
 import numpy as np
 
 from srgan_jax import color, images, metrics, resize
-from srgan_jax.errors import MissingFileError, UserError, lookup
+from srgan_jax.errors import MissingFileError, UserError
 
 # upscale_fn(lr [H, W, 3] in [0, 1], size) -> sr: the picture of `size` lies in the top left of both, see
 # inference.upscale_canvas
+MIN_SIDE_PX = 11  # a window of SSIM
 UpscaleFn = Callable[[np.ndarray, tuple[int, int]], jax.Array]
 
 
@@ -46,11 +47,22 @@ def make_pair(name: str, hr: np.ndarray, scale: int, convention: str = "A", gray
     return Pair(name, np.asarray(_shrink(hr, scale, convention)), hr, gray)
 
 
+def _test_pictures(folder: Path) -> list[Path]:
+    """The pictures in `folder` itself, whose names must tell them apart."""
+    paths = images.find_pictures(folder, recursive=False)
+    if not paths:
+        raise MissingFileError(f"no pictures in {folder}")
+    stems = [path.stem for path in paths]
+    if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
+        raise UserError(f"{folder} holds several pictures of one name: {', '.join(twice[:10])}")
+    return paths
+
+
 def read_pairs(folder: str | os.PathLike, scale: int, convention: str = "A", keep_gray: bool = True) -> list[Pair]:
     """The pictures of a test set.
 
     Args:
-      folder: HR pictures; or sub-folders `HR` and `LRx4` (for scale 4) with the same names.
+      folder: HR pictures, sub-folders not looked into; or sub-folders `HR` and `LRx4` (for scale 4), same names.
       scale: HR pixels per LR pixel.
       convention: of the LR images that are made, see `resize`; those found in `LRx4` are used as they are.
       keep_gray: compare the samples of gray files as they are, as MATLAB code does; else as MATLAB's luma of RGB.
@@ -63,9 +75,7 @@ def read_pairs(folder: str | os.PathLike, scale: int, convention: str = "A", kee
     root = Path(folder)
     hr_folder = root / "HR" if (root / "HR").is_dir() else root
     lr_folder = root / f"LRx{scale}"
-    paths = images.find_pictures(hr_folder)
-    if not paths:
-        raise MissingFileError(f"no pictures in {hr_folder}")
+    paths = _test_pictures(hr_folder)
     grays = [keep_gray and images.is_gray(path) for path in paths]
     pictures = [images.read_rgb(path) for path in paths]
     if not lr_folder.is_dir():
@@ -73,7 +83,7 @@ def read_pairs(folder: str | os.PathLike, scale: int, convention: str = "A", kee
             make_pair(path.stem, hr, scale, convention, gray)
             for path, hr, gray in zip(paths, pictures, grays, strict=True)
         ]
-    found = {path.stem: images.read_rgb(path) for path in images.find_pictures(lr_folder)}
+    found = {path.stem: images.read_rgb(path) for path in _test_pictures(lr_folder)}
     pairs = []
     wrong = [f"{name}: not in {hr_folder}" for name in sorted(found.keys() - {path.stem for path in paths})]
     for path, hr, gray in zip(paths, pictures, grays, strict=True):
@@ -123,6 +133,15 @@ def upscale_all(upscale_fn: UpscaleFn, pairs: Sequence[Pair]) -> list[np.ndarray
 # ---------------------------------------------------------------------------------------------- scores
 
 
+def _check_size(pair: Pair, border: int) -> None:
+    height, width = pair.hr.shape[:2]
+    if border < 0 or min(height, width) - 2 * border < MIN_SIDE_PX:
+        raise UserError(
+            f"{pair.name} is {width} x {height} px; with {border} px left out at each side, at least "
+            f"{MIN_SIDE_PX} x {MIN_SIDE_PX} must remain"
+        )
+
+
 def score(
     pairs: Sequence[Pair],
     results: Iterable[np.ndarray],
@@ -144,18 +163,22 @@ def score(
       For each picture, name of the metric to value.
     """
     canvas = np.max([pair.hr.shape[:2] for pair in pairs], axis=0)
-    measures = {name: lookup(metrics.METRICS, name, "metric") for name in names}
+    measures = {name: metrics.find(name) for name in names}
     rows = []
     for pair, result in zip(pairs, results, strict=True):
         if result.shape != pair.hr.shape:
             raise ValueError(f"{pair.name}: expected a result of {pair.hr.shape}, got {result.shape}")
         options = {
             "border": pair.hr.shape[0] // pair.lr.shape[0] if border is None else border,
-            "channel": "gray" if pair.gray else "y8" if round_y else "y",
+            "channel": ("gray" if pair.gray else "y") + ("8" if round_y else ""),
             "size": pair.hr.shape[:2],
         }
+        _check_size(pair, options["border"])
         both = (_onto_canvas(result, canvas), _onto_canvas(pair.hr, canvas))
-        rows.append({name: float(measure(*both, **options)) for name, measure in measures.items()})
+        try:
+            rows.append({name: float(measure(*both, **options)) for name, measure in measures.items()})
+        except UserError as error:
+            raise UserError(f"{pair.name}: {error}") from None
     return rows
 
 

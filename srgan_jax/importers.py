@@ -30,9 +30,13 @@ def read_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
     if not os.path.isfile(path):
         raise MissingFileError(f"no such file: {os.fspath(path)}")
     if os.fspath(path).endswith(".safetensors"):
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        return load_file(path)
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise UserError(f"{path} is not a readable .safetensors file ({error})") from None
     try:
         import torch
     except ImportError:
@@ -106,7 +110,7 @@ def _scale(tensors: Tensors, pattern: str) -> int:
 
 
 def eriklindernoren(tensors: Tensors) -> tuple[dict[str, Any], Names]:
-    """eriklindernoren/PyTorch-GAN, `GeneratorResNet`: ImageNet's ranges, norms with epsilon 0.8 everywhere."""
+    """eriklindernoren/PyTorch-GAN, `GeneratorResNet`: ImageNet's ranges, epsilon 0.8 outside the upsampling."""
     width, blocks = _first(tensors, "conv1.0.weight").shape[0], _count(tensors, "res_blocks.{}.conv_block.0.weight")
     ups = sum(f"upsampling.{4 * index}.weight" in tensors for index in range(8))
     names = ENDS | {"conv_out": "conv3.0"}

@@ -72,7 +72,8 @@ for (const table of document.querySelectorAll(".pictures")) {
     heads.forEach((other) => other.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
     const value = (row) => row.cells[column].textContent;
-    const order = (a, b) => column < 3 ? value(a).localeCompare(value(b)) : value(a) - value(b);
+    const number = (row) => ({ inf: 1e9, nan: -1e9 })[value(row)] ?? Number(value(row));
+    const order = (a, b) => column < 3 ? value(a).localeCompare(value(b)) : number(a) - number(b);
     body.append(...[...body.rows].sort((a, b) => down ? order(b, a) : order(a, b)));
   });
 }
@@ -127,7 +128,7 @@ class Report:
                 _table(["set", "method", "picture", *names], pictures, "pictures"),
             ]
         )
-        data = json.dumps(self._images).replace("</", "<\\/")
+        data = json.dumps(self._images).replace("<", "\\u003c")
         page = (
             '<!doctype html><html lang="en"><meta charset="utf-8"><title>Super-resolution, compared</title>'
             f"<style>{STYLE}</style>{content}"

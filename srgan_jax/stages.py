@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 
 import jax
 
-from srgan_jax import devices, logs, models, steps, weights
+from srgan_jax import devices, logs, metrics, models, steps, weights
 from srgan_jax.data import pipeline, sampling
 from srgan_jax.degradations import DEGRADATIONS
 from srgan_jax.errors import UserError, lookup
 from srgan_jax.losses import ADVERSARIAL, PIXEL
-from srgan_jax.metrics import METRICS
 from srgan_jax.models.extractor import FEATURE_SCALE, TAPS
 from srgan_jax.optimizers import create_optimizer
 from srgan_jax.resize import kernel_reach_px
@@ -33,7 +32,7 @@ def check_names(config: Any) -> None:
     """Looks up every name that is used later, so that a misspelt one stops the run before it trains for a week."""
     lookup(DEGRADATIONS, config.data.degradation, "degradation")
     for metric in config.validation.metrics:
-        lookup(METRICS, metric, "metric")
+        metrics.find(metric)
     if config.validation.best not in config.validation.metrics:
         raise UserError(
             f"config.validation.best={config.validation.best!r} is not among config.validation.metrics: "
@@ -168,7 +167,14 @@ def starting_variables(start: weights.Weights | None, generator: Any) -> Any:
     differing = [f"{key} {start.architecture.get(key)} instead of {value}" for key, value in expected.items()
                  if start.architecture.get(key) != value]  # fmt: skip
     if differing:
-        raise UserError(f"the weights to start from are of another architecture: {', '.join(differing)}")
+        raise UserError(
+            f"the weights to start from are of another architecture: {', '.join(differing)}"
+            + (
+                "; weights saved after srgan_jax.load need load(..., fold=False)"
+                if start.architecture.get("norm") == "none"
+                else ""
+            )
+        )
     return start.variables
 
 

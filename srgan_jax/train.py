@@ -18,6 +18,7 @@ import numpy as np
 from srgan_jax import checkpoints, devices, evaluate, inference, logs, stages, steps, weights
 from srgan_jax.data import builder, pipeline, sampling
 from srgan_jax.errors import UserError, lookup
+from srgan_jax.metrics import LOWER_IS_BETTER
 from srgan_jax.resize import kernel_reach_px
 
 SHOWN = ("d_loss", "d_accuracy_real", "d_accuracy_fake")  # in the progress bar, besides the terms of the loss
@@ -188,6 +189,7 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
                 workdir / "checkpoints" / name,
                 keep=config.keep_checkpoints,
                 best_metric=config.validation.best if validation else "",
+                lower_is_better=config.validation.best in LOWER_IS_BETTER,
             )
             open_files.callback(manager.close)  # waits for what is being written
             state = checkpoints.restore(manager, state) or state

@@ -161,6 +161,10 @@ def read_header(path: str | os.PathLike) -> dict[str, str]:
     return read_tensors(path, FORMAT)[1]
 
 
+def _epsilon_field(norm: str) -> str:
+    return "bn_epsilon_upsampling" if norm.startswith("norm_up_") else "bn_epsilon"
+
+
 def fold_norms(weights: Weights) -> Weights:
     """The same generator at inference without normalisation layers: each becomes part of the convolution before it.
 
@@ -173,7 +177,7 @@ def fold_norms(weights: Weights) -> Weights:
     for name in [name for name in params if "norm" in name]:
         norm, conv = params.pop(name), params[name.replace("norm", "conv")]
         statistics = weights.variables["batch_stats"][name]
-        deviation = np.sqrt(np.asarray(statistics["var"], np.float64) + weights.architecture["bn_epsilon"])
+        deviation = np.sqrt(np.asarray(statistics["var"], np.float64) + weights.architecture[_epsilon_field(name)])
         slope = np.asarray(norm["scale"], np.float64) / deviation
         shift = np.asarray(conv.get("bias", 0.0), np.float64) - np.asarray(statistics["mean"], np.float64)
         conv["kernel"] = jnp.asarray(conv["kernel"] * slope, jnp.float32)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import srgan_jax
-from srgan_jax import cli, comparison, evaluate, images, models
+from srgan_jax import cli, comparison, evaluate, images, metrics, models
 from srgan_jax.data import builder
 
 
@@ -40,6 +40,8 @@ def test_prepare_lists_what_it_skips(tmp_path, photo, capsys):
         (["evaluate", "--data", "{folder}"], "no pictures in {folder}"),
         (["evaluate", "--weights", "{folder}/absent", "--data", "{folder}"], "no weights at {folder}/absent"),
         (["evaluate", "--data", "{folder}", "{folder}"], "given twice: {folder}"),
+        (["evaluate", "--data", "{folder}", "--scale", "0"], "--scale 0: expected 1 or more"),
+        (["evaluate", "--data", "{folder}", "--metrics", "niqe"], "get them with: python scripts/port_niqe.py"),
         (["evaluate", "--data", "{folder}", "--metrics", "psnr"], "unknown metric 'psnr'; valid: lpips_alex"),
         (["evaluate", "--data", "{folder}", "--bootstrap", "weights"], "compares with the first of --weights"),
         (["import", "{folder}/absent.pth", "--from", "srgan5"], "no such file: {folder}/absent.pth"),
@@ -91,15 +93,43 @@ def test_evaluate_prints_and_writes_one_table(test_set, generator, tmp_path, cap
     )
     content = json.loads((tmp_path / "scores.json").read_text())
     assert (tmp_path / "scores.md").read_text().strip() in told
-    pictures = list(csv.DictReader((tmp_path / "scores.csv").read_text().splitlines()))
+    pictures = list(csv.DictReader((tmp_path / "pictures.csv").read_text().splitlines()))
     assert len(pictures) == 3 * (4 + 3) == len(content["pictures"])
     # The table's mean is the mean of the file's pictures, and each picture's score is what the metric gives.
     nearest = [row for row in pictures if row["set"] == "pairs" and row["method"] == "nearest"]
     average = next(m for m in content["means"] if m["set"] == "pairs" and m["method"] == "nearest")
     assert average["psnr_y"] == pytest.approx(np.mean([float(row["psnr_y"]) for row in nearest]))
+    table = list(csv.DictReader((tmp_path / "scores.csv").read_text().splitlines()))
+    assert [(row["set"], row["method"]) for row in table] == [(m["set"], m["method"]) for m in content["means"]]
+    assert {gain["over"] for gain in content["intervals"]} == {"bicubic"} and len(content["intervals"]) == 4
     pair = evaluate.read_pairs(test_set / "pairs", 2)[1]
     alone = evaluate.score([pair], [pair.lr.repeat(2, 0).repeat(2, 1)])[0]
     assert float(nearest[1]["psnr_y"]) == pytest.approx(alone["psnr_y"], abs=1e-4)
+
+
+def test_pictures_too_small_or_of_one_name_are_named(tmp_path, photo, capsys):
+    images.write_image(tmp_path / "a.png", photo[:40, :40])
+    assert cli.main(["evaluate", "--data", str(tmp_path), "--border", "15"]) == 2
+    assert "a is 40 x 40 px; with 15 px left out at each side" in capsys.readouterr().err
+    assert cli.main(["evaluate", "--data", str(tmp_path), "--border", "-1"]) == 2
+    images.write_image(tmp_path / "sub" / "b.png", photo[:50, :50])  # not part of the set
+    assert [pair.name for pair in evaluate.read_pairs(tmp_path, 4)] == ["a"]
+    images.write_image(tmp_path / "a.bmp", photo[:40, :40])
+    assert cli.main(["evaluate", "--data", str(tmp_path)]) == 2
+    assert "several pictures of one name: a" in capsys.readouterr().err
+
+
+def test_pictures_of_many_sizes_compile_once(photo, generator):
+    from srgan_jax import inference
+
+    params = srgan_jax.load(generator)
+    sizes = [(54, 106), (58, 46), (50, 102)]  # a canvas of 58 x 106, which no other test has
+    pairs = [evaluate.make_pair(str(size), photo[: size[0], : size[1]], 2) for size in sizes]
+    before = inference._apply._cache_size(), metrics.psnr._cache_size(), metrics.ssim._cache_size()
+    results = evaluate.upscale_all(lambda lr, size: inference.upscale_canvas(params, lr, size), pairs)
+    evaluate.score(pairs, results, ("psnr_y", "ssim_y"))
+    after = inference._apply._cache_size(), metrics.psnr._cache_size(), metrics.ssim._cache_size()
+    assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1, 1]
 
 
 def test_folders_and_weights_of_one_name_are_told_apart(test_set, generator, tmp_path, photo, capsys):

@@ -84,7 +84,7 @@ class EriklindernorenGenerator(nn.Module):
         self.conv2 = nn.Sequential(nn.Conv2d(WIDTH, WIDTH, 3, padding=1), nn.BatchNorm2d(WIDTH, 0.8))
         ups = []
         for _ in range(2):
-            ups += [nn.Conv2d(WIDTH, 4 * WIDTH, 3, padding=1), nn.BatchNorm2d(4 * WIDTH, 0.8)]
+            ups += [nn.Conv2d(WIDTH, 4 * WIDTH, 3, padding=1), nn.BatchNorm2d(4 * WIDTH)]
             ups += [nn.PixelShuffle(2), nn.PReLU()]
         self.upsampling = nn.Sequential(*ups)
         self.conv3 = nn.Sequential(nn.Conv2d(WIDTH, 3, 9, padding=4), nn.Tanh())

@@ -101,9 +101,11 @@ def test_niqe_equals_the_same_in_numpy(folder, parameters, photo):
     y = np.round(np.asarray(color.rgb_to_y(image), np.float64)[4:-4, 4:-4, 0] * 255)
     expected = _niqe_in_numpy(y, parameters)
     assert metrics.METRICS["niqe"](image, image, border=4) == pytest.approx(expected, rel=2e-3)
+    flat = image.at[..., 1:].set(image[::-1, :, 1:])  # every channel counts, for gray files too
+    assert metrics.METRICS["niqe"](flat, flat, border=4, channel="gray") != pytest.approx(expected, rel=1e-2)
     canvas = jnp.pad(image, ((0, 9), (0, 30), (0, 0)))
     assert metrics.METRICS["niqe"](canvas, canvas, border=4, size=(300, 448)) == pytest.approx(expected, rel=2e-3)
-    with pytest.raises(UserError, match="NIQE needs pictures of 96 x 96 px or more, got 92 x 192"):
+    with pytest.raises(UserError, match="NIQE needs two blocks of 96 x 96 px or more, got 92 x 192"):
         metrics.METRICS["niqe"](image[:200, :100], image[:200, :100], border=4)
 
 

@@ -362,6 +362,23 @@ def test_the_best_checkpoint_outlives_newer_ones_and_a_resume(config, held_out, 
     assert kept == [1, 5, 6]
 
 
+def test_a_metric_without_its_weights_stops_before_training(config, held_out, tmp_path, monkeypatch):
+    monkeypatch.setenv("SRGAN_JAX_WEIGHTS", str(tmp_path))
+    config.validation.folder, config.validation.metrics, config.validation.best = held_out, ("niqe",), "niqe"
+    with pytest.raises(UserError, match="get them with: python scripts/port_niqe.py"):
+        train_and_evaluate(config, tmp_path / "run")
+
+
+def test_the_best_of_a_distance_is_the_lowest(tmp_path):
+    from srgan_jax import checkpoints
+
+    manager = checkpoints.open_manager(tmp_path, keep=1, best_metric="niqe", lower_is_better=True)
+    for step, value in enumerate([5.0, 3.0, 4.0, 6.0], start=1):
+        checkpoints.save(manager, step, {"x": np.zeros(2)}, {"niqe": value})
+    manager.close()
+    assert sorted(int(path.name) for path in tmp_path.iterdir()) == [2, 4]
+
+
 def test_bfloat16_trains_and_resumes(config, tmp_path):
     """What a GPU does by default."""
     config.compute_dtype = "bfloat16"

@@ -101,7 +101,7 @@ def test_extractor_file(vgg_file, tmp_path):
     [
         {},
         {"bias_before_norm": True},
-        {"norm_upsampling": True, "bn_epsilon": 0.8},
+        {"norm_upsampling": True, "bn_epsilon": 0.8, "bn_epsilon_upsampling": 0.1},
         {"trunk": "activation"},
         {"norm": "none"},
     ],

@@ -20,8 +20,12 @@ class ImageError(UserError):
     """A file that can't be read as a picture; the message is the reason, in a few words."""
 
 
-def find_pictures(folder: str | os.PathLike) -> list[Path]:
+def find_pictures(folder: str | os.PathLike, *, recursive: bool = True) -> list[Path]:
     """Every file with a picture's suffix in `folder` and below, sorted by path; hidden files and folders left out.
+
+    Args:
+      folder: where to look.
+      recursive: in its sub-folders too.
 
     Raises:
       FileNotFoundError: `folder` is not a folder.
@@ -29,7 +33,8 @@ def find_pictures(folder: str | os.PathLike) -> list[Path]:
     root = Path(folder)
     if not root.is_dir():
         raise MissingFileError(f"no such folder: {root}")
-    files = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = root.rglob("*") if recursive else root.glob("*")
+    files = (path for path in found if path.suffix.lower() in SUFFIXES and path.is_file())
     return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(root).parts))
 
 

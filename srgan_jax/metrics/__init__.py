@@ -3,11 +3,12 @@
 A new metric is one function and one line in `METRICS`.
 """
 
+from srgan_jax.errors import lookup
 from srgan_jax.metrics.common import CHANNELS
 from srgan_jax.metrics.fidelity import ms_ssim, psnr, ssim, ssim_daala
-from srgan_jax.metrics.perceptual import lpips_alex, lpips_vgg, niqe
+from srgan_jax.metrics.perceptual import NEED_WEIGHTS, lpips_alex, lpips_vgg, niqe
 
-__all__ = ["CHANNELS", "LOWER_IS_BETTER", "METRICS", "ms_ssim", "psnr", "ssim", "ssim_daala"]
+__all__ = ["CHANNELS", "LOWER_IS_BETTER", "METRICS", "NEED_WEIGHTS", "find", "ms_ssim", "psnr", "ssim", "ssim_daala"]
 
 METRICS = {  # (sr, hr, border=, channel=, size=) -> scalar; those in RGB ignore the channel
     "psnr_y": psnr,
@@ -22,3 +23,15 @@ METRICS = {  # (sr, hr, border=, channel=, size=) -> scalar; those in RGB ignore
 }
 
 LOWER_IS_BETTER = ("niqe", "lpips_alex", "lpips_vgg")
+
+
+def find(name: str):
+    """The metric of that name, once its weights (if it needs any) are found.
+
+    Raises:
+      UserError: unknown name, or weights missing; the message names the command that gets them.
+    """
+    metric = lookup(METRICS, name, "metric")
+    if name in NEED_WEIGHTS:
+        NEED_WEIGHTS[name]()
+    return metric

@@ -17,12 +17,14 @@ def _gray(rgb: jax.Array) -> jax.Array:
     return 0.299 * rgb[..., 0:1] + 0.587 * rgb[..., 1:2] + 0.114 * rgb[..., 2:3]
 
 
-def _y_rounded(rgb: jax.Array) -> jax.Array:
-    return color.quantize(color.rgb_to_y(rgb))
-
-
-# "y" is MATLAB's luma on doubles, "y8" the same rounded to 8 bits, "gray" a gray file's own samples.
-CHANNELS = {"y": color.rgb_to_y, "y8": _y_rounded, "gray": _gray, "rgb": lambda rgb: rgb}
+# "y" is MATLAB's luma on doubles, "gray" a gray file's own samples; with "8" rounded to 8 bits.
+CHANNELS = {
+    "y": color.rgb_to_y,
+    "y8": lambda rgb: color.quantize(color.rgb_to_y(rgb)),
+    "gray": _gray,
+    "gray8": lambda rgb: color.quantize(_gray(rgb)),
+    "rgb": lambda rgb: rgb,
+}
 
 
 def prepare(sr: jax.Array, hr: jax.Array, channel: str) -> tuple[jax.Array, jax.Array]:

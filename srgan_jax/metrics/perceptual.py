@@ -102,14 +102,14 @@ def niqe_of_luma(y: np.ndarray, parameters: Mapping[str, np.ndarray]) -> float:
     """NIQE (Mittal, Soundararajan & Bovik 2013) as MATLAB's and BasicSR's code computes it; lower is better.
 
     Args:
-      y: `[H, W]` MATLAB's luma, 16 to 235, rounded; at least 96 x 96.
+      y: `[H, W]` MATLAB's luma, 16 to 235, rounded; at least 96 x 192.
       parameters: "mu_pris_param" `[1, 36]`, "cov_pris_param" `[36, 36]`, "gaussian_window" `[7, 7]`.
 
     Raises:
-      UserError: the picture is smaller than a block.
+      UserError: the picture is smaller than two blocks.
     """
-    if min(y.shape) < BLOCK:
-        raise UserError(f"NIQE needs pictures of {BLOCK} x {BLOCK} px or more, got {y.shape[1]} x {y.shape[0]}")
+    if min(y.shape) < BLOCK or max(y.shape) < 2 * BLOCK:
+        raise UserError(f"NIQE needs two blocks of {BLOCK} x {BLOCK} px or more, got {y.shape[1]} x {y.shape[0]}")
     y = y[: y.shape[0] // BLOCK * BLOCK, : y.shape[1] // BLOCK * BLOCK].astype(np.float32)
     window = jnp.asarray(parameters["gaussian_window"], jnp.float32)
     features = []
@@ -126,12 +126,15 @@ def niqe_of_luma(y: np.ndarray, parameters: Mapping[str, np.ndarray]) -> float:
     return float(np.sqrt(difference @ inverse @ difference))
 
 
+def _niqe_weights() -> dict[str, np.ndarray]:
+    return load_weights("niqe.safetensors", "python scripts/port_niqe.py niqe_pris_params.npz")
+
+
 def niqe(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y", size: Size = None) -> float:
     """`niqe_of_luma` of `sr [H, W, 3]` in [0, 1]; `hr` is not looked at. Other arguments as for `psnr`."""
-    del hr
-    parameters = load_weights("niqe.safetensors", "python scripts/port_niqe.py niqe_pris_params.npz")
-    rgb = _picture(sr, border, size)
-    luma = color.rgb_to_y(jnp.asarray(rgb))[..., 0] if channel != "gray" else jnp.asarray(rgb)[..., 0]
+    del hr, channel  # always MATLAB's Y
+    parameters = _niqe_weights()
+    luma = color.rgb_to_y(jnp.asarray(_picture(sr, border, size)))[..., 0]
     return niqe_of_luma(np.round(np.asarray(luma, np.float64) * 255), parameters)
 
 
@@ -204,9 +207,13 @@ def lpips_distance(weights: Mapping[str, jax.Array], x: jax.Array, y: jax.Array,
     return total
 
 
-def _lpips(sr, hr, *, backbone, border=0, channel="y", size=None):
+def _lpips_weights(backbone: str) -> dict[str, np.ndarray]:
     command = f"python scripts/port_lpips.py --backbone {backbone} BACKBONE.pth HEADS.pth"
-    weights = load_weights(f"lpips_{backbone}.safetensors", command)
+    return load_weights(f"lpips_{backbone}.safetensors", command)
+
+
+def _lpips(sr, hr, *, backbone, border=0, channel="y", size=None):
+    weights = _lpips_weights(backbone)
     x, y = (color.to_signed(jnp.asarray(_picture(image, border, size)))[None] for image in (sr, hr))
     return float(lpips_distance(weights, x, y, backbone)[0])
 
@@ -219,3 +226,10 @@ def lpips_alex(sr: jax.Array, hr: jax.Array, **kwargs) -> float:
 def lpips_vgg(sr: jax.Array, hr: jax.Array, **kwargs) -> float:
     """`lpips_distance` with VGG16 on RGB; arguments as for `psnr`."""
     return _lpips(sr, hr, backbone="vgg", **kwargs)
+
+
+NEED_WEIGHTS = {  # name of the metric -> reads its weights, or says which command gets them
+    "niqe": _niqe_weights,
+    "lpips_alex": functools.partial(_lpips_weights, "alex"),
+    "lpips_vgg": functools.partial(_lpips_weights, "vgg"),
+}

@@ -33,6 +33,7 @@ class SRResNet(nn.Module):
     bn_momentum: float = 0.9  # share of the old running statistics kept at each update
     bn_epsilon: float = 1e-5
     norm_upsampling: bool = False  # normalise in the upsampling too
+    bn_epsilon_upsampling: float = 1e-5
     trunk: str = "norm"  # what follows the convolution after the blocks; or "activation"
     bias_before_norm: bool = False  # does nothing in front of batch normalisation; other people's weights have it
     output: str = "linear"  # or "tanh"
@@ -55,7 +56,7 @@ class SRResNet(nn.Module):
         for index, factor in enumerate(factors):
             normed = self.norm_upsampling
             x = self._conv(x, self.width * factor**2, 3, f"conv_up_{index}", mask, before_norm=normed)
-            x = self._norm(x, f"norm_up_{index}", train) if normed else x
+            x = self._norm(x, f"norm_up_{index}", train, self.bn_epsilon_upsampling) if normed else x
             x = self._activation(f"act_up_{index}")(layers.pixel_shuffle(x, factor))
             mask = None if mask is None else mask.repeat(factor, 1).repeat(factor, 2)
         return self._finish(self._conv(x, 3, 9, "conv_out", mask, init_scale=1e-4 if self.base != "none" else 1.0), lr)
@@ -87,10 +88,10 @@ class SRResNet(nn.Module):
         x = x if mask is None else x * mask.astype(x.dtype)
         return layers.conv(features, size, name, use_bias=bias, kernel_init=init, dtype=self.dtype)(x)
 
-    def _norm(self, x, name, train):
+    def _norm(self, x, name, train, epsilon=None):
         if self.norm == "none":
             return x
-        kwargs = {"momentum": self.bn_momentum, "epsilon": self.bn_epsilon, "dtype": self.dtype}
+        kwargs = {"momentum": self.bn_momentum, "epsilon": epsilon or self.bn_epsilon, "dtype": self.dtype}
         return layers.batch_norm(name, train=train, axis_name=self.axis_name, **kwargs)(x)
 
     def _activation(self, name):
