@@ -22,7 +22,6 @@ class Stage(NamedTuple):
     """What a stage is made of, from its config."""
 
     generator: Any
-    discriminator: Any  # None in pretraining
     step: Callable  # (state, batch, features) -> (state, metrics)
     init: Callable  # (variables of the generator or None) -> TrainState
     terms: tuple[str, ...]  # the metrics that add up to the generator's loss
@@ -80,7 +79,7 @@ def make_stage(config: Any, name: str) -> Stage:
         "axis_name": axis_name,
     }
     init_options = {"crop_px": config.data.crop_px}
-    discriminator, step = None, steps.pretrain_step
+    step = steps.pretrain_step
     if "adversarial" in options:
         step = steps.gan_step
         described = dict(config.discriminator) | {"crop_px": config.data.crop_px}
@@ -103,7 +102,7 @@ def make_stage(config: Any, name: str) -> Stage:
         "adversarial": options.get("adversarial_weight", 0.0),
     }
     terms = tuple(term for term, weight in weighted.items() if weight)
-    return Stage(generator, discriminator, functools.partial(step, **step_options), init, terms)
+    return Stage(generator, functools.partial(step, **step_options), init, terms)
 
 
 def load_extractor(config: Any, stage: str) -> tuple[Callable | None, Any]:

@@ -30,7 +30,7 @@ SHOWN = ("d_loss", "d_accuracy_real", "d_accuracy_fake")  # in the progress bar,
 class Samples(NamedTuple):
     """Where the crops of an update come from."""
 
-    store: Any  # tiles that live on the devices, or None
+    store: Any  # tiles to live on the devices, or None
     windows: Callable[[np.ndarray, range], Iterator[np.ndarray]] | None  # else: (seed, steps) -> windows of each step
 
 
@@ -169,10 +169,8 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
     dtype = np.dtype(devices.compute_dtype(config.compute_dtype)).name
     logs.say(f"devices: {jax.device_count()} x {jax.devices()[0].device_kind}, {dtype}, {config.devices.mapping}")
     samples = open_samples(config)
+    samples = samples._replace(store=devices.replicate(samples.store, mesh))  # and let go of the host's copy
     looked_at = sample_pairs(config, validation, samples)
-    store = devices.replicate(samples.store, mesh)
-
-    samples = samples._replace(store=None)  # on a CPU the copy above is a second one
 
     with stop_signals() as signals, contextlib.ExitStack() as open_files:
         for name, stage in parts.items():
@@ -201,7 +199,7 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
             open_files.callback(log.close)
             features, extractor_variables = extractors[name]
             update = devices.map_update(stages.make_update(config, stage, features), mesh, config.devices.mapping)
-            frozen = {"store": store, "extractor": devices.replicate(extractor_variables, mesh)}
+            frozen = {"store": samples.store, "extractor": devices.replicate(extractor_variables, mesh)}
             sharded = devices.shard({"indices": indices}, mesh, config.devices.mapping)
             stream = samples.windows(np.asarray(state.seed), range(start, total)) if samples.windows else None
             trace = logs.Trace(workdir / "profile", start) if profile else None
