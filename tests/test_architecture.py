@@ -16,7 +16,7 @@ LEVELS = [
     ["errors"],
     ["resize", "color", "defaults"],
     ["losses", "optimizers", "degradations"]
-    + [f"models.{name}" for name in ("layers", "msrresnet", "generator", "discriminator", "extractor")]
+    + [f"models.{name}" for name in ("layers", "msrresnet", "compact", "generator", "discriminator", "extractor")]
     + ["models"],
     ["metrics.common", "metrics.fidelity", "metrics.perceptual", "metrics"],
     ["weights", "steps", "devices", "checkpoints", "images.files", "images"],

@@ -77,6 +77,8 @@ VARIATIONS = [
     {"scale": 4, "trunk": "activation", "norm_upsampling": True, "input_range": "imagenet", "output_range": "imagenet"},
     {"name": "msrresnet", "scale": 4},
     {"name": "msrresnet", "scale": 3},
+    {"name": "compact", "scale": 4},
+    {"name": "compact", "scale": 3},
 ]
 
 
@@ -137,7 +139,7 @@ def test_bfloat16_compute_keeps_float32_parameters():
 
 
 def test_unknown_names_list_the_valid_ones():
-    with pytest.raises(ValueError, match="unknown network 'srresnett'; valid: msrresnet, srresnet"):
+    with pytest.raises(ValueError, match="unknown network 'srresnett'; valid: compact, msrresnet, srresnet"):
         models.build(models.GENERATORS, {"name": "srresnett"})
     with pytest.raises(ValueError, match="unknown field of srresnet 'block'; valid: activation, base, bias"):
         models.build(models.GENERATORS, {"name": "srresnet", "block": 3})

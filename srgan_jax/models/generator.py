@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from srgan_jax.errors import lookup
 from srgan_jax.models import layers
+from srgan_jax.models.compact import CompactResNet
 from srgan_jax.models.msrresnet import MSRResNet
 
 OUTPUTS = {"linear": lambda x: x, "tanh": jnp.tanh}
@@ -98,4 +99,4 @@ class SRResNet(nn.Module):
         return layers.activation(self.activation, name)
 
 
-GENERATORS = {"srresnet": SRResNet, "msrresnet": MSRResNet}
+GENERATORS = {"srresnet": SRResNet, "msrresnet": MSRResNet, "compact": CompactResNet}

@@ -1,0 +1,39 @@
+"""A small generator for CPUs: all work is done at LR's size."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from srgan_jax.models import layers
+
+
+class CompactResNet(nn.Module):
+    """Residual blocks at LR's size, then one convolution that gives all sub-pixels at once, over a bilinear base.
+
+    About a twelfth of SRResNet's operations by default: per LR pixel 9 * (3 * 40 + 12 * 40^2 + 40 * 48) = 191,160
+    multiplications against 2.2 million. No normalisation; 3x3 convolutions; one PReLU slope per channel in each block.
+    Called as `SRResNet` is: `lr [N, H, W, 3]` in [0, 1], optionally `mask [N, H, W, 1]`.
+    """
+
+    blocks: int = 6
+    width: int = 40
+    scale: int = 4  # any integer from 1
+    dtype: Any = jnp.float32
+    axis_name: str | None = None  # nothing to share
+
+    @nn.compact
+    def __call__(self, lr: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
+        x = self._conv(lr.astype(self.dtype) - 0.5, self.width, "conv_in", mask)
+        for index in range(self.blocks):
+            branch = self._conv(x, self.width, f"block_{index:02d}_conv_1", mask)
+            branch = layers.PReLU(name=f"block_{index:02d}_act")(branch)
+            x = x + self._conv(branch, self.width, f"block_{index:02d}_conv_2", mask, init_scale=0.1)
+        x = self._conv(x, 3 * self.scale**2, "conv_out", mask, init_scale=1e-4).astype(jnp.float32)
+        return layers.pixel_shuffle(x, self.scale) + layers.interpolate(lr.astype(jnp.float32), self.scale, "bilinear")
+
+    def _conv(self, x, features, name, mask, init_scale=1.0):
+        init = nn.initializers.variance_scaling(init_scale, "fan_in", "truncated_normal")
+        x = x if mask is None else x * mask.astype(x.dtype)
+        return layers.conv(features, 3, name, kernel_init=init, dtype=self.dtype)(x)
