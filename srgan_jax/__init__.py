@@ -7,8 +7,23 @@
 Importing this package loads none of what training needs (tensorflow_datasets, grain, orbax, optax, ml_collections).
 """
 
+from srgan_jax.images import Picture, read_image, write_image
 from srgan_jax.inference import upscale
-from srgan_jax.weights import Weights, WeightsError, load, make_weights, read_header, save
+from srgan_jax.tiling import upscale_tiled
+from srgan_jax.weights import Weights, WeightsError, blend, load, make_weights, read_header, save
 
 __version__ = "0.1.0"
-__all__ = ["Weights", "WeightsError", "load", "make_weights", "read_header", "save", "upscale"]
+__all__ = [
+    "Picture",
+    "Weights",
+    "WeightsError",
+    "blend",
+    "load",
+    "make_weights",
+    "read_header",
+    "read_image",
+    "save",
+    "upscale",
+    "upscale_tiled",
+    "write_image",
+]

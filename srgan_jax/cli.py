@@ -1,9 +1,11 @@
 """The command `srgan-jax`: what can be done without writing Python.
 
+srgan-jax upscale IN ... -o OUT --weights W   pictures and folders of pictures, enlarged
 srgan-jax prepare FOLDER --out data/NAME      a folder of pictures as a tfds data set
 srgan-jax prepare celeb_a                     a data set of the tfds catalogue, downloaded
 srgan-jax evaluate --weights W --data DIR     a table of scores, bicubic beside the given generators
 srgan-jax import FILE --from NAME             a published PyTorch generator as our .safetensors
+srgan-jax export W --to onnx                  a generator for other runtimes
 """
 
 import argparse
@@ -12,6 +14,7 @@ import os
 import sys
 from pathlib import Path
 
+from srgan_jax.cli_pictures import add_export, add_upscale
 from srgan_jax.errors import UserError
 
 
@@ -166,7 +169,7 @@ def _add_import(commands) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="srgan-jax", description="Super-resolution with SRGAN, in JAX.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_prepare, _add_evaluate, _add_import):
+    for add in (add_upscale, _add_evaluate, _add_prepare, _add_import, add_export):
         add(commands)
     return parser
 

@@ -1,6 +1,8 @@
 """How an update runs on the devices at hand: the only file that names devices."""
 
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -30,6 +32,17 @@ def memory_bytes() -> int | None:
     """Memory of one device; None where it is the host's."""
     stats = jax.local_devices()[0].memory_stats()
     return stats.get("bytes_limit") if stats else None
+
+
+def free_bytes() -> int:
+    """Memory that a device has left; the host's where devices share it."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():  # what could be had without swapping: more than what is unused
+        return int(meminfo.read_text().split("MemAvailable:")[1].split()[0]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:

@@ -12,7 +12,11 @@ from srgan_jax.weights import Weights, make_weights
 
 
 def upscale(
-    params: Weights | Mapping[str, Any], img: jax.Array, *, architecture: Mapping[str, Any] | None = None
+    params: Weights | Mapping[str, Any],
+    img: jax.Array,
+    *,
+    architecture: Mapping[str, Any] | None = None,
+    self_ensemble: bool = False,
 ) -> jax.Array:
     """Super-resolves pictures. A pure function: it works under `jit`, `vmap` and `grad`.
 
@@ -20,6 +24,7 @@ def upscale(
       params: from `srgan_jax.load`, or a Flax variables dict of a generator.
       img: `[H, W, 3]` or `[N, H, W, 3]` RGB; uint8, or float in [0, 1].
       architecture: for a variables dict whose architecture is not the paper's, see `weights.make_weights`.
+      self_ensemble: average the results of the eight flips and rotations (Timofte et al., CVPR 2016, section 3.7).
 
     Returns:
       The same kind (dtype and number of axes) at `scale` times the height and width; floats are clipped to [0, 1].
@@ -35,7 +40,8 @@ def upscale(
     if not isinstance(params, Weights):
         params = make_weights(params, architecture)
     lr = color.from_uint8(img) if img.dtype == jnp.uint8 else img.astype(jnp.float32)
-    sr = _apply(params, lr if lr.ndim == 4 else lr[None])
+    apply = _apply_to_all_turns if self_ensemble else _apply
+    sr = apply(params, lr if lr.ndim == 4 else lr[None])
     sr = sr if lr.ndim == 4 else sr[0]
     return color.to_uint8(sr) if img.dtype == jnp.uint8 else jnp.clip(sr, 0.0, 1.0).astype(img.dtype)
 
@@ -43,6 +49,17 @@ def upscale(
 @functools.partial(jax.jit, static_argnames="dtype")
 def _apply(weights: Weights, lr: jax.Array, mask: jax.Array | None = None, dtype: Any = jnp.float32) -> jax.Array:
     return weights.module(dtype=dtype).apply(weights.variables, lr, mask=mask)
+
+
+def _apply_to_all_turns(weights: Weights, lr: jax.Array) -> jax.Array:
+    """The mean over flips and rotations, `[N, H, W, 3]`, clipped before it is taken as results are."""
+
+    def turned(turns: int, flip: bool) -> jax.Array:
+        seen = jnp.rot90(lr[:, :, ::-1] if flip else lr, turns, axes=(1, 2))
+        back = jnp.rot90(jnp.clip(_apply(weights, seen), 0.0, 1.0), -turns, axes=(1, 2))
+        return back[:, :, ::-1] if flip else back
+
+    return sum(turned(turns, flip) for flip in (False, True) for turns in range(4)) / 8.0
 
 
 def upscale_canvas(weights: Weights, lr: jax.Array, size: tuple[int, int]) -> jax.Array:

@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from srgan_jax.errors import MissingFileError, UserError
 from srgan_jax.models import GENERATORS, architecture_of, build
+from srgan_jax.paths import whole_file
 
 FORMAT = "srgan_jax generator 1"
 EXTRACTOR_FORMAT = "srgan_jax extractor 1"
@@ -127,11 +128,9 @@ def save(path: str | os.PathLike, weights: Weights, provenance: Mapping[str, str
 def _write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], header: Mapping[str, str]) -> None:
     from safetensors.numpy import save_file
 
-    temporary = f"{os.fspath(path)}.partial"
-    save_file(
-        {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, temporary, metadata=dict(header)
-    )
-    os.replace(temporary, path)
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    with whole_file(path) as temporary:
+        save_file(contiguous, temporary, metadata=dict(header))
 
 
 def read_tensors(path: str | os.PathLike, wanted_format: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -158,7 +157,17 @@ def read_tensors(path: str | os.PathLike, wanted_format: str) -> tuple[dict[str,
 
 def read_header(path: str | os.PathLike) -> dict[str, str]:
     """What the header of a weights file says: "format", "architecture" (JSON), and its provenance."""
-    return read_tensors(path, FORMAT)[1]
+    return read_tensors(_file_of(path), FORMAT)[1]
+
+
+def read_provenance(path: str | os.PathLike) -> dict[str, str]:
+    """What the header says besides the format and the architecture: data, steps, scores, licence."""
+    return {key: value for key, value in read_header(path).items() if key not in ("format", "architecture")}
+
+
+def _file_of(path: str | os.PathLike) -> str | os.PathLike:
+    """The file itself, or the generator of a run's folder."""
+    return os.path.join(path, "generator.safetensors") if os.path.isdir(path) else path
 
 
 def _epsilon_field(norm: str) -> str:
@@ -200,8 +209,7 @@ def load(path: str | os.PathLike, *, fold: bool = True) -> Weights:
       FileNotFoundError: no such file.
       WeightsError: not a generator of this package, or damaged.
     """
-    if os.path.isdir(path):
-        path = os.path.join(path, "generator.safetensors")
+    path = _file_of(path)
     tensors, header = read_tensors(path, FORMAT)
     variables = unflatten_dict({tuple(name.split("/")): tensor.astype(np.float32) for name, tensor in tensors.items()})
     try:
@@ -209,6 +217,32 @@ def load(path: str | os.PathLike, *, fold: bool = True) -> Weights:
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path}: {error}") from None
     return fold_norms(loaded) if fold else loaded
+
+
+def blend(first: Weights, second: Weights, share: float) -> Weights:
+    """A generator between two: their convolutions interpolated (Wang et al., ESRGAN, arXiv 1809.00219, section 3.4).
+
+    Sound where one was trained on from the other, SRGAN from SRResNet say. Batch normalisation is folded first: the
+    running variances of two networks can't be interpolated apart from their kernels.
+
+    Args:
+      first: the result at a share of 0.
+      second: the result at a share of 1; the same architecture.
+      share: between 0 and 1.
+
+    Raises:
+      WeightsError: the architectures differ, or the share lies outside.
+    """
+    if not 0.0 <= share <= 1.0:
+        raise WeightsError(f"expected a share between 0 and 1, got {share}")
+    first, second = fold_norms(first), fold_norms(second)
+    if first.architecture != second.architecture:
+        ours, theirs = dict(first.architecture), dict(second.architecture)
+        differing = [
+            f"{k}: {ours.get(k)} and {theirs.get(k)}" for k in sorted(ours | theirs) if ours.get(k) != theirs.get(k)
+        ]
+        raise WeightsError(f"only generators of one architecture can be blended; {', '.join(differing)}")
+    return jax.tree.map(lambda a, b: (1.0 - share) * a + share * b, first, second)
 
 
 def load_extractor(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, str]]:

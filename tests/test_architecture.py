@@ -14,16 +14,20 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A file imports from lower levels only; files of one level and folder in the order they stand here.
 LEVELS = [
     ["errors"],
-    ["resize", "color", "defaults"],
+    ["resize", "color", "defaults", "paths"],
     ["losses", "optimizers", "degradations"]
     + [f"models.{name}" for name in ("layers", "msrresnet", "compact", "generator", "discriminator", "extractor")]
     + ["models"],
     ["metrics.common", "metrics.fidelity", "metrics.perceptual", "metrics"],
-    ["weights", "steps", "devices", "checkpoints", "images.files", "images"],
-    ["data", "data.sampling", "data.builder", "data.pipeline", "inference", "importers"],
+    ["weights", "steps", "devices", "checkpoints", "images.files", "images.pictures",
+     "images.tiff", "images.formats", "images.resampling", "images"],
+    ["data", "data.sampling", "data.builder", "data.pipeline", "tiling.grid", "tiling.sources", "tiling.tiler", "tiling",
+     "inference", "importers"],
+    ["export"],
     ["evaluate", "logs"],
     ["comparison"],
-    ["stages", "train", "report"],
+    ["stages", "train", "report", "files.jobs", "files.upscaling", "files"],
+    ["cli_pictures"],
     ["main", "cli"],
 ]  # fmt: skip
 ORDER = {name: place for place, name in enumerate(name for level in LEVELS for name in level)}
@@ -78,7 +82,9 @@ def _external(path):
         ("orbax", {"checkpoints"}),
         ("tensorflow_datasets", {"data.builder"}),
         ("grain", {"data.pipeline"}),
-        ("PIL", {"images.files"}),
+        ("PIL", {f"images.{name}" for name in ("files", "formats", "pictures", "resampling", "tiff")}),
+        ("tifffile", {"images.pictures", "images.tiff"}),
+        ("imagecodecs", {"images.formats", "images.pictures"}),
         ("tensorboardX", {"logs"}),
         ("tensorflow", set()),
         ("torch", {"importers"}),

@@ -4,26 +4,49 @@ from srgan_jax.images.files import (
     SUFFIXES,
     ImageError,
     decode_rgb,
-    encode_png,
-    encode_webp,
     find_pictures,
     is_gray,
     picture_size,
     read_rgb,
+    reason,
     side_by_side,
+)
+from srgan_jax.images.formats import (
+    FORMATS,
+    TIFFS,
+    WHOLE_BYTES,
+    encode_png,
+    encode_webp,
+    fit_format,
+    format_of,
     write_image,
 )
+from srgan_jax.images.pictures import MAX_PIXELS, Picture, open_picture, read_image
+from srgan_jax.images.resampling import resize_rows
+from srgan_jax.images.tiff import write_tiff_rows
 
 __all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
     "SUFFIXES",
+    "TIFFS",
+    "WHOLE_BYTES",
     "ImageError",
+    "Picture",
     "decode_rgb",
     "encode_png",
     "encode_webp",
     "find_pictures",
+    "fit_format",
+    "format_of",
     "is_gray",
+    "open_picture",
     "picture_size",
+    "read_image",
     "read_rgb",
+    "reason",
+    "resize_rows",
     "side_by_side",
     "write_image",
+    "write_tiff_rows",
 ]

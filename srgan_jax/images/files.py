@@ -1,6 +1,5 @@
 """Pictures as 8-bit RGB arrays, the form that training and evaluation use."""
 
-import io
 import os
 import warnings
 from pathlib import Path
@@ -72,10 +71,11 @@ def decode_rgb(file: str | os.PathLike | BinaryIO) -> np.ndarray:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(f"more than {Image.MAX_IMAGE_PIXELS / 1e6:.0f} megapixels") from None
     except Exception as error:  # Pillow's plug-ins raise nearly everything on damaged files
-        raise ImageError(_reason(error)) from None
+        raise ImageError(reason(error)) from None
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What is wrong with a file, in a few words, from what Pillow raised."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not a picture in a known format"
     if isinstance(error, PermissionError):
@@ -106,36 +106,6 @@ def read_rgb(path: str | os.PathLike) -> np.ndarray:
         return decode_rgb(path)
     except ImageError as error:
         raise ImageError(f"{os.fspath(path)}: {error}") from None
-
-
-def encode_png(image: np.ndarray) -> bytes:
-    """`[H, W, 3]` uint8 as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", compress_level=3)
-    return buffer.getvalue()
-
-
-def encode_webp(image: np.ndarray) -> bytes:
-    """`[H, W, 3]` uint8 as the bytes of a lossless WebP file."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "WEBP", lossless=True, method=2)
-    return buffer.getvalue()
-
-
-def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
-    """Writes `[H, W, 3]` uint8 in the format of the suffix: under a temporary name, then renamed.
-
-    Raises:
-      ValueError: Pillow can't write that suffix, or the array is not `[H, W, 3]` uint8.
-    """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
-        raise ValueError(f"expected [H, W, 3] uint8, got {image.shape} {image.dtype}")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".partial-{path.name}")
-    options = {"quality": 95, "subsampling": 0} if path.suffix.lower() in (".jpg", ".jpeg") else {}
-    Image.fromarray(image).save(temporary, **options)
-    temporary.replace(path)
 
 
 def side_by_side(columns: list[np.ndarray], height: int | None = None, gap: int = 4) -> np.ndarray:

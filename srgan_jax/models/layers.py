@@ -1,6 +1,8 @@
 """Building blocks of the networks. Images and feature maps are NHWC."""
 
-from collections.abc import Sequence
+import contextlib
+import contextvars
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -54,16 +56,60 @@ def interpolate(image: jax.Array, scale: int, kernel: str = "bicubic") -> jax.Ar
     channels = image.shape[-1]
     weights = jnp.asarray(np.einsum("hwip,cd->hwcdp", one_channel, np.eye(channels)), image.dtype)
     weights = weights.reshape(size, size, channels, channels * scale * scale)
-    padded = jnp.pad(image, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
-    phases_of_image = jax.lax.conv_general_dilated(
-        padded,
-        weights,
+    if _keep_sizes.get():
+        neighbours = jnp.concatenate(_clamped_neighbours(image, reach), axis=-1)
+        phases_of_image = _plain_conv(neighbours, weights.reshape(1, 1, -1, weights.shape[-1]), "SAME")
+    else:
+        padded = jnp.pad(image, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
+        phases_of_image = _plain_conv(padded, weights, "VALID")
+    return pixel_shuffle(phases_of_image, scale)
+
+
+def _plain_conv(x: jax.Array, kernel: jax.Array, padding: str, groups: int = 1) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
         (1, 1),
-        "VALID",
+        padding,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
         precision=jax.lax.Precision.HIGHEST,
     )
-    return pixel_shuffle(phases_of_image, scale)
+
+
+_keep_sizes: contextvars.ContextVar[bool] = contextvars.ContextVar("keep_sizes", default=False)
+
+
+@contextlib.contextmanager
+def keeping_sizes() -> Iterator[None]:
+    """Inside it `interpolate` is traced without operations that change height or width by a constant.
+
+    Slower, the same values: converters to ONNX can't follow `H + 4` of an unknown H.
+    """
+    token = _keep_sizes.set(True)
+    try:
+        yield
+    finally:
+        _keep_sizes.reset(token)
+
+
+def _clamped_neighbours(image: jax.Array, reach: int) -> list[jax.Array]:
+    """The image shifted by -reach to reach rows and columns, its outermost pixels repeated: rows slowest."""
+
+    def shift(x: jax.Array, axis: int, by: int) -> jax.Array:  # by 1 or -1: x[i + by]
+        kernel = np.zeros((3, 3, 1, x.shape[-1]), np.float32)
+        kernel[(1 + by, 1) if axis == 1 else (1, 1 + by)] = 1.0
+        moved, inside = (_plain_conv(y, jnp.asarray(kernel, x.dtype), "SAME", x.shape[-1]) for y in (x, x * 0 + 1))
+        return moved + (1 - inside) * x
+
+    def line(x: jax.Array, axis: int) -> list[jax.Array]:
+        before, after = [x], [x]
+        for _ in range(reach):
+            before.insert(0, shift(before[0], axis, -1))
+            after.append(shift(after[-1], axis, 1))
+        return before + after[1:]
+
+    return [column for row in line(image, 1) for column in line(row, 2)]
 
 
 def conv(features: int, size: int, name: str, *, stride: int = 1, **kwargs: Any) -> nn.Conv:

@@ -1,0 +1,141 @@
+"""The commands for people's pictures: `srgan-jax upscale` and `srgan-jax export`."""
+
+import argparse
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from srgan_jax.errors import UserError, lookup
+
+
+def _generator(args: argparse.Namespace):
+    """The generator that the arguments ask for."""
+    from srgan_jax import weights
+
+    if args.blend:
+        if args.weights:
+            raise UserError("--blend names its two weights itself: leave out --weights")
+        first, second, share = args.blend
+        try:
+            share = float(share)
+        except ValueError:
+            raise UserError(f"--blend A B SHARE: expected a number between 0 and 1, got {share!r}") from None
+        return weights.blend(weights.load(first), weights.load(second), share)
+    if not args.weights:
+        raise UserError("say which generator to use: --weights FILE.safetensors, or the folder of a training run")
+    return weights.load(args.weights)
+
+
+def upscale(args: argparse.Namespace) -> int:
+    """Upscales files and folders; 1 where some failed."""
+    from tqdm import tqdm
+
+    from srgan_jax import files
+
+    if not 1 <= args.quality <= 100:
+        raise UserError(f"--quality {args.quality}: expected 1 to 100")
+    if args.jobs < 1:
+        raise UserError(f"--jobs {args.jobs}: expected 1 or more")
+    jobs = files.find_jobs(args.inputs, args.out, suffix=args.suffix, format=args.format)
+    params = _generator(args)
+    size_of = files.target_size(params.scale, scale=args.scale, width=args.width, long_side=args.long_side)
+    max_pixels = int(args.max_pixels * 1e6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Pillow, about tags in damaged files
+        if args.dry_run:
+            planned, summary = files.plan(jobs, overwrite=args.overwrite, max_pixels=max_pixels)
+            for job, size in planned.items():
+                after = size_of(*size)
+                print(f"{job.source} {size[1]} x {size[0]} -> {job.target} {after[1]} x {after[0]}")
+            return _report(summary, verb="to do", count=len(planned))
+        with tqdm(unit="MP", unit_scale=1e-6, bar_format=PROGRESS, disable=None, leave=False) as bar:
+
+            def progress(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            summary = files.upscale_files(
+                jobs,
+                params,
+                size_of,
+                quality=args.quality,
+                overwrite=args.overwrite,
+                strip=args.strip,
+                drop_opaque_alpha=args.drop_opaque_alpha,
+                self_ensemble=args.ensemble,
+                max_pixels=max_pixels,
+                tile_px=args.tile,
+                threads=args.jobs,
+                say=lambda line: tqdm.write(line, file=sys.stderr),
+                progress=progress,
+            )
+    return _report(summary, verb="upscaled", count=len(summary.done))
+
+
+PROGRESS = "{percentage:3.0f}% |{bar}| {n:.1f} of {total:.1f} megapixels read, {remaining} left"
+
+
+def _report(summary, verb: str, count: int) -> int:
+    parts = [f"{count} {verb}"]
+    if summary.skipped:
+        parts.append(f"{len(summary.skipped)} skipped, done before (--overwrite does them again)")
+    if summary.failed:
+        parts.append(f"{len(summary.failed)} failed:")
+    print(", ".join(parts))
+    for path, reason in summary.failed:
+        print(f"  {path}: {reason}")
+    return 1 if summary.failed else 0
+
+
+def export(args: argparse.Namespace) -> int:
+    """Writes a generator for another runtime and says how closely it follows the original."""
+    from srgan_jax import export as exporters
+    from srgan_jax import weights
+
+    suffix, write = lookup(exporters.EXPORTERS, args.to, "format")
+    params = weights.load(args.weights)
+    stem = Path(args.weights).resolve()
+    stem = stem if stem.is_dir() else stem.with_suffix("")
+    out = Path(args.out or f"{stem.name}{suffix}")
+    if out.exists() and not args.overwrite:
+        raise UserError(f"{out} exists; choose another --out, or add --overwrite")
+    difference = write(params, out, weights.read_provenance(args.weights))
+    print(f"{out}: {os.path.getsize(out) / 1e6:.1f} MB, differs from the original by at most {difference:.1e}")
+    return 0
+
+
+def add_upscale(commands) -> None:
+    """Adds `upscale` to the commands of the parser."""
+    sub = commands.add_parser("upscale", help="upscale pictures and folders of pictures")
+    sub.add_argument("inputs", nargs="+", metavar="IN", help="pictures, and folders of pictures (sub-folders too)")
+    sub.add_argument("-o", "--out", required=True, metavar="OUT", help="folder; or a file, for one picture")
+    sub.add_argument("--weights", metavar="W", help=".safetensors or run folder")
+    sub.add_argument("--blend", nargs=3, metavar=("A", "B", "SHARE"), help="between A (0) and B (1), two weights")
+    sub.add_argument("--scale", type=float, help="any number (default: that of the generator)")
+    sub.add_argument("--width", type=int, metavar="PX", help="of the result, in place of --scale")
+    sub.add_argument("--long-side", type=int, metavar="PX", help="of the result, in place of --scale")
+    sub.add_argument("--format", default="", help="png, jpg, webp, tif, ... (default: that of the input)")
+    sub.add_argument("--quality", type=int, default=95, help="of JPEG, WebP (100: lossless), AVIF (default: 95)")
+    sub.add_argument("--suffix", default="", help="behind the name, before the dot: _x4, say")
+    sub.add_argument("--overwrite", action="store_true", help="do again what is there already")
+    sub.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    sub.add_argument("--strip", action="store_true", help="drop colour profile, EXIF and resolution")
+    sub.add_argument("--drop-opaque-alpha", action="store_true", help="drop alpha channels that hide nothing")
+    sub.add_argument("--ensemble", action="store_true", help="average over flips and rotations: better, 8 times slower")
+    sub.add_argument("--jobs", type=int, default=2, metavar="N", help="threads that decode, and encode (default: 2)")
+    sub.add_argument("--tile", type=int, metavar="PX", help="side of tiles, input pixels (default: from free memory)")
+    sub.add_argument(
+        "--max-pixels", type=float, default=256, metavar="MP", help="refuse larger inputs, megapixels (default: 256)"
+    )
+    sub.set_defaults(run=upscale)
+
+
+def add_export(commands) -> None:
+    """Adds `export` to the commands of the parser."""
+    sub = commands.add_parser("export", help="write a generator as StableHLO or ONNX")
+    sub.add_argument("weights", help=".safetensors or run folder")
+    sub.add_argument("--to", required=True, help="stablehlo or onnx")
+    sub.add_argument("--out", help="default: the name of the weights, here")
+    sub.add_argument("--overwrite", action="store_true")
+    sub.set_defaults(run=export)

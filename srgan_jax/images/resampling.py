@@ -1,0 +1,61 @@
+"""Exact resizing of pictures that come by rows."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from PIL import Image
+
+BAND_PX = 256  # rows of the result that are made at a time
+CUBIC_REACH = 2.0
+
+
+def resize_rows(
+    strips: Iterable[np.ndarray], shape: tuple[int, int, int], size: tuple[int, int]
+) -> Iterator[np.ndarray]:
+    """Resizes a picture to an exact size with Pillow's antialiased bicubic, in bounded memory.
+
+    Colours are weighted by alpha, so that what is transparent doesn't show at edges.
+
+    Args:
+      strips: `[h, W, C]` uint8 or uint16 each, from top to bottom; with C of 2 or 4 the last channel is alpha.
+      shape: `(H, W, C)` of the whole.
+      size: height and width of the result.
+
+    Yields:
+      Bands of the result, `[h, size[1], C]`, same dtype.
+    """
+    if tuple(shape[:2]) == tuple(size):
+        yield from strips
+        return
+    ratio = shape[0] / size[0]  # rows before to one after
+    reach = CUBIC_REACH * max(ratio, 1.0) + 1.0
+    strips = iter(strips)
+    held, first = np.zeros((0, *shape[1:]), np.uint8), 0  # rows `first`, ... of the picture
+    for top in range(0, size[0], BAND_PX):
+        bottom = min(top + BAND_PX, size[0])
+        start, stop = max(0, int(top * ratio - reach)), min(shape[0], int(np.ceil(bottom * ratio + reach)))
+        parts, rows = [held[start - first :]], first + len(held)
+        while rows < stop:
+            strip = next(strips)
+            parts.append(strip)
+            rows += len(strip)
+        held, first = np.concatenate([part for part in parts if len(part)]), start
+        box = (0.0, top * ratio - start, float(shape[1]), bottom * ratio - start)
+        yield _resize(held[: stop - start], (bottom - top, size[1]), box)
+
+
+def _resize(image: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]) -> np.ndarray:
+    def channel(samples: np.ndarray) -> np.ndarray:
+        return np.asarray(Image.fromarray(samples).resize(size[::-1], Image.Resampling.BICUBIC, box=box))
+
+    dtype, alpha = image.dtype, image.shape[-1] in (2, 4)
+    if dtype == np.uint8 and not alpha:
+        return np.stack([channel(np.ascontiguousarray(image[..., c])) for c in range(image.shape[-1])], axis=-1)
+    largest = np.float32(np.iinfo(dtype).max)
+    samples = image.astype(np.float32) / largest
+    if alpha:
+        samples[..., :-1] *= samples[..., -1:]
+    samples = np.stack([channel(np.ascontiguousarray(samples[..., c])) for c in range(image.shape[-1])], axis=-1)
+    if alpha:
+        samples[..., :-1] /= np.maximum(samples[..., -1:], 1e-6)
+    return np.floor(np.clip(samples, 0.0, 1.0) * largest + np.float32(0.5)).astype(dtype)
