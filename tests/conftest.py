@@ -58,6 +58,18 @@ def dataset(tmp_path_factory, photo_folder) -> str:
     return out
 
 
+@pytest.fixture(scope="session")
+def bilinear():
+    """A generator that enlarges twice, exactly bilinearly: all of its own kernels are zero."""
+    import srgan_jax
+    from srgan_jax import models
+
+    fields = {"name": "compact", "blocks": 0, "width": 1, "scale": 2}
+    module = models.build(models.GENERATORS, fields)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
+    return srgan_jax.make_weights(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes), fields)
+
+
 def _tiny(config):
     """Makes any config small enough for a test, without changing what it does."""
     config.data.batch_size = 4

@@ -107,3 +107,59 @@ def test_threads_get_their_own_results(params, photo):
 def test_errors(params, image, message):
     with pytest.raises(ValueError, match=message):
         srgan_jax.upscale(params, image)
+
+
+# ---------------------------------------------------------------------------------------------- blending
+
+
+@pytest.fixture(scope="module")
+def trained_on():
+    """An SRResNet with batch normalisation whose statistics have settled, and another trained on from it."""
+    fields = {"name": "srresnet", "blocks": 2, "width": 8, "scale": 2}
+    module = models.build(models.GENERATORS, fields)
+    hr = jax.random.uniform(jax.random.key(1), (4, 32, 32, 3))
+    lr = hr.reshape(4, 16, 2, 16, 2, 3).mean(axis=(2, 4))
+
+    @jax.jit
+    def update(variables, target):
+        def loss(params):
+            sr, changed = module.apply({**variables, "params": params}, lr, train=True, mutable=["batch_stats"])
+            return jnp.abs(sr - target).mean(), changed
+
+        grads, changed = jax.grad(loss, has_aux=True)(variables["params"])
+        return {"params": jax.tree.map(lambda p, g: p - 0.05 * g, variables["params"], grads), **changed}
+
+    variables = jax.jit(module.init)(jax.random.key(0), lr)
+    ends = []
+    for target in (hr, jnp.clip(hr * 1.3 - 0.1, 0, 1)):
+        for _ in range(60):
+            variables = update(variables, target)
+        ends.append(srgan_jax.make_weights(variables, fields))
+    return (*ends, lr)
+
+
+def test_blending_ends_at_both(trained_on):
+    first, second, lr = trained_on
+    for share, end in ((0.0, first), (1.0, second)):
+        np.testing.assert_allclose(
+            srgan_jax.upscale(srgan_jax.blend(first, second, share), lr), srgan_jax.upscale(end, lr), atol=1e-4
+        )
+
+
+def test_blending_after_folding_is_sound(trained_on):
+    """Half way the folded blend stays near the mean of both pictures, much nearer than the ends are to each other."""
+    first, second, lr = trained_on
+    pictures = [np.asarray(srgan_jax.upscale(end, lr)) for end in (first, second)]
+    apart = np.abs(pictures[0] - pictures[1]).mean()
+    blended = np.asarray(srgan_jax.upscale(srgan_jax.blend(first, second, 0.5), lr))
+    assert np.abs(blended - (pictures[0] + pictures[1]) / 2).mean() < 0.25 * apart
+    monotone = [np.asarray(srgan_jax.upscale(srgan_jax.blend(first, second, s), lr)) for s in (0.25, 0.75)]
+    from_first = [np.abs(p - pictures[0]).mean() for p in (monotone[0], blended, monotone[1], pictures[1])]
+    assert from_first == sorted(from_first)
+
+
+def test_blending_other_architectures_is_refused(trained_on, params):
+    with pytest.raises(ValueError, match="only generators of one architecture can be blended; base: none and bicubic"):
+        srgan_jax.blend(trained_on[0], params, 0.5)
+    with pytest.raises(ValueError, match="expected a share between 0 and 1, got 1.5"):
+        srgan_jax.blend(trained_on[0], trained_on[1], 1.5)

@@ -47,8 +47,7 @@ def plan(jobs: Iterable[Job], *, overwrite: bool, max_pixels: int) -> tuple[dict
             summary.skipped.append(job)
             continue
         try:
-            with images.open_picture(job.source, max_pixels):
-                planned[job] = images.picture_size(job.source)
+            planned[job] = images.image_size(job.source, max_pixels=max_pixels)
         except (images.ImageError, OSError) as error:
             summary.failed.append((job.source, images.reason(error)))
     return planned, summary

@@ -21,7 +21,7 @@ from srgan_jax.images.formats import (
     format_of,
     write_image,
 )
-from srgan_jax.images.pictures import MAX_PIXELS, Picture, open_picture, read_image
+from srgan_jax.images.pictures import MAX_PIXELS, Picture, image_size, open_picture, read_image
 from srgan_jax.images.resampling import resize_rows
 from srgan_jax.images.tiff import write_tiff_rows
 
@@ -39,6 +39,7 @@ __all__ = [
     "find_pictures",
     "fit_format",
     "format_of",
+    "image_size",
     "is_gray",
     "open_picture",
     "picture_size",

@@ -84,6 +84,18 @@ def reason(error: Exception) -> str:
     return text[0] if text else type(error).__name__
 
 
+def check_pixels(pixels: int, max_pixels: int) -> None:
+    """Refuses pictures without pixels, or with more than `max_pixels`.
+
+    Raises:
+      ImageError: so it is.
+    """
+    if not pixels:
+        raise ImageError("has no pixels")
+    if pixels > max_pixels:
+        raise ImageError(f"{pixels / 1e6:,.4g} megapixels, more than the limit of {max_pixels / 1e6:,.4g}")
+
+
 def picture_size(file: str | os.PathLike | BinaryIO) -> tuple[int, int]:
     """Height and width of the picture that `decode_rgb` would give, read from the file's header."""
     with Image.open(file) as image:

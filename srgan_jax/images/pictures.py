@@ -7,22 +7,25 @@ import os
 import threading
 from collections.abc import Iterator
 from io import BytesIO
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from srgan_jax.images.files import ImageError, reason
+from srgan_jax.images import deep
+from srgan_jax.images.files import ImageError, check_pixels, reason
 
 MAX_PIXELS = 256_000_000  # of a picture, all frames together
-MAX_FRAMES = 4096
 KEPT_EXIF = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, 0x8769, 0x8825)  # the rest describes the old file
 STALE_EXIF = (0xA002, 0xA003, 0xA005)  # of the Exif directory: old width and height, interoperability
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 EXIF_DIRECTORY = 0x8769
 
 _lock = threading.Lock()  # Pillow's limit of pixels is global
+
+
+class UnknownFormatError(ImageError):
+    """A file in none of the formats that Pillow knows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,10 +73,12 @@ def open_picture(file: str | os.PathLike | BinaryIO, max_pixels: int = MAX_PIXEL
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
         with image:
-            _check_pixels(image.width * image.height, max_pixels)
+            check_pixels(image.width * image.height, max_pixels)
             yield image
     except ImageError:
         raise
+    except UnidentifiedImageError as error:
+        raise UnknownFormatError(reason(error)) from None
     except Exception as error:  # Pillow's plug-ins raise nearly everything on damaged files
         raise ImageError(reason(error)) from None
 
@@ -84,13 +89,6 @@ def _register_plugins() -> None:
         import pillow_heif
 
         pillow_heif.register_heif_opener()
-
-
-def _check_pixels(pixels: int, max_pixels: int) -> None:
-    if not pixels:
-        raise ImageError("has no pixels")
-    if pixels > max_pixels:
-        raise ImageError(f"{pixels / 1e6:,.0f} megapixels, more than the limit of {max_pixels / 1e6:,.0f}")
 
 
 def read_image(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -107,17 +105,43 @@ def read_image(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXE
     Raises:
       ImageError: not a picture, damaged, too large, or not readable.
     """
+    try:
+        return _read_with_pillow(file, max_pixels)
+    except UnknownFormatError:
+        if not deep.is_tiff(file):
+            raise
+        with deep.tiff_pages(file, max_pixels) as pages:
+            icc = pages[0].tags.get(34675)
+            return Picture(tuple(map(deep.tiff_pixels, pages)), icc=icc.value if icc else None)
+
+
+def image_size(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Height and width of what `read_image` would give, from the file's header; raises what it would raise."""
+    try:
+        with open_picture(file, max_pixels) as image:
+            early = "exif" in image.info or image.format != "PNG"  # else Pillow reads the whole PNG to look for it
+            turned = early and image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 swap the axes
+            return image.size if turned else image.size[::-1]
+    except UnknownFormatError:
+        if not deep.is_tiff(file):
+            raise
+        with deep.tiff_pages(file, max_pixels) as pages:
+            return pages[0].imagelength, pages[0].imagewidth
+
+
+def _read_with_pillow(file: str | os.PathLike | BinaryIO, max_pixels: int) -> Picture:
     with open_picture(file, max_pixels) as image:
         count = _frame_count(image)
-        _check_pixels(image.width * image.height * count, max_pixels)
-        about = _metadata(image)
+        check_pixels(image.width * image.height * count, max_pixels)
         if _is_deep(image):
-            return Picture(_deep_frames(file, image, max_pixels), **about)
+            frames = deep.read_frames(file, image.format, image.getexif().get(0x0112, 1), max_pixels)
+            return Picture(frames, **_metadata(image))
         frames, durations = [], []
         for index in range(count):
             image.seek(index)
             frames.append(_pixels(image))
             durations.append(max(0, int(image.info.get("duration") or 0)))
+        about = _metadata(image)  # now: before, it would take the orientation away
         if image.mode not in ("RGB", "RGBA", "RGBX", "L", "LA", "1", "P") and image.mode[0] != "I":
             about["icc"] = None  # it was used up by the conversion
         if count > 1 and image.format in ANIMATED:
@@ -129,8 +153,8 @@ def _frame_count(image: Image.Image) -> int:
     if image.format not in (*ANIMATED, "TIFF"):
         return 1
     count = getattr(image, "n_frames", 1)
-    if count > MAX_FRAMES:
-        raise ImageError(f"{count} frames, more than the limit of {MAX_FRAMES}")
+    if count > deep.MAX_FRAMES:
+        raise ImageError(f"{count} frames, more than the limit of {deep.MAX_FRAMES}")
     return count
 
 
@@ -165,70 +189,6 @@ def _is_deep(image: Image.Image) -> bool:
     return False
 
 
-def _deep_frames(file: str | os.PathLike | BinaryIO, image: Image.Image, max_pixels: int) -> tuple[np.ndarray, ...]:
-    orientation = image.getexif().get(0x0112, 1)
-    if image.format == "PNG":
-        from imagecodecs import png_decode
-
-        pixels = png_decode(Path(file).read_bytes() if not hasattr(file, "read") else _all_of(file))
-        return (_upright(pixels if pixels.ndim == 3 else pixels[..., None], orientation),)
-    from tifffile import TiffFile
-
-    with TiffFile(file if not hasattr(file, "read") else BytesIO(_all_of(file))) as tiff:
-        pages = list(tiff.pages)[:MAX_FRAMES]
-        _check_pixels(sum(page.imagewidth * page.imagelength for page in pages), max_pixels)
-        return tuple(_upright(_tiff_pixels(page), orientation) for page in pages)
-
-
-def _all_of(file: BinaryIO) -> bytes:
-    file.seek(0)
-    return file.read()
-
-
-def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """EXIF orientation 1 to 8 applied to an array."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)
-
-
-def _tiff_pixels(page: Any) -> np.ndarray:
-    """One page as `[H, W, C]` uint16."""
-    photometric = page.photometric.name
-    colours = {"MINISBLACK": 1, "MINISWHITE": 1, "RGB": 3}.get(photometric)
-    if colours is None or page.ndim not in (2, 3):
-        raise ImageError(f"TIFF of {photometric} with more than 8 bits is not supported")
-    pixels = page.asarray()
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    if page.planarconfig.name == "SEPARATE":
-        pixels = np.moveaxis(pixels, 0, -1)
-    pixels = _to_uint16(pixels)
-    if photometric == "MINISWHITE":
-        pixels = 65535 - pixels
-    alpha = pixels.shape[-1] > colours and page.extrasamples and page.extrasamples[0].name != "UNSPECIFIED"
-    if alpha and page.extrasamples[0].name == "ASSOCALPHA":
-        share = np.maximum(pixels[..., colours : colours + 1], 1) / 65535.0
-        pixels[..., :colours] = np.minimum(pixels[..., :colours] / share + 0.5, 65535).astype(np.uint16)
-    return np.ascontiguousarray(pixels[..., : colours + bool(alpha)])
-
-
-def _to_uint16(samples: np.ndarray) -> np.ndarray:
-    """16-bit samples from any kind: floats in [0, 1], 32-bit integers over their range, 8-bit ones widened."""
-    if samples.dtype == np.uint16:
-        return samples
-    if samples.dtype == np.uint8:
-        return samples.astype(np.uint16) * np.uint16(257)
-    if samples.dtype == np.uint32:
-        return (samples >> 16).astype(np.uint16)
-    if samples.dtype.kind == "f" and np.isfinite(samples).all() and samples.min() >= 0 and samples.max() <= 1:
-        return np.floor(samples * 65535.0 + 0.5).astype(np.uint16)
-    raise ImageError(f"{samples.dtype} samples from {samples.min()} to {samples.max()}; floats must lie in [0, 1]")
-
-
 def _pixels(image: Image.Image) -> np.ndarray:
     """The current frame as `[H, W, C]`, uint8, or uint16 where it has 16 bits."""
     image = ImageOps.exif_transpose(image)
@@ -238,7 +198,7 @@ def _pixels(image: Image.Image) -> np.ndarray:
             if samples.min() < 0 or samples.max() > 65535:
                 raise ImageError(f"32-bit samples from {samples.min()} to {samples.max()}; expected 0 to 65535")
             samples = samples.astype(np.uint16)
-        return _to_uint16(samples.astype(samples.dtype.newbyteorder("=")))[..., None]
+        return deep.to_uint16(samples.astype(samples.dtype.newbyteorder("=")))[..., None]
     pixels = np.asarray(image.convert(_plain_mode(image)) if image.mode not in ("CMYK", "LAB") else _through(image))
     return pixels[..., None] if pixels.ndim == 2 else pixels
 

@@ -49,8 +49,6 @@ def _resize(image: np.ndarray, size: tuple[int, int], box: tuple[float, float, f
         return np.asarray(Image.fromarray(samples).resize(size[::-1], Image.Resampling.BICUBIC, box=box))
 
     dtype, alpha = image.dtype, image.shape[-1] in (2, 4)
-    if dtype == np.uint8 and not alpha:
-        return np.stack([channel(np.ascontiguousarray(image[..., c])) for c in range(image.shape[-1])], axis=-1)
     largest = np.float32(np.iinfo(dtype).max)
     samples = image.astype(np.float32) / largest
     if alpha:

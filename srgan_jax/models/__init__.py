@@ -10,9 +10,14 @@ from srgan_jax.models.discriminator import DISCRIMINATORS
 from srgan_jax.models.extractor import EXTRACTORS
 from srgan_jax.models.generator import GENERATORS
 
-__all__ = ["DISCRIMINATORS", "EXTRACTORS", "GENERATORS", "architecture_of", "build"]
+__all__ = ["DISCRIMINATORS", "EXTRACTORS", "GENERATORS", "architecture_of", "build", "fields"]
 
 RUNTIME_FIELDS = ("dtype", "axis_name", "parent", "name")
+
+
+def fields(table: Mapping[str, type[nn.Module]], name: str) -> dict[str, Any]:
+    """The fields of a network with their defaults: what its description may say."""
+    return _fields(lookup(table, name, "network"))
 
 
 def _fields(module: type[nn.Module]) -> dict[str, Any]:

@@ -1,0 +1,99 @@
+"""Generators in other runtimes give the same pictures."""
+
+import json
+import zipfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import srgan_jax
+from srgan_jax import cli, export, models
+from srgan_jax.models import layers
+
+
+def _params(**fields):
+    module = models.build(models.GENERATORS, fields)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+    rng = np.random.default_rng(0)
+    draw = lambda leaf: rng.normal(0, 0.2, leaf.shape).astype(np.float32)  # noqa: E731
+    return srgan_jax.make_weights(jax.tree.map(draw, shapes), fields)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return _params(name="compact", blocks=1, width=4)
+
+
+@pytest.fixture(scope="module")
+def weights(params, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    srgan_jax.save(path, params, {"dataset": "chelsea"})
+    return path
+
+
+def test_stablehlo(params, weights, tmp_path, capsys, photo):
+    out = tmp_path / "small.stablehlo.zip"
+    assert cli.main(["export", str(weights), "--to", "stablehlo", "--out", str(out)]) == 0
+    assert "small.stablehlo.zip: 0.0 MB, differs from the original by at most" in capsys.readouterr().out
+    call, about = export.load_stablehlo(out)
+    assert about["dataset"] == "chelsea" and json.loads(about["architecture"])["name"] == "compact"
+    for size in ((1, 5, 31), (3, 16, 9)):  # neither was checked when it was written
+        lr = np.random.default_rng(1).random((*size, 3), np.float32)
+        np.testing.assert_allclose(call(lr), srgan_jax.upscale(params, lr), atol=1e-5)
+    with zipfile.ZipFile(out) as archive:
+        exported = jax.export.deserialize(bytearray(archive.read("model.stablehlo")))
+    assert set(exported.platforms) == {"cpu", "cuda", "rocm", "tpu"}
+    assert cli.main(["export", str(weights), "--to", "stablehlo", "--out", str(out)]) == 2
+    assert "exists; choose another --out, or add --overwrite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": "compact", "blocks": 1, "width": 4},
+        {"name": "srresnet", "blocks": 1, "width": 4, "scale": 3, "norm": "none", "base": "bicubic"},
+    ],
+    ids=lambda fields: fields["name"],
+)
+def test_onnx(fields, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime", reason='pip install "srgan-jax[onnx]"')
+    pytest.importorskip("jax2onnx", reason='pip install "srgan-jax[onnx]"')
+    params = _params(**fields)
+    assert export.to_onnx(params, tmp_path / "a.onnx", {"dataset": "chelsea"}) < 1e-4
+    session = onnxruntime.InferenceSession(str(tmp_path / "a.onnx"), providers=["CPUExecutionProvider"])
+    about = session.get_modelmeta().custom_metadata_map
+    assert about["dataset"] == "chelsea" and about["scale"] == str(params.scale)
+    for size in ((1, 5, 31), (3, 16, 9)):
+        lr = np.random.default_rng(1).random((*size, 3), np.float32)
+        (sr,) = session.run(["sr"], {"lr": np.ascontiguousarray(lr.transpose(0, 3, 1, 2))})
+        np.testing.assert_allclose(sr.transpose(0, 2, 3, 1), srgan_jax.upscale(params, lr), atol=1e-4)
+
+
+def test_what_differs_is_refused(params, tmp_path, monkeypatch):
+    real = export.inference.upscale
+    monkeypatch.setattr(
+        export.inference, "upscale", lambda p, lr: real(p, lr) + 0.01 * (not isinstance(lr, np.ndarray))
+    )
+    with pytest.raises(ValueError, match="the exported StableHLO differs from the original on .*: nothing was written"):
+        export.to_stablehlo(params, tmp_path / "a.zip")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors(weights, tmp_path, capsys):
+    assert cli.main(["export", str(weights), "--to", "tflite"]) == 2
+    assert "unknown format 'tflite'; valid: onnx, stablehlo" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        export.load_stablehlo(tmp_path / "none.zip")
+    with pytest.raises(ValueError, match="is not a StableHLO file of srgan_jax"):
+        export.load_stablehlo(weights)
+
+
+@pytest.mark.parametrize("kernel", ["bilinear", "bicubic"])
+def test_interpolation_that_keeps_sizes_gives_the_same(kernel):
+    image = jax.random.uniform(jax.random.key(0), (2, 6, 5, 3))
+    plain = layers.interpolate(image, 3, kernel)
+    with layers.keeping_sizes():
+        kept = layers.interpolate(image, 3, kernel)
+    np.testing.assert_allclose(kept, plain, atol=1e-6)

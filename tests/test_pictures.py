@@ -1,0 +1,380 @@
+"""What pictures are: each row of the README's table of what goes in and what comes out."""
+
+import re
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, features
+
+from srgan_jax import files, images
+
+README = Path(__file__).parents[1] / "README.md"
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.fixture(scope="module")
+def upscale(bilinear):
+    """Upscales one file twice; gives the result's path and the lines that were said."""
+
+    def run(path, out=None, format="", **options):
+        lines = []
+        jobs = files.find_jobs([path], out or path.parent / "out", format=format)
+        size_of = options.pop("size_of", files.target_size(2))
+        summary = files.upscale_files(jobs, bilinear, size_of, tile_px=32, say=lines.append, **options)
+        assert summary.failed == [], summary.failed
+        return summary.done[0].target, lines
+
+    return run
+
+
+def _small(photo, channels=3):
+    return np.ascontiguousarray(photo[60:100, 150:214, :channels])  # 40 x 64
+
+
+def _twice(samples):
+    """Bilinear enlargement of `[H, W]` by Pillow, in floats."""
+    height, width = samples.shape
+    image = Image.fromarray(samples.astype(np.float32))
+    return np.asarray(image.resize((2 * width, 2 * height), Image.Resampling.BILINEAR))
+
+
+def _assert_twice(result, before, tolerance=1.0):
+    before = before if before.ndim == 3 else before[..., None]
+    result = result if result.ndim == 3 else result[..., None]
+    expected = np.stack([_twice(before[..., c]) for c in range(before.shape[-1])], axis=-1)
+    assert result.shape == expected.shape
+    assert np.abs(result - expected).max() <= tolerance
+
+
+def jpeg(upscale, photo, folder):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise when shown
+    exif[0x0110] = "Camera"
+    path = folder / "a.jpg"
+    Image.fromarray(_small(photo)).save(path, quality=100, subsampling=0, exif=exif, icc_profile=SRGB, dpi=(300, 300))
+    target, _ = upscale(path)
+    with Image.open(target) as result:
+        assert result.format == "JPEG" and result.size == (80, 128)
+        assert [layer[1:3] for layer in result.layer] == [(1, 1)] * 3  # 4:4:4
+        assert result.getexif().get(0x0112, 1) == 1 and result.getexif()[0x0110] == "Camera"
+        assert result.info["icc_profile"] == SRGB and result.info["dpi"] == (300, 300)
+        _assert_twice(np.asarray(result), np.rot90(_small(photo), -1), tolerance=24)  # two JPEG compressions
+    target, _ = upscale(path, folder / "stripped.jpg", strip=True)
+    with Image.open(target) as result:
+        assert len(result.getexif()) == 0 and "icc_profile" not in result.info and result.info.get("dpi") != (300, 300)
+        assert result.size == (80, 128)  # turned nonetheless
+
+
+def same_format(upscale, photo, folder):
+    for suffix in ("png", "webp", "bmp", "tga", "ppm", "tif", "jp2"):
+        path = folder / f"a.{suffix}"
+        Image.fromarray(_small(photo)).save(path, **({"lossless": True} if suffix == "webp" else {}))
+        target, _ = upscale(path, quality=100)
+        assert target.name == path.name
+        with Image.open(target) as result:
+            assert result.mode == "RGB"
+            _assert_twice(np.asarray(result), _small(photo), tolerance=3 if suffix == "jp2" else 1)
+
+
+def metadata(upscale, photo, folder):
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    exif.get_ifd(0x8769)[0x829A] = 0.5  # exposure time
+    for suffix in ("png", "webp", "tif"):
+        path = folder / f"a.{suffix}"
+        Image.fromarray(_small(photo)).save(path, exif=exif, icc_profile=SRGB, dpi=(300, 300))
+        target, _ = upscale(path)
+        with Image.open(target) as result:
+            assert result.info["icc_profile"] == SRGB
+            assert result.getexif()[0x010F] == "Maker"
+            if suffix != "webp":
+                assert round(result.info["dpi"][0]) == 300
+            if suffix != "tif":
+                assert result.getexif().get_ifd(0x8769)[0x829A] == 0.5
+
+
+def gray(upscale, photo, folder):
+    path = folder / "a.png"
+    Image.fromarray(_small(photo)[..., 0]).save(path)
+    target, _ = upscale(path)
+    with Image.open(target) as result:
+        assert result.mode == "L"
+        _assert_twice(np.asarray(result), _small(photo)[..., 0])
+
+
+def one_bit(upscale, photo, folder):
+    path = folder / "a.png"
+    bits = _small(photo)[..., 0] > 128
+    Image.fromarray(bits).save(path)
+    target, _ = upscale(path)
+    with Image.open(target) as result:
+        assert result.mode == "L"
+        _assert_twice(np.asarray(result), bits * 255.0)
+
+
+def palette(upscale, photo, folder):
+    path = folder / "a.png"
+    indexed = Image.fromarray(_small(photo)).quantize(16)
+    indexed.save(path)
+    target, _ = upscale(path)
+    with Image.open(target) as result:
+        assert result.mode == "RGB"
+        _assert_twice(np.asarray(result), np.asarray(indexed.convert("RGB")))
+    path = folder / "gray.gif"
+    Image.fromarray(_small(photo)[..., 0]).save(path)
+    target, _ = upscale(path)
+    assert target.name == "gray.png"
+    with Image.open(target) as result:
+        assert result.mode == "L"
+
+
+def alpha(upscale, photo, folder):
+    picture = np.dstack([_small(photo), np.full((40, 64), 255, np.uint8)])
+    picture[:, :32] = (0, 255, 0, 0)
+    Image.fromarray(picture).save(folder / "a.png")
+    target, _ = upscale(folder / "a.png")
+    with Image.open(target) as result:
+        assert result.mode == "RGBA"
+        sr = np.asarray(result)
+    assert (sr[:, :62, 3] == 0).all() and (sr[:, 66:, 3] == 255).all()
+    np.testing.assert_allclose(sr[2:-2, 68:-2, :3], _upright_part(photo), atol=1)
+    indexed = Image.fromarray(_small(photo)).quantize(8)
+    indexed.save(folder / "keyed.png", transparency=0)
+    target, _ = upscale(folder / "keyed.png")
+    with Image.open(target) as result:
+        assert result.mode == "RGBA" and 0 in np.asarray(result)[..., 3] and 255 in np.asarray(result)[..., 3]
+
+
+def _upright_part(photo):
+    whole = np.stack([_twice(_small(photo)[..., c]) for c in range(3)], axis=-1)
+    return whole[2:-2, 68:-2]
+
+
+def opaque_alpha(upscale, photo, folder):
+    Image.fromarray(_small(photo)).convert("RGBA").save(folder / "a.png")
+    target, _ = upscale(folder / "a.png")
+    with Image.open(target) as result:
+        assert result.mode == "RGBA" and (np.asarray(result)[..., 3] == 255).all()
+    target, _ = upscale(folder / "a.png", folder / "b.png", drop_opaque_alpha=True)
+    with Image.open(target) as result:
+        assert result.mode == "RGB"
+        _assert_twice(np.asarray(result), _small(photo))
+
+
+def _deep(photo, channels):
+    rng = np.random.default_rng(0)
+    deep = np.clip(_small(photo).astype(int) * 257 + rng.integers(-90, 90, (40, 64, 3)), 0, 65535)
+    deep = np.dstack([deep, rng.integers(40_000, 65_536, (40, 64), np.uint16)])
+    chosen = {1: [0], 2: [0, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[channels]
+    return np.ascontiguousarray(deep.astype(np.uint16)[..., chosen])
+
+
+def deep(upscale, photo, folder):
+    import imagecodecs
+    import tifffile
+
+    for channels in (1, 3, 4, 2):
+        before = _deep(photo, channels)
+        plain = before[..., 0] if channels == 1 else before
+        (folder / f"{channels}.png").write_bytes(imagecodecs.png_encode(plain))
+        alpha = {"extrasamples": ["unassalpha"]} if channels in (2, 4) else {}
+        photometric = "rgb" if channels > 2 else "minisblack"
+        tifffile.imwrite(folder / f"{channels}.tif", plain, photometric=photometric, planarconfig="contig", **alpha)
+        for suffix in ("png", "tif"):
+            target, lines = upscale(folder / f"{channels}.{suffix}")
+            read = imagecodecs.png_decode(target.read_bytes()) if suffix == "png" else tifffile.imread(target)
+            assert read.dtype == np.uint16 and lines == []
+            colours = channels - (channels in (2, 4))
+            read = read if read.ndim == 3 else read[..., None]
+            assert read.shape == (80, 128, channels)
+            if colours == channels:
+                _assert_twice(read, before)
+                assert (read % 257 != 0).any()  # more than 8 bits
+            else:
+                _assert_twice(read[..., -1], before[..., -1])
+            if channels != 2 or suffix == "png":  # Pillow knows no 16-bit gray with alpha in TIFF
+                with Image.open(target) as result:
+                    assert result.size == (128, 80)
+
+
+def deep_metadata(upscale, photo, folder):
+    import imagecodecs
+
+    picture = images.Picture((_deep(photo, 3),), icc=SRGB, dpi=(300.0, 300.0))
+    images.write_image(folder / "a.png", picture)
+    images.write_image(folder / "a.tif", picture)
+    for name in ("a.png", "a.tif"):
+        np.testing.assert_array_equal(images.read_image(folder / name).frames[0], picture.frames[0])
+        target, _ = upscale(folder / name)
+        with Image.open(target) as result:
+            assert result.info["icc_profile"] == SRGB and round(result.info["dpi"][0]) == 300
+    assert imagecodecs.png_decode((folder / "out" / "a.png").read_bytes()).dtype == np.uint16
+
+
+def cmyk(upscale, photo, folder):
+    separated = Image.fromarray(_small(photo)).convert("CMYK")
+    separated.save(folder / "a.jpg", quality=100, subsampling=0)
+    target, _ = upscale(folder / "a.jpg")
+    with Image.open(target) as result:
+        assert result.mode == "RGB"
+        _assert_twice(np.asarray(result), _small(photo), tolerance=24)
+
+
+def animation(upscale, photo, folder):
+    frames = [Image.fromarray(_small(np.roll(photo, 9 * i, axis=1))) for i in range(3)]
+    for suffix, tolerance in (("gif", 10), ("webp", 2), ("png", 0.3)):
+        options = {"lossless": True} if suffix == "webp" else {}
+        path = folder / f"a.{suffix}"
+        frames[0].save(path, save_all=True, append_images=frames[1:], duration=[100, 200, 300], loop=3, **options)
+        target, _ = upscale(path)
+        assert target.name == path.name
+        before, after = images.read_image(path), images.read_image(target)
+        assert len(after.frames) == 3 and after.durations_ms == (100, 200, 300) and after.loop == 3
+        for old, new in zip(before.frames, after.frames, strict=True):
+            expected = np.stack([_twice(old[..., c]) for c in range(3)], axis=-1)
+            assert np.abs(new[..., :3] - expected).mean() < tolerance
+
+
+def pages(upscale, photo, folder):
+    first, second = _small(photo), _small(photo)[:20, :30]
+    images.write_image(folder / "a.tif", images.Picture((first, second)))
+    assert [frame.shape for frame in images.read_image(folder / "a.tif").frames] == [(40, 64, 3), (20, 30, 3)]
+    target, _ = upscale(folder / "a.tif")
+    after = images.read_image(target)
+    assert after.durations_ms == ()
+    for old, new in zip((first, second), after.frames, strict=True):
+        _assert_twice(new, old)
+
+
+def heic(upscale, photo, folder):
+    pillow_heif = pytest.importorskip("pillow_heif", reason='pip install "srgan-jax[heic]"')
+    pillow_heif.from_pillow(Image.fromarray(_small(photo))).save(folder / "a.heic", quality=95)
+    target, _ = upscale(folder / "a.heic")
+    assert target.name == "a.jpg"
+    with Image.open(target) as result:
+        assert np.abs(np.asarray(result)[::2, ::2].astype(int) - _small(photo)).mean() < 12
+
+
+def avif(upscale, photo, folder):
+    if not features.check("avif"):
+        pytest.skip("this Pillow was built without AVIF")
+    Image.fromarray(_small(photo)).save(folder / "a.avif", quality=95)
+    target, _ = upscale(folder / "a.avif")
+    assert target.name == "a.avif" and images.read_image(target).shape == (80, 128, 3)
+
+
+def what_a_format_cannot_hold(upscale, photo, folder):
+    wide = np.tile(_small(photo)[:4], (1, 130, 1))  # 8,320 pixels, 16,640 after: more than WebP has
+    Image.fromarray(wide).save(folder / "wide.webp", lossless=True)
+    target, lines = upscale(folder / "wide.webp")
+    assert target.name == "wide.png" and images.read_image(target).shape == (8, 16_640, 3)
+    assert len(lines) == 1 and "16640 x 8 pixels are too many for .webp: written as .png" in lines[0]
+    images.write_image(folder / "deep.png", images.Picture((_deep(photo, 4),)))
+    target, lines = upscale(folder / "deep.png", format="jpg")
+    assert images.read_image(target).frames[0].shape == (80, 128, 3)
+    assert "holds 8 bits: 16 are rounded" in lines[0] and "laid on white" in lines[1]
+    Image.fromarray(np.zeros((8, 8, 4), np.uint8)).save(folder / "clear.png")
+    target, _ = upscale(folder / "clear.png", format="jpg")
+    assert images.read_image(target).frames[0].min() >= 254
+
+
+ROWS = {
+    "JPEG": jpeg,
+    "PNG, WebP, BMP, TGA, PPM, TIFF, JPEG 2000": same_format,
+    "colour profile, EXIF, resolution": metadata,
+    "gray": gray,
+    "1 bit": one_bit,
+    "palette": palette,
+    "transparency": alpha,
+    "alpha that is opaque everywhere": opaque_alpha,
+    "16 bits (PNG, TIFF)": deep,
+    "16 bits with profile and resolution": deep_metadata,
+    "CMYK, Lab": cmyk,
+    "animated GIF, WebP, PNG": animation,
+    "TIFF of several pages": pages,
+    "HEIC": heic,
+    "AVIF": avif,
+    "more than the format can hold": what_a_format_cannot_hold,
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_row_of_the_table(row, upscale, photo, tmp_path):
+    ROWS[row](upscale, photo, tmp_path)
+
+
+def test_the_table_is_the_readmes():
+    section = README.read_text().split("| goes in | comes out |")[1].split("\n\n")[0]
+    rows = [line.split("|")[1].strip() for line in section.splitlines()[2:]]
+    assert rows == list(ROWS)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_of_deep_pictures(orientation, tmp_path, photo):
+    import imagecodecs
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    encoded = imagecodecs.png_encode(_deep(photo, 3))
+    described = images.formats._png_chunks(images.Picture((), exif=exif.tobytes()))
+    (tmp_path / "a.png").write_bytes(encoded[:33] + b"".join(described) + encoded[33:])
+    Image.fromarray(_small(photo)).save(tmp_path / "b.png", exif=exif)
+    deep, shallow = (images.read_image(tmp_path / name).frames[0] for name in ("a.png", "b.png"))
+    assert deep.dtype == np.uint16
+    np.testing.assert_allclose(deep / 257.0, shallow, atol=1)
+
+
+def test_exact_sizes(bilinear, photo, tmp_path):
+    Image.fromarray(_small(photo)).save(tmp_path / "a.png")
+    for wanted, size in (
+        ({"scale": 1.5}, (96, 60)),
+        ({"scale": 3}, (192, 120)),
+        ({"width": 100}, (100, 62)),  # 40 * 100 / 64 = 62.5, rounded to even
+        ({"long_side": 50}, (50, 31)),
+    ):
+        jobs = files.find_jobs([tmp_path / "a.png"], tmp_path / "b.png")
+        files.upscale_files(jobs, bilinear, files.target_size(2, **wanted), tile_px=32, overwrite=True)
+        with Image.open(tmp_path / "b.png") as result:
+            assert result.size == size
+            twice = np.stack([_twice(_small(photo)[..., c]) for c in range(3)], axis=-1)
+            twice = Image.fromarray(np.floor(twice + 0.5).astype(np.uint8))
+            expected = np.asarray(twice.resize(size, Image.Resampling.BICUBIC))
+            np.testing.assert_allclose(np.asarray(result).astype(int), expected, atol=3)  # 8 bits between
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_resizing_by_rows_equals_resizing_the_whole(dtype, channels):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, np.iinfo(dtype).max, (700, 37, channels), dtype, endpoint=True)
+    image[..., -1] = image[..., -1] if channels != 4 else np.iinfo(dtype).max
+    for size in ((333, 50), (1100, 20), (700, 37)):
+        strips = np.split(image, [3, 100, 101, 500])
+        result = np.concatenate(list(images.resize_rows(strips, image.shape, size)))
+        assert result.shape == (*size, channels) and result.dtype == dtype
+        for c in range(channels):
+            samples = Image.fromarray(image[..., c].astype(np.float32))
+            whole = np.asarray(samples.resize(size[::-1], Image.Resampling.BICUBIC))
+            whole = np.clip(whole, 0, np.iinfo(dtype).max)
+            assert np.abs(result[..., c] - whole).max() <= (0.51 if dtype == np.uint8 else 2.0)
+
+
+def test_files_in_memory(photo):
+    buffer = BytesIO()
+    Image.fromarray(_small(photo)).save(buffer, "PNG")
+    np.testing.assert_array_equal(images.read_image(buffer).frames[0], _small(photo))
+
+
+def test_what_cannot_be_written_says_what_can(tmp_path, photo):
+    deep = np.zeros((4, 4, 3), np.uint16)
+    with pytest.raises(ValueError, match=re.escape(".jpg files can't hold 16 bits; .png and .tif can")):
+        images.write_image(tmp_path / "a.jpg", deep)
+    with pytest.raises(ValueError, match="can't hold transparency"):
+        images.write_image(tmp_path / "a.jpg", np.zeros((4, 4, 4), np.uint8))
+    with pytest.raises(ValueError, match="16384 x 1 pixels; at most 16383 a side fit"):
+        images.write_image(tmp_path / "a.webp", np.zeros((1, 16_384, 3), np.uint8))
+    with pytest.raises(ValueError, match="can't hold 2 frames"):
+        images.write_image(tmp_path / "a.jpg", images.Picture((photo, photo)))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,238 @@
+"""Tiles equal the whole picture."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.core import freeze
+
+import srgan_jax
+from srgan_jax import models, tiling
+from srgan_jax.tiling import tiler as tiler_module
+
+
+def _architecture(**fields):
+    module = models.build(models.GENERATORS, fields)
+    return freeze(models.architecture_of(models.GENERATORS, module))
+
+
+def _params(**fields):
+    """Random weights without compiling anything, none of them small: what they see of their neighbours shows."""
+    module = models.build(models.GENERATORS, fields)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        if path[-1].key == "kernel":
+            return rng.normal(0, np.prod(leaf.shape[:-1]) ** -0.5, leaf.shape).astype(np.float32)
+        low, high = {"var": (0.5, 1.5), "scale": (0.5, 1.5), "slope": (0.1, 0.4)}.get(path[-1].key, (-0.1, 0.1))
+        return rng.uniform(low, high, leaf.shape).astype(np.float32)
+
+    return srgan_jax.make_weights(jax.tree_util.tree_map_with_path(draw, shapes), fields)
+
+
+@pytest.fixture(scope="module")
+def shallow():
+    return _params(name="srresnet", blocks=1, width=4)
+
+
+# ---------------------------------------------------------------------------------------------- geometry
+
+
+def test_halo_by_arithmetic():
+    # SRResNet: 9x9 reaches 4; 16 blocks of two 3x3 32; the convolution after them 1; 3x3 at LR's size 1, at twice its
+    # size 1/2; 9x9 at four times its size 1: 39.5.
+    assert tiling.halo_px(_architecture(name="srresnet", width=2)) == (40, True)
+    # MSRResNet: 1 + 32 + 1 + 1/2 + 1/4 + 1/4 = 35.
+    assert tiling.halo_px(_architecture(name="msrresnet", width=2)) == (35, True)
+    # 30 blocks: 4 + 60 + 1 + 1 + 1/2 + 1 = 67.5, beyond 64.
+    assert tiling.halo_px(_architecture(name="srresnet", width=2, blocks=30)) == (64, False)
+    # Nothing but the interpolated base and its convolutions: 1 + 1 and two pixels of the bilinear kernel.
+    assert tiling.halo_px(_architecture(name="compact", width=2, blocks=0)) == (2, True)
+
+
+def test_spans_cover_with_two_halos_between():
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        halo = int(rng.integers(0, 20))
+        tile = 2 * halo + int(rng.integers(1, 50))
+        size = int(rng.integers(1, 400))
+        spans = tiling.spans(size, tile, halo)
+        kept = [pixel for span in spans for pixel in range(span.keep_start, span.keep_stop)]
+        assert kept == list(range(size))
+        for span in spans:
+            assert span.start >= 0 and span.stop <= size and span.stop - span.start == min(tile, size)
+            assert span.keep_start - span.start >= halo or span.start == 0
+            assert span.stop - span.keep_stop >= halo or span.stop == size
+
+
+def test_chosen_tiles_fit_the_pictures_and_the_memory():
+    assert tiling.choose_tile([(300, 448)], 12, 10**6) == (304, 448)  # one tile, rounded up to 16
+    height, width = tiling.choose_tile([(3000, 4000)], 40, 256**2)
+    assert height * width <= 256**2 and min(height, width) > 80
+    assert tiling.choose_tile([(3000, 4000)], 40, 100) == (96, 96)  # the smallest that holds two halos
+    assert len(set(tiling.choose_tile([(300, 448)], 12, 10**6, square=True))) == 1
+    # Many small pictures and a large one: not a tile that is mostly empty for nearly all of them.
+    assert max(tiling.choose_tile([(64, 64)] * 999 + [(90, 64)], 12, 10**6)) <= 96
+
+
+# ---------------------------------------------------------------------------------------------- equality
+
+
+@pytest.mark.parametrize("name", sorted(models.GENERATORS))
+def test_tiles_equal_the_whole_at_full_depth(name):
+    params = _params(name=name, **({"width": 4} if "width" in models.fields(models.GENERATORS, name) else {}))
+    halo, exact = tiling.halo_px(params.architecture)
+    if not exact:
+        pytest.skip(f"{name} looks farther than {halo} px")
+    side = tiling.smallest_tile(halo)
+    rng = np.random.default_rng(1)
+    for size in ((1, 1), (side + 9, side + 20)):
+        image = rng.random((*size, 3), np.float32)
+        whole = np.asarray(srgan_jax.upscale(params, image))
+        tiled = srgan_jax.upscale_tiled(params, image, tile_px=(side, side))
+        np.testing.assert_allclose(tiled, whole, atol=1e-5)
+
+
+def test_tiles_equal_the_whole_at_random_sizes(shallow):
+    rng = np.random.default_rng(2)
+    sizes = [(1, 1), (1, 60), (33, 2), *(tuple(rng.integers(3, 120, 2)) for _ in range(5))]
+    for height, width in sizes:
+        image = rng.integers(0, 256, (height, width, 3), np.uint8)
+        whole = np.asarray(srgan_jax.upscale(shallow, image)).astype(int)
+        tiled = srgan_jax.upscale_tiled(shallow, image, tile_px=(32, 48))
+        assert tiled.dtype == np.uint8 and tiled.shape == whole.shape
+        assert np.abs(tiled - whole).max() <= 1, (height, width)
+
+
+def test_one_pixel_of_halo_less_is_not_enough(shallow, monkeypatch):
+    image = np.random.default_rng(3).random((60, 60, 3), np.float32)
+    whole = np.asarray(srgan_jax.upscale(shallow, image))
+    halo, _ = tiling.halo_px(shallow.architecture)
+    monkeypatch.setattr(tiler_module, "halo_px", lambda architecture: (halo - 1, True))
+    tiled = srgan_jax.upscale_tiled(shallow, image, tile_px=(2 * halo - 1, 64))
+    assert np.abs(tiled - whole).max() > 1e-5
+
+
+def test_a_folder_of_mixed_sizes_compiles_once(shallow):
+    def run(sizes):
+        pictures = [tiling.from_array(np.zeros((*size, 3), np.uint8)) for size in sizes]
+        return [sum(len(strip) for strip in strips) for _, strips in tiling.Tiler(shallow, (32, 32)).upscale(pictures)]
+
+    run([(7, 9)])
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, seconds, **_: compiled.append(event) if "backend_compile" in event else None
+    )
+    assert run([(7, 9), (1, 1), (100, 20), (33, 47), (64, 64)]) == [28, 4, 400, 132, 256]
+    assert compiled == []
+    jax.jit(lambda x: x + 2)(1.0)
+    assert compiled  # the listener does listen
+
+
+def test_batches_hold_tiles_of_several_pictures(shallow, monkeypatch):
+    calls = []
+    real = tiler_module._upscale_windows
+    monkeypatch.setattr(tiler_module, "_upscale_windows", lambda *args: calls.append(1) or real(*args))
+    pictures = [tiling.from_array(np.zeros((8, 8, 3), np.uint8)) for _ in range(8)]
+    tiler = tiling.Tiler(shallow, (32, 32))
+    assert len([list(strips) for _, strips in tiler.upscale(pictures)]) == 8
+    assert len(calls) == 8 / jax.local_device_count() == 2
+
+
+def test_out_of_memory_halves_the_tile(shallow, monkeypatch):
+    real = tiler_module._upscale_windows
+
+    def limited(params, windows, sizes):
+        if windows.shape[1] > 40:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
+        return real(params, windows, sizes)
+
+    monkeypatch.setattr(tiler_module, "_upscale_windows", limited)
+    image = np.random.default_rng(4).random((90, 100, 3), np.float32)
+    lines = []
+    tiler = tiling.Tiler(shallow, (64, 64), say=lines.append)
+    ((_, strips),) = [(source, list(strips)) for source, strips in tiler.upscale([tiling.from_array(image)])]
+    np.testing.assert_allclose(np.concatenate(strips), srgan_jax.upscale(shallow, image), atol=1e-5)
+    assert lines == ["out of memory with tiles of 64 x 64: going on with 32 x 32"]
+    monkeypatch.setattr(tiler_module, "_upscale_windows", lambda *_: limited(None, np.zeros((1, 99)), None))
+    with pytest.raises(ValueError, match="not enough memory on the device for tiles of 32 x 32"):
+        list(tiler.upscale([tiling.from_array(image)]))
+
+
+def test_seams_of_networks_that_look_too_far_are_measured():
+    # 30 blocks with strong kernels: what lies beyond 64 px does matter.
+    params = _params(name="srresnet", blocks=30, width=2, scale=2, norm="none")
+    image = np.random.default_rng(5).random((8, 300, 3), np.float32)
+    tiler = tiling.Tiler(params, (16, 144))
+    assert not tiler.exact
+    ((_, strips),) = [(source, list(strips)) for source, strips in tiler.upscale([tiling.from_array(image)])]
+    whole = np.asarray(srgan_jax.upscale(params, image))
+    error = np.abs(np.concatenate(strips) - whole).max()
+    assert 0 <= tiler.seam_difference < 1
+    assert (tiler.seam_difference == 0) == (error == 0)
+
+
+# ---------------------------------------------------------------------------------------------- ensemble, alpha, errors
+
+
+def test_self_ensemble_by_hand(shallow):
+    image = np.random.default_rng(6).random((50, 37, 3), np.float32)
+    by_hand = np.zeros((200, 148, 3))
+    for flip in (1, -1):
+        for turns in range(4):
+            sr = np.asarray(srgan_jax.upscale(shallow, np.rot90(image[:, ::flip], turns).copy()))
+            by_hand += np.rot90(sr, -turns)[:, ::flip] / 8
+    np.testing.assert_allclose(srgan_jax.upscale(shallow, image, self_ensemble=True), by_hand, atol=1e-5)
+    tiled = srgan_jax.upscale_tiled(shallow, image, tile_px=(32, 32), self_ensemble=True)
+    np.testing.assert_allclose(tiled, by_hand, atol=1e-5)
+    plain = np.asarray(srgan_jax.upscale(shallow, image))
+    assert np.abs(plain - by_hand).max() > 1e-3
+
+
+def _on_black(image):
+    return image[..., :3].astype(float) * image[..., 3:] / 255
+
+
+def test_hidden_colours_do_not_show_at_edges(bilinear):
+    image = np.zeros((24, 24, 4), np.uint8)
+    image[..., 1] = 255  # green where it can't be seen
+    image[6:18, 6:18] = (200, 0, 0, 255)
+    ((_, strips),) = [
+        (source, list(strips))
+        for source, strips in tiling.Tiler(bilinear, (32, 32)).upscale([tiling.from_array(image)])
+    ]
+    sr = np.concatenate(strips)
+    assert sr.shape == (48, 48, 4) and sr.dtype == np.uint8
+    assert _on_black(sr)[..., 1].max() == 0
+    assert sr[sr[..., 3] > 0, 0].min() >= 199  # the edge is as red as the inside, only more transparent
+    assert set(np.unique(sr[..., 3])) - {0, 255}  # and there is such an edge
+    straight = np.asarray(srgan_jax.upscale(bilinear, image[..., :3]))
+    assert _on_black(np.concatenate([straight, sr[..., 3:]], axis=-1))[..., 1].max() > 20  # what it would be otherwise
+
+
+def test_plain_alpha_stays_plain(shallow):
+    image = np.random.default_rng(7).integers(0, 256, (20, 20, 2), np.uint8)
+    image[..., 1] = 255
+    image[:6, :, 1] = 0
+    ((_, strips),) = [
+        (source, list(strips)) for source, strips in tiling.Tiler(shallow, (32, 32)).upscale([tiling.from_array(image)])
+    ]
+    sr = np.concatenate(strips)
+    assert sr.shape == (80, 80, 2)
+    assert (sr[:20] == 0).all() and (sr[28:, :, 1] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "message"),
+    [
+        (np.zeros((8, 8), np.uint8), {}, r"expected RGB \[H, W, 3\], got \(8, 8\)"),
+        (np.zeros((0, 8, 3), np.uint8), {}, r"got \(0, 8, 3\)"),
+        (np.zeros((8, 8, 3), np.int64), {}, r"expected uint8, or float in \[0, 1\], got int64"),
+        (np.zeros((80, 80, 3), np.uint8), {"tile_px": (16, 16)}, "expected tiles larger than"),
+        (np.zeros((80, 80, 3), np.uint8), {"tile_px": (48, 64), "self_ensemble": True}, "expected a square tile"),
+    ],
+)
+def test_errors(shallow, image, options, message):
+    with pytest.raises(ValueError, match=message):
+        srgan_jax.upscale_tiled(shallow, image, **options)

@@ -1,0 +1,267 @@
+"""`srgan-jax upscale`: files, folders, hostile files."""
+
+import io
+import os
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import srgan_jax
+from srgan_jax import cli, files, images
+
+
+@pytest.fixture(scope="module")
+def weights(bilinear, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "bilinear.safetensors"
+    srgan_jax.save(path, bilinear)
+    return str(path)
+
+
+@pytest.fixture
+def folder(tmp_path, photo):
+    """Good and bad files, in sub-folders."""
+    source = tmp_path / "in"
+    (source / "deep" / "er").mkdir(parents=True)
+    Image.fromarray(photo[:20, :30]).save(source / "a.png")
+    Image.fromarray(photo[:33, :21]).save(source / "deep" / "b.jpg")
+    Image.fromarray(photo[:9, :50]).save(source / "deep" / "er" / "c.webp")
+    (source / "deep" / "empty.png").touch()
+    (source / "text.jpg").write_text("not a picture")
+    whole = images.encode_png(photo)
+    (source / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (source / "notes.txt").write_text("left alone")
+    return source
+
+
+def _run(capsys, *args):
+    status = cli.main(["upscale", *map(str, args)])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_a_folder_of_good_and_bad_files(capsys, folder, weights, tmp_path):
+    out = tmp_path / "out"
+    status, printed, _ = _run(capsys, folder, "-o", out, "--weights", weights)
+    assert status == 1
+    assert printed.splitlines()[0] == "3 upscaled, 3 failed:"
+    assert sorted(line.strip() for line in printed.splitlines()[1:]) == [
+        f"{folder / 'cut.png'}: image file is truncated",
+        f"{folder / 'deep' / 'empty.png'}: not a picture in a known format",
+        f"{folder / 'text.jpg'}: not a picture in a known format",
+    ]
+    found = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert found == ["a.png", "deep/b.jpg", "deep/er/c.webp"]
+    for name, size in (("a.png", (60, 40)), ("deep/b.jpg", (42, 66)), ("deep/er/c.webp", (100, 18))):
+        with Image.open(out / name) as image:
+            assert image.size == size
+
+    # Again: what is done is left, what is missing is done.
+    stamps = {name: (out / name).stat().st_mtime_ns for name in found}
+    (out / "a.png").unlink()
+    (folder / "cut.png").unlink()
+    status, printed, _ = _run(capsys, folder, "-o", out, "--weights", weights)
+    assert printed.startswith("1 upscaled, 2 skipped, done before (--overwrite does them again), 2 failed:")
+    assert (out / "deep/b.jpg").stat().st_mtime_ns == stamps["deep/b.jpg"]
+    status, printed, _ = _run(capsys, folder / "a.png", "-o", out, "--weights", weights, "--overwrite")
+    assert (status, printed) == (0, "1 upscaled\n")
+    assert (out / "a.png").stat().st_mtime_ns != stamps["a.png"]
+
+
+def test_dry_run_writes_nothing(capsys, folder, weights, tmp_path):
+    out = tmp_path / "out"
+    status, printed, _ = _run(capsys, folder, "-o", out, "--weights", weights, "--dry-run", "--scale", "3")
+    assert f"{folder / 'a.png'} 30 x 20 -> {out / 'a.png'} 90 x 60" in printed
+    assert "4 to do, 2 failed" in printed and status == 1  # only the header of cut.png is read
+    assert not out.exists()
+
+
+def test_names_formats_and_collisions(capsys, folder, weights, tmp_path, photo):
+    Image.fromarray(photo[:20, :30]).save(folder / "a.bmp")
+    out = tmp_path / "out"
+    for bad in ("text.jpg", "cut.png", "deep/empty.png"):
+        (folder / bad).unlink()
+    status, printed, _ = _run(capsys, folder, "-o", out, "--weights", weights, "--format", "png", "--suffix", "_x2")
+    assert (status, printed) == (0, "4 upscaled\n")
+    found = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert found == ["a_x2_bmp.png", "a_x2_png.png", "deep/b_x2.png", "deep/er/c_x2.png"]
+
+
+def test_one_file_to_a_name(capsys, folder, weights, tmp_path):
+    out = tmp_path / "deeper" / "result.jpg"
+    assert _run(capsys, folder / "a.png", "-o", out, "--weights", weights, "--long-side", "45")[0] == 0
+    with Image.open(out) as image:
+        assert image.format == "JPEG" and image.size == (45, 30)
+
+
+def test_an_interrupted_run_leaves_no_half_file(bilinear, folder, tmp_path, monkeypatch):
+    saved = images.formats._save
+
+    def stop(path, *args):
+        saved(path, *args)
+        path.write_bytes(path.read_bytes()[:50])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(images.formats, "_save", stop)
+    with pytest.raises(KeyboardInterrupt):
+        images.write_image(tmp_path / "out" / "a.png", np.zeros((9, 9, 3), np.uint8))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_result_that_cannot_be_written_stops_nothing(capsys, folder, weights, tmp_path):
+    out = tmp_path / "out"
+    (out / "deep").mkdir(parents=True)
+    (out / "deep" / "er").write_text("a file where a folder should be")
+    status, printed, _ = _run(capsys, folder, "-o", out, "--weights", weights)
+    assert status == 1 and "2 upscaled, 4 failed" in printed
+    assert f"{folder / 'deep/er/c.webp'}: can't write {out / 'deep/er/c.webp'}" in printed
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission(capsys, folder, weights, tmp_path):
+    (folder / "a.png").chmod(0)
+    status, printed, _ = _run(capsys, folder, "-o", tmp_path / "out", "--weights", weights)
+    assert status == 1 and f"{folder / 'a.png'}: permission denied" in printed
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["{in}/a.png", "-o", "{in}"], "the result would replace {in}/a.png; choose another folder, or add --suffix"),
+        (["{in}/a.png", "-o", "x.xyz"], "unknown picture format '.xyz'; valid: .avif, .bmp"),
+        (["{in}", "-o", "x", "--format", "xyz"], "unknown picture format '.xyz'"),
+        (["{in}", "-o", "x", "--scale", "-1"], "more than 0"),
+        (["{in}", "-o", "x", "--scale", "2", "--width", "9"], "expected one of --scale, --width and --long-side"),
+        (["{in}", "-o", "x", "--quality", "0"], "--quality 0: expected 1 to 100"),
+        (["{in}", "-o", "x", "--tile", "1"], "--tile 1: this generator looks 2 px far, so 16 or more"),
+        (["{in}", "-o", "x", "--weights", "nowhere"], "no weights at nowhere"),
+        (["{in}/deep/er/none", "-o", "x"], "none: no such file"),
+    ],
+)
+def test_wrong_usage(capsys, folder, weights, tmp_path, args, message, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    args = [arg.replace("{in}", str(folder)) for arg in args]
+    args += [] if "--weights" in args else ["--weights", weights]
+    status, printed, error = _run(capsys, *args)
+    assert message.replace("{in}", str(folder)) in printed + error
+    assert status == (1 if "no such file" in message else 2)
+    assert "Traceback" not in error
+
+
+def test_too_many_pixels(capsys, weights, tmp_path, photo):
+    Image.fromarray(photo).save(tmp_path / "a.png")  # 134,400 pixels
+    status, printed, _ = _run(
+        capsys, tmp_path / "a.png", "-o", tmp_path / "x", "--weights", weights, "--max-pixels", 0.1
+    )
+    assert status == 1 and "a.png: 0.1344 megapixels, more than the limit of 0.1" in printed
+
+
+def test_large_results_say_size_and_time_first_and_go_to_tiff(bilinear, tmp_path, photo, monkeypatch):
+    monkeypatch.setattr(files.upscaling, "LARGE_PIXELS", 100_000)
+    monkeypatch.setattr(images.formats, "WHOLE_BYTES", 300_000)
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    jobs, lines = files.find_jobs([tmp_path / "a.png"], tmp_path / "out"), []
+    summary = files.upscale_files(jobs, bilinear, files.target_size(2), tile_px=64, say=lines.append)
+    assert "896 x 600 pixels, 0.0 GB before compression, about 0 min" in lines[0]
+    assert "written as .tif" in lines[1]
+    assert summary.done[0].target.name == "a.tif"
+    streamed = images.read_image(tmp_path / "out" / "a.tif").frames[0]
+    assert np.abs(streamed.astype(int) - np.asarray(srgan_jax.upscale(bilinear, photo))).max() <= 1
+    # Again: the .tif counts as done.
+    assert len(files.upscale_files(jobs, bilinear, files.target_size(2), tile_px=64, say=lines.append).skipped) == 1
+
+
+def test_ensemble_and_blend_reach_the_command(capsys, tmp_path, photo):
+    rng = np.random.default_rng(0)
+    Image.fromarray(photo[:20, :20]).save(tmp_path / "a.png")
+    module_fields = {"name": "compact", "blocks": 0, "width": 2, "scale": 2}
+    ends = []
+    for index in range(2):
+        zeros = srgan_jax.make_weights(
+            _variables(module_fields, lambda shape: rng.normal(0, 0.2, shape)), module_fields
+        )
+        ends.append(zeros)
+        srgan_jax.save(tmp_path / f"{index}.safetensors", zeros)
+    blend = ["--blend", tmp_path / "0.safetensors", tmp_path / "1.safetensors", "0.25"]
+    assert _run(capsys, tmp_path / "a.png", "-o", tmp_path / "b.png", *blend, "--ensemble")[0] == 0
+    mixed = srgan_jax.blend(*ends, 0.25)
+    expected = np.asarray(srgan_jax.upscale(mixed, photo[:20, :20], self_ensemble=True)).astype(int)
+    assert np.abs(np.asarray(Image.open(tmp_path / "b.png")) - expected).max() <= 1
+    assert _run(capsys, tmp_path / "a.png", "-o", tmp_path / "c.png", *blend[:-1], "much")[0] == 2
+
+
+def _variables(fields, draw):
+    import jax
+
+    from srgan_jax import models
+
+    module = models.build(models.GENERATORS, fields)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
+    return jax.tree.map(lambda leaf: draw(leaf.shape).astype(np.float32), shapes)
+
+
+def _mutations(photo):
+    """500 damaged files: bytes changed, cut out, doubled, or the end cut off, of five formats."""
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(photo[40:64, 150:180])
+    for suffix in ("png", "jpg", "tif", "webp", "gif"):
+        buffer = io.BytesIO()
+        image.save(buffer, {"jpg": "JPEG", "tif": "TIFF"}.get(suffix, suffix.upper()))
+        whole = buffer.getvalue()
+        for index in range(100):
+            data = bytearray(whole)
+            kind, place = index % 4, int(rng.integers(len(data)))
+            if kind == 0:
+                for at in rng.integers(0, len(data), 1 + index // 20):
+                    data[at] = rng.integers(256)
+            elif kind == 1:
+                data = data[:place]
+            elif kind == 2:
+                del data[place : place + int(rng.integers(1, 40))]
+            else:
+                data[place:place] = data[place : place + int(rng.integers(1, 40))]
+            yield f"{suffix}_{index}.{suffix}", bytes(data)
+
+
+def test_damaged_files_never_crash(bilinear, photo, tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name, data in _mutations(photo):
+        (source / name).write_bytes(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as the command does
+        jobs = files.find_jobs([source], out)
+        summary = files.upscale_files(
+            jobs, bilinear, files.target_size(2), tile_px=64, max_pixels=1_000_000, say=lambda line: None
+        )
+        assert len(jobs) == 500 == len(summary.done) + len(summary.failed)
+        assert len(summary.done) > 50 and len(summary.failed) > 200
+        assert all(reason and "\n" not in reason for _, reason in summary.failed)
+        written = [path for path in out.rglob("*") if path.is_file()]
+        assert len(written) == len(summary.done)
+        for path in written:
+            with Image.open(path) as image:
+                image.load()
+
+
+def test_killed_in_the_middle_and_run_again(weights, photo, tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for index in range(40):
+        Image.fromarray(photo[: 100 + index, :200]).save(source / f"{index:02d}.png")
+    command = [sys.executable, "-m", "srgan_jax.cli", "upscale", str(source), "-o", str(out), "--weights", weights]
+    process = subprocess.Popen([*command, "--jobs", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while not out.exists() or len(list(out.glob("*.png"))) < 3:
+        assert process.poll() is None, process.stderr.read()
+    process.kill()
+    process.communicate()
+    done = list(out.glob("*.png"))
+    assert len(done) < 40
+    for path in out.glob("[!.]*.png"):
+        assert images.read_image(path).shape[1] == 400
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0 and "skipped" in result.stdout, result.stderr
+    assert len(list(out.glob("[!.]*.png"))) == 40
