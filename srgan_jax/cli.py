@@ -10,6 +10,7 @@ srgan-jax export W --to onnx                  a generator for other runtimes
 
 import argparse
 import functools
+import io
 import os
 import sys
 from pathlib import Path
@@ -176,6 +177,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command; 0 when it did what was asked, 2 when it was asked wrongly."""
+    for stream in (sys.stdout, sys.stderr):  # a file's name may hold bytes that no text has
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     args = _parser().parse_args(argv)
     try:
         return args.run(args)

@@ -37,8 +37,9 @@ def upscale(args: argparse.Namespace) -> int:
         raise UserError(f"--quality {args.quality}: expected 1 to 100")
     if args.jobs < 1:
         raise UserError(f"--jobs {args.jobs}: expected 1 or more")
-    jobs = files.find_jobs(args.inputs, args.out, suffix=args.suffix, format=args.format)
     params = _generator(args)
+    suffix = args.suffix or ("" if args.out else f"_x{args.scale or params.scale:g}")
+    jobs = files.find_jobs(args.inputs, args.out, suffix=suffix, format=args.format)
     size_of = files.target_size(params.scale, scale=args.scale, width=args.width, long_side=args.long_side)
     max_pixels = int(args.max_pixels * 1e6)
     with warnings.catch_warnings():
@@ -109,7 +110,7 @@ def add_upscale(commands) -> None:
     """Adds `upscale` to the commands of the parser."""
     sub = commands.add_parser("upscale", help="upscale pictures and folders of pictures")
     sub.add_argument("inputs", nargs="+", metavar="IN", help="pictures, and folders of pictures (sub-folders too)")
-    sub.add_argument("-o", "--out", required=True, metavar="OUT", help="folder; or a file, for one picture")
+    sub.add_argument("-o", "--out", metavar="OUT", help="folder; or a file, for one picture (default: beside it, _x4)")
     sub.add_argument("--weights", metavar="W", help=".safetensors or run folder")
     sub.add_argument("--blend", nargs=3, metavar=("A", "B", "SHARE"), help="between A (0) and B (1), two weights")
     sub.add_argument("--scale", type=float, help="any number (default: that of the generator)")

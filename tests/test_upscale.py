@@ -90,6 +90,33 @@ def test_names_formats_and_collisions(capsys, folder, weights, tmp_path, photo):
     assert found == ["a_x2_bmp.png", "a_x2_png.png", "deep/b_x2.png", "deep/er/c_x2.png"]
 
 
+def test_results_among_the_inputs_are_not_upscaled_again(capsys, folder, weights):
+    for bad in ("text.jpg", "cut.png", "deep/empty.png"):
+        (folder / bad).unlink()
+    out = folder / "larger"
+    assert _run(capsys, folder, "-o", out, "--weights", weights)[:2] == (0, "3 upscaled\n")
+    _, printed, _ = _run(capsys, folder, "-o", out, "--weights", weights)
+    assert printed == "0 upscaled, 3 skipped, done before (--overwrite does them again)\n"
+    assert _run(capsys, folder, "-o", folder, "--weights", weights, "--suffix", "_x2")[0] == 0
+    assert (folder / "deep" / "b_x2.jpg").exists()
+
+
+def test_beside_the_input(capsys, folder, weights):
+    assert _run(capsys, folder / "a.png", folder / "deep" / "b.jpg", "--weights", weights)[0] == 0
+    assert (folder / "a_x2.png").exists() and (folder / "deep" / "b_x2.jpg").exists()
+    status, _, error = _run(capsys, folder, "--weights", weights)
+    assert status == 2 and "say where the results of a folder go: -o FOLDER" in error
+
+
+def test_names_that_are_no_text(weights, folder, tmp_path):
+    odd = os.fsencode(folder) + b"/\xff.png"
+    with open(odd, "wb") as file:
+        file.write((folder / "text.jpg").read_bytes())
+    command = [sys.executable, "-m", "srgan_jax.cli", "upscale", odd, "-o", str(tmp_path / "x"), "--weights", weights]
+    result = subprocess.run(command, capture_output=True)
+    assert result.returncode == 1 and b"\\udcff.png: not a picture" in result.stdout, result.stderr
+
+
 def test_one_file_to_a_name(capsys, folder, weights, tmp_path):
     out = tmp_path / "deeper" / "result.jpg"
     assert _run(capsys, folder / "a.png", "-o", out, "--weights", weights, "--long-side", "45")[0] == 0

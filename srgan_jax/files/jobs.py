@@ -1,8 +1,7 @@
 """Which files to upscale, where their results go, and how large they shall be."""
 
 import collections
-import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,49 +20,67 @@ class Job(NamedTuple):
     target: Path
 
 
-def find_jobs(inputs: Sequence[str | Path], out: str | Path, *, suffix: str = "", format: str = "") -> list[Job]:
+def find_jobs(inputs: Sequence[str | Path], out: str | Path | None, *, suffix: str = "", format: str = "") -> list[Job]:
     """The files named by `inputs`, those in folders included, and where their results go.
 
     Args:
       inputs: files and folders; the structure below a folder is kept.
-      out: a folder, or a file where there is one input and it is a file.
+      out: a folder, or a file where there is one input and it is a file; None puts results beside their inputs.
       suffix: put behind the name, before the dot.
       format: "png", ...; by default the format of the input where it can be written, else PNG (JPEG for HEIC).
 
     Raises:
       UserError: nothing to do, a format that can't be written, or a result that would replace its input.
     """
-    out, inputs = Path(out), [Path(path) for path in inputs]
+    inputs = [Path(path) for path in inputs]
     if format:
         images.format_of(f"x.{format}")
-    if len(inputs) == 1 and not inputs[0].is_dir() and out.suffix and not out.is_dir():
+    if out is None and any(path.is_dir() for path in inputs):
+        raise UserError("say where the results of a folder go: -o FOLDER")
+    if out and len(inputs) == 1 and not inputs[0].is_dir() and Path(out).suffix and not Path(out).is_dir():
         images.format_of(out)
-        jobs = [Job(inputs[0], out)]
+        jobs = [Job(inputs[0], Path(out))]
     else:
-        found = list(itertools.chain.from_iterable(_files(path) for path in inputs))
-        if not found:
-            raise UserError(f"no pictures in {', '.join(map(str, inputs))}")
-        jobs = [Job(path, _target(path, out / below, suffix, format)) for path, below in found]
-        counts = collections.Counter(job.target for job in jobs)
-        jobs = [
-            Job(source, target.with_name(f"{target.stem}_{source.suffix[1:]}{target.suffix}"))
-            if counts[target] > 1
-            else Job(source, target)
-            for source, target in jobs
-        ]
+        found = _found(inputs, Path(out) if out else None)
+        jobs = _told_apart([Job(source, _target(source, folder, suffix, format)) for source, folder in found])
     for job in jobs:
         if job.target.resolve() == job.source.resolve():
             raise UserError(f"the result would replace {job.source}; choose another folder, or add --suffix _x4")
-    if len({job.target for job in jobs}) < len(jobs):
-        raise UserError("several inputs have the same name; upscale them into different folders")
     return jobs
 
 
-def _files(path: Path) -> Iterable[tuple[Path, Path]]:
-    """Pictures with their folder below `path`."""
-    if not path.is_dir():
-        return [(path, Path())]
-    return [(found, found.relative_to(path).parent) for found in images.find_pictures(path)]
+def _found(inputs: Sequence[Path], out: Path | None) -> list[tuple[Path, Path]]:
+    """Every picture with the folder of its result; earlier results that lie among the inputs are left out."""
+    found = []
+    for path in inputs:
+        if not path.is_dir():
+            found.append((path, out or path.parent))
+            continue
+        earlier = out.resolve() if out.resolve() != path.resolve() else None
+        pictures = [p for p in images.find_pictures(path) if not earlier or earlier not in p.resolve().parents]
+        found += [(picture, out / picture.relative_to(path).parent) for picture in pictures]
+    if not found:
+        raise UserError(f"no pictures in {', '.join(map(str, inputs))}")
+    return found
+
+
+def _told_apart(jobs: list[Job]) -> list[Job]:
+    """`a.jpg` and `a.png` in one format become `a_jpg.png` and `a_png.png`.
+
+    Raises:
+      UserError: two inputs have the same name altogether.
+    """
+    counts = collections.Counter(job.target for job in jobs)
+    apart = [
+        Job(
+            source,
+            target.with_name(f"{target.stem}_{source.suffix[1:]}{target.suffix}") if counts[target] > 1 else target,
+        )
+        for source, target in jobs
+    ]
+    if len({job.target for job in apart}) < len(apart):
+        raise UserError("several inputs have the same name; upscale them into different folders")
+    return apart
 
 
 def _target(source: Path, folder: Path, suffix: str, format: str) -> Path:
