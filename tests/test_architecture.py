@@ -15,12 +15,16 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     ["errors"],
     ["resize", "color", "defaults"],
-    ["losses", "optimizers", "degradations"]
-    + [f"models.{name}" for name in ("layers", "msrresnet", "generator", "discriminator", "extractor")]
-    + ["models"],
+    ["losses", "optimizers"]
+    + [f"degradations.{name}" for name in ("filters", "jpeg", "simple", "photo", "second_order")]
+    + ["degradations", "models.layers", "models.msrresnet", "models.rrdb", "models.restoration", "models.generator"]
+    + ["models.discriminator_layers", "models.unet_discriminator", "models.discriminator"]
+    + ["models.resnet", "models.extractor", "models"],
     ["metrics.common", "metrics.fidelity", "metrics.perceptual", "metrics"],
     ["weights", "steps", "devices", "checkpoints", "images.files", "images"],
-    ["data", "data.sampling", "data.builder", "data.pipeline", "inference", "importers"],
+    ["adversarial", "data"]
+    + [f"data.{name}" for name in ("sampling", "matching", "builder", "pairs", "pipeline")]
+    + ["inference", "importers"],
     ["evaluate", "logs"],
     ["comparison"],
     ["stages", "train", "report"],

@@ -24,10 +24,10 @@ def _load(path):
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_config_trains_and_resumes(path, tiny, dataset, vgg_file, tmp_path):
+def test_config_trains_and_resumes(path, tiny, dataset, paired_dataset, extractor_files, tmp_path):
     config = tiny(_load(path).get_config())
-    config.data.dataset = dataset
-    config.extractor.weights = str(vgg_file)
+    config.data.dataset = paired_dataset if config.data.lr_feature else dataset
+    config.extractor.weights = str(extractor_files[config.extractor.name])
     trained = train_and_evaluate(config, tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     losses = [row for row in rows if "loss" in row]

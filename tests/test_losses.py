@@ -41,7 +41,7 @@ def test_total_variation_by_hand():
 
 @pytest.mark.parametrize("name", losses.ADVERSARIAL)
 def test_adversarial_losses_pull_the_right_way(name):
-    loss_d, loss_g = losses.ADVERSARIAL[name]
+    loss_d, loss_g, _ = losses.ADVERSARIAL[name]
     real, fake = jnp.array([[0.3], [-0.2]]), jnp.array([[0.1], [-0.4]])
     assert loss_d(real, fake).shape == loss_g(real, fake).shape == ()
     to_real, to_fake = jax.grad(loss_d, argnums=(0, 1))(real, fake)

@@ -73,10 +73,14 @@ VARIATIONS = [
     {"scale": 3, "base": "bicubic"},
     {"scale": 4, "activation": "relu", "output": "tanh"},
     {"scale": 8, "norm": "none", "base": "bilinear"},
-    {"scale": 4, "activation": "prelu_shared", "bias_before_norm": True, "input_range": (-1.0, 1.0)},
+    {"scale": 4, "activation": "prelu_shared", "bias_before_norm": True, "input_range": "signed"},
     {"scale": 4, "trunk": "activation", "norm_upsampling": True, "input_range": "imagenet", "output_range": "imagenet"},
     {"name": "msrresnet", "scale": 4},
     {"name": "msrresnet", "scale": 3},
+    {"scale": 4, "upsampling": "nearest", "upsampling_width": 12, "block_order": "activation_norm"},
+    {"scale": 2, "shared_blocks": True, "use_bias": False, "initialization": "normal", "blocks": 2},
+    {"name": "rrdb", "scale": 4, "growth": 4},
+    {"name": "restoration", "scale": 1, "upsampling_width": 8},
 ]
 
 
@@ -136,12 +140,18 @@ def test_bfloat16_compute_keeps_float32_parameters():
     assert module.apply(variables, LR).dtype == jnp.float32
 
 
+UNKNOWN = (
+    {"scale": 5}, {"activation": "gelu"}, {"norm": "layer"}, {"output": "sigmoid"}, {"base": "box"},
+    {"upsampling": "bilinear"}, {"input_range": "byte"}, {"initialization": "x"}, {"block_order": "norm"},
+)  # fmt: skip
+
+
 def test_unknown_names_list_the_valid_ones():
-    with pytest.raises(ValueError, match="unknown network 'srresnett'; valid: msrresnet, srresnet"):
+    with pytest.raises(ValueError, match="unknown network 'srresnett'; valid: msrresnet, restoration, rrdb, srresnet"):
         models.build(models.GENERATORS, {"name": "srresnett"})
     with pytest.raises(ValueError, match="unknown field of srresnet 'block'; valid: activation, base, bias"):
         models.build(models.GENERATORS, {"name": "srresnet", "block": 3})
-    for fields in ({"scale": 5}, {"activation": "gelu"}, {"norm": "layer"}, {"output": "sigmoid"}, {"base": "box"}):
+    for fields in UNKNOWN:
         with pytest.raises(ValueError, match="valid: "):
             jax.eval_shape(models.build(models.GENERATORS, {"name": "srresnet", **fields}).init, jax.random.key(0), LR)
 

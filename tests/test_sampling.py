@@ -62,7 +62,7 @@ def test_lr_of_a_crop_sees_no_artificial_border(photo):
     y, x = 40, 64
     window = picture[y - margin : y + crop + margin, x - margin : x + crop + margin]
     keys = sampling.sample_keys(SEED, 0, jnp.arange(1))
-    options = {"degrade": DEGRADATIONS["bicubic"], "scale": scale, "margin_px": margin}
+    options = {"degrade": DEGRADATIONS["bicubic"].degrade, "scale": scale, "margin_px": margin}
     batch = sampling.make_batch(window[None], keys, augment=False, **options)
     np.testing.assert_array_equal(batch["hr"][0], color.from_uint8(picture[y : y + crop, x : x + crop]))
     np.testing.assert_array_equal(
@@ -75,7 +75,7 @@ def test_lr_of_a_crop_sees_no_artificial_border(photo):
 def test_augmentation_gives_the_eight_turns_of_both(photo):
     scale, margin, crop = 2, 4, 16
     window = photo[50 : 50 + crop + 2 * margin, 60 : 60 + crop + 2 * margin]
-    options = {"degrade": DEGRADATIONS["bicubic"], "scale": scale, "margin_px": margin}
+    options = {"degrade": DEGRADATIONS["bicubic"].degrade, "scale": scale, "margin_px": margin}
     keys = sampling.sample_keys(SEED, 0, jnp.arange(64))
     batch = sampling.make_batch(jnp.tile(window[None], (64, 1, 1, 1)), keys, **options)
     hr = color.from_uint8(window[margin:-margin, margin:-margin])
