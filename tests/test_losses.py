@@ -73,7 +73,7 @@ def test_verdict_of_losses_without_labels_compares():
 @pytest.mark.parametrize("name", losses.ADVERSARIAL)
 def test_adversarial_losses_pull_the_right_way(name):
     loss_d, loss_g, _ = losses.ADVERSARIAL[name]
-    real, fake = jnp.array([[0.3], [-0.2]]), jnp.array([[0.1], [-0.4]])
+    real, fake = jnp.array([[0.3], [0.2]]), jnp.array([[0.1], [0.4]])  # between the labels
     assert loss_d(real, fake).shape == loss_g(real, fake).shape == ()
     to_real, to_fake = jax.grad(loss_d, argnums=(0, 1))(real, fake)
     assert (to_real < 0).all() and (to_fake > 0).all()  # D raises real logits, lowers generated ones

@@ -53,9 +53,10 @@ def _through_blocks(plane: jax.Array, table: jax.Array) -> jax.Array:
 
 
 def _halve(plane: jax.Array) -> jax.Array:
-    """The mean of each 2 x 2 pixels, as libjpeg shrinks chroma."""
+    """The mean of each 2 x 2 integers, as libjpeg shrinks chroma: halves are rounded down and up in turn."""
     height, width = plane.shape
-    return plane.reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3))
+    mean = plane.reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3))
+    return _round(mean - jnp.where(jnp.arange(width // 2) % 2 == 0, 0.25, 0.0))
 
 
 def _double(plane: jax.Array) -> jax.Array:
@@ -86,12 +87,13 @@ def jpeg(image: jax.Array, quality: jax.Array | float, *, subsampling: bool = Tr
     pixels = _round(jnp.clip(padded, 0.0, 1.0) * 255.0)
     planes = jnp.einsum("kc,hwc->khw", TO_YCBCR.astype(np.float32), pixels, precision=HIGHEST)
     luma_table, chroma_table = quantisation_tables(quality)
-    luma = _through_blocks(_round(planes[0]) - 128.0, luma_table) + 128.0
+    planes = _round(planes)
+    luma = _through_blocks(planes[0] - 128.0, luma_table) + 128.0
     chroma = []
     for plane in planes[1:]:
-        small = _round(_halve(plane) if subsampling else plane)
+        small = _halve(plane) if subsampling else plane
         small = jnp.clip(_round(_through_blocks(small, chroma_table)), -128.0, 127.0)
-        chroma.append(_double(small) if subsampling else small)
+        chroma.append(_round(_double(small)) if subsampling else small)
     decoded = jnp.stack([jnp.clip(_round(luma), 0.0, 255.0), *chroma])
     rgb = jnp.einsum("ck,khw->hwc", TO_RGB.astype(np.float32), decoded, precision=HIGHEST)
     return jnp.clip(_round(rgb), 0.0, 255.0)[:height, :width] / 255.0
