@@ -5,6 +5,9 @@ BN; upsampling by repeating pixels and convolving (256 channels); tanh. The disc
 BN, its dense layers stand at each position. It learns by least squares on its probabilities, the generator by BCE x
 1e-3 and MSE on VGG19's block3_conv3, both from the start (no pretraining), Adam 2e-4 with b1 0.5.
 
+In these weights the adversarial term is a millionth of the loss at first (the shares are printed at the first update);
+--config.stages.gan.perceptual_weight=1e-5 gives it a say.
+
 The source feeds VGG19 pictures in [-1, 1]; here it gets the BGR input that its weights expect, features over 12.75. The
 source shrinks whole photographs to 256 px; here crops are taken.
 

@@ -72,7 +72,8 @@ def _degradation(config: Any) -> tuple[Callable, dict[str, Any], int]:
     options = dict(config.degradation)
     name, scale = options.pop("name"), config.generator.scale
     degrade, reach_px = lookup(DEGRADATIONS, name, "degradation")
-    valid = inspect.signature(degrade).parameters
+    valid = dict.fromkeys(inspect.getfullargspec(degrade).kwonlyargs)
+    valid.pop("scale")
     for option in options:
         lookup(valid, option, f"option of {name}")
     return degrade, options, -(-reach_px(scale=scale, **options) // scale) * scale

@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -118,6 +119,51 @@ def test_mask_makes_a_canvas_invisible(fields):
     np.testing.assert_allclose(framed, alone, atol=2e-5)
     unmasked = module.apply(variables, canvas)[:, : 6 * scale, : 5 * scale]
     assert jnp.abs(unmasked - alone).max() > 1e-3  # the mask is what does it
+
+
+def test_nearest_upsampling_leaves_no_checkerboard():
+    """Untrained, on one colour: sub-pixel upsampling gives neighbouring pixels different values, nearest doesn't."""
+    differences = {}
+    for upsampling in ("subpixel", "nearest"):
+        fields = {"name": "srresnet", "blocks": 1, "width": 8, "scale": 2, "norm": "none", "upsampling": upsampling}
+        module = models.build(models.GENERATORS, fields)
+        gray = jnp.full((1, 24, 24, 3), 0.4)
+        sr = module.apply(module.init(jax.random.key(0), gray), gray)[0, 20:-20, 20:-20]  # the border is another story
+        differences[upsampling] = float(jnp.abs(sr[1:] - sr[:-1]).mean())
+    assert differences["subpixel"] > 1e-2 and differences["nearest"] < 1e-5
+
+
+def test_activations_differ_below_zero():
+    x = jnp.array([[-2.0, 3.0]])
+
+    class Alone(nn.Module):
+        kind: str
+
+        @nn.compact
+        def __call__(self, x):
+            return layers.activation(self.kind, "act")(x)
+
+    below = {"relu": 0.0, "leaky_relu": -0.4, "prelu": -0.5, "prelu_shared": -0.5}  # slopes 0.2, and 0.25 at first
+    slopes = {"relu": 0, "leaky_relu": 0, "prelu": 2, "prelu_shared": 1}  # learned ones
+    assert set(below) <= set(layers.ACTIVATIONS)
+    for kind, value in below.items():
+        variables = Alone(kind).init(jax.random.key(0), x)
+        np.testing.assert_allclose(Alone(kind).apply(variables, x), [[value, 3.0]], rtol=1e-6)
+        assert steps.count_parameters(variables) == slopes[kind]
+
+
+def test_shared_blocks_are_one():
+    # conv_in 9*9*3*8 + slopes 8; one 3x3 conv, one norm, one PReLU: 9*64 + 16 + 8; up 9*8*32 + 8; out 9*9*8*3; no bias
+    fields = {"width": 8, "scale": 2, "shared_blocks": True, "use_bias": False}
+    expected = 9 * 9 * 3 * 8 + 8 + 9 * 64 + 16 + 8 + 9 * 8 * 32 + 8 + 9 * 9 * 8 * 3
+    assert _parameters(blocks=5, **fields) == _parameters(blocks=2, **fields) == expected
+
+
+def test_rrdb_parameter_count_is_the_papers():
+    # ESRGAN's generator: 16,697,987 parameters (the authors' RRDB_ESRGAN_x4.pth).
+    module = models.build(models.GENERATORS, {"name": "rrdb"})
+    shapes = jax.eval_shape(module.init, jax.random.key(0), LR)
+    assert steps.count_parameters(shapes["params"]) == 16_697_987
 
 
 def test_batch_norm_only_in_training_uses_the_batch():

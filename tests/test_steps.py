@@ -126,6 +126,17 @@ def test_gan_step_equals_the_same_written_out(batch):
     jax.tree.map(close, found, expected)
 
 
+def test_tap_weights_weigh_each_feature_map(batch):
+    options = {"pixel_weight": 0.0, "perceptual": "l1", "perceptual_weight": 2.0}
+    sr, hr = batch["hr"] * 0.5, batch["hr"]
+    alone = [
+        float(steps.content_terms(sr, hr, _features, perceptual_tap_weights=weights, **options)["perceptual"])
+        for weights in ((1.0, 0.0), (0.0, 1.0), (0.1, 3.0), ())
+    ]
+    assert alone[2] == pytest.approx(0.1 * alone[0] + 3.0 * alone[1], rel=1e-5)
+    assert alone[3] == pytest.approx(alone[0] + alone[1], rel=1e-5)
+
+
 def test_average_covers_parameters_and_statistics(batch):
     state, step = _pretrain(optax.sgd(0.1))
     after, _ = step(state, batch)
@@ -151,7 +162,9 @@ def test_adam_is_optax_adam(batch):
         ("constant", {}, {0: 1e-4, 999: 1e-4}),
         ("piecewise", {"drops": (0.5,)}, {0: 1e-4, 499: 1e-4, 500: 1e-5, 999: 1e-5}),
         ("piecewise", {"drops": (0.25, 0.5)}, {249: 1e-4, 250: 1e-5, 500: 1e-6}),
+        ("piecewise", {"drops": (0.25, 0.5), "drop_factor": 0.5}, {249: 1e-4, 250: 5e-5, 500: 2.5e-5}),
         ("cosine", {"warmup_steps": 0}, {0: 1e-4, 500: 5e-5, 1000: 0.0}),
+        ("piecewise", {"drops": (0.25, 0.5), "drop_factor": 0.5}, {249: 1e-4, 250: 5e-5, 500: 2.5e-5}),
         ("cosine", {"warmup_steps": 100}, {0: 0.0, 50: 5e-5, 100: 1e-4, 1000: 0.0}),
     ],
 )
