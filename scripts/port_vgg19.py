@@ -9,18 +9,13 @@ weights: BGR, 0 to 255, minus the mean) or "torchvision" (RGB, mean and deviatio
 """
 
 import argparse
-import hashlib
 import sys
-import tempfile
-import urllib.error
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import porting
 
 from srgan_jax import importers
-from srgan_jax.errors import UserError
 from srgan_jax.models.extractor import CONVOLUTIONS_PER_BLOCK, PREPROCESSING
 from srgan_jax.weights import save_extractor
 
@@ -47,19 +42,13 @@ TORCH_POSITIONS = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
 
 
 def read_keras(path: Path) -> dict[str, np.ndarray]:
-    """A Keras `.h5`: one group a layer, which holds its kernel (HWIO) and bias under names that changed over time."""
-    import h5py
-
-    tensors = {}
-
-    def visit(name, item):
-        layer = next((part for part in name.split("/") if part in LAYERS), None)
-        if layer and isinstance(item, h5py.Dataset):
-            tensors[f"{layer}/{'kernel' if item.ndim == 4 else 'bias'}"] = np.asarray(item)
-
-    with h5py.File(path) as file:
-        file.visititems(visit)
-    return tensors
+    """A Keras `.h5`: each layer has a kernel (HWIO) and a bias, under names that changed over time."""
+    found = porting.read_h5(path, LAYERS)
+    return {
+        f"{layer}/{'kernel' if value.ndim == 4 else 'bias'}": value
+        for layer, tensors in found.items()
+        for value in tensors.values()
+    }
 
 
 def read_torch(path: Path) -> dict[str, np.ndarray]:
@@ -82,72 +71,25 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 # For each suffix: how to read it, and the convention of such files.
-READERS: dict[str, tuple[Callable, str]] = {
-    ".h5": (read_keras, "caffe"),
-    ".npz": (read_npz, "caffe"),
-    ".pth": (read_torch, "torchvision"),
-}
+READERS = {".h5": read_keras, ".npz": read_npz, ".pth": read_torch}
+CONVENTIONS = {".h5": "caffe", ".npz": "caffe", ".pth": "torchvision"}
 
 
-def check(tensors: dict[str, np.ndarray], path: Path) -> None:
-    """Compares names and shapes with VGG19's."""
+def shapes() -> dict[str, tuple[int, ...]]:
+    """Names and shapes of VGG19's tensors."""
     expected, channels = {}, 3
     for layer in LAYERS:
         features = 64 * min(2 ** (int(layer[5]) - 1), 8)
         expected |= {f"{layer}/kernel": (3, 3, channels, features), f"{layer}/bias": (features,)}
         channels = features
-    wrong = [
-        f"{name}: expected {shape}, found {tensors[name].shape if name in tensors else 'nothing'}"
-        for name, shape in expected.items()
-        if name not in tensors or tensors[name].shape != shape
-    ]
-    if wrong:
-        raise UserError(f"{path} doesn't hold VGG19's convolutions:\n  " + "\n  ".join(wrong[:8]))
-
-
-def download(source: str, folder: Path) -> Path:
-    """Fetches the official file and checks its digest."""
-    url, algorithm, digest = OFFICIAL[source]
-    path = folder / url.rsplit("/", 1)[-1]
-    print(f"downloading {url}")
-    try:
-        with urllib.request.urlopen(url, timeout=20) as response, open(path, "wb") as file:
-            while block := response.read(1 << 20):
-                file.write(block)
-    except (urllib.error.URLError, OSError) as error:
-        reason = getattr(error, "reason", error)
-        raise UserError(
-            f"no download: {reason}. Fetch that file elsewhere, then: python scripts/port_vgg19.py FILE"
-        ) from None
-    check_digest(path, algorithm, digest)
-    return path
-
-
-def check_digest(path: Path, algorithm: str, expected: str) -> None:
-    """Raises UserError where the file is not the published one."""
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, algorithm).hexdigest()
-    if found != expected:
-        raise UserError(
-            f"{path.name}: expected {algorithm} {expected}, got {found}; the download is damaged, try again"
-        )
+    return expected
 
 
 def port(path: Path, out: Path, convention: str | None = None) -> str:
     """Reads `path`, writes `out`, and returns the convention recorded there."""
-    if path.suffix not in READERS:
-        raise UserError(f"expected a file ending in {', '.join(READERS)}, got {path.name}")
-    if not path.is_file():
-        raise UserError(f"no such file: {path}")
-    read, usual = READERS[path.suffix]
-    try:
-        tensors = read(path)
-    except UserError:
-        raise
-    except Exception as error:  # each library has its own
-        raise UserError(f"{path} can't be read: {str(error).splitlines()[0]}") from None
-    check(tensors, path)
-    convention = convention or usual
+    tensors = porting.read(path, READERS)
+    porting.check_shapes(tensors, shapes(), path, "VGG19's convolutions")
+    convention = convention or CONVENTIONS[path.suffix]
     out.parent.mkdir(parents=True, exist_ok=True)
     save_extractor(out, tensors, {"network": "vgg19", "convention": convention, "source": path.name})
     return convention
@@ -161,17 +103,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("weights/vgg19.safetensors"))
     parser.add_argument("--convention", choices=PREPROCESSING, help="what the weights expect, where it isn't the usual")
     args = parser.parse_args(argv)
-    try:
-        if bool(args.file) == bool(args.download):
-            raise UserError("give a file, or --download")
-        with tempfile.TemporaryDirectory() as folder:
-            path = args.file or download(args.download, Path(folder))
-            convention = port(path, args.out, args.convention)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{args.out}: VGG19, 16 convolutions, {convention} convention")
-    return 0
+
+    def ported(path):
+        return f"{args.out}: VGG19, 16 convolutions, {port(path, args.out, args.convention)} convention"
+
+    return porting.run(args.file, OFFICIAL.get(args.download), ported)
 
 
 if __name__ == "__main__":

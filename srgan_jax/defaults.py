@@ -11,7 +11,8 @@ def _stage() -> ConfigDict:
     stage.total_steps = 1_000_000  # updates
     stage.learning_rate = 1e-4
     stage.schedule = "constant"  # steps.SCHEDULES: constant, piecewise, cosine
-    stage.drops = (0.5,)  # piecewise: a tenth of the learning rate after these shares of total_steps
+    stage.drops = (0.5,)  # piecewise: the learning rate falls after these shares of total_steps
+    stage.drop_factor = 0.1  # to this share of it, each time
     stage.warmup_steps = 0  # cosine
     stage.b1 = 0.9  # Adam
     stage.b2 = 0.999
@@ -22,8 +23,29 @@ def _stage() -> ConfigDict:
     stage.perceptual = "mse"
     stage.perceptual_weight = 0.0  # features are scaled by extractor.FEATURE_SCALE of the weights' convention
     stage.perceptual_taps = ("relu5_4",)  # VGG54; "relu2_2" is VGG22; "conv5_4" is before the ReLU
+    stage.perceptual_tap_weights = ()  # one for each of them; () for 1
     stage.tv_weight = 0.0
     return stage
+
+
+def _gan_stage() -> ConfigDict:
+    gan = _stage()
+    gan.total_steps = 200_000
+    gan.schedule = "piecewise"
+    gan.pixel_weight = 0.0
+    gan.perceptual_weight = 1.0
+    gan.adversarial = "bce"  # losses.ADVERSARIAL
+    gan.adversarial_weight = 1e-3
+    gan.discriminator_learning_rate = 1e-4
+    gan.generator_first = False  # update the generator before the discriminator
+    gan.discriminator_updates = 1  # for each of the generator, each on a batch of its own
+    gan.discriminator_every = 1  # the discriminator moves at every so many updates only
+    gan.fresh_batch = False  # a batch of its own for the generator
+    gan.label_smoothing = 0.0  # one-sided: 0.1 makes the target for real pictures 0.9
+    gan.gradient_penalty = 0.0  # WGAN-GP: 10, adversarial "wgan", discriminator.norm "none"
+    gan.historical_averaging = 0.0  # weight of the squared distance to the mean of all past parameters
+    gan.balance_accuracy = 0.98  # tell when the discriminator judges more than this share rightly, ten times on end
+    return gan
 
 
 def _data() -> ConfigDict:
@@ -36,7 +58,8 @@ def _data() -> ConfigDict:
     data.batch_size = 16  # over all devices
     data.crop_px = 96  # of HR
     data.augment = True  # the eight flips and rotations
-    data.degradation = "bicubic"  # degradations.DEGRADATIONS
+    data.lr_feature = ""  # image feature with the LR pictures of a paired data set ("lr"); "": LR is made from HR
+    data.resize_px = 0  # make every HR picture a square of this side first; 0: leave them as they are
     data.tile_px = 512  # of the memory source
     data.device_share = 0.5  # of a device's memory that the tiles may take; else they stay on the host
     data.threads = 0  # of the stream source; 0: one for each core
@@ -50,20 +73,41 @@ def _networks() -> ConfigDict:
     config.generator.blocks = 16
     config.generator.width = 64
     config.generator.scale = 4
-    config.generator.activation = "prelu"
-    config.generator.norm = "batch"
+    config.generator.activation = "prelu"  # layers.ACTIVATIONS
+    config.generator.block_order = "norm_activation"  # or "activation_norm"
+    config.generator.shared_blocks = False  # the same layers in all blocks
+    config.generator.norm = "batch"  # or "none"
     config.generator.bn_momentum = 0.9
-    config.generator.output = "linear"
-    config.generator.base = "none"
+    config.generator.bn_epsilon = 1e-5
+    config.generator.norm_upsampling = False
+    config.generator.upsampling = "subpixel"  # or "nearest", which leaves no checkerboard
+    config.generator.upsampling_width = 0  # channels of "nearest"; 0: as many as width
+    config.generator.use_bias = True
+    config.generator.initialization = "lecun"  # or "normal": deviation 0.02
+    config.generator.output = "linear"  # or "tanh"
+    config.generator.base = "none"  # or "bilinear", "bicubic": add to the interpolated input
+    config.generator.input_range = "unit"  # what the layers see and give: layers.RANGES
+    config.generator.output_range = "signed"
 
     config.discriminator = ConfigDict()  # models.DISCRIMINATORS; its crop is data.crop_px
     config.discriminator.name = "srgan"
     config.discriminator.width = 64
+    config.discriminator.head = "flatten"  # or "positions", "patch": a logit for each position
     config.discriminator.dense = 1024
+    config.discriminator.strides = "alternating"  # or "one"
+    config.discriminator.block_order = "norm_activation"
+    config.discriminator.negative_slope = 0.2
+    config.discriminator.norm = "batch"  # or "none"
     config.discriminator.bn_momentum = 0.9
+    config.discriminator.bn_epsilon = 1e-5
+    config.discriminator.use_bias = True
+    config.discriminator.spectral_norm = False
+    config.discriminator.minibatch_kernels = 0  # minibatch discrimination: 16 or so
+    config.discriminator.dropout = 0.0  # of the logits
+    config.discriminator.initialization = "lecun"
 
     config.extractor = ConfigDict()  # models.EXTRACTORS; read where a stage has a perceptual weight
-    config.extractor.name = "vgg19"
+    config.extractor.name = "vgg19"  # or "resnet152v2"
     config.extractor.weights = "weights/vgg19.safetensors"  # from scripts/port_vgg19.py
     return config
 
@@ -78,18 +122,13 @@ def get_config() -> ConfigDict:
     config.ema_decay = 0.999
 
     config.data = _data()
+    config.degradation = ConfigDict()  # degradations.DEGRADATIONS, and the keyword arguments of the function
+    config.degradation.name = "bicubic"
     config.update(_networks())
 
     config.stages = ConfigDict()
     config.stages.pretrain = _stage()
-    config.stages.gan = gan = _stage()
-    gan.total_steps = 200_000
-    gan.schedule = "piecewise"
-    gan.pixel_weight = 0.0
-    gan.perceptual_weight = 1.0
-    gan.adversarial = "bce"  # losses.ADVERSARIAL
-    gan.adversarial_weight = 1e-3
-    gan.discriminator_learning_rate = 1e-4
+    config.stages.gan = _gan_stage()
 
     config.devices = ConfigDict()
     config.devices.mapping = "jit"  # or "pmap"
@@ -102,6 +141,7 @@ def get_config() -> ConfigDict:
 
     config.log_every_steps = 100
     config.validate_every_steps = 5_000  # scores and sample pictures
+    config.show_every_steps = 0  # sample pictures to TensorBoard; 0: only when they are written
     config.save_every_steps = 5_000
     config.keep_checkpoints = 3  # newest; the best besides
     config.sample_pictures = 4

@@ -100,7 +100,7 @@ def lornatang(tensors: Tensors) -> tuple[dict[str, Any], Names]:
         upsample = f"upsampling.{index}.upsample_block"
         names |= {f"conv_up_{index}": f"{upsample}.0", f"act_up_{index}": f"{upsample}.2"}
     fields = {"blocks": blocks, "width": width, "scale": _scale(tensors, "upsampling.{}.upsample_block.0.weight")}
-    return {"name": "srresnet", "activation": "prelu_shared", "output_range": (0.0, 1.0), **fields}, names
+    return {"name": "srresnet", "activation": "prelu_shared", "output_range": "unit", **fields}, names
 
 
 def _scale(tensors: Tensors, pattern: str) -> int:

@@ -150,11 +150,12 @@ class StageLog:
         self._file.close()
 
 
-def write_samples(path: str | os.PathLike, rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """Writes rows of pictures (LR, SR, HR) as one PNG and returns it."""
+def write_samples(path: str | os.PathLike | None, rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Writes rows of pictures (LR, SR, HR) as one PNG, where a path is given, and returns it."""
     strips = [images.side_by_side(list(row)) for row in rows]
     width = max(strip.shape[1] for strip in strips)
     padded = [np.pad(s, ((0, 4), (0, width - s.shape[1]), (0, 0)), constant_values=255) for s in strips]
     sheet = np.concatenate(padded)[:-4]
-    images.write_image(path, sheet)
+    if path is not None:
+        images.write_image(path, sheet)
     return sheet

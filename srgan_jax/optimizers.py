@@ -15,9 +15,11 @@ def constant_schedule(learning_rate: float, total_steps: int, **_: Any) -> optax
     return optax.constant_schedule(learning_rate)
 
 
-def piecewise_schedule(learning_rate: float, total_steps: int, *, drops: tuple[float, ...], **_: Any) -> optax.Schedule:
-    """A tenth of the learning rate after each of `drops`, given as shares of `total_steps` (SRGAN: 0.5)."""
-    return optax.piecewise_constant_schedule(learning_rate, {round(drop * total_steps): 0.1 for drop in drops})
+def piecewise_schedule(
+    learning_rate: float, total_steps: int, *, drops: tuple[float, ...], drop_factor: float = 0.1, **_: Any
+) -> optax.Schedule:
+    """`drop_factor` of the learning rate after each of `drops`, given as shares of `total_steps` (SRGAN: 0.5)."""
+    return optax.piecewise_constant_schedule(learning_rate, {round(drop * total_steps): drop_factor for drop in drops})
 
 
 def cosine_schedule(learning_rate: float, total_steps: int, *, warmup_steps: int, **_: Any) -> optax.Schedule:
@@ -36,10 +38,12 @@ def create_optimizer(
     *,
     schedule: str = "constant",
     drops: tuple[float, ...] = (0.5,),
+    drop_factor: float = 0.1,
     warmup_steps: int = 0,
     b1: float = 0.9,
     b2: float = 0.999,
 ) -> optax.GradientTransformation:
     """Adam with a schedule named in `SCHEDULES`."""
     make = lookup(SCHEDULES, schedule, "learning rate schedule")
-    return optax.adam(make(learning_rate, total_steps, drops=drops, warmup_steps=warmup_steps), b1=b1, b2=b2)
+    options = {"drops": drops, "drop_factor": drop_factor, "warmup_steps": warmup_steps}
+    return optax.adam(make(learning_rate, total_steps, **options), b1=b1, b2=b2)

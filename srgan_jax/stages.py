@@ -1,19 +1,20 @@
 """What a stage of training is made of, from its config: modules, the pure update, the weights it starts from."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
-from srgan_jax import devices, logs, metrics, models, steps, weights
+from srgan_jax import adversarial, devices, logs, metrics, models, steps, weights
 from srgan_jax.data import pipeline, sampling
 from srgan_jax.degradations import DEGRADATIONS
 from srgan_jax.errors import UserError, lookup
 from srgan_jax.losses import ADVERSARIAL, PIXEL
-from srgan_jax.models.extractor import FEATURE_SCALE, TAPS
+from srgan_jax.models.extractor import FEATURE_SCALE
 from srgan_jax.optimizers import create_optimizer
-from srgan_jax.resize import kernel_reach_px
 
 STAGE_SEED_STRIDE = 7919  # each stage has its own order of samples
 
@@ -22,14 +23,15 @@ class Stage(NamedTuple):
     """What a stage is made of, from its config."""
 
     generator: Any
-    step: Callable  # (state, batch, features) -> (state, metrics)
+    step: Callable  # (state, batches, features) -> (state, metrics)
     init: Callable  # (variables of the generator or None) -> TrainState
     terms: tuple[str, ...]  # the metrics that add up to the generator's loss
+    draws: int = 1  # batches that an update takes
 
 
 def check_names(config: Any) -> None:
     """Looks up every name that is used later, so that a misspelt one stops the run before it trains for a week."""
-    lookup(DEGRADATIONS, config.data.degradation, "degradation")
+    margin_px(config)
     for metric in config.validation.metrics:
         metrics.find(metric)
     if config.validation.best not in config.validation.metrics:
@@ -40,18 +42,59 @@ def check_names(config: Any) -> None:
     if not config.stage_names:
         raise UserError(f"config.stage_names is empty; stages: {', '.join(sorted(config.stages))}")
     for name in config.stage_names:
-        stage = lookup(dict(config.stages), name, "stage")
-        lookup(PIXEL, stage.pixel, "pixel loss")
-        lookup(PIXEL, stage.perceptual, "perceptual loss")
-        lookup(ADVERSARIAL, stage.get("adversarial", "bce"), "adversarial loss")
-        for tap in stage.perceptual_taps:
-            lookup(dict.fromkeys(TAPS), tap, "VGG19 feature")
-        if not any(stage.get(f"{term}_weight") for term in ("pixel", "perceptual", "tv", "adversarial")):
-            raise UserError(f"every weight of config.stages.{name} is 0: there is no loss")
+        _check_stage(name, lookup(dict(config.stages), name, "stage"), config.extractor.name)
     if config.data.crop_px < 1 or config.data.crop_px % config.generator.scale:
         raise UserError(
             f"config.data.crop_px={config.data.crop_px} is not a multiple of the scale {config.generator.scale}"
         )
+
+
+def _check_stage(name: str, stage: Any, extractor: str) -> None:
+    lookup(PIXEL, stage.pixel, "pixel loss")
+    lookup(PIXEL, stage.perceptual, "perceptual loss")
+    lookup(ADVERSARIAL, stage.get("adversarial", "bce"), "adversarial loss")
+    lookup(models.EXTRACTORS, extractor, "network")
+    for tap in stage.perceptual_taps if stage.perceptual_weight else ():
+        lookup(dict.fromkeys(models.EXTRACTORS[extractor].TAPS), tap, f"{extractor} feature")
+    if len(stage.perceptual_tap_weights) not in (0, len(stage.perceptual_taps)):
+        raise UserError(
+            f"config.stages.{name}.perceptual_tap_weights has {len(stage.perceptual_tap_weights)} numbers for "
+            f"{len(stage.perceptual_taps)} perceptual_taps"
+        )
+    if not any(stage.get(f"{term}_weight") for term in ("pixel", "perceptual", "tv", "adversarial")):
+        raise UserError(f"every weight of config.stages.{name} is 0: there is no loss")
+    if stage.get("discriminator_updates", 1) < 1 or stage.get("discriminator_every", 1) < 1:
+        raise UserError(f"config.stages.{name}: discriminator_updates and discriminator_every must be 1 or more")
+
+
+def _degradation(config: Any) -> tuple[Callable, dict[str, Any], int]:
+    """The function, its keyword arguments, and its margin: a multiple of the scale."""
+    options = dict(config.degradation)
+    name, scale = options.pop("name"), config.generator.scale
+    degrade, reach_px = lookup(DEGRADATIONS, name, "degradation")
+    valid = dict.fromkeys(inspect.getfullargspec(degrade).kwonlyargs)
+    valid.pop("scale")
+    for option in options:
+        lookup(valid, option, f"option of {name}")
+    return degrade, options, -(-reach_px(scale=scale, **options) // scale) * scale
+
+
+def margin_px(config: Any) -> int:
+    """HR pixels around a crop that its LR image depends on; 0 where the LR picture is given."""
+    return 0 if config.data.lr_feature else _degradation(config)[2]
+
+
+def geometry(config: Any) -> dict[str, int]:
+    """`crop_px`, `margin_px` and `channels` of the windows that the data sources cut; of pairs, in LR pixels."""
+    data, scale = config.data, config.generator.scale
+    if data.lr_feature:
+        return {"crop_px": data.crop_px // scale, "margin_px": 0, "channels": 3 * scale**2 + 3}
+    return {"crop_px": data.crop_px, "margin_px": margin_px(config), "channels": 3}
+
+
+def _optimizer(options: Any, learning_rate: float) -> Any:
+    keys = ("total_steps", "schedule", "drop_factor", "warmup_steps", "b1", "b2")
+    return create_optimizer(learning_rate, drops=tuple(options.drops), **{key: options[key] for key in keys})
 
 
 def make_stage(config: Any, name: str) -> Stage:
@@ -61,35 +104,21 @@ def make_stage(config: Any, name: str) -> Stage:
     bn_axis = axis_name if config.devices.sync_bn else None
     runtime = {"dtype": devices.compute_dtype(config.compute_dtype), "axis_name": bn_axis}
     generator = models.build(models.GENERATORS, config.generator, **runtime)
-    make_optimizer = functools.partial(
-        create_optimizer,
-        total_steps=options.total_steps,
-        schedule=options.schedule,
-        drops=tuple(options.drops),
-        warmup_steps=options.warmup_steps,
-        b1=options.b1,
-        b2=options.b2,
-    )
-    content = ("pixel", "pixel_weight", "perceptual", "perceptual_weight", "tv_weight")
+    content = ("pixel", "pixel_weight", "perceptual", "perceptual_weight", "perceptual_tap_weights", "tv_weight")
     step_options = {
         "generator": generator,
-        "optimizer": make_optimizer(options.learning_rate),
+        "optimizer": _optimizer(options, options.learning_rate),
         "losses": {key: options[key] for key in content},
         "ema_decay": config.ema_decay,
         "axis_name": axis_name,
     }
-    init_options = {"crop_px": config.data.crop_px}
-    step = steps.pretrain_step
+    init_options, draws = {"crop_px": config.data.crop_px}, 1
     if "adversarial" in options:
-        step = steps.gan_step
-        described = dict(config.discriminator) | {"crop_px": config.data.crop_px}
-        discriminator = models.build(models.DISCRIMINATORS, described, **runtime)
-        networks = {
-            "discriminator": discriminator,
-            "discriminator_optimizer": make_optimizer(options.discriminator_learning_rate),
-        }
-        step_options |= networks | {key: options[key] for key in ("adversarial", "adversarial_weight")}
-        init_options |= networks
+        networks, step_options, draws = _gan_options(config, options, step_options, runtime)
+        step = functools.partial(_gan_update, updates=options.discriminator_updates, **networks, **step_options)
+        init_options |= networks | {"with_history": options.historical_averaging > 0}
+    else:
+        step = functools.partial(_pretrain_update, **step_options)
     seed = config.seed + STAGE_SEED_STRIDE * list(config.stage_names).index(name)
 
     def init(variables):
@@ -101,8 +130,36 @@ def make_stage(config: Any, name: str) -> Stage:
         "total_variation": options.tv_weight,
         "adversarial": options.get("adversarial_weight", 0.0),
     }
-    terms = tuple(term for term, weight in weighted.items() if weight)
-    return Stage(generator, functools.partial(step, **step_options), init, terms)
+    return Stage(generator, step, init, tuple(term for term, weight in weighted.items() if weight), draws)
+
+
+def _gan_options(config: Any, options: Any, step_options: dict, runtime: dict) -> tuple[dict, dict, int]:
+    """The discriminator with its optimiser, all keyword arguments of `gan_step` besides, and the batches it takes."""
+    described = dict(config.discriminator)
+    if "crop_px" in models.fields_of(lookup(models.DISCRIMINATORS, described["name"], "network")):
+        described["crop_px"] = config.data.crop_px
+    networks = {
+        "discriminator": models.build(models.DISCRIMINATORS, described, **runtime),
+        "discriminator_optimizer": _optimizer(options, options.discriminator_learning_rate),
+    }
+    if options.label_smoothing:  # refused by the losses that have no labels
+        ADVERSARIAL[options.adversarial].discriminator(np.zeros(1), np.zeros(1), 1.0 - options.label_smoothing)
+    keys = ("adversarial", "adversarial_weight", "discriminator_every", "generator_first", "historical_averaging")
+    step_options = step_options | {key: options[key] for key in keys}
+    step_options["discriminator_losses"] = {
+        "label_smoothing": options.label_smoothing,
+        "gradient_penalty_weight": options.gradient_penalty,
+    }
+    return networks, step_options, options.discriminator_updates + options.fresh_batch
+
+
+def _pretrain_update(state, batches, features, **options):
+    return steps.pretrain_step(state, batches[0], features, **options)
+
+
+def _gan_update(state, batches, features, *, updates, **options):
+    """The generator gets the last batch: the discriminator's last one, or one of its own."""
+    return adversarial.gan_step(state, batches[-1], features, discriminator_batches=batches[:updates], **options)
 
 
 def load_extractor(config: Any, stage: str) -> tuple[Callable | None, Any]:
@@ -110,17 +167,18 @@ def load_extractor(config: Any, stage: str) -> tuple[Callable | None, Any]:
     options = config.stages[stage]
     if not options.perceptual_weight:
         return None, None
-    variables, header = weights.load_extractor(config.extractor.weights)
+    name = config.extractor.name
+    variables, header = weights.load_extractor(config.extractor.weights, name)
     convention = header["convention"]
-    scale = lookup(FEATURE_SCALE, convention, "VGG19 convention")
+    scale = lookup(FEATURE_SCALE, convention, f"{name} convention")
     module = models.build(
         models.EXTRACTORS,
-        {"name": config.extractor.name, "taps": tuple(options.perceptual_taps), "convention": convention},
+        {"name": name, "taps": tuple(options.perceptual_taps), "convention": convention},
         dtype=devices.compute_dtype(config.compute_dtype),
     )
     taps = ", ".join(options.perceptual_taps)
     logs.say(
-        f"{stage}: VGG19 {taps}, {convention} weights, features x {scale:.4g}, weight {options.perceptual_weight:g}"
+        f"{stage}: {name} {taps}, {convention} weights, features x {scale:.4g}, weight {options.perceptual_weight:g}"
     )
 
     def features(variables, image):
@@ -133,29 +191,42 @@ def make_update(config: Any, stage: Stage, features: Callable | None) -> Callabl
     """`update(state, frozen, sharded)`: crops, LR images and the step, pure, for one device's share of the batch.
 
     `frozen` holds the tiles ("store") and the extractor's variables; `sharded` the samples' positions in the global
-    batch ("indices") and, where crops come from the host, their "windows".
+    batch ("indices") and, where crops come from the host, their "windows" `[B, draws, ...]`.
     """
-    data, scale = config.data, config.generator.scale
-    margin_px = kernel_reach_px(scale)
-    degrade = DEGRADATIONS[data.degradation]
 
     def update(state, frozen, sharded):
-        indices = sharded["indices"]
-        keys = sampling.sample_keys(state.seed, state.step, indices)
-        if "windows" in sharded:
-            windows = sharded["windows"]
-        else:
-            pictures = frozen["store"]["sizes"].shape[0]
-            chosen = sampling.choose_pictures(state.seed, state.step, indices, data.batch_size, pictures)
-            geometry = {"crop_px": data.crop_px, "margin_px": margin_px}
-            windows = pipeline.gather_windows(frozen["store"], chosen, keys, **geometry)
-        batch = sampling.make_batch(
-            windows, keys, degrade=degrade, scale=scale, margin_px=margin_px, augment=data.augment
-        )
+        batches = []
+        for number in range(stage.draws):
+            step, windows = state.step * stage.draws + number, sharded.get("windows")
+            windows = None if windows is None else windows[:, number]
+            batches.append(make_batch(config, state.seed, step, sharded["indices"], frozen["store"], windows))
         see = None if features is None else functools.partial(features, frozen["extractor"])
-        return stage.step(state, batch, see)
+        return stage.step(state, batches, see)
 
     return update
+
+
+def make_batch(
+    config: Any, seed: jax.Array, step: jax.Array, indices: jax.Array, store: Any, windows: jax.Array | None = None
+) -> dict[str, jax.Array]:
+    """ "hr", "lr" and "keys" of the samples at `indices` of the global batch number `step`.
+
+    Their crops are gathered from the tiles in `store`, or are given as `windows`.
+    """
+    data, scale = config.data, config.generator.scale
+    keys = sampling.sample_keys(seed, step, indices)
+    cut = geometry(config)
+    if windows is None:
+        chosen = sampling.choose_pictures(seed, step, indices, data.batch_size, store["sizes"].shape[0])
+        cut = {"crop_px": cut["crop_px"], "margin_px": cut["margin_px"]}
+        windows = pipeline.gather_windows(store, chosen, keys, **cut)
+    if data.lr_feature:
+        batch = sampling.make_paired_batch(windows, keys, scale=scale, augment=data.augment)
+    else:
+        degrade, options, margin = _degradation(config)
+        degrade = functools.partial(degrade, **options)
+        batch = sampling.make_batch(windows, keys, degrade=degrade, scale=scale, margin_px=margin, augment=data.augment)
+    return batch | {"keys": keys}
 
 
 def starting_variables(start: weights.Weights | None, generator: Any) -> Any:

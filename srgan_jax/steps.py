@@ -1,9 +1,9 @@
-"""One update of SRResNet and of SRGAN: pure functions of a state and a batch, un-jitted, no device named.
+"""The state of training and one update on the content loss: pure functions, un-jitted, no device named.
 
 `train.py` jits them over devices. Randomness is addressed by (seed, step, sample), so nothing here consumes a key.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -14,7 +14,7 @@ import optax
 
 from srgan_jax import color
 from srgan_jax.errors import lookup
-from srgan_jax.losses import ADVERSARIAL, PIXEL, total_variation
+from srgan_jax.losses import PIXEL, total_variation
 
 Metrics = dict[str, jax.Array]
 Features = Callable[[jax.Array], Mapping[str, jax.Array]]  # images in [0, 1] -> feature maps, scaled for the loss
@@ -27,6 +27,7 @@ class NetworkState:
     params: Any
     batch_stats: Any  # {} without normalisation
     opt_state: optax.OptState
+    history: Any = None  # the mean of all its past parameters, for historical averaging
 
 
 @flax.struct.dataclass
@@ -57,11 +58,14 @@ def create_network_state(
     key: jax.Array,
     image: jax.Array,
     variables: Mapping[str, Any] | None = None,
+    *,
+    with_history: bool = False,
 ) -> NetworkState:
     """A network with fresh Adam moments; `variables` instead of a fresh initialisation where given."""
     variables = module.init(key, image) if variables is None else variables
     params = variables["params"]
-    return NetworkState(params, variables.get("batch_stats", {}), optimizer.init(params))
+    history = jax.tree.map(jnp.copy, params) if with_history else None  # a copy: both are donated
+    return NetworkState(params, variables.get("batch_stats", {}), optimizer.init(params), history)
 
 
 def create_train_state(
@@ -73,6 +77,7 @@ def create_train_state(
     discriminator: nn.Module | None = None,
     discriminator_optimizer: optax.GradientTransformation | None = None,
     variables: Mapping[str, Any] | None = None,
+    with_history: bool = False,
 ) -> TrainState:
     """The state before the first update of a stage.
 
@@ -84,14 +89,16 @@ def create_train_state(
       discriminator: module; None for pretraining.
       discriminator_optimizer: its optimiser.
       variables: the generator's, from the stage before; None initialises afresh.
+      with_history: keep the mean of past parameters, for `historical_averaging`.
     """
     key = jax.random.key(seed)
     lr = jnp.zeros((1, crop_px // generator.scale, crop_px // generator.scale, 3))
     hr = jnp.zeros((1, crop_px, crop_px, 3))
-    g = create_network_state(generator, optimizer, jax.random.fold_in(key, 0), lr, variables)
+    g = create_network_state(generator, optimizer, jax.random.fold_in(key, 0), lr, variables, with_history=with_history)
     d = None
     if discriminator is not None:
-        d = create_network_state(discriminator, discriminator_optimizer, jax.random.fold_in(key, 1), hr)
+        key_d = jax.random.fold_in(key, 1)
+        d = create_network_state(discriminator, discriminator_optimizer, key_d, hr, with_history=with_history)
     ema = jax.tree.map(jnp.copy, {"params": g.params, "batch_stats": g.batch_stats})  # a copy: both are donated
     return TrainState(jnp.zeros((), jnp.int32), jax.random.key_data(key), g, ema, d)
 
@@ -113,6 +120,7 @@ def content_terms(
     pixel_weight: float = 1.0,
     perceptual: str = "mse",
     perceptual_weight: float = 0.0,
+    perceptual_tap_weights: Sequence[float] = (),
     tv_weight: float = 0.0,
 ) -> Metrics:
     """The weighted terms of the content loss; those of weight 0 are left out.
@@ -128,6 +136,7 @@ def content_terms(
       pixel_weight: its weight.
       perceptual: a name in `losses.PIXEL`, computed on the feature maps.
       perceptual_weight: its weight.
+      perceptual_tap_weights: of each feature map besides, in the order of `features`; 1 by default.
       tv_weight: of the total variation of `sr` on [-1, 1].
     """
     sr_signed, hr_signed = color.to_signed(sr), color.to_signed(hr)
@@ -137,7 +146,9 @@ def content_terms(
     if perceptual_weight:
         distance = lookup(PIXEL, perceptual, "perceptual loss")
         ours, theirs = features(sr), features(hr)
-        terms["perceptual"] = perceptual_weight * sum(distance(ours[tap], theirs[tap]).mean() for tap in ours)
+        tap_weights = tuple(perceptual_tap_weights) or (1.0,) * len(ours)
+        distances = [w * distance(ours[tap], theirs[tap]).mean() for tap, w in zip(ours, tap_weights, strict=True)]
+        terms["perceptual"] = perceptual_weight * sum(distances)
     if tv_weight:
         terms["total_variation"] = tv_weight * total_variation(sr_signed).mean()
     return terms
@@ -146,25 +157,50 @@ def content_terms(
 # ---------------------------------------------------------------------------------------------- updates
 
 
-def _forward(module: nn.Module, params: Any, batch_stats: Any, image: jax.Array) -> tuple[jax.Array, Any]:
-    output, changed = module.apply(
-        {"params": params, "batch_stats": batch_stats}, image, train=True, mutable=["batch_stats"]
-    )
+def forward(module: nn.Module, params: Any, batch_stats: Any, image: jax.Array, **kwargs: Any) -> tuple[jax.Array, Any]:
+    """A network's output in training, and its changed batch statistics."""
+    variables = {"params": params, "batch_stats": batch_stats}
+    output, changed = module.apply(variables, image, train=True, mutable=["batch_stats"], **kwargs)
     return output, changed.get("batch_stats", {})
 
 
-def _mean_over(tree: Any, axis_name: str | None) -> Any:
+def mean_over(tree: Any, axis_name: str | None) -> Any:
+    """The mean over the devices of a pmap; `tree` itself where `axis_name` is None."""
     return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
 
-def _updated(
-    network: NetworkState, grads: Any, batch_stats: Any, optimizer: optax.GradientTransformation
+def updated(
+    network: NetworkState,
+    grads: Any,
+    batch_stats: Any,
+    optimizer: optax.GradientTransformation,
+    *,
+    historical_averaging: float = 0.0,
+    count: jax.Array | int = 0,
 ) -> NetworkState:
+    """The network after a step of its optimiser.
+
+    Args:
+      network: before.
+      grads: of its loss.
+      batch_stats: the new ones.
+      optimizer: its.
+      historical_averaging: weight of the squared distance to the mean of all past parameters (Salimans et al., arXiv
+        1606.03498, section 3.3), where `network.history` holds that mean.
+      count: updates so far.
+    """
+    history = network.history
+    if history is not None:
+        pull = 2.0 * historical_averaging
+        grads = jax.tree.map(lambda grad, p, mean: grad + pull * (p - mean), grads, network.params, history)
     updates, opt_state = optimizer.update(grads, network.opt_state, network.params)
-    return NetworkState(optax.apply_updates(network.params, updates), batch_stats, opt_state)
+    params = optax.apply_updates(network.params, updates)
+    if history is not None:  # the first parameters count as one
+        history = jax.tree.map(lambda mean, p: mean + (p - mean) / (count + 2.0), history, params)
+    return NetworkState(params, batch_stats, opt_state, history)
 
 
-def _advance(state: TrainState, generator: NetworkState, ema_decay: float, **changes: Any) -> TrainState:
+def advance(state: TrainState, generator: NetworkState, ema_decay: float, **changes: Any) -> TrainState:
     """The next state, with the average moved towards the new generator; its decay warms up from 0.1."""
     count = state.step.astype(jnp.float32)
     decay = jnp.minimum(ema_decay, (1.0 + count) / (10.0 + count))
@@ -201,91 +237,11 @@ def pretrain_step(
     """
 
     def loss_fn(params):
-        sr, batch_stats = _forward(generator, params, state.generator.batch_stats, batch["lr"])
+        sr, batch_stats = forward(generator, params, state.generator.batch_stats, batch["lr"])
         terms = content_terms(sr, batch["hr"], features, **losses)
         return sum(terms.values()), (terms, batch_stats)
 
     grads, (terms, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.generator.params)
-    grads, terms, batch_stats = _mean_over((grads, terms, batch_stats), axis_name)
-    updated = _updated(state.generator, grads, batch_stats, optimizer)
-    return _advance(state, updated, ema_decay), {"loss": sum(terms.values()), **terms}
-
-
-def _updated_discriminator(
-    d: NetworkState,
-    hr: jax.Array,
-    sr: jax.Array,
-    *,
-    discriminator: nn.Module,
-    optimizer: optax.GradientTransformation,
-    loss: Callable[[jax.Array, jax.Array], jax.Array],
-    axis_name: str | None,
-) -> tuple[NetworkState, Metrics]:
-    def loss_fn(params):
-        real, batch_stats = _forward(discriminator, params, d.batch_stats, hr)
-        fake, batch_stats = _forward(discriminator, params, batch_stats, sr)
-        metrics = {"d_accuracy_real": (real > 0).mean(), "d_accuracy_fake": (fake < 0).mean()}
-        value = loss(real, fake)
-        return value, (metrics | {"d_loss": value}, batch_stats)
-
-    grads, (metrics, batch_stats) = jax.grad(loss_fn, has_aux=True)(d.params)
-    grads, batch_stats = _mean_over((grads, batch_stats), axis_name)
-    return _updated(d, grads, batch_stats, optimizer), metrics
-
-
-def gan_step(
-    state: TrainState,
-    batch: Mapping[str, jax.Array],
-    features: Features | None = None,
-    *,
-    generator: nn.Module,
-    discriminator: nn.Module,
-    optimizer: optax.GradientTransformation,
-    discriminator_optimizer: optax.GradientTransformation,
-    losses: Mapping[str, Any],
-    adversarial: str = "bce",
-    adversarial_weight: float = 1e-3,
-    ema_decay: float = 0.999,
-    axis_name: str | None = None,
-) -> tuple[TrainState, Metrics]:
-    """One update of the discriminator, then one of the generator against the updated discriminator.
-
-    One forward pass of the generator serves both. The discriminator sees the real and the generated batch apart, so
-    that their batch statistics don't mix.
-
-    Args:
-      state: from `create_train_state`, with a discriminator.
-      batch, features, generator, optimizer, losses, ema_decay, axis_name: as for `pretrain_step`.
-      discriminator: module, image to logits.
-      discriminator_optimizer: its optimiser.
-      adversarial: a name in `losses.ADVERSARIAL`.
-      adversarial_weight: the paper's 1e-3.
-
-    Returns:
-      The next state, and scalars: "loss" and each weighted term of the generator's, "d_loss", and the shares of real
-      and generated pictures that the discriminator judges rightly, "d_accuracy_real" and "d_accuracy_fake".
-    """
-    loss_d, loss_g = lookup(ADVERSARIAL, adversarial, "adversarial loss")
-    hr, d = batch["hr"], state.discriminator
-
-    def generate(params):
-        return _forward(generator, params, state.generator.batch_stats, batch["lr"])
-
-    sr, pull_back, g_stats = jax.vjp(generate, state.generator.params, has_aux=True)
-
-    d, d_metrics = _updated_discriminator(
-        d, hr, sr, discriminator=discriminator, optimizer=discriminator_optimizer, loss=loss_d, axis_name=axis_name
-    )
-
-    def g_loss_fn(sr):
-        real, _ = _forward(discriminator, d.params, d.batch_stats, hr)  # compiled away where the loss ignores it
-        fake, _ = _forward(discriminator, d.params, d.batch_stats, sr)
-        terms = content_terms(sr, hr, features, **losses)
-        terms["adversarial"] = adversarial_weight * loss_g(real, fake)
-        return sum(terms.values()), terms
-
-    sr_grads, terms = jax.grad(g_loss_fn, has_aux=True)(sr)
-    g_grads, g_stats = _mean_over((pull_back(sr_grads)[0], g_stats), axis_name)
-    g = _updated(state.generator, g_grads, g_stats, optimizer)
-    metrics = _mean_over({"loss": sum(terms.values()), **terms, **d_metrics}, axis_name)
-    return _advance(state, g, ema_decay, discriminator=d), metrics
+    grads, terms, batch_stats = mean_over((grads, terms, batch_stats), axis_name)
+    g = updated(state.generator, grads, batch_stats, optimizer)
+    return advance(state, g, ema_decay), {"loss": sum(terms.values()), **terms}

@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from srgan_jax import checkpoints, devices, evaluate, inference, logs, stages, steps, weights
-from srgan_jax.data import builder, pipeline, sampling
+from srgan_jax import adversarial, checkpoints, color, devices, evaluate, inference, logs, stages, steps, weights
+from srgan_jax.data import pairs, pipeline
 from srgan_jax.errors import UserError, lookup
 from srgan_jax.metrics import LOWER_IS_BETTER
-from srgan_jax.resize import kernel_reach_px
 
 SHOWN = ("d_loss", "d_accuracy_real", "d_accuracy_fake")  # in the progress bar, besides the terms of the loss
 
@@ -38,19 +37,22 @@ def open_samples(config: Any) -> Samples:
     """The training data as its config describes it, with what it takes of memory reported before it is taken."""
     data = config.data
     lookup(dict.fromkeys(pipeline.SOURCES), data.source, "config.data.source")
-    pictures = builder.open_source(data.dataset, split=data.split, feature=data.feature, data_dir=data.data_dir)
-    geometry = {"crop_px": data.crop_px, "margin_px": kernel_reach_px(config.generator.scale)}
+    keys = ("split", "feature", "lr_feature", "data_dir", "resize_px")
+    pictures = pairs.open_pictures(data.dataset, scale=config.generator.scale, **{key: data[key] for key in keys})
+    geometry = stages.geometry(config)
+    channels, unit = geometry.pop("channels"), data.crop_px // geometry["crop_px"]  # pairs are counted in LR pixels
+    tiles = {"tile_px": data.tile_px // unit, "channels": channels, **geometry}
     found = f"data: {len(pictures)} pictures from {data.dataset}"
     if data.source == "memory":
-        pictures, sizes, small = pipeline.without_small(pictures, data.crop_px)
+        pictures, sizes, small = pipeline.without_small(pictures, geometry["crop_px"])
         for line in small:
             logs.say(f"skipped {line}")
-        needed = pipeline.store_bytes(sizes, tile_px=data.tile_px, **geometry)
+        needed = pipeline.store_bytes(sizes, **tiles)
         room = data.device_share * (devices.memory_bytes() or pipeline.host_memory_bytes())
         if needed <= room:
             logs.say(f"{found}, decoded once into {needed / 1e6:,.0f} MB of tiles on each device")
-            return Samples(pipeline.build_store(pictures, sizes, tile_px=data.tile_px, **geometry), None)
-        raw = int(sizes.prod(axis=1).sum()) * 3
+            return Samples(pipeline.build_store(pictures, sizes, **tiles), None)
+        raw = int(sizes.prod(axis=1).sum()) * channels
         if raw > 0.8 * pipeline.host_memory_bytes():
             raise UserError(f"{data.dataset} takes {raw / 1e9:.1f} GB decoded; use --config.data.source=stream")
         logs.say(f"{found}, decoded once into {raw / 1e6:,.0f} MB of host memory ({needed / 1e6:,.0f} MB of tiles "
@@ -81,28 +83,25 @@ def sample_pairs(config: Any, validation: list[evaluate.Pair], samples: Samples)
     scale, count = config.generator.scale, config.sample_pictures
     if not count:
         return []
-    if validation:
-        side = min(192, *(min(pair.hr.shape[:2]) for pair in validation[:count]))
-        corners = [((p.hr.shape[0] - side) // 2, (p.hr.shape[1] - side) // 2) for p in validation[:count]]
-        crops = [p.hr[y : y + side, x : x + side] for p, (y, x) in zip(validation, corners, strict=False)]
-    else:
-        crops = training_crops(config, samples)[:count]
+    if not validation:
+        return training_samples(config, samples)[:count]
+    side = min(192, *(min(pair.hr.shape[:2]) for pair in validation[:count])) // scale * scale
+    corners = [((p.hr.shape[0] - side) // 2, (p.hr.shape[1] - side) // 2) for p in validation[:count]]
+    crops = [p.hr[y : y + side, x : x + side] for p, (y, x) in zip(validation, corners, strict=False)]
     return [evaluate.make_pair(f"sample {index}", crop, scale) for index, crop in enumerate(crops)]
 
 
-def training_crops(config: Any, samples: Samples) -> np.ndarray:
-    """The HR crops of the first update, uint8, for the sample pictures of a run without validation."""
-    margin = kernel_reach_px(config.generator.scale)
+def training_samples(config: Any, samples: Samples) -> list[evaluate.Pair]:
+    """The samples of the first update, with the LR images that training sees."""
     seed = jax.random.key_data(jax.random.key(config.seed))
+    indices = np.arange(config.data.batch_size, dtype=np.int32)
+    windows = None
     if samples.store is None:
         windows = next(samples.windows(np.asarray(seed), range(0, 1)))
-    else:
-        batch_size = config.data.batch_size
-        indices = np.arange(batch_size, dtype=np.int32)
-        chosen = sampling.choose_pictures(seed, np.int32(0), indices, batch_size, len(samples.store["sizes"]))
-        keys = sampling.sample_keys(seed, 0, indices)
-        windows = pipeline.gather_windows(samples.store, chosen, keys, crop_px=config.data.crop_px, margin_px=margin)
-    return np.asarray(windows)[:, margin:-margin, margin:-margin]
+        indices = indices[: len(windows)]
+    batch = jax.jit(functools.partial(stages.make_batch, config))(seed, 0, indices, samples.store, windows)
+    hr, lr = (np.asarray(color.to_uint8(batch[name])) for name in ("hr", "lr"))
+    return [evaluate.Pair(f"sample {index}", hr[index], lr[index]) for index in range(len(hr))]
 
 
 @contextlib.contextmanager
@@ -201,18 +200,19 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
             update = devices.map_update(stages.make_update(config, stage, features), mesh, config.devices.mapping)
             frozen = {"store": samples.store, "extractor": devices.replicate(extractor_variables, mesh)}
             sharded = devices.shard({"indices": indices}, mesh, config.devices.mapping)
-            stream = samples.windows(np.asarray(state.seed), range(start, total)) if samples.windows else None
+            draws = range(start * stage.draws, total * stage.draws)
+            stream = samples.windows(np.asarray(state.seed), draws) if samples.windows else None
             trace = logs.Trace(workdir / "profile", start) if profile else None
             open_files.callback(trace.close if trace else lambda: None)
             logs.say(f"{name}: {steps.count_parameters(state.generator.params):,} parameters; compiling the update")
 
             # -------------------------------------------------------- updates
-            scores = {}
+            scores, guard = {}, adversarial.BalanceGuard(config.stages[name].get("balance_accuracy", 1.0))
             for step in range(start + 1, total + 1):
                 if trace:
                     trace.before(step)
                 if stream is not None:
-                    windows = {"indices": indices, "windows": next(stream)}
+                    windows = {"indices": indices, "windows": np.stack([next(stream) for _ in range(stage.draws)], 1)}
                     sharded = devices.shard(windows, mesh, config.devices.mapping)
                 with jax.transfer_guard("allow" if jax.config.jax_debug_nans else "disallow"):
                     state, metrics = update(state, frozen, sharded)
@@ -229,6 +229,8 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
                     check_finite(values["loss"], name, step, config.log_every_steps)
                     if logged:  # the same lines whether or not the run was interrupted
                         log.write(step, values, shown=("loss", *stage.terms, *SHOWN))
+                        if told := guard.line(values):
+                            logs.say(f"{name}: update {step}: {told}")
                     if step == start + 1:
                         terms = logs.format_terms({term: values[term] for term in stage.terms})
                         logs.say(f"{name}: loss at update {step}: {terms}")
@@ -242,6 +244,8 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
                     if looked_at:
                         file = workdir / "samples" / f"{name}_{step:07d}.png"
                         log.picture(step, draw_samples(averaged, looked_at, file))
+                elif looked_at and config.show_every_steps and step % config.show_every_steps == 0:
+                    log.picture(step, draw_samples(stages.averaged_generator(state, stage.generator), looked_at))
                 stopping = bool(signals)
                 if stopping or step == total or step % config.save_every_steps == 0:
                     checkpoints.save(manager, step, state, scores)
@@ -292,8 +296,8 @@ def validate(averaged: weights.Weights, pairs: list[evaluate.Pair], config: Any)
     return evaluate.mean(evaluate.score(pairs, results, config.validation.metrics))
 
 
-def draw_samples(averaged: weights.Weights, pairs: list[evaluate.Pair], path: Path) -> np.ndarray:
-    """Writes and returns a sheet of LR | SR | HR."""
+def draw_samples(averaged: weights.Weights, pairs: list[evaluate.Pair], path: Path | None = None) -> np.ndarray:
+    """Returns a sheet of LR | SR | HR, and writes it where a path is given."""
     results = evaluate.upscale_all(functools.partial(inference.upscale_canvas, averaged), pairs)
     rows = [(pair.lr, result, pair.hr) for pair, result in zip(pairs, results, strict=True)]
     return logs.write_samples(path, rows)

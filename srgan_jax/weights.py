@@ -178,9 +178,9 @@ def fold_norms(weights: Weights) -> Weights:
     """The same generator at inference without normalisation layers: each becomes part of the convolution before it.
 
     Args:
-      weights: any generator; returned as it is where there is nothing to fold.
+      weights: any generator; returned as it is where there is nothing to fold, or where norms follow activations.
     """
-    if weights.architecture.get("norm") != "batch":
+    if weights.architecture.get("norm") != "batch" or weights.architecture["block_order"] != "norm_activation":
         return weights
     params = {name: dict(layer) for name, layer in weights.variables["params"].items()}
     for name in [name for name in params if "norm" in name]:
@@ -245,11 +245,12 @@ def blend(first: Weights, second: Weights, share: float) -> Weights:
     return jax.tree.map(lambda a, b: (1.0 - share) * a + share * b, first, second)
 
 
-def load_extractor(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, str]]:
+def load_extractor(path: str | os.PathLike, network: str = "vgg19") -> tuple[dict[str, Any], dict[str, str]]:
     """Reads the weights of a feature extractor.
 
     Args:
-      path: a `.safetensors` written by `scripts/port_vgg19.py`.
+      path: a `.safetensors` written by `scripts/port_NETWORK.py`.
+      network: a name in `models.EXTRACTORS`, which the file must be for.
 
     Returns:
       Variables of `models.EXTRACTORS[header["network"]]`, float32, and the header; its "convention" says how the
@@ -261,10 +262,12 @@ def load_extractor(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, s
     """
     if not os.path.isfile(path):
         raise MissingFileError(
-            f"no VGG19 weights at {os.fspath(path)}; get them with: python scripts/port_vgg19.py --download "
-            f"--out {os.fspath(path)} (or give it a file you have: Keras .h5, torchvision .pth, .npz)"
+            f"no {network} weights at {os.fspath(path)}; get them with: python scripts/port_{network}.py --download "
+            f"--out {os.fspath(path)} (or give it a file you have)"
         )
     tensors, header = read_tensors(path, EXTRACTOR_FORMAT)
+    if header["network"] != network:
+        raise WeightsError(f"{path} holds {header['network']}, but config.extractor.name is {network}")
     flat = {tuple(name.split("/")): tensor.astype(np.float32) for name, tensor in tensors.items()}
     return {"params": unflatten_dict(flat)}, header
 

@@ -3,14 +3,17 @@
 import os
 import tempfile
 
+import jax
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if os.environ["JAX_PLATFORMS"] == "cpu":  # tiny programs: compiling them quickly matters, running them doesn't
     flags = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+    if jax.__version_info__ < (0, 11):  # a third of the compilation time; unknown flags would stop XLA
+        flags += " --xla_cpu_use_fusion_emitters=false"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
 
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -74,11 +77,17 @@ def _tiny(config):
     """Makes any config small enough for a test, without changing what it does."""
     config.data.batch_size = 4
     config.data.crop_px = 32
+    config.data.resize_px = min(config.data.resize_px, 32)
     config.generator.blocks = 1
     config.generator.width = 8
     config.discriminator.width = 4
-    config.discriminator.dense = 8
+    if "dense" in config.discriminator:
+        config.discriminator.dense = 8
+    for name in ("growth", "upsampling_width"):
+        if config.generator.get(name):
+            config.generator[name] = 8
     config.stages.pretrain.total_steps = 2
+    config.show_every_steps = min(config.show_every_steps, 1)
     config.stages.gan.total_steps = 2
     config.validation.folder = ""
     config.sample_pictures = 1
@@ -90,6 +99,41 @@ def _tiny(config):
 def tiny():
     """A function that makes a config tiny."""
     return _tiny
+
+
+@pytest.fixture(scope="session")
+def paired_dataset(tmp_path_factory, photo) -> str:
+    """Four photographs, sharp and blurred, prepared as a paired data set of one size."""
+    from PIL import Image, ImageFilter
+
+    from srgan_jax.data import builder
+
+    folder = tmp_path_factory.mktemp("pairs")
+    for name in ("hr", "lr"):
+        (folder / name).mkdir()
+    for index in range(4):
+        picture = Image.fromarray(photo[10 * index : 10 * index + 64, :72])
+        picture.save(folder / "hr" / f"{index}.png")
+        picture.filter(ImageFilter.GaussianBlur(2)).save(folder / "lr" / f"{index}.png")
+    out = str(tmp_path_factory.mktemp("paired"))
+    assert builder.prepare(str(folder), out, min_side_px=32) == {}
+    return out
+
+
+@pytest.fixture(scope="session")
+def extractor_files(tmp_path_factory, vgg_file) -> dict[str, Path]:
+    """For each name in EXTRACTORS random weights, as the port scripts write them."""
+    from flax.traverse_util import flatten_dict
+
+    from srgan_jax import models, weights
+
+    variables = jax.jit(models.build(models.EXTRACTORS, {"name": "resnet152v2"}).init)(
+        jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32)
+    )
+    tensors = {"/".join(path): np.asarray(value) for path, value in flatten_dict(variables["params"]).items()}
+    path = tmp_path_factory.mktemp("resnet") / "resnet152v2.safetensors"
+    weights.save_extractor(path, tensors, {"network": "resnet152v2", "convention": "signed"})
+    return {"vgg19": vgg_file, "resnet152v2": path}
 
 
 @pytest.fixture(scope="session")

@@ -15,15 +15,18 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     ["errors"],
     ["resize", "color", "defaults", "paths"],
-    ["losses", "optimizers", "degradations"]
-    + [f"models.{name}" for name in ("layers", "msrresnet", "compact", "generator", "discriminator", "extractor")]
-    + ["models"],
+    ["losses", "optimizers"]
+    + [f"degradations.{name}" for name in ("filters", "jpeg", "simple", "photo", "second_order")]
+    + ["degradations", "models.layers", "models.msrresnet", "models.compact", "models.rrdb", "models.restoration"]
+    + ["models.generator", "models.discriminator_layers", "models.unet_discriminator", "models.discriminator"]
+    + ["models.resnet", "models.extractor", "models"],
     ["metrics.common", "metrics.fidelity", "metrics.perceptual", "metrics"],
-    ["weights", "steps", "devices", "checkpoints", "images.files", "images.deep", "images.pictures",
-     "images.tiff", "images.formats", "images.resampling", "images"],
-    ["data", "data.sampling", "data.builder", "data.pipeline",
-     "tiling.grid", "tiling.sources", "tiling.tiler", "tiling",
-     "inference", "importers"],
+    ["weights", "steps", "devices", "checkpoints"]
+    + [f"images.{name}" for name in ("files", "deep", "pictures", "tiff", "formats", "resampling")]
+    + ["images"],
+    ["adversarial", "data"]
+    + [f"data.{name}" for name in ("sampling", "matching", "builder", "pairs", "pipeline")]
+    + ["tiling.grid", "tiling.sources", "tiling.tiler", "tiling", "inference", "importers"],
     ["export"],
     ["evaluate", "logs"],
     ["comparison"],

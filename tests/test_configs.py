@@ -9,11 +9,18 @@ import numpy as np
 import pytest
 
 import srgan_jax
-from srgan_jax import defaults
+from srgan_jax import defaults, devices
 from srgan_jax.train import train_and_evaluate
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+    """Quicker to compile for than four; tests/test_devices.py compares the two."""
+    make_mesh = devices.make_mesh
+    monkeypatch.setattr(devices, "make_mesh", lambda: make_mesh(jax.devices()[:1]))
 
 
 def _load(path):
@@ -24,10 +31,12 @@ def _load(path):
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_config_trains_and_resumes(path, tiny, dataset, vgg_file, tmp_path):
+def test_config_trains_and_resumes(path, tiny, dataset, paired_dataset, extractor_files, tmp_path, one_device):
     config = tiny(_load(path).get_config())
-    config.data.dataset = dataset
-    config.extractor.weights = str(vgg_file)
+    config.data.dataset = paired_dataset if config.data.lr_feature else dataset
+    config.extractor.weights = str(extractor_files[config.extractor.name])
+    if path.stem != "restoration":
+        config.sample_pictures = 0  # the loop's own tests look at them
     trained = train_and_evaluate(config, tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     losses = [row for row in rows if "loss" in row]

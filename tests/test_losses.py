@@ -39,10 +39,41 @@ def test_total_variation_by_hand():
     assert jnp.isfinite(flat).all()
 
 
+def test_other_adversarial_losses_by_hand():
+    real, fake = jnp.array([[2.0], [0.0]]), jnp.array([[0.5], [-1.5]])
+    # ((2 - 1)^2 + (0 - 1)^2) / 2 = 1 and (0.25 + 2.25) / 2 = 1.25, halved; (0.25 + 6.25) / 2
+    assert losses.lsgan_discriminator(real, fake) == pytest.approx(1.125)
+    assert losses.lsgan_generator(real, fake) == pytest.approx(3.25)
+    assert losses.lsgan_discriminator(real, fake, 0.9) == pytest.approx((1.01 + 1.25) / 2)  # 1.1^2, 0.9^2
+    assert losses.hinge_discriminator(real, fake) == pytest.approx(0.5 + 0.75)  # (0 + 1) / 2, (1.5 + 0) / 2
+    assert losses.wgan_discriminator(real, fake) == pytest.approx(-0.5 - 1.0)
+    assert losses.wgan_generator(real, fake) == pytest.approx(0.5)
+    zero = jnp.zeros((2, 1))  # probabilities of a half
+    assert losses.probability_lsgan_discriminator(zero, zero) == pytest.approx(0.25)
+    # Relativistic: logits minus the mean of the others, 1 and -0.5: real 2.5 and 0.5, generated -0.5 and -2.5.
+    softplus = lambda x: np.log1p(np.exp(x))  # noqa: E731
+    expected = (softplus(-2.5) + softplus(-0.5)) / 2 + (softplus(-0.5) + softplus(-2.5)) / 2
+    assert losses.relativistic_discriminator(real, fake) == pytest.approx(expected)
+    expected = (softplus(2.5) + softplus(0.5)) / 2 + (softplus(0.5) + softplus(2.5)) / 2
+    assert losses.relativistic_generator(real, fake) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("name", "threshold"), [("bce", 0.0), ("lsgan", 0.5), ("probability_lsgan", 0.0)])
+def test_verdict_of_losses_with_labels(name, threshold):
+    logits = jnp.array([threshold - 0.1, threshold + 0.1])
+    real, fake = losses.ADVERSARIAL[name].verdict(logits, logits)
+    assert (real > 0).tolist() == (fake > 0).tolist() == [False, True]
+
+
+def test_verdict_of_losses_without_labels_compares():
+    real, fake = losses.ADVERSARIAL["wgan"].verdict(jnp.array([9.0, 8.0]), jnp.array([7.0, 8.6]))
+    assert (real > 0).all() and (fake < 0).tolist() == [True, False]  # the means are 7.8 and 8.5
+
+
 @pytest.mark.parametrize("name", losses.ADVERSARIAL)
 def test_adversarial_losses_pull_the_right_way(name):
-    loss_d, loss_g = losses.ADVERSARIAL[name]
-    real, fake = jnp.array([[0.3], [-0.2]]), jnp.array([[0.1], [-0.4]])
+    loss_d, loss_g, _ = losses.ADVERSARIAL[name]
+    real, fake = jnp.array([[0.3], [0.2]]), jnp.array([[0.1], [0.4]])  # between the labels
     assert loss_d(real, fake).shape == loss_g(real, fake).shape == ()
     to_real, to_fake = jax.grad(loss_d, argnums=(0, 1))(real, fake)
     assert (to_real < 0).all() and (to_fake > 0).all()  # D raises real logits, lowers generated ones

@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -73,12 +74,16 @@ VARIATIONS = [
     {"scale": 3, "base": "bicubic"},
     {"scale": 4, "activation": "relu", "output": "tanh"},
     {"scale": 8, "norm": "none", "base": "bilinear"},
-    {"scale": 4, "activation": "prelu_shared", "bias_before_norm": True, "input_range": (-1.0, 1.0)},
+    {"scale": 4, "activation": "prelu_shared", "bias_before_norm": True, "input_range": "signed"},
     {"scale": 4, "trunk": "activation", "norm_upsampling": True, "input_range": "imagenet", "output_range": "imagenet"},
     {"name": "msrresnet", "scale": 4},
     {"name": "msrresnet", "scale": 3},
     {"name": "compact", "scale": 4},
     {"name": "compact", "scale": 3},
+    {"scale": 4, "upsampling": "nearest", "upsampling_width": 12, "block_order": "activation_norm"},
+    {"scale": 2, "shared_blocks": True, "use_bias": False, "initialization": "normal", "blocks": 2},
+    {"name": "rrdb", "scale": 4, "growth": 4},
+    {"name": "restoration", "scale": 1, "upsampling_width": 8},
 ]
 
 
@@ -118,6 +123,51 @@ def test_mask_makes_a_canvas_invisible(fields):
     assert jnp.abs(unmasked - alone).max() > 1e-3  # the mask is what does it
 
 
+def test_nearest_upsampling_leaves_no_checkerboard():
+    """Untrained, on one colour: sub-pixel upsampling gives neighbouring pixels different values, nearest doesn't."""
+    differences = {}
+    for upsampling in ("subpixel", "nearest"):
+        fields = {"name": "srresnet", "blocks": 1, "width": 8, "scale": 2, "norm": "none", "upsampling": upsampling}
+        module = models.build(models.GENERATORS, fields)
+        gray = jnp.full((1, 24, 24, 3), 0.4)
+        sr = module.apply(module.init(jax.random.key(0), gray), gray)[0, 20:-20, 20:-20]  # the border is another story
+        differences[upsampling] = float(jnp.abs(sr[1:] - sr[:-1]).mean())
+    assert differences["subpixel"] > 1e-2 and differences["nearest"] < 1e-5
+
+
+def test_activations_differ_below_zero():
+    x = jnp.array([[-2.0, 3.0]])
+
+    class Alone(nn.Module):
+        kind: str
+
+        @nn.compact
+        def __call__(self, x):
+            return layers.activation(self.kind, "act")(x)
+
+    below = {"relu": 0.0, "leaky_relu": -0.4, "prelu": -0.5, "prelu_shared": -0.5}  # slopes 0.2, and 0.25 at first
+    slopes = {"relu": 0, "leaky_relu": 0, "prelu": 2, "prelu_shared": 1}  # learned ones
+    assert set(below) <= set(layers.ACTIVATIONS)
+    for kind, value in below.items():
+        variables = Alone(kind).init(jax.random.key(0), x)
+        np.testing.assert_allclose(Alone(kind).apply(variables, x), [[value, 3.0]], rtol=1e-6)
+        assert steps.count_parameters(variables) == slopes[kind]
+
+
+def test_shared_blocks_are_one():
+    # conv_in 9*9*3*8 + slopes 8; one 3x3 conv, one norm, one PReLU: 9*64 + 16 + 8; up 9*8*32 + 8; out 9*9*8*3; no bias
+    fields = {"width": 8, "scale": 2, "shared_blocks": True, "use_bias": False}
+    expected = 9 * 9 * 3 * 8 + 8 + 9 * 64 + 16 + 8 + 9 * 8 * 32 + 8 + 9 * 9 * 8 * 3
+    assert _parameters(blocks=5, **fields) == _parameters(blocks=2, **fields) == expected
+
+
+def test_rrdb_parameter_count_is_the_papers():
+    # ESRGAN's generator: 16,697,987 parameters (the authors' RRDB_ESRGAN_x4.pth).
+    module = models.build(models.GENERATORS, {"name": "rrdb"})
+    shapes = jax.eval_shape(module.init, jax.random.key(0), LR)
+    assert steps.count_parameters(shapes["params"]) == 16_697_987
+
+
 def test_batch_norm_only_in_training_uses_the_batch():
     module = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 8})
     lr = jax.random.uniform(jax.random.key(1), (2, 6, 6, 3))
@@ -138,12 +188,20 @@ def test_bfloat16_compute_keeps_float32_parameters():
     assert module.apply(variables, LR).dtype == jnp.float32
 
 
+UNKNOWN = (
+    {"scale": 5}, {"activation": "gelu"}, {"norm": "layer"}, {"output": "sigmoid"}, {"base": "box"},
+    {"upsampling": "bilinear"}, {"input_range": "byte"}, {"initialization": "x"}, {"block_order": "norm"},
+)  # fmt: skip
+
+
 def test_unknown_names_list_the_valid_ones():
-    with pytest.raises(ValueError, match="unknown network 'srresnett'; valid: compact, msrresnet, srresnet"):
+    with pytest.raises(
+        ValueError, match="unknown network 'srresnett'; valid: compact, msrresnet, restoration, rrdb, srresnet"
+    ):
         models.build(models.GENERATORS, {"name": "srresnett"})
     with pytest.raises(ValueError, match="unknown field of srresnet 'block'; valid: activation, base, bias"):
         models.build(models.GENERATORS, {"name": "srresnet", "block": 3})
-    for fields in ({"scale": 5}, {"activation": "gelu"}, {"norm": "layer"}, {"output": "sigmoid"}, {"base": "box"}):
+    for fields in UNKNOWN:
         with pytest.raises(ValueError, match="valid: "):
             jax.eval_shape(models.build(models.GENERATORS, {"name": "srresnet", **fields}).init, jax.random.key(0), LR)
 

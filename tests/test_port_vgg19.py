@@ -1,19 +1,16 @@
-import importlib.util
 import socket
 from pathlib import Path
 
 import h5py
 import numpy as np
+import port_resnet152v2
+import port_vgg19
+import porting
 import pytest
 from safetensors.numpy import load_file
 
 from srgan_jax import models, weights
 from srgan_jax.errors import UserError
-
-ROOT = Path(__file__).parents[1]
-spec = importlib.util.spec_from_file_location("port_vgg19", ROOT / "scripts" / "port_vgg19.py")
-port_vgg19 = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(port_vgg19)
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +113,9 @@ def test_wrong_files_are_named(tmp_path, tensors, capsys):
 def test_digests_are_checked(tmp_path):
     (tmp_path / "file").write_bytes(b"abc")
     sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
-    port_vgg19.check_digest(tmp_path / "file", "sha256", sha256)
+    porting.check_digest(tmp_path / "file", "sha256", sha256)
     with pytest.raises(UserError, match="expected sha256 0000, got ba7816bf"):
-        port_vgg19.check_digest(tmp_path / "file", "sha256", "0000")
+        porting.check_digest(tmp_path / "file", "sha256", "0000")
 
 
 def test_no_network_is_said_at_once(tmp_path, monkeypatch, capsys):
@@ -143,3 +140,50 @@ def test_features_equal_golden_ones(shared_data, tmp_path):
             assert error < 1e-3
         for tap, name in (("conv2_2", "block2_conv2"), ("conv5_4", "block5_conv4")):
             assert float(features[tap].mean()) == pytest.approx(float(golden[f"{name}_pre_relu_mean"]), rel=1e-3)
+
+
+def test_keras_h5_of_resnet152v2(tmp_path, capsys):
+    """A file in Keras' layout; the ported extractor gives what the layers give, written out in NumPy."""
+    rng = np.random.default_rng(0)
+    tensors = {name: rng.normal(0.2, 0.3, shape).astype(np.float32) for name, shape in port_resnet152v2.SHAPES.items()}
+    tensors |= {name: np.abs(value) + 0.1 for name, value in tensors.items() if name.endswith("variance")}
+    path, out = tmp_path / "resnet152v2_notop.h5", tmp_path / "out.safetensors"
+    with h5py.File(path, "w") as file:
+        file.create_group("conv2_block1_out")
+        for name, value in tensors.items():
+            layer, kind = name.split("/")
+            file[f"{layer}/{layer}/{kind}:0"] = value
+        file["conv2_block1_2_conv/conv2_block1_2_conv/kernel:0"] = np.zeros((3, 3, 64, 64))  # beyond what is used
+    assert port_resnet152v2.main([str(path), "--out", str(out)]) == 0
+    assert "ResNet152V2 up to conv2_block1_1_relu" in capsys.readouterr().out
+    variables, header = weights.load_extractor(out, "resnet152v2")
+    image = rng.random((1, 12, 16, 3), np.float32)
+    module = models.build(models.EXTRACTORS, {"name": "resnet152v2", "convention": header["convention"]})
+    features = module.apply(variables, image)["conv2_block1_1_relu"]
+
+    def norm(x, layer):
+        gamma, beta, mean, variance = (tensors[f"{layer}/{kind}"] for kind in port_resnet152v2.NORMS)
+        return gamma * (x - mean) / np.sqrt(variance + 1.001e-5) + beta
+
+    x = np.pad(image[0] * 2 - 1, ((3, 3), (3, 3), (0, 0)))
+    views = np.lib.stride_tricks.sliding_window_view(x, (7, 7), axis=(0, 1))[::2, ::2]  # [6, 8, 3, 7, 7]
+    x = np.einsum("hwcij,ijco->hwo", views, tensors["conv1_conv/kernel"]) + tensors["conv1_conv/bias"]
+    views = np.lib.stride_tricks.sliding_window_view(np.pad(x, ((1, 1), (1, 1), (0, 0))), (3, 3), axis=(0, 1))
+    x = np.maximum(norm(views[::2, ::2].max(axis=(3, 4)), "conv2_block1_preact_bn"), 0)
+    x = np.maximum(norm(x @ tensors["conv2_block1_1_conv/kernel"][0, 0], "conv2_block1_1_bn"), 0)
+    assert x.shape == features.shape[1:] == (3, 4, 64)
+    np.testing.assert_allclose(features[0], x, rtol=1e-3, atol=1e-4 * x.max())
+
+
+def test_wrong_resnet_files_are_named(tmp_path, capsys):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["conv1_conv/conv1_conv/kernel:0"] = np.zeros((3, 3, 3, 64))
+    assert port_resnet152v2.main([str(tmp_path / "other.h5"), "--out", str(tmp_path / "out")]) == 2
+    assert "conv1_conv/kernel: expected (7, 7, 3, 64), found (3, 3, 3, 64)" in capsys.readouterr().err
+
+
+def test_weights_of_another_network_are_refused(tmp_path, extractor_files):
+    with pytest.raises(UserError, match="holds resnet152v2, but config.extractor.name is vgg19"):
+        weights.load_extractor(extractor_files["resnet152v2"])
+    with pytest.raises(UserError, match="get them with: python scripts/port_resnet152v2.py --download"):
+        weights.load_extractor(tmp_path / "absent", "resnet152v2")

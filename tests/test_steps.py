@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import srgan_jax
-from srgan_jax import color, evaluate, models, optimizers, resize, steps
+from srgan_jax import adversarial, color, evaluate, models, optimizers, resize, steps
 from srgan_jax.losses import ADVERSARIAL
 
 CROP = 32
@@ -37,7 +37,7 @@ def _gan(g_optimizer, d_optimizer, losses=None, **kwargs):
     networks = {"discriminator": DISCRIMINATOR, "discriminator_optimizer": d_optimizer}
     state = steps.create_train_state(0, GENERATOR, g_optimizer, crop_px=CROP, **networks)
     options = {"generator": GENERATOR, "optimizer": g_optimizer, "losses": CONTENT if losses is None else losses}
-    return state, functools.partial(steps.gan_step, **options, **networks, **kwargs)
+    return state, functools.partial(adversarial.gan_step, **options, **networks, **kwargs)
 
 
 TERMS = {
@@ -70,7 +70,7 @@ def _content(params, batch, state, losses):
 def test_adversarial_term_reaches_every_parameter(batch, adversarial):
     state, step = _gan(optax.sgd(1.0), optax.sgd(0.0), {"pixel_weight": 0.0}, adversarial=adversarial)
     after, metrics = jax.jit(step)(state, batch)
-    assert {"adversarial", "d_loss"} < set(metrics) and metrics["loss"] == metrics["adversarial"] > 0
+    assert {"adversarial", "d_loss"} < set(metrics) and metrics["loss"] == metrics["adversarial"] != 0
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), after.generator.params, state.generator.params)
     assert all(leaf > 0 for leaf in jax.tree.leaves(moved))
 
@@ -91,7 +91,7 @@ def test_gan_step_equals_the_same_written_out(batch):
     state, step = _gan(optax.sgd(learning_rate), optax.sgd(learning_rate), adversarial_weight=weight)
     after, metrics = jax.jit(step)(state, batch)
     g, d = state.generator, state.discriminator
-    loss_d, loss_g = ADVERSARIAL["bce"]
+    loss_d, loss_g, _ = ADVERSARIAL["bce"]
 
     def run(module, params, stats, image):
         return module.apply({"params": params, "batch_stats": stats}, image, train=True, mutable=["batch_stats"])
@@ -126,6 +126,17 @@ def test_gan_step_equals_the_same_written_out(batch):
     jax.tree.map(close, found, expected)
 
 
+def test_tap_weights_weigh_each_feature_map(batch):
+    options = {"pixel_weight": 0.0, "perceptual": "l1", "perceptual_weight": 2.0}
+    sr, hr = batch["hr"] * 0.5, batch["hr"]
+    alone = [
+        float(steps.content_terms(sr, hr, _features, perceptual_tap_weights=weights, **options)["perceptual"])
+        for weights in ((1.0, 0.0), (0.0, 1.0), (0.1, 3.0), ())
+    ]
+    assert alone[2] == pytest.approx(0.1 * alone[0] + 3.0 * alone[1], rel=1e-5)
+    assert alone[3] == pytest.approx(alone[0] + alone[1], rel=1e-5)
+
+
 def test_average_covers_parameters_and_statistics(batch):
     state, step = _pretrain(optax.sgd(0.1))
     after, _ = step(state, batch)
@@ -151,7 +162,9 @@ def test_adam_is_optax_adam(batch):
         ("constant", {}, {0: 1e-4, 999: 1e-4}),
         ("piecewise", {"drops": (0.5,)}, {0: 1e-4, 499: 1e-4, 500: 1e-5, 999: 1e-5}),
         ("piecewise", {"drops": (0.25, 0.5)}, {249: 1e-4, 250: 1e-5, 500: 1e-6}),
+        ("piecewise", {"drops": (0.25, 0.5), "drop_factor": 0.5}, {249: 1e-4, 250: 5e-5, 500: 2.5e-5}),
         ("cosine", {"warmup_steps": 0}, {0: 1e-4, 500: 5e-5, 1000: 0.0}),
+        ("piecewise", {"drops": (0.25, 0.5), "drop_factor": 0.5}, {249: 1e-4, 250: 5e-5, 500: 2.5e-5}),
         ("cosine", {"warmup_steps": 100}, {0: 0.0, 50: 5e-5, 100: 1e-4, 1000: 0.0}),
     ],
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 
 import srgan_jax
@@ -216,6 +217,29 @@ def test_a_vgg_loss_without_weights_stops_before_training(config, tmp_path):
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
+def test_names_that_depend_on_others_are_checked_too(config, tmp_path):
+    config.stages.gan.perceptual_weight = 1.0
+    config.stages.gan.perceptual_taps = ("relu5_5",)
+    with pytest.raises(UserError, match="unknown vgg19 feature 'relu5_5'; valid: conv1_1"):
+        train_and_evaluate(config, tmp_path)
+    config.stages.gan.perceptual_weight = 0.0
+    config.stages.gan.adversarial, config.stages.gan.label_smoothing = "hinge", 0.1
+    with pytest.raises(UserError, match="no labels to smooth"):
+        train_and_evaluate(config, tmp_path)
+    config.degradation = ConfigDict({"name": "gaussian_blur", "sigma": 2.0})
+    with pytest.raises(UserError, match="unknown option of gaussian_blur 'sigma'; valid: antialias, sigma_px, size_px"):
+        train_and_evaluate(config, tmp_path)
+
+
+def test_a_discriminator_that_wins_is_told(config, tmp_path, capsys):
+    config.stage_names = ("gan",)
+    config.stages.gan.total_steps = 11
+    config.stages.gan.balance_accuracy = -1.0  # always above
+    config.validate_every_steps = config.save_every_steps = 100
+    train_and_evaluate(config, tmp_path)
+    assert "gan: update 10: the discriminator wins: it judged" in capsys.readouterr().err
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path):
     config.stages.pretrain.learning_rate = 1e30
     with pytest.raises(FloatingPointError, match="pretrain: the loss is (nan|inf) at update [234]"):
@@ -235,7 +259,10 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
     [
         ("data.batch_size", 6, "batch_size=6 can't be divided by 4 devices; (4|8) can"),
         ("data.source", "disk", "unknown config.data.source 'disk'; valid: memory, stream"),
-        ("data.degradation", "blurr", "unknown degradation 'blurr'; valid: bicubic"),
+        ("degradation.name", "blurr", "unknown degradation 'blurr'; valid: bicubic"),
+        ("stages.gan.discriminator_updates", 0, "discriminator_updates and discriminator_every must be 1 or more"),
+        ("stages.gan.perceptual_tap_weights", (1.0, 2.0), "perceptual_tap_weights has 2 numbers for 1 perceptual_taps"),
+        ("extractor.name", "vgg16", "unknown network 'vgg16'; valid: resnet152v2, vgg19"),
         ("stages.pretrain.pixel", "l3", "unknown pixel loss 'l3'; valid: charbonnier, l1, mse"),
         ("stages.gan.adversarial", "gan", "unknown adversarial loss 'gan'; valid: bce"),
         (
@@ -252,7 +279,6 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
         ("data.crop_px", 30, "crop_px=30 is not a multiple of the scale 4"),
         ("data.crop_px", 0, "crop_px=0 is not a multiple of the scale 4"),
         ("validation.best", "ssim", "best='ssim' is not among config.validation.metrics: psnr_y, ssim_y, psnr_rgb"),
-        ("stages.gan.perceptual_taps", ("relu5_5",), "unknown VGG19 feature 'relu5_5'; valid: conv1_1"),
         ("stages.pretrain.pixel_weight", 0.0, "every weight of config.stages.pretrain is 0"),
         ("stage_names", (), "config.stage_names is empty; stages: gan, pretrain"),
     ],

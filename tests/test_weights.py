@@ -104,6 +104,8 @@ def test_extractor_file(vgg_file, tmp_path):
         {"norm_upsampling": True, "bn_epsilon": 0.8, "bn_epsilon_upsampling": 0.1},
         {"trunk": "activation"},
         {"norm": "none"},
+        {"shared_blocks": True, "use_bias": False},
+        {"upsampling": "nearest", "norm_upsampling": True},
     ],
     ids=str,
 )
@@ -120,3 +122,13 @@ def test_folding_changes_no_picture(tmp_path, fields):
     ours, theirs = (w.module().apply(w.variables, lr) for w in (folded, plain))
     scale = float(jnp.abs(theirs).max())
     np.testing.assert_allclose(ours / scale, theirs / scale, atol=1e-5)
+
+
+@pytest.mark.parametrize("fields", [{"block_order": "activation_norm"}, {"name": "restoration", "scale": 1}], ids=str)
+def test_norms_behind_activations_stay(tmp_path, fields):
+    """A norm whose input is padded with zeros afterwards can't become part of a convolution."""
+    fields = {"name": "srresnet", "blocks": 1, "width": 8, **fields}
+    variables = models.build(models.GENERATORS, fields).init(jax.random.key(0), LR)
+    srgan_jax.save(tmp_path / "w.safetensors", srgan_jax.make_weights(variables, fields))
+    loaded = srgan_jax.load(tmp_path / "w.safetensors")
+    jax.tree.map(np.testing.assert_array_equal, dict(loaded.variables), dict(variables))

@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from srgan_jax import images
+from srgan_jax.data import matching
 from srgan_jax.errors import UserError
 
 SKIPPED_FILE = "skipped.json"
@@ -33,7 +34,7 @@ def _usable(path: Path, min_side_px: int) -> np.ndarray:
 
 
 class PhotoFolder(tfds.core.GeneratorBasedBuilder):
-    """Pictures of any size and format from a folder and its sub-folders, as lossless RGB.
+    """Pictures of any size and format from a folder and its sub-folders, as lossless RGB: "image", or "hr" and "lr".
 
     Attributes:
       skipped: path and reason of every file that was left out, after `download_and_prepare`.
@@ -47,17 +48,14 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
     ):
         self._folder, self._min_side_px, self._on_picture = Path(folder), min_side_px, on_picture
         self.skipped: dict[str, str] = {}
+        self._names = ("hr", "lr") if matching.is_paired(folder) else ("image",)
         super().__init__(file_format="array_record", **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
+        image = tfds.features.Image(shape=(None, None, 3), encoding_format="png")
+        features = dict.fromkeys(self._names, image) | {"path": tfds.features.Text()}
         return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
-                    "path": tfds.features.Text(),
-                }
-            ),
-            description="Photographs from a folder.",
+            features=tfds.features.FeaturesDict(features), description="Photographs from a folder."
         )
 
     def _split_generators(self, dl_manager):
@@ -65,15 +63,19 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
         return {"train": self._generate_examples()}
 
     def _generate_examples(self):
-        for path in images.find_pictures(self._folder):
-            name = path.relative_to(self._folder).as_posix()
-            self._on_picture()
-            try:
-                picture = _usable(path, self._min_side_px)
+        paired = len(self._names) == 2
+        found = matching.match_pairs(self._folder) if paired else zip(images.find_pictures(self._folder))
+        for paths in found:
+            name = paths[0].relative_to(self._folder).as_posix()
+            for _ in paths:
+                self._on_picture()
+            try:  # the LR picture of a pair may be smaller
+                pictures = [_usable(path, 0 if index else self._min_side_px) for index, path in enumerate(paths)]
             except images.ImageError as error:
                 self.skipped[name] = str(error)
                 continue
-            yield name, {"image": io.BytesIO(images.encode_png(picture)), "path": name}
+            encoded = {key: io.BytesIO(images.encode_png(p)) for key, p in zip(self._names, pictures, strict=True)}
+            yield name, encoded | {"path": name}
 
 
 def prepare(
@@ -82,7 +84,7 @@ def prepare(
     """Turns a folder of pictures into a tfds data set, replacing one that `out` holds already.
 
     Args:
-      folder: pictures of all common formats and any size, in sub-folders too.
+      folder: pictures of all common formats and any size, in sub-folders too; or pairs of one name in `hr` and `lr`.
       out: folder of the data set; `config.data.dataset` names it.
       min_side_px: smaller pictures are skipped; at least the HR crop.
       on_picture: called after each file.
@@ -93,7 +95,10 @@ def prepare(
     Raises:
       FileNotFoundError: no such folder.
       DatasetError: no usable picture in it.
+      UserError: pairs whose names or sizes don't match.
     """
+    if matching.is_paired(folder):
+        matching.match_pairs(folder)  # before anything is replaced
     if not images.find_pictures(folder):
         raise DatasetError(f"{folder} holds no picture ({', '.join(images.SUFFIXES)})")
     try:

@@ -61,32 +61,39 @@ def _fitted_tile(sizes: np.ndarray, tile_px: int, crop_px: int, margin_px: int) 
     return max(min(tile_px, int(sizes.max()) + 2 * margin_px), crop_px + 2 * margin_px)
 
 
-def store_bytes(sizes: np.ndarray, *, crop_px: int, margin_px: int, tile_px: int) -> int:
+def store_bytes(sizes: np.ndarray, *, crop_px: int, margin_px: int, tile_px: int, channels: int = 3) -> int:
     """Bytes that `build_store` will take."""
     tile = _fitted_tile(sizes, tile_px, crop_px, margin_px)
-    return int(_tile_counts(sizes, tile, crop_px + 2 * margin_px, crop_px).prod(axis=1).sum()) * tile * tile * 3
+    return int(_tile_counts(sizes, tile, crop_px + 2 * margin_px, crop_px).prod(axis=1).sum()) * tile * tile * channels
 
 
 def build_store(
-    pictures: Sequence[np.ndarray], sizes: np.ndarray, *, crop_px: int, margin_px: int, tile_px: int
+    pictures: Sequence[np.ndarray],
+    sizes: np.ndarray,
+    *,
+    crop_px: int,
+    margin_px: int,
+    tile_px: int,
+    channels: int = 3,
 ) -> dict[str, np.ndarray]:
     """Decodes every picture into overlapping tiles such that any crop with its margins lies within one.
 
     Args:
-      pictures: `[H, W, 3]` uint8 each.
+      pictures: `[H, W, channels]` uint8 each.
       sizes: `[N, 2]`, theirs.
       crop_px: side of the HR crops.
       margin_px: wanted around a crop; beyond a picture's border its outermost pixels are repeated.
       tile_px: side of the tiles.
+      channels: 3, or those of packed pairs.
 
     Returns:
-      "tiles" `[M, T, T * 3]` uint8, and for each picture "first_tile" `[N]`, "columns" `[N]` and "sizes" `[N, 2]`.
+      "tiles" `[M, T, T * channels]` uint8; for each picture "first_tile" `[N]`, "columns" `[N]` and "sizes" `[N, 2]`.
     """
     window = crop_px + 2 * margin_px
     tile_px = _fitted_tile(sizes, tile_px, crop_px, margin_px)
     counts = _tile_counts(sizes, tile_px, window, crop_px)
     ends = np.cumsum(counts.prod(axis=1))
-    tiles = np.zeros((ends[-1], tile_px, tile_px * 3), np.uint8)
+    tiles = np.zeros((ends[-1], tile_px, tile_px * channels), np.uint8)
     stride = tile_px - window + 1
 
     def fill(index):
@@ -95,7 +102,8 @@ def build_store(
         for number in range(rows * columns):
             y, x = number // columns * stride, number % columns * stride
             cut = padded[y : y + tile_px, x : x + tile_px]
-            tiles[ends[index] - rows * columns + number, : cut.shape[0], : cut.shape[1] * 3] = cut.reshape(len(cut), -1)
+            cut = cut.reshape(len(cut), -1)
+            tiles[ends[index] - rows * columns + number, : cut.shape[0], : cut.shape[1]] = cut
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(fill, range(len(pictures))))
@@ -116,16 +124,18 @@ def gather_windows(
       margin_px: as given to `build_store`.
 
     Returns:
-      `[B, W, W, 3]` uint8, W = crop_px + 2 * margin_px.
+      `[B, W, W, channels]` uint8, W = crop_px + 2 * margin_px.
     """
     window = crop_px + 2 * margin_px
+    channels = store["tiles"].shape[2] // store["tiles"].shape[1]
     stride = store["tiles"].shape[1] - window + 1
     corners = sampling.choose_corners(keys, store["sizes"][chosen], crop_px)
     tile = store["first_tile"][chosen] + corners[:, 0] // stride * store["columns"][chosen] + corners[:, 1] // stride
 
     def cut(tile, corner):
-        start = (tile, corner[0] % stride, corner[1] % stride * 3)
-        return jax.lax.dynamic_slice(store["tiles"], start, (1, window, window * 3)).reshape(window, window, 3)
+        start = (tile, corner[0] % stride, corner[1] % stride * channels)
+        cut = jax.lax.dynamic_slice(store["tiles"], start, (1, window, window * channels))
+        return cut.reshape(window, window, channels)
 
     return jax.vmap(cut)(tile, corners)
 

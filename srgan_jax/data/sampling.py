@@ -111,11 +111,35 @@ def make_batch(
     Returns:
       "hr" `[B, crop, crop, 3]` and "lr" `[B, crop / scale, crop / scale, 3]`, float32 in [0, 1].
     """
+    side, margin_lr = windows.shape[1], margin_px // scale
+    trim, trim_lr = slice(margin_px, side - margin_px), slice(margin_lr, side // scale - margin_lr)
 
     def make_sample(window, key):
         hr = color.from_uint8(_turn(key, window) if augment else window)
         lr = degrade(jax.random.fold_in(key, 2), hr, scale=scale)
-        trim, trim_lr = slice(margin_px, -margin_px), slice(margin_px // scale, -margin_px // scale)
         return {"hr": hr[trim, trim], "lr": lr[trim_lr, trim_lr]}
+
+    return jax.vmap(make_sample)(windows, keys)
+
+
+def make_paired_batch(windows: jax.Array, keys: jax.Array, *, scale: int, augment: bool = True) -> dict[str, jax.Array]:
+    """HR crops with the LR images that belong to them, from windows as `pairs.pack` makes them.
+
+    Args:
+      windows: `[B, w, w, 3 * scale**2 + 3]` uint8.
+      keys: `[B]`.
+      scale: HR pixels per LR pixel.
+      augment: flip and rotate at random.
+
+    Returns:
+      As `make_batch`: "hr" `[B, w * scale, w * scale, 3]` and "lr" `[B, w, w, 3]`.
+    """
+
+    def make_sample(window, key):
+        height, width, _ = window.shape
+        blocks = window[..., :-3].reshape(height, width, scale, scale, 3)
+        hr = blocks.transpose(0, 2, 1, 3, 4).reshape(height * scale, width * scale, 3)
+        hr, lr = (color.from_uint8(_turn(key, image) if augment else image) for image in (hr, window[..., -3:]))
+        return {"hr": hr, "lr": lr}
 
     return jax.vmap(make_sample)(windows, keys)

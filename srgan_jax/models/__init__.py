@@ -1,5 +1,6 @@
 """The networks, by name: tables, and `build`, which makes a module from a description."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,18 +11,14 @@ from srgan_jax.models.discriminator import DISCRIMINATORS
 from srgan_jax.models.extractor import EXTRACTORS
 from srgan_jax.models.generator import GENERATORS
 
-__all__ = ["DISCRIMINATORS", "EXTRACTORS", "GENERATORS", "architecture_of", "build", "fields"]
+__all__ = ["DISCRIMINATORS", "EXTRACTORS", "GENERATORS", "architecture_of", "build", "fields_of"]
 
 RUNTIME_FIELDS = ("dtype", "axis_name", "parent", "name")
 
 
-def fields(table: Mapping[str, type[nn.Module]], name: str) -> dict[str, Any]:
-    """The fields of a network with their defaults: what its description may say."""
-    return _fields(lookup(table, name, "network"))
-
-
-def _fields(module: type[nn.Module]) -> dict[str, Any]:
-    return {name: field.default for name, field in module.__dataclass_fields__.items() if name not in RUNTIME_FIELDS}
+def fields_of(module: type[nn.Module]) -> dict[str, Any]:
+    """The fields that describe an architecture, with their defaults."""
+    return {field.name: field.default for field in dataclasses.fields(module) if field.name not in RUNTIME_FIELDS}
 
 
 def build(table: Mapping[str, type[nn.Module]], description: Mapping[str, Any], **runtime: Any) -> nn.Module:
@@ -38,11 +35,11 @@ def build(table: Mapping[str, type[nn.Module]], description: Mapping[str, Any], 
     options = dict(description)
     module = lookup(table, options.pop("name"), "network")
     for field in options:
-        lookup(_fields(module), field, f"field of {description['name']}")
+        lookup(fields_of(module), field, f"field of {description['name']}")
     return module(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}, **runtime)
 
 
 def architecture_of(table: Mapping[str, type[nn.Module]], module: nn.Module) -> dict[str, Any]:
     """The complete description of `module`, defaults included: what `build` needs to make it again."""
     name = next(name for name, entry in table.items() if entry is type(module))
-    return {"name": name} | {field: getattr(module, field) for field in _fields(type(module))}
+    return {"name": name} | {field: getattr(module, field) for field in fields_of(type(module))}

@@ -1,6 +1,6 @@
 """Feature extractors for perceptual losses: `[N, H, W, 3]` RGB in [0, 1] to named feature maps."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from srgan_jax.errors import lookup
 from srgan_jax.models import layers
+from srgan_jax.models.resnet import ResNet152V2
 
 CONVOLUTIONS_PER_BLOCK = (2, 2, 4, 4, 4)  # VGG19 (Simonyan & Zisserman, arXiv 1409.1556, column E)
 TAPS = tuple(
@@ -31,8 +32,8 @@ def _torchvision(rgb: jax.Array) -> jax.Array:
 PREPROCESSING = {"caffe": _caffe, "torchvision": _torchvision}
 
 # The paper's 1/12.75 belongs to the Caffe weights, whose features are large. With torchvision's the same factor makes
-# the content term vanish; unscaled, they train well.
-FEATURE_SCALE = {"caffe": 1 / 12.75, "torchvision": 1.0}
+# the content term vanish; unscaled, they train well. "signed" are Keras' weights of ResNetV2, for [-1, 1].
+FEATURE_SCALE = {"caffe": 1 / 12.75, "torchvision": 1.0, "signed": 1.0}
 
 
 class VGG19(nn.Module):
@@ -42,6 +43,8 @@ class VGG19(nn.Module):
       taps: which feature maps to return; nothing is computed beyond the last of them.
       convention: what the weights expect, a name in `PREPROCESSING`; a ported weights file says which.
     """
+
+    TAPS: ClassVar[tuple[str, ...]] = TAPS
 
     taps: tuple[str, ...] = ("relu5_4",)
     convention: str = "caffe"
@@ -64,4 +67,4 @@ class VGG19(nn.Module):
         raise AssertionError("unreachable: every tap is a layer")
 
 
-EXTRACTORS = {"vgg19": VGG19}
+EXTRACTORS = {"vgg19": VGG19, "resnet152v2": ResNet152V2}  # each with its TAPS, and ported by scripts/port_NAME.py

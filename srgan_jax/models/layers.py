@@ -2,7 +2,7 @@
 
 import contextlib
 import contextvars
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import flax.linen as nn
@@ -112,10 +112,22 @@ def _clamped_neighbours(image: jax.Array, reach: int) -> list[jax.Array]:
     return [column for row in line(image, 1) for column in line(row, 2)]
 
 
-def conv(features: int, size: int, name: str, *, stride: int = 1, **kwargs: Any) -> nn.Conv:
-    """A square convolution padded by `size // 2` on each side, as in PyTorch, whatever its stride."""
-    pad = (size // 2, size // 2)
-    return nn.Conv(features, (size, size), (stride, stride), padding=(pad, pad), name=name, **kwargs)
+INITIALIZATIONS = {
+    "lecun": nn.initializers.lecun_normal(),
+    "normal": nn.initializers.normal(0.02),  # as many GANs have it
+}
+BLOCK_ORDERS = {"norm_activation": True, "activation_norm": False}  # whether the norm comes first
+
+
+def conv(features: int, size: int, name: str, *, stride: int = 1, pad: int | None = None, **kwargs: Any) -> nn.Conv:
+    """A square convolution padded by `size // 2` (or `pad`) on each side, as in PyTorch, whatever its stride."""
+    pad = size // 2 if pad is None else pad
+    return nn.Conv(features, (size, size), (stride, stride), padding=((pad, pad), (pad, pad)), name=name, **kwargs)
+
+
+def nearest(x: jax.Array, factor: int) -> jax.Array:
+    """Nearest-neighbour upsampling, `[N, H, W, C]` to `[N, H * factor, W * factor, C]`."""
+    return x.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
 def batch_norm(name: str, *, train: bool, momentum: float, epsilon: float, dtype: Dtype, axis_name: str | None):
@@ -150,27 +162,21 @@ def activation(kind: str, name: str):
     return lookup(ACTIVATIONS, kind, "activation")(name)
 
 
-IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-Range = Sequence[float] | str
+IMAGENET_MEAN, IMAGENET_DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+RANGES = {  # name: slope and offset that take [0, 1] there
+    "unit": (np.array(1.0), np.array(0.0)),
+    "signed": (np.array(2.0), np.array(-1.0)),  # [-1, 1]
+    "imagenet": (1 / IMAGENET_DEVIATION, -IMAGENET_MEAN / IMAGENET_DEVIATION),  # minus its mean, over its deviation
+}
 
 
-def _unit_interval_in(target: Range) -> tuple[np.ndarray, np.ndarray]:
-    """Slope and offset that take [0, 1] to `target`, for each channel where it is "imagenet"."""
-    if isinstance(target, str):
-        mean, deviation = (
-            np.array(lookup({"imagenet": v}, target, "range")) for v in (IMAGENET_MEAN, IMAGENET_DEVIATION)
-        )
-        return 1 / deviation, -mean / deviation
-    return np.array(target[1] - target[0]), np.array(target[0])
-
-
-def from_unit(x: jax.Array, target: Range) -> jax.Array:
-    """RGB in [0, 1] to the range that a network's layers see: (low, high), or "imagenet": (x - mean) / deviation."""
-    slope, offset = _unit_interval_in(target)
+def from_unit(x: jax.Array, target: str) -> jax.Array:
+    """RGB in [0, 1] to the range that a network's layers see, a name in `RANGES`."""
+    slope, offset = lookup(RANGES, target, "range")
     return x * jnp.asarray(slope, x.dtype) + jnp.asarray(offset, x.dtype)
 
 
-def to_unit(x: jax.Array, source: Range) -> jax.Array:
+def to_unit(x: jax.Array, source: str) -> jax.Array:
     """The inverse of `from_unit`."""
-    slope, offset = _unit_interval_in(source)
+    slope, offset = lookup(RANGES, source, "range")
     return (x - jnp.asarray(offset, x.dtype)) / jnp.asarray(slope, x.dtype)

@@ -51,14 +51,20 @@ class Span(NamedTuple):
 
 
 def spans(size: int, tile: int, halo: int) -> list[Span]:
-    """Covers `size` pixels by tiles of `tile`, neighbours overlapping by at least two halos."""
+    """Covers `size` pixels by tiles of `tile`, neighbours overlapping by at least two halos.
+
+    All begin at even pixels: a network that halves its input samples the same pixels in each. The last may so be a
+    pixel shorter than the others.
+    """
     if size <= tile:
         return [Span(0, size, 0, size)]
-    count = math.ceil((size - tile) / (tile - 2 * halo)) + 1
-    starts = [round(index * (size - tile) / (count - 1)) for index in range(count)]
+    last = math.ceil((size - tile) / 2) * 2
+    count = math.ceil(last / ((tile - 2 * halo) // 2 * 2)) + 1
+    step = math.ceil(last / (count - 1) / 2) * 2
+    starts = [min(index * step, last) for index in range(count)]
     seams = [(a + tile + b) // 2 for a, b in itertools.pairwise(starts)]
     return [
-        Span(start, start + tile, low, high)
+        Span(start, min(start + tile, size), low, high)
         for start, low, high in zip(starts, [0, *seams], [*seams, size], strict=True)
     ]
 
@@ -111,4 +117,4 @@ def max_area(params: Weights) -> int:
 
 def smallest_tile(halo: int) -> int:
     """The side of the smallest tile that holds more than its halos."""
-    return -(-(2 * halo + 1) // STEP_PX) * STEP_PX
+    return -(-(2 * halo + 2) // STEP_PX) * STEP_PX

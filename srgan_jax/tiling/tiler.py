@@ -226,8 +226,10 @@ def upscale_tiled(
     params = params if isinstance(params, Weights) else make_weights(params)
     halo = halo_px(params.architecture)[0]
     tile_px = tile_px or choose_tile([image.shape[:2]], halo, max_area(params), square=self_ensemble)
-    if min(tile_px) <= 2 * halo and any(size > tile for size, tile in zip(image.shape, tile_px, strict=False)):
-        raise ValueError(f"this generator looks {halo} px far: expected tiles larger than {2 * halo} px, got {tile_px}")
+    if min(tile_px) < 2 * halo + 2 and any(size > tile for size, tile in zip(image.shape, tile_px, strict=False)):
+        raise ValueError(
+            f"this generator looks {halo} px far: expected tiles of {2 * halo + 2} px or more, got {tile_px}"
+        )
     if self_ensemble and tile_px[0] != tile_px[1]:
         raise ValueError(f"self-ensemble turns tiles: expected a square tile, got {tile_px}")
     source = sources.from_array(image)

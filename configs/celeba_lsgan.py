@@ -1,0 +1,31 @@
+"""SRGAN on faces (CelebA) with least squares: the paper's two networks, 160 px crops of the aligned pictures.
+
+Unlike the paper: least squares x 1e-3 + L1 on VGG19, from the start (no pretraining); Adam 1e-4 with b1 0.5, batch 4,
+5 epochs of the 162,770 training pictures (178 x 218 px). The source doesn't say which layer of VGG19; this is phi5,4.
+
+srgan-jax prepare celeb_a
+python -m srgan_jax.main --config configs/celeba_lsgan.py --workdir runs/celeba_lsgan
+Needs VGG19's weights: python scripts/port_vgg19.py --download
+No score is known of the source. Not run in full here.
+"""
+
+from ml_collections import ConfigDict
+
+from srgan_jax import defaults
+
+
+def get_config() -> ConfigDict:
+    config = defaults.get_config()
+    config.stage_names = ("gan",)
+    config.data.dataset = "celeb_a"
+    config.data.source = "stream"  # 200,000 pictures
+    config.data.crop_px = 160
+    config.data.batch_size = 4
+
+    gan = config.stages.gan
+    gan.total_steps = 5 * 162_770 // 4
+    gan.schedule = "constant"
+    gan.perceptual = "l1"
+    gan.adversarial = "lsgan"
+    gan.b1 = 0.5
+    return config

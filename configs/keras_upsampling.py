@@ -1,0 +1,52 @@
+"""SRGAN as a well-known Keras book has it: nearest-neighbour upsampling, a discriminator that judges 16 x 16 places.
+
+Unlike the paper: 64 to 256 px, LR too in [-1, 1]; ReLU, and blocks in the order conv, ReLU, BN (momentum 0.8), conv,
+BN; upsampling by repeating pixels and convolving (256 channels); tanh. The discriminator's order is conv, LeakyReLU,
+BN, its dense layers stand at each position. It learns by least squares on its probabilities, the generator by BCE x
+1e-3 and MSE on VGG19's block3_conv3, both from the start (no pretraining), Adam 2e-4 with b1 0.5.
+
+In these weights the adversarial term is a millionth of the loss at first (the shares are printed at the first update);
+--config.stages.gan.perceptual_weight=1e-5 gives it a say.
+
+The source feeds VGG19 pictures in [-1, 1]; here it gets the BGR input that its weights expect, features over 12.75. The
+source shrinks whole photographs to 256 px; here crops are taken.
+
+python -m srgan_jax.main --config configs/keras_upsampling.py --workdir runs/keras_upsampling
+Needs VGG19's weights: python scripts/port_vgg19.py --download
+No score is known of the source. Not run in full here.
+"""
+
+from ml_collections import ConfigDict
+
+from srgan_jax import defaults
+
+
+def get_config() -> ConfigDict:
+    config = defaults.get_config()
+    config.stage_names = ("gan",)
+    config.data.crop_px = 256
+    config.data.batch_size = 4  # the source trains on single pictures
+
+    generator = config.generator
+    generator.activation = "relu"
+    generator.block_order = "activation_norm"
+    generator.bn_momentum = 0.8
+    generator.bn_epsilon = 1e-3  # Keras' default
+    generator.upsampling = "nearest"
+    generator.upsampling_width = 256
+    generator.output = "tanh"
+    generator.input_range = "signed"
+
+    discriminator = config.discriminator
+    discriminator.head = "positions"
+    discriminator.block_order = "activation_norm"
+    discriminator.bn_momentum = 0.8
+    discriminator.bn_epsilon = 1e-3
+
+    gan = config.stages.gan
+    gan.schedule = "constant"
+    gan.perceptual_taps = ("relu3_3",)
+    gan.adversarial = "probability_lsgan"
+    gan.learning_rate = gan.discriminator_learning_rate = 2e-4
+    gan.b1 = 0.5
+    return config

@@ -1,0 +1,45 @@
+"""SRGAN with a fully convolutional discriminator and least squares, as a popular PyTorch collection of GANs has it.
+
+Unlike the paper: the discriminator gives a logit for each 16 x 16 patch; inputs are normalised by ImageNet's mean and
+deviation; tanh; BN with epsilon 0.8, which is what the source's second argument means (it was surely meant as the
+momentum), in the blocks and not in the upsampling; the generator moves before the discriminator; least squares x 1e-3 +
+L1 on VGG19 after conv3_4's ReLU, from the start (no pretraining); Adam 2e-4 with b1 0.5, batch 4, 256 px.
+
+The source's tanh stands for values normalised by ImageNet, so that the lightest and darkest pixels can't be reached;
+here it stands for [-1, 1] (--config.generator.output_range=imagenet reproduces the source). It resizes whole pictures
+to 256 px; here crops are taken.
+
+Its older version: --config.generator.activation=relu --config.generator.initialization=normal
+--config.discriminator.initialization=normal --config.generator.norm_upsampling=True
+--config.stages.gan.perceptual_taps="('conv3_1',)"
+
+python -m srgan_jax.main --config configs/patchgan_lsgan.py --workdir runs/patchgan_lsgan
+Needs VGG19's weights: python scripts/port_vgg19.py --download
+No score is known of the source. Not run in full here.
+"""
+
+from ml_collections import ConfigDict
+
+from srgan_jax import defaults
+
+
+def get_config() -> ConfigDict:
+    config = defaults.get_config()
+    config.stage_names = ("gan",)
+    config.data.crop_px = 256
+    config.data.batch_size = 4
+
+    config.generator.bn_epsilon = 0.8
+    config.generator.output = "tanh"
+    config.generator.input_range = "imagenet"
+    config.discriminator.head = "patch"
+
+    gan = config.stages.gan
+    gan.schedule = "constant"
+    gan.perceptual = "l1"
+    gan.perceptual_taps = ("relu3_4",)
+    gan.adversarial = "lsgan"
+    gan.generator_first = True
+    gan.learning_rate = gan.discriminator_learning_rate = 2e-4
+    gan.b1 = 0.5
+    return config

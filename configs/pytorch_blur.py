@@ -1,0 +1,46 @@
+"""A PyTorch SRGAN on faces (CelebA): LR by gaussian blur and bilinear resizing, five residual blocks without bias.
+
+Unlike the paper: HR is resized to 256 x 256, LR is blurred (5 x 5, sigma 4) and resized to 64; no convolution has a
+bias; the discriminator's LeakyReLU is 0.01 and its logit has dropout 0.3; loss is BCE + MSE on VGG19 after conv2_1's
+ReLU + pixel MSE in equal weights, from the start (no pretraining); Adam 1e-4, batch 64. The resizing is OpenCV's, two
+samples an axis.
+
+The source uses one convolution, one BN and one PReLU for all five blocks and the one after them:
+--config.generator.shared_blocks=True reproduces that. It detaches the adversarial term by accident, so that it trains
+without one; here the term has its gradient. Sigma 4 is what its call means; OpenCV's own rule would be 1.1.
+The discriminator's dense layer sees 16 x 16 x 512 values: 134 million of its parameters.
+
+srgan-jax prepare celeb_a
+python -m srgan_jax.main --config configs/pytorch_blur.py --workdir runs/pytorch_blur
+Needs VGG19's weights: python scripts/port_vgg19.py --download
+No score is known of the source. Not run in full here.
+"""
+
+from ml_collections import ConfigDict
+
+from srgan_jax import defaults
+
+
+def get_config() -> ConfigDict:
+    config = defaults.get_config()
+    config.stage_names = ("gan",)
+    config.data.dataset = "celeb_a"
+    config.data.source = "stream"  # 200,000 pictures
+    config.data.resize_px = 256
+    config.data.crop_px = 256
+    config.data.batch_size = 64
+    config.degradation = ConfigDict({"name": "gaussian_blur", "size_px": 5, "sigma_px": 4.0, "antialias": False})
+
+    config.generator.blocks = 5
+    config.generator.use_bias = False
+    config.discriminator.use_bias = False
+    config.discriminator.negative_slope = 0.01
+    config.discriminator.dropout = 0.3
+
+    gan = config.stages.gan
+    gan.schedule = "constant"
+    gan.pixel_weight = 1.0
+    gan.perceptual_weight = 1.0
+    gan.perceptual_taps = ("relu2_1",)
+    gan.adversarial_weight = 1.0
+    return config

@@ -1,0 +1,55 @@
+"""Restoration at the same size with a GAN: low-quality pictures to the high-quality pictures that belong to them.
+
+Unlike the paper: 256 px in and out, LR and HR in [-1, 1] and given in pairs; a generator that halves and doubles
+twice; a discriminator without strides that judges each pixel (conv, LeakyReLU, BN, dense layers at each position); it
+learns by least squares on its probabilities, the generator, on a batch of its own, by BCE x 1e-3 + MSE on
+ResNet152V2's conv2_block1_1_relu; Adam 2e-4 with b1 0.5, batch 4, 30,000 updates from the start. Numbers, and a
+picture to TensorBoard, every 100 updates; a picture written every 1,000; weights every 2,500.
+
+srgan-jax prepare FOLDER --out data/pairs        FOLDER holds hr/ and lr/ with pictures of the same names and sizes
+python -m srgan_jax.main --config configs/restoration.py --workdir runs/restoration
+Needs ResNet152V2's weights: python scripts/port_resnet152v2.py --download
+No score is known of the source. Not run in
+full here.
+"""
+
+from ml_collections import ConfigDict
+
+from srgan_jax import defaults
+
+
+def get_config() -> ConfigDict:
+    config = defaults.get_config()
+    config.stage_names = ("gan",)
+    config.data.dataset = "data/pairs"
+    config.data.lr_feature = "lr"
+    config.data.resize_px = 256
+    config.data.crop_px = 256
+    config.data.batch_size = 4
+    config.generator = ConfigDict(
+        {"name": "restoration", "blocks": 16, "width": 64, "scale": 1, "upsampling_width": 256}
+    )
+
+    discriminator = config.discriminator
+    discriminator.head = "positions"
+    discriminator.strides = "one"
+    discriminator.block_order = "activation_norm"
+    discriminator.bn_momentum = 0.8
+    discriminator.bn_epsilon = 1e-3
+
+    config.extractor.name = "resnet152v2"
+    config.extractor.weights = "weights/resnet152v2.safetensors"
+
+    gan = config.stages.gan
+    gan.total_steps = 30_000
+    gan.schedule = "constant"
+    gan.perceptual_taps = ("conv2_block1_1_relu",)
+    gan.adversarial = "probability_lsgan"
+    gan.fresh_batch = True
+    gan.learning_rate = gan.discriminator_learning_rate = 2e-4
+    gan.b1 = 0.5
+
+    config.validate_every_steps = 1_000
+    config.show_every_steps = 100
+    config.save_every_steps = 2_500
+    return config

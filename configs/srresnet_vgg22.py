@@ -1,0 +1,22 @@
+"""SRResNet-VGG22 of the paper (arXiv 1609.04802): the content loss on VGG19's phi2,2, with total variation 2e-8, no
+discriminator.
+
+python -m srgan_jax.main --config configs/srresnet_vgg22.py --workdir runs/srresnet_vgg22
+Needs VGG19's weights: python scripts/port_vgg19.py --download
+Paper: Set5 30.51 dB / .8803, Set14 27.19 / .7807 (Y, border 4, daala SSIM). Not run here.
+"""
+
+from ml_collections import ConfigDict
+
+from srgan_jax import defaults
+
+
+def get_config() -> ConfigDict:
+    config = defaults.get_config()
+    config.stage_names = ("pretrain",)
+    stage = config.stages.pretrain
+    stage.pixel_weight = 0.0
+    stage.perceptual_weight = 1.0
+    stage.perceptual_taps = ("relu2_2",)
+    stage.tv_weight = 2e-8
+    return config

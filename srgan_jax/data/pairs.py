@@ -1,0 +1,108 @@
+"""Data sets as training sees them: HR pictures alone, or with the LR pictures that belong to them; resized if asked."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from srgan_jax.data import builder
+from srgan_jax.data.builder import DatasetError
+from srgan_jax.resize import weight_matrix
+
+
+def pack(hr: np.ndarray, lr: np.ndarray) -> np.ndarray:
+    """A pair as one array at the size of LR, so that whatever cuts one picture cuts both at the same place.
+
+    Args:
+      hr: `[h * scale, w * scale, 3]` uint8.
+      lr: `[h, w, 3]` uint8.
+
+    Returns:
+      `[h, w, 3 * scale**2 + 3]`: the HR pixels of each LR pixel, row by row, then that LR pixel.
+    """
+    height, width, _ = lr.shape
+    scale = hr.shape[0] // height
+    blocks = hr.reshape(height, scale, width, scale, 3).transpose(0, 2, 1, 3, 4).reshape(height, width, -1)
+    return np.concatenate([blocks, lr], axis=-1)
+
+
+class Resized(Sequence):
+    """Pictures made squares of one size, by antialiased bicubic."""
+
+    def __init__(self, pictures: Sequence[np.ndarray], side_px: int):
+        self._pictures, self._side_px = pictures, side_px
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        picture = self._pictures[index].astype(np.float32)
+        rows, columns = (weight_matrix(side, self._side_px).astype(np.float32) for side in picture.shape[:2])
+        resized = np.einsum(
+            "pw,owc->opc", columns, np.einsum("oh,hwc->owc", rows, picture, optimize=True), optimize=True
+        )
+        return np.clip(np.floor(resized + 0.5), 0, 255).astype(np.uint8)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """The same for all."""
+        return self._side_px, self._side_px
+
+
+class Pairs(Sequence):
+    """Pairs of one data set, packed."""
+
+    def __init__(self, hr: Sequence[np.ndarray], lr: Sequence[np.ndarray], scale: int):
+        self._hr, self._lr, self._scale = hr, lr, scale
+
+    def __len__(self) -> int:
+        return len(self._lr)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return pack(self._hr[index], self._lr[index])
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of LR, without decoding."""
+        return self._lr.size(index)
+
+    def check(self) -> None:
+        """Raises DatasetError where an HR picture is not `scale` times its LR picture; lists the first ten."""
+        wrong = []
+        for index in range(len(self)):
+            hr, lr = self._hr.size(index), self._lr.size(index)
+            if hr != (lr[0] * self._scale, lr[1] * self._scale):
+                wrong.append(f"number {index}: HR {hr[1]} x {hr[0]}, LR {lr[1]} x {lr[0]}")
+        if wrong:
+            raise DatasetError(
+                f"{len(wrong)} of {len(self)} pairs are not of scale {self._scale} (config.generator.scale):\n  "
+                + "\n  ".join(wrong[:10])
+            )
+
+
+def open_pictures(
+    dataset: str,
+    *,
+    scale: int,
+    split: str = "train",
+    feature: str = "",
+    lr_feature: str = "",
+    data_dir: str | None = None,
+    resize_px: int = 0,
+) -> Sequence[np.ndarray]:
+    """The pictures of a data set by index, `[H, W, 3]` uint8; or pairs, packed, where `lr_feature` is given.
+
+    Args:
+      dataset, split, feature, data_dir: see `builder.open_source`.
+      scale: HR pixels per LR pixel.
+      lr_feature: image feature that holds the LR pictures; "" for none.
+      resize_px: HR becomes a square of this side, LR one of `resize_px / scale`; 0 leaves them as they are.
+
+    Raises:
+      DatasetError: not prepared, no such split or feature, or pairs whose sizes don't fit.
+    """
+    hr = builder.open_source(dataset, split=split, feature=feature, data_dir=data_dir)
+    hr = Resized(hr, resize_px) if resize_px else hr
+    if not lr_feature:
+        return hr
+    lr = builder.open_source(dataset, split=split, feature=lr_feature, data_dir=data_dir)
+    pairs = Pairs(hr, Resized(lr, resize_px // scale) if resize_px else lr, scale)
+    pairs.check()
+    return pairs

@@ -1,0 +1,108 @@
+"""JPEG's losses as a differentiable function: chroma subsampling, DCT, quantisation, and back, without the bytes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+HIGHEST = jax.lax.Precision.HIGHEST
+
+# Annex K of the standard (ITU-T T.81), for quality 50.
+LUMA_TABLE = np.array(
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ]
+)
+CHROMA_TABLE = np.full((8, 8), 99)
+CHROMA_TABLE[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
+
+_FREQUENCY, _PLACE = np.arange(8)[:, None], np.arange(8)[None]
+DCT = np.cos((2 * _PLACE + 1) * _FREQUENCY * np.pi / 16) * np.where(_FREQUENCY == 0, np.sqrt(1 / 8), 0.5)
+
+TO_YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])  # JFIF
+TO_RGB = np.array([[1.0, 0.0, 1.402], [1.0, -0.344136, -0.714136], [1.0, 1.772, 0.0]])
+
+
+def quantisation_tables(quality: jax.Array | float) -> tuple[jax.Array, jax.Array]:
+    """The tables `[8, 8]` of luma and chroma that libjpeg takes at a quality of 1 to 100."""
+    percent = jnp.where(quality < 50, jnp.floor(5000.0 / quality), 200.0 - 2.0 * quality)
+    return tuple(
+        jnp.clip(jnp.floor((table * percent + 50.0) / 100.0), 1.0, 255.0) for table in (LUMA_TABLE, CHROMA_TABLE)
+    )
+
+
+def _round(x: jax.Array) -> jax.Array:
+    """Rounds half up; its gradient is the identity's."""
+    return x + jax.lax.stop_gradient(jnp.floor(x + 0.5) - x)
+
+
+def _through_blocks(plane: jax.Array, table: jax.Array) -> jax.Array:
+    """`[H, W]` around 0, sides divisible by 8: DCT of each block, quantised, and back."""
+    height, width = plane.shape
+    blocks = plane.reshape(height // 8, 8, width // 8, 8)
+    dct = jnp.asarray(DCT, jnp.float32)
+    frequencies = jnp.einsum("ui,vj,aibj->aubv", dct, dct, blocks, precision=HIGHEST)
+    frequencies = _round(frequencies / table[:, None]) * table[:, None]
+    return jnp.einsum("ui,vj,aubv->aibj", dct, dct, frequencies, precision=HIGHEST).reshape(height, width)
+
+
+def _halve(plane: jax.Array) -> jax.Array:
+    """The mean of each 2 x 2 integers, as libjpeg shrinks chroma: halves are rounded down and up in turn."""
+    height, width = plane.shape
+    mean = plane.reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3))
+    return _round(mean - jnp.where(jnp.arange(width // 2) % 2 == 0, 0.25, 0.0))
+
+
+def _double(plane: jax.Array) -> jax.Array:
+    """libjpeg's "fancy" upsampling: three quarters of the nearer sample and one of the farther, along each axis."""
+    for axis in (0, 1):
+        padded = jnp.pad(plane, [(1, 1) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
+        count = plane.shape[axis]
+        before, after = (jax.lax.slice_in_dim(padded, start, start + count, axis=axis) for start in (0, 2))
+        pair = jnp.stack([0.75 * plane + 0.25 * before, 0.75 * plane + 0.25 * after], axis=axis + 1)
+        plane = pair.reshape([2 * size if a == axis else size for a, size in enumerate(plane.shape)])
+    return plane
+
+
+def jpeg(image: jax.Array, quality: jax.Array | float, *, subsampling: bool = True) -> jax.Array:
+    """What a JPEG file of that quality keeps of a picture; close to libjpeg's integer arithmetic.
+
+    Args:
+      image: `[H, W, 3]` in [0, 1]; any size, the last rows and columns are repeated up to whole blocks.
+      quality: 1 to 100 as for libjpeg; may be traced.
+      subsampling: halve the chroma planes (4:2:0) as most files do; else 4:4:4.
+
+    Returns:
+      `[H, W, 3]` in [0, 1], multiples of 1/255. The gradient passes all rounding as if it weren't there.
+    """
+    height, width = image.shape[:2]
+    block = 16 if subsampling else 8
+    padded = jnp.pad(image, ((0, -height % block), (0, -width % block), (0, 0)), mode="edge")
+    pixels = _round(jnp.clip(padded, 0.0, 1.0) * 255.0)
+    planes = jnp.einsum("kc,hwc->khw", TO_YCBCR.astype(np.float32), pixels, precision=HIGHEST)
+    luma_table, chroma_table = quantisation_tables(quality)
+    planes = _round(planes)
+    luma = _through_blocks(planes[0] - 128.0, luma_table) + 128.0
+    chroma = []
+    for plane in planes[1:]:
+        small = _halve(plane) if subsampling else plane
+        small = jnp.clip(_round(_through_blocks(small, chroma_table)), -128.0, 127.0)
+        chroma.append(_round(_double(small)) if subsampling else small)
+    decoded = jnp.stack([jnp.clip(_round(luma), 0.0, 255.0), *chroma])
+    rgb = jnp.einsum("ck,khw->hwc", TO_RGB.astype(np.float32), decoded, precision=HIGHEST)
+    return jnp.clip(_round(rgb), 0.0, 255.0)[:height, :width] / 255.0
+
+
+def jpeg_in_place(key: jax.Array, image: jax.Array, quality: jax.Array | float) -> jax.Array:
+    """`jpeg` of a cut-out: its blocks lie anywhere, as a crop's do in the file that it comes from."""
+    phase = jax.random.randint(key, (2,), 0, 16)
+    height, width, channels = image.shape
+    padded = jnp.pad(image, ((16, 16), (16, 16), (0, 0)), mode="edge")
+    shifted = jax.lax.dynamic_slice(padded, (*phase, 0), (height + 16, width + 16, channels))
+    return jax.lax.dynamic_slice(jpeg(shifted, quality), (*(16 - phase), 0), (height, width, channels))

@@ -1,0 +1,49 @@
+"""How people's photographs come about: shrunk by some program, a little soft, a little noisy, saved as JPEG."""
+
+import jax
+import jax.numpy as jnp
+
+from srgan_jax import color
+from srgan_jax.degradations import filters
+from srgan_jax.degradations.jpeg import jpeg_in_place
+
+BLUR_REACH_PX = 6  # four deviations of the softest blur
+
+
+def photo(
+    key: jax.Array,
+    hr: jax.Array,
+    *,
+    scale: int,
+    kernels: tuple[str, ...] = ("bicubic", "area", "bilinear"),
+    blur_sigma_px: tuple[float, float] = (0.0, 1.5),
+    noise: tuple[float, float] = (0.0, 5 / 255),
+    jpeg_quality: tuple[float, float] = (40.0, 95.0),
+) -> jax.Array:
+    """Blur, shrinking, noise and JPEG with 4:2:0 chroma, each drawn evenly from its range.
+
+    Args:
+      key: of all that is random.
+      hr: `[H, W, 3]` in [0, 1].
+      scale: shrinking factor.
+      kernels: names in `filters.RESIZING_KERNELS`, each as likely.
+      blur_sigma_px: smallest and largest deviation of the gaussian blur, in HR pixels, at most 1.5.
+      noise: smallest and largest deviation of the gaussian noise, in LR.
+      jpeg_quality: smallest and largest.
+    """
+    keys = jax.random.split(key, 6)
+    sigma = filters.uniform(keys[0], blur_sigma_px)
+    size = (hr.shape[0] // scale, hr.shape[1] // scale)
+    shrink = filters.random_resize_matrices(keys[1], tuple(kernels), hr.shape[:2], size, 1.0 / scale)
+    rows, columns = (
+        jnp.matmul(matrix, filters.gaussian_matrix(side, sigma, BLUR_REACH_PX), precision="highest")
+        for matrix, side in zip(shrink, hr.shape[:2], strict=True)
+    )
+    lr = filters.apply_matrices(rows, columns, hr)
+    lr = lr + filters.uniform(keys[2], noise) * jax.random.normal(keys[3], lr.shape)
+    return jpeg_in_place(keys[4], color.quantize(lr), filters.uniform(keys[5], jpeg_quality))
+
+
+def photo_reach_px(*, scale: int, **_: object) -> int:
+    """Of blur, shrinking kernel, and a JPEG block of 16 LR pixels."""
+    return BLUR_REACH_PX + (2 + 16) * scale

@@ -1,0 +1,55 @@
+"""Degradations without chance: MATLAB's bicubic, and a gaussian blur before bilinear shrinking."""
+
+import jax
+
+from srgan_jax import color, resize
+from srgan_jax.degradations import filters
+
+
+def bicubic(key: jax.Array, hr: jax.Array, *, scale: int) -> jax.Array:
+    """MATLAB's bicubic by convention A, rounded to 8 bits: what the classic test sets and papers use.
+
+    Args:
+      key: unused, nothing is random here.
+      hr: `[H, W, 3]` in [0, 1].
+      scale: shrinking factor.
+
+    Returns:
+      `[H / scale, W / scale, 3]` in [0, 1].
+    """
+    del key
+    return resize.downscale(hr, scale, convention="A")
+
+
+def bicubic_reach_px(*, scale: int) -> int:
+    """8 at x4."""
+    return resize.kernel_reach_px(scale)
+
+
+def gaussian_blur(
+    key: jax.Array, hr: jax.Array, *, scale: int, size_px: int = 5, sigma_px: float = 4.0, antialias: bool = False
+) -> jax.Array:
+    """A gaussian blur cut to `size_px`, then bilinear shrinking.
+
+    Args:
+      key: unused, nothing is random here.
+      hr: `[H, W, 3]` in [0, 1].
+      scale: shrinking factor.
+      size_px: side of the blur kernel, odd.
+      sigma_px: its deviation.
+      antialias: widen the bilinear kernel by the scale; without, as OpenCV does it, two samples an axis count.
+    """
+    del key
+    size = (hr.shape[0] // scale, hr.shape[1] // scale)
+    rows, columns = (
+        filters.resize_matrix("bilinear", before, after, 1.0 / scale, antialias=antialias)
+        @ filters.gaussian_matrix(before, sigma_px, size_px // 2)
+        for before, after in zip(hr.shape[:2], size, strict=True)
+    )
+    return color.quantize(filters.apply_matrices(rows, columns, hr))
+
+
+def gaussian_blur_reach_px(*, scale: int, size_px: int = 5, sigma_px: float = 4.0, antialias: bool = False) -> int:
+    """The blur's half and the shrinking kernel's."""
+    del sigma_px
+    return size_px // 2 + (scale if antialias else 1)

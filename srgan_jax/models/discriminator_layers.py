@@ -1,0 +1,105 @@
+"""Building blocks that only discriminators have: spectral normalisation, minibatch discrimination, dropout."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from srgan_jax.models import layers
+
+
+class SpectralConv(nn.Module):
+    """A convolution whose kernel is divided by its largest singular value (Miyato et al., arXiv 1802.05957).
+
+    The kernel counts as a matrix of its output channels against all else. Each training pass does one power iteration,
+    whose vector is kept with the batch statistics.
+    """
+
+    features: int
+    size: int
+    stride: int = 1
+    pad: int | None = None  # on each side; size // 2 by default
+    use_bias: bool = True
+    kernel_init: Any = nn.initializers.lecun_normal()
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        shape = (self.size, self.size, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        matrix = kernel.reshape(-1, self.features)
+        left = self.variable(
+            "batch_stats", "u", lambda: jax.random.normal(self.make_rng("params"), (self.features,), jnp.float32)
+        )
+        with jax.default_matmul_precision("highest"):
+            right = _unit(jax.lax.stop_gradient(matrix) @ left.value)
+            u = _unit(right @ jax.lax.stop_gradient(matrix))
+            sigma = right @ matrix @ u
+        if train and not self.is_initializing():
+            left.value = u
+        pad = self.size // 2 if self.pad is None else self.pad
+        x = jax.lax.conv_general_dilated(
+            x.astype(self.dtype),
+            (kernel / sigma).astype(self.dtype),
+            (self.stride, self.stride),
+            ((pad, pad), (pad, pad)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        return x + self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype) if self.use_bias else x
+
+
+def _unit(vector: jax.Array) -> jax.Array:
+    return vector / (jnp.linalg.norm(vector) + 1e-12)
+
+
+def conv(features: int, size: int, name: str, *, spectral: bool, train: bool, pad: int | None = None, **kwargs: Any):
+    """A convolution, spectrally normalised where `spectral`; the other arguments are those of `layers.conv`."""
+    if spectral:
+        made = SpectralConv(features, size, pad=pad, name=name, **kwargs)
+        return lambda x: made(x, train=train)
+    return layers.conv(features, size, name, pad=pad, **kwargs)
+
+
+class MinibatchDiscrimination(nn.Module):
+    """How close each sample's features are to those of the others in the batch (Salimans et al., arXiv 1606.03498).
+
+    `[N, ..., C]` becomes `[N, ..., C + kernels]`; of a map the mean over its positions counts, and each position gets
+    the result. A batch of generated pictures that are all alike shows itself here, one by one it doesn't.
+    """
+
+    kernels: int
+    size: int = 16  # dimensions in which distances are measured, for each kernel
+    axis_name: str | None = None  # under pmap: the axis that the batch is spread over
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        pooled = x.reshape(x.shape[0], -1, x.shape[-1]).mean(axis=1).astype(jnp.float32)
+        own = nn.Dense(self.kernels * self.size, use_bias=False, name="project")(pooled)
+        own = own.reshape(-1, self.kernels, self.size)
+        others = own
+        if self.axis_name is not None and not self.is_initializing():
+            others = jax.lax.all_gather(own, self.axis_name, tiled=True)
+        distance = jnp.abs(own[:, None] - others[None]).sum(axis=-1)
+        closeness = jnp.exp(-distance).sum(axis=1) - 1.0  # without the sample itself
+        spread = jnp.broadcast_to(
+            closeness.reshape(len(closeness), *(1,) * (x.ndim - 2), -1), (*x.shape[:-1], self.kernels)
+        )
+        return jnp.concatenate([x, spread.astype(x.dtype)], axis=-1)
+
+
+def dropout(x: jax.Array, rate: float, keys: jax.Array | None) -> jax.Array:
+    """Zeroes a share `rate` of the values and enlarges the others; each sample by its own key.
+
+    Args:
+      x: `[N, ...]`.
+      rate: share that is dropped.
+      keys: `[N]`.
+
+    Raises:
+      ValueError: no keys.
+    """
+    if keys is None:
+        raise ValueError('dropout needs a key for each sample: batch["keys"]')
+    kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1.0 - rate, x.shape[1:]))(keys)
+    return jnp.where(kept, x / (1.0 - rate), 0.0)

@@ -1,0 +1,242 @@
+"""What GAN training can be varied by, each on a problem small enough to know the answer."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from srgan_jax import adversarial, models, optimizers, steps
+from srgan_jax.models import discriminator_layers
+
+LR = jnp.zeros((4, 2, 2, 3))
+HR = jnp.zeros((4, 8, 8, 3))
+KEYS = jax.random.split(jax.random.key(5), 4)
+
+
+class Constant(nn.Module):
+    """A generator with one parameter: every pixel has its value."""
+
+    scale: int = 4
+
+    @nn.compact
+    def __call__(self, lr, *, train=False, mask=None):
+        value = self.param("value", nn.initializers.ones, ())
+        return jnp.full((len(lr), 8, 8, 3), 1.0) * value
+
+
+class Brightness(nn.Module):
+    """A discriminator with two parameters: slope x mean of the picture + offset."""
+
+    @nn.compact
+    def __call__(self, image, *, train=False, keys=None):
+        slope, offset = self.param("slope", nn.initializers.ones, ()), self.param("offset", nn.initializers.zeros, ())
+        return slope * image.mean(axis=(1, 2, 3), keepdims=False)[:, None] + offset
+
+
+def _game(rate_g=0.1, rate_d=0.1, *, hr=HR, steps_=1, with_history=False, **options):
+    """A few updates of the toy game; the value, the slope and the offset after each, and the last metrics."""
+    networks = {"discriminator": Brightness(), "discriminator_optimizer": optax.sgd(rate_d)}
+    state = steps.create_train_state(0, Constant(), optax.sgd(rate_g), crop_px=8, with_history=with_history, **networks)
+    options = {"adversarial": "wgan", "adversarial_weight": 1.0, "losses": {"pixel_weight": 0.0}} | options
+    if "discriminator_batches" in options:
+        options["discriminator_batches"] = [batch | {"lr": LR} for batch in options["discriminator_batches"]]
+    options |= {"generator": Constant(), "optimizer": optax.sgd(rate_g), **networks}
+    step = jax.jit(lambda state, batch: adversarial.gan_step(state, batch, **options))
+    path = []
+    for _ in range(steps_):
+        state, metrics = step(state, {"hr": hr, "lr": LR, "keys": KEYS})
+        d = state.discriminator.params
+        path.append((float(state.generator.params["value"]), float(d["slope"]), float(d["offset"])))
+    return np.array(path), metrics
+
+
+def test_order_by_hand():
+    # Real pictures are 0, so with the Wasserstein loss D's slope falls by rate x value and G's value grows by
+    # rate x slope: from (1, 1), D first gives the slope 0.9 and the value 1 + 0.1 * 0.9, G first the value 1 + 0.1 * 1
+    # and the slope 1 - 0.1 * 1, for D sees the pictures of before.
+    np.testing.assert_allclose(_game()[0][0, :2], [1.09, 0.9], rtol=1e-6)
+    np.testing.assert_allclose(_game(generator_first=True)[0][0, :2], [1.1, 0.9], rtol=1e-6)
+
+
+def test_discriminator_to_generator_ratio():
+    # Each update of D lowers its slope by rate x value = 0.1, so three leave 0.7, and G then grows by 0.07.
+    three, _ = _game(discriminator_batches=[{"hr": HR}] * 3)
+    np.testing.assert_allclose(three[0, :2], [1.07, 0.7], rtol=1e-6)
+    # Every second update only: at the first and at the third.
+    every, _ = _game(steps_=3, discriminator_every=2)
+    slopes = [1.0, *every[:, 1]]
+    assert slopes[1] < slopes[0] and slopes[2] == slopes[1] and slopes[3] < slopes[2]
+
+
+def test_generator_learns_on_its_own_batch():
+    """D's batch is white, G's black: the pixel loss sees black, D's slope grows towards white."""
+    white = [{"hr": jnp.ones_like(HR) * 2}]
+    path, metrics = _game(losses={"pixel_weight": 1.0}, discriminator_batches=white, adversarial_weight=0.0)
+    assert path[0, 1] == pytest.approx(1 + 0.1 * (2 - 1))
+    assert metrics["pixel"] == pytest.approx(4.0)  # 1 from black; (2 * 1)^2 on [-1, 1]
+
+
+def test_historical_averaging_ends_the_circling():
+    """The game `value x slope` circles its equilibrium (0, 0) for ever; the mean of the past pulls both inwards."""
+    free, _ = _game(steps_=400)
+    held, _ = _game(steps_=400, with_history=True, historical_averaging=0.5)
+    radius = lambda path: np.hypot(path[:, 0], path[:, 1])[-100:].max()  # noqa: E731
+    assert radius(free) > 1.0 > 0.3 > radius(held)  # as the mean forgets where it began
+
+
+def test_history_is_the_mean_of_all_past_parameters():
+    networks = {"discriminator": Brightness(), "discriminator_optimizer": optax.sgd(0.1)}
+    state = steps.create_train_state(0, Constant(), optax.sgd(0.1), crop_px=8, with_history=True, **networks)
+    values = [float(state.generator.params["value"])]
+    for _ in range(5):
+        state, _ = adversarial.gan_step(
+            state, {"hr": HR, "lr": LR}, generator=Constant(), optimizer=optax.sgd(0.1), adversarial="wgan",
+            adversarial_weight=1.0, losses={"pixel_weight": 0.0}, historical_averaging=0.3, **networks,
+        )  # fmt: skip
+        values.append(float(state.generator.params["value"]))
+    assert float(state.generator.history["value"]) == pytest.approx(np.mean(values), rel=1e-5)
+
+
+def test_label_smoothing_keeps_the_discriminator_from_certainty():
+    """Pictures of 0 and of 1 are told apart perfectly: D's logits grow without end, or to log(0.9 / 0.1)."""
+    options = {"rate_g": 0.0, "rate_d": 3.0, "steps_": 600, "adversarial": "bce"}
+    sure, _ = _game(**options)
+    smooth, _ = _game(discriminator_losses={"label_smoothing": 0.1}, **options)
+    assert sure[-1, 2] > 5  # real pictures are 0: their logit is the offset
+    assert smooth[-1, 2] == pytest.approx(np.log(9), rel=0.02)
+    with pytest.raises(ValueError, match="no labels to smooth"):
+        _game(adversarial="hinge", discriminator_losses={"label_smoothing": 0.1})
+
+
+def test_gradient_penalty_by_hand():
+    # Logits sum(w * picture) have the gradient w, on [-1, 1] half of it: 192 values of 0.25 have a length of 3.4641,
+    # so the penalty is (1.7320 - 1)^2 wherever the gradient is taken.
+    penalty = adversarial.gradient_penalty(lambda image: 0.25 * image.sum(axis=(1, 2, 3)), HR, HR + 1, KEYS)
+    np.testing.assert_allclose(penalty, [(np.sqrt(192) * 0.25 / 2 - 1) ** 2] * 4, rtol=1e-5)
+
+
+def test_gradient_penalty_holds_the_critic():
+    """The Wasserstein critic's slope falls without end, or until its gradient is a little longer than 1."""
+    options = {"rate_g": 0.0, "rate_d": 2.0, "steps_": 500}
+    free, _ = _game(**options)
+    held, metrics = _game(discriminator_losses={"gradient_penalty_weight": 10.0}, **options)
+    length = np.abs([free[-1, 1], held[-1, 1]]) / np.sqrt(192) / 2  # each of 192 pixels has slope / 192
+    # The loss is slope + 10 (|slope| / 27.7 - 1)^2: its minimum is where 20 / 27.7 (length - 1) = 1, at 2.386.
+    assert length[0] > 20 and length[1] == pytest.approx(2.386, rel=0.01)
+    assert metrics["gradient_penalty"] > 0
+
+
+@pytest.mark.parametrize("kernels", [0, 8])
+def test_minibatch_discrimination_sees_a_collapsed_generator(kernels):
+    """Each generated picture is as good as a real one, dark or light; but those of a batch are all alike."""
+    fields = {"name": "srgan", "width": 4, "dense": 8, "crop_px": 16, "norm": "none", "minibatch_kernels": kernels}
+    module = models.build(models.DISCRIMINATORS, fields)
+    optimizer = optimizers.create_optimizer(3e-3, 100)
+    d = steps.create_network_state(module, optimizer, jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+    step = jax.jit(
+        functools.partial(
+            adversarial.discriminator_step, discriminator=module, optimizer=optimizer, losses={"adversarial": "bce"}
+        )
+    )
+    rng, accuracies = np.random.default_rng(0), []
+    for _ in range(150):
+        light = 0.2 + 0.6 * rng.permutation([0, 1] * 4)[:, None, None, None]
+        alike = 0.2 + 0.6 * rng.integers(2)
+        noise = rng.normal(0, 0.02, (2, 8, 16, 16, 3))
+        d, metrics = step(d, {"hr": jnp.asarray(light + noise[0])}, jnp.asarray(alike + noise[1]))
+        accuracies.append((metrics["d_accuracy_real"] + metrics["d_accuracy_fake"]) / 2)
+    accuracy = np.mean(accuracies[-30:])
+    assert accuracy > 0.95 if kernels else accuracy < 0.75
+
+
+def test_minibatch_discrimination_by_hand():
+    """Without a device of its own each sample is compared with all others."""
+    module = discriminator_layers.MinibatchDiscrimination(kernels=2, size=3)
+    x = jax.random.normal(jax.random.key(0), (3, 5))
+    variables = module.init(jax.random.key(1), x)
+    projected = (x @ variables["params"]["project"]["kernel"]).reshape(3, 2, 3)
+    expected = np.zeros((3, 2))
+    for i in range(3):
+        for j in set(range(3)) - {i}:
+            expected[i] += np.exp(-np.abs(projected[i] - projected[j]).sum(axis=1))
+    result = module.apply(variables, x)
+    np.testing.assert_array_equal(result[:, :5], x)
+    np.testing.assert_allclose(result[:, 5:], expected, rtol=1e-4)
+
+
+def test_minibatch_discrimination_spans_the_devices_of_a_pmap():
+    module = discriminator_layers.MinibatchDiscrimination(kernels=2, axis_name="data")
+    x = jax.random.normal(jax.random.key(0), (4, 5))
+    variables = module.init(jax.random.key(1), x)
+    whole = discriminator_layers.MinibatchDiscrimination(kernels=2).apply(variables, x)
+    parts = jax.pmap(module.apply, axis_name="data", in_axes=(None, 0))(variables, x.reshape(4, 1, 5))
+    np.testing.assert_allclose(parts[:, 0], whole, rtol=1e-5)
+
+
+def test_spectral_norm_is_the_largest_singular_value():
+    module = discriminator_layers.SpectralConv(8, 3, use_bias=False)
+    x = jax.random.normal(jax.random.key(0), (1, 6, 6, 4))
+    variables = module.init(jax.random.key(1), x)
+    for _ in range(60):  # power iterations
+        changed = module.apply(variables, x, train=True, mutable=["batch_stats"])[1]
+        variables = variables | changed
+    kernel = variables["params"]["kernel"]
+    largest = np.linalg.svd(np.asarray(kernel).reshape(-1, 8), compute_uv=False)[0]
+    plain = nn.Conv(8, (3, 3), padding=1, use_bias=False).apply({"params": {"kernel": kernel}}, x)
+    np.testing.assert_allclose(module.apply(variables, x), plain / largest, atol=1e-4)
+    twice = {"params": {"kernel": 2 * kernel}, "batch_stats": variables["batch_stats"]}
+    np.testing.assert_allclose(module.apply(twice, x), plain / largest, atol=1e-4)  # its length doesn't matter
+
+
+def test_dropout_is_each_samples_own():
+    x = jnp.ones((4, 50, 50))
+    dropped = discriminator_layers.dropout(x, 0.3, KEYS)
+    assert set(np.unique(dropped)) == {0.0, np.float32(1 / 0.7)}
+    assert float((dropped == 0).mean()) == pytest.approx(0.3, abs=0.02)
+    np.testing.assert_array_equal(discriminator_layers.dropout(x[2:], 0.3, KEYS[2:]), dropped[2:])
+    with pytest.raises(ValueError, match="needs a key for each sample"):
+        discriminator_layers.dropout(x, 0.3, None)
+
+
+DISCRIMINATORS = [
+    {"name": "srgan", "crop_px": 16, "dense": 8, "minibatch_kernels": 2, "negative_slope": 0.01, "dropout": 0.1},
+    {"name": "srgan", "head": "patch", "spectral_norm": True, "norm": "none", "minibatch_kernels": 2},
+    {"name": "srgan", "head": "positions", "dense": 8, "strides": "one", "block_order": "activation_norm"},
+    {"name": "unet", "minibatch_kernels": 2},
+]
+MAPS = [(1,), (1, 1, 1), (16, 16, 1), (16, 16, 1)]  # a logit a picture; for a patch of 16 px; for each pixel
+
+
+@pytest.mark.parametrize(("fields", "shape"), [*zip(DISCRIMINATORS, MAPS, strict=True)], ids=str)
+def test_every_parameter_of_each_discriminator_moves(fields, shape):
+    module = models.build(models.DISCRIMINATORS, {"width": 4, **fields})
+    d = steps.create_network_state(module, optax.sgd(1.0), jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+    real, fake = jax.random.uniform(jax.random.key(1), (2, 4, 16, 16, 3))
+    step = functools.partial(adversarial.discriminator_step, discriminator=module, optimizer=optax.sgd(1.0))
+    after, metrics = jax.jit(functools.partial(step, losses={"adversarial": "bce"}))(
+        d, {"hr": real, "keys": KEYS}, fake
+    )
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), after.params, d.params)
+    assert all(leaf > 0 for leaf in jax.tree.leaves(moved)), moved
+    variables = {"params": d.params, "batch_stats": d.batch_stats}
+    assert jax.eval_shape(module.apply, variables, real).shape == (4, *shape)
+    assert np.isfinite(metrics["d_loss"])
+
+
+def test_unet_wants_sides_that_can_be_halved():
+    with pytest.raises(ValueError, match=r"sides divisible by 8, got \(12, 16\)"):
+        models.build(models.DISCRIMINATORS, {"name": "unet"}).init(jax.random.key(0), jnp.zeros((1, 12, 16, 3)))
+
+
+def test_balance_guard_tells_once():
+    guard = adversarial.BalanceGuard(0.98)
+    won, lost = ({"d_accuracy_real": 1.0, "d_accuracy_fake": fake} for fake in (1.0, 0.6))
+    told = [guard.line(metrics) for metrics in [won] * 9 + [lost] + [won] * 12 + [lost] * 2]
+    assert [index for index, line in enumerate(told) if line] == [19, 22]
+    assert "judged 100% of real and 100% of generated pictures rightly" in told[19]
+    assert told[22] == "the discriminator no longer wins"
+    assert not any(guard.line({"loss": 1.0}) for _ in range(20))  # pretraining has no discriminator

@@ -1,0 +1,180 @@
+import io
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage, special
+
+from srgan_jax import color, resize
+from srgan_jax.degradations import DEGRADATIONS, filters
+from srgan_jax.degradations import photo as photo_
+from srgan_jax.degradations.jpeg import jpeg, jpeg_in_place
+from srgan_jax.degradations.second_order import add_noise, random_factor
+
+KEYS = jax.random.split(jax.random.key(7), 4)
+RANDOM = ("photo", "second_order")
+
+
+@pytest.fixture(scope="module")
+def hr(photo):  # the fixture, not the degradation
+    return color.from_uint8(photo[40:168, 60:188])
+
+
+@pytest.fixture(scope="module")
+def results(hr):
+    """LR images of one picture by each degradation with four keys."""
+    return {
+        name: np.asarray(jax.jit(jax.vmap(lambda key, d=d: d.degrade(key, hr, scale=4)))(KEYS))
+        for name, d in DEGRADATIONS.items()
+    }
+
+
+@pytest.mark.parametrize("name", DEGRADATIONS)
+def test_degradations_give_eight_bit_lr(name, hr, results):
+    lr = results[name]
+    assert lr.shape == (4, 32, 32, 3) and lr.min() >= 0 and lr.max() <= 1
+    np.testing.assert_allclose(lr * 255, np.round(lr * 255), atol=1e-3)
+    smooth = np.asarray(hr).reshape(32, 4, 32, 4, 3).mean(axis=(1, 3))
+    assert np.abs(lr - smooth).mean() < 0.1
+
+
+@pytest.mark.parametrize("name", DEGRADATIONS)
+def test_chance_is_in_the_key_alone(name, hr, results):
+    lr = results[name]
+    again = jax.jit(lambda key: DEGRADATIONS[name].degrade(key, hr, scale=4))(KEYS[1])
+    assert np.abs(again - lr[1]).mean() < 1e-4  # under vmap each sample gets its own
+    assert all((lr[0] != other).any() == (name in RANDOM) for other in lr[1:])
+
+
+@pytest.mark.parametrize("name", DEGRADATIONS)
+def test_a_crop_with_its_margin_sees_no_border(name, photo):
+    """Whatever lies further away than `reach_px` of a crop doesn't change the crop's LR image."""
+    degrade, reach_px = DEGRADATIONS[name]
+    margin, far, crop = -(-reach_px(scale=4) // 4) * 4, 16, 32
+    side = crop + 2 * (margin + far)
+    picture = np.resize(np.asarray(color.from_uint8(photo)), (300, 448, 3))
+    picture = np.pad(picture, ((0, 60), (0, 0), (0, 0)), mode="reflect")[:side, :side]
+    other = np.ones_like(picture) * 0.5
+    other[far:-far, far:-far] = picture[far:-far, far:-far]
+    lr = jax.jit(jax.vmap(lambda hr: degrade(KEYS[2], hr, scale=4)))(jnp.stack([picture, other]))
+    inside = slice((margin + far) // 4, (margin + far + crop) // 4)
+    assert (lr[0] != lr[1]).any()
+    difference = np.abs(lr[0] - lr[1])[inside, inside]
+    assert difference.mean() < 0.5 / 255 if name == "second_order" else not difference.any()
+
+
+def test_gaussian_blur_is_opencvs(hr):
+    """A 5-tap gaussian of sigma 4, then bilinear at the middle of each 4 x 4: the mean of its inner 2 x 2."""
+    taps = np.exp(-0.5 * np.arange(-2, 3) ** 2 / 16)
+    blurred = np.asarray(hr, np.float64)
+    for axis in (0, 1):
+        blurred = ndimage.correlate1d(blurred, taps / taps.sum(), axis=axis, mode="nearest")
+    expected = blurred.reshape(32, 4, 32, 4, 3)[:, 1:3, :, 1:3].mean(axis=(1, 3))
+    lr = DEGRADATIONS["gaussian_blur"].degrade(KEYS[0], hr, scale=4)
+    assert np.abs(lr - expected)[1:-1, 1:-1].max() < 0.51 / 255
+
+
+@pytest.mark.parametrize("quality", [30, 75, 95])
+@pytest.mark.parametrize("subsampling", [True, False])
+def test_jpeg_is_pillows(photo, quality, subsampling):
+    picture = photo[20:131, 30:205]  # no multiple of a block
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=quality, subsampling=2 if subsampling else 0)
+    theirs = np.asarray(Image.open(file)).astype(float)
+    ours = (
+        np.asarray(jax.jit(jpeg, static_argnames="subsampling")(picture / 255, quality, subsampling=subsampling)) * 255
+    )
+    difference = np.abs(ours - theirs)
+    assert np.abs(picture - theirs).mean() > 4 * difference.mean()  # what JPEG does is far more than where we differ
+    assert difference.mean() < 0.5 and np.quantile(difference, 0.999) <= 9  # of 255
+
+
+def test_jpeg_lets_gradients_through(hr):
+    image = hr[:32, :32] * 0.8 + 0.1
+    gradient = jax.grad(lambda x: jpeg(x, 50.0).sum())(image)
+    # Colour conversion, DCT and subsampling keep sums, and rounding counts as nothing.
+    np.testing.assert_allclose(gradient.sum(), image.size, rtol=0.02)
+    to_quality = jax.jit(jpeg)(image, jnp.float32(20.0))
+    assert jnp.abs(to_quality - image).mean() > jnp.abs(jpeg(image, 90.0) - image).mean()
+
+
+def test_jpeg_blocks_lie_anywhere(hr):
+    different = {np.asarray(jpeg_in_place(key, hr[:24, :20], 30.0)).tobytes() for key in jax.random.split(KEYS[0], 12)}
+    assert len(different) > 8
+
+
+def test_blur_equals_scipys(hr):
+    kernel = filters.gaussian_kernel(9, 2.0, 0.8, 0.5)
+    ours = filters.blur(hr, kernel)
+    theirs = [ndimage.correlate(np.asarray(hr[..., c], np.float64), kernel, mode="nearest") for c in range(3)]
+    np.testing.assert_allclose(ours, np.stack(theirs, axis=-1), atol=1e-5)
+
+
+def test_kernels_by_hand():
+    y, x = np.mgrid[-3:4, -3:4]
+    turned_x, turned_y = np.cos(0.3) * x + np.sin(0.3) * y, np.cos(0.3) * y - np.sin(0.3) * x
+    power = ((turned_x / 2) ** 2 + turned_y**2) ** 0.7
+    for plateau, expected in ((0.0, np.exp(-0.5 * power)), (1.0, 1 / (1 + power))):
+        ours = filters.gaussian_kernel(7, 2.0, 1.0, 0.3, beta=0.7, plateau=plateau)
+        np.testing.assert_allclose(ours, expected / expected.sum(), atol=1e-6)
+    radius = np.hypot(x, y) + (x == 0) * (y == 0)
+    sinc = np.where((x == 0) & (y == 0), 1.2**2 / (4 * np.pi), 1.2 * special.j1(1.2 * radius) / (2 * np.pi * radius))
+    np.testing.assert_allclose(filters.sinc_kernel(7, 1.2), sinc / sinc.sum(), atol=1e-6)
+    still = filters.gaussian_kernel(5, 0.0, 0.0)
+    assert still[2, 2] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("kernel", ["bicubic", "bilinear"])
+@pytest.mark.parametrize(("before", "after"), [(40, 10), (12, 30)])
+def test_resizing_by_a_traced_factor_equals_the_matrices_of_matlab(kernel, before, after):
+    ours = jax.jit(filters.resize_matrix, static_argnums=(0, 1, 2))(kernel, before, after, after / before)
+    inner = slice(6, -6) if after > before else slice(3, -3)
+    np.testing.assert_allclose(ours[inner], resize.weight_matrix(before, after, kernel)[inner], atol=1e-6)
+
+
+def test_area_is_the_mean():
+    np.testing.assert_allclose(filters.resize_matrix("area", 12, 3, 0.25), np.repeat(np.eye(3), 4, axis=1) / 4)
+
+
+def test_a_smaller_picture_lies_in_the_middle_of_its_canvas():
+    ramp = jnp.arange(20.0)
+    shrunk = filters.resize_matrix("bilinear", 20, 20, 0.5) @ ramp  # ten samples, five more to each side
+    np.testing.assert_allclose(shrunk[6:14], np.arange(20.0).reshape(10, 2).mean(axis=1)[1:9], rtol=1e-5)
+    assert (shrunk[:5] == shrunk[0]).all() and (shrunk[-5:] == shrunk[-1]).all()
+
+
+def test_ranges_of_photo(hr):
+    """Without blur, noise and with the best quality it is plain shrinking; its noise has the deviation asked for."""
+    degrade_photo = jax.jit(photo_, static_argnames=("scale", "kernels"))  # of traced ranges
+    still = {"blur_sigma_px": (0.0, 0.0), "noise": (0.0, 0.0), "jpeg_quality": (100.0, 100.0)}
+    plain = degrade_photo(KEYS[0], hr, scale=4, kernels=("area",), **still)
+    mean = np.asarray(hr).reshape(32, 4, 32, 4, 3).mean(axis=(1, 3))
+    assert np.abs(plain - mean).mean() < 2.5 / 255  # chroma is halved all the same
+    gray = jnp.full((128, 128, 3), 0.5)
+    noisy = degrade_photo(KEYS[0], gray, scale=4, **still | {"noise": (5 / 255, 5 / 255)})
+    luma = np.asarray(noisy) @ [0.299, 0.587, 0.114]
+    assert luma.std() * 255 == pytest.approx(5 * np.sqrt(0.299**2 + 0.587**2 + 0.114**2), rel=0.1)
+    soft = degrade_photo(KEYS[0], hr, scale=4, **still | {"blur_sigma_px": (1.5, 1.5)})
+    sharp = degrade_photo(KEYS[0], hr, scale=4, **still)
+    assert np.abs(np.diff(soft, axis=0)).mean() < np.abs(np.diff(sharp, axis=0)).mean()
+
+
+def test_factors_of_second_order():
+    keys = jax.random.split(KEYS[0], 3000)
+    factors = jax.vmap(lambda key: random_factor(key, (0.2, 0.7, 0.1), (0.15, 1.5)))(keys)
+    # Deviations of 3,000 draws: below .009 each.
+    assert float((factors > 1).mean()) == pytest.approx(0.2, abs=0.03)
+    assert float((factors == 1).mean()) == pytest.approx(0.1, abs=0.03)
+    assert 0.15 <= factors.min() < 0.2 and 1.4 < factors.max() <= 1.5
+
+
+def test_noise_of_light_grows_with_it():
+    image = jnp.concatenate([jnp.full((64, 64, 3), 0.1), jnp.full((64, 64, 3), 0.9)])
+    noise = jax.vmap(lambda key: add_noise(key, image, (0.0, 0.0), (2.0, 2.0), 0.0))(KEYS) - image
+    of_light = [n for n in np.asarray(noise) if n.any()]  # the others drew the gaussian kind, of deviation 0
+    assert of_light
+    for found in of_light:  # 2 * sqrt(value / 255)
+        assert found[:64].std() == pytest.approx(2 * np.sqrt(0.1 / 255), rel=0.05)
+        assert found[64:].std() == pytest.approx(2 * np.sqrt(0.9 / 255), rel=0.05)

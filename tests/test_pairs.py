@@ -1,0 +1,107 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from srgan_jax import images, resize
+from srgan_jax.data import builder, matching, pairs, pipeline, sampling
+from srgan_jax.errors import UserError
+
+SEED = np.asarray(jax.random.key_data(jax.random.key(1)))
+
+
+def _write(folder, name, picture):
+    images.write_image(folder / name, np.ascontiguousarray(picture))
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory, photo):
+    """Pairs of scale 2 whose HR is LR with every pixel repeated, so that a crop shows by itself whether it fits."""
+    folder, out = tmp_path_factory.mktemp("pairs"), str(tmp_path_factory.mktemp("prepared"))
+    for index, (height, width) in enumerate([(60, 70), (48, 48), (90, 50)]):
+        lr = photo[index : index + height, 100 : 100 + width]
+        _write(folder / "hr" / "deep", f"{index}.png", lr.repeat(2, 0).repeat(2, 1))
+        _write(folder / "lr" / "deep", f"{index}x2.png", lr)
+    assert builder.prepare(str(folder), out, min_side_px=32) == {}
+    return out
+
+
+def test_pairs_come_back_and_fit(prepared):
+    found = pairs.open_pictures(prepared, scale=2, lr_feature="lr")
+    assert len(found) == 3
+    for index in range(3):
+        packed = found[index]
+        assert packed.shape == (*found.size(index), 2 * 2 * 3 + 3)
+        for part in range(4):
+            np.testing.assert_array_equal(packed[..., 3 * part : 3 * part + 3], packed[..., -3:])
+
+
+@pytest.mark.parametrize("source", ["memory", "stream"])
+def test_crops_of_both_are_of_one_place(prepared, source):
+    found = pairs.open_pictures(prepared, scale=2, lr_feature="lr")
+    geometry, indices = {"crop_px": 16, "margin_px": 0}, np.arange(8, dtype=np.int32)
+    keys = sampling.sample_keys(SEED, np.int32(3), indices)
+    if source == "memory":
+        sizes = pipeline.without_small(found, 16)[1]
+        store = pipeline.build_store(found, sizes, tile_px=32, channels=15, **geometry)
+        assert store["tiles"].nbytes == pipeline.store_bytes(sizes, tile_px=32, channels=15, **geometry)
+        chosen = sampling.choose_pictures(SEED, np.int32(3), indices, 8, 3)
+        windows = pipeline.gather_windows(store, chosen, keys, **geometry)
+    else:
+        windows = pipeline.read_windows(found, SEED, 3, indices, batch_size=8, **geometry)
+    batch = sampling.make_paired_batch(windows, keys, scale=2)
+    assert batch["hr"].shape == (8, 32, 32, 3) and batch["lr"].shape == (8, 16, 16, 3)
+    np.testing.assert_array_equal(np.asarray(batch["lr"]).repeat(2, 1).repeat(2, 2), batch["hr"])
+    assert len({np.asarray(sample).tobytes() for sample in batch["lr"]}) == 8
+
+
+def test_hr_alone_and_resized(prepared, dataset):
+    assert pairs.open_pictures(prepared, scale=2)[0].shape[-1] == 3  # "hr" is the usual feature
+    found = pairs.open_pictures(prepared, scale=2, lr_feature="lr", resize_px=40)
+    assert found[0].shape == (20, 20, 15) and found.size(0) == (20, 20)
+    squares = pairs.open_pictures(dataset, scale=4, resize_px=48)
+    original = builder.open_source(dataset)[2]
+    assert squares[2].shape == (48, 48, 3) and squares.size(2) == (48, 48)
+    expected = np.asarray(resize.resize(original / 255, (48, 48), convention="A")) * 255
+    assert np.abs(squares[2] - expected).max() < 1.01  # A rounds between the passes
+
+
+def test_scale_must_be_the_generators(prepared):
+    with pytest.raises(builder.DatasetError, match=r"3 of 3 pairs are not of scale 4 .*\n  number \d: HR \d+ x"):
+        pairs.open_pictures(prepared, scale=4, lr_feature="lr")
+
+
+def test_unmatched_names_are_listed(tmp_path, photo):
+    for index in range(14):
+        _write(tmp_path / "hr", f"a{index:02d}.png", photo[:40, :40])
+    _write(tmp_path / "lr", "a00.png", photo[:40, :40])
+    _write(tmp_path / "lr", "b.png", photo[:40, :40])
+    with pytest.raises(UserError) as caught:
+        builder.prepare(str(tmp_path), str(tmp_path / "out"))
+    lines = str(caught.value).splitlines()
+    assert "14 pictures without a partner" in lines[0] and len(lines) == 11
+    assert lines[1].strip() == "hr/a01 has no partner in lr"
+    (tmp_path / "lr" / "b.jpg").write_bytes((tmp_path / "lr" / "b.png").read_bytes())
+    with pytest.raises(UserError, match=r"differ in their suffix alone: b\.\w+"):
+        matching.match_pairs(tmp_path)
+
+
+def test_sizes_of_another_scale_are_listed(tmp_path, photo):
+    for index, (hr, lr) in enumerate([(80, 20), (80, 20), (84, 20), (81, 20)]):
+        _write(tmp_path / "hr", f"{index}.png", photo[:hr, :80])
+        _write(tmp_path / "lr", f"{index}.png", photo[:lr, :20])
+    with pytest.raises(
+        UserError, match=r"2 of 4 pairs are not of one scale \(x4, as most are\):\n  2.png: HR 80 x 84, LR"
+    ):
+        builder.prepare(str(tmp_path), str(tmp_path / "out"))
+
+
+def test_a_damaged_partner_leaves_the_pair_out(tmp_path, photo):
+    for index in range(3):
+        _write(tmp_path / "hr", f"{index}.png", photo[:96, :96])
+        _write(tmp_path / "lr", f"{index}.png", photo[:24, :24])
+    (tmp_path / "lr" / "1.png").write_bytes(b"no picture")
+    skipped = builder.prepare(str(tmp_path), str(tmp_path / "out"))
+    assert set(skipped) == {"hr/1.png"} and json.loads((tmp_path / "out" / "skipped.json").read_text()) == skipped
+    assert len(pairs.open_pictures(str(tmp_path / "out"), scale=4, lr_feature="lr")) == 2
