@@ -1,0 +1,325 @@
+"""How fast this machine trains and upscales, beside what its arithmetic allows and, where asked, beside PyTorch.
+
+python scripts/benchmark.py                              all of it, a few minutes on a GPU, 15 on two CPU cores
+python scripts/benchmark.py --only updates inference     some of it
+python scripts/benchmark.py --against torch --yardstick torch_srgan.py --json results.json
+
+Run it on a quiet machine: nothing else may compute meanwhile. Weights are random, speed doesn't depend on them. The
+yardstick is a program that prints one JSON object a line: {"what": ..., "seconds": ...}.
+"""
+
+import argparse
+import functools
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import srgan_jax
+from srgan_jax import defaults, devices, files, images, models, stages, tiling
+from srgan_jax.data import pipeline
+
+Row = dict[str, Any]
+RUNS, WARMUP = 7, 2
+
+
+def seconds_of(run: Callable[[], Any], runs: int = RUNS, warmup: int = WARMUP) -> float:
+    """The median time of `run`, results waited for."""
+    times = []
+    for _ in range(warmup + runs):
+        began = time.perf_counter()
+        jax.block_until_ready(run())
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[warmup:])
+
+
+def peak_bytes() -> int:
+    """The most memory that was taken so far: of the device, or of this process where the device is the host."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "peak_bytes_in_use" in stats:
+        return stats["peak_bytes_in_use"]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def row(what: str, seconds: float, flops: float | None = None, **more: Any) -> Row:
+    """One line of the results."""
+    entry = {"what": what, "seconds": seconds, "per_second": 1 / seconds} | more
+    return entry | ({"flop": flops, "tflop_per_second": flops / seconds / 1e12} if flops else {})
+
+
+def matrix_products() -> Iterable[Row]:
+    """What the chip can do: square matrix products."""
+    side = 2048 if jax.default_backend() == "cpu" else 8192
+    for dtype in ("float32", "bfloat16"):
+        a = jnp.ones((side, side), dtype)
+        seconds = seconds_of(functools.partial(jax.jit(jnp.matmul), a, a))
+        yield row(f"matrix product {side}, {dtype}", seconds, 2.0 * side**3)
+
+
+# ---------------------------------------------------------------------------------------------- training
+
+
+def _config(batch: int, crop: int) -> Any:
+    config = defaults.get_config()
+    config.data.batch_size, config.data.crop_px = batch, crop
+    return config
+
+
+def _store(config: Any) -> Any:
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (480, 480, 3), np.uint8) for _ in range(16)]
+    geometry = stages.geometry(config)
+    sizes = np.array([picture.shape[:2] for picture in pictures])
+    return pipeline.build_store(pictures, sizes, tile_px=config.data.tile_px, **geometry)
+
+
+def _features(config: Any, stage: str) -> tuple[Callable, Any]:
+    """VGG19 with random weights, as `stages.load_extractor` gives it."""
+    taps = {"name": "vgg19", "taps": tuple(config.stages[stage].perceptual_taps), "convention": "caffe"}
+    module = models.build(models.EXTRACTORS, taps, dtype=devices.compute_dtype(config.compute_dtype))
+    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    rng = np.random.default_rng(0)
+    draw = lambda leaf: rng.normal(0, (2 / max(1, np.prod(leaf.shape[:-1]))) ** 0.5, leaf.shape).astype(np.float32)  # noqa: E731
+    variables = jax.tree.map(draw, shapes)
+    return lambda values, image: {tap: f / 12.75 for tap, f in module.apply(values, image).items()}, variables
+
+
+def prepare_update(config: Any, name: str) -> tuple[Callable, Any, Any, Any]:
+    """The compiled update of a stage, its state, and what it reads."""
+    mesh = devices.make_mesh()
+    stage = stages.make_stage(config, name)
+    features, variables = _features(config, name) if config.stages[name].perceptual_weight else (None, None)
+    state = devices.replicate(jax.jit(stage.init)(None), mesh)
+    frozen = devices.replicate({"store": _store(config), "extractor": variables}, mesh)
+    indices = np.arange(config.data.batch_size, dtype=np.int32)
+    sharded = devices.shard({"indices": indices}, mesh, "jit")
+    update = devices.map_update(stages.make_update(config, stage, features), mesh, "jit")
+    began = time.perf_counter()
+    compiled = update.lower(state, frozen, sharded).compile()
+    compiled_in = time.perf_counter() - began
+    return compiled, state, (frozen, sharded), compiled_in
+
+
+def time_update(config: Any, name: str, label: str, runs: int = RUNS) -> Row:
+    """One line for the update of a stage."""
+    compiled, state, inputs, compiled_in = prepare_update(config, name)
+
+    def run():
+        nonlocal state
+        state, metrics = compiled(state, *inputs)
+        return metrics
+
+    seconds = seconds_of(run, runs)
+    memory = compiled.memory_analysis()
+    flops = (compiled.cost_analysis() or {}).get("flops")
+    more = {"compile_seconds": compiled_in, "temporary_bytes": getattr(memory, "temp_size_in_bytes", None)}
+    images_per_second = config.data.batch_size / seconds
+    return row(label, seconds, flops, images_per_second=images_per_second, **more)
+
+
+def updates(batch: int, crop: int) -> Iterable[Row]:
+    """SRResNet and SRGAN-VGG54, the paper's, with crops and LR images made inside."""
+    config = _config(batch, crop)
+    yield time_update(config, "pretrain", "srresnet_update")
+    yield time_update(config, "gan", "srgan_update")
+
+
+def data(batch: int, crop: int) -> Iterable[Row]:
+    """The batches alone: crops, flips and LR images."""
+    config = _config(batch, crop)
+    store = jax.device_put(_store(config))
+    make = jax.jit(functools.partial(stages.make_batch, config))
+    seed = jax.random.key_data(jax.random.key(0))
+    indices = np.arange(batch, dtype=np.int32)
+    seconds = seconds_of(lambda: make(seed, jnp.int32(1), indices, store))
+    yield row("batch from memory", seconds, images_per_second=batch / seconds)
+
+
+# ---------------------------------------------------------------------------------------------- inference
+
+
+def _generator(name: str) -> Any:
+    fields = {"name": name} | ({"norm": "none"} if name == "srresnet" else {})
+    module = models.build(models.GENERATORS, fields)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+    rng = np.random.default_rng(0)
+    return srgan_jax.make_weights(
+        jax.tree.map(lambda leaf: rng.normal(0, 0.02, leaf.shape).astype(np.float32), shapes), fields
+    )
+
+
+def inference() -> Iterable[Row]:
+    """x4 of one picture: whole where it is small, else in tiles; and a folder of mixed sizes, files and all."""
+    for name in ("srresnet", "compact"):
+        params = _generator(name)
+        for side in (128, 512):
+            lr = jnp.zeros((side, side, 3))
+            run = jax.jit(srgan_jax.upscale)
+            flops = (run.lower(params, lr).compile().cost_analysis() or {}).get("flops")
+            runs = 3 if side > 128 and jax.default_backend() == "cpu" else RUNS
+            seconds = seconds_of(functools.partial(run, params, lr), runs, 1)
+            yield row(f"infer_x4 {name} {side}", seconds, flops, output_megapixels_per_second=16e-6 * side**2 / seconds)
+        for side in (512, 1024):
+            lr = np.zeros((side, side, 3), np.uint8)
+            seconds = seconds_of(functools.partial(srgan_jax.upscale_tiled, params, lr), 1, 1)
+            rate = 16e-6 * side**2 / seconds
+            yield row(f"infer_x4 {name} {side}, tiles", seconds, output_megapixels_per_second=rate)
+    yield folder_of_mixed_sizes(_generator("compact"))
+
+
+def folder_of_mixed_sizes(params: Any) -> Row:
+    """30 PNG files of 64 to 400 pixels a side, decoding and encoding included."""
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "in"
+        sizes = [rng.integers(64, 400, 2) for _ in range(30)]
+        for index, size in enumerate(sizes):
+            noise = rng.integers(0, 256, (*(size // 8 + 1), 3), np.uint8).repeat(8, 0).repeat(8, 1)
+            images.write_image(source / f"{index}.png", noise[: size[0], : size[1]])
+        jobs = files.find_jobs([source], Path(folder) / "out")
+        began = time.perf_counter()
+        files.upscale_files(jobs, params, files.target_size(params.scale), say=lambda line: None)
+        seconds = time.perf_counter() - began
+    megapixels = sum(int(np.prod(size)) for size in sizes) * 16e-6
+    return row("folder of 30 mixed sizes, compact", seconds, output_megapixels_per_second=megapixels / seconds)
+
+
+# ---------------------------------------------------------------------------------------------- start
+
+
+def start() -> Iterable[Row]:
+    """Time until something happens: imports and, from the compilation cache or without, the first result."""
+
+    def python(code: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+        return time.perf_counter() - began
+
+    for code in ("import jax", "import srgan_jax"):
+        yield row(code, statistics.median(python(code) for _ in range(3)))
+
+
+# ---------------------------------------------------------------------------------------------- growth
+
+
+def growth() -> Iterable[Row]:
+    """Time per update against batch, crop and blocks; inference against the size of the picture."""
+    cpu = jax.default_backend() == "cpu"
+    for batch in (1, 4, 16) if cpu else (1, 4, 16, 64, 256):
+        yield time_update(_config(batch, 96), "pretrain", f"srresnet_update batch {batch}", 3)
+    for crop in (48, 96) if cpu else (48, 96, 144, 192):
+        yield time_update(_config(16, crop), "pretrain", f"srresnet_update crop {crop}", 3)
+    for blocks in (4, 8, 16) if cpu else (4, 8, 16, 32):
+        config = _config(16, 96)
+        config.generator.blocks = blocks
+        yield time_update(config, "pretrain", f"srresnet_update blocks {blocks}", 3)
+    params = _generator("compact")
+    for side in (64, 256, 1024) if cpu else (64, 256, 1024, 4096, 8192):
+        lr = np.zeros((side, side, 3), np.uint8)
+        tiler = tiling.Tiler(params, tiling.choose_tile([lr.shape[:2]], 14, tiling.max_area(params)))
+
+        def run(tiler=tiler, lr=lr):  # rows are let go of, as files do
+            return [None for _, strips in tiler.upscale([tiling.from_array(lr)]) for _ in strips]
+
+        yield row(f"infer_x4 compact, tiles, {side}", seconds_of(run, 1, 1))
+
+
+# ---------------------------------------------------------------------------------------------- the other side
+
+
+def yardstick(path: str, batch: int, crop: int) -> list[Row]:
+    """What the PyTorch program at `path` measures on this machine."""
+    gpu = jax.default_backend() == "gpu"
+    variants = [["--device", "cuda", "--bf16"], ["--device", "cuda", "--bf16", "--compile"]] if gpu else [[]]
+    rows = []
+    for variant in variants:
+        command = [sys.executable, path, "--batch", str(batch), "--crop", str(crop), *variant]
+        result = subprocess.run(command, capture_output=True, text=True)
+        if result.returncode:
+            sys.exit(f"{' '.join(command)} failed:\n{result.stderr[-2000:]}")
+        rows += [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+    return rows
+
+
+def ratios(ours: list[Row], theirs: list[Row]) -> Iterable[str]:
+    """A line for each thing that both sides measured: PyTorch's best time over ours."""
+    names = {"srresnet_update": "srresnet_update", "srgan_update": "srgan_update", "infer_x4": "infer_x4 srresnet 128"}
+    for what, name in names.items():
+        mine = next((entry["seconds"] for entry in ours if entry["what"] == name), None)
+        best = min((entry["seconds"] for entry in theirs if entry["what"] == what), default=None)
+        if mine and best:
+            yield f"{name}: {mine:.4g} s, PyTorch {best:.4g} s: {best / mine:.2f} times as fast as PyTorch's best"
+
+
+SECTIONS: dict[str, Callable[..., Iterable[Row]]] = {
+    "matrix": matrix_products,
+    "updates": updates,
+    "data": data,
+    "inference": inference,
+    "start": start,
+    "growth": growth,
+}
+
+
+def _line(entry: Row, peak: float | None) -> str:
+    text = f"{entry['what']:40s} {entry['seconds']:10.4g} s {entry['per_second']:10.4g} /s"
+    if "tflop_per_second" in entry:
+        text += f" {entry['tflop_per_second']:8.3g} TFLOP/s"
+        text += f" {entry['tflop_per_second'] / peak:6.1%} of the matrix product" if peak else ""
+    if "compile_seconds" in entry:
+        text += f" (compiled in {entry['compile_seconds']:.1f} s, {entry['temporary_bytes'] / 1e9:.2f} GB temporary)"
+    return text
+
+
+def main() -> None:
+    """Measures, prints, and writes what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", default=list(SECTIONS), choices=list(SECTIONS))
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--crop", type=int, default=96)
+    parser.add_argument("--json", help="write the results here too")
+    parser.add_argument("--against", choices=["torch"], help="run the yardstick too, and print ratios")
+    parser.add_argument("--yardstick", help="the PyTorch program that --against torch runs")
+    args = parser.parse_args()
+    if args.against and not (args.yardstick and os.path.isfile(args.yardstick)):
+        parser.error("--against torch needs --yardstick FILE, a program that measures the same in PyTorch")
+    about = {
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "cores": os.cpu_count(),
+        "compute": str(np.dtype(devices.compute_dtype("auto"))),
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "load": os.getloadavg()[0],
+    }
+    print(json.dumps(about))
+    results, peak = [], None
+    for name in args.only:
+        options = {"batch": args.batch, "crop": args.crop} if name in ("updates", "data") else {}
+        for entry in SECTIONS[name](**options):
+            if name == "matrix" and entry["what"].endswith(about["compute"]):
+                peak = entry["tflop_per_second"]
+            results.append(entry)
+            print(_line(entry, peak), flush=True)
+    print(f"peak memory: {peak_bytes() / 1e9:.2f} GB")
+    theirs = yardstick(args.yardstick, args.batch, args.crop) if args.against else []
+    for line in ratios(results, theirs):
+        print(line)
+    if args.json:
+        everything = about | {"results": results, "yardstick": theirs, "peak_bytes": peak_bytes()}
+        Path(args.json).write_text(json.dumps(everything, indent=1))
+
+
+if __name__ == "__main__":
+    main()
