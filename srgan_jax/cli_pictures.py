@@ -50,11 +50,11 @@ def upscale(args: argparse.Namespace) -> int:
                 after = size_of(*size)
                 print(f"{job.source} {size[1]} x {size[0]} -> {job.target} {after[1]} x {after[0]}")
             return _report(summary, verb="to do", count=len(planned))
-        with tqdm(unit="MP", unit_scale=1e-6, bar_format=PROGRESS, disable=None, leave=False) as bar:
+        with tqdm(total=1.0, bar_format=PROGRESS, disable=None, leave=False) as bar:
 
             def progress(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
+                bar.total = total / 1e6
+                bar.update(done / 1e6 - bar.n)
 
             summary = files.upscale_files(
                 jobs,
@@ -74,7 +74,7 @@ def upscale(args: argparse.Namespace) -> int:
     return _report(summary, verb="upscaled", count=len(summary.done))
 
 
-PROGRESS = "{percentage:3.0f}% |{bar}| {n:.1f} of {total:.1f} megapixels read, {remaining} left"
+PROGRESS = "{percentage:3.0f}% |{bar}| {n:.1f} of {total:.1f} megapixels, {remaining} left"
 
 
 def _report(summary, verb: str, count: int) -> int:
