@@ -12,6 +12,7 @@ import numpy as np
 from flax.core import FrozenDict, freeze
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from srgan_jax import pretrained
 from srgan_jax.errors import MissingFileError, UserError
 from srgan_jax.models import GENERATORS, architecture_of, build
 from srgan_jax.paths import whole_file
@@ -143,7 +144,8 @@ def read_tensors(path: str | os.PathLike, wanted_format: str) -> tuple[dict[str,
     from safetensors import SafetensorError, safe_open
 
     if not os.path.isfile(path):
-        raise MissingFileError(f"no weights at {os.fspath(path)}")
+        shipped = ", ".join(pretrained.names())
+        raise MissingFileError(f"no weights at {os.fspath(path)}" + (f"; these ship: {shipped}" if shipped else ""))
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
@@ -166,8 +168,10 @@ def read_provenance(path: str | os.PathLike) -> dict[str, str]:
 
 
 def _file_of(path: str | os.PathLike) -> str | os.PathLike:
-    """The file itself, or the generator of a run's folder."""
-    return os.path.join(path, "generator.safetensors") if os.path.isdir(path) else path
+    """The file itself, the generator of a run's folder, or one that ships with the package."""
+    if os.path.isdir(path):
+        return os.path.join(path, "generator.safetensors")
+    return path if os.path.exists(path) else pretrained.path_of(str(path)) or path
 
 
 def _epsilon_field(norm: str) -> str:
@@ -198,7 +202,8 @@ def load(path: str | os.PathLike, *, fold: bool = True) -> Weights:
     """Reads a generator.
 
     Args:
-      path: a `.safetensors` written by `save`, or the folder of a training run (its `generator.safetensors`).
+      path: a `.safetensors` written by `save`, the folder of a training run (its `generator.safetensors`), or the name
+        of a generator that ships with the package (`pretrained.names()`).
       fold: make batch normalisation part of the convolutions, which is quicker and gives the same pictures; False
         for training on.
 
@@ -236,6 +241,8 @@ def blend(first: Weights, second: Weights, share: float) -> Weights:
     if not 0.0 <= share <= 1.0:
         raise WeightsError(f"expected a share between 0 and 1, got {share}")
     first, second = fold_norms(first), fold_norms(second)
+    if "batch_stats" in first.variables:
+        raise WeightsError("its batch normalisation can't be folded; blend its pictures instead of its weights")
     if first.architecture != second.architecture:
         ours, theirs = dict(first.architecture), dict(second.architecture)
         differing = [

@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A file imports from lower levels only; files of one level and folder in the order they stand here.
 LEVELS = [
     ["errors"],
-    ["resize", "color", "defaults", "paths"],
+    ["resize", "color", "defaults", "paths", "pretrained"],
     ["losses", "optimizers"]
     + [f"degradations.{name}" for name in ("filters", "jpeg", "simple", "photo", "second_order")]
     + ["degradations", "models.layers", "models.msrresnet", "models.compact", "models.rrdb", "models.restoration"]

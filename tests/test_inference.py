@@ -161,5 +161,10 @@ def test_blending_after_folding_is_sound(trained_on):
 def test_blending_other_architectures_is_refused(trained_on, params):
     with pytest.raises(ValueError, match="only generators of one architecture can be blended; base: none and bicubic"):
         srgan_jax.blend(trained_on[0], params, 0.5)
+    unfolded = {"name": "srresnet", "blocks": 1, "width": 4, "block_order": "activation_norm"}
+    module = models.build(models.GENERATORS, unfolded)
+    other = srgan_jax.make_weights(module.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3))), unfolded)
+    with pytest.raises(ValueError, match="its batch normalisation can't be folded; blend its pictures instead"):
+        srgan_jax.blend(other, other, 0.5)
     with pytest.raises(ValueError, match="expected a share between 0 and 1, got 1.5"):
         srgan_jax.blend(trained_on[0], trained_on[1], 1.5)

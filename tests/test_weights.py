@@ -132,3 +132,14 @@ def test_norms_behind_activations_stay(tmp_path, fields):
     srgan_jax.save(tmp_path / "w.safetensors", srgan_jax.make_weights(variables, fields))
     loaded = srgan_jax.load(tmp_path / "w.safetensors")
     jax.tree.map(np.testing.assert_array_equal, dict(loaded.variables), dict(variables))
+
+
+def test_shipped_weights_are_known_by_name(tmp_path, monkeypatch, bilinear):
+    from srgan_jax import pretrained
+
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+    srgan_jax.save(tmp_path / "small_x2.safetensors", bilinear, {"dataset": "none"})
+    assert srgan_jax.load("small_x2").architecture == bilinear.architecture
+    assert srgan_jax.read_header("small_x2")["dataset"] == "none"
+    with pytest.raises(FileNotFoundError, match="no weights at small_x3; these ship: small_x2"):
+        srgan_jax.load("small_x3")

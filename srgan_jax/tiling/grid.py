@@ -101,11 +101,12 @@ def choose_tile(sizes: Sequence[tuple[int, int]], halo: int, max_area: int, squa
 
 
 def bytes_per_px(params: Weights) -> float:
-    """Memory that a tile's activations take for each LR pixel: the largest of them, three times."""
+    """Memory that a tile takes for each LR pixel: the largest of its activations three times, the result twice."""
     lr = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
     apply = functools.partial(params.module().apply, capture_intermediates=True, mutable=["intermediates"])
     layers = jax.tree.leaves(jax.eval_shape(apply, params.variables, lr))
-    return 3 * max(leaf.size * leaf.dtype.itemsize for leaf in layers) / 32**2
+    largest = max(leaf.size * leaf.dtype.itemsize for leaf in layers) / 32**2
+    return 3 * largest + 2 * 4 * 3 * params.scale**2
 
 
 def max_area(params: Weights) -> int:
