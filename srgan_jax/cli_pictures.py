@@ -1,6 +1,7 @@
 """The commands for people's pictures: `srgan-jax upscale` and `srgan-jax export`."""
 
 import argparse
+import math
 import os
 import sys
 import warnings
@@ -35,10 +36,13 @@ def upscale(args: argparse.Namespace) -> int:
 
     if not 1 <= args.quality <= 100:
         raise UserError(f"--quality {args.quality}: expected 1 to 100")
-    if args.jobs < 1:
-        raise UserError(f"--jobs {args.jobs}: expected 1 or more")
+    for name, value in (("--jobs", args.jobs), ("--tile", args.tile), ("--max-pixels", args.max_pixels)):
+        if value is not None and not 0 < value < math.inf:
+            raise UserError(f"{name} {value}: expected more than 0")
     params = _generator(args)
-    suffix = args.suffix or ("" if args.out else f"_x{args.scale or params.scale:g}")
+    size = args.width or args.long_side
+    beside = f"_{size}px" if size else f"_x{args.scale or params.scale:g}"
+    suffix = args.suffix or ("" if args.out else beside)
     jobs = files.find_jobs(args.inputs, args.out, suffix=suffix, format=args.format)
     size_of = files.target_size(params.scale, scale=args.scale, width=args.width, long_side=args.long_side)
     max_pixels = int(args.max_pixels * 1e6)

@@ -93,7 +93,7 @@ def load_stablehlo(path: str | os.PathLike) -> tuple[Callable[[jax.Array], jax.A
         with zipfile.ZipFile(path) as archive:
             about = json.loads(archive.read("about.json"))
             return jax.export.deserialize(bytearray(archive.read("model.stablehlo"))).call, about
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+    except Exception as error:  # damaged bytes show in all kinds of exceptions
         raise UserError(f"{os.fspath(path)} is not a StableHLO file of srgan_jax ({error})") from None
 
 

@@ -30,7 +30,7 @@ LEVELS = [
     ["export"],
     ["evaluate", "logs"],
     ["comparison"],
-    ["stages", "train", "report", "files.jobs", "files.upscaling", "files"],
+    ["stages", "train", "report", "files.jobs", "files.results", "files.upscaling", "files"],
     ["cli_pictures"],
     ["main", "cli"],
 ]  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, features
+from PIL import Image, ImageCms, ImageOps, features
 
 from srgan_jax import files, images
 
@@ -91,7 +91,7 @@ def metadata(upscale, photo, folder):
             assert result.getexif()[0x010F] == "Maker"
             if suffix != "webp":
                 assert round(result.info["dpi"][0]) == 300
-            if suffix != "tif":
+            if suffix != "tif":  # of EXIF a TIFF keeps the texts
                 assert result.getexif().get_ifd(0x8769)[0x829A] == 0.5
 
 
@@ -244,6 +244,13 @@ def pages(upscale, photo, folder):
     target, _ = upscale(folder / "a.tif")
     after = images.read_image(target)
     assert after.durations_ms == ()
+    target, lines = upscale(folder / "a.tif", format="png")
+    assert "holds one picture: the first of 2" in lines[0] and images.read_image(target).shape == (80, 128, 3)
+    mixed = images.Picture((np.full((9, 9, 4), 255, np.uint8), np.zeros((5, 7, 1), np.uint8)))
+    images.write_image(folder / "mixed.tif", mixed)
+    target, _ = upscale(folder / "mixed.tif", drop_opaque_alpha=True)
+    assert [frame.shape for frame in images.read_image(target).frames] == [(18, 18, 4), (10, 14, 1)]
+    after = images.read_image(folder / "out" / "a.tif")
     for old, new in zip((first, second), after.frames, strict=True):
         _assert_twice(new, old)
 
@@ -309,6 +316,64 @@ def test_the_table_is_the_readmes():
     section = README.read_text().split("| goes in | comes out |")[1].split("\n\n")[0]
     rows = [line.split("|")[1].strip() for line in section.splitlines()[2:]]
     assert rows == list(ROWS)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_of_every_format(orientation, suffix, tmp_path, photo):
+    """Also of TIFFs that are stored plainly: gray, with alpha, and of 16 bits."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    whole = Image.fromarray(_small(photo))
+    kinds = {"rgb": whole} | ({"gray": whole.convert("L"), "rgba": whole.convert("RGBA")} if suffix == "tif" else {})
+    for name, image in kinds.items():
+        path = tmp_path / f"{name}.{suffix}"
+        image.save(path, exif=exif, **({"quality": 100, "subsampling": 0} if suffix == "jpg" else {}))
+        read = images.read_image(path).frames[0]
+        assert images.image_size(path) == read.shape[:2] == ((40, 64) if orientation < 5 else (64, 40))
+        expected = np.asarray(ImageOps.exif_transpose(_with_orientation(image, orientation)))
+        difference = np.abs(read.squeeze().astype(int) - expected)
+        assert difference.mean() < (5 if suffix == "webp" else 2 if suffix == "jpg" else 0.01), name
+
+
+def _with_orientation(image, orientation):
+    image = image.copy()
+    image.getexif()[0x0112] = orientation
+    return image
+
+
+def test_deep_tiffs_of_rare_kinds(tmp_path):
+    import tifffile
+
+    ramp = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
+    deep = np.floor(ramp * 65535 + 0.5).astype(np.uint16)
+    kinds = {
+        "float32": (ramp, {}),
+        "float64": (ramp.astype(np.float64), {}),
+        "uint32": (deep.astype(np.uint32) << 16, {}),
+        "white": (65535 - deep, {"photometric": "miniswhite"}),
+        "big_endian": (deep, {"byteorder": ">"}),
+        "rgb_float": (np.stack([ramp] * 3, -1), {"photometric": "rgb"}),
+    }
+    for name, (samples, options) in kinds.items():
+        tifffile.imwrite(tmp_path / f"{name}.tif", samples, **{"photometric": "minisblack", **options})
+        read = images.read_image(tmp_path / f"{name}.tif").frames[0]
+        assert read.dtype == np.uint16 and read.shape == (3, 4, 3 if name == "rgb_float" else 1), name
+        np.testing.assert_array_equal(read[..., 0], deep, err_msg=name)
+        assert images.image_size(tmp_path / f"{name}.tif") == (3, 4)
+    tifffile.imwrite(tmp_path / "hdr.tif", ramp * 7)
+    with pytest.raises(images.ImageError, match="floats must lie in"):
+        images.read_image(tmp_path / "hdr.tif")
+
+
+def test_a_gif_that_is_played_once_stays_so(tmp_path, photo):
+    frames = [Image.fromarray(_small(photo)), Image.fromarray(_small(photo)[::-1])]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=100)
+    once = images.read_image(tmp_path / "a.gif")
+    assert once.loop == 1
+    for suffix in ("gif", "png", "webp"):
+        images.write_image(tmp_path / f"b.{suffix}", once)
+        assert images.read_image(tmp_path / f"b.{suffix}").loop == 1, suffix
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -292,3 +292,69 @@ def test_killed_in_the_middle_and_run_again(weights, photo, tmp_path):
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0 and "skipped" in result.stdout, result.stderr
     assert len(list(out.glob("[!.]*.png"))) == 40
+
+
+# ---------------------------------------------------------------------------------------------- several files meet
+
+
+def test_fallbacks_never_meet_another_file(bilinear, photo, tmp_path, monkeypatch):
+    """A result that its format can't hold goes to a name of its own, not to another's result or to an input."""
+    monkeypatch.setattr(images.formats, "WHOLE_BYTES", 5_000)  # everything but .tif is too large
+    for name in ("a.png", "a.webp", "a.tif"):
+        images.write_image(tmp_path / name, photo[:20, :30])
+    jobs = files.find_jobs([tmp_path / name for name in ("a.png", "a.webp", "a.tif")], tmp_path / "out")
+    summary = files.upscale_files(jobs, bilinear, files.target_size(2), tile_px=32, say=lambda line: None)
+    assert len({job.target for job in summary.done}) == 3 and not summary.skipped and not summary.failed
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.tif", "a_png.tif", "a_webp.tif"]
+    # Again: every one of them is known as done.
+    again = files.upscale_files(jobs, bilinear, files.target_size(2), tile_px=32, say=lambda line: None)
+    assert len(again.skipped) == 3
+    # Beside the inputs: the input a.tif is not what a.png falls back to.
+    before = (tmp_path / "a.tif").read_bytes()
+    jobs = files.find_jobs([tmp_path / "a.webp", tmp_path / "a.tif"], None, suffix="_x2", format="png")
+    assert len({job.target for job in jobs}) == 2
+    files.upscale_files(jobs, bilinear, files.target_size(2), tile_px=32, overwrite=True, say=lambda line: None)
+    assert (tmp_path / "a.tif").read_bytes() == before
+
+
+def test_no_input_is_a_target(tmp_path, photo):
+    for name in ("p.bmp", "p.png"):
+        images.write_image(tmp_path / name, photo[:9, :9])
+    with pytest.raises(ValueError, match="the result would replace .*p.bmp"):
+        files.find_jobs([tmp_path / "p.bmp", tmp_path / "p.png"], tmp_path, suffix="")
+
+
+def test_what_the_device_does_is_no_files_fault(bilinear, photo, tmp_path, monkeypatch):
+    """Out of memory in the middle: every file is accounted for, those that were not reached with the reason."""
+    import jax
+
+    from srgan_jax.tiling import tiler
+
+    real, calls = tiler._upscale_windows, []
+
+    def fails(*args):
+        calls.append(1)
+        if len(calls) > 3:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+        return real(*args)
+
+    monkeypatch.setattr(tiler, "_upscale_windows", fails)
+    for index in range(6):
+        images.write_image(tmp_path / "in" / f"{index}.png", photo[:40, :40])  # 9 tiles each
+    jobs = files.find_jobs([tmp_path / "in"], tmp_path / "out")
+    summary = files.upscale_files(jobs, bilinear, files.target_size(2), tile_px=16, say=lambda line: None)
+    assert len(summary.done) + len(summary.failed) == 6 and len(summary.failed) >= 4
+    assert all("not upscaled: not enough memory on the device for tiles of 16 x 16" in why for _, why in summary.failed)
+
+
+def test_heic_in_folders(tmp_path, photo, bilinear):
+    pillow_heif = pytest.importorskip("pillow_heif", reason='pip install "srgan-jax[heic]"')
+    pillow_heif.from_pillow(Image.fromarray(photo[:40, :40])).save(tmp_path / "a.heic")
+    assert [job.target.name for job in files.find_jobs([tmp_path], tmp_path / "out")] == ["a.jpg"]
+
+
+def test_bombs_behind_the_first_page(tmp_path):
+    pages = images.Picture((np.zeros((1, 1, 3), np.uint8), np.zeros((600, 600, 3), np.uint8)))
+    images.write_image(tmp_path / "a.tif", pages)
+    with pytest.raises(images.ImageError, match="0.36 megapixels, more than the limit of 0.001"):
+        images.read_image(tmp_path / "a.tif", max_pixels=1000)

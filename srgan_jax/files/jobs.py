@@ -1,6 +1,8 @@
 """Which files to upscale, where their results go, and how large they shall be."""
 
 import collections
+import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +11,7 @@ from srgan_jax import images
 from srgan_jax.errors import UserError
 
 LOSSY = {".heic": ".jpg", ".heif": ".jpg"}  # read, never written
+SUFFIXES = (*images.SUFFIXES, *LOSSY)
 
 SizeOf = Callable[[int, int], tuple[int, int]]  # height and width before -> after
 
@@ -32,55 +35,76 @@ def find_jobs(inputs: Sequence[str | Path], out: str | Path | None, *, suffix: s
     Raises:
       UserError: nothing to do, a format that can't be written, or a result that would replace its input.
     """
-    inputs = [Path(path) for path in inputs]
+    if any(not str(path) for path in inputs):
+        raise UserError("an empty name among the inputs")
+    if os.sep in suffix or os.sep in format:
+        raise UserError(f"--suffix and --format are parts of a name, got {suffix or format!r}")
+    inputs, format = list(dict.fromkeys(map(Path, inputs))), format.removeprefix(".")
     if format:
         images.format_of(f"x.{format}")
-    if out is None and any(path.is_dir() for path in inputs):
+    if out is None and any(os.path.isdir(path) for path in inputs):
         raise UserError("say where the results of a folder go: -o FOLDER")
-    if out and len(inputs) == 1 and not inputs[0].is_dir() and Path(out).suffix and not Path(out).is_dir():
+    if out and len(inputs) == 1 and not os.path.isdir(inputs[0]) and Path(out).suffix and not os.path.isdir(out):
+        if suffix or format:
+            raise UserError(f"{out} is a file's name: --suffix and --format go with a folder")
         images.format_of(out)
         jobs = [Job(inputs[0], Path(out))]
     else:
-        found = _found(inputs, Path(out) if out else None)
+        found = _found(inputs, Path(out) if out else None, suffix)
         jobs = _told_apart([Job(source, _target(source, folder, suffix, format)) for source, folder in found])
+    sources = {os.path.realpath(job.source) for job in jobs}
     for job in jobs:
-        if job.target.resolve() == job.source.resolve():
-            raise UserError(f"the result would replace {job.source}; choose another folder, or add --suffix _x4")
+        if os.path.realpath(job.target) in sources:
+            raise UserError(f"the result would replace {job.target}; choose another folder, or add --suffix _x4")
     return jobs
 
 
-def _found(inputs: Sequence[Path], out: Path | None) -> list[tuple[Path, Path]]:
+def _found(inputs: Sequence[Path], out: Path | None, suffix: str) -> list[tuple[Path, Path]]:
     """Every picture with the folder of its result; earlier results that lie among the inputs are left out."""
     found = []
     for path in inputs:
-        if not path.is_dir():
+        if not os.path.isdir(path):
             found.append((path, out or path.parent))
             continue
-        earlier = out.resolve() if out.resolve() != path.resolve() else None
-        pictures = [p for p in images.find_pictures(path) if not earlier or earlier not in p.resolve().parents]
-        found += [(picture, out / picture.relative_to(path).parent) for picture in pictures]
+        into = os.path.realpath(out)
+        same = into == os.path.realpath(path)
+        if not os.access(path, os.R_OK | os.X_OK):
+            found.append((path, out))  # its turn to say so comes with the others
+        for picture in images.find_pictures(path, suffixes=SUFFIXES):
+            earlier = suffix and picture.stem.endswith(suffix) if same else into in map(str, picture.absolute().parents)
+            if not earlier:
+                found.append((picture, out / picture.relative_to(path).parent))
     if not found:
         raise UserError(f"no pictures in {', '.join(map(str, inputs))}")
     return found
 
 
 def _told_apart(jobs: list[Job]) -> list[Job]:
-    """`a.jpg` and `a.png` in one format become `a_jpg.png` and `a_png.png`.
+    """`a.jpg` and `a.png` in one format become `a_jpg.png` and `a_png.png`; what is still alike is numbered.
 
-    Raises:
-      UserError: two inputs have the same name altogether.
+    Names that differ by case alone count as alike: some file systems don't tell them apart.
     """
-    counts = collections.Counter(job.target for job in jobs)
-    apart = [
-        Job(
-            source,
-            target.with_name(f"{target.stem}_{source.suffix[1:]}{target.suffix}") if counts[target] > 1 else target,
-        )
-        for source, target in jobs
-    ]
-    if len({job.target for job in apart}) < len(apart):
-        raise UserError("several inputs have the same name; upscale them into different folders")
+    counts = collections.Counter(_key(job.target) for job in jobs)
+    apart, taken = [], set()
+    for source, target in jobs:
+        if counts[_key(target)] > 1:
+            target = other_name(target, source)
+        number = 2
+        while _key(target) in taken:
+            target = target.with_name(f"{target.stem}_{number}{target.suffix}")
+            number += 1
+        taken.add(_key(target))
+        apart.append(Job(source, target))
     return apart
+
+
+def _key(path: Path) -> str:
+    return str(path).casefold()
+
+
+def other_name(target: Path, source: Path) -> Path:
+    """`target` with the format of its source in the name: `a_jpg.png`."""
+    return target.with_name(f"{target.stem}_{source.suffix[1:]}{target.suffix}")
 
 
 def _target(source: Path, folder: Path, suffix: str, format: str) -> Path:
@@ -109,7 +133,7 @@ def target_size(
     """
     given = {"--scale": scale, "--width": width, "--long-side": long_side}
     given = {name: value for name, value in given.items() if value is not None}
-    if len(given) > 1 or any(not value > 0 for value in given.values()):
+    if len(given) > 1 or any(not (value > 0 and math.isfinite(value)) for value in given.values()):
         raise UserError(f"expected one of --scale, --width and --long-side, and more than 0; got {given}")
 
     def size_of(before_height: int, before_width: int) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from srgan_jax.images.formats import (
 )
 from srgan_jax.images.pictures import MAX_PIXELS, Picture, image_size, open_picture, read_image
 from srgan_jax.images.resampling import resize_rows
-from srgan_jax.images.tiff import write_tiff_rows
+from srgan_jax.images.tiff import write_tiff_pages
 
 __all__ = [
     "FORMATS",
@@ -49,5 +49,5 @@ __all__ = [
     "resize_rows",
     "side_by_side",
     "write_image",
-    "write_tiff_rows",
+    "write_tiff_pages",
 ]

@@ -16,16 +16,35 @@ MAX_FRAMES = 4096  # of animations too
 
 
 def read_frames(
-    file: str | os.PathLike | BinaryIO, format: str, orientation: int, max_pixels: int
+    file: str | os.PathLike | BinaryIO, format: str, turned: int, max_pixels: int
 ) -> tuple[np.ndarray, ...]:
-    """The pictures in a "PNG" or "TIFF" file, `[H, W, C]` uint16 each, turned upright."""
+    """The pictures in a "PNG" or "TIFF" file, `[H, W, C]` uint16 each, turned upright.
+
+    `turned` is the EXIF orientation of a PNG; TIFF pages have their own.
+    """
     if format == "PNG":
         from imagecodecs import png_decode
 
         pixels = png_decode(Path(file).read_bytes() if not hasattr(file, "read") else _all_of(file))
-        return (upright(pixels if pixels.ndim == 3 else pixels[..., None], orientation),)
+        return (upright(pixels if pixels.ndim == 3 else pixels[..., None], turned),)
     with tiff_pages(file, max_pixels) as pages:
-        return tuple(upright(tiff_pixels(page), orientation) for page in pages)
+        return tuple(tiff_pixels(page) for page in pages)
+
+
+def orientation(page: Any) -> int:
+    """Of a TIFF page, 1 to 8 as in EXIF."""
+    tag = page.tags.get(274)
+    return int(tag.value) if tag else 1
+
+
+def tiff_metadata(page: Any) -> dict[str, Any]:
+    """ "icc" and "dpi" of a TIFF page, for `Picture`."""
+    icc, unit = page.tags.get(34675), page.tags.get(296)
+    resolution = [page.tags[tag].value for tag in (282, 283) if tag in page.tags]
+    known = len(resolution) == 2 and unit is not None and int(unit.value) in (2, 3) and all(r[1] for r in resolution)
+    per_inch = {2: 1.0, 3: 2.54}[int(unit.value)] if known else 1.0
+    dpi = tuple(above / below * per_inch for above, below in resolution) if known else None
+    return {"icc": bytes(icc.value) if icc else None, "dpi": dpi}
 
 
 def is_tiff(file: str | os.PathLike | BinaryIO) -> bool:
@@ -72,27 +91,29 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def tiff_pixels(page: Any) -> np.ndarray:
-    """One page as `[H, W, C]` uint16."""
+    """One page as `[H, W, C]` uint16, turned upright."""
     photometric = page.photometric.name
     colours = {"MINISBLACK": 1, "MINISWHITE": 1, "RGB": 3}.get(photometric)
     if colours is None or page.ndim not in (2, 3):
         raise ImageError(f"TIFF of {photometric} with more than 8 bits is not supported")
     pixels = page.asarray()
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    if page.planarconfig.name == "SEPARATE":
+    if int(page.planarconfig or 1) == 2:  # a channel after the other
         pixels = np.moveaxis(pixels, 0, -1)
-    pixels = to_uint16(pixels)
+    pixels = to_uint16(pixels, page.bitspersample)
     if photometric == "MINISWHITE":
         pixels = 65535 - pixels
     alpha = pixels.shape[-1] > colours and page.extrasamples and page.extrasamples[0].name != "UNSPECIFIED"
     if alpha and page.extrasamples[0].name == "ASSOCALPHA":
         share = np.maximum(pixels[..., colours : colours + 1], 1) / 65535.0
         pixels[..., :colours] = np.minimum(pixels[..., :colours] / share + 0.5, 65535).astype(np.uint16)
-    return np.ascontiguousarray(pixels[..., : colours + bool(alpha)])
+    return upright(pixels[..., : colours + bool(alpha)], orientation(page))
 
 
-def to_uint16(samples: np.ndarray) -> np.ndarray:
-    """16-bit samples from any kind: floats in [0, 1], 32-bit integers over their range, 8-bit ones widened."""
+def to_uint16(samples: np.ndarray, bits: int = 16) -> np.ndarray:
+    """16-bit samples from any kind: floats in [0, 1], integers over the range of their `bits`."""
+    if samples.dtype == np.uint16 and 8 < bits < 16:
+        return (samples.astype(np.uint32) * 65535 // (2**bits - 1)).astype(np.uint16)
     if samples.dtype == np.uint16:
         return samples
     if samples.dtype == np.uint8:

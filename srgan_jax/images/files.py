@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,12 +20,15 @@ class ImageError(UserError):
     """A file that can't be read as a picture; the message is the reason, in a few words."""
 
 
-def find_pictures(folder: str | os.PathLike, *, recursive: bool = True) -> list[Path]:
+def find_pictures(
+    folder: str | os.PathLike, *, recursive: bool = True, suffixes: Collection[str] = SUFFIXES
+) -> list[Path]:
     """Every file with a picture's suffix in `folder` and below, sorted by path; hidden files and folders left out.
 
     Args:
       folder: where to look.
       recursive: in its sub-folders too.
+      suffixes: of pictures, lower case.
 
     Raises:
       FileNotFoundError: `folder` is not a folder.
@@ -33,7 +37,7 @@ def find_pictures(folder: str | os.PathLike, *, recursive: bool = True) -> list[
     if not root.is_dir():
         raise MissingFileError(f"no such folder: {root}")
     found = root.rglob("*") if recursive else root.glob("*")
-    files = (path for path in found if path.suffix.lower() in SUFFIXES and path.is_file())
+    files = (path for path in found if path.suffix.lower() in suffixes and path.is_file())
     return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(root).parts))
 
 
@@ -78,8 +82,9 @@ def reason(error: Exception) -> str:
     """What is wrong with a file, in a few words, from what Pillow raised."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not a picture in a known format"
-    if isinstance(error, PermissionError):
-        return "permission denied"
+    known = {PermissionError: "permission denied", FileNotFoundError: "no such file"}
+    if type(error) in known:
+        return known[type(error)]
     text = str(error).strip().splitlines()
     return text[0] if text else type(error).__name__
 

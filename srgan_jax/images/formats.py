@@ -1,10 +1,11 @@
 """Writing pictures: what each format can hold, whole files, and TIFF by rows."""
 
 import dataclasses
+import math
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,9 +15,10 @@ from PIL import Image
 
 from srgan_jax.errors import UserError, lookup
 from srgan_jax.images.pictures import Picture
-from srgan_jax.images.tiff import write_tiff
+from srgan_jax.images.tiff import write_pages
 from srgan_jax.paths import whole_file
 
+MAX_JPEG_EXIF = 65_533  # bytes of a JPEG segment without its length
 WHOLE_BYTES = 1 << 30  # of samples: larger results are written by rows, which is TIFF
 
 
@@ -39,7 +41,7 @@ FORMATS = {
     ".webp": Format(16_383, frames=True),
     ".avif": Format(16_384),
     ".gif": Format(65_535, frames=True, profile=False),
-    ".jp2": Format(2**31 - 1),
+    ".jp2": Format(2**31 - 1, profile=False),
     ".bmp": Format(2**31 - 1, alpha=False, profile=False),
     ".tga": Format(65_535, profile=False),
     ".ppm": Format(2**31 - 1, alpha=False, profile=False),
@@ -76,9 +78,8 @@ def write_image(path: str | os.PathLike, picture: Picture | np.ndarray, *, quali
     _check_holds(path, picture)
     deep = picture.frames[0].dtype == np.uint16
     with whole_file(path) as temporary:
-        if Path(path).suffix.lower() in TIFFS and (deep or len(picture.frames) > 1):
-            for index, frame in enumerate(picture.frames):
-                write_tiff(temporary, frame, frame.shape, frame.dtype, picture, append=index > 0)
+        if Path(path).suffix.lower() in TIFFS:
+            write_pages(temporary, (([frame], frame.shape, frame.dtype) for frame in picture.frames), picture)
         elif deep and picture.shape[-1] > 1:
             temporary.write_bytes(_deep_png(picture))
         else:
@@ -86,12 +87,15 @@ def write_image(path: str | os.PathLike, picture: Picture | np.ndarray, *, quali
 
 
 def _check_holds(path: str | os.PathLike, picture: Picture) -> None:
-    held, (height, width, channels) = format_of(path), picture.shape
+    held, channels = format_of(path), max(frame.shape[-1] for frame in picture.frames)
+    height, width = (max(frame.shape[axis] for frame in picture.frames) for axis in (0, 1))
+    pages = len(picture.frames) > 1 and not picture.durations_ms
     wrong = [
         (max(height, width) > held.max_side_px, f"{width} x {height} pixels; at most {held.max_side_px} a side fit"),
         (picture.frames[0].dtype == np.uint16 and not held.deep, "16 bits"),
         (channels in (2, 4) and not held.alpha, "transparency"),
         (len(picture.frames) > 1 and not held.frames, f"{len(picture.frames)} frames"),
+        (pages and held is not _TIFF, f"{len(picture.frames)} pages"),
     ]
     for is_wrong, what in wrong:
         if is_wrong:
@@ -107,17 +111,14 @@ def _save(path: Path, picture: Picture, suffix: str, quality: int) -> None:
         "WEBP": {"quality": quality, "lossless": quality == 100, "method": 4, "exact": True},
         "AVIF": {"quality": quality, "subsampling": "4:4:4"},
         "PNG": {"compress_level": 3},
-        "TIFF": {"compression": "tiff_adobe_deflate"},
     }.get(name, {})
-    about = {"icc_profile": picture.icc, "exif": picture.exif, "dpi": picture.dpi}
-    options |= {key: value for key, value in about.items() if value and format_of(f"x{suffix}").profile}
+    about = {"icc_profile": picture.icc, "exif": picture.exif} if format_of(f"x{suffix}").profile else {}
+    options |= {key: value for key, value in {**about, "dpi": picture.dpi}.items() if value}
     if rest:
-        options |= {"save_all": True, "append_images": rest}
-        if picture.durations_ms:
-            options |= {"duration": list(picture.durations_ms), "disposal": 2 if name == "GIF" else 0}
-        options |= {} if picture.loop is None else {"loop": picture.loop}
-        if name == "WEBP":
-            del options["disposal"]
+        options |= {"save_all": True, "append_images": rest, "duration": list(picture.durations_ms)}
+        options |= {"GIF": {"disposal": 2}, "PNG": {"disposal": 0}}.get(name, {})
+        if picture.loop is not None and not (name == "GIF" and picture.loop == 1):  # a GIF without it is played once
+            options["loop"] = picture.loop
     first.save(path, name, **options)
 
 
@@ -145,38 +146,43 @@ def _png_chunks(picture: Picture) -> Iterator[bytes]:
 # ---------------------------------------------------------------------------------------------- fitting
 
 
-def fit_format(picture: Picture, path: str | os.PathLike, size: tuple[int, int]) -> tuple[Picture, Path, list]:
+def fit_format(
+    picture: Picture, path: str | os.PathLike, size_of: Callable[[int, int], tuple[int, int]]
+) -> tuple[Picture, Path, list[str]]:
     """What a format can't hold, made so that it can, or another format.
 
     Args:
       picture: before it is enlarged.
       path: the file to be written.
-      size: height and width after.
+      size_of: height and width before to height and width after.
 
     Returns:
       The picture (8 bits where the format has no 16, laid on white where it has no alpha, the first frame where it
       has no frames), the path (another suffix where the size doesn't fit), and a line for each thing done.
     """
     path, notes = Path(path), []
-    channels = picture.shape[-1]
-    held = format_of(path)
-    samples = size[0] * size[1] * channels * picture.frames[0].itemsize * len(picture.frames)
-    if max(size) > held.max_side_px or (samples > WHOLE_BYTES and path.suffix not in TIFFS):
+    held, frames = format_of(path), picture.frames
+    sizes = [size_of(*frame.shape[:2]) for frame in frames]
+    samples = sum(math.prod(size) * frame.shape[-1] * frame.itemsize for size, frame in zip(sizes, frames, strict=True))
+    if max(map(max, sizes)) > held.max_side_px or (samples > WHOLE_BYTES and path.suffix not in TIFFS):
         suffix = ".tif" if samples > WHOLE_BYTES else ".png"
-        notes.append(f"{size[1]} x {size[0]} pixels are too many for {path.suffix}: written as {suffix}")
+        notes.append(f"{sizes[0][1]} x {sizes[0][0]} pixels are too many for {path.suffix}: written as {suffix}")
         path = path.with_suffix(suffix)
         held = format_of(path)
-    frames = picture.frames
-    if len(frames) > 1 and not held.frames:
+    if len(frames) > 1 and not (held is _TIFF or (held.frames and picture.durations_ms)):
         notes.append(f"{path.suffix} holds one picture: the first of {len(frames)}")
         frames = frames[:1]
-    if frames[0].dtype == np.uint16 and (not held.deep or (len(frames) > 1 and path.suffix not in TIFFS)):
+    if any(frame.dtype == np.uint16 for frame in frames) and (not held.deep or (len(frames) > 1 and held is not _TIFF)):
         notes.append(f"{path.suffix} holds 8 bits: 16 are rounded")
-        frames = tuple(np.floor(frame / 257.0 + 0.5).astype(np.uint8) for frame in frames)
-    if channels in (2, 4) and not held.alpha:
+        frames = [np.floor(frame / 257.0 + 0.5).astype(np.uint8) for frame in frames]
+    if any(frame.shape[-1] in (2, 4) for frame in frames) and not held.alpha:
         notes.append(f"{path.suffix} holds no transparency: laid on white")
-        frames = tuple(on_white(frame) for frame in frames)
-    return dataclasses.replace(picture, frames=tuple(frames)), path, notes
+        frames = [on_white(frame) if frame.shape[-1] in (2, 4) else frame for frame in frames]
+    exif = picture.exif
+    if held is _JPEG and exif and len(exif) > MAX_JPEG_EXIF:
+        notes.append(f"EXIF of {len(exif)} bytes is more than JPEG holds: left out")
+        exif = None
+    return dataclasses.replace(picture, frames=tuple(frames), exif=exif), path, notes
 
 
 def on_white(frame: np.ndarray) -> np.ndarray:

@@ -64,15 +64,15 @@ def open_picture(file: str | os.PathLike | BinaryIO, max_pixels: int = MAX_PIXEL
     """
     _register_plugins()
     try:
-        if not hasattr(file, "read") and not os.path.isfile(file):
-            raise ImageError("no such file" if not os.path.exists(file) else "not a file")
-        with _lock:
-            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is checked below
-            try:
-                image = Image.open(file)
-            finally:
-                Image.MAX_IMAGE_PIXELS = limit
-        with image:
+        with contextlib.ExitStack() as stack:
+            # Not by its path: Pillow would map some TIFFs into memory, and read turned ones wrongly.
+            stream = file if hasattr(file, "read") else stack.enter_context(_open_file(file))
+            with _lock:
+                limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is checked below
+                try:
+                    image = stack.enter_context(Image.open(stream))
+                finally:
+                    Image.MAX_IMAGE_PIXELS = limit
             check_pixels(image.width * image.height, max_pixels)
             yield image
     except ImageError:
@@ -81,6 +81,14 @@ def open_picture(file: str | os.PathLike | BinaryIO, max_pixels: int = MAX_PIXEL
         raise UnknownFormatError(reason(error)) from None
     except Exception as error:  # Pillow's plug-ins raise nearly everything on damaged files
         raise ImageError(reason(error)) from None
+
+
+def _open_file(path: str | os.PathLike) -> BinaryIO:
+    if os.path.isdir(path):
+        raise ImageError("not a file" if os.access(path, os.R_OK | os.X_OK) else "permission denied")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ImageError("not a file")
+    return open(path, "rb")
 
 
 @functools.cache
@@ -111,41 +119,48 @@ def read_image(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXE
         if not deep.is_tiff(file):
             raise
         with deep.tiff_pages(file, max_pixels) as pages:
-            icc = pages[0].tags.get(34675)
-            return Picture(tuple(map(deep.tiff_pixels, pages)), icc=icc.value if icc else None)
+            return Picture(tuple(map(deep.tiff_pixels, pages)), **deep.tiff_metadata(pages[0]))
 
 
 def image_size(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Height and width of what `read_image` would give, from the file's header; raises what it would raise."""
     try:
         with open_picture(file, max_pixels) as image:
+            width, height = image.size
+            if image.format == "TIFF":  # Pillow may have turned the size already
+                width, height = image.tag_v2[256], image.tag_v2[257]
             early = "exif" in image.info or image.format != "PNG"  # else Pillow reads the whole PNG to look for it
             turned = early and image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 swap the axes
-            return image.size if turned else image.size[::-1]
+            return (width, height) if turned else (height, width)
     except UnknownFormatError:
         if not deep.is_tiff(file):
             raise
         with deep.tiff_pages(file, max_pixels) as pages:
-            return pages[0].imagelength, pages[0].imagewidth
+            turned = deep.orientation(pages[0]) >= 5
+            size = pages[0].imagelength, pages[0].imagewidth
+            return size[::-1] if turned else size
 
 
 def _read_with_pillow(file: str | os.PathLike | BinaryIO, max_pixels: int) -> Picture:
     with open_picture(file, max_pixels) as image:
         count = _frame_count(image)
         check_pixels(image.width * image.height * count, max_pixels)
-        if _is_deep(image):
+        if _is_deep(image) and (count == 1 or image.format == "TIFF"):
             frames = deep.read_frames(file, image.format, image.getexif().get(0x0112, 1), max_pixels)
             return Picture(frames, **_metadata(image))
-        frames, durations = [], []
-        for index in range(count):
+        frames, durations, pixels = [], [], 0
+        for index in range(1 if image.info.get("default_image") and count > 1 else 0, count):
             image.seek(index)
+            pixels += image.width * image.height
+            check_pixels(pixels, max_pixels)
             frames.append(_pixels(image))
             durations.append(max(0, int(image.info.get("duration") or 0)))
         about = _metadata(image)  # now: before, it would take the orientation away
         if image.mode not in ("RGB", "RGBA", "RGBX", "L", "LA", "1", "P") and image.mode[0] != "I":
             about["icc"] = None  # it was used up by the conversion
         if count > 1 and image.format in ANIMATED:
-            about |= {"durations_ms": tuple(durations), "loop": image.info.get("loop")}
+            once = 1 if image.format == "GIF" else None  # a GIF that doesn't say is played once
+            about |= {"durations_ms": tuple(durations), "loop": image.info.get("loop", once)}
         return Picture(_alike(frames) if count > 1 and image.format in ANIMATED else tuple(frames), **about)
 
 
@@ -179,13 +194,15 @@ def _exif(image: Image.Image) -> bytes | None:
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Whether Pillow would cut the samples to 8 bits: it knows 16 for gray alone."""
+    """Whether Pillow would cut the samples to 8 bits, or misread them: it knows 16 bits for plain gray alone."""
     if image.format == "PNG":
         args = image.tile[0].args if image.tile else ""
-        return "16" in str(args) and image.mode[0] != "I"
+        return "16" in str(args) and (image.mode[0] != "I" or "transparency" in image.info)
     if image.format == "TIFF":
         bits = image.tag_v2.get(258, (8,))
-        return max(bits if isinstance(bits, tuple) else (bits,)) > 8 and not image.mode.startswith("I;16")
+        bits = max(bits if isinstance(bits, tuple) else (bits,))
+        plain = image.mode.startswith("I;16") and bits == 16 and image.tag_v2.get(262) == 1  # black is zero
+        return bits > 8 and not plain
     return False
 
 

@@ -12,50 +12,51 @@ from srgan_jax.images.pictures import EXIF_DIRECTORY, Picture
 from srgan_jax.paths import whole_file
 
 TILE_PX = 256
+BIG_BYTES = 3_500_000_000
 
 
-def write_tiff_rows(
-    path: str | os.PathLike, strips: Iterable[np.ndarray], shape: tuple[int, int, int], dtype: Any, about: Picture
-) -> None:
-    """Writes a TIFF from rows as they come; a BigTIFF where it may exceed 4 GB.
+Page = tuple[Iterable[np.ndarray], tuple[int, int, int], Any]  # strips of rows, (H, W, C) of the whole, dtype
+
+
+def write_tiff_pages(path: str | os.PathLike, pages: Iterable[Page], about: Picture, total_bytes: int) -> None:
+    """Writes a TIFF from rows as they come, nothing held but a band of them.
 
     Args:
-      path: the file.
-      strips: `[h, W, C]` each, from top to bottom.
-      shape: `(H, W, C)` of the whole.
-      dtype: uint8 or uint16.
-      about: its profile, resolution and EXIF are written; its frames are not looked at.
+      path: the file, which appears when it is whole.
+      pages: for each its strips `[h, W, C]` from top to bottom, its `(H, W, C)`, and uint8 or uint16; the strips of
+        one are used up before the next is asked for.
+      about: its profile, resolution and the texts of its EXIF are written; its frames are not looked at.
+      total_bytes: of all samples; from 3.5 GB on it becomes a BigTIFF.
     """
     with whole_file(path) as temporary:
-        write_tiff(temporary, _tiff_tiles(strips, shape), shape, dtype, about)
+        write_pages(temporary, pages, about, total_bytes)
 
 
-def write_tiff(path: Path, data: Any, shape: tuple, dtype: Any, about: Picture, append: bool = False) -> None:
-    """Writes one picture: `data` is `[H, W, C]`, or an iterator of its tiles; `append` adds a page to a file."""
+def write_pages(path: Path, pages: Iterable[Page], about: Picture, total_bytes: int = 0) -> None:
+    """`write_tiff_pages` under the name that is given."""
     from tifffile import TiffWriter
 
-    height, width, channels = shape
-    large = height * width * channels * np.dtype(dtype).itemsize > 3.5e9
     tags = [(tag, "s", 0, text, True) for tag, text in _texts(about.exif).items()]
-    with TiffWriter(path, bigtiff=large and not append, append=append) as tiff:
-        tiff.write(
-            data if not isinstance(data, np.ndarray) else np.squeeze(data, -1) if channels == 1 else data,
-            shape=(height, width) if channels == 1 else shape,
-            dtype=dtype,
-            photometric="rgb" if channels > 2 else "minisblack",
-            planarconfig="contig" if channels > 1 else None,
-            extrasamples=["unassalpha"] if channels in (2, 4) else None,
-            tile=(TILE_PX, TILE_PX),
-            compression="zlib",
-            compressionargs={"level": 3},
-            predictor=True,
-            iccprofile=about.icc,
-            resolution=about.dpi,
-            resolutionunit="inch" if about.dpi else None,
-            metadata=None,
-            software=False,
-            extratags=tags,
-        )
+    with TiffWriter(path, bigtiff=total_bytes > BIG_BYTES) as tiff:
+        for strips, (height, width, channels), dtype in pages:
+            tiff.write(
+                _tiff_tiles(strips, (height, width, channels)),
+                shape=(height, width) if channels == 1 else (height, width, channels),
+                dtype=dtype,
+                photometric="rgb" if channels > 2 else "minisblack",
+                planarconfig="contig" if channels > 1 else None,
+                extrasamples=["unassalpha"] if channels in (2, 4) else None,
+                tile=(TILE_PX, TILE_PX),
+                compression="zlib",
+                compressionargs={"level": 3},
+                predictor=True,
+                iccprofile=about.icc,
+                resolution=about.dpi,
+                resolutionunit="inch" if about.dpi else None,
+                metadata=None,
+                software=False,
+                extratags=tags,
+            )
 
 
 def _texts(exif: bytes | None) -> dict[int, str]:

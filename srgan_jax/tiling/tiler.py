@@ -84,18 +84,22 @@ class Tiler:
         """Measured on the second of two batches: the first compiles."""
         for _ in range(2):
             began = time.perf_counter()
-            jax.block_until_ready(self._start([np.zeros((*self.tile_px, 3), np.float32)]))
+            zeros = sources.from_array(np.zeros((*self.tile_px, 3), np.float32))
+            collections.deque(next(self.upscale([zeros] * self._batch))[1], maxlen=0)
         return (time.perf_counter() - began) / self._batch
 
     def _strips(self, source: sources.Source, grid: list[list[Span]], results: Iterator[list[np.ndarray]]):
+        above = [None] * len(grid[1])
         for rows in grid[0]:
-            strip, before = [], None
-            for columns in grid[1]:
+            strip, left = [], None
+            for place, columns in enumerate(grid[1]):
                 tile = source.join(next(results), rows, columns)
                 strip.append(self._kept(tile, rows, columns))
-                if not self.exact and before is not None:
-                    self._compare(before, (columns, tile))
-                before = (columns, tile)
+                if not self.exact:
+                    self._compare(left, (columns, tile))
+                    turned = (rows, tile.swapaxes(0, 1))
+                    self._compare(above[place], turned)
+                    left, above[place] = (columns, tile), turned
             yield strip[0] if len(strip) == 1 else np.concatenate(strip, axis=1)
 
     def _kept(self, tile: np.ndarray, rows: Span, columns: Span) -> np.ndarray:
@@ -106,8 +110,10 @@ class Tiler:
         )
         return tile[top:bottom, left:right]
 
-    def _compare(self, left: tuple[Span, np.ndarray], right: tuple[Span, np.ndarray]) -> None:
+    def _compare(self, left: tuple[Span, np.ndarray] | None, right: tuple[Span, np.ndarray]) -> None:
         """Notes by how much two neighbouring tiles differ in the two LR columns beside their seam."""
+        if left is None:
+            return
         seam = right[0].keep_start
         here, there = (
             tile[:, self.scale * (seam - 1 - span.start) : self.scale * (seam + 1 - span.start)]
@@ -130,7 +136,7 @@ class Tiler:
         while True:
             batch = list(itertools.islice(windows, self._batch))
             if batch:
-                waiting.append((batch, self._start(batch)))
+                waiting.append((batch, self.tile_px, self._start(batch)))
             while waiting and (len(waiting) > 1 or not batch or devices.must_block()):
                 results += self._finish(*waiting.popleft())
             while lengths and len(results) >= lengths[0]:
@@ -153,24 +159,27 @@ class Tiler:
         try:
             return _upscale_windows(self._params, *devices.shard((windows, sizes), self._mesh, "jit"))
         except jax.errors.JaxRuntimeError as error:
-            return self._shrink(error)
+            return self._shrink(error, self.tile_px)
 
-    def _finish(self, batch: list[np.ndarray], results: jax.Array | None) -> list[np.ndarray]:
+    def _finish(self, batch: list[np.ndarray], tile_px: tuple[int, int], results: jax.Array | None) -> list[np.ndarray]:
+        """The results of a batch that was started with tiles of `tile_px`."""
         if results is not None:
             try:
                 sr = np.asarray(results)
                 sizes = [(self.scale * window.shape[0], self.scale * window.shape[1]) for window in batch]
                 return [tile[:height, :width] for tile, (height, width) in zip(sr, sizes, strict=False)]
             except jax.errors.JaxRuntimeError as error:
-                self._shrink(error)
+                self._shrink(error, tile_px)
         # A window is a picture, whose tiles may be smaller.
         pictures = [sources.Source(window.shape[:2], _window_of(window), _only) for window in batch]
         return [np.concatenate(list(strips)) for _, strips in self.upscale(pictures)]
 
-    def _shrink(self, error: Exception) -> None:
-        """Halves the tile when memory ran out; the same error again where it can't be smaller."""
+    def _shrink(self, error: Exception, tile_px: tuple[int, int]) -> None:
+        """Halves the tile when memory ran out, unless a batch before has done so; raises where it can't be smaller."""
         if "RESOURCE_EXHAUSTED" not in str(error) and "out of memory" not in str(error).lower():
             raise error
+        if tile_px != self.tile_px:
+            return
         smallest = smallest_tile(self.halo_px)
         smaller = tuple(min(side, max(smallest, side // 2)) for side in self.tile_px)
         if smaller == self.tile_px:
@@ -198,6 +207,7 @@ def upscale_tiled(
     params: Weights | Mapping[str, Any],
     image: np.ndarray,
     *,
+    architecture: Mapping[str, Any] | None = None,
     tile_px: tuple[int, int] | None = None,
     self_ensemble: bool = False,
 ) -> np.ndarray:
@@ -209,6 +219,7 @@ def upscale_tiled(
     Args:
       params: from `srgan_jax.load`, or a Flax variables dict of a generator.
       image: `[H, W, 3]` RGB; uint8, or float in [0, 1].
+      architecture: for a variables dict whose architecture is not the paper's, see `weights.make_weights`.
       tile_px: height and width of a tile in LR pixels, halo included; by default from the picture and free memory.
       self_ensemble: average the results of the eight flips and rotations.
 
@@ -223,10 +234,10 @@ def upscale_tiled(
         raise ValueError(f"expected RGB [H, W, 3], got {image.shape}")
     if image.dtype != np.uint8 and image.dtype.kind != "f":
         raise ValueError(f"expected uint8, or float in [0, 1], got {image.dtype}")
-    params = params if isinstance(params, Weights) else make_weights(params)
+    params = params if isinstance(params, Weights) else make_weights(params, architecture)
     halo = halo_px(params.architecture)[0]
     tile_px = tile_px or choose_tile([image.shape[:2]], halo, max_area(params), square=self_ensemble)
-    if min(tile_px) < 2 * halo + 2 and any(size > tile for size, tile in zip(image.shape, tile_px, strict=False)):
+    if any(tile < min(size, 2 * halo + 2) for size, tile in zip(image.shape, tile_px, strict=False)):
         raise ValueError(
             f"this generator looks {halo} px far: expected tiles of {2 * halo + 2} px or more, got {tile_px}"
         )
