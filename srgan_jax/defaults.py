@@ -58,6 +58,7 @@ def _data() -> ConfigDict:
     data.batch_size = 16  # over all devices
     data.crop_px = 96  # of HR
     data.augment = True  # the eight flips and rotations
+    data.rescale = 1.0  # below 1: HR is first shrunk by a random factor from this to 1
     data.lr_feature = ""  # image feature with the LR pictures of a paired data set ("lr"); "": LR is made from HR
     data.resize_px = 0  # make every HR picture a square of this side first; 0: leave them as they are
     data.tile_px = 512  # of the memory source

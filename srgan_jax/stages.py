@@ -43,6 +43,8 @@ def check_names(config: Any) -> None:
         raise UserError(f"config.stage_names is empty; stages: {', '.join(sorted(config.stages))}")
     for name in config.stage_names:
         _check_stage(name, lookup(dict(config.stages), name, "stage"), config.extractor.name)
+    if not 0 < config.data.rescale <= 1:
+        raise UserError(f"config.data.rescale={config.data.rescale}: expected more than 0 and at most 1")
     if config.data.crop_px < 1 or config.data.crop_px % config.generator.scale:
         raise UserError(
             f"config.data.crop_px={config.data.crop_px} is not a multiple of the scale {config.generator.scale}"
@@ -89,7 +91,8 @@ def geometry(config: Any) -> dict[str, int]:
     data, scale = config.data, config.generator.scale
     if data.lr_feature:
         return {"crop_px": data.crop_px // scale, "margin_px": 0, "channels": 3 * scale**2 + 3}
-    return {"crop_px": data.crop_px, "margin_px": margin_px(config), "channels": 3}
+    crop, margin = sampling.rescaled_window(data.crop_px, margin_px(config), data.rescale)
+    return {"crop_px": crop, "margin_px": margin, "channels": 3}
 
 
 def _optimizer(options: Any, learning_rate: float) -> Any:
@@ -225,7 +228,8 @@ def make_batch(
     else:
         degrade, options, margin = _degradation(config)
         degrade = functools.partial(degrade, **options)
-        batch = sampling.make_batch(windows, keys, degrade=degrade, scale=scale, margin_px=margin, augment=data.augment)
+        options = {"augment": data.augment, "rescale": data.rescale, "crop_px": data.crop_px}
+        batch = sampling.make_batch(windows, keys, degrade=degrade, scale=scale, margin_px=margin, **options)
     return batch | {"keys": keys}
 
 

@@ -40,7 +40,7 @@ def open_samples(config: Any) -> Samples:
     keys = ("split", "feature", "lr_feature", "data_dir", "resize_px")
     pictures = pairs.open_pictures(data.dataset, scale=config.generator.scale, **{key: data[key] for key in keys})
     geometry = stages.geometry(config)
-    channels, unit = geometry.pop("channels"), data.crop_px // geometry["crop_px"]  # pairs are counted in LR pixels
+    channels, unit = geometry.pop("channels"), config.generator.scale if data.lr_feature else 1  # pairs: LR pixels
     tiles = {"tile_px": data.tile_px // unit, "channels": channels, **geometry}
     found = f"data: {len(pictures)} pictures from {data.dataset}"
     if data.source == "memory":

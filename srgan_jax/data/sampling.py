@@ -4,12 +4,14 @@ So every sample is the same whatever the number of devices and processes, and af
 inside the jitted update, or on the host for pictures that don't live on the device.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from srgan_jax import color
+from srgan_jax.degradations import filters
 
 SHUFFLE_ROUNDS = 24
 
@@ -93,29 +95,53 @@ def _turn(key: jax.Array, image: jax.Array) -> jax.Array:
     return jnp.where(diagonal, image.swapaxes(0, 1), image)
 
 
+def rescaled_window(crop_px: int, margin_px: int, rescale: float) -> tuple[int, int]:
+    """The crop and margin to cut so that, shrunk by a factor of `rescale` to 1, they still hold those asked for."""
+    return crop_px + 2 * math.ceil(crop_px * (1 / rescale - 1) / 2), math.ceil(margin_px / rescale)
+
+
+def _shrink(key: jax.Array, image: jax.Array, side: int, rescale: float) -> jax.Array:
+    """The middle of a picture at a random smaller size, `[side, side, 3]`, rounded to 8 bits."""
+    factor = filters.uniform(key, (rescale, 1.0))
+    matrix = filters.resize_matrix("bicubic", image.shape[0], side, factor)
+    return color.quantize(filters.apply_matrices(matrix, matrix, image))
+
+
 def make_batch(
-    windows: jax.Array, keys: jax.Array, *, degrade: Callable, scale: int, margin_px: int, augment: bool = True
+    windows: jax.Array,
+    keys: jax.Array,
+    *,
+    degrade: Callable,
+    scale: int,
+    margin_px: int,
+    augment: bool = True,
+    rescale: float = 1.0,
+    crop_px: int = 0,
 ) -> dict[str, jax.Array]:
     """HR crops and their LR images, from windows that are `margin_px` larger on each side.
 
     The margin lets the LR image be made without an artificial border, and is trimmed from both.
 
     Args:
-      windows: `[B, W, W, 3]` uint8, W = crop + 2 * margin_px.
+      windows: `[B, W, W, 3]` uint8, W = crop + 2 * margin_px; or of `rescaled_window`.
       keys: `[B]`.
       degrade: `(key, hr [W, W, 3] in [0, 1], scale=) -> lr`, from `degradations.DEGRADATIONS`.
       scale: HR pixels per LR pixel.
       margin_px: a multiple of `scale`.
       augment: flip and rotate at random.
+      rescale: smallest factor by which the windows are shrunk at random first; 1 leaves them as they are.
+      crop_px: of the result, needed where they are shrunk.
 
     Returns:
       "hr" `[B, crop, crop, 3]` and "lr" `[B, crop / scale, crop / scale, 3]`, float32 in [0, 1].
     """
-    side, margin_lr = windows.shape[1], margin_px // scale
+    side = windows.shape[1] if rescale == 1.0 else crop_px + 2 * margin_px
+    margin_lr = margin_px // scale
     trim, trim_lr = slice(margin_px, side - margin_px), slice(margin_lr, side // scale - margin_lr)
 
     def make_sample(window, key):
         hr = color.from_uint8(_turn(key, window) if augment else window)
+        hr = hr if rescale == 1.0 else _shrink(jax.random.fold_in(key, 4), hr, side, rescale)
         lr = degrade(jax.random.fold_in(key, 2), hr, scale=scale)
         return {"hr": hr[trim, trim], "lr": lr[trim_lr, trim_lr]}
 
