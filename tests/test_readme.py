@@ -32,9 +32,15 @@ def test_tables_exist():
         assert any(isinstance(getattr(room, name, None), dict) for room in rooms), name
 
 
-def test_every_config_is_listed():
-    for path in (ROOT / "configs").glob("*.py"):
-        assert f"configs/{path.name}" in README, path.name
+def test_every_config_is_in_the_table_once():
+    table = README.split("| source | what differs | command |")[1].split("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    assert all(len(row) == 3 and all(row) for row in rows)
+    names = [re.fullmatch(r"`--config configs/(\w+)\.py`", command).group(1) for _, _, command in rows]
+    assert sorted(names) == sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+    for (source, _, _), name in zip(rows, names, strict=True):  # V: which need VGG19
+        text = (ROOT / "configs" / f"{name}.py").read_text()
+        assert ("(V)" in source) == ("port_vgg19.py" in text), name
 
 
 def test_overrides_are_keys():
