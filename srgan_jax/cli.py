@@ -128,7 +128,7 @@ def import_(args: argparse.Namespace) -> int:
 
 def _add_prepare(commands) -> None:
     sub = commands.add_parser("prepare", help="turn a folder of pictures into a training data set")
-    sub.add_argument("source", help="folder of pictures (sub-folders too), or the name of a tfds data set")
+    sub.add_argument("source", help="folder of pictures, or of pairs in hr/ and lr/; or the name of a tfds data set")
     sub.add_argument("--out", help="folder of the data set, for --config.data.dataset")
     sub.add_argument("--min-side", type=int, default=96, metavar="PX", help="skip smaller pictures (default: 96)")
     sub.add_argument("--data-dir", help="where tfds keeps data sets by name")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import srgan_jax
-from srgan_jax import defaults, devices
+from srgan_jax import checkpoints, defaults, devices
 from srgan_jax.train import train_and_evaluate
 
 ROOT = Path(__file__).parents[1]
@@ -31,12 +31,22 @@ def _load(path):
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_config_trains_and_resumes(path, tiny, dataset, paired_dataset, extractor_files, tmp_path, one_device):
+def test_config_trains_and_resumes(
+    path, tiny, dataset, paired_dataset, extractor_files, tmp_path, one_device, monkeypatch
+):
     config = tiny(_load(path).get_config())
     config.data.dataset = paired_dataset if config.data.lr_feature else dataset
     config.extractor.weights = str(extractor_files[config.extractor.name])
     if path.stem != "restoration":
         config.sample_pictures = 0  # the loop's own tests look at them
+    saved = {}
+    save = checkpoints.save
+
+    def save_and_keep(manager, step, state, *args, **kwargs):
+        saved[step] = jax.device_get(state)
+        return save(manager, step, state, *args, **kwargs)
+
+    monkeypatch.setattr(checkpoints, "save", save_and_keep)
     trained = train_and_evaluate(config, tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     losses = [row for row in rows if "loss" in row]
@@ -46,8 +56,12 @@ def test_config_trains_and_resumes(path, tiny, dataset, paired_dataset, extracto
     config.stages[last].total_steps = 3
     resumed = train_and_evaluate(config, tmp_path)
     assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 3
-    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), trained.variables, resumed.variables)
-    assert max(jax.tree.leaves(moved)) > 0
+    assert int(saved[2].step) == 2 and int(saved[3].step) == 3  # the resumed run made the third update alone
+    for network in ("generator", "discriminator") if last == "gan" else ("generator",):
+        before, after = (getattr(saved[step], network).params for step in (2, 3))
+        moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), before, after)
+        assert max(jax.tree.leaves(moved)) > 0, network
+    assert trained.architecture == resumed.architecture
     assert srgan_jax.load(tmp_path, fold=False).architecture == resumed.architecture
 
 
