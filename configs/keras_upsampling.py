@@ -13,7 +13,8 @@ source shrinks whole photographs to 256 px; here crops are taken.
 
 python -m srgan_jax.main --config configs/keras_upsampling.py --workdir runs/keras_upsampling
 Needs VGG19's weights: python scripts/port_vgg19.py --download
-No score is known of the source. Not run in full here.
+No score is known of the source. Not run in full here; 50 updates on 399 photographs at reduced width
+(4 blocks of 32, a discriminator of 16, 96 px crops, batch 4, Keras' VGG19): loss 2076, 1196, 595 at updates 1, 25, 50.
 """
 
 from ml_collections import ConfigDict

@@ -9,8 +9,8 @@ picture to TensorBoard, every 100 updates; a picture written every 1,000; weight
 srgan-jax prepare FOLDER --out data/pairs        FOLDER holds hr/ and lr/ with pictures of the same names and sizes
 python -m srgan_jax.main --config configs/restoration.py --workdir runs/restoration
 Needs ResNet152V2's weights: python scripts/port_resnet152v2.py --download
-No score is known of the source. Not run in
-full here.
+No score is known of the source. Not run in full here; 50 updates on 399 blurred JPEGs at reduced width (4 blocks of 32,
+64 px, random weights in ResNet152V2): loss 0.316, 0.097, 0.046 at updates 1, 25, 50.
 """
 
 from ml_collections import ConfigDict

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import porting
 from safetensors.numpy import save_file
 
 from srgan_jax.errors import UserError
@@ -57,13 +58,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="default: weights/lpips_BACKBONE.safetensors")
     args = parser.parse_args(argv)
     out = args.out or Path(f"weights/lpips_{args.backbone}.safetensors")
-    try:
-        port(args.backbone, args.network, args.heads, out)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{out}: LPIPS 0.1, {args.backbone}")
-    return 0
+
+    def ported(network):
+        port(args.backbone, network, args.heads, out)
+        return f"{out}: LPIPS 0.1, {args.backbone}"
+
+    return porting.run(args.network, None, ported)
 
 
 if __name__ == "__main__":

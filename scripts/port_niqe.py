@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import porting
 from safetensors.numpy import save_file
 
 from srgan_jax.errors import UserError
@@ -38,13 +39,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("file", type=Path)
     parser.add_argument("--out", type=Path, default=Path("weights/niqe.safetensors"))
     args = parser.parse_args(argv)
-    try:
-        port(args.file, args.out)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{args.out}: NIQE")
-    return 0
+
+    def ported(path):
+        port(path, args.out)
+        return f"{args.out}: NIQE"
+
+    return porting.run(args.file, None, ported)
 
 
 if __name__ == "__main__":

@@ -43,12 +43,19 @@ def check_names(config: Any) -> None:
         raise UserError(f"config.stage_names is empty; stages: {', '.join(sorted(config.stages))}")
     for name in config.stage_names:
         _check_stage(name, lookup(dict(config.stages), name, "stage"), config.extractor.name)
-    if not 0 < config.data.rescale <= 1:
-        raise UserError(f"config.data.rescale={config.data.rescale}: expected more than 0 and at most 1")
-    if config.data.crop_px < 1 or config.data.crop_px % config.generator.scale:
+    _check_sizes(config.data, config.generator.scale)
+
+
+def _check_sizes(data: Any, scale: int) -> None:
+    if data.crop_px < 1 or data.crop_px % scale:
+        raise UserError(f"config.data.crop_px={data.crop_px} is not a multiple of the scale {scale}")
+    if 0 < data.resize_px < data.crop_px or data.resize_px % scale:
         raise UserError(
-            f"config.data.crop_px={config.data.crop_px} is not a multiple of the scale {config.generator.scale}"
+            f"config.data.resize_px={data.resize_px}: expected a multiple of the scale {scale}, and no less than "
+            f"config.data.crop_px={data.crop_px}"
         )
+    if not 0 < data.rescale <= 1:
+        raise UserError(f"config.data.rescale={data.rescale}: expected more than 0 and at most 1")
 
 
 def _check_stage(name: str, stage: Any, extractor: str) -> None:

@@ -279,6 +279,12 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
         ("validation.metrics", ("psnr",), "unknown metric 'psnr'; valid: lpips_alex, lpips_vgg, ms_ssim"),
         ("data.dataset", "no_such_set", "no data set 'no_such_set'"),
         ("data.crop_px", 30, "crop_px=30 is not a multiple of the scale 4"),
+        (
+            "data.resize_px",
+            16,
+            "resize_px=16: expected a multiple of the scale 4, and no less",
+        ),
+        ("data.rescale", 0.0, "rescale=0.0: expected more than 0 and at most 1"),
         ("data.crop_px", 0, "crop_px=0 is not a multiple of the scale 4"),
         ("validation.best", "ssim", "best='ssim' is not among config.validation.metrics: psnr_y, ssim_y, psnr_rgb"),
         ("stages.pretrain.pixel_weight", 0.0, "every weight of config.stages.pretrain is 0"),
