@@ -58,10 +58,12 @@ def test_a_crop_with_its_margin_sees_no_border(name, photo):
     picture = np.pad(picture, ((0, 60), (0, 0), (0, 0)), mode="reflect")[:side, :side]
     other = np.ones_like(picture) * 0.5
     other[far:-far, far:-far] = picture[far:-far, far:-far]
-    lr = jax.jit(jax.vmap(lambda hr: degrade(KEYS[2], hr, scale=4)))(jnp.stack([picture, other]))
+    keys = KEYS if name == "photo" else KEYS[:1]  # JPEG's blocks lie elsewhere for each
+    degrade_all = jax.jit(jax.vmap(jax.vmap(lambda key, hr: degrade(key, hr, scale=4), (0, None)), (None, 0)))
+    lr = degrade_all(keys, jnp.stack([picture, other]))
     inside = slice((margin + far) // 4, (margin + far + crop) // 4)
     assert (lr[0] != lr[1]).any()
-    difference = np.abs(lr[0] - lr[1])[inside, inside]
+    difference = np.abs(lr[0] - lr[1])[:, inside, inside]
     assert difference.mean() < 0.5 / 255 if name == "second_order" else not difference.any()
 
 

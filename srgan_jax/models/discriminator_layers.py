@@ -38,15 +38,14 @@ class SpectralConv(nn.Module):
             sigma = right @ matrix @ u
         if train and not self.is_initializing():
             left.value = u
-        pad = self.size // 2 if self.pad is None else self.pad
-        x = jax.lax.conv_general_dilated(
-            x.astype(self.dtype),
-            (kernel / sigma).astype(self.dtype),
-            (self.stride, self.stride),
-            ((pad, pad), (pad, pad)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        x, kernel = x.astype(self.dtype), (kernel / sigma).astype(self.dtype)
+        x = x @ kernel[0, 0] if self.size == 1 else self._convolved(x, kernel)
         return x + self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype) if self.use_bias else x
+
+    def _convolved(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        pad = self.size // 2 if self.pad is None else self.pad
+        strides, padding = (self.stride, self.stride), ((pad, pad), (pad, pad))
+        return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def _unit(vector: jax.Array) -> jax.Array:
@@ -58,6 +57,8 @@ def conv(features: int, size: int, name: str, *, spectral: bool, train: bool, pa
     if spectral:
         made = SpectralConv(features, size, pad=pad, name=name, **kwargs)
         return lambda x: made(x, train=train)
+    if size == 1:  # the same numbers; XLA's CPU convolutions of one position are slow
+        return nn.Dense(features, name=name, **kwargs)
     return layers.conv(features, size, name, pad=pad, **kwargs)
 
 
