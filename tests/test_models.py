@@ -154,6 +154,20 @@ def test_activations_differ_below_zero():
         assert steps.count_parameters(variables) == slopes[kind]
 
 
+@pytest.mark.parametrize("order", layers.BLOCK_ORDERS)
+def test_norms_behind_activations_see_nothing_negative(order):
+    """A pass in training moves the running means towards those of what each norm saw: a ReLU gives nothing below 0."""
+    fields = {"name": "srresnet", "blocks": 1, "width": 16, "scale": 2, "activation": "relu", "block_order": order}
+    generator = models.build(models.GENERATORS, fields)
+    fields = {"name": "srgan", "width": 8, "head": "patch", "negative_slope": 0.0, "block_order": order}
+    discriminator = models.build(models.DISCRIMINATORS, fields)
+    image = jax.random.uniform(jax.random.key(1), (2, 16, 16, 3))
+    for module, norm in ((generator, "block_00_norm_1"), (discriminator, "norm_2")):
+        variables = module.init(jax.random.key(0), image)
+        changed = module.apply(variables, image, train=True, mutable=["batch_stats"])[1]
+        assert (changed["batch_stats"][norm]["mean"] >= 0).all() == (order == "activation_norm")
+
+
 def test_shared_blocks_are_one():
     # conv_in 9*9*3*8 + slopes 8; one 3x3 conv, one norm, one PReLU: 9*64 + 16 + 8; up 9*8*32 + 8; out 9*9*8*3; no bias
     fields = {"width": 8, "scale": 2, "shared_blocks": True, "use_bias": False}

@@ -56,6 +56,14 @@ def test_crops_of_both_are_of_one_place(prepared, source):
     assert len({np.asarray(sample).tobytes() for sample in batch["lr"]}) == 8
 
 
+def test_packing_keeps_every_pixel_in_its_place(photo):
+    hr, lr = photo[:30, :42], photo[100:110, 50:64]
+    packed = pairs.pack(hr, lr)
+    batch = sampling.make_paired_batch(packed[None], jax.random.split(jax.random.key(0), 1), scale=3, augment=False)
+    np.testing.assert_array_equal(np.round(np.asarray(batch["hr"][0]) * 255), hr)
+    np.testing.assert_array_equal(np.round(np.asarray(batch["lr"][0]) * 255), lr)
+
+
 def test_hr_alone_and_resized(prepared, dataset):
     assert pairs.open_pictures(prepared, scale=2)[0].shape[-1] == 3  # "hr" is the usual feature
     found = pairs.open_pictures(prepared, scale=2, lr_feature="lr", resize_px=40)
