@@ -78,6 +78,9 @@ def second_order(
 ) -> jax.Array:
     """Real-ESRGAN's training degradation, with the published ranges of the first and the second pass as defaults.
 
+    Simplified: kernels always have 21 px (there 7 to 21), the shares of their shapes are rounded, and photons are
+    counted as gaussian noise of their variance.
+
     Args:
       key: of all that is random.
       hr: `[H, W, 3]` in [0, 1].
