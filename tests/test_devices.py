@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from srgan_jax import color, devices, models, resize, steps
+from srgan_jax import adversarial, color, devices, models, resize, steps
 from srgan_jax.errors import UserError
 
 CROP = 32
@@ -33,7 +33,7 @@ def _update(mesh, mapping, sync_bn=True, stage="gan"):
         described = {"name": "srgan", "width": 4, "dense": 8, "crop_px": CROP}
         discriminator = models.build(models.DISCRIMINATORS, described, **runtime)
         networks = {"discriminator": discriminator, "discriminator_optimizer": optimizer}
-        step = functools.partial(steps.gan_step, adversarial_weight=0.5)
+        step = functools.partial(adversarial.gan_step, adversarial_weight=0.5)
     state = steps.create_train_state(0, generator, optimizer, crop_px=CROP, **networks)
     update = functools.partial(step, **options, **networks)
     mapped = devices.map_update(lambda state, _, batch: update(state, batch), mesh, mapping)
