@@ -174,7 +174,10 @@ def test_sources_see_the_same_samples(config, tmp_path):
         rows[source] = _untimed(tmp_path / source)
     # The programs differ (tiles are cut in one of them), so XLA may round differently.
     for ours, theirs in zip(rows["memory"], rows["stream"], strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-4)
+        assert ours["stage"] == theirs["stage"] and ours.keys() == theirs.keys()
+        assert [ours[key] for key in ours if key != "stage"] == pytest.approx(
+            [theirs[key] for key in ours if key != "stage"], rel=1e-4
+        )
     config.data.source, config.data.device_share = "memory", 0.0  # tiles don't fit: pictures stay on the host
     train_and_evaluate(config, tmp_path / "host")
     assert _untimed(tmp_path / "host") == rows["stream"]
