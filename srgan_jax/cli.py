@@ -15,7 +15,7 @@ import os
 import sys
 from pathlib import Path
 
-from srgan_jax.cli_pictures import add_export, add_upscale
+from srgan_jax.cli_pictures import add_cluster, add_export, add_upscale
 from srgan_jax.errors import UserError
 
 
@@ -39,6 +39,8 @@ def prepare(args: argparse.Namespace) -> int:
         skipped = builder.prepare(args.source, args.out, min_side_px=args.min_side, on_picture=bar.update)
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}")
+    for name, kind in builder.read_converted(args.out).items():
+        print(f"converted to 8-bit RGB, {name}: {kind}")
     print(
         f"{found - len(skipped)} pictures prepared, {len(skipped)} skipped; train with --config.data.dataset={args.out}"
     )
@@ -76,9 +78,14 @@ def _methods(paths: list[str], scale: int) -> dict:
 
 
 def evaluate_(args: argparse.Namespace) -> int:
-    """Prints a table of scores with its protocol, and writes it where asked."""
-    from srgan_jax import comparison, evaluate, metrics, report, weights
+    """Prints a table of scores with its protocol, and writes it where asked; the processes of a job share the work."""
+    import jax
 
+    from srgan_jax import comparison, devices, evaluate, metrics, report, weights
+
+    devices.start_cluster(args.coordinator, args.num_processes, args.process_id)
+    if args.report and jax.process_count() > 1:
+        raise UserError("--report shows pictures of all processes: leave it out, or run one process")
     scale = args.scale
     if scale is None:
         scale = weights.load(args.weights[0]).scale if args.weights else 4
@@ -93,7 +100,7 @@ def evaluate_(args: argparse.Namespace) -> int:
     labels = _labels(args.data, [Path(folder).resolve().name for folder in args.data])
     folders = dict(zip(labels, args.data, strict=True))
     sets = {
-        name: evaluate.read_pairs(folder, scale, args.convention, protocol.keep_gray)
+        name: evaluate.read_pairs(folder, scale, args.convention, protocol.keep_gray, mine=devices.process_share)
         for name, folder in folders.items()
     }
     ready = [name for name, folder in folders.items() if (Path(folder) / f"LRx{scale}").is_dir()]
@@ -101,6 +108,8 @@ def evaluate_(args: argparse.Namespace) -> int:
     page = report.Report() if args.report else None
     rows = comparison.compare(sets, methods, args.metrics, protocol, page.add if page else lambda *_: None)
     baseline = list(methods)[2] if args.bootstrap == "weights" else args.bootstrap  # after bicubic and nearest
+    if jax.process_index():
+        return 0
     table = comparison.markdown(rows, notes, baseline)
     print(table)
     if args.out:
@@ -153,6 +162,7 @@ def _add_evaluate(commands) -> None:
     )
     sub.add_argument("--out", metavar="DIR", help="write scores.md, scores.json and scores.csv")
     sub.add_argument("--report", metavar="DIR", help="write index.html with sliders between the pictures")
+    add_cluster(sub)
     sub.set_defaults(run=evaluate_)
 
 

@@ -32,8 +32,9 @@ def upscale(args: argparse.Namespace) -> int:
     """Upscales files and folders; 1 where some failed."""
     from tqdm import tqdm
 
-    from srgan_jax import files
+    from srgan_jax import devices, files
 
+    devices.start_cluster(args.coordinator, args.num_processes, args.process_id)
     if not 1 <= args.quality <= 100:
         raise UserError(f"--quality {args.quality}: expected 1 to 100")
     for name, value in (("--jobs", args.jobs), ("--tile", args.tile), ("--max-pixels", args.max_pixels)):
@@ -43,7 +44,7 @@ def upscale(args: argparse.Namespace) -> int:
     size = args.width or args.long_side
     beside = f"_{size}px" if size else f"_x{args.scale or params.scale:g}"
     suffix = args.suffix or ("" if args.out else beside)
-    jobs = files.find_jobs(args.inputs, args.out, suffix=suffix, format=args.format)
+    jobs = devices.process_share(files.find_jobs(args.inputs, args.out, suffix=suffix, format=args.format))
     size_of = files.target_size(params.scale, scale=args.scale, width=args.width, long_side=args.long_side)
     max_pixels = int(args.max_pixels * 1e6)
     with warnings.catch_warnings():
@@ -110,6 +111,15 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
+def add_cluster(sub) -> None:
+    """Adds the flags of a command whose work the processes of a job share."""
+    sub.add_argument(
+        "--coordinator", default="", metavar="HOST:PORT", help="process 0 of a job that JAX doesn't detect"
+    )
+    sub.add_argument("--num_processes", type=int, metavar="N", help="how many processes the job has")
+    sub.add_argument("--process_id", type=int, metavar="I", help="which of them this is, from 0")
+
+
 def add_upscale(commands) -> None:
     """Adds `upscale` to the commands of the parser."""
     sub = commands.add_parser("upscale", help="upscale pictures and folders of pictures")
@@ -133,6 +143,7 @@ def add_upscale(commands) -> None:
     sub.add_argument(
         "--max-pixels", type=float, default=256, metavar="MP", help="refuse larger inputs, megapixels (default: 256)"
     )
+    add_cluster(sub)
     sub.set_defaults(run=upscale)
 
 

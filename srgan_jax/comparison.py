@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from srgan_jax import evaluate
+from srgan_jax import devices, evaluate
 from srgan_jax.evaluate import Pair
 
 BORDERS = {
@@ -78,14 +78,19 @@ def compare(
       names: in `metrics.METRICS`.
       protocol: border and rounding are taken from here.
       on_result: called with the set's name, each pair, the method and the SR picture.
+
+    Returns:
+      The rows of all processes, where each has its `devices.process_share` of the pairs.
     """
     rows = []
     for set_name, pairs in sets.items():
         for method, upscale in methods.items():
-            results = upscale(pairs)
-            scores = evaluate.score(pairs, results, names, border=protocol.border, round_y=protocol.round_y)
-            for pair, result, values in zip(pairs, results, scores, strict=True):
-                rows.append(Row(set_name, method, pair.name, values))
+            results = upscale(pairs) if pairs else []
+            options = {"border": protocol.border, "round_y": protocol.round_y}
+            scores = evaluate.score(pairs, results, names, **options) if pairs else []
+            mine = [(pair.name, values) for pair, values in zip(pairs, scores, strict=True)]
+            rows += [Row(set_name, method, name, values) for name, values in devices.merge_shares(mine)]
+            for pair, result in zip(pairs, results, strict=True):
                 on_result(set_name, pair, method, result)
     return rows
 

@@ -16,6 +16,7 @@ def _stage() -> ConfigDict:
     stage.warmup_steps = 0  # cosine
     stage.b1 = 0.9  # Adam
     stage.b2 = 0.999
+    stage.clip_norm = 0.0  # gradients are scaled down to this global norm; 0: as they are
 
     # Content loss: losses.PIXEL for images on [-1, 1] and for features. A weight of 0 leaves the term out.
     stage.pixel = "mse"
@@ -140,10 +141,18 @@ def get_config() -> ConfigDict:
     config.validation.metrics = ("psnr_y", "ssim_y", "psnr_rgb")  # metrics.METRICS
     config.validation.best = "psnr_y"  # the checkpoint with the highest is kept
 
+    config.guard = ConfigDict()  # updates that aren't finite are never applied; looked at with every log line:
+    config.guard.max_skips = 10  # after as many in a row, back to the last sound checkpoint, with other samples
+    config.guard.d_wins_steps = 0  # the same after D judged everything rightly for as many in a row; 0: never
+    config.guard.max_rollbacks = 3  # then the run stops
+
+    config.steps_per_call = 1  # updates in one call of the device; needs tiles that fit there
+    config.deterministic = False  # GPU: the same bits every time, somewhat slower
+
     config.log_every_steps = 100
     config.validate_every_steps = 5_000  # scores and sample pictures
     config.show_every_steps = 0  # sample pictures to TensorBoard; 0: only when they are written
     config.save_every_steps = 5_000
-    config.keep_checkpoints = 3  # newest; the best besides
+    config.keep_checkpoints = 3  # newest, at least 3 as one may be damaged; the best besides
     config.sample_pictures = 4
     return config

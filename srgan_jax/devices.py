@@ -1,18 +1,143 @@
 """How an update runs on the devices at hand: the only file that names devices."""
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from srgan_jax.errors import UserError, lookup
 
+T = TypeVar("T")
+
 AXIS = "data"
 MAPPINGS = {"jit": None, "pmap": AXIS}  # the name of the axis that an update averages over
+DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops=true"
+POLL_CALLS = 4  # between two questions of whether a process was told to stop; so all stop within twice as many
+
+
+# ---------------------------------------------------------------------------------------------- processes
+
+
+def start_cluster(coordinator: str = "", num_processes: int | None = None, process_id: int | None = None) -> None:
+    """Joins the processes of a job into one, before JAX is used; does nothing on a machine of its own.
+
+    SLURM, TPU pods, GKE, Open MPI and Kubernetes (with the `kubernetes` package) are detected by JAX itself.
+
+    Args:
+      coordinator: "host:port" of process 0, where no cluster is detected; "none" detects none.
+      num_processes: of the whole job.
+      process_id: of this one, from 0.
+
+    Raises:
+      UserError: an incomplete description, or the processes don't find each other.
+    """
+    described = (bool(coordinator), num_processes is not None, process_id is not None)
+    if coordinator == "none" or jax.distributed.is_initialized():
+        return
+    if any(described) and not all(described):
+        raise UserError("--coordinator HOST:PORT, --num_processes and --process_id belong together; or none of them")
+    if any(described) and not (":" in coordinator and 0 <= process_id < num_processes):
+        raise UserError(
+            f"expected --coordinator HOST:PORT and 0 <= --process_id < --num_processes, got {coordinator!r}, "
+            f"{process_id} and {num_processes}"
+        )
+    try:
+        jax.distributed.initialize(coordinator or None, num_processes, process_id)
+    except (RuntimeError, ValueError) as error:
+        # What JAX says at once where it detects no cluster, and where a caller of ours used it already.
+        harmless = ("coordinator_address should be defined", "must be called before")
+        if not any(described) and any(text in str(error) for text in harmless):
+            return
+        raise UserError(
+            f"the processes of this job could not be joined ({str(error).splitlines()[0]}); "
+            "--coordinator=none trains with this process alone"
+        ) from None
+
+
+def gather(value: T) -> list[T]:
+    """`value` of every process, in their order, in every process; anything that JSON can hold."""
+    if jax.process_count() == 1:
+        return [value]
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    sizes = multihost_utils.process_allgather(np.array([text.size]))[:, 0]
+    padded = np.pad(text, (0, sizes.max() - text.size))
+    return [json.loads(bytes(row[:size])) for row, size in zip(multihost_utils.process_allgather(padded), sizes,
+                                                               strict=True)]  # fmt: skip
+
+
+def on_first(function: Callable[[], T]) -> T:
+    """What `function` returns in process 0, which alone calls it; in every process. So are its errors.
+
+    Raises:
+      UserError: `function` raised one, or an OSError.
+    """
+    if jax.process_count() == 1:
+        return function()
+    result, error = None, ""
+    if jax.process_index() == 0:
+        try:
+            result = function()
+        except (UserError, OSError) as raised:
+            error = str(raised)
+    result, error = gather([result, error])[0]
+    if error:
+        raise UserError(error)
+    return result
+
+
+def process_share(items: Sequence[T]) -> list[T]:
+    """This process's share of a list that all processes know: every n-th of n processes."""
+    return list(items[jax.process_index() :: jax.process_count()])
+
+
+def merge_shares(rows: Sequence[T]) -> list[T]:
+    """The rows that all processes made of their `process_share`, in the order of the whole list, in every process."""
+    shares = gather(list(rows))
+    return [share[place] for place in range(len(shares[0])) for share in shares if place < len(share)]
+
+
+class AgreedStop:
+    """Whether any process was told to stop, known to all of them at the same update, without waiting for a device."""
+
+    def __init__(self, mesh: Mesh):
+        self._parts = NamedSharding(mesh, PartitionSpec(AXIS))
+        self._largest = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
+        self._calls, self._asked = 0, None
+
+    def __call__(self, wanted: int) -> int:
+        """To be called after each update: the largest `wanted` (a signal's number, 0 for none) of all processes."""
+        if jax.process_count() == 1:
+            return wanted
+        self._calls += 1
+        if self._calls % POLL_CALLS:
+            return 0
+        agreed = 0 if self._asked is None else int(self._asked)
+        here = np.full(jax.local_device_count(), wanted, np.int32)
+        self._asked = self._largest(jax.make_array_from_process_local_data(self._parts, here))
+        return agreed
+
+
+# ---------------------------------------------------------------------------------------------- devices
+
+
+def make_deterministic() -> None:
+    """Asks XLA for the same bits every time on GPUs; before JAX is used."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_gpu_deterministic_ops" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISTIC_FLAG}".strip()
+
+
+def check_deterministic() -> None:
+    """Raises UserError where `make_deterministic` came too late for the GPUs that are in use."""
+    if jax.default_backend() == "gpu" and DETERMINISTIC_FLAG not in os.environ.get("XLA_FLAGS", ""):
+        raise UserError(f"config.deterministic=True needs XLA_FLAGS={DETERMINISTIC_FLAG} before JAX is first used")
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -46,8 +171,20 @@ def free_bytes() -> int:
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """Every array of `tree` on every device of the mesh."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    """Every array of `tree`, which all processes have alike, on every device of the mesh."""
+    whole = NamedSharding(mesh, PartitionSpec())
+    if jax.process_count() == 1:
+        return jax.device_put(tree, whole)
+    # device_put would send each array to all processes, to compare them
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(whole, np.asarray(x)), tree)
+
+
+def as_global(tree: Any, mesh: Mesh) -> Any:
+    """Replicated arrays of all processes, from what `map_update` returned: pmap's belong to their process alone."""
+    leaves = jax.tree.leaves(tree)
+    if jax.process_count() == 1 or not leaves[0].is_fully_addressable:
+        return tree
+    return multihost_utils.host_local_array_to_global_array(tree, mesh, PartitionSpec())
 
 
 def local_slice(batch_size: int) -> slice:
@@ -80,6 +217,23 @@ def shard(tree: Any, mesh: Mesh, mapping: str) -> Any:
     return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(AXIS)), tree)
 
 
+def repeated(update: Callable, count: int) -> Callable:
+    """`count` updates in one, with the metrics of the last; all on the samples that the state itself addresses."""
+    if count == 1:
+        return update
+
+    def updates(state, frozen, sharded):
+        if jax.default_backend() != "cpu":
+            step = lambda state, _: update(state, frozen, sharded)  # noqa: E731
+            state, metrics = jax.lax.scan(step, state, length=count)
+            return state, jax.tree.map(lambda values: values[-1], metrics)
+        for _ in range(count):  # inside a scan, XLA's convolutions run on one thread of a CPU
+            state, metrics = update(state, frozen, sharded)
+        return state, metrics
+
+    return updates
+
+
 def map_update(update: Callable, mesh: Mesh, mapping: str) -> Callable:
     """`update(state, frozen, sharded) -> (state, metrics)` over all devices.
 
@@ -96,4 +250,4 @@ def map_update(update: Callable, mesh: Mesh, mapping: str) -> Callable:
 
 def must_block() -> bool:
     """Whether to wait for each update: many queued ones dead-lock XLA's CPU collectives on several virtual devices."""
-    return jax.default_backend() == "cpu" and jax.local_device_count() > 1
+    return jax.default_backend() == "cpu" and jax.device_count() > 1

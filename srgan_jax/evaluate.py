@@ -58,7 +58,13 @@ def _test_pictures(folder: Path) -> list[Path]:
     return paths
 
 
-def read_pairs(folder: str | os.PathLike, scale: int, convention: str = "A", keep_gray: bool = True) -> list[Pair]:
+def read_pairs(
+    folder: str | os.PathLike,
+    scale: int,
+    convention: str = "A",
+    keep_gray: bool = True,
+    mine: Callable[[list[Path]], list[Path]] = lambda paths: paths,
+) -> list[Pair]:
     """The pictures of a test set.
 
     Args:
@@ -66,6 +72,7 @@ def read_pairs(folder: str | os.PathLike, scale: int, convention: str = "A", kee
       scale: HR pixels per LR pixel.
       convention: of the LR images that are made, see `resize`; those found in `LRx4` are used as they are.
       keep_gray: compare the samples of gray files as they are, as MATLAB code does; else as MATLAB's luma of RGB.
+      mine: which of the HR files to read, such as `devices.process_share`.
 
     Raises:
       MissingFileError: no such folder, or no picture in it.
@@ -75,7 +82,8 @@ def read_pairs(folder: str | os.PathLike, scale: int, convention: str = "A", kee
     root = Path(folder)
     hr_folder = root / "HR" if (root / "HR").is_dir() else root
     lr_folder = root / f"LRx{scale}"
-    paths = _test_pictures(hr_folder)
+    everything = _test_pictures(hr_folder)
+    paths = mine(everything)
     grays = [keep_gray and images.is_gray(path) for path in paths]
     pictures = [images.read_rgb(path) for path in paths]
     if not lr_folder.is_dir():
@@ -83,9 +91,10 @@ def read_pairs(folder: str | os.PathLike, scale: int, convention: str = "A", kee
             make_pair(path.stem, hr, scale, convention, gray)
             for path, hr, gray in zip(paths, pictures, grays, strict=True)
         ]
-    found = {path.stem: images.read_rgb(path) for path in _test_pictures(lr_folder)}
+    lr_paths = {path.stem: path for path in _test_pictures(lr_folder)}
+    found = {path.stem: images.read_rgb(lr_paths[path.stem]) for path in paths if path.stem in lr_paths}
     pairs = []
-    wrong = [f"{name}: not in {hr_folder}" for name in sorted(found.keys() - {path.stem for path in paths})]
+    wrong = [f"{name}: not in {hr_folder}" for name in sorted(lr_paths.keys() - {path.stem for path in everything})]
     for path, hr, gray in zip(paths, pictures, grays, strict=True):
         hr, lr = crop_to_multiple(hr, scale), found.get(path.stem)
         if lr is None:

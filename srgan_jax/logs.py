@@ -1,9 +1,12 @@
 """What a run tells: progress bar, JSON lines, TensorBoard events, sample pictures, and how it came about."""
 
+import errno
 import importlib.metadata
 import json
+import math
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +21,7 @@ from tqdm import tqdm
 
 from srgan_jax import images
 
+EVENTS_ROOM_BYTES = 1 << 20  # with less on the disk no TensorBoard events: a failed write would end their thread
 PACKAGES = ("srgan-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
 
 
@@ -33,16 +37,25 @@ def record_run(workdir: Path, config: Any) -> list[str]:
     """Saves the effective config, the versions of packages and the git revision beside the run.
 
     Returns:
-      A line for each key that differs from the config that the run in `workdir` had before.
+      A line for each key that differs from the config that the run in `workdir` had before; none but in process 0.
     """
+    if jax.process_index():
+        return []
     file = workdir / "config.json"
     now = json.loads(config.to_json_best_effort())
     before = json.loads(file.read_text()) if file.exists() else now
-    file.write_text(json.dumps(now, indent=1, sort_keys=True))
+    _replace(file, json.dumps(now, indent=1, sort_keys=True))
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     versions |= {"python": platform.python_version(), "git": _git_revision(), "command": " ".join(sys.argv)}
-    (workdir / "versions.json").write_text(json.dumps(versions, indent=1))
+    _replace(workdir / "versions.json", json.dumps(versions, indent=1))
     return _differences(before, now)
+
+
+def _replace(file: Path, text: str) -> None:
+    """Writes a file whole: a kill leaves the old content or the new."""
+    temporary = file.with_name(f".{file.name}")
+    temporary.write_text(text)
+    temporary.replace(file)
 
 
 def _differences(before: Any, now: Any, path: str = "config") -> list[str]:
@@ -63,25 +76,29 @@ def format_scores(scores: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
 
 
-def say(text: str) -> None:
-    """A line above the progress bar."""
-    tqdm.write(text, file=sys.stderr)
+def say(text: str, everywhere: bool = False) -> None:
+    """A line above the progress bar, from process 0; `everywhere` from each process, with its number."""
+    if jax.process_index() == 0:
+        tqdm.write(text, file=sys.stderr)
+    elif everywhere:
+        tqdm.write(f"process {jax.process_index()}: {text}", file=sys.stderr)
 
 
-def truncate_metrics(file: Path, stage_names: Sequence[str], stage: str, step: int) -> None:
-    """Drops the lines that a resumed run will write again: later than `step` of `stage`."""
-    if not file.exists():
-        return
+def truncate_metrics(file: Path, stage_names: Sequence[str], stage: str, step: int) -> int:
+    """Drops the lines that a resumed run will write again, later than `step` of `stage`; returns how many."""
+    if jax.process_index() or not file.exists():
+        return 0
     order = {name: index for index, name in enumerate(stage_names)}
-    kept = []
-    for line in file.read_text().splitlines():
+    lines, kept = file.read_text().splitlines(), []
+    for line in lines:
         try:
             row = json.loads(line)
         except json.JSONDecodeError:  # the kill came while it was written
             continue
         if (order.get(row["stage"], -1), row["step"]) <= (order[stage], step):
             kept.append(line + "\n")
-    file.write_text("".join(kept))
+    _replace(file, "".join(kept))
+    return len(lines) - len(kept)
 
 
 class Trace:
@@ -90,17 +107,18 @@ class Trace:
     FIRST, LAST = 10, 14  # updates after the start; the first few compile
 
     def __init__(self, folder: Path, start: int):
-        self._folder, self._start, self._running = folder, start, False
+        self._folder, self._start = folder, start
+        self._begun = self._running = False
 
     def before(self, step: int) -> None:
         """Starts the trace when it is time."""
-        if step - self._start == self.FIRST:
+        if step - self._start >= self.FIRST and not self._begun:
             jax.profiler.start_trace(str(self._folder))
-            self._running = True
+            self._running = self._begun = True
 
     def after(self, step: int, state: Any) -> None:
         """Ends the trace when it is time, once `state` is computed."""
-        if self._running and step - self._start == self.LAST:
+        if self._running and step - self._start >= self.LAST:
             jax.block_until_ready(state)
             self.close()
 
@@ -113,49 +131,94 @@ class Trace:
 
 
 class StageLog:
-    """Progress and metrics of one stage, from `start` updates to `total`."""
+    """Progress and metrics of one stage, from `start` updates to `total`; only process 0 writes."""
 
     def __init__(self, workdir: Path, stage: str, start: int, total: int, batch_size: int):
-        self._stage, self._batch_size, self._began = stage, batch_size, time.time()
-        self._file = open(workdir / "metrics.jsonl", "a", buffering=1)  # noqa: SIM115, closed in close()
-        self._events = SummaryWriter(str(workdir / "tensorboard" / stage), purge_step=start + 1 if start else None)
+        self._workdir, self._stage, self._batch_size = workdir, stage, batch_size
+        self._began, self._pending, self._full = time.time(), "", False
+        self._quiet = jax.process_index() > 0
+        self._events = None
         terminal = sys.stderr.isatty()
         self._bar = tqdm(
-            total=total, initial=start, desc=stage, unit=" updates", dynamic_ncols=terminal,
+            total=total, initial=start, desc=stage, unit=" updates", dynamic_ncols=terminal, disable=self._quiet,
             mininterval=0.5 if terminal else 10.0, smoothing=0.1,
         )  # fmt: skip
+        self.rewind(start)
 
-    def advance(self) -> None:
-        """Counts one update."""
-        self._bar.update()
+    def rewind(self, step: int) -> None:
+        """Goes on from `step`: the bar, and TensorBoard, which forgets what came later."""
+        self._bar.n = step
+        if self._events:
+            self._events.close()
+        folder = self._workdir / "tensorboard" / self._stage
+        self._events = None if self._quiet else SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+
+    def advance(self, updates: int = 1) -> None:
+        """Counts updates."""
+        self._bar.update(updates)
 
     def write(self, step: int, values: Mapping[str, float], shown: Sequence[str] = ()) -> None:
-        """Writes numbers to the files; those named in `shown` to the progress bar too."""
-        row = {"stage": self._stage, "step": step, "seconds": round(time.time() - self._began, 3), **values}
-        self._file.write(json.dumps(row) + "\n")
-        for name, value in values.items():
-            self._events.add_scalar(name, value, step)
+        """Writes numbers to the files (null for those that aren't finite); those in `shown` to the progress bar too."""
+        if self._quiet:
+            return
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        row = {"stage": self._stage, "step": step, "seconds": round(time.time() - self._began, 3), **finite}
+        self._append(json.dumps(row) + "\n")
+        if self._has_room():
+            for name, value in finite.items():
+                if value is not None:
+                    self._events.add_scalar(name, value, step)
         rate = self._bar.format_dict["rate"]
         text = {name: f"{values[name]:.3g}" for name in shown if name in values}
         self._bar.set_postfix({"images/s": f"{rate * self._batch_size:.3g}", **text} if rate else text, refresh=False)
 
+    def _append(self, line: str) -> None:
+        """Adds to the metrics; on a full disk the lines wait for the next time, whole."""
+        self._pending += line
+        with open(self._workdir / "metrics.jsonl", "ab", buffering=0) as file:
+            size = file.tell()
+            try:
+                written = file.write(self._pending.encode())
+                if written == len(self._pending.encode()):
+                    self._pending, self._full = "", False
+                    return
+                reason = os.strerror(errno.ENOSPC)
+            except OSError as error:
+                reason = error.strerror
+            file.truncate(size)
+        if not self._full:
+            say(f"WARNING: metrics can't be written ({reason}); they are kept until they can")
+        self._full = True
+
+    def _has_room(self) -> bool:
+        return shutil.disk_usage(self._workdir).free >= EVENTS_ROOM_BYTES
+
     def picture(self, step: int, image: np.ndarray) -> None:
         """A sample picture `[H, W, 3]` uint8 for TensorBoard."""
-        self._events.add_image("LR | SR | HR", image, step, dataformats="HWC")
+        if not self._quiet and self._has_room():
+            self._events.add_image("LR | SR | HR", image, step, dataformats="HWC")
 
     def close(self) -> None:
         """Flushes and closes the files and the bar."""
+        if self._pending:
+            self._append("")
         self._bar.close()
-        self._events.close()
-        self._file.close()
+        if self._events:
+            self._events.close()
 
 
 def write_samples(path: str | os.PathLike | None, rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """Writes rows of pictures (LR, SR, HR) as one PNG, where a path is given, and returns it."""
+    """Writes rows of pictures (LR, SR, HR) as one PNG, where a path is given, and returns it.
+
+    Where it can't be written, a line says so.
+    """
     strips = [images.side_by_side(list(row)) for row in rows]
     width = max(strip.shape[1] for strip in strips)
     padded = [np.pad(s, ((0, 4), (0, width - s.shape[1]), (0, 0)), constant_values=255) for s in strips]
     sheet = np.concatenate(padded)[:-4]
-    if path is not None:
-        images.write_image(path, sheet)
+    try:
+        if path is not None:
+            images.write_image(path, sheet)
+    except OSError as error:
+        say(f"WARNING: {path} can't be written ({error.strerror})")
     return sheet

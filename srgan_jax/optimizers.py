@@ -42,8 +42,10 @@ def create_optimizer(
     warmup_steps: int = 0,
     b1: float = 0.9,
     b2: float = 0.999,
+    clip_norm: float = 0.0,
 ) -> optax.GradientTransformation:
-    """Adam with a schedule named in `SCHEDULES`."""
+    """Adam with a schedule named in `SCHEDULES`; before it, gradients scaled down to a global norm of `clip_norm`."""
     make = lookup(SCHEDULES, schedule, "learning rate schedule")
     options = {"drops": drops, "drop_factor": drop_factor, "warmup_steps": warmup_steps}
-    return optax.adam(make(learning_rate, total_steps, **options), b1=b1, b2=b2)
+    adam = optax.adam(make(learning_rate, total_steps, **options), b1=b1, b2=b2)
+    return optax.chain(optax.clip_by_global_norm(clip_norm), adam) if clip_norm else adam

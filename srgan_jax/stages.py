@@ -103,7 +103,7 @@ def geometry(config: Any) -> dict[str, int]:
 
 
 def _optimizer(options: Any, learning_rate: float) -> Any:
-    keys = ("total_steps", "schedule", "drop_factor", "warmup_steps", "b1", "b2")
+    keys = ("total_steps", "schedule", "drop_factor", "warmup_steps", "b1", "b2", "clip_norm")
     return create_optimizer(learning_rate, drops=tuple(options.drops), **{key: options[key] for key in keys})
 
 
@@ -205,11 +205,11 @@ def make_update(config: Any, stage: Stage, features: Callable | None) -> Callabl
     """
 
     def update(state, frozen, sharded):
-        batches = []
+        batches, seed = [], sampling.salted(state.seed, state.health.rollbacks)
         for number in range(stage.draws):
             step, windows = state.step * stage.draws + number, sharded.get("windows")
             windows = None if windows is None else windows[:, number]
-            batches.append(make_batch(config, state.seed, step, sharded["indices"], frozen["store"], windows))
+            batches.append(make_batch(config, seed, step, sharded["indices"], frozen["store"], windows))
         see = None if features is None else functools.partial(features, frozen["extractor"])
         return stage.step(state, batches, see)
 

@@ -14,6 +14,7 @@ import optax
 
 from srgan_jax import color
 from srgan_jax.errors import lookup
+from srgan_jax.guard import Health, fresh_health
 from srgan_jax.losses import PIXEL, total_variation
 
 Metrics = dict[str, jax.Array]
@@ -40,6 +41,7 @@ class TrainState:
       generator: the generator in training.
       ema: `{"params", "batch_stats"}` of the generator, averaged; what validation, export and the next stage use.
       discriminator: None in the pretraining stage.
+      health: what `guard.guarded` counts.
     """
 
     step: jax.Array
@@ -47,6 +49,7 @@ class TrainState:
     generator: NetworkState
     ema: Mapping[str, Any]
     discriminator: NetworkState | None = None
+    health: Health = flax.struct.field(default_factory=fresh_health)
 
 
 # ---------------------------------------------------------------------------------------------- states

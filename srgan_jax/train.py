@@ -1,137 +1,35 @@
-"""The training loop: one long function, `train_and_evaluate`, and the pieces that it is made of.
+"""The training loop: one long function, `train_and_evaluate`.
 
 The config stops here: everything below takes plain keyword arguments.
 """
 
 import contextlib
 import functools
-import math
-import shutil
-import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from srgan_jax import adversarial, checkpoints, color, devices, evaluate, inference, logs, stages, steps, weights
-from srgan_jax.data import pairs, pipeline
-from srgan_jax.errors import UserError, lookup
+from srgan_jax import (
+    adversarial,
+    checkpoints,
+    devices,
+    evaluate,
+    guard,
+    inference,
+    logs,
+    runs,
+    samples,
+    stages,
+    steps,
+    weights,
+)
+from srgan_jax.errors import UserError
 from srgan_jax.metrics import LOWER_IS_BETTER
 
 SHOWN = ("d_loss", "d_accuracy_real", "d_accuracy_fake")  # in the progress bar, besides the terms of the loss
-
-
-# ---------------------------------------------------------------------------------------------- pieces
-
-
-class Samples(NamedTuple):
-    """Where the crops of an update come from."""
-
-    store: Any  # tiles to live on the devices, or None
-    windows: Callable[[np.ndarray, range], Iterator[np.ndarray]] | None  # else: (seed, steps) -> windows of each step
-
-
-def open_samples(config: Any) -> Samples:
-    """The training data as its config describes it, with what it takes of memory reported before it is taken."""
-    data = config.data
-    lookup(dict.fromkeys(pipeline.SOURCES), data.source, "config.data.source")
-    keys = ("split", "feature", "lr_feature", "data_dir", "resize_px")
-    pictures = pairs.open_pictures(data.dataset, scale=config.generator.scale, **{key: data[key] for key in keys})
-    geometry = stages.geometry(config)
-    channels, unit = geometry.pop("channels"), config.generator.scale if data.lr_feature else 1  # pairs: LR pixels
-    tiles = {"tile_px": data.tile_px // unit, "channels": channels, **geometry}
-    found = f"data: {len(pictures)} pictures from {data.dataset}"
-    if data.source == "memory":
-        pictures, sizes, small = pipeline.without_small(pictures, geometry["crop_px"])
-        for line in small:
-            logs.say(f"skipped {line}")
-        needed = pipeline.store_bytes(sizes, **tiles)
-        room = data.device_share * (devices.memory_bytes() or pipeline.host_memory_bytes())
-        if needed <= room:
-            logs.say(f"{found}, decoded once into {needed / 1e6:,.0f} MB of tiles on each device")
-            return Samples(pipeline.build_store(pictures, sizes, **tiles), None)
-        raw = int(sizes.prod(axis=1).sum()) * channels
-        if raw > 0.8 * pipeline.host_memory_bytes():
-            raise UserError(f"{data.dataset} takes {raw / 1e9:.1f} GB decoded; use --config.data.source=stream")
-        logs.say(f"{found}, decoded once into {raw / 1e6:,.0f} MB of host memory ({needed / 1e6:,.0f} MB of tiles "
-                 f"exceed config.data.device_share)")  # fmt: skip
-        pictures = pipeline.decode_all(pictures)
-    else:
-        logs.say(f"{found}, decoded as they are needed")
-    share = devices.local_slice(data.batch_size)
-    windows = functools.partial(
-        pipeline.stream_windows,
-        pictures,
-        indices=np.arange(share.start, share.stop, dtype=np.int32),
-        batch_size=data.batch_size,
-        threads=data.threads or None,
-        **geometry,
-    )
-    return Samples(None, lambda seed, steps: windows(seed=seed, steps=steps))
-
-
-def read_validation(config: Any) -> list[evaluate.Pair]:
-    """The validation pictures; none where the config names no folder."""
-    folder = config.validation.folder
-    return evaluate.read_pairs(folder, config.generator.scale) if folder else []
-
-
-def sample_pairs(config: Any, validation: list[evaluate.Pair], samples: Samples) -> list[evaluate.Pair]:
-    """A few crops to look at during training: the middle of validation pictures, or crops of the training data."""
-    scale, count = config.generator.scale, config.sample_pictures
-    if not count:
-        return []
-    if not validation:
-        return training_samples(config, samples)[:count]
-    side = min(192, *(min(pair.hr.shape[:2]) for pair in validation[:count])) // scale * scale
-    corners = [((p.hr.shape[0] - side) // 2, (p.hr.shape[1] - side) // 2) for p in validation[:count]]
-    crops = [p.hr[y : y + side, x : x + side] for p, (y, x) in zip(validation, corners, strict=False)]
-    return [evaluate.make_pair(f"sample {index}", crop, scale) for index, crop in enumerate(crops)]
-
-
-def training_samples(config: Any, samples: Samples) -> list[evaluate.Pair]:
-    """The samples of the first update, with the LR images that training sees."""
-    seed = jax.random.key_data(jax.random.key(config.seed))
-    indices = np.arange(config.data.batch_size, dtype=np.int32)
-    windows = None
-    if samples.store is None:
-        windows = next(samples.windows(np.asarray(seed), range(0, 1)))
-        indices = indices[: len(windows)]
-    batch = jax.jit(functools.partial(stages.make_batch, config))(seed, 0, indices, samples.store, windows)
-    hr, lr = (np.asarray(color.to_uint8(batch[name])) for name in ("hr", "lr"))
-    return [evaluate.Pair(f"sample {index}", hr[index], lr[index]) for index in range(len(hr))]
-
-
-@contextlib.contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """Notes SIGTERM and Ctrl-C in a list instead of dying, so that the loop can save; a second one kills."""
-    received: list[int] = []
-
-    def note(number, frame):
-        received.append(number)
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        for number in before:
-            signal.signal(number, note)
-    except ValueError:  # not in the main thread: signals are the caller's
-        before = {}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def finished_steps(file: Path) -> int:
-    """Updates behind a stage's published weights; -1 where there are none."""
-    return int(weights.read_header(file).get("steps", -1)) if file.exists() else -1
-
-
-# ---------------------------------------------------------------------------------------------- the loop
 
 
 def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = False) -> weights.Weights:
@@ -139,76 +37,89 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
 
     Args:
       config: see `defaults.get_config`.
-      workdir: holds checkpoints, metrics, samples, and at the end `generator.safetensors`.
+      workdir: holds checkpoints, metrics, samples, and at the end `generator.safetensors`; shared by all processes.
       profile: write a trace of a few updates.
 
     Returns:
       The averaged generator of the last stage.
 
     Raises:
-      UserError: the config, the data or the folder can't be used.
+      UserError: the config, the data or the folder can't be used; or training diverges again and again.
       SystemExit: SIGTERM or Ctrl-C came; the state is saved.
-      FloatingPointError: the loss is not finite.
     """
     workdir = Path(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
-    batch_size = config.data.batch_size
+    batch_size, per_call = config.data.batch_size, config.steps_per_call
 
-    # ---------------------------------------------------------------- what the whole run shares
-    stages.check_names(config)
-    parts = {name: stages.make_stage(config, name) for name in config.stage_names}
-    extractors = {name: stages.load_extractor(config, name) for name in config.stage_names}
-    mesh = devices.make_mesh()
-    share = devices.local_slice(batch_size)
-    indices = np.arange(share.start, share.stop, dtype=np.int32)
-    validation = read_validation(config)
-    current = weights.load(config.init_from, fold=False) if config.init_from else None
-    for line in logs.record_run(workdir, config):
-        logs.say(f"changed since this run began: {line}")
-    dtype = np.dtype(devices.compute_dtype(config.compute_dtype)).name
-    logs.say(f"devices: {jax.device_count()} x {jax.devices()[0].device_kind}, {dtype}, {config.devices.mapping}")
-    samples = open_samples(config)
-    samples = samples._replace(store=devices.replicate(samples.store, mesh))  # and let go of the host's copy
-    looked_at = sample_pairs(config, validation, samples)
+    with runs.locked(workdir), runs.stop_signals() as signals, contextlib.ExitStack() as open_files:
+        # ------------------------------------------------------------ what the whole run shares
+        stages.check_names(config)
+        runs.check_intervals(config)
+        if config.deterministic:
+            devices.check_deterministic()
+        parts = {name: stages.make_stage(config, name) for name in config.stage_names}
+        extractors = {name: stages.load_extractor(config, name) for name in config.stage_names}
+        mesh = devices.make_mesh()
+        share = devices.local_slice(batch_size)
+        indices = np.arange(share.start, share.stop, dtype=np.int32)
+        validation = samples.read_validation(config)
+        current = weights.load(config.init_from, fold=False) if config.init_from else None
+        for line in logs.record_run(workdir, config):
+            logs.say(f"changed since this run began: {line}")
+        dtype = np.dtype(devices.compute_dtype(config.compute_dtype)).name
+        logs.say(f"devices: {jax.device_count()} x {jax.devices()[0].device_kind}, {jax.process_count()} processes, "
+                 f"{dtype}, {config.devices.mapping}")  # fmt: skip
+        data = samples.open_samples(config)
+        data = data._replace(store=devices.replicate(data.store, mesh))  # and let go of the host's copy
+        looked_at = samples.sample_pairs(config, validation, data)
+        told_to_stop = devices.AgreedStop(mesh)
 
-    with stop_signals() as signals, contextlib.ExitStack() as open_files:
         for name, stage in parts.items():
             # -------------------------------------------------------- one stage: state, resume
             total = config.stages[name].total_steps
             published = workdir / f"{name}.safetensors"
-            if finished_steps(published) >= total:
+            if runs.finished_steps(published) >= total:
                 current = weights.load(published, fold=False)
                 logs.say(f"{name}: finished, {published}")
                 continue
-            refuse_stale_stages(workdir, config.stage_names, name)
-            state = devices.replicate(jax.jit(stage.init)(stages.starting_variables(current, stage.generator)), mesh)
-            manager = checkpoints.open_manager(
+            runs.refuse_stale_stages(workdir, config.stage_names, name)
+            begin = functools.partial(begin_stage, stage, current, mesh)
+            saver = checkpoints.Checkpoints(
                 workdir / "checkpoints" / name,
                 keep=config.keep_checkpoints,
                 best_metric=config.validation.best if validation else "",
                 lower_is_better=config.validation.best in LOWER_IS_BETTER,
+                say=functools.partial(logs.say, everywhere=True),
             )
-            open_files.callback(manager.close)  # waits for what is being written
-            state = checkpoints.restore(manager, state) or state
+            open_files.callback(saver.close)  # waits for what is being written
+            state = begin()
+            state = saver.restore(state) or state
             start = step = int(state.step)
-            logs.truncate_metrics(workdir / "metrics.jsonl", config.stage_names, name, start)
+            if start % per_call:
+                raise UserError(f"{name} stopped after update {start}, no multiple of config.steps_per_call={per_call}")
+            lines = logs.truncate_metrics(workdir / "metrics.jsonl", config.stage_names, name, start)
             if start:
                 logs.say(f"{name}: resumed after update {start}")
+            elif lines:
+                logs.say(f"{name}: there is no checkpoint yet; it begins again at update 1")
             log = logs.StageLog(workdir, name, start, total, batch_size)
             open_files.callback(log.close)
             features, extractor_variables = extractors[name]
-            update = devices.map_update(stages.make_update(config, stage, features), mesh, config.devices.mapping)
-            frozen = {"store": samples.store, "extractor": devices.replicate(extractor_variables, mesh)}
+            update = stages.make_update(config, stage, features)
+            update = guard.guarded(update, max_skips=config.guard.max_skips, d_wins_steps=config.guard.d_wins_steps)
+            update = devices.map_update(devices.repeated(update, per_call), mesh, config.devices.mapping)
+            frozen = {"store": data.store, "extractor": devices.replicate(extractor_variables, mesh)}
             sharded = devices.shard({"indices": indices}, mesh, config.devices.mapping)
-            draws = range(start * stage.draws, total * stage.draws)
-            stream = samples.windows(np.asarray(state.seed), draws) if samples.windows else None
+            stream = data.stream(state, step, total, stage.draws)
             trace = logs.Trace(workdir / "profile", start) if profile else None
             open_files.callback(trace.close if trace else lambda: None)
             logs.say(f"{name}: {steps.count_parameters(state.generator.params):,} parameters; compiling the update")
 
             # -------------------------------------------------------- updates
-            scores, guard = {}, adversarial.BalanceGuard(config.stages[name].get("balance_accuracy", 1.0))
-            for step in range(start + 1, total + 1):
+            scores, skipped = {}, int(state.health.skipped)
+            balance = adversarial.BalanceGuard(config.stages[name].get("balance_accuracy", 1.0))
+            stopping = 0
+            while step < total and not stopping:
+                step += per_call
                 if trace:
                     trace.before(step)
                 if stream is not None:
@@ -220,20 +131,32 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
                     trace.after(step, state)
                 if devices.must_block():
                     jax.block_until_ready(state)
-                log.advance()
+                log.advance(per_call)
 
                 # ---------------------------------------------------- numbers, pictures, checkpoints
-                logged = step in (1, total) or step % config.log_every_steps == 0
-                if logged or step == start + 1:
+                logged = step in (per_call, total) or step % config.log_every_steps == 0
+                if logged or step == start + per_call:
                     values = {key: float(value) for key, value in jax.device_get(metrics).items()}
-                    check_finite(values["loss"], name, step, config.log_every_steps)
+                    alarm = values.pop("alarm")
                     if logged:  # the same lines whether or not the run was interrupted
                         log.write(step, values, shown=("loss", *stage.terms, *SHOWN))
-                        if told := guard.line(values):
+                        if told := balance.line(values):
                             logs.say(f"{name}: update {step}: {told}")
-                    if step == start + 1:
+                        if values["skipped"] > skipped:
+                            logs.say(f"{name}: {values['skipped'] - skipped:.0f} updates up to {step} were not finite "
+                                     f"and left out, {values['skipped']:.0f} in all")  # fmt: skip
+                        skipped = values["skipped"]
+                    if step == start + per_call:
                         terms = logs.format_terms({term: values[term] for term in stage.terms})
                         logs.say(f"{name}: loss at update {step}: {terms}")
+                    if logged and alarm:
+                        state = go_back(saver, devices.as_global(state, mesh), begin, config.guard, name)
+                        step = int(state.step)
+                        logs.truncate_metrics(workdir / "metrics.jsonl", config.stage_names, name, step)
+                        log.rewind(step)
+                        stream = data.stream(state, step, total, stage.draws)
+                        skipped = int(state.health.skipped)
+                        continue
                 scores = {}
                 if step % config.validate_every_steps == 0 or step == total:
                     averaged = stages.averaged_generator(state, stage.generator)
@@ -241,16 +164,16 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
                     if scores:
                         log.write(step, {f"val_{key}": value for key, value in scores.items()})
                         logs.say(f"{name}: update {step}: validation {logs.format_scores(scores)}")
-                    if looked_at:
+                    if looked_at and jax.process_index() == 0:
                         file = workdir / "samples" / f"{name}_{step:07d}.png"
                         log.picture(step, draw_samples(averaged, looked_at, file))
                 elif looked_at and config.show_every_steps and step % config.show_every_steps == 0:
-                    log.picture(step, draw_samples(stages.averaged_generator(state, stage.generator), looked_at))
-                stopping = bool(signals)
+                    averaged = stages.averaged_generator(state, stage.generator)
+                    if jax.process_index() == 0:
+                        log.picture(step, draw_samples(averaged, looked_at))
+                stopping = told_to_stop(signals[0] if signals else 0)
                 if stopping or step == total or step % config.save_every_steps == 0:
-                    checkpoints.save(manager, step, state, scores)
-                if stopping:
-                    break
+                    saver.save(step, devices.as_global(state, mesh), scores)
             open_files.close()
 
             # -------------------------------------------------------- the end of a stage
@@ -259,41 +182,57 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
                 scores = scores or validate(current, validation, config)
                 values = {f"val_{key}": f"{value:.4f}" for key, value in scores.items()}
                 provenance = {"stage": name, "steps": str(step), "dataset": str(config.data.dataset)}
-                weights.save(published, current, provenance | values)
+                runs.publish(current, published, provenance | values)
                 logs.say(f"{name}: finished, {published}")
-            if signals:
-                logs.say(f"{name}: saved after update {step}; the same command goes on from there")
-                raise SystemExit(128 + signals[0])
+            stopping = stopping or told_to_stop(signals[0] if signals else 0)
+            if stopping:
+                found = f"saved after update {step}" if saver.saved == step else f"NOT saved after update {step}"
+                logs.say(f"{name}: {found}; the same command goes on from update {saver.saved or 0}")
+                raise SystemExit(128 + stopping)
 
-    shutil.copyfile(published, workdir / "generator.safetensors")
+        runs.publish_last(published)
     return current
 
 
-def refuse_stale_stages(workdir: Path, names: Sequence[str], name: str) -> None:
-    """Raises UserError where a stage after `name` is finished already: it started from weights that will change."""
-    for later in list(names)[list(names).index(name) + 1 :]:
-        if (workdir / f"{later}.safetensors").exists():
-            raise UserError(
-                f"{later}.safetensors in {workdir} was trained from an earlier {name}; use another --workdir, or "
-                f"delete it and {workdir / 'checkpoints' / later}"
-            )
+def begin_stage(stage: stages.Stage, start: weights.Weights | None, mesh: Any) -> steps.TrainState:
+    """The state before the first update of a stage, on all devices."""
+    variables = stages.starting_variables(start, stage.generator)
+    return devices.replicate(jax.jit(stage.init)(variables), mesh)
 
 
-def check_finite(loss: float, stage: str, step: int, log_every_steps: int) -> None:
-    """Raises FloatingPointError where the loss is not a number."""
-    if not math.isfinite(loss):
-        raise FloatingPointError(
-            f"{stage}: the loss is {loss} at update {step}, not so at most {log_every_steps} updates before; "
-            "try --debug_nans, or a lower learning rate"
+def go_back(
+    saver: checkpoints.Checkpoints, state: steps.TrainState, begin: Callable, limits: Any, name: str
+) -> steps.TrainState:
+    """The last sound state, with the salt of another order of samples.
+
+    Raises:
+      UserError: it went back `limits.max_rollbacks` times already.
+    """
+    step, health = int(state.step), state.health
+    bad = f"in the {int(health.d_wins)} updates up to {step} D judged every picture rightly"
+    if not limits.d_wins_steps or int(health.d_wins) < limits.d_wins_steps:
+        bad = f"{limits.max_skips} or more updates in a row up to {step} were not finite"
+    rollbacks = int(health.rollbacks) + 1
+    if rollbacks > limits.max_rollbacks:
+        raise UserError(
+            f"{name}: {bad}, for the {rollbacks}th time; try a lower learning rate, gradient clipping "
+            f"(--config.stages.{name}.clip_norm=1.0), or --debug_nans to see where it begins"
         )
+    back = saver.restore(state, functools.partial(guard.is_sound, d_wins_steps=limits.d_wins_steps))
+    back = guard.gone_back(begin() if back is None else back, rollbacks)
+    logs.say(f"WARNING: {name}: {bad}; back to update {int(back.step)}, with another order of samples "
+             f"({rollbacks} of {limits.max_rollbacks})")  # fmt: skip
+    return back
 
 
 def validate(averaged: weights.Weights, pairs: list[evaluate.Pair], config: Any) -> dict[str, float]:
-    """Mean scores over the validation pictures, computed in full float32 on every device."""
+    """Mean scores over the validation pictures, in full float32; each process computes its share of them."""
     if not pairs:
         return {}
-    results = evaluate.upscale_all(functools.partial(inference.upscale_canvas, averaged), pairs)
-    return evaluate.mean(evaluate.score(pairs, results, config.validation.metrics))
+    share = devices.process_share(pairs)
+    results = evaluate.upscale_all(functools.partial(inference.upscale_canvas, averaged), share) if share else []
+    rows = evaluate.score(share, results, config.validation.metrics) if share else []
+    return evaluate.mean(devices.merge_shares(rows))
 
 
 def draw_samples(averaged: weights.Weights, pairs: list[evaluate.Pair], path: Path | None = None) -> np.ndarray:

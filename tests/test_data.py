@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from srgan_jax import images
-from srgan_jax.data import builder, pipeline, sampling
+from srgan_jax.data import builder, mending, pipeline, sampling
 
 GEOMETRY = {"crop_px": 32, "margin_px": 8}
 SEED = np.asarray(jax.random.key_data(jax.random.key(1)))
@@ -30,6 +30,9 @@ def test_every_file_is_used_or_listed(tmp_path, photo):
         picture.save(folder / "deep" / f"good.{suffix}")
     picture.convert("L").save(folder / "deep" / "er" / "gray.PNG")
     picture.convert("CMYK").save(folder / "cmyk.jpg")
+    Image.fromarray(np.full((99, 99), 40000, np.uint16)).save(folder / "deep16.png")
+    moving = Image.fromarray(photo[:98, :98])
+    moving.save(folder / "animated.webp", save_all=True, append_images=[picture.crop((2, 2, 100, 100))], lossless=True)
     Image.fromarray(photo[:20, :300]).save(folder / "tiny.png")
     (folder / "text.png").write_text("not a picture")
     (folder / "empty.jpg").write_bytes(b"")
@@ -43,11 +46,19 @@ def test_every_file_is_used_or_listed(tmp_path, photo):
     assert skipped["text.png"] == "not a picture in a known format"
     assert "truncated" in skipped["truncated.jpg"]
     assert json.loads((out / "skipped.json").read_text()) == skipped
-    assert len(builder.open_source(str(out))) == 9
+    assert builder.read_converted(str(out)) == {
+        "deep/good.gif": "palette", "deep/er/gray.PNG": "gray", "cmyk.jpg": "CMYK", "deep16.png": "16 bits, gray",
+        "animated.webp": "alpha, first of 2 frames",
+    }  # fmt: skip
+    pictures = builder.open_source(str(out))
+    assert len(pictures) == 11
+    named = {pictures.name(index).split(" (number")[0]: pictures[index] for index in range(11)}
+    assert set(named["deep16.png"].ravel()) == {156}  # 40000 / 257 = 155.6
+    np.testing.assert_array_equal(named["animated.webp"], photo[:98, :98])  # the first frame
     # Preparing again replaces the data set.
     (folder / "deep" / "good.bmp").unlink()
     builder.prepare(str(folder), str(out), min_side_px=96)
-    assert len(builder.open_source(str(out))) == 8
+    assert len(builder.open_source(str(out))) == 10
 
 
 def test_nothing_usable_is_an_error(tmp_path):
@@ -162,3 +173,63 @@ def test_data_set_is_a_tfds_data_set(dataset):
     folder = next(Path(dataset).glob("**/dataset_info.json")).parent
     source = tfds.builder_from_directory(folder).as_data_source("train")
     assert len(source) == 6 and source[0]["image"].dtype == np.uint8 and source[0]["path"]
+
+
+class _Spoilt:
+    """A data set of which some pictures can't be decoded (though their headers are whole), or not even be read."""
+
+    def __init__(self, pictures, undecodable=(), unreadable=()):
+        self._pictures, self._undecodable, self._unreadable = pictures, undecodable, unreadable
+        self.name = pictures.name
+
+    def __len__(self):
+        return len(self._pictures)
+
+    def _read(self, index):
+        if index in self._unreadable:
+            raise RuntimeError("corrupted chunk\nof array_record")
+
+    def __getitem__(self, index):
+        self._read(index)
+        if index in self._undecodable:
+            raise images.ImageError("image file is truncated")
+        return self._pictures[index]
+
+    def size(self, index):
+        self._read(index)
+        return self._pictures.size(index)
+
+
+def test_damaged_records_are_replaced_by_the_next(dataset):
+    pictures, said = builder.open_source(dataset), []
+    mended = mending.Mended(_Spoilt(pictures, undecodable=(1, 5), unreadable=(2,)), said.append)
+    for index, expected in enumerate([0, 3, 3, 3, 4, 0]):
+        np.testing.assert_array_equal(mended[index], pictures[expected])
+        assert mended.size(index) == pictures.size(expected)
+    assert mended.damaged == {1: "image file is truncated", 2: "corrupted chunk", 5: "image file is truncated"}
+    assert len(said) == 3 and said[0].startswith(f"WARNING: picture {pictures.name(1)} can't be used (image file is")
+    assert pictures.name(1).startswith("part") and "3 of 6 so far" in said[2]
+    with pytest.raises(builder.DatasetError, match="none of the 6 pictures can be used; the first: image file"):
+        mending.Mended(_Spoilt(pictures, undecodable=range(6)), said.append)[4]
+    small = mending.Mended(pictures, said.append, min_side_px=90)
+    assert min(min(small[index].shape[:2]) for index in range(6)) >= 90 and list(small.damaged.values()) == [
+        "64 x 64 px, smaller than config.data.crop_px=90"
+    ]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.0], ids=["tiles", "host"])
+def test_both_sources_replace_alike(dataset, monkeypatch, tiny, share, capsys):
+    """Training sees the same samples from tiles, host memory and stream, and hears of each damaged picture once."""
+    from srgan_jax import defaults, samples
+
+    config = tiny(defaults.get_config())
+    config.data.dataset, config.data.batch_size, config.data.device_share = dataset, 8, share
+    open_source = builder.open_source
+    monkeypatch.setattr(builder, "open_source", lambda *a, **k: _Spoilt(open_source(*a, **k), (1, 4), (2,)))
+    expected = None
+    for config.data.source in ("stream", "memory"):
+        crops = [pair.hr for pair in samples.training_samples(config, samples.open_samples(config))]
+        told = capsys.readouterr().err
+        assert told.count("can't be used") == 3 and "of 6 so far" in told
+        expected = crops if expected is None else expected
+        np.testing.assert_array_equal(crops, expected)

@@ -1,6 +1,7 @@
 """Four virtual devices against one: the same update, in both mappings."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from srgan_jax import adversarial, color, devices, models, resize, steps
+from srgan_jax import adversarial, color, devices, guard, models, resize, steps
 from srgan_jax.errors import UserError
 
 CROP = 32
@@ -20,12 +21,12 @@ def batch(photo):
     return jax.device_get({"hr": hr, "lr": resize.downscale(hr, 4)})
 
 
-def _update(mesh, mapping, sync_bn=True, stage="gan"):
-    """A state and a mapped update with plain SGD of rate 1, so that a changed parameter shows its gradient."""
+def _update(mesh, mapping, sync_bn=True, stage="gan", learning_rate=1.0, width=8):
+    """A state and a mapped update with plain SGD, of rate 1 so that a changed parameter shows its gradient."""
     axis = devices.MAPPINGS[mapping]
     runtime = {"axis_name": axis if sync_bn else None}
-    generator = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 8}, **runtime)
-    optimizer = optax.sgd(1.0)
+    generator = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": width}, **runtime)
+    optimizer = optax.sgd(learning_rate)
     options = {"generator": generator, "optimizer": optimizer, "losses": {"pixel_weight": 1.0}, "axis_name": axis}
     networks = {}
     step = steps.pretrain_step
@@ -35,7 +36,7 @@ def _update(mesh, mapping, sync_bn=True, stage="gan"):
         networks = {"discriminator": discriminator, "discriminator_optimizer": optimizer}
         step = functools.partial(adversarial.gan_step, adversarial_weight=0.5)
     state = steps.create_train_state(0, generator, optimizer, crop_px=CROP, **networks)
-    update = functools.partial(step, **options, **networks)
+    update = guard.guarded(functools.partial(step, **options, **networks), max_skips=3)
     mapped = devices.map_update(lambda state, _, batch: update(state, batch), mesh, mapping)
     return devices.replicate(state, mesh), mapped
 
@@ -81,20 +82,124 @@ def test_batch_statistics_of_each_replica(batch):
     assert (statistics[1]["var"] < statistics[0]["var"]).all()
 
 
+@pytest.fixture(scope="module")
+def ten_updates(batch):
+    """Parameters after ten updates of plain SGD: Adam would hide wrong gradients."""
+
+    @functools.cache
+    def run(count, mapping, stage):
+        mesh = devices.make_mesh(jax.devices()[:count])
+        # At 0.01 a unit of this tiny D crosses the kink of its activation at the fifth update, one way on one device,
+        # the other way on four, and the two part by 7e-4; until then they differ by 2e-8.
+        state, update = _update(mesh, mapping, stage=stage, learning_rate=0.001 if stage == "gan" else 0.01)
+        sharded, begun = devices.shard(batch, mesh, mapping), jax.device_get(state)
+        for _ in range(10):
+            state, _ = jax.block_until_ready(update(state, None, sharded))
+        return begun, jax.device_get(state)
+
+    return run
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "gan"])
 @pytest.mark.parametrize("mapping", devices.MAPPINGS)
-def test_work_is_divided(batch, mapping):
-    """Each device has a quarter of the operations, and what is exchanged is gradients and statistics."""
+def test_ten_sgd_updates_equal_one_device(ten_updates, mapping, stage):
+    (_, ours), (begun, theirs) = ten_updates(4, mapping, stage), ten_updates(1, "jit", stage)
+    for network in ("generator", "discriminator")[: 1 + (stage == "gan")]:
+        states = [getattr(state, network).params for state in (ours, theirs, begun)]
+        flat = [np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(params)]) for params in states]
+        assert _relative_l2(*flat[:2]) < 1e-5
+        assert _relative_l2(*flat[1:]) > 1e-4  # they have moved: gradients that are twice too large would show
+    assert ours.step == 10 and ours.health.skipped == 0
+
+
+BYTES = {"f32": 4, "bf16": 2, "pred": 1, "s32": 4, "u32": 4, "s8": 1}
+
+
+def _all_reduced_bytes(program):
+    """Bytes of the results of all all-reduces in a compiled program."""
+    total = 0
+    for line in program.splitlines():
+        shapes = re.match(r".*? = (.*?) all-reduce(?:-start)?\(", line)
+        for kind, sides in re.findall(r"([a-z]+\d*)\[([\d,]*)\]", shapes.group(1) if shapes else ""):
+            total += BYTES[kind] * int(np.prod([int(side) for side in sides.split(",") if side]))
+    return total
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "gan"])
+@pytest.mark.parametrize("mapping", devices.MAPPINGS)
+def test_work_is_divided(batch, mapping, stage):
+    """Each device has a quarter of the operations; what is exchanged is gradients and statistics, once each.
+
+    Of each normalisation a forward pass exchanges mean and mean square; the rest is theirs in the backward pass.
+    """
     flops = {}
     for count in (1, 4):
         mesh = devices.make_mesh(jax.devices()[:count])
-        state, update = _update(mesh, mapping, stage="pretrain")
+        state, update = _update(mesh, mapping, stage=stage, width=32)
         compiled = update.lower(state, None, devices.shard(batch, mesh, mapping)).compile()
         flops[count] = compiled.cost_analysis()["flops"]
-    assert 0.23 < flops[4] / flops[1] < 0.30
-    assert "all-reduce" in compiled.as_text()
+    assert 0.24 < flops[4] / flops[1] < 0.28
+    size = lambda tree: 4 * steps.count_parameters(tree)  # noqa: E731
+    networks = [state.generator, *([state.discriminator] if stage == "gan" else [])]
+    gradients = sum(size(network.params) for network in networks)
+    passes = {"pretrain": [1], "gan": [1, 3]}[stage]  # D sees the real and the fake batch, and the fake one for G
+    statistics = sum(count * size(network.batch_stats) for network, count in zip(networks, passes, strict=True))
+    exchanged = _all_reduced_bytes(compiled.as_text())
+    assert 1.0 <= exchanged / (gradients + statistics) < 1.2, (exchanged, gradients, statistics)
+
+
+def _poisoned(batch, sample):
+    hr = np.array(batch["hr"])
+    hr[sample, 3, 3] = np.nan  # one pixel of one sample: one device sees it
+    return batch | {"hr": hr}
+
+
+@pytest.mark.parametrize(("stage", "mapping"), [("pretrain", "jit"), ("gan", "jit"), ("gan", "pmap")])
+def test_a_poisoned_batch_changes_nothing_but_counters(batch, stage, mapping):
+    mesh = devices.make_mesh(jax.devices()[:4])
+    state, update = _update(mesh, mapping, stage=stage, learning_rate=0.01)
+    good, bad = (devices.shard(b, mesh, mapping) for b in (batch, _poisoned(batch, 5)))
+    before = jax.device_get(state)
+    health = []
+    for sharded in (bad, bad, good, bad, bad, bad):
+        state, metrics = jax.block_until_ready(update(state, None, sharded))
+        health.append((int(state.health.skipped), int(state.health.in_a_row), bool(metrics["alarm"])))
+        if len(health) == 2:
+            after = jax.device_get(state)
+            for part in ("generator", "discriminator", "ema", "seed"):
+                jax.tree.map(np.testing.assert_array_equal, getattr(after, part), getattr(before, part))
+            assert after.step == 2
+    assert health == [(1, 1, False), (2, 2, False), (2, 0, False), (3, 1, False), (4, 2, False), (5, 3, True)]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(state)))
+    changed = [(a != b).any() for a, b in zip(*(jax.tree.leaves(s.generator.params) for s in (before, state)),
+                                              strict=True)]  # fmt: skip
+    assert all(changed)  # by the good batch
 
 
 def test_batches_that_do_not_divide():
     assert devices.local_slice(8) == slice(0, 8)
     with pytest.raises(UserError, match="batch_size=13 can't be divided by 4 devices; 12 can"):
         devices.local_slice(13)
+
+
+def test_shares_of_the_processes(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 3)
+    shares = []
+    for index in range(3):
+        monkeypatch.setattr(jax, "process_index", lambda index=index: index)
+        shares.append(devices.process_share(range(8)))
+    assert shares == [[0, 3, 6], [1, 4, 7], [2, 5]]
+    monkeypatch.setattr(devices, "gather", lambda rows: shares)
+    assert devices.merge_shares(shares[0]) == list(range(8))
+
+
+def test_deterministic_flag(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_other=1")
+    devices.make_deterministic()
+    devices.make_deterministic()
+    assert devices.os.environ["XLA_FLAGS"] == "--xla_other=1 --xla_gpu_deterministic_ops=true"
+    devices.check_deterministic()
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    with pytest.raises(UserError, match="needs XLA_FLAGS=--xla_gpu_deterministic_ops=true before JAX is first used"):
+        devices.check_deterministic()

@@ -55,9 +55,22 @@ def test_overrides_are_keys():
             value = value[part]
 
 
-@pytest.mark.parametrize("script", sorted((ROOT / "scripts").glob("*.sh")), ids=lambda path: path.name)
+@pytest.mark.parametrize("script", sorted((ROOT / "scripts").rglob("*.sh")), ids=lambda path: path.name)
 def test_shell_scripts_parse(script):
     subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+def test_kubernetes_manifest_names_flags_that_exist():
+    import yaml
+
+    job = yaml.safe_load((ROOT / "scripts" / "cluster" / "jobset.yaml").read_text())
+    (template,) = job["spec"]["replicatedJobs"]
+    pods = template["template"]["spec"]
+    command = pods["template"]["spec"]["containers"][0]["command"][-1]
+    assert f"--num_processes={pods['parallelism']} " in command and pods["completions"] == pods["parallelism"]
+    main = subprocess.run([sys.executable, "-m", "srgan_jax.main", "--help"], capture_output=True, text=True, cwd=ROOT)
+    for flag in re.findall(r"--(\w+)[ =]", command):
+        assert f"--{flag}" in main.stdout or f"--[no]{flag}" in main.stdout, flag
 
 
 def test_commands_explain_themselves():

@@ -145,12 +145,12 @@ def test_running_again_changes_nothing(finished, dataset, held_out):
     assert (workdir / "metrics.jsonl").read_text() == before
 
 
-@pytest.mark.parametrize(("how", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("how", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_stopped_runs_end_like_undisturbed_ones(finished, dataset, held_out, tmp_path, how, status):
     undisturbed, _ = finished
     command = _command(tmp_path, dataset, held_out)
     process = subprocess.Popen(command, cwd=ROOT, env=_env(), stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "checkpoints" / "gan" / "10").is_dir():  # in the second stage
+    while not (tmp_path / "checkpoints" / "gan" / "10" / "manifest.sha256").exists():  # in the second stage
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     process.send_signal(how)
@@ -245,12 +245,6 @@ def test_a_discriminator_that_wins_is_told(config, tmp_path, capsys):
     assert "gan: update 10: the discriminator wins: it judged" in capsys.readouterr().err
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path):
-    config.stages.pretrain.learning_rate = 1e30
-    with pytest.raises(FloatingPointError, match="pretrain: the loss is (nan|inf) at update [234]"):
-        train_and_evaluate(config, tmp_path)
-
-
 def test_changed_configs_are_told(config, tmp_path, capsys):
     config.stage_names = ("pretrain",)
     train_and_evaluate(config, tmp_path)
@@ -292,6 +286,10 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
         ("validation.best", "ssim", "best='ssim' is not among config.validation.metrics: psnr_y, ssim_y, psnr_rgb"),
         ("stages.pretrain.pixel_weight", 0.0, "every weight of config.stages.pretrain is 0"),
         ("stage_names", (), "config.stage_names is empty; stages: gan, pretrain"),
+        ("keep_checkpoints", 2, "keep_checkpoints=2: expected 3 or more"),
+        ("steps_per_call", 0, "steps_per_call=0: expected 1 or more"),
+        ("steps_per_call", 3, "config.log_every_steps=1 is no multiple of config.steps_per_call=3; 3 is"),
+        ("save_every_steps", 0, "config.save_every_steps=0: expected 1 or more"),
     ],
 )
 def test_mistakes_stop_before_training(config, tmp_path, key, value, message):
@@ -387,16 +385,16 @@ def test_interrupted_logs_have_the_lines_of_undisturbed_ones(config, tmp_path, m
 def test_the_best_checkpoint_outlives_newer_ones_and_a_resume(config, held_out, tmp_path, monkeypatch):
     from srgan_jax import train
 
-    scores = iter([30.0, 20.0, 21.0, 22.0, 23.0, 24.0])
+    scores = iter([30.0, 20.0, 21.0, 22.0, 23.0, 24.0, 25.0])
     monkeypatch.setattr(train, "validate", lambda *_: {"psnr_y": next(scores)})
-    config.stage_names, config.keep_checkpoints = ("pretrain",), 2
+    config.stage_names = ("pretrain",)
     config.validation.folder, config.save_every_steps, config.validate_every_steps = held_out, 1, 1
     config.stages.pretrain.total_steps = 3
     train_and_evaluate(config, tmp_path)
-    config.stages.pretrain.total_steps = 6
+    config.stages.pretrain.total_steps = 7
     train_and_evaluate(config, tmp_path)
     kept = sorted(int(path.name) for path in (tmp_path / "checkpoints" / "pretrain").iterdir())
-    assert kept == [1, 5, 6]
+    assert kept == [1, 5, 6, 7]
 
 
 def test_a_metric_without_its_weights_stops_before_training(config, held_out, tmp_path, monkeypatch):
@@ -409,10 +407,10 @@ def test_a_metric_without_its_weights_stops_before_training(config, held_out, tm
 def test_the_best_of_a_distance_is_the_lowest(tmp_path):
     from srgan_jax import checkpoints
 
-    manager = checkpoints.open_manager(tmp_path, keep=1, best_metric="niqe", lower_is_better=True)
+    saver = checkpoints.Checkpoints(tmp_path, keep=1, best_metric="niqe", lower_is_better=True)
     for step, value in enumerate([5.0, 3.0, 4.0, 6.0], start=1):
-        checkpoints.save(manager, step, {"x": np.zeros(2)}, {"niqe": value})
-    manager.close()
+        saver.save(step, {"x": np.zeros(2)}, {"niqe": value})
+    saver.close()
     assert sorted(int(path.name) for path in tmp_path.iterdir()) == [2, 4]
 
 

@@ -19,7 +19,7 @@ from srgan_jax import images
 from srgan_jax.data import matching
 from srgan_jax.errors import UserError
 
-SKIPPED_FILE = "skipped.json"
+SKIPPED_FILE, CONVERTED_FILE = "skipped.json", "converted.json"
 
 
 class DatasetError(UserError):
@@ -38,6 +38,7 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
 
     Attributes:
       skipped: path and reason of every file that was left out, after `download_and_prepare`.
+      converted: path of every file that was not 8-bit RGB, and what it was.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -49,6 +50,7 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
         self._folder, self._min_side_px, self._on_picture = Path(folder), min_side_px, on_picture
         self.skipped: dict[str, str] = {}
         self._names = ("hr", "lr") if matching.is_paired(folder) else ("image",)
+        self.converted: dict[str, str] = {}
         super().__init__(file_format="array_record", **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -74,6 +76,8 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
             except images.ImageError as error:
                 self.skipped[name] = str(error)
                 continue
+            if kinds := [kind for kind in map(images.conversion, paths) if kind]:
+                self.converted[name] = "; ".join(kinds)
             encoded = {key: io.BytesIO(images.encode_png(p)) for key, p in zip(self._names, pictures, strict=True)}
             yield name, encoded | {"path": name}
 
@@ -90,7 +94,8 @@ def prepare(
       on_picture: called after each file.
 
     Returns:
-      Path and reason of each file that was skipped; also written to `out/skipped.json`.
+      Path and reason of each file that was skipped; also written to `out/skipped.json`, and those that were converted
+      (gray, CMYK, 16 bits, animated ...) to `out/converted.json`.
 
     Raises:
       FileNotFoundError: no such folder.
@@ -112,6 +117,7 @@ def prepare(
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in list(builder.skipped.items())[:10])
         raise DatasetError(f"{folder} holds no usable picture:{reasons}") from None
     Path(out, SKIPPED_FILE).write_text(json.dumps(builder.skipped, indent=1))
+    Path(out, CONVERTED_FILE).write_text(json.dumps(builder.converted, indent=1))
     return builder.skipped
 
 
@@ -165,6 +171,11 @@ def prepare_named(dataset: str, data_dir: str | None = None) -> None:
             f"tfds' own code for {dataset} needs {error.name}, which srgan_jax doesn't: pip install {error.name}, "
             "prepare it, and uninstall it again; or download the pictures and prepare their folder"
         ) from None
+
+
+def read_converted(out: str) -> dict[str, str]:
+    """What `prepare` converted into the data set `out`: path and what the file was."""
+    return json.loads(Path(out, CONVERTED_FILE).read_text())
 
 
 def open_source(dataset: str, *, split: str = "train", feature: str = "", data_dir: str | None = None) -> "Pictures":
@@ -221,3 +232,10 @@ class Pictures(Sequence):
     def size(self, index: int) -> tuple[int, int]:
         """Height and width, without decoding."""
         return images.picture_size(io.BytesIO(self._source[index][self._feature]))
+
+    def name(self, index: int) -> str:
+        """The path that the picture had in its folder, where the data set holds it, and its number."""
+        try:
+            return f"{self._source[index]['path'].decode()} (number {index})"
+        except Exception:  # no such feature, or the record is damaged
+            return f"number {index}"

@@ -67,7 +67,10 @@ class Pairs(Sequence):
         """Raises DatasetError where an HR picture is not `scale` times its LR picture; lists the first ten."""
         wrong = []
         for index in range(len(self)):
-            hr, lr = self._hr.size(index), self._lr.size(index)
+            try:
+                hr, lr = self._hr.size(index), self._lr.size(index)
+            except Exception:  # damaged: replaced when it is read
+                continue
             if hr != (lr[0] * self._scale, lr[1] * self._scale):
                 wrong.append(f"number {index}: HR {hr[1]} x {hr[0]}, LR {lr[1]} x {lr[0]}")
         if wrong:

@@ -45,6 +45,11 @@ def shuffled(index: jax.Array, size: int, seed: jax.Array) -> jax.Array:
     return index.astype(jnp.int32)
 
 
+def salted(seed: jax.Array, salt: jax.Array) -> jax.Array:
+    """The key data of another order of samples for each salt; salt 0 is `seed` itself."""
+    return seed ^ _mix(jnp.asarray(salt).astype(jnp.uint32))
+
+
 def sample_keys(seed: jax.Array, step: jax.Array, indices: jax.Array) -> jax.Array:
     """One key for each sample: `fold_in(fold_in(seed, step), index)`.
 

@@ -3,6 +3,7 @@
 from srgan_jax.images.files import (
     SUFFIXES,
     ImageError,
+    conversion,
     decode_rgb,
     find_pictures,
     is_gray,
@@ -33,6 +34,7 @@ __all__ = [
     "WHOLE_BYTES",
     "ImageError",
     "Picture",
+    "conversion",
     "decode_rgb",
     "encode_png",
     "encode_webp",

@@ -117,6 +117,18 @@ def is_gray(path: str | os.PathLike) -> bool:
         return False
 
 
+def conversion(path: str | os.PathLike) -> str:
+    """What `decode_rgb` changes in a file, in a few words: "CMYK", "first of 12 frames"; "" for 8-bit RGB."""
+    try:
+        with Image.open(path) as image:
+            kinds = {"L": "gray", "1": "gray", "P": "palette", "RGB": "", "RGBA": "alpha", "LA": "gray, alpha"}
+            found = ["16 bits, gray" if image.mode.startswith("I") else kinds.get(image.mode, image.mode)]
+            frames = getattr(image, "n_frames", 1)
+            return ", ".join([kind for kind in found if kind] + [f"first of {frames} frames"] * (frames > 1))
+    except Exception:  # Pillow's plug-ins raise nearly everything; whoever decodes it says why
+        return ""
+
+
 def read_rgb(path: str | os.PathLike) -> np.ndarray:
     """`decode_rgb` of a file, with its path in the error message."""
     try:

@@ -1,0 +1,66 @@
+"""Pictures of which some turn out to be unreadable after the data set was prepared."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from srgan_jax.data.builder import DatasetError
+
+
+class Mended(Sequence):
+    """Pictures where one that can't be read is replaced by the next one that can: the same whenever it is asked for.
+
+    Attributes:
+      damaged: index and reason of those that were replaced so far.
+    """
+
+    def __init__(self, pictures: Sequence[np.ndarray], say: Callable[[str], Any], min_side_px: int = 1):
+        """Wraps `pictures`.
+
+        Args:
+          pictures: `[H, W, C]` uint8 each; those with `size` and `name` methods are asked for them.
+          say: called once for each picture that is replaced, with its name, the reason, and how many there are.
+          min_side_px: smaller pictures are replaced too.
+        """
+        self._pictures, self._say, self._min_side_px = pictures, say, min_side_px
+        self._lock = threading.Lock()
+        self.damaged: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self._first_sound(index, self._pictures.__getitem__, lambda picture: picture.shape[:2])
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width, without decoding: of a picture that is not yet known to be damaged, as it says itself."""
+        return self._first_sound(index, self._pictures.size, lambda size: size)
+
+    def _first_sound(self, index: int, read: Callable[[int], Any], size_of: Callable[[Any], tuple]) -> Any:
+        for place in range(index, index + len(self)):
+            place %= len(self)
+            if place in self.damaged:
+                continue
+            try:
+                found = read(place)
+            except Exception as error:  # decoders and readers of records raise nearly everything on damaged data
+                self._note(place, (str(error).strip() or type(error).__name__).splitlines()[0])
+                continue
+            height, width = size_of(found)
+            if min(height, width) >= self._min_side_px:
+                return found
+            self._note(place, f"{width} x {height} px, smaller than config.data.crop_px={self._min_side_px}")
+        reason = next(iter(self.damaged.values()))
+        raise DatasetError(f"none of the {len(self)} pictures can be used; the first: {reason}")
+
+    def _note(self, index: int, reason: str) -> None:
+        with self._lock:
+            if index in self.damaged:
+                return
+            self.damaged[index] = reason
+            count = len(self.damaged)
+        name = getattr(self._pictures, "name", lambda index: f"number {index}")(index)
+        self._say(f"WARNING: picture {name} can't be used ({reason}); the next one takes its place, "
+                  f"{count} of {len(self)} so far")  # fmt: skip

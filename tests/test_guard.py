@@ -1,0 +1,76 @@
+"""What the guard counts, which states it trusts, and clipping: small arithmetic."""
+
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from srgan_jax import guard
+from srgan_jax.optimizers import create_optimizer
+
+
+def _state(**health):
+    values = {name: jnp.int32(value) for name, value in health.items()}
+    return types.SimpleNamespace(health=guard.fresh_health().replace(**values))
+
+
+@pytest.mark.parametrize(
+    ("health", "d_wins_steps", "sound"),
+    [
+        ({}, 0, True),
+        ({"skipped": 5}, 0, True),
+        ({"in_a_row": 1}, 0, False),
+        ({"alarm": True}, 0, False),
+        ({"d_wins": 5}, 0, True),  # nobody asked to watch D
+        ({"d_wins": 4}, 9, True),
+        ({"d_wins": 5}, 9, False),
+    ],
+)
+def test_states_to_go_back_to(health, d_wins_steps, sound):
+    assert guard.is_sound(_state(**health), d_wins_steps) is sound
+
+
+def test_whatever_is_not_finite_is_seen():
+    tree = {"a": jnp.ones(3), "b": (jnp.arange(4), jnp.ones((2, 2), jnp.bfloat16)), "c": jnp.uint32(7)}
+    assert guard.all_finite(tree)
+    for bad in (jnp.nan, jnp.inf, -jnp.inf):
+        assert not guard.all_finite(tree | {"a": jnp.ones(3).at[1].set(bad)})
+        assert not guard.all_finite(tree | {"b": (jnp.arange(4), jnp.ones((2, 2), jnp.bfloat16).at[1, 1].set(bad))})
+
+
+@pytest.mark.parametrize(("accuracies", "wins"), [([1.0, 1.0, 1.0], [1, 2, 3]), ([1.0, 0.75, 1.0], [1, 0, 1])])
+def test_wins_of_the_discriminator_in_a_row(accuracies, wins):
+    import flax.struct
+
+    @flax.struct.dataclass
+    class State:
+        step: jax.Array
+        health: guard.Health
+
+    def update(state, accuracy):
+        return state.replace(step=state.step + 1), {"d_accuracy_real": accuracy, "d_accuracy_fake": jnp.float32(1.0)}
+
+    state, run = State(jnp.int32(0), guard.fresh_health()), guard.guarded(update, max_skips=2, d_wins_steps=3)
+    found = []
+    for accuracy in accuracies:
+        state, metrics = run(state, jnp.float32(accuracy))
+        found.append(int(state.health.d_wins))
+    assert found == wins and bool(metrics["alarm"]) == (wins[-1] == 3)
+
+
+def test_gradients_are_clipped_before_adam():
+    params = {"a": jnp.zeros(1), "b": jnp.zeros(1)}
+    grads = {"a": jnp.array([30.0]), "b": jnp.array([-40.0])}  # of norm 50
+    moments = {}
+    for clip in (0.0, 5.0, 100.0):
+        optimizer = create_optimizer(1e-3, 10, clip_norm=clip)
+        _, state = optimizer.update(grads, optimizer.init(params), params)
+        adam = next(part for part in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, optax.ScaleByAdamState))
+                    if isinstance(part, optax.ScaleByAdamState))  # fmt: skip
+        moments[clip] = [float(adam.mu["a"][0]), float(adam.mu["b"][0])]
+    np.testing.assert_allclose(moments[0.0], [3.0, -4.0], rtol=1e-6)  # a tenth of the gradient
+    np.testing.assert_allclose(moments[5.0], [0.3, -0.4], rtol=1e-6)
+    np.testing.assert_allclose(moments[100.0], [3.0, -4.0], rtol=1e-6)

@@ -1,0 +1,185 @@
+"""Two real processes on this machine, joined by `jax.distributed`: they train as one process with two devices does."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import srgan_jax
+from srgan_jax import devices, images
+from srgan_jax.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+PATIENCE_S = 500  # for a machine that does other things too
+pytestmark = pytest.mark.timeout(3 * PATIENCE_S)
+
+
+@pytest.fixture(scope="module")
+def held_out(tmp_path_factory, photo):
+    folder = tmp_path_factory.mktemp("held_out")
+    for index, (height, width) in enumerate([(70, 90), (93, 61), (64, 64)]):
+        images.write_image(folder / f"{index}.png", photo[:height, :width])
+    return str(folder)
+
+
+def _environment(devices_each):
+    flags = f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices_each}"
+    cache = {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
+    return os.environ | cache | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _start(command, processes, devices_each=1):
+    """The processes of one job."""
+    coordinator = f"127.0.0.1:{_free_port()}"
+    job = lambda number: [f"--coordinator={coordinator}", f"--num_processes={processes}", f"--process_id={number}"]  # noqa: E731
+    options = {"cwd": ROOT, "env": _environment(devices_each), "text": True}
+    return [
+        subprocess.Popen(command + (job(number) if processes > 1 else []), stderr=subprocess.PIPE,
+                         stdout=subprocess.PIPE, **options) for number in range(processes)
+    ]  # fmt: skip
+
+
+def _end(started):
+    """Exit statuses, standard outputs and errors."""
+    told = [process.communicate(timeout=PATIENCE_S) for process in started]
+    return [process.returncode for process in started], *zip(*told, strict=True)
+
+
+@pytest.fixture(scope="module")
+def command(dataset, held_out):
+    def make(workdir, mapping, **more):
+        values = {
+            "data.dataset": dataset, "data.batch_size": 4, "data.crop_px": 32, "generator.blocks": 1,
+            "generator.width": 8, "discriminator.width": 4, "discriminator.dense": 8, "validation.folder": held_out,
+            "stage_names": "('gan',)", "stages.gan.total_steps": 60, "log_every_steps": 1,
+            "save_every_steps": 4, "validate_every_steps": 20, "sample_pictures": 1, "devices.mapping": mapping,
+        }  # fmt: skip
+        overrides = [f"--config.{key}={value}" for key, value in (values | more).items()]
+        main = [sys.executable, "-m", "srgan_jax.main", "--config", "configs/srgan_mse.py", "--workdir", str(workdir)]
+        return [*main, *overrides]
+
+    return make
+
+
+@pytest.fixture(scope="module", params=devices.MAPPINGS)
+def one_process(request, tmp_path_factory, command):
+    """An undisturbed run of one process with two devices."""
+    workdir = tmp_path_factory.mktemp(f"one_{request.param}")
+    statuses, _, told = _end(_start(command(workdir, request.param), 1, devices_each=2))
+    assert statuses == [0], told
+    return request.param, workdir
+
+
+def _untimed(workdir):
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def _assert_equal(workdir, expected):
+    ours, theirs = (srgan_jax.load(folder, fold=False) for folder in (workdir, expected))
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # noqa: E731
+    jax.tree.map(close, dict(ours.variables), dict(theirs.variables))
+    rows, expected_rows = _untimed(workdir), _untimed(expected)
+    assert [(row["stage"], row["step"], set(row)) for row in rows] == [
+        (row["stage"], row["step"], set(row)) for row in expected_rows
+    ]
+    for row, other in zip(rows, expected_rows, strict=True):
+        for key in set(row) - {"stage", "step"}:
+            assert row[key] == pytest.approx(other[key], rel=1e-4, abs=1e-6), (row["stage"], row["step"], key)
+
+
+def _wait_for(file, started):
+    while not file.exists():
+        assert all(process.poll() is None for process in started), _end(started)
+        time.sleep(0.01)
+
+
+def test_two_processes_equal_one_and_resume_there_and_back(one_process, command, tmp_path):
+    """SIGTERM reaches the second process alone, yet both save together; one process goes on; then two again."""
+    mapping, expected = one_process
+    arguments = command(tmp_path, mapping)
+    started = _start(arguments, 2)
+    _wait_for(tmp_path / "checkpoints" / "gan" / "8" / "manifest.sha256", started)
+    started[1].send_signal(signal.SIGTERM)
+    statuses, _, told = _end(started)
+    assert statuses == [143, 143], told
+    assert "2 processes" in told[0] and "gan: saved after update" in told[0] and "devices" not in told[1]
+    newest = max(int(path.name) for path in (tmp_path / "checkpoints" / "gan").iterdir())
+
+    started = _start(arguments, 1, devices_each=2)
+    later = 4 * (newest // 4 + 3)
+    _wait_for(tmp_path / "checkpoints" / "gan" / str(later) / "manifest.sha256", started)
+    started[0].kill()
+    statuses, _, told = _end(started)
+    assert statuses == [-9] and f"gan: resumed after update {newest}" in told[0]
+
+    statuses, _, told = _end(_start(arguments, 2))
+    assert statuses == [0, 0], told
+    assert f"gan: resumed after update {later}" in told[0]
+    _assert_equal(tmp_path, expected)
+
+
+def test_mistakes_end_every_process_of_a_job(command, tmp_path):
+    """A folder that is in use, and a batch that doesn't divide."""
+    from srgan_jax import runs
+
+    with runs.locked(tmp_path):
+        statuses, _, told = _end(_start(command(tmp_path, "jit"), 2))
+    assert statuses == [1, 1]
+    for text in told:
+        assert f"in use by process {os.getpid()} on" in text and "Traceback" not in text
+
+
+def test_evaluate_shares_its_pictures(held_out, tmp_path):
+    """Two processes score different pictures, and print one table: that of one process."""
+    command = [sys.executable, "-m", "srgan_jax.cli", "evaluate", "--data", held_out]
+    statuses, tables, told = _end(_start([*command, "--out", str(tmp_path / "two")], 2))
+    assert statuses == [0, 0], told
+    alone, expected, _ = _end(_start([*command, "--out", str(tmp_path / "one")], 1))
+    assert alone == [0] and "bicubic" in expected[0]
+    tables = ["".join(line for line in table.splitlines(True) if "[Gloo]" not in line) for table in tables]
+    assert tables[0].replace("two", "one") == expected[0] and tables[1] == ""
+    assert (tmp_path / "two" / "pictures.csv").read_text() == (tmp_path / "one" / "pictures.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"coordinator": "127.0.0.1:1"}, "--coordinator HOST:PORT, --num_processes and --process_id belong together"),
+        ({"num_processes": 2, "process_id": 0}, "belong together"),
+        ({"coordinator": "here", "num_processes": 2, "process_id": 0}, "expected --coordinator HOST:PORT"),
+        ({"coordinator": "h:1", "num_processes": 2, "process_id": 2}, "0 <= --process_id < --num_processes"),
+    ],
+)
+def test_half_a_description_of_a_job(flags, message):
+    with pytest.raises(UserError, match=message):
+        devices.start_cluster(**flags)
+
+
+def test_no_cluster_costs_nothing():
+    """In a process of its own, as the tests' JAX is in use already."""
+    code = """
+import time
+from srgan_jax import devices
+import jax
+began = time.time()
+devices.start_cluster()
+devices.start_cluster("none")
+print(time.time() - began < 0.5, jax.process_count(), devices.process_share([1, 2]), devices.gather("x"))
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=_environment(1))
+    assert result.stdout.split("\n")[0] == "True 1 [1, 2] ['x']", result.stderr
