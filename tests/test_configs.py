@@ -40,13 +40,13 @@ def test_config_trains_and_resumes(
     if path.stem != "restoration":
         config.sample_pictures = 0  # the loop's own tests look at them
     saved = {}
-    save = checkpoints.save
+    save = checkpoints.Checkpoints.save
 
-    def save_and_keep(manager, step, state, *args, **kwargs):
+    def save_and_keep(self, step, state, *args, **kwargs):
         saved[step] = jax.device_get(state)
-        return save(manager, step, state, *args, **kwargs)
+        return save(self, step, state, *args, **kwargs)
 
-    monkeypatch.setattr(checkpoints, "save", save_and_keep)
+    monkeypatch.setattr(checkpoints.Checkpoints, "save", save_and_keep)
     trained = train_and_evaluate(config, tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     losses = [row for row in rows if "loss" in row]

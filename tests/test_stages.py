@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from srgan_jax import color, defaults, stages
+from srgan_jax import color, defaults, guard, stages
 from srgan_jax.data import pairs, pipeline, sampling
 from srgan_jax.errors import UserError
 
@@ -41,7 +41,7 @@ def test_batches_of_an_update(config, dataset, monkeypatch, updates, fresh, draw
     assert stage.draws == draws
     update = stages.make_update(config, stage, None)
     state = jax.eval_shape(stage.init, None)
-    state = state.replace(step=jnp.int32(5), seed=jax.random.key_data(jax.random.key(3)))
+    state = state.replace(step=jnp.int32(5), seed=jax.random.key_data(jax.random.key(3)), health=guard.fresh_health())
     store, indices = _store(config, dataset), np.arange(4, dtype=np.int32)
     update(state, {"store": store}, {"indices": indices})
     expected = [stages.make_batch(config, state.seed, np.int32(5 * draws + n), indices, store) for n in range(draws)]
