@@ -89,8 +89,8 @@ def ten_updates(batch):
     @functools.cache
     def run(count, mapping, stage):
         mesh = devices.make_mesh(jax.devices()[:count])
-        # At 0.01 a unit of this tiny D crosses the kink of its activation at the fifth update, one way on one device,
-        # the other way on four, and the two part by 7e-4; until then they differ by 2e-8.
+        # At 0.01 rounding decides on which side of its activation's kink a unit of this tiny D lands, and the two part
+        # by 7e-4. (On one device alone, a change of 1e-7 in the first parameters does the same or does nothing.)
         state, update = _update(mesh, mapping, stage=stage, learning_rate=0.001 if stage == "gan" else 0.01)
         sharded, begun = devices.shard(batch, mesh, mapping), jax.device_get(state)
         for _ in range(10):
