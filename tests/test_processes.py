@@ -156,6 +156,20 @@ def test_evaluate_shares_its_pictures(held_out, tmp_path):
     assert (tmp_path / "two" / "pictures.csv").read_text() == (tmp_path / "one" / "pictures.csv").read_text()
 
 
+def test_upscale_shares_its_files(held_out, tmp_path, bilinear):
+    """Two processes upscale different files of one folder, on their own devices."""
+    srgan_jax.save(tmp_path / "bilinear.safetensors", bilinear)
+    command = [sys.executable, "-m", "srgan_jax.cli", "upscale", held_out, "-o", str(tmp_path / "out")]
+    statuses, printed, told = _end(_start([*command, "--weights", str(tmp_path / "bilinear.safetensors")], 2))
+    assert statuses == [0, 0], told
+    lines = [[line for line in text.splitlines() if "upscaled" in line] for text in printed]
+    assert lines == [["2 upscaled"], ["1 upscaled"]]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "1.png", "2.png"]
+    for path in (tmp_path / "out").iterdir():
+        height, width = images.image_size(os.path.join(held_out, path.name))
+        assert images.image_size(path) == (2 * height, 2 * width)
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
