@@ -101,11 +101,18 @@ def check_pixels(pixels: int, max_pixels: int) -> None:
         raise ImageError(f"{pixels / 1e6:,.4g} megapixels, more than the limit of {max_pixels / 1e6:,.4g}")
 
 
+def upright_size(image: Image.Image, orientation: int) -> tuple[int, int]:
+    """Height and width of an opened picture once its EXIF orientation is applied; 5 to 8 swap the axes."""
+    width, height = image.size
+    if image.format == "TIFF":  # Pillow may have turned the size already
+        width, height = image.tag_v2[256], image.tag_v2[257]
+    return (width, height) if orientation >= 5 else (height, width)
+
+
 def picture_size(file: str | os.PathLike | BinaryIO) -> tuple[int, int]:
     """Height and width of the picture that `decode_rgb` would give, read from the file's header."""
     with Image.open(file) as image:
-        turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 swap the axes
-        return image.size if turned else image.size[::-1]
+        return upright_size(image, image.getexif().get(0x0112, 1))
 
 
 def is_gray(path: str | os.PathLike) -> bool:

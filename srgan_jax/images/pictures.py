@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from srgan_jax.images import deep
-from srgan_jax.images.files import ImageError, check_pixels, reason
+from srgan_jax.images.files import ImageError, check_pixels, reason, upright_size
 
 MAX_PIXELS = 256_000_000  # of a picture, all frames together
 KEPT_EXIF = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, 0x8769, 0x8825)  # the rest describes the old file
@@ -126,12 +126,8 @@ def image_size(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXE
     """Height and width of what `read_image` would give, from the file's header; raises what it would raise."""
     try:
         with open_picture(file, max_pixels) as image:
-            width, height = image.size
-            if image.format == "TIFF":  # Pillow may have turned the size already
-                width, height = image.tag_v2[256], image.tag_v2[257]
             early = "exif" in image.info or image.format != "PNG"  # else Pillow reads the whole PNG to look for it
-            turned = early and image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 swap the axes
-            return (width, height) if turned else (height, width)
+            return upright_size(image, image.getexif().get(0x0112, 1) if early else 1)
     except UnknownFormatError:
         if not deep.is_tiff(file):
             raise

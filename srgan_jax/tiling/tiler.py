@@ -39,7 +39,6 @@ class Tiler:
         params: Weights,
         tile_px: tuple[int, int],
         *,
-        tiles_per_device: int = 1,
         say: Callable[[str], None] = lambda line: None,
     ):
         """`tile_px`: height and width in LR pixels, more than two halos; `say` gets what a user should know."""
@@ -47,7 +46,7 @@ class Tiler:
         self.tile_px, self.say = tile_px, say
         self.seam_difference = 0.0  # largest seen between two tiles where they meet; of networks beyond MAX_HALO_PX
         self._mesh = devices.make_mesh(jax.local_devices())
-        self._batch = self._mesh.size * tiles_per_device
+        self._batch = self._mesh.size  # a tile for each device
         self._params = devices.replicate(params, self._mesh)
         self.scale = params.scale
 
