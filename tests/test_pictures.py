@@ -339,6 +339,9 @@ def test_every_orientation_of_every_format(orientation, suffix, tmp_path, photo)
         expected = np.asarray(ImageOps.exif_transpose(_with_orientation(image, orientation)))
         difference = np.abs(read.squeeze().astype(int) - expected)
         assert difference.mean() < (5 if suffix == "webp" else 2 if suffix == "jpg" else 0.01), name
+        if name != "rgba":  # of transparency decode_rgb keeps nothing
+            same = read if read.shape[-1] == 3 else np.repeat(read, 3, axis=-1)
+            np.testing.assert_array_equal(images.decode_rgb(path), same, err_msg=name)
 
 
 def _with_orientation(image, orientation):

@@ -1,5 +1,6 @@
 """Pictures as 8-bit RGB arrays, the form that training and evaluation use."""
 
+import contextlib
 import os
 import warnings
 from collections.abc import Collection
@@ -70,7 +71,9 @@ def decode_rgb(file: str | os.PathLike | BinaryIO) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
+            # Not by its path: Pillow would map some TIFFs into memory, and read turned ones wrongly.
+            stream = contextlib.nullcontext(file) if hasattr(file, "read") else open(file, "rb")  # noqa: SIM115
+            with stream as opened, Image.open(opened) as image:
                 return np.asarray(_to_rgb(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(f"more than {Image.MAX_IMAGE_PIXELS / 1e6:.0f} megapixels") from None
