@@ -17,8 +17,8 @@ LEVELS = [
     ["resize", "color", "defaults", "paths", "pretrained"],
     ["losses", "optimizers", "guard", "manifest", "devices"]
     + [f"degradations.{name}" for name in ("filters", "jpeg", "simple", "photo", "second_order")]
-    + ["degradations", "models.layers", "models.msrresnet", "models.compact", "models.rrdb", "models.restoration"]
-    + ["models.generator", "models.discriminator_layers", "models.unet_discriminator", "models.discriminator"]
+    + ["degradations", "models.convolution", "models.layers", "models.msrresnet", "models.compact", "models.rrdb"]
+    + ["models.restoration", "models.generator", "models.discriminator_layers", "models.unet_discriminator", "models.discriminator"]
     + ["models.resnet", "models.extractor", "models"],
     ["metrics.common", "metrics.fidelity", "metrics.perceptual", "metrics"],
     ["weights", "steps", "checkpoints"]

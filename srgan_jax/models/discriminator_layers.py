@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from srgan_jax.models import layers
+from srgan_jax.models.convolution import convolution
 
 
 class SpectralConv(nn.Module):
@@ -45,7 +46,7 @@ class SpectralConv(nn.Module):
     def _convolved(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         pad = self.size // 2 if self.pad is None else self.pad
         strides, padding = (self.stride, self.stride), ((pad, pad), (pad, pad))
-        return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return convolution(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def _unit(vector: jax.Array) -> jax.Array:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from srgan_jax.errors import lookup
 from srgan_jax.models import layers
 from srgan_jax.models.compact import CompactResNet
+from srgan_jax.models.convolution import convolution, thin_convolution
 from srgan_jax.models.msrresnet import MSRResNet
 from srgan_jax.models.restoration import RestorationNet
 from srgan_jax.models.rrdb import RRDBNet
@@ -66,7 +67,8 @@ class SRResNet(nn.Module):
         for index, factor in enumerate(factors):
             x, mask = self._upsample(x, index, factor, train, mask)
         last_scale = 1e-4 if self.base != "none" else 1.0
-        return self._finish(self._conv(3, 9, "conv_out", mask, init_scale=last_scale)(x), lr)
+        run = thin_convolution if train else convolution
+        return self._finish(self._conv(3, 9, "conv_out", mask, init_scale=last_scale, run=run)(x), lr)
 
     def _finish(self, x: jax.Array, lr: jax.Array) -> jax.Array:
         x = x.astype(jnp.float32)
@@ -117,12 +119,13 @@ class SRResNet(nn.Module):
         x = conv_1(x)
         return norm_2(conv_2(act(norm_1(x)) if norm_first else norm_1(act(x))))
 
-    def _conv(self, features, size, name, mask, *, before_norm=False, init_scale=1.0):
+    def _conv(self, features, size, name, mask, *, before_norm=False, init_scale=1.0, run=convolution):
         init = lookup(layers.INITIALIZATIONS, self.initialization, "initialization")
         if init_scale != 1.0:
             init = nn.initializers.variance_scaling(init_scale, "fan_in", "truncated_normal")
         bias = self.norm == "none" or self.bias_before_norm if before_norm else self.use_bias
-        conv = layers.conv(features, size, name, use_bias=bias, kernel_init=init, dtype=self.dtype)
+        how = {"kernel_init": init, "dtype": self.dtype, "conv_general_dilated": run}
+        conv = layers.conv(features, size, name, use_bias=bias, **how)
         return lambda x: conv(x if mask is None else x * mask.astype(x.dtype))
 
     def _norm(self, name, train, epsilon=None):

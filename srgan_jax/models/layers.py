@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from srgan_jax.errors import lookup
+from srgan_jax.models.convolution import convolution
 from srgan_jax.resize import weight_matrix
 
 Dtype = Any
@@ -122,6 +123,7 @@ BLOCK_ORDERS = {"norm_activation": True, "activation_norm": False}  # whether th
 def conv(features: int, size: int, name: str, *, stride: int = 1, pad: int | None = None, **kwargs: Any) -> nn.Conv:
     """A square convolution padded by `size // 2` (or `pad`) on each side, as in PyTorch, whatever its stride."""
     pad = size // 2 if pad is None else pad
+    kwargs.setdefault("conv_general_dilated", convolution)
     return nn.Conv(features, (size, size), (stride, stride), padding=((pad, pad), (pad, pad)), name=name, **kwargs)
 
 

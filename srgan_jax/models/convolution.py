@@ -1,0 +1,76 @@
+"""Convolutions in the order of work that XLA's CPU backend does fastest; plain ones on everything else.
+
+Measured on two cores, float32, 16 pictures: the weight gradient of 64 to 64 channels at 96x96 runs at 38 GFLOP/s for the
+batch and at 83 picture by picture, that of the 9x9 convolution from 64 to 3 channels at 20 and, its two sides
+exchanged, at 76. Rewriting strided and 9x9 convolutions with space-to-depth gained nothing.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+LARGE_MAP_PX = 48 * 48
+CHUNK_PX = 4608  # of a map, the work that XLA is given at once
+
+
+def convolution(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any) -> jax.Array:
+    """`jax.lax.conv_general_dilated` with the same arguments; large maps on a lone CPU in chunks of the batch."""
+    chunks = _chunks(x.shape) if _on_lone_cpu() else 1
+    return by_chunks(chunks, x, kernel, strides, padding, **options)
+
+
+def by_chunks(chunks: int, x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any) -> jax.Array:
+    """The convolution of `x [N, H, W, C]` as `chunks` smaller ones, a divisor of N."""
+    run = functools.partial(jax.lax.conv_general_dilated, window_strides=strides, padding=padding, **options)
+    return run(x, kernel) if chunks == 1 else jnp.concatenate([run(part, kernel) for part in jnp.split(x, chunks)])
+
+
+def thin_convolution(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any) -> jax.Array:
+    """`convolution` to very few channels, with stride 1 and the size kept, for training.
+
+    Forward-mode differentiation (`jax.jvp`) is not possible where the weight gradient is computed in its own way.
+    """
+    run = functools.partial(convolution, strides=strides, padding=padding, **options)
+    if not _on_lone_cpu() or _chunks(x.shape) == 1:
+        return run(x, kernel)
+    return exchanging(run, x, kernel)
+
+
+def exchanging(run: Any, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`run(x, kernel)`, a convolution of stride 1 that keeps the size, with another way to its weight gradient.
+
+    The gradient of a kernel from C to c channels is, turned by 180 degrees, that of one from c to C whose input is the
+    cotangent and whose cotangent is the input; XLA's way to it is the faster the more channels the latter has.
+    """
+
+    @jax.custom_vjp
+    def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return run(x, kernel)
+
+    def forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        return run(x, kernel), (x, kernel)
+
+    def backward(saved: tuple[jax.Array, jax.Array], cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
+        x, kernel = saved
+        (x_gradient,) = jax.linear_transpose(lambda x: run(x, kernel), x)(cotangent)
+        exchanged = jax.ShapeDtypeStruct((*kernel.shape[:2], kernel.shape[3], kernel.shape[2]), kernel.dtype)
+        (turned,) = jax.linear_transpose(lambda kernel: run(cotangent, kernel), exchanged)(x)
+        return x_gradient, turned[::-1, ::-1].swapaxes(2, 3)
+
+    convolve.defvjp(forward, backward)
+    return convolve(x, kernel)
+
+
+def _on_lone_cpu() -> bool:
+    """Pictures of a batch that lies on several devices can't be taken apart without sending them around."""
+    return jax.default_backend() == "cpu" and jax.device_count() == 1
+
+
+def _chunks(shape: tuple[Any, ...]) -> int:
+    """How many parts a batch is taken apart in, `shape` being `[N, H, W, C]`, N, H and W possibly unknown."""
+    if not all(isinstance(size, int) for size in shape[:3]) or shape[1] * shape[2] < LARGE_MAP_PX:
+        return 1
+    wanted = max(1, CHUNK_PX // (shape[1] * shape[2]))  # pictures in a part
+    return next(parts for parts in range(1, shape[0] + 1) if shape[0] % parts == 0 and shape[0] // parts <= wanted)

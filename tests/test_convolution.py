@@ -1,0 +1,64 @@
+"""Convolutions taken apart for XLA's CPU backend: the numbers of plain ones, gradients too."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from srgan_jax.models import convolution
+
+NHWC = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+
+
+def _inputs(pictures, side, channels, features, size):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(pictures, side, side, channels)).astype(np.float32)
+    return jnp.asarray(x), jnp.asarray(rng.normal(size=(size, size, channels, features)).astype(np.float32))
+
+
+def _value_and_gradients(run, x, kernel):
+    """The output, and the gradients of a sum that weighs every output value differently."""
+    rng = np.random.default_rng(1)
+    weights = jnp.asarray(rng.normal(size=jax.eval_shape(run, x, kernel).shape).astype(np.float32))
+    return run(x, kernel), *jax.grad(lambda *args: jnp.sum(run(*args) * weights), argnums=(0, 1))(x, kernel)
+
+
+def _close(ours, theirs):
+    for mine, plain in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine, plain, rtol=0, atol=1e-5 * float(jnp.abs(plain).max()))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_chunks_give_the_numbers_of_the_whole(stride):
+    args = {"strides": (stride, stride), "padding": ((1, 1), (1, 1)), **NHWC}
+    inputs = _inputs(4, 12, 5, 7, 3)
+    plain = _value_and_gradients(functools.partial(convolution.by_chunks, 1, **args), *inputs)
+    _close(_value_and_gradients(functools.partial(convolution.by_chunks, 4, **args), *inputs), plain)
+    _close(_value_and_gradients(functools.partial(convolution.by_chunks, 2, **args), *inputs), plain)
+
+
+def test_exchanged_sides_give_the_same_weight_gradient():
+    inputs = _inputs(2, 10, 6, 3, 9)
+    run = functools.partial(convolution.by_chunks, 1, strides=(1, 1), padding=((4, 4), (4, 4)), **NHWC)
+    plain = _value_and_gradients(run, *inputs)
+    _close(_value_and_gradients(functools.partial(convolution.exchanging, run), *inputs), plain)
+
+
+@pytest.mark.parametrize("name", ["convolution", "thin_convolution"])
+def test_a_lone_cpu_takes_large_maps_apart(name, monkeypatch):
+    """In 48x48 two pictures at once; smaller maps and several devices as the batch they are."""
+    run = getattr(convolution, name)
+    counted = lambda side, pictures: str(  # noqa: E731
+        jax.make_jaxpr(lambda x, kernel: run(x, kernel, (1, 1), ((1, 1), (1, 1)), **NHWC))(
+            *_inputs(pictures, side, 2, 2, 3)
+        )
+    ).count("conv_general_dilated[")
+    assert counted(48, 6) == 1  # the tests' four devices
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    assert [counted(48, 6), counted(96, 6), counted(47, 6), counted(48, 1)] == [3, 6, 1, 1]
+    inputs = _inputs(3, 48, 4, 3, 3)
+    args = {"strides": (1, 1), "padding": ((1, 1), (1, 1)), **NHWC}
+    plain = _value_and_gradients(functools.partial(convolution.by_chunks, 1, **args), *inputs)
+    _close(_value_and_gradients(functools.partial(run, **args), *inputs), plain)
