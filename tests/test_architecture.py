@@ -18,8 +18,8 @@ LEVELS = [
     ["losses", "optimizers", "guard", "manifest", "devices"]
     + [f"degradations.{name}" for name in ("filters", "jpeg", "simple", "photo", "second_order")]
     + ["degradations", "models.convolution", "models.layers", "models.msrresnet", "models.compact", "models.rrdb"]
-    + ["models.restoration", "models.generator", "models.discriminator_layers", "models.unet_discriminator", "models.discriminator"]
-    + ["models.resnet", "models.extractor", "models"],
+    + ["models.restoration", "models.generator", "models.discriminator_layers", "models.unet_discriminator"]
+    + ["models.discriminator", "models.resnet", "models.extractor", "models"],
     ["metrics.common", "metrics.fidelity", "metrics.perceptual", "metrics"],
     ["weights", "steps", "checkpoints"]
     + [f"images.{name}" for name in ("files", "deep", "pictures", "tiff", "formats", "resampling")]

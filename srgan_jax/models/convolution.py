@@ -1,8 +1,8 @@
 """Convolutions in the order of work that XLA's CPU backend does fastest; plain ones on everything else.
 
-Measured on two cores, float32, 16 pictures: the weight gradient of 64 to 64 channels at 96x96 runs at 38 GFLOP/s for the
-batch and at 83 picture by picture, that of the 9x9 convolution from 64 to 3 channels at 20 and, its two sides
-exchanged, at 76. Rewriting strided and 9x9 convolutions with space-to-depth gained nothing.
+Measured on two cores, float32, 16 pictures: the weight gradient of 64 to 64 channels at 96x96 runs at 38 GFLOP/s for
+the batch and at 83 picture by picture, that of the 9x9 convolution from 64 to 3 channels at 20 and, its two sides
+exchanged, at 76. Rewriting the 9x9 convolution with space-to-depth gained nothing.
 """
 
 import functools
