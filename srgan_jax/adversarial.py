@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from srgan_jax import devices
 from srgan_jax.errors import lookup
 from srgan_jax.losses import ADVERSARIAL
 from srgan_jax.steps import (
@@ -87,12 +88,14 @@ def discriminator_terms(
 def discriminator_step(
     d: NetworkState,
     batch: Batch,
-    sr: jax.Array,
+    sr: jax.Array | Callable[[Batch], jax.Array],
     *,
     discriminator: nn.Module,
     optimizer: optax.GradientTransformation,
     losses: Mapping[str, Any],
     axis_name: str | None = None,
+    micro_batches: int = 1,
+    remat: bool = False,
     **averaging: Any,
 ) -> tuple[NetworkState, Metrics]:
     """One update of the discriminator alone.
@@ -100,29 +103,36 @@ def discriminator_step(
     Args:
       d: before.
       batch: "hr" `[N, H, W, 3]` in [0, 1]; "keys" `[N]` for dropout and the gradient penalty.
-      sr: `[N, H, W, 3]` generated pictures.
+      sr: `[N, H, W, 3]` generated pictures, or what makes them of a part of the batch.
       discriminator: module.
       optimizer: its.
       losses: keyword arguments of `discriminator_terms`, "adversarial" among them.
       axis_name: under pmap, the axis to average over.
+      micro_batches, remat: as for `gan_step`.
       **averaging: of `steps.updated`.
     """
 
-    def loss_fn(params):
-        see = functools.partial(forward, discriminator, params)
-        real, batch_stats = see(d.batch_stats, batch["hr"], keys=_keys(batch, 1))
-        fake, batch_stats = see(batch_stats, sr, keys=_keys(batch, 2))  # apart: their statistics must not mix
+    def gradient(part):
+        fakes = sr(part) if callable(sr) else part["sr"]
 
-        def penalty():
-            def critic(image):
-                return see(d.batch_stats, image, keys=_keys(batch, 1))[0]
+        def loss_fn(params):
+            see = functools.partial(forward, discriminator, params, remat=remat)
+            real, batch_stats = see(d.batch_stats, part["hr"], keys=_keys(part, 1))
+            fake, batch_stats = see(batch_stats, fakes, keys=_keys(part, 2))  # apart: their statistics must not mix
 
-            return gradient_penalty(critic, batch["hr"], sr, _keys(batch, 3))
+            def penalty():
+                def critic(image):
+                    return see(d.batch_stats, image, keys=_keys(part, 1))[0]
 
-        terms = discriminator_terms(real, fake, penalty, **losses)
-        return sum(terms.values()), (terms, _accuracies(losses, real, fake), batch_stats)
+                return gradient_penalty(critic, part["hr"], fakes, _keys(part, 3))
 
-    grads, (terms, accuracies, batch_stats) = jax.grad(loss_fn, has_aux=True)(d.params)
+            terms = discriminator_terms(real, fake, penalty, **losses)
+            return sum(terms.values()), (terms, _accuracies(losses, real, fake), batch_stats)
+
+        return jax.grad(loss_fn, has_aux=True)(d.params)
+
+    batch = batch if callable(sr) else {**batch, "sr": sr}
+    grads, (terms, accuracies, batch_stats) = devices.mean_of_parts(gradient, batch, micro_batches)
     grads, batch_stats = mean_over((grads, batch_stats), axis_name)
     return updated(d, grads, batch_stats, optimizer, **averaging), terms | accuracies
 
@@ -132,8 +142,33 @@ def _accuracies(losses: Mapping[str, Any], real: jax.Array, fake: jax.Array) -> 
     return {"d_accuracy_real": (real > 0).mean(), "d_accuracy_fake": (fake < 0).mean()}
 
 
+def _discriminator_updates(
+    state: TrainState,
+    batches: Sequence[Batch],
+    generate: Callable[[Batch, Batch], jax.Array],
+    *,
+    every: int,
+    historical_averaging: float,
+    **options: Any,
+) -> tuple[NetworkState, Metrics]:
+    """The discriminator after an update on each of `batches`; `generate(batch, part)` makes pictures."""
+    d = state.discriminator
+    for index, batch in enumerate(batches):
+        averaging = {"historical_averaging": historical_averaging, "count": state.step * len(batches) + index}
+        d, metrics = discriminator_step(d, batch, functools.partial(generate, batch), **options, **averaging)
+    if every > 1:
+        moves = state.step % every == 0
+        d = jax.tree.map(lambda new, old: jnp.where(moves, new, old), d, state.discriminator)
+    return d, metrics
+
+
+def _generate(generator: nn.Module, g: NetworkState, batch: Batch) -> tuple[jax.Array, Callable, Any]:
+    """The generator's pictures, the way back from them to its parameters, and its changed batch statistics."""
+    return jax.vjp(lambda params: forward(generator, params, g.batch_stats, batch["lr"]), g.params, has_aux=True)
+
+
 def _generator_gradient(
-    sr: jax.Array,
+    pictures: tuple[jax.Array, Callable, Any],
     batch: Batch,
     d: NetworkState,
     features: Features | None,
@@ -142,19 +177,22 @@ def _generator_gradient(
     losses: Mapping[str, Any],
     adversarial: str,
     adversarial_weight: float,
-) -> tuple[jax.Array, Metrics]:
-    """The gradient of the generator's loss by its pictures, and the terms of that loss."""
+    remat: bool,
+) -> tuple[Any, Any, Metrics]:
+    """The gradient of the generator's loss, its batch statistics, and the terms of that loss."""
     loss = lookup(ADVERSARIAL, adversarial, "adversarial loss")
+    sr, pull_back, batch_stats = pictures
 
     def loss_fn(sr):
         # The real pictures' pass is compiled away where the loss ignores it.
-        real, _ = forward(discriminator, d.params, d.batch_stats, batch["hr"], keys=_keys(batch, 1))
-        fake, _ = forward(discriminator, d.params, d.batch_stats, sr, keys=_keys(batch, 2))
+        see = functools.partial(forward, discriminator, d.params, d.batch_stats, remat=remat)
+        real, fake = see(batch["hr"], keys=_keys(batch, 1))[0], see(sr, keys=_keys(batch, 2))[0]
         terms = content_terms(sr, batch["hr"], features, **losses)
         terms["adversarial"] = adversarial_weight * loss.generator(real, fake)
         return sum(terms.values()), terms
 
-    return jax.grad(loss_fn, has_aux=True)(sr)
+    sr_grads, terms = jax.grad(loss_fn, has_aux=True)(sr)
+    return pull_back(sr_grads)[0], batch_stats, terms
 
 
 def gan_step(
@@ -176,16 +214,19 @@ def gan_step(
     historical_averaging: float = 0.0,
     ema_decay: float = 0.999,
     axis_name: str | None = None,
+    micro_batches: int = 1,
+    remat: bool = False,
 ) -> tuple[TrainState, Metrics]:
     """The discriminator's updates, then one of the generator against the updated discriminator.
 
     Args:
       state: from `create_train_state`, with a discriminator.
       batch, features, generator, optimizer, losses, ema_decay, axis_name: as for `pretrain_step`.
-      discriminator: module, `(image, train=, keys=)` to logits.
-      discriminator_optimizer: its optimiser.
-      adversarial: a name in `losses.ADVERSARIAL`.
-      adversarial_weight: the paper's 1e-3.
+      micro_batches: as there; the generator's pictures are made once for each player then. What looks at a whole batch
+        (batch normalisation, minibatch discrimination, the relativistic loss) looks at a part of it.
+      remat: keep nothing of the discriminator's passes for their gradients.
+      discriminator, discriminator_optimizer: module, `(image, train=, keys=)` to logits, and its optimiser.
+      adversarial, adversarial_weight: a name in `losses.ADVERSARIAL`, and its weight; the paper's 1e-3.
       discriminator_losses: keyword arguments of `discriminator_terms`.
       discriminator_batches: one for each update of the discriminator; `(batch,)` by default.
       discriminator_every: the discriminator moves at every so many updates of the generator only.
@@ -196,23 +237,22 @@ def gan_step(
       The next state, and scalars: "loss" and each weighted term of the generator's, "d_loss", and the shares of real
       and generated pictures that the discriminator judges rightly, "d_accuracy_real" and "d_accuracy_fake".
     """
-    g, d = state.generator, state.discriminator
-    shared = {"discriminator": discriminator, "losses": {"adversarial": adversarial, **(discriminator_losses or {})}}
-    shared |= {"optimizer": discriminator_optimizer, "axis_name": axis_name}
-    own_batches = (batch,) if discriminator_batches is None else discriminator_batches
-    generate = functools.partial(forward, generator)
-    sr, pull_back, g_stats = jax.vjp(lambda p: generate(p, g.batch_stats, batch["lr"]), g.params, has_aux=True)
-    for index, own in enumerate(own_batches):
-        fake = sr if own is batch else generate(g.params, g.batch_stats, own["lr"])[0]
-        averaging = {"historical_averaging": historical_averaging, "count": state.step * len(own_batches) + index}
-        d, d_metrics = discriminator_step(d, own, fake, **shared, **averaging)
-    if discriminator_every > 1:
-        moves = state.step % discriminator_every == 0
-        d = jax.tree.map(lambda new, old: jnp.where(moves, new, old), d, state.discriminator)
+    g = state.generator
+    generate = functools.partial(_generate, generator, g)
+    whole = generate(batch) if micro_batches == 1 else None  # one pass serves both players
+    pictures = lambda own, part: (whole if whole and own is batch else generate(part))[0]  # noqa: E731
+    shared = {"discriminator": discriminator, "remat": remat}
+    options = {"losses": {"adversarial": adversarial, **(discriminator_losses or {})}, "every": discriminator_every}
+    options |= {"historical_averaging": historical_averaging, "micro_batches": micro_batches, "axis_name": axis_name}
+    batches = (batch,) if discriminator_batches is None else discriminator_batches
+    d, d_metrics = _discriminator_updates(
+        state, batches, pictures, optimizer=discriminator_optimizer, **shared, **options
+    )
     judge = state.discriminator if generator_first else d
-    weighted = {"losses": losses, "adversarial": adversarial, "adversarial_weight": adversarial_weight}
-    sr_grads, terms = _generator_gradient(sr, batch, judge, features, discriminator=discriminator, **weighted)
-    g_grads, g_stats = mean_over((pull_back(sr_grads)[0], g_stats), axis_name)
+    options = {"losses": losses, "adversarial": adversarial, "adversarial_weight": adversarial_weight, **shared}
+    gradient = lambda part: _generator_gradient(whole or generate(part), part, judge, features, **options)  # noqa: E731
+    g_grads, g_stats, terms = devices.mean_of_parts(gradient, batch, micro_batches)
+    g_grads, g_stats = mean_over((g_grads, g_stats), axis_name)
     g = updated(g, g_grads, g_stats, optimizer, historical_averaging=historical_averaging, count=state.step)
     metrics = mean_over({"loss": sum(terms.values()), **terms, **d_metrics}, axis_name)
     return advance(state, g, ema_decay, discriminator=d), metrics

@@ -18,6 +18,8 @@ from pathlib import Path
 from srgan_jax.cli_pictures import add_cluster, add_export, add_upscale
 from srgan_jax.errors import UserError
 
+COMPILING = ("upscale", "evaluate")  # commands that look for what an earlier start compiled
+
 
 def prepare(args: argparse.Namespace) -> int:
     """Writes a data set and lists what was left out of it."""
@@ -192,6 +194,10 @@ def main(argv: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     args = _parser().parse_args(argv)
     try:
+        if args.command in COMPILING:
+            from srgan_jax import compilation
+
+            compilation.keep_programs(say=lambda line: print(line, file=sys.stderr))
         return args.run(args)
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -146,8 +146,11 @@ def get_config() -> ConfigDict:
     config.guard.d_wins_steps = 0  # the same after D judged everything rightly for as many in a row; 0: never
     config.guard.max_rollbacks = 3  # then the run stops
 
+    config.micro_batches = 1  # gradient accumulation: parts of a batch, one after the other; one update as before
+    config.remat = False  # compute activations a second time for the gradients instead of keeping them
     config.steps_per_call = 1  # updates in one call of the device; needs tiles that fit there
     config.deterministic = False  # GPU: the same bits every time, somewhat slower
+    config.compilation_cache = "auto"  # compiled programs are kept in the user's cache folder, or this one; "": nowhere
 
     config.log_every_steps = 100
     config.validate_every_steps = 5_000  # scores and sample pictures

@@ -187,16 +187,19 @@ def as_global(tree: Any, mesh: Mesh) -> Any:
     return multihost_utils.host_local_array_to_global_array(tree, mesh, PartitionSpec())
 
 
-def local_slice(batch_size: int) -> slice:
+def local_slice(batch_size: int, micro_batches: int = 1) -> slice:
     """This process's share of the global batch.
 
     Raises:
-      ValueError: the batch can't be divided by the devices.
+      UserError: the batch can't be divided by the devices, each device's share by `micro_batches`.
     """
-    devices = jax.device_count()
-    if batch_size % devices:
-        nearest = max(devices, round(batch_size / devices) * devices)
-        raise UserError(f"config.data.batch_size={batch_size} can't be divided by {devices} devices; {nearest} can")
+    if micro_batches < 1:
+        raise UserError(f"config.micro_batches={micro_batches}: expected 1 or more")
+    divisor = jax.device_count() * micro_batches
+    if batch_size % divisor:
+        nearest = max(divisor, round(batch_size / divisor) * divisor)
+        by = f"{jax.device_count()} devices" + f" x {micro_batches} micro-batches" * (micro_batches > 1)
+        raise UserError(f"config.data.batch_size={batch_size} can't be divided by {by}; {nearest} can")
     share = batch_size // jax.process_count()
     return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
 
@@ -234,18 +237,50 @@ def repeated(update: Callable, count: int) -> Callable:
     return updates
 
 
+def mean_of_parts(function: Callable[[Any], Any], batch: Any, parts: int) -> Any:
+    """The mean of `function(part)` over the parts of a batch, computed one after the other in the memory of one.
+
+    Args:
+      function: pure, to a pytree of floating-point arrays.
+      batch: pytree of arrays `[N, ...]`.
+      parts: how many; sample i belongs to part i % parts, so that each device has its share of every part.
+    """
+    if parts == 1:
+        return function(batch)
+    split = jax.tree.map(lambda x: x.reshape(len(x) // parts, parts, *x.shape[1:]), batch)
+
+    def added(total, index):
+        part = jax.tree.map(lambda x: x[:, index], split)
+        total, part = jax.lax.optimization_barrier((total, part))  # not before the part before it
+        return jax.tree.map(jnp.add, total, function(part)), None
+
+    shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[:, 0], split))
+    total = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    if jax.default_backend() != "cpu":
+        total, _ = jax.lax.scan(added, total, jnp.arange(parts))
+    else:  # inside a scan, XLA's convolutions run on one thread of a CPU
+        for index in range(parts):
+            total, _ = added(total, index)
+    return jax.tree.map(lambda x: x / parts, total)
+
+
 def map_update(update: Callable, mesh: Mesh, mapping: str) -> Callable:
     """`update(state, frozen, sharded) -> (state, metrics)` over all devices.
 
     "jit": global arrays; XLA inserts the collectives, batch statistics are the global batch's. "pmap": one program a
     device; `update` averages over the axis that `MAPPINGS` names. In both, `state` and `frozen` are ordinary
-    replicated arrays and `sharded` comes from `shard`.
+    replicated arrays and `sharded` comes from `shard`. The memory of `state` is used
+    again: it can't be read afterwards.
     """
     lookup(MAPPINGS, mapping, "config.devices.mapping")
     if mapping == "pmap":
-        return jax.pmap(update, axis_name=AXIS, in_axes=(None, None, 0), out_axes=None, devices=list(mesh.devices.flat))
+        options = {"axis_name": AXIS, "in_axes": (None, None, 0), "out_axes": None, "donate_argnums": 0}
+        return jax.pmap(update, devices=list(mesh.devices.flat), **options)
     whole, parts = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
-    return jax.jit(update, in_shardings=(whole, whole, parts), out_shardings=(whole, whole), donate_argnums=0)
+    options = {"in_shardings": (whole, whole, parts), "out_shardings": (whole, whole), "donate_argnums": 0}
+    if jax.default_backend() == "cpu":  # where XLA drops barriers, and then undoes what was computed twice for memory
+        options["compiler_options"] = {"xla_disable_hlo_passes": "cse_barrier_expander"}
+    return jax.jit(update, **options)
 
 
 def must_block() -> bool:

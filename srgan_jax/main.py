@@ -10,7 +10,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from srgan_jax import devices
+from srgan_jax import compilation, devices, logs
 from srgan_jax.errors import UserError
 from srgan_jax.train import train_and_evaluate
 
@@ -49,6 +49,7 @@ def main(argv: list[str]) -> None:
         if FLAGS.config.deterministic:
             devices.make_deterministic()
         devices.start_cluster(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
+        compilation.keep_programs(FLAGS.config.compilation_cache, logs.say)
         train_and_evaluate(FLAGS.config, FLAGS.workdir, profile=FLAGS.profile)
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")

@@ -113,7 +113,7 @@ def make_stage(config: Any, name: str) -> Stage:
     axis_name = lookup(devices.MAPPINGS, config.devices.mapping, "config.devices.mapping")
     bn_axis = axis_name if config.devices.sync_bn else None
     runtime = {"dtype": devices.compute_dtype(config.compute_dtype), "axis_name": bn_axis}
-    generator = models.build(models.GENERATORS, config.generator, **runtime)
+    generator = models.build(models.GENERATORS, config.generator, remat=config.remat, **runtime)
     content = ("pixel", "pixel_weight", "perceptual", "perceptual_weight", "perceptual_tap_weights", "tv_weight")
     step_options = {
         "generator": generator,
@@ -121,6 +121,7 @@ def make_stage(config: Any, name: str) -> Stage:
         "losses": {key: options[key] for key in content},
         "ema_decay": config.ema_decay,
         "axis_name": axis_name,
+        "micro_batches": config.micro_batches,
     }
     init_options, draws = {"crop_px": config.data.crop_px}, 1
     if "adversarial" in options:
@@ -155,7 +156,7 @@ def _gan_options(config: Any, options: Any, step_options: dict, runtime: dict) -
     if options.label_smoothing:  # refused by the losses that have no labels
         ADVERSARIAL[options.adversarial].discriminator(np.zeros(1), np.zeros(1), 1.0 - options.label_smoothing)
     keys = ("adversarial", "adversarial_weight", "discriminator_every", "generator_first", "historical_averaging")
-    step_options = step_options | {key: options[key] for key in keys}
+    step_options = step_options | {key: options[key] for key in keys} | {"remat": config.remat}
     step_options["discriminator_losses"] = {
         "label_smoothing": options.label_smoothing,
         "gradient_penalty_weight": options.gradient_penalty,
@@ -191,8 +192,10 @@ def load_extractor(config: Any, stage: str) -> tuple[Callable | None, Any]:
         f"{stage}: {name} {taps}, {convention} weights, features x {scale:.4g}, weight {options.perceptual_weight:g}"
     )
 
+    apply = jax.checkpoint(module.apply) if config.remat else module.apply
+
     def features(variables, image):
-        return {tap: scale * feature for tap, feature in module.apply(variables, image).items()}
+        return {tap: scale * feature for tap, feature in apply(variables, image).items()}
 
     return features, variables
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from srgan_jax import color
+from srgan_jax import color, devices
 from srgan_jax.errors import lookup
 from srgan_jax.guard import Health, fresh_health
 from srgan_jax.losses import PIXEL, total_variation
@@ -160,11 +160,20 @@ def content_terms(
 # ---------------------------------------------------------------------------------------------- updates
 
 
-def forward(module: nn.Module, params: Any, batch_stats: Any, image: jax.Array, **kwargs: Any) -> tuple[jax.Array, Any]:
-    """A network's output in training, and its changed batch statistics."""
-    variables = {"params": params, "batch_stats": batch_stats}
-    output, changed = module.apply(variables, image, train=True, mutable=["batch_stats"], **kwargs)
-    return output, changed.get("batch_stats", {})
+def forward(
+    module: nn.Module, params: Any, batch_stats: Any, image: jax.Array, *, remat: bool = False, **kwargs: Any
+) -> tuple[jax.Array, Any]:
+    """A network's output in training, and its changed batch statistics.
+
+    With `remat` nothing inside the network is kept for its gradient, which computes it a second time.
+    """
+
+    def run(params, image):
+        variables = {"params": params, "batch_stats": batch_stats}
+        output, changed = module.apply(variables, image, train=True, mutable=["batch_stats"], **kwargs)
+        return output, changed.get("batch_stats", {})
+
+    return (jax.checkpoint(run) if remat else run)(params, image)
 
 
 def mean_over(tree: Any, axis_name: str | None) -> Any:
@@ -222,6 +231,7 @@ def pretrain_step(
     losses: Mapping[str, Any],
     ema_decay: float = 0.999,
     axis_name: str | None = None,
+    micro_batches: int = 1,
 ) -> tuple[TrainState, Metrics]:
     """One update of the generator on the content loss alone.
 
@@ -234,17 +244,21 @@ def pretrain_step(
       losses: keyword arguments of `content_terms`.
       ema_decay: of the averaged generator.
       axis_name: under pmap, the axis to average over.
+      micro_batches: parts of the batch that pass one after the other, each with its own batch statistics, of which the
+        mean is kept; without batch normalisation the update is that of the whole batch.
 
     Returns:
       The next state, and scalars: "loss" and each weighted term.
     """
 
-    def loss_fn(params):
-        sr, batch_stats = forward(generator, params, state.generator.batch_stats, batch["lr"])
-        terms = content_terms(sr, batch["hr"], features, **losses)
-        return sum(terms.values()), (terms, batch_stats)
+    def gradient(part):
+        def loss_fn(params):
+            sr, batch_stats = forward(generator, params, state.generator.batch_stats, part["lr"])
+            terms = content_terms(sr, part["hr"], features, **losses)
+            return sum(terms.values()), (terms, batch_stats)
 
-    grads, (terms, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.generator.params)
-    grads, terms, batch_stats = mean_over((grads, terms, batch_stats), axis_name)
+        return jax.grad(loss_fn, has_aux=True)(state.generator.params)
+
+    grads, (terms, batch_stats) = mean_over(devices.mean_of_parts(gradient, batch, micro_batches), axis_name)
     g = updated(state.generator, grads, batch_stats, optimizer)
     return advance(state, g, ema_decay), {"loss": sum(terms.values()), **terms}

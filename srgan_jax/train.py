@@ -59,7 +59,7 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
         parts = {name: stages.make_stage(config, name) for name in config.stage_names}
         extractors = {name: stages.load_extractor(config, name) for name in config.stage_names}
         mesh = devices.make_mesh()
-        share = devices.local_slice(batch_size)
+        share = devices.local_slice(batch_size, config.micro_batches)
         indices = np.arange(share.start, share.stop, dtype=np.int32)
         validation = samples.read_validation(config)
         current = weights.load(config.init_from, fold=False) if config.init_from else None
@@ -106,7 +106,8 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
             features, extractor_variables = extractors[name]
             update = stages.make_update(config, stage, features)
             update = guard.guarded(update, max_skips=config.guard.max_skips, d_wins_steps=config.guard.d_wins_steps)
-            update = devices.map_update(devices.repeated(update, per_call), mesh, config.devices.mapping)
+            update = devices.repeated(update, per_call)
+            update = devices.map_update(update, mesh, config.devices.mapping)
             frozen = {"store": data.store, "extractor": devices.replicate(extractor_variables, mesh)}
             sharded = devices.shard({"indices": indices}, mesh, config.devices.mapping)
             stream = data.stream(state, step, total, stage.draws)

@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     ["errors"],
     ["resize", "color", "defaults", "paths", "pretrained"],
-    ["losses", "optimizers", "guard", "manifest", "devices"]
+    ["losses", "optimizers", "guard", "manifest", "devices", "compilation"]
     + [f"degradations.{name}" for name in ("filters", "jpeg", "simple", "photo", "second_order")]
     + ["degradations", "models.convolution", "models.layers", "models.msrresnet", "models.compact", "models.rrdb"]
     + ["models.restoration", "models.generator", "models.discriminator_layers", "models.unet_discriminator"]

@@ -13,7 +13,7 @@ from srgan_jax.models.generator import GENERATORS
 
 __all__ = ["DISCRIMINATORS", "EXTRACTORS", "GENERATORS", "architecture_of", "build", "fields_of"]
 
-RUNTIME_FIELDS = ("dtype", "axis_name", "parent", "name")
+RUNTIME_FIELDS = ("dtype", "axis_name", "remat", "parent", "name")
 
 
 def fields_of(module: type[nn.Module]) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def build(table: Mapping[str, type[nn.Module]], description: Mapping[str, Any], 
     Args:
       table: `GENERATORS`, `DISCRIMINATORS` or `EXTRACTORS`.
       description: "name" and any of the module's fields; those left out have their defaults.
-      **runtime: `dtype`, `axis_name`.
+      **runtime: `dtype`, `axis_name`, `remat` of generators.
 
     Raises:
       ValueError: unknown name or field; the message lists the valid ones.

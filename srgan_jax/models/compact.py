@@ -22,16 +22,19 @@ class CompactResNet(nn.Module):
     scale: int = 4  # any integer from 1
     dtype: Any = jnp.float32
     axis_name: str | None = None  # nothing to share
+    remat: bool = False  # compute the blocks again for the gradients instead of keeping their activations
 
     @nn.compact
     def __call__(self, lr: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
         x = self._conv(lr.astype(self.dtype) - 0.5, self.width, "conv_in", mask)
         for index in range(self.blocks):
-            branch = self._conv(x, self.width, f"block_{index:02d}_conv_1", mask)
-            branch = layers.PReLU(name=f"block_{index:02d}_act")(branch)
-            x = x + self._conv(branch, self.width, f"block_{index:02d}_conv_2", mask, init_scale=0.1)
+            x = x + layers.block(self, lambda own, x, name=f"block_{index:02d}": own._residual(x, name, mask))(x)
         x = self._conv(x, 3 * self.scale**2, "conv_out", mask, init_scale=1e-4).astype(jnp.float32)
         return layers.pixel_shuffle(x, self.scale) + layers.interpolate(lr.astype(jnp.float32), self.scale, "bilinear")
+
+    def _residual(self, x, name, mask):
+        branch = layers.PReLU(name=f"{name}_act")(self._conv(x, self.width, f"{name}_conv_1", mask))
+        return self._conv(branch, self.width, f"{name}_conv_2", mask, init_scale=0.1)
 
     def _conv(self, x, features, name, mask, init_scale=1.0):
         init = nn.initializers.variance_scaling(init_scale, "fan_in", "truncated_normal")

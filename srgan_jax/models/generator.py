@@ -53,6 +53,7 @@ class SRResNet(nn.Module):
     # How it runs, not what it is.
     dtype: Any = jnp.float32
     axis_name: str | None = None  # under pmap: the axis over which batch statistics are shared
+    remat: bool = False  # compute the blocks again for the gradients instead of keeping their activations
 
     @nn.compact
     def __call__(self, lr: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
@@ -65,7 +66,8 @@ class SRResNet(nn.Module):
             x = x + residual(index, x)
         x = first + trunk(x)
         for index, factor in enumerate(factors):
-            x, mask = self._upsample(x, index, factor, train, mask)
+            x = layers.block(self, lambda own, x, at=(index, factor, train, mask): own._upsample(x, *at))(x)
+            mask = None if mask is None else layers.nearest(mask, factor)
         last_scale = 1e-4 if self.base != "none" else 1.0
         run = thin_convolution if train else convolution
         return self._finish(self._conv(3, 9, "conv_out", mask, init_scale=last_scale, run=run)(x), lr)
@@ -87,19 +89,13 @@ class SRResNet(nn.Module):
         x = self._conv(width, 3, f"conv_up_{index}", conv_mask, before_norm=self.norm_upsampling)(x)
         x = self._norm(f"norm_up_{index}", train, self.bn_epsilon_upsampling)(x) if self.norm_upsampling else x
         x = layers.pixel_shuffle(x, factor) if subpixel else x
-        return self._activation(f"act_up_{index}")(x), larger
+        return self._activation(f"act_up_{index}")(x)
 
     def _separate(self, train, mask):
         """The residual branch of each block and the trunk after them."""
 
         def residual(index, x):
-            name = f"block_{index:02d}"
-            # Without normalisation the branch starts small, or the sum of many blocks starts far too large.
-            last_scale = 0.01 if self.norm == "none" else 1.0
-            conv_1 = self._conv(self.width, 3, f"{name}_conv_1", mask, before_norm=True)
-            norm_1, act = self._norm(f"{name}_norm_1", train), self._activation(f"{name}_act")
-            conv_2 = self._conv(self.width, 3, f"{name}_conv_2", mask, before_norm=True, init_scale=last_scale)
-            return self._branch(x, conv_1, norm_1, act, conv_2, self._norm(f"{name}_norm_2", train))
+            return layers.block(self, lambda own, x: own._residual(x, f"block_{index:02d}", train, mask))(x)
 
         def trunk(x):
             normed = lookup({"norm": True, "activation": False}, self.trunk, "trunk")
@@ -107,6 +103,14 @@ class SRResNet(nn.Module):
             return (self._norm("norm_trunk", train) if normed else self._activation("act_trunk"))(x)
 
         return residual, trunk
+
+    def _residual(self, x, name, train, mask):
+        # Without normalisation the branch starts small, or the sum of many blocks starts far too large.
+        last_scale = 0.01 if self.norm == "none" else 1.0
+        conv_1 = self._conv(self.width, 3, f"{name}_conv_1", mask, before_norm=True)
+        norm_1, act = self._norm(f"{name}_norm_1", train), self._activation(f"{name}_act")
+        conv_2 = self._conv(self.width, 3, f"{name}_conv_2", mask, before_norm=True, init_scale=last_scale)
+        return self._branch(x, conv_1, norm_1, act, conv_2, self._norm(f"{name}_norm_2", train))
 
     def _shared(self, train, mask):
         """As `_separate`, with the same three layers everywhere."""

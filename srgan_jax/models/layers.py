@@ -2,7 +2,7 @@
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flax.linen as nn
@@ -125,6 +125,15 @@ def conv(features: int, size: int, name: str, *, stride: int = 1, pad: int | Non
     pad = size // 2 if pad is None else pad
     kwargs.setdefault("conv_general_dilated", convolution)
     return nn.Conv(features, (size, size), (stride, stride), padding=((pad, pad), (pad, pad)), name=name, **kwargs)
+
+
+def block(module: nn.Module, function: Callable[..., Any]) -> Callable[[jax.Array], Any]:
+    """`x -> function(module, x)`; where `module.remat` says so, its insides are computed again for the gradient.
+
+    Their submodules have to be made of the module that `function` is given.
+    """
+    apply = nn.remat(function) if module.remat and not module.is_initializing() else function
+    return lambda x: apply(module, x)
 
 
 def nearest(x: jax.Array, factor: int) -> jax.Array:

@@ -24,14 +24,14 @@ class MSRResNet(nn.Module):
     scale: int = 4  # 2, 3 or 4
     dtype: Any = jnp.float32
     axis_name: str | None = None  # nothing to share
+    remat: bool = False  # compute the blocks again for the gradients instead of keeping their activations
 
     @nn.compact
     def __call__(self, lr: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
         factors = lookup(UPSAMPLING_FACTORS, self.scale, "scale")
         x = self._leaky(self._conv(lr.astype(self.dtype), self.width, "conv_in", mask))
         for index in range(self.blocks):
-            branch = nn.relu(self._conv(x, self.width, f"block_{index:02d}_conv_1", mask))
-            x = x + self._conv(branch, self.width, f"block_{index:02d}_conv_2", mask, init_scale=0.01)
+            x = x + layers.block(self, lambda own, x, name=f"block_{index:02d}": own._residual(x, name, mask))(x)
         for index, factor in enumerate(factors):
             x = self._leaky(
                 layers.pixel_shuffle(self._conv(x, self.width * factor**2, f"conv_up_{index}", mask), factor)
@@ -40,6 +40,10 @@ class MSRResNet(nn.Module):
         x = self._leaky(self._conv(x, self.width, "conv_hr", mask))
         x = self._conv(x, 3, "conv_out", mask, init_scale=1e-4).astype(jnp.float32)
         return x + layers.interpolate(lr.astype(jnp.float32), self.scale, "bilinear")
+
+    def _residual(self, x, name, mask):
+        branch = nn.relu(self._conv(x, self.width, f"{name}_conv_1", mask))
+        return self._conv(branch, self.width, f"{name}_conv_2", mask, init_scale=0.01)
 
     def _conv(self, x, features, name, mask, init_scale=1.0):
         init = nn.initializers.variance_scaling(init_scale, "fan_in", "truncated_normal")

@@ -27,6 +27,7 @@ class RRDBNet(nn.Module):
     residual_scale: float = 0.2
     dtype: Any = jnp.float32
     axis_name: str | None = None  # nothing to share
+    remat: bool = False  # compute the blocks again for the gradients instead of keeping their activations
 
     @nn.compact
     def __call__(self, lr: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
@@ -35,7 +36,9 @@ class RRDBNet(nn.Module):
         for index in range(self.blocks):
             branch = x
             for dense in (1, 2, 3):
-                branch = branch + self.residual_scale * self._dense(branch, f"block_{index:02d}_dense_{dense}", mask)
+                name = f"block_{index:02d}_dense_{dense}"
+                grown = layers.block(self, lambda own, x, name=name: own._dense(x, name, mask))(branch)
+                branch = branch + self.residual_scale * grown
             x = x + self.residual_scale * branch
         x = first + self._conv(x, self.width, "conv_trunk", mask)
         for index in range(doublings):
