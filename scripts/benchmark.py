@@ -1,6 +1,6 @@
 """How fast this machine trains and upscales, beside what its arithmetic allows and, where asked, beside PyTorch.
 
-python scripts/benchmark.py                              all of it, a few minutes on a GPU, 15 on two CPU cores
+python scripts/benchmark.py                              all of it, a few minutes on a GPU, 25 on two CPU cores
 python scripts/benchmark.py --only updates inference     some of it
 python scripts/benchmark.py --against torch --yardstick torch_srgan.py --json results.json
 
@@ -20,29 +20,40 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 import srgan_jax
-from srgan_jax import defaults, devices, files, images, models, stages, tiling
+from srgan_jax import compilation, defaults, devices, files, images, models, stages, tiling
 from srgan_jax.data import pipeline
 
 Row = dict[str, Any]
 RUNS, WARMUP = 7, 2
+PATIENCE_SECONDS = 30  # for one line; then two runs are enough, of which the second counts
 
 
 def seconds_of(run: Callable[[], Any], runs: int = RUNS, warmup: int = WARMUP) -> float:
     """The median time of `run`, results waited for."""
-    times = []
-    for _ in range(warmup + runs):
-        began = time.perf_counter()
-        jax.block_until_ready(run())
-        times.append(time.perf_counter() - began)
-    return statistics.median(times[warmup:])
+    return side_by_side([run], runs, warmup)[0]
+
+
+def side_by_side(what: list[Callable[[], Any]], runs: int = RUNS, warmup: int = WARMUP) -> list[float]:
+    """The median time of each, taken in turns, so that a slow moment of the machine meets all of them."""
+    times: list[list[float]] = [[] for _ in what]
+    for number in range(warmup + runs):
+        for run, own in zip(what, times, strict=True):
+            began = time.perf_counter()
+            jax.block_until_ready(run())
+            own.append(time.perf_counter() - began)
+        if number and sum(times[0]) > PATIENCE_SECONDS:
+            break
+    return [statistics.median(own[min(warmup, len(own) - 1) :]) for own in times]
 
 
 def peak_bytes() -> int:
@@ -96,8 +107,8 @@ def _features(config: Any, stage: str) -> tuple[Callable, Any]:
     return lambda values, image: {tap: f / 12.75 for tap, f in module.apply(values, image).items()}, variables
 
 
-def prepare_update(config: Any, name: str) -> tuple[Callable, Any, Any, Any]:
-    """The compiled update of a stage, its state, and what it reads."""
+def prepare_update(config: Any, name: str) -> tuple[Callable, Any, Any, dict[str, float]]:
+    """The compiled update of a stage, its state, what it reads, and how long it took to trace and to compile."""
     mesh = devices.make_mesh()
     stage = stages.make_stage(config, name)
     features, variables = _features(config, name) if config.stages[name].perceptual_weight else (None, None)
@@ -107,24 +118,31 @@ def prepare_update(config: Any, name: str) -> tuple[Callable, Any, Any, Any]:
     sharded = devices.shard({"indices": indices}, mesh, "jit")
     update = devices.map_update(stages.make_update(config, stage, features), mesh, "jit")
     began = time.perf_counter()
-    compiled = update.lower(state, frozen, sharded).compile()
-    compiled_in = time.perf_counter() - began
-    return compiled, state, (frozen, sharded), compiled_in
+    lowered = update.lower(state, frozen, sharded)
+    traced = time.perf_counter()
+    compiled = lowered.compile()
+    took = {"trace_seconds": traced - began, "compile_seconds": time.perf_counter() - traced}
+    return compiled, state, (frozen, sharded), took
 
 
-def time_update(config: Any, name: str, label: str, runs: int = RUNS) -> Row:
-    """One line for the update of a stage."""
-    compiled, state, inputs, compiled_in = prepare_update(config, name)
+def repeatedly(compiled: Callable, state: Any, inputs: Any) -> Callable[[], Any]:
+    """A function that makes one update more at each call."""
 
     def run():
         nonlocal state
         state, metrics = compiled(state, *inputs)
         return metrics
 
-    seconds = seconds_of(run, runs)
+    return run
+
+
+def time_update(config: Any, name: str, label: str, runs: int = RUNS) -> Row:
+    """One line for the update of a stage."""
+    compiled, state, inputs, took = prepare_update(config, name)
+    seconds = seconds_of(repeatedly(compiled, state, inputs), runs)
     memory = compiled.memory_analysis()
     flops = (compiled.cost_analysis() or {}).get("flops")
-    more = {"compile_seconds": compiled_in, "temporary_bytes": getattr(memory, "temp_size_in_bytes", None)}
+    more = took | {"temporary_bytes": getattr(memory, "temp_size_in_bytes", None)}
     images_per_second = config.data.batch_size / seconds
     return row(label, seconds, flops, images_per_second=images_per_second, **more)
 
@@ -137,14 +155,62 @@ def updates(batch: int, crop: int) -> Iterable[Row]:
 
 
 def data(batch: int, crop: int) -> Iterable[Row]:
-    """The batches alone: crops, flips and LR images."""
-    config = _config(batch, crop)
-    store = jax.device_put(_store(config))
+    """Crops, flips and LR images: alone, inside an update beside one on a constant batch, and streamed."""
+    for name in ("bicubic", "photo", "second_order"):
+        config = _config(batch, crop)
+        config.degradation = ConfigDict({"name": name})
+        yield from batches_in_updates(config, name)
+    yield from streaming(_config(batch, crop))
+
+
+def batches_in_updates(config: Any, degradation: str) -> Iterable[Row]:
+    """The batch alone; SRResNet's update on one that doesn't change, and on one that it makes itself."""
+    batch = config.data.batch_size
     make = jax.jit(functools.partial(stages.make_batch, config))
     seed = jax.random.key_data(jax.random.key(0))
-    indices = np.arange(batch, dtype=np.int32)
-    seconds = seconds_of(lambda: make(seed, jnp.int32(1), indices, store))
-    yield row("batch from memory", seconds, images_per_second=batch / seconds)
+    compiled, state, (frozen, sharded), _ = prepare_update(config, "pretrain")
+    given = (seed, jnp.int32(1), np.arange(batch, dtype=np.int32), frozen["store"])
+    seconds = seconds_of(lambda: make(*given))
+    yield row(f"batch from memory, {degradation}", seconds, images_per_second=batch / seconds)
+    stage = stages.make_stage(config, "pretrain")
+    update = jax.jit(lambda state, batch: stage.step(state, [batch], None), donate_argnums=0)
+    constant = repeatedly(update, jax.tree.map(jnp.copy, state), (make(*given),))
+    alone, inside = side_by_side([constant, repeatedly(compiled, state, (frozen, sharded))])
+    yield row(f"srresnet_update, constant batch ({degradation})", alone)
+    yield row(f"srresnet_update, batch made inside ({degradation})", inside, against_constant=inside / alone)
+
+
+def streaming(config: Any, pictures: int = 48, side: int = 480, batches: int = 30) -> Iterable[Row]:
+    """Decoding alone, on all cores, and the whole of the stream source: each crop decodes one picture."""
+    from srgan_jax.data import builder, pairs
+
+    threads, batch = os.cpu_count(), config.data.batch_size
+    rng, indices = np.random.default_rng(0), np.arange(batch, dtype=np.int32)
+    with tempfile.TemporaryDirectory() as folder:
+        for index in range(pictures):  # as hard to decode as photographs: smooth, with some noise
+            coarse = rng.integers(0, 256, (side // 32, side // 32, 3), np.uint8).repeat(32, 0).repeat(32, 1)
+            images.write_image(
+                Path(folder) / "in" / f"{index}.png", coarse // 2 + rng.integers(0, 9, coarse.shape, np.uint8)
+            )
+        builder.prepare(f"{folder}/in", f"{folder}/out")
+        found = pairs.open_pictures(f"{folder}/out", scale=config.generator.scale)
+        geometry = {key: stages.geometry(config)[key] for key in ("crop_px", "margin_px")}
+        stream = functools.partial(
+            pipeline.stream_windows, found, np.asarray(jax.random.key_data(jax.random.key(0))), indices=indices,
+            batch_size=batch, threads=threads, **geometry,
+        )  # fmt: skip
+        next(stream(range(1)))  # what it compiles
+        count, began = batch * batches, time.perf_counter()
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(lambda index: found[index].shape, (number % pictures for number in range(count))):
+                pass
+        decoded, began = time.perf_counter() - began, time.perf_counter()
+        for _ in stream(range(batches)):
+            pass
+        streamed = time.perf_counter() - began
+    yield row(f"{count} pictures of {side} px decoded", decoded, images_per_second=count / decoded)
+    share = {"share_of_decoding": decoded / streamed}
+    yield row(f"{count} crops streamed", streamed, images_per_second=count / streamed, **share)
 
 
 # ---------------------------------------------------------------------------------------------- inference
@@ -199,41 +265,75 @@ def folder_of_mixed_sizes(params: Any) -> Row:
 # ---------------------------------------------------------------------------------------------- start
 
 
-def start() -> Iterable[Row]:
-    """Time until something happens: imports and, from the compilation cache or without, the first result."""
+def start(batch: int, crop: int) -> Iterable[Row]:
+    """Time until something happens: imports and, without and with what an earlier start compiled, the first update."""
 
-    def python(code: str) -> float:
+    sizes = {"batch": batch, "crop": crop}
+
+    def python(code: str) -> tuple[float, str]:
         began = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-        return time.perf_counter() - began
+        # On a GPU this process has taken most of the memory.
+        environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
+        return time.perf_counter() - began, done.stdout
 
     for code in ("import jax", "import srgan_jax"):
-        yield row(code, statistics.median(python(code) for _ in range(3)))
+        yield row(code, statistics.median(python(code)[0] for _ in range(3)))
+    for name, stage in (("srresnet", "pretrain"), ("srgan", "gan")):
+        with tempfile.TemporaryDirectory() as folder:
+            code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import benchmark; "
+            code += f"benchmark.first_update({stage!r}, {folder!r}, {sizes!r})"
+            starts = [python(code) for _ in range(2)]
+        cold, warm = (json.loads(printed.splitlines()[-1]) for _, printed in starts)
+        for what, (seconds, _) in zip(("cold", "warm"), starts, strict=True):
+            yield row(f"start to first {name} update, {what} cache", seconds)
+        yield row(f"compiling {name}, cold cache", cold["all_compile_seconds"])
+        times = cold["all_compile_seconds"] / warm["all_compile_seconds"]
+        yield row(f"compiling {name}, warm cache", warm["all_compile_seconds"], times_shorter=times)
+
+
+def first_update(stage: str, folder: str, sizes: dict[str, int]) -> None:
+    """Makes one update with compiled programs kept in `folder`, and prints how long what took."""
+    compiling = []
+    event = "/jax/core/compile/backend_compile_duration"  # reading the cache is part of it
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda name, seconds, **_: compiling.append(seconds) if name == event else None
+    )
+    compilation.keep_programs(folder)
+    compiled, state, inputs, took = prepare_update(_config(**sizes), stage)
+    jax.block_until_ready(compiled(state, *inputs))
+    print(json.dumps(took | {"all_compile_seconds": sum(compiling)}))
 
 
 # ---------------------------------------------------------------------------------------------- growth
 
 
-def growth() -> Iterable[Row]:
-    """Time per update against batch, crop and blocks; inference against the size of the picture."""
-    cpu = jax.default_backend() == "cpu"
-    for batch in (1, 4, 16) if cpu else (1, 4, 16, 64, 256):
-        yield time_update(_config(batch, 96), "pretrain", f"srresnet_update batch {batch}", 3)
-    for crop in (48, 96) if cpu else (48, 96, 144, 192):
-        yield time_update(_config(16, crop), "pretrain", f"srresnet_update crop {crop}", 3)
-    for blocks in (4, 8, 16) if cpu else (4, 8, 16, 32):
-        config = _config(16, 96)
+def growth(whole: bool, batch: int = 16, crop: int = 96) -> Iterable[Row]:
+    """Time per update against batch, crop and blocks; inference against the size of the picture.
+
+    Args:
+      whole: the largest, too, which take hours and much memory on a CPU.
+      batch: of the lines about crop and blocks.
+      crop: of the lines about batch and blocks.
+    """
+    for size in (1, 4, 16, 64, 256) if whole else (1, 4, 16, 64):
+        yield time_update(_config(size, crop), "pretrain", f"srresnet_update batch {size}", 3)
+    for size in (48, 96, 144, 192):
+        yield time_update(_config(batch, size), "pretrain", f"srresnet_update crop {size}", 3)
+    for blocks in (4, 8, 16, 32):
+        config = _config(batch, crop)
         config.generator.blocks = blocks
         yield time_update(config, "pretrain", f"srresnet_update blocks {blocks}", 3)
     params = _generator("compact")
-    for side in (64, 256, 1024) if cpu else (64, 256, 1024, 4096, 8192):
+    for side in (64, 256, 1024, 4096, 8192) if whole else (64, 256, 1024, 2048):
         lr = np.zeros((side, side, 3), np.uint8)
         tiler = tiling.Tiler(params, tiling.choose_tile([lr.shape[:2]], 14, tiling.max_area(params)))
 
         def run(tiler=tiler, lr=lr):  # rows are let go of, as files do
             return [None for _, strips in tiler.upscale([tiling.from_array(lr)]) for _ in strips]
 
-        yield row(f"infer_x4 compact, tiles, {side}", seconds_of(run, 1, 1))
+        seconds = seconds_of(run, 1, 1)
+        yield row(f"infer_x4 compact, tiles, {side}", seconds, output_megapixels_per_second=16e-6 * side**2 / seconds)
 
 
 # ---------------------------------------------------------------------------------------------- the other side
@@ -273,12 +373,22 @@ SECTIONS: dict[str, Callable[..., Iterable[Row]]] = {
 }
 
 
+SHOWN = {
+    "against_constant": "{:.3f} times the constant batch's",
+    "share_of_decoding": "{:.0%} of what decoding allows",
+    "times_shorter": "{:.1f} times shorter",
+    "images_per_second": "{:.4g} images/s",
+}
+
+
 def _line(entry: Row, peak: float | None) -> str:
     text = f"{entry['what']:40s} {entry['seconds']:10.4g} s {entry['per_second']:10.4g} /s"
     if "tflop_per_second" in entry:
         text += f" {entry['tflop_per_second']:8.3g} TFLOP/s"
         text += f" {entry['tflop_per_second'] / peak:6.1%} of the matrix product" if peak else ""
-    if "compile_seconds" in entry:
+    for key, text_of in SHOWN.items():
+        text += f" ({text_of.format(entry[key])})" if key in entry else ""
+    if "temporary_bytes" in entry:
         text += f" (compiled in {entry['compile_seconds']:.1f} s, {entry['temporary_bytes'] / 1e9:.2f} GB temporary)"
     return text
 
@@ -289,6 +399,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=list(SECTIONS), choices=list(SECTIONS))
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--crop", type=int, default=96)
+    parser.add_argument("--whole-growth", action="store_true", help="the largest sizes on a CPU, too: hours")
     parser.add_argument("--json", help="write the results here too")
     parser.add_argument("--against", choices=["torch"], help="run the yardstick too, and print ratios")
     parser.add_argument("--yardstick", help="the PyTorch program that --against torch runs")
@@ -306,7 +417,9 @@ def main() -> None:
     print(json.dumps(about))
     results, peak = [], None
     for name in args.only:
-        options = {"batch": args.batch, "crop": args.crop} if name in ("updates", "data") else {}
+        options = {"batch": args.batch, "crop": args.crop} if name in ("updates", "data", "start", "growth") else {}
+        if name == "growth":
+            options["whole"] = args.whole_growth or jax.default_backend() != "cpu"
         for entry in SECTIONS[name](**options):
             if name == "matrix" and entry["what"].endswith(about["compute"]):
                 peak = entry["tflop_per_second"]

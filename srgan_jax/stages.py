@@ -192,10 +192,8 @@ def load_extractor(config: Any, stage: str) -> tuple[Callable | None, Any]:
         f"{stage}: {name} {taps}, {convention} weights, features x {scale:.4g}, weight {options.perceptual_weight:g}"
     )
 
-    apply = jax.checkpoint(module.apply) if config.remat else module.apply
-
     def features(variables, image):
-        return {tap: scale * feature for tap, feature in apply(variables, image).items()}
+        return {tap: scale * feature for tap, feature in module.apply(variables, image).items()}
 
     return features, variables
 
@@ -214,7 +212,7 @@ def make_update(config: Any, stage: Stage, features: Callable | None) -> Callabl
             windows = None if windows is None else windows[:, number]
             batches.append(make_batch(config, seed, step, sharded["indices"], frozen["store"], windows))
         see = None if features is None else functools.partial(features, frozen["extractor"])
-        return stage.step(state, batches, see)
+        return stage.step(state, batches, jax.checkpoint(see) if see and config.remat else see)
 
     return update
 

@@ -110,7 +110,7 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
             update = devices.map_update(update, mesh, config.devices.mapping)
             frozen = {"store": data.store, "extractor": devices.replicate(extractor_variables, mesh)}
             sharded = devices.shard({"indices": indices}, mesh, config.devices.mapping)
-            stream = data.stream(state, step, total, stage.draws)
+            feed, metrics = data.feed(state, step, total, stage.draws), None
             trace = logs.Trace(workdir / "profile", start) if profile else None
             open_files.callback(trace.close if trace else lambda: None)
             logs.say(f"{name}: {steps.count_parameters(state.generator.params):,} parameters; compiling the update")
@@ -123,8 +123,8 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
                 step += per_call
                 if trace:
                     trace.before(step)
-                if stream is not None:
-                    windows = {"indices": indices, "windows": np.stack([next(stream) for _ in range(stage.draws)], 1)}
+                if feed is not None:
+                    windows = {"indices": indices, "windows": feed.take(metrics)}
                     sharded = devices.shard(windows, mesh, config.devices.mapping)
                 with jax.transfer_guard("allow" if jax.config.jax_debug_nans else "disallow"):
                     state, metrics = update(state, frozen, sharded)
@@ -143,6 +143,8 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
                         log.write(step, values, shown=("loss", *stage.terms, *SHOWN))
                         if told := balance.line(values):
                             logs.say(f"{name}: update {step}: {told}")
+                        if feed and (told := feed.line()):
+                            logs.say(f"{name}: update {step}: {told}", everywhere=True)
                         if values["skipped"] > skipped:
                             logs.say(f"{name}: {values['skipped'] - skipped:.0f} updates up to {step} were not finite "
                                      f"and left out, {values['skipped']:.0f} in all")  # fmt: skip
@@ -155,7 +157,7 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
                         step = int(state.step)
                         logs.truncate_metrics(workdir / "metrics.jsonl", config.stage_names, name, step)
                         log.rewind(step)
-                        stream = data.stream(state, step, total, stage.draws)
+                        feed = data.feed(state, step, total, stage.draws)
                         skipped = int(state.health.skipped)
                         continue
                 scores = {}

@@ -183,6 +183,27 @@ def test_sources_see_the_same_samples(config, tmp_path):
     assert _untimed(tmp_path / "host") == rows["stream"]
 
 
+def test_a_slow_source_is_told(config, tmp_path, monkeypatch, capsys):
+    from srgan_jax.data import mending
+
+    config.stage_names, config.data.source, config.log_every_steps = ("pretrain",), "stream", 16
+    config.validate_every_steps = config.save_every_steps = 1000
+    config.stages.pretrain.total_steps = 64
+    updates, getitem = [], mending.Mended.__getitem__
+
+    def slowly(pictures, index):  # four for each update, by two threads: 0.4 s; later at once
+        time.sleep(0.2 if len(updates) < 4 * 40 else 0.0)
+        updates.append(index)
+        return getitem(pictures, index)
+
+    monkeypatch.setattr(mending.Mended, "__getitem__", slowly)
+    config.data.threads = 2
+    train_and_evaluate(config, tmp_path)
+    told = capsys.readouterr().err
+    assert told.count("the updates wait for their pictures") == 1 and "decoding is the limit" in told
+    assert told.index("wait for their pictures") < told.index("no longer wait for their pictures")
+
+
 def test_both_mappings_train(config, tmp_path):
     rows = {}
     for mapping in ("jit", "pmap"):

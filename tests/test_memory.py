@@ -1,0 +1,183 @@
+"""What saves memory changes no numbers: parts of a batch one after the other, activations computed again, donation."""
+
+import functools
+import json
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from srgan_jax import adversarial, color, defaults, devices, models, resize, stages, steps
+from srgan_jax.errors import UserError
+from srgan_jax.train import train_and_evaluate
+
+CROP = 32
+
+
+@pytest.fixture(scope="module")
+def batch(photo):
+    hr = np.stack([color.from_uint8(photo[y : y + CROP, 2 * y : 2 * y + CROP]) for y in range(40, 200, 20)])
+    return jax.device_get({"hr": hr, "lr": resize.downscale(hr, 4)})
+
+
+def _features(image):
+    """A stand-in for VGG19: edges."""
+    return {"relu1_1": image[:, 1:] - image[:, :-1], "relu1_2": image[:, :, 1:] - image[:, :, :-1]}
+
+
+def _updated(batch, mapping, count, stage, fields=None, *, remat=False, **options):
+    """States before and after an update with SGD of rate 1, so that the difference is the gradient; and metrics."""
+    runtime = {"axis_name": devices.MAPPINGS[mapping]}
+    described = {"blocks": 1, "width": 8} | (fields or {"name": "srresnet", "norm": "none"})
+    generator = models.build(models.GENERATORS, described, remat=remat, **runtime)
+    content = {"pixel_weight": 1.0, "perceptual_weight": 0.5}
+    options |= {"generator": generator, "optimizer": optax.sgd(1.0), "losses": content, **runtime}
+    networks, step = {}, steps.pretrain_step
+    if stage == "gan":
+        described = {"name": "srgan", "width": 4, "dense": 8, "crop_px": CROP, "norm": described["norm"]}
+        networks = {"discriminator": models.build(models.DISCRIMINATORS, described, **runtime)}
+        networks |= {"discriminator_optimizer": optax.sgd(1.0)}
+        step = functools.partial(adversarial.gan_step, adversarial_weight=0.5, remat=remat)
+    mesh = devices.make_mesh(jax.devices()[:count])
+    state = steps.create_train_state(0, generator, options["optimizer"], crop_px=CROP, **networks)
+    update = devices.map_update(lambda s, _, b: step(s, b, _features, **networks, **options), mesh, mapping)
+    before = jax.device_get(state)
+    sharded = devices.shard(batch, mesh, mapping)
+    after, metrics = jax.device_get(jax.block_until_ready(update(devices.replicate(state, mesh), None, sharded)))
+    return before, after, {name: float(value) for name, value in metrics.items()}
+
+
+def _same_update(ours, theirs, error=1e-5):
+    (before, found, metrics), (_, expected, expected_metrics) = ours, theirs
+    for network in ("generator", "discriminator")[: 1 + (before.discriminator is not None)]:
+        old, a, b = (getattr(state, network) for state in (before, found, expected))
+        gradients = [jax.tree.map(lambda x, y: y - x, old.params, new.params) for new in (a, b)]
+        flat = [np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)]) for tree in gradients]
+        assert np.linalg.norm(flat[0] - flat[1]) < error * np.linalg.norm(flat[1]) != 0, network
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), a.batch_stats, b.batch_stats)
+    assert metrics == pytest.approx(expected_metrics, rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def whole(batch):
+    return functools.cache(functools.partial(_updated, batch, "jit", 1))
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "gan"])
+@pytest.mark.parametrize(("mapping", "count", "parts"), [("jit", 1, 4), ("jit", 4, 2), ("pmap", 4, 2)])
+def test_parts_give_the_update_of_the_whole_batch(batch, whole, stage, mapping, count, parts):
+    _same_update(_updated(batch, mapping, count, stage, micro_batches=parts), whole(stage))
+
+
+@pytest.mark.parametrize(("mapping", "count"), [("jit", 1), ("pmap", 4)])
+def test_parts_in_a_scan(batch, whole, monkeypatch, mapping, count):
+    """What accelerators run."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    _same_update(_updated(batch, mapping, count, "gan", micro_batches=2), whole("gan"))
+
+
+def test_every_way_of_playing_the_game_takes_parts(batch, whole):
+    options = {"discriminator_every": 2, "generator_first": True, "adversarial": "lsgan"}
+    keys = jax.random.split(jax.random.key(0), 8)
+    options |= {"discriminator_losses": {"gradient_penalty_weight": 1.0}}
+    runs = [_updated(batch | {"keys": keys}, "jit", 1, "gan", micro_batches=parts, **options) for parts in (1, 4)]
+    _same_update(*runs)
+    assert runs[0][2]["gradient_penalty"] > 0
+
+
+def test_normalisation_sees_parts(batch):
+    """The mean of the parts' statistics is kept: of their means that is the whole batch's, of the variances less."""
+    found, expected = (
+        _updated(batch, "jit", 1, "pretrain", {"name": "srresnet"}, micro_batches=parts)[1].generator.batch_stats
+        for parts in (4, 1)
+    )
+    ours, theirs = found["block_00_norm_1"], expected["block_00_norm_1"]
+    np.testing.assert_allclose(ours["mean"], theirs["mean"], rtol=1e-3, atol=1e-5)
+    assert (ours["var"] < theirs["var"]).all() and (ours["var"] > 0.9).all()  # one update's momentum: 0.9 of 1 is left
+
+
+VARIATIONS = {
+    "srresnet": {"norm": "batch"},
+    "msrresnet": {},
+    "compact": {},
+    "rrdb": {"growth": 4},
+    "restoration": {"scale": 1, "upsampling_width": 8},
+}
+
+
+@pytest.mark.parametrize("name", models.GENERATORS)
+def test_computing_again_gives_the_same_update(batch, name):
+    fields, stage = {"name": name, "blocks": 2} | VARIATIONS[name], "gan" if name == "srresnet" else "pretrain"
+    if name == "restoration":
+        batch = batch | {"lr": batch["hr"]}
+    _same_update(*(_updated(batch, "jit", 1, stage, fields, remat=remat) for remat in (True, False)))
+
+
+@pytest.fixture
+def config(tiny, dataset):
+    config = tiny(defaults.get_config())
+    config.data.dataset, config.data.batch_size = dataset, 8
+    config.generator.norm = config.discriminator.norm = "none"
+    config.stages.gan.pixel_weight, config.stages.gan.perceptual_weight = 1.0, 0.0
+    return config
+
+
+def _temporary_bytes(config, name, batch, mapping="jit"):
+    """What the update of a stage, compiled as for training, takes besides its arguments and results."""
+    mesh = devices.make_mesh(jax.devices()[:1])
+    stage = stages.make_stage(config, name)
+    windows = np.pad(color.to_uint8(batch["hr"]), ((0, 0), (8, 8), (8, 8), (0, 0)))[:, None]
+    sharded = devices.shard({"indices": np.arange(8, dtype=np.int32), "windows": windows}, mesh, mapping)
+    update = devices.map_update(stages.make_update(config, stage, None), mesh, mapping)
+    state = jax.eval_shape(stage.init, None)
+    return update.lower(state, {"store": None}, sharded).compile().memory_analysis().temp_size_in_bytes
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "gan"])
+def test_temporary_memory_shrinks(config, batch, stage):
+    config.generator.blocks = 6
+    needed = {}
+    for parts, remat in ((1, False), (4, False), (1, True)):
+        config.micro_batches, config.remat = parts, remat
+        needed[parts, remat] = _temporary_bytes(config, stage, batch)
+    assert needed[4, False] < 0.6 * needed[1, False] and needed[1, True] < 0.8 * needed[1, False], needed
+
+
+@pytest.mark.parametrize("mapping", devices.MAPPINGS)
+def test_the_old_state_makes_room_for_the_new(batch, mapping):
+    mesh = devices.make_mesh()
+    state = devices.replicate({"x": np.arange(8.0, dtype=np.float32)}, mesh)
+    mean = lambda x: steps.mean_over(x.mean(), devices.MAPPINGS[mapping])  # noqa: E731
+    update = devices.map_update(lambda state, _, b: ({"x": state["x"] + mean(b)}, {}), mesh, mapping)
+    sharded = devices.shard(np.arange(4.0, dtype=np.float32), mesh, mapping)
+    after, _ = jax.block_until_ready(update(state, None, sharded))
+    assert state["x"].is_deleted()
+    np.testing.assert_array_equal(after["x"], np.arange(8) + 1.5)
+
+
+def _losses(workdir):
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [row["loss"] for row in rows if "loss" in row]
+
+
+@pytest.mark.parametrize("mapping", devices.MAPPINGS)
+def test_a_run_goes_on_in_parts(config, tmp_path, mapping):
+    """One update stays one update: a run of whole batches is taken up with parts, and meets the same samples."""
+    config.devices.mapping = mapping
+    for folder, parts in (("whole", 1), ("parts", 2)):
+        config.micro_batches, config.stages.gan.total_steps = 1, 2
+        train_and_evaluate(config, tmp_path / folder)
+        config.micro_batches, config.stages.gan.total_steps = parts, 4
+        train_and_evaluate(config, tmp_path / folder)
+    found = _losses(tmp_path / "parts")
+    assert len(found) == 2 + 4 and found == pytest.approx(_losses(tmp_path / "whole"), rel=1e-4)
+
+
+def test_batches_that_do_not_divide_into_parts(config, tmp_path):
+    config.micro_batches = 3
+    with pytest.raises(UserError, match="batch_size=8 can't be divided by 4 devices x 3 micro-batches; 12 can"):
+        train_and_evaluate(config, tmp_path)
+    config.micro_batches = 0
+    with pytest.raises(UserError, match="config.micro_batches=0: expected 1 or more"):
+        train_and_evaluate(config, tmp_path)
