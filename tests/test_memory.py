@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from srgan_jax import adversarial, color, defaults, devices, models, resize, stages, steps
+from srgan_jax import adversarial, checkpoints, color, defaults, devices, models, resize, stages, steps
 from srgan_jax.errors import UserError
 from srgan_jax.train import train_and_evaluate
 
@@ -156,22 +156,38 @@ def test_the_old_state_makes_room_for_the_new(batch, mapping):
     np.testing.assert_array_equal(after["x"], np.arange(8) + 1.5)
 
 
+@pytest.mark.parametrize("mapping", devices.MAPPINGS)
+def test_a_checkpoint_holds_what_was_saved_while_its_memory_is_used_again(tmp_path, mapping):
+    mesh = devices.make_mesh()
+    state = devices.replicate({"x": np.zeros((1 << 20), np.float32)}, mesh)
+    mean = lambda x: steps.mean_over(x.mean(), devices.MAPPINGS[mapping])  # noqa: E731
+    update = devices.map_update(lambda state, _, b: ({"x": state["x"] + mean(b)}, {}), mesh, mapping)
+    sharded = devices.shard(np.ones(4, np.float32), mesh, mapping)
+    saver = checkpoints.Checkpoints(tmp_path / "saved")
+    for step in (1, 2, 3, 4):
+        state, _ = jax.block_until_ready(update(state, None, sharded))
+        if step in (1, 3):
+            saver.save(step, devices.as_global(state, mesh))
+    saver.close()
+    np.testing.assert_array_equal(checkpoints.Checkpoints(tmp_path / "saved").restore(state)["x"], 3.0)
+
+
 def _losses(workdir):
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return [row["loss"] for row in rows if "loss" in row]
 
 
-@pytest.mark.parametrize("mapping", devices.MAPPINGS)
-def test_a_run_goes_on_in_parts(config, tmp_path, mapping):
+def test_a_run_goes_on_in_parts(config, tmp_path):
     """One update stays one update: a run of whole batches is taken up with parts, and meets the same samples."""
-    config.devices.mapping = mapping
-    for folder, parts in (("whole", 1), ("parts", 2)):
-        config.micro_batches, config.stages.gan.total_steps = 1, 2
-        train_and_evaluate(config, tmp_path / folder)
-        config.micro_batches, config.stages.gan.total_steps = parts, 4
-        train_and_evaluate(config, tmp_path / folder)
+    config.stage_names, config.sample_pictures = ("gan",), 0
+    config.stages.gan.total_steps = 4
+    train_and_evaluate(config, tmp_path / "whole")
+    config.stages.gan.total_steps = 2
+    train_and_evaluate(config, tmp_path / "parts")
+    config.micro_batches, config.stages.gan.total_steps = 2, 4
+    train_and_evaluate(config, tmp_path / "parts")
     found = _losses(tmp_path / "parts")
-    assert len(found) == 2 + 4 and found == pytest.approx(_losses(tmp_path / "whole"), rel=1e-4)
+    assert len(found) == 4 and found == pytest.approx(_losses(tmp_path / "whole"), rel=1e-4)
 
 
 def test_batches_that_do_not_divide_into_parts(config, tmp_path):
