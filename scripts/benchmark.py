@@ -142,7 +142,8 @@ def time_update(config: Any, name: str, label: str, runs: int = RUNS) -> Row:
     seconds = seconds_of(repeatedly(compiled, state, inputs), runs)
     memory = compiled.memory_analysis()
     flops = (compiled.cost_analysis() or {}).get("flops")
-    more = took | {"temporary_bytes": getattr(memory, "temp_size_in_bytes", None)}
+    sizes = {"temporary_bytes": memory.temp_size_in_bytes, "state_bytes": memory.alias_size_in_bytes} if memory else {}
+    more = took | sizes
     images_per_second = config.data.batch_size / seconds
     return row(label, seconds, flops, images_per_second=images_per_second, **more)
 
@@ -152,6 +153,15 @@ def updates(batch: int, crop: int) -> Iterable[Row]:
     config = _config(batch, crop)
     yield time_update(config, "pretrain", "srresnet_update")
     yield time_update(config, "gan", "srgan_update")
+
+
+def memory(batch: int, crop: int) -> Iterable[Row]:
+    """What saves memory in updates, and what it costs in time."""
+    for name, stage in (("srresnet", "pretrain"), ("srgan", "gan")):
+        for remat, parts in ((False, 1), (True, 1), (False, 4), (True, 4)):
+            config = _config(batch, crop)
+            config.remat, config.micro_batches = remat, parts
+            yield time_update(config, stage, f"{name}_update, remat={remat}, micro_batches={parts}", 3)
 
 
 def data(batch: int, crop: int) -> Iterable[Row]:
@@ -366,6 +376,7 @@ def ratios(ours: list[Row], theirs: list[Row]) -> Iterable[str]:
 SECTIONS: dict[str, Callable[..., Iterable[Row]]] = {
     "matrix": matrix_products,
     "updates": updates,
+    "memory": memory,
     "data": data,
     "inference": inference,
     "start": start,
@@ -373,6 +384,7 @@ SECTIONS: dict[str, Callable[..., Iterable[Row]]] = {
 }
 
 
+SIZED = ("updates", "memory", "data", "start", "growth")  # sections that take --batch and --crop
 SHOWN = {
     "against_constant": "{:.3f} times the constant batch's",
     "share_of_decoding": "{:.0%} of what decoding allows",
@@ -389,7 +401,8 @@ def _line(entry: Row, peak: float | None) -> str:
     for key, text_of in SHOWN.items():
         text += f" ({text_of.format(entry[key])})" if key in entry else ""
     if "temporary_bytes" in entry:
-        text += f" (compiled in {entry['compile_seconds']:.1f} s, {entry['temporary_bytes'] / 1e9:.2f} GB temporary)"
+        text += f" (compiled in {entry['compile_seconds']:.1f} s, state {entry['state_bytes'] / 1e9:.3f} GB, "
+        text += f"temporary {entry['temporary_bytes'] / 1e9:.3f} GB)"
     return text
 
 
@@ -417,7 +430,7 @@ def main() -> None:
     print(json.dumps(about))
     results, peak = [], None
     for name in args.only:
-        options = {"batch": args.batch, "crop": args.crop} if name in ("updates", "data", "start", "growth") else {}
+        options = {"batch": args.batch, "crop": args.crop} if name in SIZED else {}
         if name == "growth":
             options["whole"] = args.whole_growth or jax.default_backend() != "cpu"
         for entry in SECTIONS[name](**options):

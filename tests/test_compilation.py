@@ -88,8 +88,10 @@ def test_the_folder_is_bounded_and_free_of_torn_entries(home, monkeypatch):
         entry = kept / f"jit_{name}-cache"
         entry.write_bytes(whole)
         os.utime(entry, (2e9 - age, 2e9 - age))
-    (kept / "jit_torn-cache").write_bytes(whole[:-1])  # a kill, a full disk
-    (kept / "jit_empty-cache").touch()
+    for name, content in (("torn", whole[:-1]), ("empty", b"")):  # a kill, a full disk
+        entry = kept / f"jit_{name}-cache"
+        entry.write_bytes(content)
+        os.utime(entry, (2.1e9, 2.1e9))
     (kept / "another_file").write_bytes(whole)
     monkeypatch.setattr(compilation, "MAX_BYTES", 2 * len(whole))
     jax.config.update("jax_compilation_cache_dir", None)
