@@ -140,9 +140,9 @@ def time_update(config: Any, name: str, label: str, runs: int = RUNS) -> Row:
     """One line for the update of a stage."""
     compiled, state, inputs, took = prepare_update(config, name)
     seconds = seconds_of(repeatedly(compiled, state, inputs), runs)
-    memory = compiled.memory_analysis()
+    stats = compiled.memory_analysis()
     flops = (compiled.cost_analysis() or {}).get("flops")
-    sizes = {"temporary_bytes": memory.temp_size_in_bytes, "state_bytes": memory.alias_size_in_bytes} if memory else {}
+    sizes = {"temporary_bytes": stats.temp_size_in_bytes, "state_bytes": stats.alias_size_in_bytes} if stats else {}
     more = took | sizes
     images_per_second = config.data.batch_size / seconds
     return row(label, seconds, flops, images_per_second=images_per_second, **more)
