@@ -179,7 +179,7 @@ def _losses(workdir):
 
 def test_a_run_goes_on_in_parts(config, tmp_path):
     """One update stays one update: a run of whole batches is taken up with parts, and meets the same samples."""
-    config.stage_names, config.sample_pictures = ("gan",), 0
+    config.stage_names, config.sample_pictures, config.stages.gan.schedule = ("gan",), 0, "constant"
     config.stages.gan.total_steps = 4
     train_and_evaluate(config, tmp_path / "whole")
     config.stages.gan.total_steps = 2

@@ -191,8 +191,8 @@ def test_a_slow_source_is_told(config, tmp_path, monkeypatch, capsys):
     config.stages.pretrain.total_steps = 64
     updates, getitem = [], mending.Mended.__getitem__
 
-    def slowly(pictures, index):  # four for each update, by two threads: 0.4 s; later at once
-        time.sleep(0.2 if len(updates) < 4 * 40 else 0.0)
+    def slowly(pictures, index):  # four for each update, by two threads: 0.1 s; later at once
+        time.sleep(0.05 if len(updates) < 4 * 40 else 0.0)
         updates.append(index)
         return getitem(pictures, index)
 
