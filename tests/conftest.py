@@ -21,6 +21,7 @@ SHARED = Path(__file__).parents[2] / "shared"  # reference data of the developer
 jax.config.update("jax_default_matmul_precision", "highest")
 _cache = tempfile.TemporaryDirectory()  # resumed runs find what they compiled before
 jax.config.update("jax_compilation_cache_dir", _cache.name)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name  # the commands that tests start leave the user's own alone
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
