@@ -249,18 +249,20 @@ def mean_of_parts(function: Callable[[Any], Any], batch: Any, parts: int) -> Any
         return function(batch)
     split = jax.tree.map(lambda x: x.reshape(len(x) // parts, parts, *x.shape[1:]), batch)
 
-    def added(total, index):
-        part = jax.tree.map(lambda x: x[:, index], split)
-        total, part = jax.lax.optimization_barrier((total, part))  # not before the part before it
-        return jax.tree.map(jnp.add, total, function(part)), None
+    def part(index):
+        return jax.tree.map(lambda x: x[:, index], split)
 
-    shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[:, 0], split))
-    total = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    if jax.default_backend() != "cpu":
-        total, _ = jax.lax.scan(added, total, jnp.arange(parts))
-    else:  # inside a scan, XLA's convolutions run on one thread of a CPU
-        for index in range(parts):
+    def added(total, index):
+        total, own = jax.lax.optimization_barrier((total, part(index)))  # not before the one before it
+        return jax.tree.map(jnp.add, total, function(own)), None
+
+    if jax.default_backend() == "cpu":  # inside a scan, XLA's convolutions run on one thread of a CPU
+        total = function(part(0))
+        for index in range(1, parts):
             total, _ = added(total, index)
+    else:
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, part(0)))
+        total, _ = jax.lax.scan(added, zeros, jnp.arange(parts))
     return jax.tree.map(lambda x: x / parts, total)
 
 
