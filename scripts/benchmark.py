@@ -284,6 +284,7 @@ def start(batch: int, crop: int) -> Iterable[Row]:
         began = time.perf_counter()
         # On a GPU this process has taken most of the memory.
         environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+        environment.pop("JAX_COMPILATION_CACHE_DIR", None)
         done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
         return time.perf_counter() - began, done.stdout
 
