@@ -4,13 +4,11 @@ import os
 import tempfile
 
 import jax
+import toys
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-if os.environ["JAX_PLATFORMS"] == "cpu":  # tiny programs: compiling them quickly matters, running them doesn't
-    flags = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
-    if jax.__version_info__ < (0, 11):  # a third of the compilation time; unknown flags would stop XLA
-        flags += " --xla_cpu_use_fusion_emitters=false"
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
+if os.environ["JAX_PLATFORMS"] == "cpu":
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {toys.xla_flags(devices=4)}"
 
 from pathlib import Path
 
@@ -22,6 +20,19 @@ jax.config.update("jax_default_matmul_precision", "highest")
 _cache = tempfile.TemporaryDirectory()  # resumed runs find what they compiled before
 jax.config.update("jax_compilation_cache_dir", _cache.name)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+LONGEST = ("test_train", "test_processes", "test_resume", "test_configs")
+
+
+def pytest_collection_modifyitems(items):
+    """For several workers (pytest -n): what takes long begins first; a file stays with one, and so do its fixtures.
+
+    Tests that share little say so by an `xdist_group` of their own.
+    """
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +73,17 @@ def dataset(tmp_path_factory, photo_folder) -> str:
 
 
 @pytest.fixture(scope="session")
+def held_out(tmp_path_factory, photo) -> str:
+    """A folder of three photographs to validate on."""
+    from srgan_jax import images
+
+    folder = tmp_path_factory.mktemp("held_out")
+    for index, (height, width) in enumerate([(70, 90), (93, 61), (64, 64)]):
+        images.write_image(folder / f"{index}.png", photo[:height, :width])
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
 def bilinear():
     """A generator that enlarges twice, exactly bilinearly: all of its own kernels are zero."""
     import srgan_jax
@@ -73,11 +95,11 @@ def bilinear():
     return srgan_jax.make_weights(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes), fields)
 
 
-def _tiny(config):
+def _tiny(config, crop_px=32):
     """Makes any config small enough for a test, without changing what it does."""
     config.data.batch_size = 4
-    config.data.crop_px = 32
-    config.data.resize_px = min(config.data.resize_px, 32)
+    config.data.crop_px = crop_px
+    config.data.resize_px = min(config.data.resize_px, crop_px)
     config.generator.blocks = 1
     config.generator.width = 8
     config.discriminator.width = 4
@@ -121,33 +143,23 @@ def paired_dataset(tmp_path_factory, photo) -> str:
 
 
 @pytest.fixture(scope="session")
-def extractor_files(tmp_path_factory, vgg_file) -> dict[str, Path]:
+def extractor_files(tmp_path_factory) -> dict[str, Path]:
     """For each name in EXTRACTORS random weights, as the port scripts write them."""
     from flax.traverse_util import flatten_dict
 
     from srgan_jax import models, weights
 
-    variables = jax.jit(models.build(models.EXTRACTORS, {"name": "resnet152v2"}).init)(
-        jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32)
-    )
-    tensors = {"/".join(path): np.asarray(value) for path, value in flatten_dict(variables["params"]).items()}
-    path = tmp_path_factory.mktemp("resnet") / "resnet152v2.safetensors"
-    weights.save_extractor(path, tensors, {"network": "resnet152v2", "convention": "signed"})
-    return {"vgg19": vgg_file, "resnet152v2": path}
+    folder, files = tmp_path_factory.mktemp("extractors"), {}
+    for name, dtype, convention in (("vgg19", np.float16, "caffe"), ("resnet152v2", np.float32, "signed")):
+        module = models.build(models.EXTRACTORS, {"name": name})
+        params = flatten_dict(toys.random_variables(module, np.zeros((1, 32, 32, 3), np.float32))["params"], sep="/")
+        tensors = {path: value.astype(dtype) for path, value in params.items()}
+        files[name] = folder / f"{name}.safetensors"
+        weights.save_extractor(files[name], tensors, {"network": name, "convention": convention})
+    return files
 
 
 @pytest.fixture(scope="session")
-def vgg_file(tmp_path_factory) -> Path:
-    """VGG19 with random weights, as `scripts/port_vgg19.py` writes it."""
-    from srgan_jax import models, weights
-
-    module = models.build(models.EXTRACTORS, {"name": "vgg19"})
-    variables = jax.jit(module.init)(jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
-    tensors = {
-        f"{layer}/{kind}": np.asarray(value, np.float16)
-        for layer, pair in variables["params"].items()
-        for kind, value in pair.items()
-    }
-    path = tmp_path_factory.mktemp("vgg") / "vgg19.safetensors"
-    weights.save_extractor(path, tensors, {"network": "vgg19", "convention": "caffe"})
-    return path
+def vgg_file(extractor_files) -> Path:
+    """VGG19 with random weights."""
+    return extractor_files["vgg19"]
