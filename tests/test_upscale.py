@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -161,6 +162,26 @@ def test_a_file_without_permission(capsys, folder, weights, tmp_path, monkeypatc
     status, printed, _ = _run(capsys, folder, "-o", tmp_path / "out", "--weights", weights)
     assert status == 1 and f"{folder / 'a.png'}: permission denied" in printed
     assert (tmp_path / "out" / "deep" / "b.jpg").exists()
+
+
+def test_a_folder_that_may_not_be_looked_into(capsys, folder, weights, tmp_path, monkeypatch):
+    """Deep inside an input; a hidden one would have been passed over anyway. The refusal is played."""
+    closed = (folder / "deep" / "closed", folder / ".closed")
+    allowed, found = os.access, os.scandir
+    refuse = lambda path: PermissionError(13, "Permission denied", str(path))  # noqa: E731
+
+    def scandir(path="."):
+        if Path(path) in closed:
+            raise refuse(path)
+        return found(path)
+
+    monkeypatch.setattr(os, "access", lambda path, *args: Path(path) not in closed and allowed(path, *args))
+    monkeypatch.setattr(os, "scandir", scandir)
+    for path in closed:
+        path.mkdir()
+    status, printed, _ = _run(capsys, folder, "-o", tmp_path / "out", "--weights", weights)
+    assert status == 1 and printed.startswith("3 upscaled, 4 failed:")
+    assert f"  {closed[0]}: permission denied\n" in printed and ".closed" not in printed
 
 
 @pytest.mark.parametrize(
