@@ -37,7 +37,7 @@ def _alone(path):
     return pytest.param(path, id=path.stem, marks=pytest.mark.xdist_group(path.stem.partition("_")[0]))
 
 
-@pytest.mark.parametrize("path", map(_alone, CONFIGS))
+@pytest.mark.parametrize("path", [_alone(path) for path in CONFIGS])
 def test_config_trains_and_resumes(
     path, tiny, dataset, paired_dataset, extractor_files, tmp_path, one_device, monkeypatch
 ):
