@@ -1,5 +1,6 @@
 """Shared by all tests: four virtual CPU devices, photographs, and a prepared data set."""
 
+import functools
 import os
 import tempfile
 
@@ -143,23 +144,26 @@ def paired_dataset(tmp_path_factory, photo) -> str:
 
 
 @pytest.fixture(scope="session")
-def extractor_files(tmp_path_factory) -> dict[str, Path]:
-    """For each name in EXTRACTORS random weights, as the port scripts write them."""
+def extractor_file(tmp_path_factory):
+    """A function from a name in EXTRACTORS to a file of random weights, as the port scripts write it."""
     from flax.traverse_util import flatten_dict
 
     from srgan_jax import models, weights
 
-    folder, files = tmp_path_factory.mktemp("extractors"), {}
-    for name, dtype, convention in (("vgg19", np.float16, "caffe"), ("resnet152v2", np.float32, "signed")):
+    @functools.cache
+    def make(name: str) -> Path:
         module = models.build(models.EXTRACTORS, {"name": name})
         params = flatten_dict(toys.random_variables(module, np.zeros((1, 32, 32, 3), np.float32))["params"], sep="/")
-        tensors = {path: value.astype(dtype) for path, value in params.items()}
-        files[name] = folder / f"{name}.safetensors"
-        weights.save_extractor(files[name], tensors, {"network": name, "convention": convention})
-    return files
+        dtype, convention = {"vgg19": (np.float16, "caffe"), "resnet152v2": (np.float32, "signed")}[name]
+        path = tmp_path_factory.mktemp("extractors") / f"{name}.safetensors"
+        tensors = {key: value.astype(dtype) for key, value in params.items()}
+        weights.save_extractor(path, tensors, {"network": name, "convention": convention})
+        return path
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def vgg_file(extractor_files) -> Path:
+def vgg_file(extractor_file) -> Path:
     """VGG19 with random weights."""
-    return extractor_files["vgg19"]
+    return extractor_file("vgg19")

@@ -39,11 +39,11 @@ def _alone(path):
 
 @pytest.mark.parametrize("path", [_alone(path) for path in CONFIGS])
 def test_config_trains_and_resumes(
-    path, tiny, dataset, paired_dataset, extractor_files, tmp_path, one_device, monkeypatch
+    path, tiny, dataset, paired_dataset, extractor_file, tmp_path, one_device, monkeypatch
 ):
     config = tiny(_load(path).get_config(), crop_px=48)  # smaller maps of VGG19's block5 take XLA four times as long
     config.data.dataset = paired_dataset if config.data.lr_feature else dataset
-    config.extractor.weights = str(extractor_files[config.extractor.name])
+    config.extractor.weights = str(extractor_file(config.extractor.name))
     if path.stem != "restoration":
         config.sample_pictures = 0  # the loop's own tests look at them
     last = config.stage_names[-1]
