@@ -1,5 +1,6 @@
 """TIFF files: of 16 bits, of several pages, by rows; a BigTIFF where 4 GB may not suffice."""
 
+import contextlib
 import os
 import struct
 from collections.abc import Iterable, Iterator
@@ -15,7 +16,6 @@ from srgan_jax.paths import whole_file
 
 TILE_PX = 256
 BIG_BYTES = 3_500_000_000
-DIRECTORIES = (EXIF_DIRECTORY, GPS_DIRECTORY)
 
 Page = tuple[Iterable[np.ndarray], tuple[int, int, int], Any]  # strips of rows, (H, W, C) of the whole, dtype
 
@@ -38,9 +38,9 @@ def write_pages(path: Path, pages: Iterable[Page], about: Picture, total_bytes: 
     """`write_tiff_pages` under the name that is given."""
     from tifffile import TiffWriter
 
-    big = total_bytes > BIG_BYTES
-    exif = _parsed(about.exif)
-    directories = {tag: exif.get_ifd(tag) for tag in DIRECTORIES if exif.get_ifd(tag)}
+    big, exif = total_bytes > BIG_BYTES, Image.Exif()
+    exif.load(about.exif or b"")
+    directories = _directories(exif, big)
     tags = [(tag, "s", 0, str(text), True) for tag, text in exif.items() if isinstance(text, str)]
     tags += [(tag + 1, "Q" if big else "I", 1, 0, True) for tag in directories]  # for _add_directories
     with TiffWriter(path, bigtiff=big, byteorder="<") as tiff:
@@ -67,30 +67,31 @@ def write_pages(path: Path, pages: Iterable[Page], about: Picture, total_bytes: 
         _add_directories(path, directories, big)
 
 
-def _parsed(exif: bytes | None) -> Image.Exif:
-    """EXIF's first directory, whose texts TIFF has too (maker, model, date, artist, ...), and those it points to."""
-    tags = Image.Exif()
-    if exif:
-        tags.load(exif)
-    return tags
+def _directories(exif: Image.Exif, big: bool) -> dict[int, ImageFileDirectory_v2]:
+    """EXIF's directories of exposure and place, for a TIFF or a BigTIFF; what can't be written again is left out."""
+    found = {}
+    for tag in (EXIF_DIRECTORY, GPS_DIRECTORY):
+        directory = ImageFileDirectory_v2(b"II+\0" + bytes(12) if big else b"II*\0" + bytes(4), group=tag)
+        with contextlib.suppress(Exception):  # damaged EXIF is no reason to lose a picture
+            for key, value in exif.get_ifd(tag).items():
+                directory[key] = value
+            if len(directory) and directory.tobytes():
+                found[tag] = directory
+    return found
 
 
-def _add_directories(path: Path, directories: dict[int, dict], big: bool) -> None:
-    """EXIF's directories of exposure and place behind the end of a TIFF, and every page pointing to them.
+def _add_directories(path: Path, directories: dict[int, ImageFileDirectory_v2], big: bool) -> None:
+    """EXIF's directories behind the end of a TIFF, and every page pointing to them.
 
     tifffile doesn't write their tags: it wrote the next number of each instead, which nothing else has.
     """
     from tifffile import TiffFile
 
-    header = b"II+\0" + bytes(12) if big else b"II*\0" + bytes(4)
     with TiffFile(path) as tiff:
         places = [(tag, page.tags[tag + 1]) for page in tiff.pages for tag in directories]
     with open(path, "r+b") as file:
         starts = {}
-        for tag, values in directories.items():
-            directory = ImageFileDirectory_v2(header, group=tag)
-            for key, value in values.items():
-                directory[key] = value
+        for tag, directory in directories.items():
             starts[tag] = file.seek(0, os.SEEK_END)
             if starts[tag] % 2:  # directories begin at even places
                 starts[tag] += file.write(b"\0")
