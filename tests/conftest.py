@@ -23,17 +23,28 @@ jax.config.update("jax_compilation_cache_dir", _cache.name)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 LONGEST = ("test_train", "test_processes", "test_resume", "test_configs")
+DIVIDED = ("test_config_trains_and_resumes", "test_two_processes_equal_one_and_resume_there_and_back")
 
 
 def pytest_collection_modifyitems(items):
-    """For several workers (pytest -n): what takes long begins first; a file stays with one, and so do its fixtures.
-
-    Tests that share little say so by an `xdist_group` of their own.
-    """
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    """What takes long begins first, so that several workers (pytest -n) end together."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file's tests stay in one worker, as they share fixtures; those of DIVIDED don't, but for the configs of a
+    family (srgan, srgan_mse), which share compiled programs."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file, _, test = nodeid.partition("::")
+            name, _, parameter = test.rstrip("]").partition("[")
+            return f"{file} {parameter.partition('_')[0]}" if name in DIVIDED else file
+
+    config.option.loadscopereorder = False  # it would be by their number
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -32,12 +32,7 @@ def _load(path):
     return module
 
 
-def _alone(path):
-    """In any worker; those of one family share compiled programs."""
-    return pytest.param(path, id=path.stem, marks=pytest.mark.xdist_group(path.stem.partition("_")[0]))
-
-
-@pytest.mark.parametrize("path", [_alone(path) for path in CONFIGS])
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_trains_and_resumes(
     path, tiny, dataset, paired_dataset, extractor_file, tmp_path, one_device, monkeypatch
 ):

@@ -56,10 +56,7 @@ def command(dataset, held_out):
     return make
 
 
-OF_THEIR_OWN = [pytest.param(name, marks=pytest.mark.xdist_group(f"processes_{name}")) for name in devices.MAPPINGS]
-
-
-@pytest.fixture(scope="module", params=OF_THEIR_OWN)
+@pytest.fixture(scope="module", params=devices.MAPPINGS)
 def one_process(request, tmp_path_factory, command):
     """An undisturbed run of one process with two devices."""
     workdir = tmp_path_factory.mktemp(f"one_{request.param}")
