@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need, then ruff and the whole suite. Arguments go to pytest: bash scripts/test.sh -k resize
+# Installs what the tests need, then ruff and the whole suite, in two processes. Arguments go to pytest:
+# bash scripts/test.sh -k resize; -n 0 runs in one process, to use a debugger, say.
 #   --torch     first installs PyTorch (CPU), for the tests that compare with it
 #   --browser   first installs Debian's Chromium and its driver (as root), for the test of the report page
 # Without them those tests are skipped, and say so.
@@ -22,4 +23,4 @@ while true; do
 done
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
-.venv/bin/python -m pytest "$@"
+.venv/bin/python -m pytest -n 2 "$@"

@@ -1,16 +1,15 @@
 """Shared by all tests: four virtual CPU devices, photographs, and a prepared data set."""
 
+import functools
 import os
 import tempfile
 
 import jax
+import toys
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-if os.environ["JAX_PLATFORMS"] == "cpu":  # tiny programs: compiling them quickly matters, running them doesn't
-    flags = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
-    if jax.__version_info__ < (0, 11):  # a third of the compilation time; unknown flags would stop XLA
-        flags += " --xla_cpu_use_fusion_emitters=false"
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
+if os.environ["JAX_PLATFORMS"] == "cpu":
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {toys.xla_flags(devices=4)}"
 
 from pathlib import Path
 
@@ -23,6 +22,30 @@ _cache = tempfile.TemporaryDirectory()  # resumed runs find what they compiled b
 jax.config.update("jax_compilation_cache_dir", _cache.name)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name  # the commands that tests start leave the user's own alone
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+LONGEST = ("test_train", "test_processes", "test_resume", "test_configs")
+DIVIDED = ("test_config_trains_and_resumes", "test_two_processes_equal_one_and_resume_there_and_back")
+
+
+def pytest_collection_modifyitems(items):
+    """What takes long begins first, so that several workers (pytest -n) end together."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file's tests stay in one worker, as they share fixtures; those of DIVIDED don't, but for the configs of a
+    family (srgan, srgan_mse), which share compiled programs."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file, _, test = nodeid.partition("::")
+            name, _, parameter = test.rstrip("]").partition("[")
+            return f"{file} {parameter.partition('_')[0]}" if name in DIVIDED else file
+
+    config.option.loadscopereorder = False  # it would be by their number
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +86,17 @@ def dataset(tmp_path_factory, photo_folder) -> str:
 
 
 @pytest.fixture(scope="session")
+def held_out(tmp_path_factory, photo) -> str:
+    """A folder of three photographs to validate on."""
+    from srgan_jax import images
+
+    folder = tmp_path_factory.mktemp("held_out")
+    for index, (height, width) in enumerate([(70, 90), (93, 61), (64, 64)]):
+        images.write_image(folder / f"{index}.png", photo[:height, :width])
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
 def bilinear():
     """A generator that enlarges twice, exactly bilinearly: all of its own kernels are zero."""
     import srgan_jax
@@ -74,11 +108,11 @@ def bilinear():
     return srgan_jax.make_weights(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes), fields)
 
 
-def _tiny(config):
+def _tiny(config, crop_px=32):
     """Makes any config small enough for a test, without changing what it does."""
     config.data.batch_size = 4
-    config.data.crop_px = 32
-    config.data.resize_px = min(config.data.resize_px, 32)
+    config.data.crop_px = crop_px
+    config.data.resize_px = min(config.data.resize_px, crop_px)
     config.generator.blocks = 1
     config.generator.width = 8
     config.discriminator.width = 4
@@ -122,33 +156,26 @@ def paired_dataset(tmp_path_factory, photo) -> str:
 
 
 @pytest.fixture(scope="session")
-def extractor_files(tmp_path_factory, vgg_file) -> dict[str, Path]:
-    """For each name in EXTRACTORS random weights, as the port scripts write them."""
+def extractor_file(tmp_path_factory):
+    """A function from a name in EXTRACTORS to a file of random weights, as the port scripts write it."""
     from flax.traverse_util import flatten_dict
 
     from srgan_jax import models, weights
 
-    variables = jax.jit(models.build(models.EXTRACTORS, {"name": "resnet152v2"}).init)(
-        jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32)
-    )
-    tensors = {"/".join(path): np.asarray(value) for path, value in flatten_dict(variables["params"]).items()}
-    path = tmp_path_factory.mktemp("resnet") / "resnet152v2.safetensors"
-    weights.save_extractor(path, tensors, {"network": "resnet152v2", "convention": "signed"})
-    return {"vgg19": vgg_file, "resnet152v2": path}
+    @functools.cache
+    def make(name: str) -> Path:
+        module = models.build(models.EXTRACTORS, {"name": name})
+        params = flatten_dict(toys.random_variables(module, np.zeros((1, 32, 32, 3), np.float32))["params"], sep="/")
+        dtype, convention = {"vgg19": (np.float16, "caffe"), "resnet152v2": (np.float32, "signed")}[name]
+        path = tmp_path_factory.mktemp("extractors") / f"{name}.safetensors"
+        tensors = {key: value.astype(dtype) for key, value in params.items()}
+        weights.save_extractor(path, tensors, {"network": name, "convention": convention})
+        return path
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def vgg_file(tmp_path_factory) -> Path:
-    """VGG19 with random weights, as `scripts/port_vgg19.py` writes it."""
-    from srgan_jax import models, weights
-
-    module = models.build(models.EXTRACTORS, {"name": "vgg19"})
-    variables = jax.jit(module.init)(jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
-    tensors = {
-        f"{layer}/{kind}": np.asarray(value, np.float16)
-        for layer, pair in variables["params"].items()
-        for kind, value in pair.items()
-    }
-    path = tmp_path_factory.mktemp("vgg") / "vgg19.safetensors"
-    weights.save_extractor(path, tensors, {"network": "vgg19", "convention": "caffe"})
-    return path
+def vgg_file(extractor_file) -> Path:
+    """VGG19 with random weights."""
+    return extractor_file("vgg19")

@@ -4,26 +4,18 @@ import json
 import zipfile
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+import toys
 
 import srgan_jax
-from srgan_jax import cli, export, models
+from srgan_jax import cli, export
 from srgan_jax.models import layers
-
-
-def _params(**fields):
-    module = models.build(models.GENERATORS, fields)
-    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
-    rng = np.random.default_rng(0)
-    draw = lambda leaf: rng.normal(0, 0.2, leaf.shape).astype(np.float32)  # noqa: E731
-    return srgan_jax.make_weights(jax.tree.map(draw, shapes), fields)
 
 
 @pytest.fixture(scope="module")
 def params():
-    return _params(name="compact", blocks=1, width=4)
+    return toys.random_weights(name="compact", blocks=1, width=4)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +52,7 @@ def test_stablehlo(params, weights, tmp_path, capsys, photo):
 def test_onnx(fields, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason='pip install "srgan-jax[onnx]"')
     pytest.importorskip("jax2onnx", reason='pip install "srgan-jax[onnx]"')
-    params = _params(**fields)
+    params = toys.random_weights(**fields)
     assert export.to_onnx(params, tmp_path / "a.onnx", {"dataset": "chelsea"}) < 1e-4
     session = onnxruntime.InferenceSession(str(tmp_path / "a.onnx"), providers=["CPUExecutionProvider"])
     about = session.get_modelmeta().custom_metadata_map

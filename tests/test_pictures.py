@@ -1,12 +1,15 @@
 """What pictures are: each row of the README's table of what goes in and what comes out."""
 
+import collections
 import re
+import struct
+import zlib
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps, features
+from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, features
 
 from srgan_jax import files, images
 
@@ -82,17 +85,18 @@ def metadata(upscale, photo, folder):
     exif = Image.Exif()
     exif[0x010F] = "Maker"
     exif.get_ifd(0x8769)[0x829A] = 0.5  # exposure time
+    exif.get_ifd(0x8825)[2] = (50.0, 30.5, 12.25)  # latitude
     for suffix in ("png", "webp", "tif"):
         path = folder / f"a.{suffix}"
-        Image.fromarray(_small(photo)).save(path, exif=exif, icc_profile=SRGB, dpi=(300, 300))
+        Image.fromarray(_small(photo)).save(path, exif=exif.tobytes(), icc_profile=SRGB, dpi=(300, 300))
         target, _ = upscale(path)
         with Image.open(target) as result:
             assert result.info["icc_profile"] == SRGB
             assert result.getexif()[0x010F] == "Maker"
             if suffix != "webp":
                 assert round(result.info["dpi"][0]) == 300
-            if suffix != "tif":  # of EXIF a TIFF keeps the texts
-                assert result.getexif().get_ifd(0x8769)[0x829A] == 0.5
+            assert result.getexif().get_ifd(0x8769)[0x829A] == 0.5
+            assert result.getexif().get_ifd(0x8825)[2] == (50.0, 30.5, 12.25)
 
 
 def gray(upscale, photo, folder):
@@ -372,6 +376,92 @@ def test_deep_tiffs_of_rare_kinds(tmp_path):
     tifffile.imwrite(tmp_path / "hdr.tif", ramp * 7)
     with pytest.raises(images.ImageError, match="floats must lie in"):
         images.read_image(tmp_path / "hdr.tif")
+
+
+@pytest.mark.parametrize("total_bytes", [0, 4_000_000_000], ids=["tiff", "bigtiff"])
+def test_every_page_of_a_tiff_points_to_the_exif(tmp_path, photo, total_bytes):
+    """As Pillow and tifffile read it; the samples are what they were."""
+    import tifffile
+
+    exif = Image.Exif()
+    exif[0x0110] = "Camera"
+    exif.get_ifd(0x8769).update({0x9003: "2020:01:02 03:04:05", 0x8827: 200, 0x927C: b"odd"})
+    exif.get_ifd(0x8825).update({1: "S", 2: (50.0, 30.5, 12.25)})
+    frames = (_small(photo), _small(photo)[:20, :30])
+    pages = (([frame], frame.shape, frame.dtype) for frame in frames)
+    about = images.Picture(frames, exif=exif.tobytes(), icc=SRGB)
+    images.write_tiff_pages(tmp_path / "a.tif", pages, about, total_bytes)
+    assert (tmp_path / "a.tif").read_bytes()[2] == (43 if total_bytes else 42)
+    read = images.read_image(tmp_path / "a.tif")
+    for frame, expected in zip(read.frames, frames, strict=True):
+        np.testing.assert_array_equal(frame, expected)
+    with Image.open(tmp_path / "a.tif") as image:
+        for page in range(2):
+            image.seek(page)
+            found = image.getexif()
+            assert found[0x0110] == "Camera" and dict(found.get_ifd(0x8769)) == dict(exif.get_ifd(0x8769))
+            assert dict(found.get_ifd(0x8825)) == {1: "S", 2: (50.0, 30.5, 12.25)}
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        for page in tiff.pages:
+            assert page.tags["ExifTag"].value["ISOSpeedRatings"] == 200
+            assert page.tags["GPSTag"].value["GPSLatitude"] == (50, 1, 61, 2, 49, 4)
+            assert page.tags["InterColorProfile"].value == SRGB
+
+
+@pytest.mark.parametrize("shallow", ["rgb", "gray", "palette"])
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+@pytest.mark.parametrize("deep", ["rgb", "gray"])
+def test_pages_of_different_depth_are_all_read_at_16_bits(tmp_path, photo, shallow, order, deep):
+    import tifffile
+
+    before = _deep(photo, {"rgb": 3, "gray": 1}[deep])
+    plain = {"rgb": Image.fromarray(_small(photo)), "gray": Image.fromarray(_small(photo)[..., 1])}
+    plain["palette"] = plain["rgb"].quantize(16)
+    buffers = [BytesIO(), BytesIO()]
+    tifffile.imwrite(buffers[0], before.squeeze(), photometric="rgb" if deep == "rgb" else "minisblack")
+    plain[shallow].save(buffers[1], "TIFF")
+    joined = BytesIO()
+    with TiffImagePlugin.AppendingTiffWriter(joined, new=True) as writer:
+        for place in order:
+            writer.write(buffers[place].getvalue())
+            writer.newFrame()
+    (tmp_path / "a.tif").write_bytes(joined.getvalue())
+    frames = images.read_image(tmp_path / "a.tif").frames
+    expected = np.asarray(plain[shallow].convert("L" if shallow == "gray" else "RGB")).reshape(40, 64, -1)
+    assert [frame.dtype for frame in frames] == [np.uint16] * 2
+    np.testing.assert_array_equal(frames[order.index(0)], before)
+    np.testing.assert_array_equal(frames[order.index(1)], expected.astype(np.uint16) * 257)
+
+
+def test_an_animation_of_16_bits_says_that_it_is_cut(upscale, photo, tmp_path):
+    import imagecodecs
+
+    def chunks(data):
+        place, found = 8, collections.defaultdict(bytes)
+        while place < len(data):
+            (length,) = struct.unpack(">I", data[place : place + 4])
+            found[data[place + 4 : place + 8]] += data[place + 8 : place + 8 + length]
+            place += 12 + length
+        return found
+
+    def written(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    first, second = (chunks(imagecodecs.png_encode(frame)) for frame in (_deep(photo, 3), _deep(photo, 3)[::-1]))
+    control = lambda number: struct.pack(">IIIIIHHBB", number, 64, 40, 0, 0, 100, 1000, 0, 0)  # noqa: E731
+    (tmp_path / "a.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + written(b"IHDR", first[b"IHDR"]) + written(b"acTL", struct.pack(">II", 2, 0))
+        + written(b"fcTL", control(0)) + written(b"IDAT", first[b"IDAT"])
+        + written(b"fcTL", control(1)) + written(b"fdAT", struct.pack(">I", 2) + second[b"IDAT"])
+        + written(b"IEND", b"")
+    )  # fmt: skip
+    target, lines = upscale(tmp_path / "a.png")
+    assert lines == [f"{tmp_path / 'a.png'}: animated PNG of 16 bits: read with 8"]
+    after = images.read_image(target).frames
+    assert [frame.dtype for frame in after] == [np.uint8] * 2
+    np.testing.assert_allclose(images.read_image(tmp_path / "a.png").frames[0], _deep(photo, 3) / 257.0, atol=1)
+    images.write_image(tmp_path / "still.png", _deep(photo, 3))
+    assert upscale(tmp_path / "still.png")[1] == []
 
 
 def test_a_gif_that_is_played_once_stays_so(tmp_path, photo):

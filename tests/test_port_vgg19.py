@@ -182,8 +182,8 @@ def test_wrong_resnet_files_are_named(tmp_path, capsys):
     assert "conv1_conv/kernel: expected (7, 7, 3, 64), found (3, 3, 3, 64)" in capsys.readouterr().err
 
 
-def test_weights_of_another_network_are_refused(tmp_path, extractor_files):
+def test_weights_of_another_network_are_refused(tmp_path, extractor_file):
     with pytest.raises(UserError, match="holds resnet152v2, but config.extractor.name is vgg19"):
-        weights.load_extractor(extractor_files["resnet152v2"])
+        weights.load_extractor(extractor_file("resnet152v2"))
     with pytest.raises(UserError, match="get them with: python scripts/port_resnet152v2.py --download"):
         weights.load_extractor(tmp_path / "absent", "resnet152v2")

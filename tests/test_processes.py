@@ -1,39 +1,23 @@
 """Two real processes on this machine, joined by `jax.distributed`: they train as one process with two devices does."""
 
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+import toys
 
 import srgan_jax
 from srgan_jax import devices, images
 from srgan_jax.errors import UserError
 
-ROOT = Path(__file__).parents[1]
 PATIENCE_S = 500  # for a machine that does other things too
 pytestmark = pytest.mark.timeout(3 * PATIENCE_S)
-
-
-@pytest.fixture(scope="module")
-def held_out(tmp_path_factory, photo):
-    folder = tmp_path_factory.mktemp("held_out")
-    for index, (height, width) in enumerate([(70, 90), (93, 61), (64, 64)]):
-        images.write_image(folder / f"{index}.png", photo[:height, :width])
-    return str(folder)
-
-
-def _environment(devices_each):
-    flags = f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices_each}"
-    cache = {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
-    return os.environ | cache | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
 
 
 def _free_port():
@@ -46,7 +30,7 @@ def _start(command, processes, devices_each=1):
     """The processes of one job."""
     coordinator = f"127.0.0.1:{_free_port()}"
     job = lambda number: [f"--coordinator={coordinator}", f"--num_processes={processes}", f"--process_id={number}"]  # noqa: E731
-    options = {"cwd": ROOT, "env": _environment(devices_each), "text": True}
+    options = {"cwd": toys.ROOT, "env": toys.environment(devices_each), "text": True}
     return [
         subprocess.Popen(command + (job(number) if processes > 1 else []), stderr=subprocess.PIPE,
                          stdout=subprocess.PIPE, **options) for number in range(processes)
@@ -61,16 +45,13 @@ def _end(started):
 
 @pytest.fixture(scope="module")
 def command(dataset, held_out):
-    def make(workdir, mapping, **more):
+    def make(workdir, mapping):
         values = {
-            "data.dataset": dataset, "data.batch_size": 4, "data.crop_px": 32, "generator.blocks": 1,
-            "generator.width": 8, "discriminator.width": 4, "discriminator.dense": 8, "validation.folder": held_out,
-            "stage_names": "('gan',)", "stages.gan.total_steps": 60, "log_every_steps": 1,
-            "save_every_steps": 4, "validate_every_steps": 20, "sample_pictures": 1, "devices.mapping": mapping,
+            "data.dataset": dataset, "data.batch_size": 4, "validation.folder": held_out, "devices.mapping": mapping,
+            "stage_names": "('gan',)", "stages.gan.total_steps": 60, "save_every_steps": 4, "validate_every_steps": 20,
+            "sample_pictures": 1,
         }  # fmt: skip
-        overrides = [f"--config.{key}={value}" for key, value in (values | more).items()]
-        main = [sys.executable, "-m", "srgan_jax.main", "--config", "configs/srgan_mse.py", "--workdir", str(workdir)]
-        return [*main, *overrides]
+        return toys.command(workdir, **values)
 
     return make
 
@@ -84,16 +65,11 @@ def one_process(request, tmp_path_factory, command):
     return request.param, workdir
 
 
-def _untimed(workdir):
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
-
-
 def _assert_equal(workdir, expected):
     ours, theirs = (srgan_jax.load(folder, fold=False) for folder in (workdir, expected))
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # noqa: E731
     jax.tree.map(close, dict(ours.variables), dict(theirs.variables))
-    rows, expected_rows = _untimed(workdir), _untimed(expected)
+    rows, expected_rows = toys.rows(workdir), toys.rows(expected)
     assert [(row["stage"], row["step"], set(row)) for row in rows] == [
         (row["stage"], row["step"], set(row)) for row in expected_rows
     ]
@@ -195,5 +171,5 @@ devices.start_cluster()
 devices.start_cluster("none")
 print(time.time() - began < 0.5, jax.process_count(), devices.process_share([1, 2]), devices.gather("x"))
 """
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=_environment(1))
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=toys.environment())
     assert result.stdout.split("\n")[0] == "True 1 [1, 2] ['x']", result.stderr

@@ -6,36 +6,21 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toys
 
 import srgan_jax
-from srgan_jax import checkpoints, defaults, images, logs, manifest, stages
+from srgan_jax import checkpoints, defaults, logs, manifest, stages
 from srgan_jax.errors import UserError
 from srgan_jax.train import train_and_evaluate
 
-ROOT = Path(__file__).parents[1]
 VALIDATE_EVERY = 8
-
-
-@pytest.fixture(scope="module")
-def held_out(tmp_path_factory, photo):
-    folder = tmp_path_factory.mktemp("held_out")
-    images.write_image(folder / "0.png", photo[:70, :90])
-    return str(folder)
-
-
-def _env():
-    """One CPU device, quick to compile; restarted commands find what was compiled before."""
-    cache = {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
-    return os.environ | cache | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
 
 
 @pytest.fixture(scope="module")
@@ -44,33 +29,21 @@ def command(dataset, held_out):
 
     def make(workdir, **more):
         values = {
-            "data.dataset": dataset, "data.batch_size": 2, "data.crop_px": 32, "generator.blocks": 1,
-            "generator.width": 8, "discriminator.width": 4, "discriminator.dense": 8, "validation.folder": held_out,
-            "stages.pretrain.total_steps": 24, "stages.gan.total_steps": 120, "log_every_steps": 1,
+            "data.dataset": dataset, "data.batch_size": 2, "validation.folder": held_out,
+            "stages.pretrain.total_steps": 24, "stages.gan.total_steps": 120,
             "save_every_steps": 4, "validate_every_steps": VALIDATE_EVERY, "sample_pictures": 1,
         }  # fmt: skip
-        overrides = [f"--config.{key}={value}" for key, value in (values | more).items()]
-        main = [sys.executable, "-m", "srgan_jax.main", "--config", "configs/srgan_mse.py", "--workdir", str(workdir)]
-        return [*main, *overrides]
+        return toys.command(workdir, **(values | more))
 
     return make
-
-
-def _run(command):
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=_env(), timeout=500)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, command):
     workdir = tmp_path_factory.mktemp("undisturbed")
-    result = _run(command(workdir))
+    result = toys.run(command(workdir))
     assert result.returncode == 0, result.stderr
     return workdir
-
-
-def _untimed(workdir):
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
 def _checkpoints(workdir, stage="gan"):
@@ -90,7 +63,7 @@ def _assert_same(workdir, expected):
     for name in ("pretrain.safetensors", "gan.safetensors", "generator.safetensors"):
         both = (srgan_jax.load(folder / name, fold=False) for folder in (workdir, expected))
         jax.tree.map(np.testing.assert_array_equal, *both)
-    assert _untimed(workdir) == _untimed(expected)
+    assert toys.rows(workdir) == toys.rows(expected)
     for stage in ("pretrain", "gan"):
         ours, theirs = (_checkpoints(folder, stage) for folder in (workdir, expected))
         assert sorted(ours) == sorted(theirs)  # the newest three and the best
@@ -144,7 +117,9 @@ def _training(workdir, began):
 def _kill_when(command, workdir, moment, delay_s):
     """Starts a run and kills it `delay_s` after `moment`; False where it was quicker than the signal."""
     began = time.time()
-    process = subprocess.Popen(command, cwd=ROOT, env=_env(), stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        command, cwd=toys.ROOT, env=toys.environment(), stderr=subprocess.DEVNULL, start_new_session=True
+    )
     while process.poll() is None and not moment(workdir, began):
         assert time.time() - began < 300
         time.sleep(0.0005)
@@ -167,7 +142,7 @@ def test_ten_kills(undisturbed, command, tmp_path):
         assert _kill_when(command(tmp_path, **{"data.source": source}), tmp_path, moment, delay_s), killed
         killed.append(moment.__name__)
     assert len(killed) == 10 and not (tmp_path / "gan.safetensors").exists()
-    result = _run(command(tmp_path))
+    result = toys.run(command(tmp_path))
     assert result.returncode == 0, result.stderr
     # On a quick machine each kill may come before the second stage has a whole checkpoint.
     assert "resumed after update" in result.stderr or "it begins again at update 1" in result.stderr
@@ -311,14 +286,14 @@ def test_damaged_runs_end_like_undisturbed_ones(undisturbed, command, tmp_path):
     for step in (120, 116):
         damaged = _largest(_checkpoints(workdir)[step])
         _flip(damaged, 100, 7)
-    result = _run(command(workdir))
+    result = toys.run(command(workdir))
     assert result.returncode == 0, result.stderr
     assert "checkpoint 120 is damaged" in result.stderr and "gan: resumed after update 112" in result.stderr
     _assert_same(workdir, undisturbed)
     (workdir / "gan.safetensors").unlink()
     for folder in _checkpoints(workdir).values():
         _flip(_largest(folder), 100, 7)
-    result = _run(command(workdir))
+    result = toys.run(command(workdir))
     assert result.returncode == 1 and "error: no sound checkpoint is left" in result.stderr
 
 
@@ -421,7 +396,7 @@ def test_training_outlives_a_full_disk(config, small_disk, monkeypatch, tmp_path
     assert "WARNING: checkpoint 4 could not be written" in told and "checkpoint 2 is the newest" in told
     assert "WARNING: checkpoint 6 could not be written" in told
     assert sorted(_checkpoints(small_disk / "run", "pretrain")) == [2, 8]
-    assert _untimed(small_disk / "run") == _untimed(tmp_path / "undisturbed")  # no line is lost
+    assert toys.rows(small_disk / "run") == toys.rows(tmp_path / "undisturbed")  # no line is lost
 
 
 def test_metrics_wait_for_room_on_a_full_disk(small_disk, capsys):
@@ -431,11 +406,11 @@ def test_metrics_wait_for_room_on_a_full_disk(small_disk, capsys):
     ballast = _fill(small_disk)
     log.write(2, row)
     log.write(3, row)
-    assert len(_untimed(small_disk)) == 1  # and no half line
+    assert len(toys.rows(small_disk)) == 1  # and no half line
     ballast.unlink()
     log.write(4, row)
     log.close()
-    assert [line["step"] for line in _untimed(small_disk)] == [1, 2, 3, 4]
+    assert [line["step"] for line in toys.rows(small_disk)] == [1, 2, 3, 4]
     assert capsys.readouterr().err.count("WARNING: metrics can't be written (No space left on device)") == 1
 
 
@@ -463,7 +438,7 @@ def _poison(monkeypatch, is_bad):
 def test_skipped_updates_are_counted_and_told(config, tmp_path, monkeypatch, capsys):
     _poison(monkeypatch, lambda state: (state.step == 3) | (state.step == 4))
     train_and_evaluate(config, tmp_path)
-    rows = _untimed(tmp_path)
+    rows = toys.rows(tmp_path)
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert [row["skipped"] for row in rows] == [0, 0, 0, 1, 2, 2, 2, 2]
     assert [row["loss"] is None for row in rows] == [step in (4, 5) for step in range(1, 9)]
@@ -478,7 +453,7 @@ def test_divergence_goes_back_and_takes_other_samples(config, tmp_path, monkeypa
     train_and_evaluate(config, tmp_path / "bad")
     told = capsys.readouterr().err
     assert "3 or more updates in a row up to 6 were not finite; back to update 2" in told and "(1 of 3)" in told
-    good, bad = _untimed(tmp_path / "good"), _untimed(tmp_path / "bad")
+    good, bad = toys.rows(tmp_path / "good"), toys.rows(tmp_path / "bad")
     assert [row["step"] for row in bad] == list(range(1, 9)) and good[:2] == [row | {"loss": row["pixel"]} for row in
                                                                               bad[:2]]  # fmt: skip
     assert all(a["pixel"] != b["pixel"] for a, b in zip(good[2:], bad[2:], strict=True))  # other samples
@@ -494,7 +469,7 @@ def test_divergence_stops_the_run_in_the_end(config, tmp_path, monkeypatch, caps
         train_and_evaluate(config, tmp_path)
     told = capsys.readouterr().err
     assert all(f"back to update 4, with another order of samples ({n} of 3)" in told for n in (1, 2, 3))
-    assert _untimed(tmp_path)[-1]["step"] == 6 and sorted(_checkpoints(tmp_path, "pretrain")) == [2, 4]
+    assert toys.rows(tmp_path)[-1]["step"] == 6 and sorted(_checkpoints(tmp_path, "pretrain")) == [2, 4]
 
 
 def test_a_discriminator_that_always_wins_is_noticed(config, tmp_path, monkeypatch, capsys):
@@ -517,7 +492,7 @@ def test_a_discriminator_that_always_wins_is_noticed(config, tmp_path, monkeypat
     train_and_evaluate(config, tmp_path)
     told = capsys.readouterr().err
     assert "in the 3 updates up to 5 D judged every picture rightly; back to update 2" in told
-    assert [row["step"] for row in _untimed(tmp_path)] == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in toys.rows(tmp_path)] == [1, 2, 3, 4, 5, 6]
 
 
 # ---------------------------------------------------------------------------------------------- the folder
@@ -543,7 +518,7 @@ def test_several_updates_in_a_call(config, tmp_path):
     train_and_evaluate(config, tmp_path / "one")
     config.steps_per_call = config.log_every_steps = 2
     train_and_evaluate(config, tmp_path / "two")
-    one, two = (_untimed(tmp_path / name) for name in ("one", "two"))
+    one, two = (toys.rows(tmp_path / name) for name in ("one", "two"))
     assert [row["step"] for row in two] == [2, 4, 6, 8]
     np.testing.assert_allclose([row["loss"] for row in two], [row["loss"] for row in one[1::2]], rtol=1e-5)
     config.data.source = "stream"

@@ -1,9 +1,9 @@
 """Tiles equal the whole picture."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+import toys
 from flax.core import freeze
 
 import srgan_jax
@@ -16,24 +16,9 @@ def _architecture(**fields):
     return freeze(models.architecture_of(models.GENERATORS, module))
 
 
-def _params(**fields):
-    """Random weights without compiling anything, none of them small: what they see of their neighbours shows."""
-    module = models.build(models.GENERATORS, fields)
-    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
-    rng = np.random.default_rng(0)
-
-    def draw(path, leaf):
-        if path[-1].key == "kernel":
-            return rng.normal(0, np.prod(leaf.shape[:-1]) ** -0.5, leaf.shape).astype(np.float32)
-        low, high = {"var": (0.5, 1.5), "scale": (0.5, 1.5), "slope": (0.1, 0.4)}.get(path[-1].key, (-0.1, 0.1))
-        return rng.uniform(low, high, leaf.shape).astype(np.float32)
-
-    return srgan_jax.make_weights(jax.tree_util.tree_map_with_path(draw, shapes), fields)
-
-
 @pytest.fixture(scope="module")
 def shallow():
-    return _params(name="srresnet", blocks=1, width=4)
+    return toys.random_weights(name="srresnet", blocks=1, width=4)
 
 
 # ---------------------------------------------------------------------------------------------- geometry
@@ -87,7 +72,7 @@ def test_tiles_equal_the_whole_at_full_depth(name):
     fields = {field: small[field] for field in small if field in models.fields_of(models.GENERATORS[name])}
     if not tiling.halo_px(_architecture(name=name, **fields))[1]:
         fields["blocks"] = 1
-    params = _params(name=name, **fields)
+    params = toys.random_weights(name=name, **fields)
     halo, exact = tiling.halo_px(params.architecture)
     assert exact
     side = tiling.smallest_tile(halo)
@@ -187,7 +172,7 @@ def test_out_of_memory_that_shows_late_halves_once(shallow, monkeypatch):
 
 
 def test_thin_pictures_take_thin_tiles():
-    params = _params(name="compact", width=2, blocks=8)
+    params = toys.random_weights(name="compact", width=2, blocks=8)
     for size in ((1, 900), (700, 3)):
         image = np.random.default_rng(8).integers(0, 256, (*size, 3), np.uint8)
         tiled = srgan_jax.upscale_tiled(params, image).astype(int)
@@ -196,7 +181,7 @@ def test_thin_pictures_take_thin_tiles():
 
 def test_seams_of_networks_that_look_too_far_are_measured():
     # 40 blocks that pass on a shifted copy: what lies beyond 64 px does matter. Halved, so that nothing is clipped.
-    params = _params(name="srresnet", blocks=40, width=2, scale=2, norm="none", activation="leaky_relu")
+    params = toys.random_weights(name="srresnet", blocks=40, width=2, scale=2, norm="none", activation="leaky_relu")
     variables = dict(params.variables["params"])
     kernel = variables["conv_out"]["kernel"]
     for size in ((8, 300), (300, 8)):

@@ -12,15 +12,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import toys
 from ml_collections import ConfigDict
 from PIL import Image
 
 import srgan_jax
-from srgan_jax import defaults, images
+from srgan_jax import defaults
 from srgan_jax.errors import UserError
 from srgan_jax.train import train_and_evaluate
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -37,22 +36,6 @@ def config(tiny, dataset):
     return config
 
 
-@pytest.fixture(scope="module")
-def held_out(tmp_path_factory, photo):
-    folder = tmp_path_factory.mktemp("held_out")
-    for index, (height, width) in enumerate([(70, 90), (93, 61)]):
-        images.write_image(folder / f"{index}.png", photo[:height, :width])
-    return str(folder)
-
-
-def _rows(workdir):
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-
-
-def _untimed(workdir):
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in _rows(workdir)]
-
-
 def _same(first: Path, second: Path):
     for name in ("pretrain.safetensors", "gan.safetensors", "generator.safetensors"):
         both = (srgan_jax.load(folder / name, fold=False) for folder in (first, second))
@@ -63,27 +46,18 @@ def _same(first: Path, second: Path):
 def finished(tmp_path_factory, dataset, held_out):
     """A run of both stages that nobody disturbed, in a process of its own."""
     workdir = tmp_path_factory.mktemp("finished")
-    result = subprocess.run(_command(workdir, dataset, held_out), capture_output=True, text=True, cwd=ROOT, env=_env())
+    result = toys.run(_command(workdir, dataset, held_out))
     assert result.returncode == 0, result.stderr
     return workdir, result.stderr
 
 
-def _env():
-    """One CPU device, quick to compile; restarted commands find what was compiled before."""
-    cache = {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
-    return os.environ | cache | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
-
-
 def _command(workdir, dataset, held_out, *more):
     values = {
-        "data.dataset": dataset, "data.batch_size": 4, "data.crop_px": 32, "generator.blocks": 1, "generator.width": 8,
-        "discriminator.width": 4, "discriminator.dense": 8, "validation.folder": held_out,
-        "stages.pretrain.total_steps": 6, "stages.gan.total_steps": 60, "log_every_steps": 1,
-        "save_every_steps": 10, "validate_every_steps": 30,
+        "data.dataset": dataset, "data.batch_size": 4, "validation.folder": held_out,
+        "stages.pretrain.total_steps": 6, "stages.gan.total_steps": 60, "save_every_steps": 10,
+        "validate_every_steps": 30,
     }  # fmt: skip
-    overrides = [f"--config.{key}={value}" for key, value in values.items()]
-    main = [sys.executable, "-m", "srgan_jax.main", "--config", "configs/srgan_mse.py", "--workdir", str(workdir)]
-    return [*main, *overrides, *more]
+    return [*toys.command(workdir, **values), *more]
 
 
 def test_command_runs_both_stages(finished):
@@ -96,7 +70,7 @@ def test_command_runs_both_stages(finished):
         "finished",
     ):
         assert text in told
-    rows = _rows(workdir)
+    rows = toys.rows(workdir)
     for stage, last in (("pretrain", 6), ("gan", 60)):
         training = [row for row in rows if row["stage"] == stage and "loss" in row]
         assert [row["step"] for row in training] == list(range(1, last + 1))
@@ -120,8 +94,8 @@ def test_run_folder_holds_what_a_user_needs(finished):
     assert versions["jax"] == jax.__version__ and versions["git"] and "--config" in versions["command"]
     for sample in ("pretrain_0000006", "gan_0000030", "gan_0000060"):
         with Image.open(workdir / "samples" / f"{sample}.png") as sheet:
-            # Two rows of LR (enlarged), SR and HR, 60 px each (61 cut to a multiple of 4), 4 px apart.
-            assert sheet.size == (3 * 60 + 2 * 4, 2 * 60 + 4)
+            # Three rows of LR (enlarged), SR and HR, 60 px each (61 cut to a multiple of 4), 4 px apart.
+            assert sheet.size == (3 * 60 + 2 * 4, 3 * 60 + 2 * 4)
     assert list((workdir / "tensorboard" / "gan").glob("events.out.tfevents.*"))
     assert sorted(int(path.name) for path in (workdir / "checkpoints" / "gan").iterdir())[-3:] == [40, 50, 60]
 
@@ -134,13 +108,13 @@ def test_averaged_generator_scores_what_the_log_says(finished, held_out):
     pairs = evaluate.read_pairs(held_out, 4)
     results = [np.asarray(srgan_jax.upscale(params, pair.lr)) for pair in pairs]
     mean = evaluate.mean(evaluate.score(pairs, results))
-    assert mean["psnr_y"] == pytest.approx(_rows(workdir)[-1]["val_psnr_y"], abs=1e-3)
+    assert mean["psnr_y"] == pytest.approx(toys.rows(workdir)[-1]["val_psnr_y"], abs=1e-3)
 
 
 def test_running_again_changes_nothing(finished, dataset, held_out):
     workdir, _ = finished
     before = (workdir / "metrics.jsonl").read_text()
-    result = subprocess.run(_command(workdir, dataset, held_out), capture_output=True, text=True, cwd=ROOT, env=_env())
+    result = toys.run(_command(workdir, dataset, held_out))
     assert result.returncode == 0 and "pretrain: finished" in result.stderr and "gan: finished" in result.stderr
     assert (workdir / "metrics.jsonl").read_text() == before
 
@@ -149,7 +123,7 @@ def test_running_again_changes_nothing(finished, dataset, held_out):
 def test_stopped_runs_end_like_undisturbed_ones(finished, dataset, held_out, tmp_path, how, status):
     undisturbed, _ = finished
     command = _command(tmp_path, dataset, held_out)
-    process = subprocess.Popen(command, cwd=ROOT, env=_env(), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=toys.ROOT, env=toys.environment(), stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "checkpoints" / "gan" / "10" / "manifest.sha256").exists():  # in the second stage
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
@@ -159,11 +133,11 @@ def test_stopped_runs_end_like_undisturbed_ones(finished, dataset, held_out, tmp
         pytest.fail("the run finished before it was stopped; make it longer")
     assert process.returncode == status, told
     assert "Traceback" not in told
-    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=_env())
+    result = toys.run(command)
     assert result.returncode == 0, result.stderr
     assert "gan: resumed after update" in result.stderr and "pretrain: finished" in result.stderr
     _same(tmp_path, undisturbed)
-    assert _untimed(tmp_path) == _untimed(undisturbed)
+    assert toys.rows(tmp_path) == toys.rows(undisturbed)
 
 
 def test_sources_see_the_same_samples(config, tmp_path):
@@ -171,7 +145,7 @@ def test_sources_see_the_same_samples(config, tmp_path):
     for source in ("memory", "stream"):
         config.data.source = source
         train_and_evaluate(config, tmp_path / source)
-        rows[source] = _untimed(tmp_path / source)
+        rows[source] = toys.rows(tmp_path / source)
     # The programs differ (tiles are cut in one of them), so XLA may round differently.
     for ours, theirs in zip(rows["memory"], rows["stream"], strict=True):
         assert ours["stage"] == theirs["stage"] and ours.keys() == theirs.keys()
@@ -180,7 +154,7 @@ def test_sources_see_the_same_samples(config, tmp_path):
         )
     config.data.source, config.data.device_share = "memory", 0.0  # tiles don't fit: pictures stay on the host
     train_and_evaluate(config, tmp_path / "host")
-    assert _untimed(tmp_path / "host") == rows["stream"]
+    assert toys.rows(tmp_path / "host") == rows["stream"]
 
 
 def test_a_slow_source_is_told(config, tmp_path, monkeypatch, capsys):
@@ -209,7 +183,7 @@ def test_both_mappings_train(config, tmp_path):
     for mapping in ("jit", "pmap"):
         config.devices.mapping = mapping
         train_and_evaluate(config, tmp_path / mapping)
-        rows[mapping] = [row["loss"] for row in _rows(tmp_path / mapping) if "loss" in row]
+        rows[mapping] = [row["loss"] for row in toys.rows(tmp_path / mapping) if "loss" in row]
     np.testing.assert_allclose(rows["pmap"], rows["jit"], rtol=1e-3)
 
 
@@ -218,7 +192,7 @@ def test_training_goes_on_when_the_total_is_raised(config, tmp_path):
     train_and_evaluate(config, tmp_path)
     config.stages.pretrain.total_steps = 6
     train_and_evaluate(config, tmp_path)
-    assert [row["step"] for row in _rows(tmp_path) if "loss" in row] == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in toys.rows(tmp_path) if "loss" in row] == [1, 2, 3, 4, 5, 6]
     assert srgan_jax.read_header(tmp_path / "generator.safetensors")["steps"] == "6"
 
 
@@ -332,9 +306,7 @@ def test_mistakes_stop_before_training(config, tmp_path, key, value, message):
     ],
 )
 def test_mistakes_on_the_command_line_end_in_one_line(tmp_path, dataset, held_out, arguments, message):
-    result = subprocess.run(
-        _command(tmp_path, dataset, held_out, *arguments), capture_output=True, text=True, cwd=ROOT, env=_env()
-    )
+    result = toys.run(_command(tmp_path, dataset, held_out, *arguments))
     lines = [line for line in result.stderr.splitlines() if line]
     assert result.returncode == 1 and len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]
 
@@ -342,7 +314,7 @@ def test_mistakes_on_the_command_line_end_in_one_line(tmp_path, dataset, held_ou
 @pytest.mark.parametrize("arguments", [[], ["--config", "configs/absent.py", "--workdir", "w"], ["--workdir", "w"]])
 def test_missing_config_ends_in_one_line(arguments):
     command = [sys.executable, "-m", "srgan_jax.main", *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=_env())
+    result = toys.run(command)
     assert result.returncode == 1 and result.stderr.startswith("error: ") and len(result.stderr.splitlines()) == 1
 
 
@@ -400,7 +372,7 @@ def test_interrupted_logs_have_the_lines_of_undisturbed_ones(config, tmp_path, m
         with pytest.raises(SystemExit):
             train_and_evaluate(config, tmp_path / "stopped")
     train_and_evaluate(config, tmp_path / "stopped")
-    assert _untimed(tmp_path / "stopped") == _untimed(tmp_path / "undisturbed")
+    assert toys.rows(tmp_path / "stopped") == toys.rows(tmp_path / "undisturbed")
 
 
 def test_the_best_checkpoint_outlives_newer_ones_and_a_resume(config, held_out, tmp_path, monkeypatch):
@@ -441,7 +413,7 @@ def test_bfloat16_trains_and_resumes(config, tmp_path):
     train_and_evaluate(config, tmp_path)
     config.stages.gan.total_steps = 4
     train_and_evaluate(config, tmp_path)
-    losses = [row["loss"] for row in _rows(tmp_path) if "loss" in row]
+    losses = [row["loss"] for row in toys.rows(tmp_path) if "loss" in row]
     assert len(losses) == 8 and np.isfinite(losses).all()
 
 

@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
+import toys
 from PIL import Image
 
 import srgan_jax
@@ -162,6 +164,26 @@ def test_a_file_without_permission(capsys, folder, weights, tmp_path, monkeypatc
     assert (tmp_path / "out" / "deep" / "b.jpg").exists()
 
 
+def test_a_folder_that_may_not_be_looked_into(capsys, folder, weights, tmp_path, monkeypatch):
+    """Deep inside an input; a hidden one would have been passed over anyway. The refusal is played."""
+    closed = (folder / "deep" / "closed", folder / ".closed")
+    allowed, found = os.access, os.scandir
+    refuse = lambda path: PermissionError(13, "Permission denied", str(path))  # noqa: E731
+
+    def scandir(path="."):
+        if Path(path) in closed:
+            raise refuse(path)
+        return found(path)
+
+    monkeypatch.setattr(os, "access", lambda path, *args: Path(path) not in closed and allowed(path, *args))
+    monkeypatch.setattr(os, "scandir", scandir)
+    for path in closed:
+        path.mkdir()
+    status, printed, _ = _run(capsys, folder, "-o", tmp_path / "out", "--weights", weights)
+    assert status == 1 and printed.startswith("3 upscaled, 4 failed:")
+    assert f"  {closed[0]}: permission denied\n" in printed and ".closed" not in printed
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -210,32 +232,16 @@ def test_large_results_say_size_and_time_first_and_go_to_tiff(bilinear, tmp_path
 
 
 def test_ensemble_and_blend_reach_the_command(capsys, tmp_path, photo):
-    rng = np.random.default_rng(0)
     Image.fromarray(photo[:20, :20]).save(tmp_path / "a.png")
-    module_fields = {"name": "compact", "blocks": 0, "width": 2, "scale": 2}
-    ends = []
-    for index in range(2):
-        zeros = srgan_jax.make_weights(
-            _variables(module_fields, lambda shape: rng.normal(0, 0.2, shape)), module_fields
-        )
-        ends.append(zeros)
-        srgan_jax.save(tmp_path / f"{index}.safetensors", zeros)
+    ends = [toys.random_weights(seed, name="compact", blocks=0, width=2, scale=2) for seed in range(2)]
+    for index, end in enumerate(ends):
+        srgan_jax.save(tmp_path / f"{index}.safetensors", end)
     blend = ["--blend", tmp_path / "0.safetensors", tmp_path / "1.safetensors", "0.25"]
     assert _run(capsys, tmp_path / "a.png", "-o", tmp_path / "b.png", *blend, "--ensemble")[0] == 0
     mixed = srgan_jax.blend(*ends, 0.25)
     expected = np.asarray(srgan_jax.upscale(mixed, photo[:20, :20], self_ensemble=True)).astype(int)
     assert np.abs(np.asarray(Image.open(tmp_path / "b.png")) - expected).max() <= 1
     assert _run(capsys, tmp_path / "a.png", "-o", tmp_path / "c.png", *blend[:-1], "much")[0] == 2
-
-
-def _variables(fields, draw):
-    import jax
-
-    from srgan_jax import models
-
-    module = models.build(models.GENERATORS, fields)
-    shapes = jax.eval_shape(module.init, jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
-    return jax.tree.map(lambda leaf: draw(leaf.shape).astype(np.float32), shapes)
 
 
 def _mutations(photo):

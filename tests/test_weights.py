@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toys
 
 import srgan_jax
 from srgan_jax import models, weights
@@ -18,8 +19,7 @@ ARCHITECTURES = [
 
 
 def _variables(**fields):
-    module = models.build(models.GENERATORS, {"name": "srresnet", **fields})
-    return module.init(jax.random.key(0), LR)
+    return toys.random_variables(models.build(models.GENERATORS, {"name": "srresnet", **fields}), LR)
 
 
 @pytest.mark.parametrize(
@@ -111,10 +111,7 @@ def test_extractor_file(vgg_file, tmp_path):
 )
 def test_folding_changes_no_picture(tmp_path, fields):
     fields = {"name": "srresnet", "blocks": 2, "width": 8, **fields}
-    module = models.build(models.GENERATORS, fields)
-    variables = module.init(jax.random.key(0), LR)
-    keys = iter(jax.random.split(jax.random.key(1), 200))  # statistics, scales and shifts as training leaves them
-    variables = jax.tree.map(lambda x: x + 0.3 * jax.random.uniform(next(keys), x.shape), variables)
+    variables = _variables(**fields)
     srgan_jax.save(tmp_path / "w.safetensors", srgan_jax.make_weights(variables, fields))
     folded, plain = (srgan_jax.load(tmp_path / "w.safetensors", fold=fold) for fold in (True, False))
     assert not any("norm" in name for name in folded.variables["params"]) and "batch_stats" not in folded.variables
@@ -128,7 +125,7 @@ def test_folding_changes_no_picture(tmp_path, fields):
 def test_norms_behind_activations_stay(tmp_path, fields):
     """A norm whose input is padded with zeros afterwards can't become part of a convolution."""
     fields = {"name": "srresnet", "blocks": 1, "width": 8, **fields}
-    variables = models.build(models.GENERATORS, fields).init(jax.random.key(0), LR)
+    variables = _variables(**fields)
     srgan_jax.save(tmp_path / "w.safetensors", srgan_jax.make_weights(variables, fields))
     loaded = srgan_jax.load(tmp_path / "w.safetensors")
     jax.tree.map(np.testing.assert_array_equal, dict(loaded.variables), dict(variables))

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,20 +15,27 @@ from srgan_jax.images.files import ImageError, check_pixels, reason
 MAX_FRAMES = 4096  # of animations too
 
 
-def read_frames(
-    file: str | os.PathLike | BinaryIO, format: str, turned: int, max_pixels: int
+def png_pixels(file: str | os.PathLike | BinaryIO, turned: int) -> np.ndarray:
+    """A PNG as `[H, W, C]` uint16, turned upright from the EXIF orientation `turned`."""
+    from imagecodecs import png_decode
+
+    pixels = png_decode(Path(file).read_bytes() if not hasattr(file, "read") else _all_of(file))
+    return upright(pixels if pixels.ndim == 3 else pixels[..., None], turned)
+
+
+def tiff_frames(
+    file: str | os.PathLike | BinaryIO, max_pixels: int, shallow: Callable[[int], np.ndarray]
 ) -> tuple[np.ndarray, ...]:
-    """The pictures in a "PNG" or "TIFF" file, `[H, W, C]` uint16 each, turned upright.
-
-    `turned` is the EXIF orientation of a PNG; TIFF pages have their own.
-    """
-    if format == "PNG":
-        from imagecodecs import png_decode
-
-        pixels = png_decode(Path(file).read_bytes() if not hasattr(file, "read") else _all_of(file))
-        return (upright(pixels if pixels.ndim == 3 else pixels[..., None], turned),)
+    """The pages of a TIFF, `[H, W, C]` uint16 each, turned upright; `shallow` reads those of 8 bits, by number."""
     with tiff_pages(file, max_pixels) as pages:
-        return tuple(tiff_pixels(page) for page in pages)
+        read = (tiff_pixels(page) if page.bitspersample > 8 else shallow(n) for n, page in enumerate(pages))
+        return of_one_depth(list(read))
+
+
+def of_one_depth(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Frames as they are, or all of 16 bits where one is."""
+    is_deep = any(frame.dtype == np.uint16 for frame in frames)
+    return tuple(map(to_uint16, frames) if is_deep else frames)
 
 
 def orientation(page: Any) -> int:

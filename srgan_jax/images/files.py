@@ -38,7 +38,7 @@ def find_pictures(
     if not root.is_dir():
         raise MissingFileError(f"no such folder: {root}")
     found = root.rglob("*") if recursive else root.glob("*")
-    files = (path for path in found if path.suffix.lower() in suffixes and path.is_file())
+    files = (path for path in found if path.suffix.lower() in suffixes and os.path.isfile(path))
     return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(root).parts))
 
 

@@ -158,9 +158,10 @@ def fit_format(
 
     Returns:
       The picture (8 bits where the format has no 16, laid on white where it has no alpha, the first frame where it
-      has no frames), the path (another suffix where the size doesn't fit), and a line for each thing done.
+      has no frames), the path (another suffix where the size doesn't fit), and a line for each thing done, after those
+      of what was lost in reading.
     """
-    path, notes = Path(path), []
+    path, notes = Path(path), list(picture.notes)
     held, frames = format_of(path), picture.frames
     sizes = [size_of(*frame.shape[:2]) for frame in frames]
     samples = sum(math.prod(size) * frame.shape[-1] * frame.itemsize for size, frame in zip(sizes, frames, strict=True))

@@ -19,7 +19,7 @@ MAX_PIXELS = 256_000_000  # of a picture, all frames together
 KEPT_EXIF = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, 0x8769, 0x8825)  # the rest describes the old file
 STALE_EXIF = (0xA002, 0xA003, 0xA005)  # of the Exif directory: old width and height, interoperability
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
-EXIF_DIRECTORY = 0x8769
+EXIF_DIRECTORY, GPS_DIRECTORY = 0x8769, 0x8825
 
 _lock = threading.Lock()  # Pillow's limit of pixels is global
 
@@ -40,6 +40,7 @@ class Picture:
       dpi: dots per inch, horizontally and vertically.
       durations_ms: of the frames of an animation; empty for stills and pages.
       loop: how often an animation is repeated, 0 for ever; None where the file doesn't say.
+      notes: a line for each thing that was lost in reading.
     """
 
     frames: tuple[np.ndarray, ...]
@@ -48,6 +49,7 @@ class Picture:
     dpi: tuple[float, float] | None = None
     durations_ms: tuple[int, ...] = ()
     loop: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -141,8 +143,12 @@ def _read_with_pillow(file: str | os.PathLike | BinaryIO, max_pixels: int) -> Pi
     with open_picture(file, max_pixels) as image:
         count = _frame_count(image)
         check_pixels(image.width * image.height * count, max_pixels)
-        if _is_deep(image) and (count == 1 or image.format == "TIFF"):
-            frames = deep.read_frames(file, image.format, image.getexif().get(0x0112, 1), max_pixels)
+        is_deep = _has_deep_page(image, count) if image.format == "TIFF" else _is_deep(image)
+        if is_deep and image.format == "PNG" and count == 1:
+            return Picture((deep.png_pixels(file, image.getexif().get(0x0112, 1)),), **_metadata(image))
+        if is_deep and image.format == "TIFF":
+            frames = deep.tiff_frames(file, max_pixels, functools.partial(_page, image))
+            image.seek(0)
             return Picture(frames, **_metadata(image))
         frames, durations, pixels = [], [], 0
         for index in range(1 if image.info.get("default_image") and count > 1 else 0, count):
@@ -157,7 +163,9 @@ def _read_with_pillow(file: str | os.PathLike | BinaryIO, max_pixels: int) -> Pi
         if count > 1 and image.format in ANIMATED:
             once = 1 if image.format == "GIF" else None  # a GIF that doesn't say is played once
             about |= {"durations_ms": tuple(durations), "loop": image.info.get("loop", once)}
-        return Picture(_alike(frames) if count > 1 and image.format in ANIMATED else tuple(frames), **about)
+            about["notes"] = (f"animated {image.format} of 16 bits: read with 8",) if is_deep else ()
+            return Picture(_alike(frames), **about)
+        return Picture(deep.of_one_depth(frames), **about)
 
 
 def _frame_count(image: Image.Image) -> int:
@@ -189,6 +197,18 @@ def _exif(image: Image.Image) -> bytes | None:
     return None
 
 
+def _has_deep_page(image: Image.Image, count: int) -> bool:
+    """Whether one of a TIFF's pages is deep, or of a kind that Pillow doesn't know."""
+    for index in range(count):
+        try:
+            image.seek(index)
+        except Exception:  # Pillow's plug-ins raise nearly everything
+            return True
+        if _is_deep(image):
+            return True
+    return False
+
+
 def _is_deep(image: Image.Image) -> bool:
     """Whether Pillow would cut the samples to 8 bits, or misread them: it knows 16 bits for plain gray alone."""
     if image.format == "PNG":
@@ -200,6 +220,11 @@ def _is_deep(image: Image.Image) -> bool:
         plain = image.mode.startswith("I;16") and bits == 16 and image.tag_v2.get(262) == 1  # black is zero
         return bits > 8 and not plain
     return False
+
+
+def _page(image: Image.Image, index: int) -> np.ndarray:
+    image.seek(index)
+    return _pixels(image)
 
 
 def _pixels(image: Image.Image) -> np.ndarray:

@@ -1,19 +1,21 @@
 """TIFF files: of 16 bits, of several pages, by rows; a BigTIFF where 4 GB may not suffice."""
 
+import contextlib
 import os
+import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from srgan_jax.images.pictures import EXIF_DIRECTORY, Picture
+from srgan_jax.images.pictures import EXIF_DIRECTORY, GPS_DIRECTORY, Picture
 from srgan_jax.paths import whole_file
 
 TILE_PX = 256
 BIG_BYTES = 3_500_000_000
-
 
 Page = tuple[Iterable[np.ndarray], tuple[int, int, int], Any]  # strips of rows, (H, W, C) of the whole, dtype
 
@@ -25,7 +27,7 @@ def write_tiff_pages(path: str | os.PathLike, pages: Iterable[Page], about: Pict
       path: the file, which appears when it is whole.
       pages: for each its strips `[h, W, C]` from top to bottom, its `(H, W, C)`, and uint8 or uint16; the strips of
         one are used up before the next is asked for.
-      about: its profile, resolution and the texts of its EXIF are written; its frames are not looked at.
+      about: its profile, resolution and EXIF are written; its frames are not looked at.
       total_bytes: of all samples; from 3.5 GB on it becomes a BigTIFF.
     """
     with whole_file(path) as temporary:
@@ -36,8 +38,12 @@ def write_pages(path: Path, pages: Iterable[Page], about: Picture, total_bytes: 
     """`write_tiff_pages` under the name that is given."""
     from tifffile import TiffWriter
 
-    tags = [(tag, "s", 0, text, True) for tag, text in _texts(about.exif).items()]
-    with TiffWriter(path, bigtiff=total_bytes > BIG_BYTES) as tiff:
+    big, exif = total_bytes > BIG_BYTES, Image.Exif()
+    exif.load(about.exif or b"")
+    directories = _directories(exif, big)
+    tags = [(tag, "s", 0, str(text), True) for tag, text in exif.items() if isinstance(text, str)]
+    tags += [(tag + 1, "Q" if big else "I", 1, 0, True) for tag in directories]  # for _add_directories
+    with TiffWriter(path, bigtiff=big, byteorder="<") as tiff:
         for strips, (height, width, channels), dtype in pages:
             tiff.write(
                 _tiff_tiles(strips, (height, width, channels)),
@@ -57,15 +63,44 @@ def write_pages(path: Path, pages: Iterable[Page], about: Picture, total_bytes: 
                 software=False,
                 extratags=tags,
             )
+    if directories:
+        _add_directories(path, directories, big)
 
 
-def _texts(exif: bytes | None) -> dict[int, str]:
-    """The texts of EXIF's first directory, which TIFF has too: description, maker, model, date, artist, copyright."""
-    if not exif:
-        return {}
-    tags = Image.Exif()
-    tags.load(exif)
-    return {tag: str(value) for tag, value in tags.items() if tag != EXIF_DIRECTORY and isinstance(value, str)}
+def _directories(exif: Image.Exif, big: bool) -> dict[int, ImageFileDirectory_v2]:
+    """EXIF's directories of exposure and place, for a TIFF or a BigTIFF; what can't be written again is left out."""
+    found = {}
+    for tag in (EXIF_DIRECTORY, GPS_DIRECTORY):
+        directory = ImageFileDirectory_v2(b"II+\0" + bytes(12) if big else b"II*\0" + bytes(4), group=tag)
+        with contextlib.suppress(Exception):  # damaged EXIF is no reason to lose a picture
+            for key, value in exif.get_ifd(tag).items():
+                directory[key] = value
+            if len(directory) and directory.tobytes():
+                found[tag] = directory
+    return found
+
+
+def _add_directories(path: Path, directories: dict[int, ImageFileDirectory_v2], big: bool) -> None:
+    """EXIF's directories behind the end of a TIFF, and every page pointing to them.
+
+    tifffile doesn't write their tags: it wrote the next number of each instead, which nothing else has.
+    """
+    from tifffile import TiffFile
+
+    with TiffFile(path) as tiff:
+        places = [(tag, page.tags[tag + 1]) for page in tiff.pages for tag in directories]
+    with open(path, "r+b") as file:
+        starts = {}
+        for tag, directory in directories.items():
+            starts[tag] = file.seek(0, os.SEEK_END)
+            if starts[tag] % 2:  # directories begin at even places
+                starts[tag] += file.write(b"\0")
+            file.write(directory.tobytes(starts[tag]))
+        for tag, entry in places:
+            file.seek(entry.offset)
+            file.write(struct.pack("<H", tag))
+            file.seek(entry.valueoffset)
+            file.write(struct.pack("<Q" if big else "<I", starts[tag]))
 
 
 def _tiff_tiles(strips: Iterable[np.ndarray], shape: tuple[int, int, int]) -> Iterator[np.ndarray]:

@@ -1,0 +1,70 @@
+"""Small generators and small runs that several test files share."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+import srgan_jax
+from srgan_jax import models
+
+ROOT = Path(__file__).parents[1]
+
+
+def random_weights(seed: int = 0, **fields) -> srgan_jax.Weights:
+    """A generator with random weights, none of them small: what they see of their neighbours shows."""
+    module = models.build(models.GENERATORS, fields)
+    return srgan_jax.make_weights(random_variables(module, np.zeros((1, 8, 8, 3), np.float32), seed), fields)
+
+
+def random_variables(module, image: np.ndarray, seed: int = 0) -> dict:
+    """Variables of a module, without compiling anything."""
+    rng = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        if path[-1].key == "kernel":
+            return np.prod(leaf.shape[:-1], dtype=np.float32) ** -0.5 * rng.standard_normal(leaf.shape, np.float32)
+        low, high = {"var": (0.5, 1.5), "scale": (0.5, 1.5), "slope": (0.1, 0.4)}.get(path[-1].key, (-0.1, 0.1))
+        return rng.uniform(low, high, leaf.shape).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(module.init, jax.random.key(0), image))
+
+
+def command(workdir: Path, **more) -> list[str]:
+    """The command line that trains a small SRResNet and SRGAN, with overrides of config keys."""
+    values = {
+        "data.crop_px": 32, "generator.blocks": 1, "generator.width": 8, "discriminator.width": 4,
+        "discriminator.dense": 8, "log_every_steps": 1,
+    }  # fmt: skip
+    overrides = [f"--config.{key}={value}" for key, value in (values | more).items()]
+    main = [sys.executable, "-m", "srgan_jax.main", "--config", "configs/srgan_mse.py", "--workdir", str(workdir)]
+    return [*main, *overrides]
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess:
+    """Runs such a command to its end."""
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment(), timeout=500)
+
+
+def environment(devices: int = 1) -> dict[str, str]:
+    """Of such a command: CPU devices that are quick to compile for; the next one finds what was compiled before."""
+    cache = {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
+    return os.environ | cache | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla_flags(devices)}
+
+
+def xla_flags(devices: int) -> str:
+    """For tiny programs on virtual CPU devices: compiling them quickly matters, running them doesn't."""
+    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    if jax.__version_info__ < (0, 11):  # half of the compilation time; unknown flags would stop XLA
+        flags += " --xla_cpu_use_fusion_emitters=false"
+    return flags
+
+
+def rows(workdir: Path) -> list[dict]:
+    """The lines of a run's metrics, without what differs from run to run."""
+    found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in found]
