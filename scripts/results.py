@@ -24,9 +24,9 @@ from srgan_jax.errors import MissingFileError, UserError
 ROOT = Path(__file__).parents[1]
 PICTURES = Path(".github")  # below ROOT
 PAPER = {  # arXiv 1609.04802, tables 1 and 2: PSNR-Y and daala's SSIM
-    "Set5": {"SRResNet-MSE": (32.05, 0.9019), "SRGAN-VGG54": (29.40, 0.8472)},
-    "Set14": {"SRResNet-MSE": (28.49, 0.8184), "SRGAN-VGG54": (26.02, 0.7397)},
-    "BSD100": {"SRResNet-MSE": (27.58, 0.7620), "SRGAN-VGG54": (25.16, 0.6688)},
+    "Set5": {"bicubic": (28.43, 0.8211), "SRResNet-MSE": (32.05, 0.9019), "SRGAN-VGG54": (29.40, 0.8472)},
+    "Set14": {"bicubic": (25.99, 0.7486), "SRResNet-MSE": (28.49, 0.8184), "SRGAN-VGG54": (26.02, 0.7397)},
+    "BSD100": {"bicubic": (25.94, 0.6935), "SRResNet-MSE": (27.58, 0.7620), "SRGAN-VGG54": (25.16, 0.6688)},
 }
 CROPS = {  # top and left of what is shown
     "Set5/butterfly": (90, 60),
@@ -36,8 +36,20 @@ CROPS = {  # top and left of what is shown
     "BSD100/img_007": (90, 170),
 }
 CROP_PX = 112  # of HR; shown twice as large
+PHOTOS = {"rocket.jpg": (325, 265), "china.jpg": (60, 150)}  # top and left of what is shown; of others the middle
 PHOTO_PX = (90, 120)  # of a photograph as it is; shown four times as large
-FACTS = ("updates", "started_from", "batch", "degradation", "wall_time", "hardware", "data", "command", "revision")
+FACTS = (
+    "updates",
+    "started_from",
+    "batch",
+    "degradation",
+    "wall_time",
+    "hardware",
+    "data",
+    "command",
+    "revision",
+    "packages",
+)
 
 
 def fill(page: Path, name: str, text: str) -> None:
@@ -84,7 +96,7 @@ def facts_table() -> str:
 
 
 def tables(args: argparse.Namespace) -> None:
-    """Each folder of scores between the markers of its name; what is absent is said to be."""
+    """How the generators came about, and each folder of scores between the markers of its name."""
     fill(args.page, "generators", facts_table())
     for folder in args.scores:
         file = folder / "scores.json"
@@ -96,7 +108,7 @@ def tables(args: argparse.Namespace) -> None:
 # ---------------------------------------------------------------------------------------------- curves
 
 
-def read_curves(run: Path, points: int = 150) -> dict[str, list[tuple[float, float]]]:
+def read_curves(run: Path, points: int = 60) -> dict[str, list[tuple[float, float]]]:
     """(update, value) of the loss, averaged over parts of the run, and of the validation's PSNR."""
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     losses = [(row["step"], row["loss"]) for row in rows if row.get("loss") is not None]
@@ -162,11 +174,12 @@ def crops(args: argparse.Namespace) -> None:
 
 
 def photos(args: argparse.Namespace) -> None:
-    """The middle of photographs as they come from their files, by bicubic and by photo_x4."""
+    """A part of photographs as they come from their files, by bicubic and by photo_x4."""
     params, rows = srgan_jax.load("photo_x4"), []
     for path in args.files:
         picture = images.read_rgb(path)
-        top, left = ((side - shown) // 2 for side, shown in zip(picture.shape[:2], PHOTO_PX, strict=True))
+        middle = [(side - shown) // 2 for side, shown in zip(picture.shape[:2], PHOTO_PX, strict=True)]
+        top, left = PHOTOS.get(Path(path).name, middle)
         results = evaluate.bicubic(picture, 4), np.asarray(srgan_jax.upscale(params, picture))
         window = np.s_[4 * top : 4 * (top + PHOTO_PX[0]), 4 * left : 4 * (left + PHOTO_PX[1])]
         rows.append([result[window] for result in results])
