@@ -67,7 +67,7 @@ def facts(run: Path) -> dict[str, str]:
     except FileNotFoundError as error:
         raise UserError(f"{run} is not the folder of a run: no {Path(error.filename).name}") from None
     found = {
-        "updates": weights.read_header(run)["steps"],
+        "updates": f"{int(weights.read_header(run)['steps']):,}",
         "batch": f"{config['data']['batch_size']} crops of {config['data']['crop_px']} px",
         "degradation": degradation_of(run)["name"],
         "command": command_of(versions["command"]),
