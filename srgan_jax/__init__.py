@@ -1,7 +1,7 @@
 """Super-resolution with SRGAN, in JAX.
 
     import srgan_jax
-    params = srgan_jax.load("runs/srgan")
+    params = srgan_jax.load("photo_x4")     # or the folder of a run, or a .safetensors
     sr = srgan_jax.upscale(params, img)     # [H, W, 3] or [N, H, W, 3], uint8 or float in [0, 1]
 
 Importing this package loads none of what training needs (tensorflow_datasets, grain, orbax, optax, ml_collections).
