@@ -30,7 +30,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import srgan_jax
-from srgan_jax import compilation, defaults, devices, files, images, models, stages, tiling
+from srgan_jax import compilation, defaults, devices, export, files, images, models, stages, tiling
 from srgan_jax.data import pipeline
 
 Row = dict[str, Any]
@@ -272,6 +272,46 @@ def folder_of_mixed_sizes(params: Any) -> Row:
     return row("folder of 30 mixed sizes, compact", seconds, output_megapixels_per_second=megapixels / seconds)
 
 
+def engines() -> Iterable[Row]:
+    """The same through the exported ONNX model in other programs' engines, those of them that are installed."""
+    for name in ("srresnet", "compact"):
+        params = _generator(name)
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder) / "model.onnx")
+            export.to_onnx(params, path)
+            for engine, runner in ENGINES.items():
+                try:
+                    run = runner(path)
+                except ImportError:
+                    continue
+                for side in (128, 512):
+                    lr = np.zeros((1, 3, side, side), np.float32)
+                    seconds = seconds_of(functools.partial(run, lr), RUNS if side == 128 else 3, 1)
+                    yield row(f"infer_x4 {name} {side}, {engine}", seconds)
+
+
+def _onnxruntime(path: str) -> Callable[[np.ndarray], Any]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path)
+    return lambda lr: session.run(None, {session.get_inputs()[0].name: lr})
+
+
+def _openvino(precision: str, path: str) -> Callable[[np.ndarray], Any]:
+    import openvino
+
+    settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
+    return lambda lr: request.infer([lr])
+
+
+ENGINES = {
+    "ONNX Runtime": _onnxruntime,
+    "OpenVINO float32": functools.partial(_openvino, "f32"),
+    "OpenVINO bfloat16": functools.partial(_openvino, "bf16"),
+}
+
+
 # ---------------------------------------------------------------------------------------------- start
 
 
@@ -380,6 +420,7 @@ SECTIONS: dict[str, Callable[..., Iterable[Row]]] = {
     "memory": memory,
     "data": data,
     "inference": inference,
+    "engines": engines,
     "start": start,
     "growth": growth,
 }
