@@ -432,6 +432,7 @@ SHOWN = {
     "share_of_decoding": "{:.0%} of what decoding allows",
     "times_shorter": "{:.1f} times shorter",
     "images_per_second": "{:.4g} images/s",
+    "output_megapixels_per_second": "{:.4g} megapixels/s",
 }
 
 
