@@ -1,6 +1,6 @@
 """Fills RESULTS.md: the tables and captions between its markers, and the pictures that it shows.
 
-    python scripts/results.py tables --scores results/test results/niqe results/files
+    python scripts/results.py tables --scores results/test results/files
     python scripts/results.py curves compact_x4=runs/compact photo_x4=runs/photo
     python scripts/results.py crops --benchmarks BENCHMARKS --weights weights/srgan5_x4.safetensors compact_x4 photo_x4
     python scripts/results.py photos rocket.jpg china.jpg

@@ -29,7 +29,8 @@ def _generator(args: argparse.Namespace):
         return weights.load(args.weights)
     shipped = pretrained.path_of(pretrained.DEFAULT)  # never a folder of that name
     if shipped is None:
-        raise UserError("say which generator to use: --weights FILE.safetensors, or the folder of a training run")
+        choices = ", ".join(["FILE.safetensors", "the folder of a training run", *pretrained.names()])
+        raise UserError(f"say which generator to use: --weights {choices}")
     if jax.process_index() == 0:
         print(f"weights: {pretrained.DEFAULT} (--list-weights lists what ships, --weights chooses)", file=sys.stderr)
     return weights.load(shipped)

@@ -1,4 +1,4 @@
-"""How an update runs on the devices at hand: the only file that names devices."""
+"""How an update runs on the devices at hand; besides this file only `models.convolution` asks which there are."""
 
 import json
 import os

@@ -1,6 +1,7 @@
 """Where the crops of an update come from, and the pictures that are looked at during training."""
 
 import functools
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -77,6 +78,8 @@ def open_pictures(config: Any, workdir: Path) -> tuple[Sequence[np.ndarray], Seq
     keys = ("split", "feature", "lr_feature", "data_dir", "resize_px")
     if count and (config.validation.folder or data.lr_feature):
         raise UserError("config.validation.hold_out goes neither with validation.folder nor with data.lr_feature")
+    if count:
+        check_held_out(config, workdir)
     dataset = prepare_folder(data.folder, workdir, data.crop_px) if data.folder else data.dataset
     pictures = pairs.open_pictures(dataset, scale=config.generator.scale, **{key: data[key] for key in keys})
     if not count:
@@ -84,6 +87,23 @@ def open_pictures(config: Any, workdir: Path) -> tuple[Sequence[np.ndarray], Seq
     pictures, held_out = pairs.hold_out(pictures, count, data.crop_px)
     logs.say(f"held out, never trained on: {', '.join(held_out.name(index) for index in range(len(held_out)))}")
     return pictures, held_out
+
+
+def check_held_out(config: Any, workdir: Path) -> None:
+    """Whether a run that goes on holds out what it held out before.
+
+    Raises:
+      UserError: it would hold out pictures that it was trained on.
+    """
+    file = Path(workdir, "config.json")
+    before = json.loads(file.read_text()) if file.exists() else None
+    for section, key in (("validation", "hold_out"), ("data", "crop_px")):
+        then, now = before[section].get(key, 0) if before else config[section][key], config[section][key]
+        if then != now:
+            raise UserError(
+                f"config.{section}.{key}={now}, but {workdir} was trained with {then}, perhaps on pictures that would "
+                f"be held out now; give {then} again, or another --workdir"
+            )
 
 
 def prepare_folder(folder: str, workdir: Path, min_side_px: int) -> str:
@@ -170,6 +190,11 @@ def read_validation(config: Any, held_out: Sequence[np.ndarray] = ()) -> list[ev
         found = evaluate.read_pairs(folder, scale)
     else:
         found = [evaluate.make_pair(f"held out {index}", _middle(hr), scale) for index, hr in enumerate(held_out)]
+    return _as_validated(config, found)
+
+
+def _as_validated(config: Any, found: list[evaluate.Pair]) -> list[evaluate.Pair]:
+    """The pairs with the LR that training sees, where the config asks for it."""
     return evaluate.degrade_pairs(found, stages.degradation(config)) if config.validation.degraded else found
 
 
@@ -188,7 +213,8 @@ def sample_pairs(config: Any, validation: list[evaluate.Pair], samples: Samples)
     side = min(192, *(min(pair.hr.shape[:2]) for pair in validation[:count])) // scale * scale
     corners = [((p.hr.shape[0] - side) // 2, (p.hr.shape[1] - side) // 2) for p in validation[:count]]
     crops = [p.hr[y : y + side, x : x + side] for p, (y, x) in zip(validation, corners, strict=False)]
-    return [evaluate.make_pair(f"sample {index}", crop, scale) for index, crop in enumerate(crops)]
+    pairs_of_crops = [evaluate.make_pair(f"sample {index}", crop, scale) for index, crop in enumerate(crops)]
+    return _as_validated(config, pairs_of_crops)
 
 
 def training_samples(config: Any, samples: Samples) -> list[evaluate.Pair]:

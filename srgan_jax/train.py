@@ -258,7 +258,8 @@ def compare(
     label = f"{len(pairs)} validation pictures"
     protocol = comparison.Protocol(scale, degradation=config.degradation.name if degraded else "")
     rows = comparison.compare({label: devices.process_share(pairs)}, methods, config.validation.metrics, protocol)
-    table = comparison.markdown(rows, protocol.lines(made=[label]))
+    from_files = bool(config.validation.folder) and Path(config.validation.folder, f"LRx{scale}").is_dir()
+    table = comparison.markdown(rows, protocol.lines(**{"ready" if from_files else "made": [label]}))
     logs.say(f"\n{table}\n")
     devices.on_first(functools.partial(path.write_text, table + "\n"))
 

@@ -62,3 +62,16 @@ def test_a_lone_cpu_takes_large_maps_apart(name, monkeypatch):
     args = {"strides": (1, 1), "padding": ((1, 1), (1, 1)), **NHWC}
     plain = _value_and_gradients(functools.partial(convolution.by_chunks, 1, **args), *inputs)
     _close(_value_and_gradients(functools.partial(run, **args), *inputs), plain)
+
+
+def test_what_a_lone_cpu_leaves_whole(monkeypatch):
+    """Empty batches, sizes that aren't known yet, and bfloat16, in which parts' gradients would be added coarsely."""
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    run = functools.partial(convolution.convolution, strides=(1, 1), padding=((1, 1), (1, 1)), **NHWC)
+    _, kernel = _inputs(1, 48, 2, 2, 3)
+    assert run(jnp.zeros((0, 48, 48, 2)), kernel).shape == (0, 48, 48, 2)
+    (n, side) = jax.export.symbolic_shape("n, side")
+    unknown = jax.ShapeDtypeStruct((n, side, side, 2), jnp.float32)
+    for x in (jnp.zeros((16, 48, 48, 2), jnp.bfloat16), unknown):
+        jaxpr = jax.make_jaxpr(run)(x, kernel.astype(x.dtype))
+        assert str(jaxpr).count("conv_general_dilated[") == 1

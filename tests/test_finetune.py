@@ -6,7 +6,7 @@ import pytest
 from test_configs import ROOT, load_config
 
 import srgan_jax
-from srgan_jax import evaluate, images, pretrained, samples, stages
+from srgan_jax import evaluate, images, logs, pretrained, samples, stages
 from srgan_jax.degradations import DEGRADATIONS
 from srgan_jax.errors import UserError
 from srgan_jax.models import GENERATORS, build
@@ -75,6 +75,20 @@ def test_held_out_pictures_and_other_validation_exclude_each_other(config, tmp_p
     config.validation.folder = str(tmp_path / "mine")
     with pytest.raises(UserError, match="goes neither with validation.folder nor with data.lr_feature"):
         samples.open_pictures(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(("then", "now"), [({"hold_out": 0}, {"hold_out": 2}), ({"crop_px": 64}, {"crop_px": 48})])
+def test_what_was_trained_on_is_not_held_out_later(config, tmp_path, then, now):
+    sections = {"hold_out": config.validation, "crop_px": config.data}
+    config.validation.hold_out = 2
+    for key, value in then.items():
+        sections[key][key] = value
+    logs.record_run(tmp_path, config)
+    samples.check_held_out(config, tmp_path)
+    for key, value in now.items():
+        sections[key][key] = value
+    with pytest.raises(UserError, match=f"{next(iter(now))}=.* was trained with .* another --workdir"):
+        samples.open_pictures(config, tmp_path)
 
 
 def test_degraded_pictures_are_the_same_every_time(photo):

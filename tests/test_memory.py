@@ -123,13 +123,13 @@ def config(tiny, dataset):
     return config
 
 
-def _temporary_bytes(config, name, batch, mapping="jit"):
+def _temporary_bytes(config, name, batch):
     """What the update of a stage, compiled as for training, takes besides its arguments and results."""
     mesh = devices.make_mesh(jax.devices()[:1])
     stage = stages.make_stage(config, name)
     windows = np.pad(color.to_uint8(batch["hr"]), ((0, 0), (8, 8), (8, 8), (0, 0)))[:, None]
-    sharded = devices.shard({"indices": np.arange(8, dtype=np.int32), "windows": windows}, mesh, mapping)
-    update = devices.map_update(stages.make_update(config, stage, None), mesh, mapping)
+    sharded = devices.shard({"indices": np.arange(8, dtype=np.int32), "windows": windows}, mesh, "jit")
+    update = devices.map_update(stages.make_update(config, stage, None), mesh, "jit")
     state = jax.eval_shape(stage.init, None)
     return update.lower(state, {"store": None}, sharded).compile().memory_analysis().temp_size_in_bytes
 

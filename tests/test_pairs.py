@@ -144,3 +144,24 @@ def test_who_is_held_out_follows_from_the_pictures():
     assert len(pairs.hold_out(album, 100, 32)[1]) == 2  # a quarter of nine
     with pytest.raises(UserError, match="3 different pictures of 32 px or more: too few to hold some out"):
         pairs.hold_out(_Album(large[:3] * 2), 2, 32)
+
+
+@pytest.mark.parametrize("broken", ["digest", "size", "__getitem__"])
+def test_damaged_pictures_are_not_held_out(broken):
+    """Training replaces them, and says so, when it comes to them."""
+    large = [np.full((40, 50, 3), value, np.uint8) for value in range(9)]
+    chosen = {int(picture[0, 0, 0]) for picture in pairs.hold_out(_Album(large), 2, 32)[1]}
+    damaged = min(chosen)
+
+    class Damaged(_Album):
+        pass
+
+    def read(self, index):
+        if int(list.__getitem__(self, index)[0, 0, 0]) == damaged:
+            raise ValueError("damaged")
+        return getattr(_Album, broken)(self, index)
+
+    setattr(Damaged, broken, read)
+    rest, held_out = pairs.hold_out(Damaged(large), 2, 32)
+    assert len(held_out) == 2 and len(rest) == 7
+    assert damaged not in {int(picture[0, 0, 0]) for picture in held_out}

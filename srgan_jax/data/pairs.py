@@ -1,6 +1,8 @@
 """Data sets as training sees them: HR pictures alone, or with the LR pictures that belong to them; resized if asked."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -158,11 +160,12 @@ def hold_out(pictures: Sequence[np.ndarray], count: int, min_side_px: int) -> tu
       DatasetError: fewer than four different pictures are large enough.
     """
     owners: dict[str, int] = {}
-    digests = [pictures.digest(index) for index in range(len(pictures))]
+    digests = [_or(pictures.digest, index, None) for index in range(len(pictures))]
     for index, digest in enumerate(digests):
-        if digest not in owners and _side_px(pictures, index) >= min_side_px:
+        if digest is not None and digest not in owners and min(_or(pictures.size, index, (0,))) >= min_side_px:
             owners[digest] = index
-    chosen = sorted(owners)[: min(count, len(owners) // 4)]
+    sound = (digest for digest in sorted(owners) if _or(pictures.__getitem__, owners[digest], None) is not None)
+    chosen = list(itertools.islice(sound, min(count, len(owners) // 4)))
     if not chosen:
         raise DatasetError(
             f"{len(owners)} different pictures of {min_side_px} px or more: too few to hold some out "
@@ -172,8 +175,9 @@ def hold_out(pictures: Sequence[np.ndarray], count: int, min_side_px: int) -> tu
     return Chosen(pictures, rest), Chosen(pictures, [owners[digest] for digest in chosen])
 
 
-def _side_px(pictures: Sequence[np.ndarray], index: int) -> int:
+def _or(read: Callable[[int], Any], index: int, otherwise: Any) -> Any:
+    """What `read` says of a picture, or `otherwise` where it is damaged: it is replaced when it is trained on."""
     try:
-        return min(pictures.size(index))
-    except Exception:  # damaged: replaced when it is read
-        return 0
+        return read(index)
+    except Exception:
+        return otherwise

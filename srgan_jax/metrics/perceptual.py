@@ -1,6 +1,7 @@
 """Metrics that need weights: NIQE (no reference), LPIPS, VGG19's features. Each compiles anew for each size."""
 
 import functools
+import hashlib
 import math
 import os
 from collections.abc import Mapping
@@ -263,14 +264,22 @@ def vgg54_features(weights: Mapping[str, jax.Array], image: jax.Array, conventio
     return FEATURE_SCALE[convention] * module.apply({"params": unflatten_dict(flat)}, image)["relu5_4"]
 
 
-@functools.lru_cache(maxsize=128)
-def _vgg54_features(pixels: bytes, shape: tuple[int, ...], path: str) -> np.ndarray:
-    """Of a picture by its bytes: HR pictures are looked at by one method after the other."""
-    del path  # the weights' file, part of what the cache remembers
-    image = np.frombuffer(pixels, np.float32).reshape(shape)[None]
+def _vgg54_features(picture: np.ndarray) -> np.ndarray:
     weights, convention = _vgg19_weights()
     with jax.default_matmul_precision("highest"):
-        return np.asarray(vgg54_features(weights, image, convention))
+        return np.asarray(vgg54_features(weights, picture[None], convention))
+
+
+_seen: dict[tuple, np.ndarray] = {}  # features of the last 128 HR pictures: each is needed for every method
+
+
+def _vgg54_of_hr(hr: np.ndarray) -> np.ndarray:
+    key = (hashlib.sha256(hr.tobytes()).digest(), hr.shape, _path(VGG19_FILE))
+    if key not in _seen:
+        if len(_seen) == 128:
+            del _seen[next(iter(_seen))]
+        _seen[key] = _vgg54_features(hr)
+    return _seen[key]
 
 
 def vgg54(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y", size: Size = None) -> float:
@@ -279,9 +288,8 @@ def vgg54(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y", 
     Arguments as for `psnr`; the channel isn't looked at.
     """
     del channel
-    pictures = (np.ascontiguousarray(_picture(image, border, size), np.float32) for image in (sr, hr))
-    x, y = (_vgg54_features(picture.tobytes(), picture.shape, _path(VGG19_FILE)) for picture in pictures)
-    return float(np.square(x - y).mean())
+    x, y = (np.asarray(_picture(image, border, size), np.float32) for image in (sr, hr))
+    return float(np.square(_vgg54_features(x) - _vgg54_of_hr(y)).mean())
 
 
 NEED_WEIGHTS = {  # name of the metric -> reads its weights, or says which command gets them

@@ -17,7 +17,7 @@ CHUNK_PX = 9216  # of a map, the work that XLA is given at once: smaller gains n
 
 def convolution(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any) -> jax.Array:
     """`jax.lax.conv_general_dilated` with the same arguments; large maps on a lone CPU in chunks of the batch."""
-    chunks = _chunks(x.shape) if _on_lone_cpu() else 1
+    chunks = _chunks(x) if _on_lone_cpu() else 1
     return by_chunks(chunks, x, kernel, strides, padding, **options)
 
 
@@ -33,7 +33,7 @@ def thin_convolution(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any
     Forward-mode differentiation (`jax.jvp`) is not possible where the weight gradient is computed in its own way.
     """
     run = functools.partial(convolution, strides=strides, padding=padding, **options)
-    if not _on_lone_cpu() or _chunks(x.shape) == 1:
+    if not _on_lone_cpu() or _chunks(x) == 1:
         return run(x, kernel)
     return exchanging(run, x, kernel)
 
@@ -68,9 +68,14 @@ def _on_lone_cpu() -> bool:
     return jax.default_backend() == "cpu" and jax.device_count() == 1
 
 
-def _chunks(shape: tuple[Any, ...]) -> int:
-    """How many parts a batch is taken apart in, `shape` being `[N, H, W, C]`, N, H and W possibly unknown."""
-    if not all(isinstance(size, int) for size in shape[:3]) or shape[1] * shape[2] < LARGE_MAP_PX:
+def _chunks(x: jax.Array) -> int:
+    """How many parts a batch `[N, H, W, C]` is taken apart in; 1 where N, H or W is unknown.
+
+    Only in float32: the parts' weight gradients are added in the dtype of `x`.
+    """
+    pictures, height, width, _ = x.shape
+    known = all(isinstance(size, int) for size in (pictures, height, width))
+    if not known or not pictures or height * width < LARGE_MAP_PX or x.dtype != jnp.float32:
         return 1
-    wanted = max(1, CHUNK_PX // (shape[1] * shape[2]))  # pictures in a part
-    return next(parts for parts in range(1, shape[0] + 1) if shape[0] % parts == 0 and shape[0] // parts <= wanted)
+    wanted = max(1, CHUNK_PX // (height * width))  # pictures in a part
+    return next(parts for parts in range(1, pictures + 1) if pictures % parts == 0 and pictures // parts <= wanted)

@@ -8,7 +8,7 @@ DEFAULT = "photo_x4"  # of `srgan-jax upscale`; made for pictures as people's fi
 
 def names() -> list[str]:
     """What can be given to `srgan_jax.load` and `--weights` in place of a path."""
-    return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
+    return sorted(path.stem for path in FOLDER.glob("[!.]*.safetensors"))
 
 
 def path_of(name: str) -> Path | None:
