@@ -1,6 +1,7 @@
 """The command `srgan-jax`: what can be done without writing Python.
 
-srgan-jax upscale IN ... -o OUT --weights W   pictures and folders of pictures, enlarged
+srgan-jax upscale IN ... -o OUT               pictures and folders of pictures, enlarged
+srgan-jax info W                              the model card of a generator
 srgan-jax prepare FOLDER --out data/NAME      a folder of pictures as a tfds data set
 srgan-jax prepare celeb_a                     a data set of the tfds catalogue, downloaded
 srgan-jax evaluate --weights W --data DIR     a table of scores, bicubic beside the given generators
@@ -15,8 +16,8 @@ import os
 import sys
 from pathlib import Path
 
-from srgan_jax.cli_pictures import add_cluster, add_export, add_upscale
-from srgan_jax.errors import UserError
+from srgan_jax.cli_pictures import add_cluster, add_export, add_info, add_upscale
+from srgan_jax.errors import UserError, lookup
 
 
 def prepare(args: argparse.Namespace) -> int:
@@ -82,6 +83,7 @@ def evaluate_(args: argparse.Namespace) -> int:
     import jax
 
     from srgan_jax import comparison, devices, evaluate, metrics, report, weights
+    from srgan_jax.degradations import DEGRADATIONS
 
     devices.start_cluster(args.coordinator, args.num_processes, args.process_id)
     if args.report and jax.process_count() > 1:
@@ -91,9 +93,13 @@ def evaluate_(args: argparse.Namespace) -> int:
         scale = weights.load(args.weights[0]).scale if args.weights else 4
     if scale < 1:
         raise UserError(f"--scale {scale}: expected 1 or more")
-    protocol = comparison.Protocol(scale, args.convention, args.border, args.round_y, args.gray == "keep")
+    protocol = comparison.Protocol(
+        scale, args.convention, args.border, args.round_y, args.gray == "keep", args.degradation
+    )
     for name in args.metrics:
         metrics.find(name)
+    if args.degradation:
+        lookup(DEGRADATIONS, args.degradation, "degradation")
     methods = _methods(args.weights, scale)
     if args.bootstrap == "weights" and not args.weights:
         raise UserError("--bootstrap weights compares with the first of --weights, and there are none")
@@ -103,6 +109,9 @@ def evaluate_(args: argparse.Namespace) -> int:
         name: evaluate.read_pairs(folder, scale, args.convention, protocol.keep_gray, mine=devices.process_share)
         for name, folder in folders.items()
     }
+    if args.degradation:
+        degrade = functools.partial(DEGRADATIONS[args.degradation].degrade, scale=scale)
+        sets = {name: evaluate.degrade_pairs(pairs, degrade) for name, pairs in sets.items()}
     ready = [name for name, folder in folders.items() if (Path(folder) / f"LRx{scale}").is_dir()]
     notes = protocol.lines(made=[name for name in sets if name not in ready], ready=ready)
     page = report.Report() if args.report else None
@@ -147,11 +156,12 @@ def _add_prepare(commands) -> None:
 def _add_evaluate(commands) -> None:
     names = ["psnr_y", "ssim_y", "ssim_daala", "psnr_rgb"]
     sub = commands.add_parser("evaluate", help="score generators on test sets, beside bicubic")
-    sub.add_argument("--weights", nargs="+", default=[], metavar="W", help=".safetensors files or run folders")
+    sub.add_argument("--weights", nargs="+", default=[], metavar="W", help="shipped names, files, run folders")
     sub.add_argument("--data", nargs="+", required=True, metavar="DIR", help="HR pictures, or HR and LRx4 sub-folders")
     sub.add_argument("--metrics", nargs="+", default=names, help=f"default: {' '.join(names)}; also ms_ssim, ssim_rgb")
     sub.add_argument("--scale", type=int, help="default: that of the weights, or 4")
     sub.add_argument("--convention", default="A", choices="ABC", help="of LR images that are made (default: A)")
+    sub.add_argument("--degradation", default="", metavar="NAME", help="LR made by it instead: photo, ...")
     sub.add_argument("--border", type=int, metavar="PX", help="left out at each side (default: the scale)")
     sub.add_argument(
         "--gray", default="keep", choices=["keep", "rgb"], help="gray files: samples as they are, or as RGB"
@@ -180,7 +190,7 @@ def _add_import(commands) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="srgan-jax", description="Super-resolution with SRGAN, in JAX.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (add_upscale, _add_evaluate, _add_prepare, _add_import, add_export):
+    for add in (add_upscale, add_info, _add_evaluate, _add_prepare, _add_import, add_export):
         add(commands)
     return parser
 

@@ -1,4 +1,4 @@
-"""The commands for people's pictures: `srgan-jax upscale` and `srgan-jax export`."""
+"""The commands for people's pictures, and for the generators: `srgan-jax upscale`, `info` and `export`."""
 
 import argparse
 import math
@@ -11,8 +11,10 @@ from srgan_jax.errors import UserError, lookup
 
 
 def _generator(args: argparse.Namespace):
-    """The generator that the arguments ask for."""
-    from srgan_jax import weights
+    """The generator that the arguments ask for; without any, the default of those that ship."""
+    import jax
+
+    from srgan_jax import pretrained, weights
 
     if args.blend:
         if args.weights:
@@ -23,9 +25,40 @@ def _generator(args: argparse.Namespace):
         except ValueError:
             raise UserError(f"--blend A B SHARE: expected a number between 0 and 1, got {share!r}") from None
         return weights.blend(weights.load(first), weights.load(second), share)
-    if not args.weights:
+    if args.weights:
+        return weights.load(args.weights)
+    shipped = pretrained.path_of(pretrained.DEFAULT)  # never a folder of that name
+    if shipped is None:
         raise UserError("say which generator to use: --weights FILE.safetensors, or the folder of a training run")
-    return weights.load(args.weights)
+    if jax.process_index() == 0:
+        print(f"weights: {pretrained.DEFAULT} (--list-weights lists what ships, --weights chooses)", file=sys.stderr)
+    return weights.load(shipped)
+
+
+def _list_weights() -> int:
+    """Says what each of the shipped generators is for."""
+    from srgan_jax import pretrained, weights
+
+    for name in pretrained.names():
+        usual = " (used where --weights is not given)" if name == pretrained.DEFAULT else ""
+        print(f"{name}{usual}: {weights.read_header(pretrained.path_of(name)).get('purpose', 'no description')}")
+    print("srgan-jax info NAME prints the whole model card")
+    return 0
+
+
+def info(args: argparse.Namespace) -> int:
+    """Prints what a generator is and what its file says about it."""
+    import jax
+
+    from srgan_jax import weights
+
+    params = weights.load(args.weights, fold=False)
+    count = sum(leaf.size for leaf in jax.tree.leaves(params.variables))
+    fields = ", ".join(f"{key} {value}" for key, value in params.architecture.items() if key != "name")
+    lines = {"architecture": f"{params.architecture['name']}: {fields}", "numbers": f"{count:,}"}
+    for key, value in (lines | weights.read_provenance(args.weights)).items():
+        print(f"{key.replace('_', ' ')}: {value}")
+    return 0
 
 
 def upscale(args: argparse.Namespace) -> int:
@@ -34,6 +67,10 @@ def upscale(args: argparse.Namespace) -> int:
 
     from srgan_jax import devices, files
 
+    if args.list_weights:
+        return _list_weights()
+    if not args.inputs:
+        raise UserError("say which pictures to upscale: srgan-jax upscale photo.jpg")
     devices.start_cluster(args.coordinator, args.num_processes, args.process_id)
     if not 1 <= args.quality <= 100:
         raise UserError(f"--quality {args.quality}: expected 1 to 100")
@@ -123,9 +160,10 @@ def add_cluster(sub) -> None:
 def add_upscale(commands) -> None:
     """Adds `upscale` to the commands of the parser."""
     sub = commands.add_parser("upscale", help="upscale pictures and folders of pictures")
-    sub.add_argument("inputs", nargs="+", metavar="IN", help="pictures, and folders of pictures (sub-folders too)")
+    sub.add_argument("inputs", nargs="*", metavar="IN", help="pictures, and folders of pictures (sub-folders too)")
     sub.add_argument("-o", "--out", metavar="OUT", help="folder; or a file, for one picture (default: beside it, _x4)")
-    sub.add_argument("--weights", metavar="W", help=".safetensors or run folder")
+    sub.add_argument("--weights", metavar="W", help="name of one that ships (default: photo_x4), file or run folder")
+    sub.add_argument("--list-weights", action="store_true", help="say what each of those that ship is for, and stop")
     sub.add_argument("--blend", nargs=3, metavar=("A", "B", "SHARE"), help="between A (0) and B (1), two weights")
     sub.add_argument("--scale", type=float, help="any number (default: that of the generator)")
     sub.add_argument("--width", type=int, metavar="PX", help="of the result, in place of --scale")
@@ -147,10 +185,17 @@ def add_upscale(commands) -> None:
     sub.set_defaults(run=upscale)
 
 
+def add_info(commands) -> None:
+    """Adds `info` to the commands of the parser."""
+    sub = commands.add_parser("info", help="print the model card of a generator")
+    sub.add_argument("weights", help="name of one that ships, .safetensors or run folder")
+    sub.set_defaults(run=info)
+
+
 def add_export(commands) -> None:
     """Adds `export` to the commands of the parser."""
     sub = commands.add_parser("export", help="write a generator as StableHLO or ONNX")
-    sub.add_argument("weights", help=".safetensors or run folder")
+    sub.add_argument("weights", help="name of one that ships, .safetensors or run folder")
     sub.add_argument("--to", required=True, help="stablehlo or onnx")
     sub.add_argument("--out", help="default: the name of the weights, here")
     sub.add_argument("--overwrite", action="store_true")

@@ -37,6 +37,7 @@ class Protocol(NamedTuple):
     border: int | None = None  # None: the scale
     round_y: bool = False
     keep_gray: bool = True
+    degradation: str = ""  # LR of all sets made by it
 
     def lines(self, made: Sequence[str] = (), ready: Sequence[str] = ()) -> list[str]:
         """The protocol in words, to stand under a table.
@@ -48,7 +49,9 @@ class Protocol(NamedTuple):
         gray = "samples compared as they are" if self.keep_gray else "read as RGB, converted to Y"
         rounding = "rounded to 8 bits" if self.round_y else "not rounded"
         lr = [f"LR of {', '.join(ready)}: the files of LRx{self.scale}"] if ready else []
-        if made:
+        if self.degradation:
+            lr = [f"LR: {self.degradation}, each picture by a random key of its name"]
+        elif made:
             lr += [
                 f"LR of {', '.join(made)}: MATLAB bicubic, convention {self.convention} ({BORDERS[self.convention]})"
             ]
@@ -58,7 +61,8 @@ class Protocol(NamedTuple):
             f"{self.scale if self.border is None else self.border} px left out at each border; SR rounded to 8 bits",
             f"psnr_y, ssim_y, ms_ssim: MATLAB's Y (BT.601, 16 to 235), {rounding}; gray files: {gray}",
             "ssim_y: Wang, 11 x 11 gaussian, sigma 1.5, valid windows; ssim_daala: daala's dump_ssim on 8-bit Y",
-            "niqe: MATLAB's Y rounded, blocks of 96 px; lpips: v0.1 on RGB, AlexNet or VGG16; lower is better in both",
+            "niqe: MATLAB's Y rounded, blocks of 96 px; lpips: v0.1 on RGB, AlexNet or VGG16; lower is better in all",
+            "vgg54: mean squared difference of VGG19's relu5_4 features, over 12.75 with Caffe's weights",
             "bicubic: MATLAB's imresize on doubles; means are over pictures",
         ]
 

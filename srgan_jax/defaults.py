@@ -52,6 +52,7 @@ def _gan_stage() -> ConfigDict:
 def _data() -> ConfigDict:
     data = ConfigDict()
     data.dataset = "data/train"  # folder written by `srgan-jax prepare`, or the name of a tfds data set
+    data.folder = ""  # of pictures, prepared in the run's folder first; in place of dataset
     data.data_dir = ""  # where tfds keeps data sets by name; "" is its default
     data.split = "train"
     data.feature = ""  # image feature; "" takes hr, image, or the only one
@@ -138,6 +139,8 @@ def get_config() -> ConfigDict:
 
     config.validation = ConfigDict()
     config.validation.folder = ""  # HR pictures, never trained on; "" for no validation
+    config.validation.hold_out = 0  # or so many pictures of the data (a quarter at most), never trained on then
+    config.validation.degraded = False  # LR as config.degradation makes it, the same every time; False: bicubic
     config.validation.metrics = ("psnr_y", "ssim_y", "psnr_rgb")  # metrics.METRICS
     config.validation.best = "psnr_y"  # the checkpoint with the highest is kept
 

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -106,6 +107,18 @@ def read_pairs(
     if wrong:
         raise UserError(f"{len(wrong)} pictures of {folder} don't match:\n  " + "\n  ".join(wrong[:10]))
     return pairs
+
+
+def degrade_pairs(pairs: Sequence[Pair], degrade: Callable[..., jax.Array]) -> list[Pair]:
+    """The same pictures with other LR images, each by a random key of its own name: the same every time.
+
+    Args:
+      pairs: the pictures.
+      degrade: `(key, hr) -> lr`, a function of `degradations.DEGRADATIONS` with its options.
+    """
+    shrink = jax.jit(lambda key, hr: color.to_uint8(degrade(key, color.from_uint8(hr))))
+    keys = [jax.random.fold_in(jax.random.key(0), zlib.crc32(pair.name.encode())) for pair in pairs]
+    return [pair._replace(lr=np.asarray(shrink(key, pair.hr))) for key, pair in zip(keys, pairs, strict=True)]
 
 
 # ---------------------------------------------------------------------------------------------- upscaling

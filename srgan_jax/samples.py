@@ -1,15 +1,18 @@
 """Where the crops of an update come from, and the pictures that are looked at during training."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from srgan_jax import color, devices, evaluate, logs, stages
-from srgan_jax.data import mending, pairs, pipeline, sampling
+from srgan_jax.data import builder, mending, pairs, pipeline, sampling
 from srgan_jax.errors import UserError, lookup
+
+HELD_OUT_PX = 1024  # of pictures that are held out, the middle of so many pixels a side is looked at
 
 
 class Samples(NamedTuple):
@@ -26,19 +29,55 @@ class Samples(NamedTuple):
         return self.windows(np.asarray(seed), range(step * draws, total * draws))
 
 
-def open_samples(config: Any) -> Samples:
+def open_pictures(config: Any, workdir: Path) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
+    """The pictures to train on, and those of them that are held out; none where `config.validation` asks for none."""
+    data, count = config.data, config.validation.hold_out
+    keys = ("split", "feature", "lr_feature", "data_dir", "resize_px")
+    if count and (config.validation.folder or data.lr_feature):
+        raise UserError("config.validation.hold_out goes neither with validation.folder nor with data.lr_feature")
+    dataset = prepare_folder(data.folder, workdir, data.crop_px) if data.folder else data.dataset
+    pictures = pairs.open_pictures(dataset, scale=config.generator.scale, **{key: data[key] for key in keys})
+    if not count:
+        return pictures, []
+    pictures, held_out = pairs.hold_out(pictures, count, data.crop_px)
+    logs.say(f"held out, never trained on: {', '.join(held_out.name(index) for index in range(len(held_out)))}")
+    return pictures, held_out
+
+
+def prepare_folder(folder: str, workdir: Path, min_side_px: int) -> str:
+    """A folder of pictures as a data set inside a run's folder, once; returns where it lies.
+
+    Raises:
+      UserError: the run's folder holds the data set of another folder.
+    """
+    source, out = str(Path(folder).expanduser().resolve()), Path(workdir, "dataset")
+    note = out / "folder.txt"  # written last
+
+    def prepare():
+        if note.exists() and note.read_text() != source:
+            raise UserError(f"{workdir} was trained on {note.read_text()}; for {source} use another --workdir")
+        if not note.exists():
+            logs.say(f"preparing {source}")
+            for name, reason in builder.prepare(source, str(out), min_side_px=min_side_px).items():
+                logs.say(f"skipped {name}: {reason}")
+            note.write_text(source)
+
+    devices.on_first(prepare)
+    return str(out)
+
+
+def open_samples(config: Any, pictures: Sequence[np.ndarray]) -> Samples:
     """The training data as its config describes it, with what it takes of memory reported before it is taken."""
     data = config.data
     lookup(dict.fromkeys(pipeline.SOURCES), data.source, "config.data.source")
-    keys = ("split", "feature", "lr_feature", "data_dir", "resize_px")
-    pictures = pairs.open_pictures(data.dataset, scale=config.generator.scale, **{key: data[key] for key in keys})
     geometry = stages.geometry(config)
     channels, unit = geometry.pop("channels"), config.generator.scale if data.lr_feature else 1  # pairs: LR pixels
     tiles = {"tile_px": data.tile_px // unit, "channels": channels, **geometry}
     small_px = geometry["crop_px"] if data.source == "stream" else 1  # tiles: known, and left out, before they are cut
     say = functools.partial(logs.say, everywhere=data.source == "stream")  # there each process meets its own
     pictures = mending.Mended(pictures, say, small_px)
-    found = f"data: {len(pictures)} pictures from {data.dataset}"
+    name = data.folder or data.dataset
+    found = f"data: {len(pictures)} pictures from {name}"
     if data.source == "memory":
         whole = pictures
         pictures, sizes, small = pipeline.without_small(whole, geometry["crop_px"])
@@ -51,7 +90,7 @@ def open_samples(config: Any) -> Samples:
             return Samples(_build_store(whole, **tiles), None)
         raw = int(sizes.prod(axis=1).sum()) * channels
         if raw > 0.8 * pipeline.host_memory_bytes():
-            raise UserError(f"{data.dataset} takes {raw / 1e9:.1f} GB decoded; use --config.data.source=stream")
+            raise UserError(f"{name} takes {raw / 1e9:.1f} GB decoded; use --config.data.source=stream")
         logs.say(f"{found}, decoded once into {raw / 1e6:,.0f} MB of host memory ({needed / 1e6:,.0f} MB of tiles "
                  f"exceed config.data.device_share)")  # fmt: skip
         pictures = pipeline.decode_all(pictures)
@@ -82,10 +121,19 @@ def _build_store(pictures: mending.Mended, *, crop_px: int, **options: int) -> d
             return store
 
 
-def read_validation(config: Any) -> list[evaluate.Pair]:
-    """The validation pictures; none where the config names no folder."""
-    folder = config.validation.folder
-    return evaluate.read_pairs(folder, config.generator.scale) if folder else []
+def read_validation(config: Any, held_out: Sequence[np.ndarray] = ()) -> list[evaluate.Pair]:
+    """The validation pictures: those of the config's folder, or the middles of those held out; none without either."""
+    folder, scale = config.validation.folder, config.generator.scale
+    if folder:
+        found = evaluate.read_pairs(folder, scale)
+    else:
+        found = [evaluate.make_pair(f"held out {index}", _middle(hr), scale) for index, hr in enumerate(held_out)]
+    return evaluate.degrade_pairs(found, stages.degradation(config)) if config.validation.degraded else found
+
+
+def _middle(picture: np.ndarray) -> np.ndarray:
+    corner = [max(0, side - HELD_OUT_PX) // 2 for side in picture.shape[:2]]
+    return picture[corner[0] : corner[0] + HELD_OUT_PX, corner[1] : corner[1] + HELD_OUT_PX].copy()
 
 
 def sample_pairs(config: Any, validation: list[evaluate.Pair], samples: Samples) -> list[evaluate.Pair]:

@@ -88,6 +88,12 @@ def _degradation(config: Any) -> tuple[Callable, dict[str, Any], int]:
     return degrade, options, -(-reach_px(scale=scale, **options) // scale) * scale
 
 
+def degradation(config: Any) -> Callable:
+    """`(key, hr) -> lr` as the config has it."""
+    degrade, options, _ = _degradation(config)
+    return functools.partial(degrade, scale=config.generator.scale, **options)
+
+
 def margin_px(config: Any) -> int:
     """HR pixels around a crop that its LR image depends on; 0 where the LR picture is given."""
     return 0 if config.data.lr_feature else _degradation(config)[2]

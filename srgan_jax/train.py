@@ -15,6 +15,7 @@ import numpy as np
 from srgan_jax import (
     adversarial,
     checkpoints,
+    comparison,
     devices,
     evaluate,
     guard,
@@ -61,14 +62,15 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
         mesh = devices.make_mesh()
         share = devices.local_slice(batch_size)
         indices = np.arange(share.start, share.stop, dtype=np.int32)
-        validation = samples.read_validation(config)
-        current = weights.load(config.init_from, fold=False) if config.init_from else None
+        pictures, held_out = samples.open_pictures(config, workdir)
+        validation = samples.read_validation(config, held_out)
+        before = current = weights.load(config.init_from, fold=False) if config.init_from else None
         for line in logs.record_run(workdir, config):
             logs.say(f"changed since this run began: {line}")
         dtype = np.dtype(devices.compute_dtype(config.compute_dtype)).name
         logs.say(f"devices: {jax.device_count()} x {jax.devices()[0].device_kind}, {jax.process_count()} processes, "
                  f"{dtype}, {config.devices.mapping}")  # fmt: skip
-        data = samples.open_samples(config)
+        data = samples.open_samples(config, pictures)
         data = data._replace(store=devices.replicate(data.store, mesh))  # and let go of the host's copy
         looked_at = samples.sample_pairs(config, validation, data)
         told_to_stop = devices.AgreedStop(mesh)
@@ -181,7 +183,11 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
                 current = stages.averaged_generator(state, stage.generator)
                 scores = scores or validate(current, validation, config)
                 values = {f"val_{key}": f"{value:.4f}" for key, value in scores.items()}
-                provenance = {"stage": name, "steps": str(step), "dataset": str(config.data.dataset)}
+                provenance = {
+                    "stage": name,
+                    "steps": str(step),
+                    "dataset": str(config.data.folder or config.data.dataset),
+                }
                 runs.publish(current, published, provenance | values)
                 logs.say(f"{name}: finished, {published}")
             stopping = stopping or told_to_stop(signals[0] if signals else 0)
@@ -191,6 +197,8 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
                 raise SystemExit(128 + stopping)
 
         runs.publish_last(published)
+        if before and validation:
+            compare(before, current, validation, config, workdir / "before_after.md")
     return current
 
 
@@ -233,6 +241,23 @@ def validate(averaged: weights.Weights, pairs: list[evaluate.Pair], config: Any)
     results = evaluate.upscale_all(functools.partial(inference.upscale_canvas, averaged), share) if share else []
     rows = evaluate.score(share, results, config.validation.metrics) if share else []
     return evaluate.mean(devices.merge_shares(rows))
+
+
+def compare(
+    before: weights.Weights, after: weights.Weights, pairs: list[evaluate.Pair], config: Any, path: Path
+) -> None:
+    """A table of bicubic, the weights that training began with and the result, on the validation pictures."""
+    scale, degraded = config.generator.scale, config.validation.degraded
+    methods = {"bicubic": lambda pairs: [evaluate.bicubic(pair.lr, scale) for pair in pairs]}
+    for name, params in (("before", before), ("after", after)):
+        upscale = functools.partial(inference.upscale_canvas, params)
+        methods[name] = functools.partial(evaluate.upscale_all, upscale)
+    label = f"{len(pairs)} validation pictures"
+    protocol = comparison.Protocol(scale, degradation=config.degradation.name if degraded else "")
+    rows = comparison.compare({label: devices.process_share(pairs)}, methods, config.validation.metrics, protocol)
+    table = comparison.markdown(rows, protocol.lines(made=[label]))
+    logs.say(f"\n{table}\n")
+    devices.on_first(functools.partial(path.write_text, table + "\n"))
 
 
 def draw_samples(averaged: weights.Weights, pairs: list[evaluate.Pair], path: Path | None = None) -> np.ndarray:

@@ -113,15 +113,25 @@ def _check_shapes(variables: Mapping[str, Any], module: Any) -> None:
         raise WeightsError(f"{len(wrong)} tensors don't fit the architecture:\n  {shown}")
 
 
-def save(path: str | os.PathLike, weights: Weights, provenance: Mapping[str, str] | None = None) -> None:
+def save(
+    path: str | os.PathLike, weights: Weights, provenance: Mapping[str, str] | None = None, *, dtype: Any = np.float32
+) -> None:
     """Writes `weights` to one `.safetensors`, under a temporary name first.
 
     Args:
       path: the file.
       weights: what to write.
       provenance: strings for the header: data, steps, scores, licence.
+      dtype: "float16" halves the file; `load` gives float32 again.
+
+    Raises:
+      WeightsError: a value is too large for the dtype.
     """
     tensors = {"/".join(path): np.asarray(leaf) for path, leaf in flatten_dict(dict(weights.variables)).items()}
+    largest = np.finfo(dtype).max
+    if large := [n for n, tensor in tensors.items() if (np.isfinite(tensor) & (np.abs(tensor) > largest)).any()]:
+        raise WeightsError(f"values beyond {largest:g} don't fit {np.dtype(dtype).name}: {', '.join(large[:10])}")
+    tensors = {name: tensor.astype(dtype) for name, tensor in tensors.items()}
     header = {"format": FORMAT, "architecture": json.dumps(dict(weights.architecture))}
     _write(path, tensors, header | dict(provenance or {}))
 
@@ -169,9 +179,12 @@ def read_provenance(path: str | os.PathLike) -> dict[str, str]:
 
 def _file_of(path: str | os.PathLike) -> str | os.PathLike:
     """The file itself, the generator of a run's folder, or one that ships with the package."""
-    if os.path.isdir(path):
-        return os.path.join(path, "generator.safetensors")
-    return path if os.path.exists(path) else pretrained.path_of(str(path)) or path
+    if os.path.isfile(path):
+        return path
+    of_run = os.path.join(path, "generator.safetensors")
+    if os.path.isfile(of_run):
+        return of_run
+    return pretrained.path_of(str(path)) or (of_run if os.path.isdir(path) else path)
 
 
 def _epsilon_field(norm: str) -> str:

@@ -89,7 +89,8 @@ def _tiny(config):
     config.stages.pretrain.total_steps = 2
     config.show_every_steps = min(config.show_every_steps, 1)
     config.stages.gan.total_steps = 2
-    config.validation.folder = ""
+    config.validation.folder = config.init_from = ""
+    config.validation.hold_out = min(config.validation.hold_out, 1)
     config.sample_pictures = 1
     config.log_every_steps = 1
     return config

@@ -23,7 +23,7 @@ def one_device(monkeypatch):
     monkeypatch.setattr(devices, "make_mesh", lambda: make_mesh(jax.devices()[:1]))
 
 
-def _load(path):
+def load_config(path):
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -34,7 +34,7 @@ def _load(path):
 def test_config_trains_and_resumes(
     path, tiny, dataset, paired_dataset, extractor_files, tmp_path, one_device, monkeypatch
 ):
-    config = tiny(_load(path).get_config())
+    config = tiny(load_config(path).get_config())
     config.data.dataset = paired_dataset if config.data.lr_feature else dataset
     config.extractor.weights = str(extractor_files[config.extractor.name])
     if path.stem != "restoration":
@@ -67,7 +67,7 @@ def test_config_trains_and_resumes(
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_says_its_command_and_adds_no_keys(path):
-    module = _load(path)
+    module = load_config(path)
     assert f"configs/{path.name}" in module.__doc__ or f"scripts/{path.stem}.sh" in module.__doc__
 
     def keys(config):
@@ -77,7 +77,7 @@ def test_config_says_its_command_and_adds_no_keys(path):
 
 
 def test_the_papers_recipe():
-    config = _load(ROOT / "configs" / "srgan.py").get_config()
+    config = load_config(ROOT / "configs" / "srgan.py").get_config()
     assert (config.generator.blocks, config.generator.width, config.generator.scale) == (16, 64, 4)
     assert (config.data.crop_px, config.data.batch_size) == (96, 16)
     pretrain, gan = config.stages.pretrain, config.stages.gan

@@ -222,13 +222,17 @@ def test_both_sources_replace_alike(dataset, monkeypatch, tiny, share, capsys):
     """Training sees the same samples from tiles, host memory and stream, and hears of each damaged picture once."""
     from srgan_jax import defaults, samples
 
+    def _open(config):
+        pictures, _ = samples.open_pictures(config, None)
+        return samples.open_samples(config, pictures)
+
     config = tiny(defaults.get_config())
     config.data.dataset, config.data.batch_size, config.data.device_share = dataset, 8, share
     open_source = builder.open_source
     monkeypatch.setattr(builder, "open_source", lambda *a, **k: _Spoilt(open_source(*a, **k), (1, 4), (2,)))
     expected = None
     for config.data.source in ("stream", "memory"):
-        crops = [pair.hr for pair in samples.training_samples(config, samples.open_samples(config))]
+        crops = [pair.hr for pair in samples.training_samples(config, _open(config))]
         told = capsys.readouterr().err
         assert told.count("can't be used") == 3 and "of 6 so far" in told
         expected = crops if expected is None else expected

@@ -47,7 +47,7 @@ def test_equals_scikit_image(pair, border):
     assert metrics.ssim(*pair, border=border) == pytest.approx(full[5:-5, 5:-5].mean(), abs=1e-5)
 
 
-NEED_WEIGHTS = {"niqe", "lpips_alex", "lpips_vgg"}
+NEED_WEIGHTS = {"niqe", "lpips_alex", "lpips_vgg", "vgg54"}
 
 
 @pytest.mark.parametrize("name", [name for name in metrics.METRICS if name not in NEED_WEIGHTS])

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import jax
@@ -113,3 +114,33 @@ def test_a_damaged_partner_leaves_the_pair_out(tmp_path, photo):
     skipped = builder.prepare(str(tmp_path), str(tmp_path / "out"))
     assert set(skipped) == {"hr/1.png"} and json.loads((tmp_path / "out" / "skipped.json").read_text()) == skipped
     assert len(pairs.open_pictures(str(tmp_path / "out"), scale=4, lr_feature="lr")) == 2
+
+
+class _Album(list):
+    """Pictures whose names tell nothing, with the methods of a data set's."""
+
+    def size(self, index):
+        return self[index].shape[:2]
+
+    def digest(self, index):
+        return hashlib.sha256(self[index].tobytes()).hexdigest()
+
+    def name(self, index):
+        return f"number {index}"
+
+
+def test_who_is_held_out_follows_from_the_pictures():
+    """Neither order nor names matter; copies of one that is held out are not trained on; small ones are not judged."""
+    large = [np.full((40, 50, 3), value, np.uint8) for value in range(9)]
+    album = _Album([*large, *large[::-1], np.zeros((8, 9, 3), np.uint8)])
+    rest, held_out = pairs.hold_out(album, 2, 32)
+    shown = {int(picture[0, 0, 0]) for picture in held_out}
+    assert len(held_out) == 2 and len(shown) == 2 and min(held_out.size(0)) == 40
+    trained = [int(picture[0, 0, 0]) for picture in rest if picture.shape[0] == 40]
+    assert sorted(trained) == sorted(2 * [value for value in range(9) if value not in shown])
+    assert len(rest) == 2 * 7 + 1  # the small one is trained on, or left out there as always
+    turned = pairs.hold_out(_Album(album[::-1]), 2, 32)[1]
+    assert {int(picture[0, 0, 0]) for picture in turned} == shown
+    assert len(pairs.hold_out(album, 100, 32)[1]) == 2  # a quarter of nine
+    with pytest.raises(UserError, match="3 different pictures of 32 px or more: too few to hold some out"):
+        pairs.hold_out(_Album(large[:3] * 2), 2, 32)

@@ -1,4 +1,4 @@
-"""NIQE and LPIPS with random weights, against NumPy, SciPy and PyTorch."""
+"""NIQE, LPIPS and VGG54 with random weights, against NumPy, SciPy and PyTorch."""
 
 import importlib.util
 from pathlib import Path
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from srgan_jax import color, metrics
+from srgan_jax import color, metrics, models, weights
 from srgan_jax.errors import UserError
 from srgan_jax.metrics import perceptual
 
@@ -31,10 +31,10 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["niqe", "lpips_alex", "lpips_vgg"])
+@pytest.mark.parametrize("name", ["niqe", "lpips_alex", "lpips_vgg", "vgg54"])
 def test_missing_weights_name_the_command(folder, name):
     image = jnp.zeros((100, 100, 3))
-    with pytest.raises(UserError, match=r"no weights at .*; get them with: python scripts/port_(niqe|lpips).py "):
+    with pytest.raises(UserError, match=r"no weights at .*; get them with: python scripts/port_(niqe|lpips|vgg19).py "):
         metrics.METRICS[name](image, image)
 
 
@@ -184,3 +184,19 @@ def test_layers_are_the_networks():
     assert sum(layer.tapped for layer in perceptual.layers_of("vgg")) == 5
     with pytest.raises(UserError, match="unknown LPIPS backbone 'squeeze'; valid: alex, vgg"):
         perceptual.layers_of("squeeze")
+
+
+# ------------------------------------------------------------------------------------------ VGG19's features
+
+
+def test_vgg54_is_the_papers_content_loss(folder, vgg_file, photo):
+    """Random weights; the extractor itself is compared with published features in test_models.py."""
+    (folder / "vgg19.safetensors").write_bytes(vgg_file.read_bytes())
+    sr, hr = (photo[top : top + 56, :72].astype(np.float32) / 255 for top in (0, 100))
+    variables, _ = weights.load_extractor(vgg_file)
+    module = models.build(models.EXTRACTORS, {"name": "vgg19", "convention": "caffe"})
+    inside = [module.apply(variables, image[None, 4:-4, 4:-4])["relu5_4"] / 12.75 for image in (sr, hr)]
+    expected = np.square(np.asarray(inside[0], np.float64) - np.asarray(inside[1], np.float64)).mean()
+    canvases = (np.pad(image, ((0, 9), (0, 5), (0, 0))) for image in (sr, hr))
+    assert metrics.METRICS["vgg54"](*canvases, border=4, size=(56, 72)) == pytest.approx(expected, rel=1e-4)
+    assert expected > 0 and metrics.METRICS["vgg54"](hr, hr) == 0.0

@@ -4,6 +4,7 @@ Any other tfds data set with an image feature works by name.
 """
 
 import contextlib
+import hashlib
 import io
 import json
 import tempfile
@@ -232,6 +233,10 @@ class Pictures(Sequence):
     def size(self, index: int) -> tuple[int, int]:
         """Height and width, without decoding."""
         return images.picture_size(io.BytesIO(self._source[index][self._feature]))
+
+    def digest(self, index: int) -> str:
+        """Of the encoded picture: equal pictures of a data set have equal ones."""
+        return hashlib.sha256(self._source[index][self._feature]).hexdigest()
 
     def name(self, index: int) -> str:
         """The path that the picture had in its folder, where the data set holds it, and its number."""

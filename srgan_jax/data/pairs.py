@@ -46,6 +46,35 @@ class Resized(Sequence):
         """The same for all."""
         return self._side_px, self._side_px
 
+    def digest(self, index: int) -> str:
+        """Of the picture before it is resized."""
+        return self._pictures.digest(index)
+
+    def name(self, index: int) -> str:
+        """As the data set has it."""
+        return self._pictures.name(index)
+
+
+class Chosen(Sequence):
+    """Some of the pictures of a data set."""
+
+    def __init__(self, pictures: Sequence[np.ndarray], indices: Sequence[int]):
+        self._pictures, self._indices = pictures, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self._pictures[self._indices[index]]
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width, without decoding."""
+        return self._pictures.size(self._indices[index])
+
+    def name(self, index: int) -> str:
+        """As the data set has it."""
+        return self._pictures.name(self._indices[index])
+
 
 class Pairs(Sequence):
     """Pairs of one data set, packed."""
@@ -109,3 +138,42 @@ def open_pictures(
     pairs = Pairs(hr, Resized(lr, resize_px // scale) if resize_px else lr, scale)
     pairs.check()
     return pairs
+
+
+def hold_out(pictures: Sequence[np.ndarray], count: int, min_side_px: int) -> tuple[Chosen, Chosen]:
+    """Parts a data set into pictures to train on and pictures to judge by.
+
+    Who is held out follows from what the pictures show, not from their order or names; copies of one that is held out
+    are in neither part.
+
+    Args:
+      pictures: with the methods `size`, `name` and `digest`.
+      count: how many to hold out; a quarter of the pictures at most.
+      min_side_px: smaller ones are not held out.
+
+    Returns:
+      The rest, and those held out.
+
+    Raises:
+      DatasetError: fewer than four different pictures are large enough.
+    """
+    owners: dict[str, int] = {}
+    digests = [pictures.digest(index) for index in range(len(pictures))]
+    for index, digest in enumerate(digests):
+        if digest not in owners and _side_px(pictures, index) >= min_side_px:
+            owners[digest] = index
+    chosen = sorted(owners)[: min(count, len(owners) // 4)]
+    if not chosen:
+        raise DatasetError(
+            f"{len(owners)} different pictures of {min_side_px} px or more: too few to hold some out "
+            "(config.validation.hold_out); expected 4 or more"
+        )
+    rest = [index for index, digest in enumerate(digests) if digest not in chosen]
+    return Chosen(pictures, rest), Chosen(pictures, [owners[digest] for digest in chosen])
+
+
+def _side_px(pictures: Sequence[np.ndarray], index: int) -> int:
+    try:
+        return min(pictures.size(index))
+    except Exception:  # damaged: replaced when it is read
+        return 0

@@ -6,7 +6,7 @@ A new metric is one function and one line in `METRICS`.
 from srgan_jax.errors import lookup
 from srgan_jax.metrics.common import CHANNELS
 from srgan_jax.metrics.fidelity import ms_ssim, psnr, ssim, ssim_daala
-from srgan_jax.metrics.perceptual import NEED_WEIGHTS, lpips_alex, lpips_vgg, niqe
+from srgan_jax.metrics.perceptual import NEED_WEIGHTS, lpips_alex, lpips_vgg, niqe, vgg54
 
 __all__ = ["CHANNELS", "LOWER_IS_BETTER", "METRICS", "NEED_WEIGHTS", "find", "ms_ssim", "psnr", "ssim", "ssim_daala"]
 
@@ -19,10 +19,11 @@ METRICS = {  # (sr, hr, border=, channel=, size=) -> scalar; those in RGB ignore
     "niqe": niqe,
     "lpips_alex": lpips_alex,
     "lpips_vgg": lpips_vgg,
+    "vgg54": vgg54,
     "ssim_rgb": lambda sr, hr, *, channel="rgb", **kwargs: ssim(sr, hr, channel="rgb", **kwargs),
 }
 
-LOWER_IS_BETTER = ("niqe", "lpips_alex", "lpips_vgg")
+LOWER_IS_BETTER = ("niqe", "lpips_alex", "lpips_vgg", "vgg54")
 
 
 def find(name: str):

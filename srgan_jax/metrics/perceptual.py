@@ -1,4 +1,4 @@
-"""Metrics that need weights: NIQE (no reference) and LPIPS. Each compiles anew for each size of picture."""
+"""Metrics that need weights: NIQE (no reference), LPIPS, VGG19's features. Each compiles anew for each size."""
 
 import functools
 import math
@@ -10,10 +10,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
 from srgan_jax import color, resize
 from srgan_jax.errors import MissingFileError, UserError, lookup
 from srgan_jax.metrics.common import Size
+from srgan_jax.models.extractor import FEATURE_SCALE, VGG19
 
 FOLDER_VARIABLE = "SRGAN_JAX_WEIGHTS"  # the folder with the ported weights; "weights" by default
 
@@ -33,7 +35,11 @@ def load_weights(name: str, command: str) -> dict[str, np.ndarray]:
     Raises:
       MissingFileError: not there; the message names the command that makes it.
     """
-    return _read(str(Path(os.environ.get(FOLDER_VARIABLE, "weights"), name).absolute()), command)
+    return _read(_path(name), command)
+
+
+def _path(name: str) -> str:
+    return str(Path(os.environ.get(FOLDER_VARIABLE, "weights"), name).absolute())
 
 
 def _picture(image: jax.Array, border: int, size: Size) -> np.ndarray:
@@ -228,8 +234,46 @@ def lpips_vgg(sr: jax.Array, hr: jax.Array, **kwargs) -> float:
     return _lpips(sr, hr, backbone="vgg", **kwargs)
 
 
+# ------------------------------------------------------------------------------------------ VGG19's features
+
+
+def _vgg19_weights() -> tuple[dict[str, np.ndarray], str]:
+    """Tensors, and the convention of their input."""
+    from safetensors import safe_open
+
+    tensors = load_weights("vgg19.safetensors", "python scripts/port_vgg19.py --download")
+    with safe_open(_path("vgg19.safetensors"), framework="numpy") as file:
+        return tensors, file.metadata()["convention"]
+
+
+@functools.partial(jax.jit, static_argnames="convention")
+def vgg54_distance(weights: Mapping[str, jax.Array], x: jax.Array, y: jax.Array, convention: str) -> jax.Array:
+    """The SRGAN paper's content loss VGG54 (its equation 5), with the mean over channels in place of the sum.
+
+    Args:
+      weights: "layer/kernel" (HWIO) and "layer/bias", as `scripts/port_vgg19.py` writes them.
+      x: `[N, H, W, 3]` RGB in [0, 1].
+      y: the same shape.
+      convention: of the weights; with "caffe" the features are scaled by 1/12.75.
+    """
+    flat = {tuple(name.split("/")): jnp.asarray(tensor, jnp.float32) for name, tensor in weights.items()}
+    module = VGG19(taps=("relu5_4",), convention=convention)
+    features = [module.apply({"params": unflatten_dict(flat)}, image)["relu5_4"] for image in (x, y)]
+    return jnp.square(FEATURE_SCALE[convention] * (features[0] - features[1])).mean()
+
+
+def vgg54(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y", size: Size = None) -> float:
+    """`vgg54_distance` on RGB; arguments as for `psnr`."""
+    del channel
+    weights, convention = _vgg19_weights()
+    x, y = (_picture(image, border, size)[None] for image in (sr, hr))
+    with jax.default_matmul_precision("highest"):
+        return float(vgg54_distance(weights, x, y, convention))
+
+
 NEED_WEIGHTS = {  # name of the metric -> reads its weights, or says which command gets them
     "niqe": _niqe_weights,
     "lpips_alex": functools.partial(_lpips_weights, "alex"),
     "lpips_vgg": functools.partial(_lpips_weights, "vgg"),
+    "vgg54": _vgg19_weights,
 }

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+DEFAULT = "photo_x4"  # of `srgan-jax upscale`; made for pictures as people's files have them
 
 
 def names() -> list[str]:

@@ -1,0 +1,29 @@
+"""The compact generator for people's pictures: from compact.py's on, with LR images as their files are.
+
+python -m srgan_jax.main --config configs/photo.py --workdir runs/photo --config.data.dataset=data/train
+Shrunk by any of three kernels, blurred by up to 1.5 px, noise up to 5 of 255, JPEG of quality 40 to 95 with 4:2:0. Not
+the paper's. Starts from the shipped compact_x4, or --config.init_from=runs/compact. Scores of photo_x4: RESULTS.md.
+"""
+
+from ml_collections import ConfigDict
+
+from srgan_jax import defaults
+
+
+def get_config() -> ConfigDict:
+    config = defaults.get_config()
+    config.init_from = "compact_x4"
+    config.generator = ConfigDict({"name": "compact", "blocks": 6, "width": 40, "scale": 4})
+    config.degradation.name = "photo"
+    config.validation.degraded = True
+    config.data.batch_size = 8
+    config.data.crop_px = 128
+
+    config.stage_names = ("pretrain",)
+    pretrain = config.stages.pretrain
+    pretrain.total_steps = 30_000
+    pretrain.pixel = "l1"
+    pretrain.learning_rate = 5e-4
+    pretrain.schedule = "cosine"
+    pretrain.warmup_steps = 500
+    return config

@@ -1,0 +1,94 @@
+"""configs/finetune.py: from shipped weights on, with a folder of one's own."""
+
+import jax
+import numpy as np
+import pytest
+from test_configs import ROOT, load_config
+
+import srgan_jax
+from srgan_jax import evaluate, images, pretrained, samples, stages
+from srgan_jax.degradations import DEGRADATIONS
+from srgan_jax.errors import UserError
+from srgan_jax.models import GENERATORS, build
+from srgan_jax.train import train_and_evaluate
+
+
+@pytest.fixture
+def config(tiny, tmp_path, photo, monkeypatch):
+    """The config at toy size, with a folder of eight pictures and a shipped generator of its size."""
+    for index in range(8):
+        top = 20 * index
+        images.write_image(tmp_path / "mine" / f"{index}.png", photo[top : top + 60, :70])
+    images.write_image(tmp_path / "mine" / "copies" / "of 3.bmp", photo[60:120, :70])
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+    made = load_config(ROOT / "configs" / "finetune.py").get_config()
+    hold_out, init_from = made.validation.hold_out, made.init_from
+    config = tiny(made)
+    config.data.folder, config.validation.hold_out, config.init_from = str(tmp_path / "mine"), hold_out, init_from
+    config.validation.metrics = ("psnr_y",)
+    config.sample_pictures = 0
+    config.stages.pretrain.warmup_steps, config.stages.pretrain.learning_rate = 0, 1e-2  # two updates are to be seen
+    config.ema_decay = 0.5
+    fields = dict(config.generator)
+    variables = build(GENERATORS, fields).init(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
+    srgan_jax.save(tmp_path / f"{init_from}.safetensors", srgan_jax.make_weights(variables, fields), dtype="float16")
+    return config
+
+
+def _psnr_y(sr, hr):
+    """By hand: MATLAB's luma, 4 px left out."""
+    y = [image[4:-4, 4:-4].astype(np.float64) @ (65.481, 128.553, 24.966) / 255 for image in (sr, hr)]
+    return 10 * np.log10(255**2 / np.mean((y[0] - y[1]) ** 2))
+
+
+def test_ends_with_before_and_after_on_pictures_never_trained_on(config, tmp_path, capsys):
+    trained = train_and_evaluate(config, tmp_path / "run")
+    told = capsys.readouterr().err
+    table = (tmp_path / "run" / "before_after.md").read_text()
+    assert table.strip() in told and "LR: photo, each picture by a random key" in table
+    rows = {line.split(" | ")[1]: float(line.split(" | ")[2].strip(" |")) for line in table.splitlines()[2:5]}
+    assert list(rows) == ["bicubic", "before", "after"]
+
+    rest, held_out = samples.open_pictures(config, tmp_path / "run")
+    assert (len(rest), len(held_out)) in ((7, 2), (6, 2))  # of nine files, two a copy of each other
+    seen = {picture.tobytes() for picture in rest}
+    assert not any(picture.tobytes() in seen for picture in held_out)
+    degrade = DEGRADATIONS["photo"].degrade
+    pairs = [evaluate.make_pair(f"held out {i}", hr, 4) for i, hr in enumerate(held_out)]
+    pairs = evaluate.degrade_pairs(pairs, lambda key, hr: degrade(key, hr, scale=4))
+    for name, params in (("before", srgan_jax.load(config.init_from)), ("after", trained)):
+        results = [np.asarray(srgan_jax.upscale(params, pair.lr)) for pair in pairs]
+        expected = np.mean([_psnr_y(sr, pair.hr) for sr, pair in zip(results, pairs, strict=True)])
+        assert rows[name] == pytest.approx(expected, abs=0.006), name
+    assert rows["after"] != rows["before"]
+
+    prepared = (tmp_path / "run" / "dataset" / "folder.txt").stat().st_mtime_ns
+    train_and_evaluate(config, tmp_path / "run")  # finished: the same table, nothing prepared again
+    assert (tmp_path / "run" / "before_after.md").read_text() == table
+    assert (tmp_path / "run" / "dataset" / "folder.txt").stat().st_mtime_ns == prepared
+    config.data.folder = str(tmp_path / "mine" / "copies")
+    with pytest.raises(UserError, match=r"was trained on .*mine; for .*copies use another --workdir"):
+        train_and_evaluate(config, tmp_path / "run")
+
+
+def test_held_out_pictures_and_other_validation_exclude_each_other(config, tmp_path):
+    config.validation.folder = str(tmp_path / "mine")
+    with pytest.raises(UserError, match="goes neither with validation.folder nor with data.lr_feature"):
+        samples.open_pictures(config, tmp_path / "run")
+
+
+def test_degraded_pictures_are_the_same_every_time(photo):
+    pairs = [evaluate.make_pair(name, photo[:64, :80], 4) for name in "aba"]
+    first = evaluate.degrade_pairs(pairs, lambda key, hr: DEGRADATIONS["photo"].degrade(key, hr, scale=4))
+    np.testing.assert_array_equal(first[0].lr, first[2].lr)
+    assert (first[0].lr != first[1].lr).any() and (first[0].lr != pairs[0].lr).any()
+    again = evaluate.degrade_pairs(pairs[:1], lambda key, hr: DEGRADATIONS["photo"].degrade(key, hr, scale=4))
+    np.testing.assert_array_equal(again[0].lr, first[0].lr)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda path: path.stem)
+def test_configs_start_from_weights_of_their_architecture(path):
+    config = load_config(path).get_config()
+    if config.init_from:
+        generator = stages.make_stage(config, config.stage_names[0]).generator
+        assert stages.starting_variables(srgan_jax.load(config.init_from, fold=False), generator)
