@@ -56,7 +56,7 @@ def info(args: argparse.Namespace) -> int:
     count = sum(leaf.size for leaf in jax.tree.leaves(params.variables))
     fields = ", ".join(f"{key} {value}" for key, value in params.architecture.items() if key != "name")
     lines = {"architecture": f"{params.architecture['name']}: {fields}", "numbers": f"{count:,}"}
-    for key, value in (lines | weights.read_provenance(args.weights)).items():
+    for key, value in (lines | dict(sorted(weights.read_provenance(args.weights).items()))).items():
         print(f"{key.replace('_', ' ')}: {value}")
     return 0
 

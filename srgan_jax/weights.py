@@ -137,11 +137,11 @@ def save(
 
 
 def _write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], header: Mapping[str, str]) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save as serialize
 
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     with whole_file(path) as temporary:
-        save_file(contiguous, temporary, metadata=dict(header))
+        temporary.write_bytes(serialize(contiguous, dict(header)))  # save_file makes files that only their owner reads
 
 
 def read_tensors(path: str | os.PathLike, wanted_format: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -1,4 +1,5 @@
 import json
+import os
 
 import jax
 import jax.numpy as jnp
@@ -143,3 +144,36 @@ def test_shipped_weights_are_known_by_name(tmp_path, monkeypatch, bilinear):
     assert srgan_jax.read_header("small_x2")["dataset"] == "none"
     with pytest.raises(FileNotFoundError, match="no weights at small_x3; these ship: small_x2"):
         srgan_jax.load("small_x3")
+
+
+def test_half_precision_halves_the_file_and_loads_as_float32(tmp_path):
+    made = srgan_jax.make_weights(_variables(blocks=1, width=32))
+    srgan_jax.save(tmp_path / "whole.safetensors", made)
+    srgan_jax.save(tmp_path / "half.safetensors", made, dtype="float16")
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "whole")]
+    os.umask(mask := os.umask(0))
+    assert (tmp_path / "half.safetensors").stat().st_mode & 0o777 == 0o666 & ~mask  # as any file: others may read it
+    assert sizes[0] < 0.6 * sizes[1]
+    for ours, theirs in zip(
+        jax.tree.leaves(srgan_jax.load(tmp_path / "half.safetensors", fold=False)), jax.tree.leaves(made), strict=True
+    ):
+        assert ours.dtype == np.float32
+        np.testing.assert_array_equal(ours, np.float32(np.float16(theirs)))
+    large = jax.tree.map(lambda leaf: leaf + 7e4, made)  # the largest float16 is 65504
+    with pytest.raises(srgan_jax.WeightsError, match="values beyond 65504 don't fit float16: "):
+        srgan_jax.save(tmp_path / "half.safetensors", large, dtype="float16")
+
+
+def test_a_folder_does_not_hide_shipped_weights_of_its_name(tmp_path, monkeypatch, bilinear):
+    from srgan_jax import pretrained
+
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "shipped")
+    monkeypatch.chdir(tmp_path)
+    srgan_jax.save(tmp_path / "shipped" / "small_x2.safetensors", bilinear, {"dataset": "shipped"})
+    (tmp_path / "small_x2").mkdir()
+    assert srgan_jax.read_header("small_x2")["dataset"] == "shipped"
+    srgan_jax.save(tmp_path / "small_x2" / "generator.safetensors", bilinear, {"dataset": "mine"})
+    assert srgan_jax.read_header("small_x2")["dataset"] == "mine"  # a run's folder
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no weights at empty/generator.safetensors"):
+        srgan_jax.load("empty")

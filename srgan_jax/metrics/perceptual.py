@@ -237,38 +237,51 @@ def lpips_vgg(sr: jax.Array, hr: jax.Array, **kwargs) -> float:
 # ------------------------------------------------------------------------------------------ VGG19's features
 
 
+VGG19_FILE = "vgg19.safetensors"
+
+
 def _vgg19_weights() -> tuple[dict[str, np.ndarray], str]:
     """Tensors, and the convention of their input."""
     from safetensors import safe_open
 
-    tensors = load_weights("vgg19.safetensors", "python scripts/port_vgg19.py --download")
-    with safe_open(_path("vgg19.safetensors"), framework="numpy") as file:
+    tensors = load_weights(VGG19_FILE, "python scripts/port_vgg19.py --download")
+    with safe_open(_path(VGG19_FILE), framework="numpy") as file:
         return tensors, file.metadata()["convention"]
 
 
 @functools.partial(jax.jit, static_argnames="convention")
-def vgg54_distance(weights: Mapping[str, jax.Array], x: jax.Array, y: jax.Array, convention: str) -> jax.Array:
-    """The SRGAN paper's content loss VGG54 (its equation 5), with the mean over channels in place of the sum.
+def vgg54_features(weights: Mapping[str, jax.Array], image: jax.Array, convention: str) -> jax.Array:
+    """VGG19's relu5_4, scaled as the SRGAN paper's content loss has it.
 
     Args:
       weights: "layer/kernel" (HWIO) and "layer/bias", as `scripts/port_vgg19.py` writes them.
-      x: `[N, H, W, 3]` RGB in [0, 1].
-      y: the same shape.
+      image: `[N, H, W, 3]` RGB in [0, 1].
       convention: of the weights; with "caffe" the features are scaled by 1/12.75.
     """
     flat = {tuple(name.split("/")): jnp.asarray(tensor, jnp.float32) for name, tensor in weights.items()}
     module = VGG19(taps=("relu5_4",), convention=convention)
-    features = [module.apply({"params": unflatten_dict(flat)}, image)["relu5_4"] for image in (x, y)]
-    return jnp.square(FEATURE_SCALE[convention] * (features[0] - features[1])).mean()
+    return FEATURE_SCALE[convention] * module.apply({"params": unflatten_dict(flat)}, image)["relu5_4"]
+
+
+@functools.lru_cache(maxsize=128)
+def _vgg54_features(pixels: bytes, shape: tuple[int, ...], path: str) -> np.ndarray:
+    """Of a picture by its bytes: HR pictures are looked at by one method after the other."""
+    del path  # the weights' file, part of what the cache remembers
+    image = np.frombuffer(pixels, np.float32).reshape(shape)[None]
+    weights, convention = _vgg19_weights()
+    with jax.default_matmul_precision("highest"):
+        return np.asarray(vgg54_features(weights, image, convention))
 
 
 def vgg54(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y", size: Size = None) -> float:
-    """`vgg54_distance` on RGB; arguments as for `psnr`."""
+    """The SRGAN paper's content loss VGG54 (equation 5) on RGB, the mean over channels in place of the sum.
+
+    Arguments as for `psnr`; the channel isn't looked at.
+    """
     del channel
-    weights, convention = _vgg19_weights()
-    x, y = (_picture(image, border, size)[None] for image in (sr, hr))
-    with jax.default_matmul_precision("highest"):
-        return float(vgg54_distance(weights, x, y, convention))
+    pictures = (np.ascontiguousarray(_picture(image, border, size), np.float32) for image in (sr, hr))
+    x, y = (_vgg54_features(picture.tobytes(), picture.shape, _path(VGG19_FILE)) for picture in pictures)
+    return float(np.square(x - y).mean())
 
 
 NEED_WEIGHTS = {  # name of the metric -> reads its weights, or says which command gets them

@@ -1,0 +1,205 @@
+"""Fills RESULTS.md: the tables and captions between its markers, and the pictures that it shows.
+
+    python scripts/results.py tables --scores results/test results/niqe results/files
+    python scripts/results.py curves compact_x4=runs/compact photo_x4=runs/photo
+    python scripts/results.py crops --benchmarks BENCHMARKS --weights weights/srgan5_x4.safetensors compact_x4 photo_x4
+    python scripts/results.py photos rocket.jpg china.jpg
+
+The scores come from `srgan-jax evaluate ... --out`, what stands about each generator from the header of its file.
+"""
+
+import argparse
+import functools
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import srgan_jax
+from srgan_jax import comparison, evaluate, images, inference, logs, pretrained, weights
+from srgan_jax.errors import MissingFileError, UserError
+
+ROOT = Path(__file__).parents[1]
+PICTURES = Path(".github")  # below ROOT
+PAPER = {  # arXiv 1609.04802, tables 1 and 2: PSNR-Y and daala's SSIM
+    "Set5": {"SRResNet-MSE": (32.05, 0.9019), "SRGAN-VGG54": (29.40, 0.8472)},
+    "Set14": {"SRResNet-MSE": (28.49, 0.8184), "SRGAN-VGG54": (26.02, 0.7397)},
+    "BSD100": {"SRResNet-MSE": (27.58, 0.7620), "SRGAN-VGG54": (25.16, 0.6688)},
+}
+CROPS = {  # top and left of what is shown
+    "Set5/butterfly": (90, 60),
+    "Set5/woman": (4, 24),
+    "Set14/comic": (70, 60),
+    "Set14/zebra": (70, 150),
+    "BSD100/img_007": (90, 170),
+}
+CROP_PX = 112  # of HR; shown twice as large
+PHOTO_PX = (90, 120)  # of a photograph as it is; shown four times as large
+FACTS = ("updates", "started_from", "batch", "degradation", "wall_time", "hardware", "data", "command", "revision")
+
+
+def fill(page: Path, name: str, text: str) -> None:
+    """Replaces what stands between `<!-- NAME -->` and `<!-- /NAME -->`."""
+    before = page.read_text()
+    pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+    after, count = re.subn(pattern, lambda found: f"{found[1]}{text.strip()}\n{found[2]}", before, flags=re.DOTALL)
+    if count != 1:
+        raise UserError(f"{page}: expected the markers <!-- {name} --> and <!-- /{name} --> once, found {count}")
+    page.write_text(after)
+
+
+# ---------------------------------------------------------------------------------------------- tables
+
+
+def score_table(scores: dict) -> str:
+    """One line for each set and method, the paper's own numbers after those of their set."""
+    names = [name for name in scores["means"][0] if name not in ("set", "method")]
+    lines = [f"| set | method | {' | '.join(names)} |", "| --- " * (2 + len(names)) + "|"]
+    rows = [row for row in scores["means"] if row["method"] != "nearest"]
+    for row, after in zip(rows, [*rows[1:], {"set": None}], strict=True):
+        cells = [comparison.format_score(name, row[name]) for name in names]
+        lines.append(f"| {row['set']} | {row['method']} | {' | '.join(cells)} |")
+        if after["set"] != row["set"] and {"psnr_y", "ssim_daala"} <= set(names):
+            for method, (psnr, ssim) in PAPER.get(row["set"], {}).items():
+                printed = {"psnr_y": f"{psnr:.2f}", "ssim_daala": f"{ssim:.4f}"}
+                cells = [printed.get(name, "") for name in names]
+                lines.append(f"| {row['set']} | *paper: {method}* | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *(f"- {note}" for note in scores["protocol"])])
+
+
+def facts_table() -> str:
+    """How each of the shipped generators came about, from the headers of their files."""
+    headers = {name: weights.read_header(pretrained.path_of(name)) for name in pretrained.names()}
+    if not headers:
+        raise UserError(f"no generator ships from {pretrained.FOLDER} yet; make them with scripts/ship.py")
+    lines = [f"| | {' | '.join(headers)} |", "| --- " * (1 + len(headers)) + "|"]
+    for key in FACTS + tuple(sorted({key for header in headers.values() for key in header if "validation_" in key})):
+        cells = [header.get(key, "") for header in headers.values()]
+        cells = [f"`{cell}`" if cell and key == "command" else cell for cell in cells]
+        if any(cells):
+            lines.append(f"| {key.replace('_', ' ')} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def tables(args: argparse.Namespace) -> None:
+    """Each folder of scores between the markers of its name; what is absent is said to be."""
+    fill(args.page, "generators", facts_table())
+    for folder in args.scores:
+        file = folder / "scores.json"
+        if not file.is_file():
+            raise MissingFileError(f"no {file}; it is written by srgan-jax evaluate ... --out {folder}")
+        fill(args.page, folder.name, score_table(json.loads(file.read_text())))
+
+
+# ---------------------------------------------------------------------------------------------- curves
+
+
+def read_curves(run: Path, points: int = 150) -> dict[str, list[tuple[float, float]]]:
+    """(update, value) of the loss, averaged over parts of the run, and of the validation's PSNR."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    losses = [(row["step"], row["loss"]) for row in rows if row.get("loss") is not None]
+    parts = np.array_split(np.array(losses), min(points, len(losses)))
+    return {
+        "training loss": [tuple(part.mean(axis=0)) for part in parts],
+        "validation PSNR-Y, dB": [(row["step"], row["val_psnr_y"]) for row in rows if row.get("val_psnr_y")],
+    }
+
+
+def panel(title: str, points: list[tuple[float, float]], left: int, top: int) -> str:
+    """A curve with its axes, 400 x 220, as SVG."""
+    x, y = np.array(points, float).T
+    low, high = y.min(), y.max() if y.max() > y.min() else y.min() + 1
+    right, bottom = left + 330, top + 160
+    place = zip(left + 330 * x / x.max(), bottom - 160 * (y - low) / (high - low), strict=True)
+    text = f'<text x="{left}" y="{top - 10}">{title}</text>'
+    for share in (0.0, 0.5, 1.0):
+        value, update = low + share * (high - low), share * x.max()
+        text += f'<text x="{left - 6}" y="{bottom - 160 * share + 4}" text-anchor="end">{value:.4g}</text>'
+        text += f'<text x="{left + 330 * share}" y="{bottom + 16}" text-anchor="middle">{update:,.0f}</text>'
+    line = " ".join(f"{a:.1f},{b:.1f}" for a, b in place)
+    return (
+        f'<path d="M{left} {top}V{bottom}H{right}" fill="none" stroke="#888"/>{text}'
+        f'<polyline points="{line}" fill="none" stroke="#2b6cb0" stroke-width="1.5"/>'
+    )
+
+
+def curves(args: argparse.Namespace) -> None:
+    """The loss and the validation score of each run, by updates, as one SVG."""
+    rows = [(name, read_curves(Path(run))) for name, run in (pair.split("=", 1) for pair in args.runs)]
+    panels = [
+        panel(f"{name}: {kind}", points, 70 + 420 * column, 40 + 230 * row)
+        for row, (name, kinds) in enumerate(rows)
+        for column, (kind, points) in enumerate((kind, points) for kind, points in kinds.items() if points)
+    ]
+    size = (860, 20 + 230 * len(rows))
+    (ROOT / PICTURES / "curves.svg").write_text(
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size[0]} {size[1]}" font-family="sans-serif" '
+        f'font-size="11"><rect width="{size[0]}" height="{size[1]}" fill="#fff"/>{"".join(panels)}</svg>\n'
+    )
+
+
+# -------------------------------------------------------------------------------------------- pictures
+
+
+def crops(args: argparse.Namespace) -> None:
+    """Five test pictures by every method, side by side."""
+    generators = {Path(path).name.removesuffix(".safetensors"): srgan_jax.load(path) for path in args.weights}
+    rows = []
+    for name, (top, left) in CROPS.items():
+        set_name, picture = name.split("/")
+        pair = next(p for p in evaluate.read_pairs(args.benchmarks / set_name, 4) if p.name == picture)
+        results = [evaluate.bicubic(pair.lr, 4)]
+        for params in generators.values():
+            upscale = functools.partial(inference.upscale_canvas, params)
+            results += evaluate.upscale_all(upscale, [pair])
+        cut = [image[top : top + CROP_PX, left : left + CROP_PX] for image in (*results, pair.hr)]
+        rows.append([evaluate.nearest(image, 2) for image in cut])
+    logs.write_samples(ROOT / PICTURES / "crops.png", rows)
+    shown = ", ".join(name.split("/")[1] for name in CROPS)
+    fill(args.page, "crops", f"From left to right: bicubic, {', '.join(generators)}, original. Rows: {shown}.")
+
+
+def photos(args: argparse.Namespace) -> None:
+    """The middle of photographs as they come from their files, by bicubic and by photo_x4."""
+    params, rows = srgan_jax.load("photo_x4"), []
+    for path in args.files:
+        picture = images.read_rgb(path)
+        top, left = ((side - shown) // 2 for side, shown in zip(picture.shape[:2], PHOTO_PX, strict=True))
+        results = evaluate.bicubic(picture, 4), np.asarray(srgan_jax.upscale(params, picture))
+        window = np.s_[4 * top : 4 * (top + PHOTO_PX[0]), 4 * left : 4 * (left + PHOTO_PX[1])]
+        rows.append([result[window] for result in results])
+    logs.write_samples(ROOT / PICTURES / "photos.png", rows)
+    fill(args.page, "photos", f"Bicubic, photo_x4: {', '.join(Path(path).name for path in args.files)}.")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 when what was asked for is written, 2 when it isn't."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--page", type=Path, default=ROOT / "RESULTS.md")
+    commands = parser.add_subparsers(required=True)
+    sub = commands.add_parser("tables", help="from folders written by srgan-jax evaluate --out")
+    sub.add_argument("--scores", nargs="+", type=Path, default=[], metavar="DIR")
+    sub.set_defaults(run=tables)
+    sub = commands.add_parser("curves", help="from the folders of runs")
+    sub.add_argument("runs", nargs="+", metavar="NAME=RUN")
+    sub.set_defaults(run=curves)
+    sub = commands.add_parser("crops", help="of five test pictures")
+    sub.add_argument("--benchmarks", type=Path, required=True, help="folder of Set5, Set14, BSD100")
+    sub.add_argument("--weights", nargs="+", required=True)
+    sub.set_defaults(run=crops)
+    sub = commands.add_parser("photos", help="of photographs")
+    sub.add_argument("files", nargs="+")
+    sub.set_defaults(run=photos)
+    args = parser.parse_args(argv)
+    try:
+        args.run(args)
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""Makes a generator that ships with the package from a finished run: float16, its model card in the header.
+
+python scripts/ship.py runs/compact compact_x4 --validation held_out --hardware "2 cores of an AMD EPYC, no GPU"
+
+The scores in the card are those of the written file on the validation pictures, which the run must not have trained on,
+with LR by bicubic and by the degradation that the run used. A file that is too large, or further than 0.005 dB from the
+float32 one, is refused.
+"""
+
+import argparse
+import functools
+import json
+import re
+import sys
+from pathlib import Path
+
+import srgan_jax
+from srgan_jax import cli, evaluate, inference, pretrained, weights
+from srgan_jax.degradations import DEGRADATIONS
+from srgan_jax.errors import UserError, lookup
+
+MAX_BYTES, MAX_LOSS_DB = 4_000_000, 0.005
+CARDS = {
+    "compact_x4": {
+        "purpose": "clean pictures, made small by bicubic as those of the test sets are; fast on CPUs",
+        "good_at": "lossless pictures without noise; exact edges",
+        "bad_at": "JPEG blocks and noise, which it sharpens; texture that the small picture lacks stays smooth",
+    },
+    "photo_x4": {
+        "purpose": "photographs as people have them: JPEG files, a little soft, a little noisy",
+        "good_at": "JPEG of quality 40 to 95, noise up to 5 of 255, blur up to 1.5 px, any shrinking kernel",
+        "bad_at": "clean pictures, which it leaves softer than compact_x4 does; texture that the small picture "
+        "lacks stays smooth: L1, no discriminator; stronger JPEG, noise or blur than that; small text and faces",
+    },
+}
+DATA = {
+    "data": "621 photographs: 399 of BSDS500 (train and test without 302003), 90 of General-100, 132 wallpapers of "
+    "elementary, deepin, Pop!_OS and Ubuntu MATE; 20 more of the latter two held out for validation",
+    "data_licences": "BSDS500, General-100: published for research; wallpapers: Unsplash, CC0, CC-BY, CC-BY-SA",
+    "licence": "Apache-2.0 as far as it is this project's to give; as free as the pictures it was trained on",
+}
+
+
+def wall_seconds(rows: list[dict]) -> float:
+    """Time that a run took, over all its resumes: each begins to count anew."""
+    times = [row["seconds"] for row in rows]
+    return sum(t for t, after in zip(times, [*times[1:], 0.0], strict=True) if after < t)
+
+
+def command_of(text: str) -> str:
+    """A run's command without the folders of the machine that it ran on."""
+    words = [re.sub(r"(^|=)/\S*/", r"\1", word) for word in text.split()[1:]]
+    return " ".join(["python -m srgan_jax.main", *(f'"{word}"' if "'" in word else word for word in words)])
+
+
+def degradation_of(run: Path) -> dict:
+    """Name and options, as the run's config has them; "data.degradation" is how it was written before this key."""
+    config = json.loads((run / "config.json").read_text())
+    return config.get("degradation") or {"name": config["data"]["degradation"]}
+
+
+def facts(run: Path) -> dict[str, str]:
+    """What the folder of a run says about it."""
+    try:
+        config, versions = (json.loads((run / name).read_text()) for name in ("config.json", "versions.json"))
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    except FileNotFoundError as error:
+        raise UserError(f"{run} is not the folder of a run: no {Path(error.filename).name}") from None
+    found = {
+        "updates": weights.read_header(run)["steps"],
+        "batch": f"{config['data']['batch_size']} crops of {config['data']['crop_px']} px",
+        "degradation": degradation_of(run)["name"],
+        "command": command_of(versions["command"]),
+        "wall_time": f"{wall_seconds(rows) / 3600:.1f} hours",
+        "revision": versions["git"],
+        "packages": f"jax {versions['jax']}, flax {versions['flax']}",
+    }
+    start = config.get("init_from")
+    return found | ({"started_from": Path(start).name} if start else {})
+
+
+def validation_sets(folder: str, scale: int, degradation: dict) -> dict[str, list[evaluate.Pair]]:
+    """The validation pictures with LR by bicubic, and by the run's own degradation where it is another."""
+    sets = {"bicubic": evaluate.read_pairs(folder, scale)}
+    options = dict(degradation)
+    name = options.pop("name")
+    if name != "bicubic":
+        degrade = functools.partial(lookup(DEGRADATIONS, name, "degradation").degrade, scale=scale, **options)
+        sets[name] = evaluate.degrade_pairs(sets["bicubic"], degrade)
+    return sets
+
+
+def scores(params: weights.Weights, pairs: list[evaluate.Pair]) -> dict[str, float]:
+    """Mean PSNR and SSIM."""
+    results = evaluate.upscale_all(functools.partial(inference.upscale_canvas, params), pairs)
+    return evaluate.mean(evaluate.score(pairs, results))
+
+
+def ship(run: Path, name: str, folder: str, hardware: str, out: Path) -> Path:
+    """Writes the file, and returns where it lies.
+
+    Raises:
+      UserError: no such run or card, or the file isn't as good or as small as it has to be.
+    """
+    card = lookup(CARDS, name, "shipped generator") | DATA | facts(run) | {"hardware": hardware}
+    trained = srgan_jax.load(run, fold=False)
+    path, written = out / f"{name}.safetensors", out / f".{name}.safetensors"
+    try:
+        srgan_jax.save(written, trained, dtype="float16")
+        halved = srgan_jax.load(written, fold=False)
+        for lr, pairs in validation_sets(folder, trained.scale, degradation_of(run)).items():
+            before, after = scores(trained, pairs), scores(halved, pairs)
+            baseline = evaluate.mean(evaluate.score(pairs, [evaluate.bicubic(p.lr, trained.scale) for p in pairs]))
+            if abs(before["psnr_y"] - after["psnr_y"]) > MAX_LOSS_DB:
+                raise UserError(f"LR by {lr}: {before['psnr_y']:.4f} dB, in float16 {after['psnr_y']:.4f} dB")
+            card[f"validation_{lr}"] = (
+                f"{after['psnr_y']:.3f} dB, SSIM {after['ssim_y']:.4f}; bicubic {baseline['psnr_y']:.3f} dB, "
+                f"{baseline['ssim_y']:.4f} (Y, {len(pairs)} held-out photographs, LR by {lr})"
+            )
+        srgan_jax.save(written, trained, card, dtype="float16")
+        if written.stat().st_size > MAX_BYTES:
+            raise UserError(f"{name} takes {written.stat().st_size:,} bytes, more than {MAX_BYTES:,}")
+        written.replace(path)
+    finally:
+        written.unlink(missing_ok=True)
+    return path
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 when the file was written, 2 when it wasn't."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name", help=" or ".join(CARDS))
+    parser.add_argument("--validation", required=True, help="folder of HR pictures that the run didn't train on")
+    parser.add_argument("--hardware", required=True, help="what it was trained on, in words")
+    parser.add_argument("--out", type=Path, default=pretrained.FOLDER)
+    args = parser.parse_args(argv)
+    try:
+        path = ship(args.run, args.name, args.validation, args.hardware, args.out)
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{path}: {path.stat().st_size:,} bytes")
+    return cli.main(["info", str(path)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""The generators that ship, and the commands that use them."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors import safe_open
+
+import srgan_jax
+from srgan_jax import cli, evaluate, pretrained, weights
+from srgan_jax.degradations import DEGRADATIONS
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = ("compact_x4", "photo_x4")
+CARD = {"purpose", "good_at", "bad_at", "data", "data_licences", "licence", "command", "updates", "hardware"}
+
+
+def test_what_ships():
+    """Nothing more: a document that names another as one to load would be wrong."""
+    assert tuple(pretrained.names()) == SHIPPED and pretrained.DEFAULT in SHIPPED
+    for page in ("README.md", "RESULTS.md", "configs/finetune.py", "configs/photo.py"):
+        text = (ROOT / page).read_text()
+        named = re.findall(r"(?:load\(\"|--weights |srgan-jax info |init_from=|init_from = \")(\w+_x\d)\b", text)
+        assert set(named) <= set(SHIPPED), page
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_file_is_small_and_says_what_it_is(name):
+    path = pretrained.path_of(name)
+    assert path.stat().st_size <= 4_000_000
+    with safe_open(path, framework="numpy") as file:
+        assert {file.get_tensor(key).dtype for key in file.keys()} == {np.dtype("float16")}  # noqa: SIM118
+    card = weights.read_provenance(name)
+    assert set(card) >= CARD and all(card.values())
+    assert any(key.startswith("validation_") for key in card)
+    assert not re.search(r"/(work|tmp|home|root)/", json.dumps(card))
+    loaded = srgan_jax.load(name)
+    assert loaded.scale == 4 and loaded.variables["params"]["conv_in"]["kernel"].dtype == np.float32
+
+
+@pytest.mark.parametrize(("name", "degradation", "gain"), [("compact_x4", "", 0.5), ("photo_x4", "photo", 0.2)])
+def test_better_than_bicubic_at_what_it_is_for(name, degradation, gain, photo):
+    """On a photograph that neither was trained on, degraded in three ways; dB of Y."""
+    pairs = [evaluate.make_pair(f"chelsea {index}", photo, 4) for index in range(3 if degradation else 1)]
+    if degradation:
+        pairs = evaluate.degrade_pairs(pairs, lambda key, hr: DEGRADATIONS[degradation].degrade(key, hr, scale=4))
+    params = srgan_jax.load(name)
+    ours = evaluate.score(pairs, [np.asarray(srgan_jax.upscale(params, pair.lr)) for pair in pairs])
+    bicubic = evaluate.score(pairs, [evaluate.bicubic(pair.lr, 4) for pair in pairs])
+    assert evaluate.mean(ours)["psnr_y"] > evaluate.mean(bicubic)["psnr_y"] + gain
+
+
+def test_upscale_takes_the_default_and_says_so(tmp_path, photo, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(photo[:24, :32]).save("a.png")
+    (tmp_path / "photo_x4").mkdir()  # a folder of results that happens to have that name
+    assert cli.main(["upscale", "a.png"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "1 upscaled\n" and captured.err.startswith("weights: photo_x4 (--list-weights")
+    expected = np.asarray(srgan_jax.upscale(srgan_jax.load("photo_x4"), photo[:24, :32])).astype(int)
+    with Image.open("a_x4.png") as image:
+        assert np.abs(np.asarray(image).astype(int) - expected).max() <= 1
+    assert cli.main(["upscale", "a.png", "-o", "b.png", "--weights", "compact_x4"]) == 0
+    assert "weights:" not in capsys.readouterr().err
+    with Image.open("b.png") as image:
+        assert np.abs(np.asarray(image).astype(int) - expected).max() > 1
+
+
+def test_weights_are_listed_and_described(capsys):
+    assert cli.main(["upscale", "--list-weights"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    purposes = {name: weights.read_header(name)["purpose"] for name in SHIPPED}
+    assert lines[0] == f"compact_x4: {purposes['compact_x4']}"
+    assert lines[1] == f"photo_x4 (used where --weights is not given): {purposes['photo_x4']}"
+    assert cli.main(["info", "photo_x4"]) == 0
+    told = capsys.readouterr().out
+    assert "architecture: compact: blocks 6, width 40, scale 4" in told and "numbers: 191,968" in told
+    card = weights.read_provenance("photo_x4")
+    assert all(f"{key.replace('_', ' ')}: {value}\n" in told for key, value in card.items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["upscale"], "say which pictures to upscale: srgan-jax upscale photo.jpg"),
+        (["upscale", "{photo}", "--weights", "srgan_x4"], "no weights at srgan_x4; these ship: compact_x4, photo_x4"),
+        (["info", "srgan_x4"], "no weights at srgan_x4; these ship: compact_x4, photo_x4"),
+        (["evaluate", "--data", ".", "--degradation", "foto"], "unknown degradation 'foto'; valid: bicubic"),
+    ],
+)
+def test_mistakes_end_in_one_line(arguments, message, tmp_path, photo, capsys):
+    Image.fromarray(photo[:24, :32]).save(tmp_path / "a.png")
+    assert cli.main([argument.format(photo=tmp_path / "a.png") for argument in arguments]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+def test_without_shipped_files_weights_must_be_given(tmp_path, photo, capsys, monkeypatch):
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "absent")
+    Image.fromarray(photo[:24, :32]).save(tmp_path / "a.png")
+    assert cli.main(["upscale", str(tmp_path / "a.png")]) == 2
+    assert "say which generator to use: --weights" in capsys.readouterr().err
+
+
+def test_evaluate_makes_lr_by_a_degradation(tmp_path, photo, capsys):
+    Image.fromarray(photo[:64, :80]).save(tmp_path / "a.png")
+
+    def table(*options):
+        assert cli.main(["evaluate", "--data", str(tmp_path), "--metrics", "psnr_y", *options]) == 0
+        return capsys.readouterr().out
+
+    degraded = table("--degradation", "photo")
+    assert "- LR: photo, each picture by a random key of its name" in degraded and "convention A" not in degraded
+    assert table("--degradation", "photo") == degraded
+    score = {text: float(text.splitlines()[2].split("|")[3]) for text in (table(), degraded)}
+    assert score[degraded] < max(score.values())

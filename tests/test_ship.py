@@ -1,0 +1,151 @@
+"""scripts/ship.py and scripts/results.py, on a toy run and toy scores."""
+
+import json
+import xml.etree.ElementTree
+
+import jax
+import numpy as np
+import pytest
+import results
+import ship
+
+import srgan_jax
+from srgan_jax import cli, images, models, pretrained, weights
+
+COMMAND = "/somewhere/srgan_jax/main.py --config configs/photo.py --workdir /somewhere/photo --config.a=('b',)"
+
+
+@pytest.fixture
+def run(tmp_path, photo):
+    """The folder of a finished run, and of pictures that it was not trained on."""
+    fields = {"name": "compact", "blocks": 1, "width": 8}
+    variables = models.build(models.GENERATORS, fields).init(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
+    folder = tmp_path / "run"
+    srgan_jax.save(folder / "generator.safetensors", srgan_jax.make_weights(variables, fields), {"steps": "30"})
+    config = {"data": {"batch_size": 8, "crop_px": 128}, "init_from": "compact_x4", "degradation": {"name": "photo"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    versions = {"git": "abc", "jax": "1", "flax": "2", "command": COMMAND}
+    (folder / "versions.json").write_text(json.dumps(versions))
+    rows = [
+        {"stage": "pretrain", "step": step, "seconds": seconds, "loss": 1 / step}
+        for step, seconds in ((1, 1800.0), (10, 7200.0), (20, 60.0), (30, 3600.0))
+    ]  # resumed after 10
+    rows.append({"stage": "pretrain", "step": 30, "seconds": 3600.0, "val_psnr_y": 30.0})
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for index in range(2):
+        images.write_image(tmp_path / "held" / f"{index}.png", photo[60 * index : 60 * index + 60, :80])
+    return folder
+
+
+def _ship(run, *options):
+    arguments = [str(run), "photo_x4", "--validation", str(run.parent / "held"), "--hardware", "two cores"]
+    return ship.main([*arguments, "--out", str(run.parent / "shipped"), *options])
+
+
+def test_a_shipped_file_has_its_card(run, monkeypatch, capsys):
+    (run.parent / "shipped").mkdir()
+    assert _ship(run) == 0
+    monkeypatch.setattr(pretrained, "FOLDER", run.parent / "shipped")
+    card = weights.read_provenance("photo_x4")
+    said = "python -m srgan_jax.main --config configs/photo.py --workdir photo \"--config.a=('b',)\""
+    assert card["command"] == said
+    assert card["wall_time"] == "3.0 hours"  # 7200 s until it was killed, 3600 s afterwards
+    assert (card["updates"], card["hardware"], card["started_from"]) == ("30", "two cores", "compact_x4")
+    shipped, trained = (srgan_jax.load(path) for path in ("photo_x4", run))
+    for ours, theirs in zip(jax.tree.leaves(shipped), jax.tree.leaves(trained), strict=True):
+        np.testing.assert_array_equal(ours, np.float32(np.float16(theirs)))
+    # The card's scores are those that the command gives for the file itself.
+    for degradation in ("bicubic", "photo"):
+        capsys.readouterr()
+        options = ["--degradation", "photo"] if degradation == "photo" else []
+        data = ["--data", str(run.parent / "held"), "--metrics", "psnr_y", "ssim_y"]
+        assert cli.main(["evaluate", "--weights", "photo_x4", *data, *options]) == 0
+        rows = {line.split(" | ")[1]: line.split(" | ")[2:] for line in capsys.readouterr().out.splitlines()[2:5]}
+        psnr, ssim = (value.strip(" |") for value in rows["photo_x4"])
+        assert card[f"validation_{degradation}"].startswith(f"{psnr} dB, SSIM {ssim}; bicubic {rows['bicubic'][0]} dB")
+
+
+def test_what_must_not_ship_does_not(run, monkeypatch, capsys):
+    out = run.parent / "shipped"
+    out.mkdir()
+    monkeypatch.setattr(ship, "MAX_BYTES", 1000)
+    assert _ship(run) == 2 and "bytes, more than 1,000" in capsys.readouterr().err
+    monkeypatch.setattr(ship, "MAX_LOSS_DB", -1.0)
+    assert _ship(run) == 2 and "in float16" in capsys.readouterr().err
+    assert not list(out.iterdir())
+    assert ship.main([str(run), "srgan_x4", "--validation", "x", "--hardware", "x"]) == 2
+    assert "unknown shipped generator 'srgan_x4'; valid: compact_x4, photo_x4" in capsys.readouterr().err
+    (run / "versions.json").unlink()
+    assert _ship(run) == 2 and "is not the folder of a run: no versions.json" in capsys.readouterr().err
+
+
+@pytest.fixture
+def page(tmp_path):
+    path = tmp_path / "RESULTS.md"
+    names = ("generators", "test", "crops", "photos")
+    path.write_text("# Top\n" + "".join(f"<!-- {name} -->\nold\n<!-- /{name} -->\n" for name in names) + "end\n")
+    return path
+
+
+def test_tables_hold_the_scores_and_the_papers(run, page, monkeypatch, capsys):
+    out = run.parent / "shipped"
+    out.mkdir()
+    assert _ship(run) == 0
+    monkeypatch.setattr(pretrained, "FOLDER", out)
+    scores = page.parent / "test"
+    (run.parent / "held").rename(run.parent / "Set5")
+    data = ["--data", str(run.parent / "Set5"), "--metrics", "psnr_y", "ssim_y", "ssim_daala"]
+    assert cli.main(["evaluate", "--weights", "photo_x4", *data, "--out", str(scores)]) == 0
+    assert results.main(["--page", str(page), "tables", "--scores", str(scores)]) == 0
+    text = page.read_text()
+    assert "old" in text and text.startswith("# Top\n") and text.endswith("end\n")  # crops and photos are untouched
+    (shown,) = [line for line in text.splitlines() if line.startswith("| Set5 | photo_x4 |")]
+    assert shown in (scores / "scores.md").read_text() and "nearest" not in text
+    assert "| Set5 | *paper: SRResNet-MSE* | 32.05 |  | 0.9019 |" in text
+    assert "| updates | 30 |" in text and "| hardware | two cores |" in text
+    before = page.read_text()
+    assert results.main(["--page", str(page), "tables", "--scores", str(scores)]) == 0 and page.read_text() == before
+    assert results.main(["--page", str(page), "tables", "--scores", str(page.parent / "absent")]) == 2
+    assert "it is written by srgan-jax evaluate" in capsys.readouterr().err
+
+
+def test_a_page_without_markers_is_refused(page, capsys):
+    page.write_text("nothing")
+    with pytest.raises(srgan_jax.errors.UserError, match="expected the markers <!-- test --> and <!-- /test --> once"):
+        results.fill(page, "test", "new")
+
+
+def test_curves_show_what_was_logged(run, page, monkeypatch):
+    monkeypatch.setattr(results, "ROOT", page.parent)
+    (page.parent / ".github").mkdir()
+    assert results.main(["curves", f"mine={run}"]) == 0
+    drawing = xml.etree.ElementTree.parse(page.parent / ".github" / "curves.svg").getroot()
+    texts = [node.text for node in drawing.iter() if node.tag.endswith("text")]
+    assert "mine: training loss" in texts and "mine: validation PSNR-Y, dB" in texts and "30" in texts
+    line = next(node.get("points") for node in drawing.iter() if node.tag.endswith("polyline"))
+    points = np.array([point.split(",") for point in line.split()], float)
+    # Updates 1, 10, 20, 30 of 30 along 330 px from 70; losses 1, 1/10, 1/20, 1/30 over 160 px down to 200.
+    np.testing.assert_allclose(points[:, 0], 70 + 11 * np.array([1, 10, 20, 30]), atol=0.06)
+    np.testing.assert_allclose(points[:, 1], 200 - 160 * (30 / np.array([1, 10, 20, 30]) - 1) / 29, atol=0.06)
+
+
+def test_pictures_are_cut_where_they_are_said_to_be(run, page, monkeypatch, photo):
+    monkeypatch.setattr(results, "ROOT", page.parent)
+    monkeypatch.setattr(results, "CROPS", {"Set5/a": (8, 16)})
+    monkeypatch.setattr(results, "CROP_PX", 40)
+    monkeypatch.setattr(results, "PHOTO_PX", (10, 20))
+    images.write_image(page.parent / "Set5" / "a.png", photo[:64, :80])
+    options = ["--benchmarks", str(page.parent), "--weights", str(run / "generator.safetensors")]
+    assert results.main(["--page", str(page), "crops", *options]) == 0
+    sheet = images.read_rgb(page.parent / ".github" / "crops.png")
+    assert sheet.shape == (80, 3 * 80 + 2 * 4, 3)
+    np.testing.assert_array_equal(sheet[::2, 168::2], photo[8:48, 16:56])
+    assert "bicubic, generator, original. Rows: a." in page.read_text()
+    monkeypatch.setattr(pretrained, "FOLDER", page.parent)
+    (page.parent / "photo_x4.safetensors").write_bytes((run / "generator.safetensors").read_bytes())
+    assert results.main(["--page", str(page), "photos", str(page.parent / "Set5" / "a.png")]) == 0
+    sheet = images.read_rgb(page.parent / ".github" / "photos.png")
+    assert sheet.shape == (40, 2 * 80 + 4, 3)
+    theirs = np.asarray(srgan_jax.upscale(srgan_jax.load("photo_x4"), photo[:64, :80]))
+    np.testing.assert_array_equal(sheet[:, 84:], theirs[4 * 27 : 4 * 37, 4 * 30 : 4 * 50])
+    assert "Bicubic, photo_x4: a.png." in page.read_text()
