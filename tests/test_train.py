@@ -158,19 +158,20 @@ def test_sources_see_the_same_samples(config, tmp_path):
 
 
 def test_a_slow_source_is_told(config, tmp_path, monkeypatch, capsys):
+    from srgan_jax import samples
     from srgan_jax.data import mending
 
     config.stage_names, config.data.source, config.log_every_steps = ("pretrain",), "stream", 16
     config.validate_every_steps = config.save_every_steps = 1000
-    config.stages.pretrain.total_steps = 64
-    updates, getitem = [], mending.Mended.__getitem__
+    config.stages.pretrain.total_steps = 128
+    lines, line, getitem = [], samples.Feed.line, mending.Mended.__getitem__
 
-    def slowly(pictures, index):  # four for each update, by two threads: 0.1 s; later at once
-        time.sleep(0.05 if len(updates) < 4 * 40 else 0.0)
-        updates.append(index)
+    def slowly(pictures, index):  # four for each update, by two threads: 0.1 s; at once when it was told
+        time.sleep(0.0 if any(lines) else 0.05)
         return getitem(pictures, index)
 
     monkeypatch.setattr(mending.Mended, "__getitem__", slowly)
+    monkeypatch.setattr(samples.Feed, "line", lambda feed: lines.append(line(feed)) or lines[-1])
     config.data.threads = 2
     train_and_evaluate(config, tmp_path)
     told = capsys.readouterr().err
