@@ -1,6 +1,5 @@
 """Two real processes on this machine, joined by `jax.distributed`: they train as one process with two devices does."""
 
-import csv
 import os
 import signal
 import socket
@@ -27,11 +26,11 @@ def _free_port():
         return probe.getsockname()[1]
 
 
-def _start(command, processes, devices_each=1):
+def _start(command, processes, devices_each=1, **environment):
     """The processes of one job."""
     coordinator = f"127.0.0.1:{_free_port()}"
     job = lambda number: [f"--coordinator={coordinator}", f"--num_processes={processes}", f"--process_id={number}"]  # noqa: E731
-    options = {"cwd": toys.ROOT, "env": toys.environment(devices_each), "text": True}
+    options = {"cwd": toys.ROOT, "env": toys.environment(devices_each) | environment, "text": True}
     return [
         subprocess.Popen(command + (job(number) if processes > 1 else []), stderr=subprocess.PIPE,
                          stdout=subprocess.PIPE, **options) for number in range(processes)
@@ -124,18 +123,15 @@ def test_mistakes_end_every_process_of_a_job(command, tmp_path):
 def test_evaluate_shares_its_pictures(held_out, tmp_path):
     """Two processes score different pictures, and print one table: that of one process."""
     command = [sys.executable, "-m", "srgan_jax.cli", "evaluate", "--data", held_out]
-    statuses, tables, told = _end(_start([*command, "--out", str(tmp_path / "two")], 2))
+    # Canvases of other sizes let sums be rounded differently: by 6e-8 in an SSIM, unless XLA leaves them as they stand.
+    flags = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    statuses, tables, told = _end(_start([*command, "--out", str(tmp_path / "two")], 2, **flags))
     assert statuses == [0, 0], told
-    alone, expected, _ = _end(_start([*command, "--out", str(tmp_path / "one")], 1))
+    alone, expected, _ = _end(_start([*command, "--out", str(tmp_path / "one")], 1, **flags))
     assert alone == [0] and "bicubic" in expected[0]
     tables = ["".join(line for line in table.splitlines(True) if "[Gloo]" not in line) for table in tables]
     assert tables[0].replace("two", "one") == expected[0] and tables[1] == ""
-    two, one = (
-        list(csv.reader((tmp_path / name / "pictures.csv").read_text().splitlines())) for name in ("two", "one")
-    )
-    assert [row[:3] for row in two] == [row[:3] for row in one] and two[0] == one[0] and len(one) == 1 + 2 * 3
-    scores = [np.array([row[3:] for row in rows[1:]], float) for rows in (two, one)]
-    np.testing.assert_allclose(*scores, rtol=1e-6)  # on canvases of different sizes sums are rounded differently
+    assert (tmp_path / "two" / "pictures.csv").read_text() == (tmp_path / "one" / "pictures.csv").read_text()
 
 
 def test_upscale_shares_its_files(held_out, tmp_path, bilinear):

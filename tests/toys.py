@@ -27,7 +27,7 @@ def random_variables(module, image: np.ndarray, seed: int = 0) -> dict:
 
     def draw(path, leaf):
         if path[-1].key == "kernel":
-            return np.prod(leaf.shape[:-1], dtype=np.float32) ** -0.5 * rng.standard_normal(leaf.shape, np.float32)
+            return rng.normal(0, np.prod(leaf.shape[:-1]) ** -0.5, leaf.shape).astype(np.float32)
         low, high = {"var": (0.5, 1.5), "scale": (0.5, 1.5), "slope": (0.1, 0.4)}.get(path[-1].key, (-0.1, 0.1))
         return rng.uniform(low, high, leaf.shape).astype(np.float32)
 

@@ -15,21 +15,9 @@ import numpy as np
 
 from srgan_jax.data import sampling
 from srgan_jax.data.builder import DatasetError, Pictures
+from srgan_jax.data.pairs import Chosen
 
 SOURCES = ("memory", "stream")
-
-
-class Subset(Sequence):
-    """Some of a sequence of pictures."""
-
-    def __init__(self, pictures: Sequence[np.ndarray], chosen: Sequence[int]):
-        self._pictures, self._chosen = pictures, chosen
-
-    def __len__(self) -> int:
-        return len(self._chosen)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self._pictures[self._chosen[index]]
 
 
 def without_small(pictures: Pictures, crop_px: int) -> tuple[Sequence[np.ndarray], np.ndarray, list[str]]:
@@ -45,7 +33,7 @@ def without_small(pictures: Pictures, crop_px: int) -> tuple[Sequence[np.ndarray
     line = f"{small.size} of {len(sizes)} pictures, smaller than config.data.crop_px={crop_px}: {listed}"
     if not fits.any():
         raise DatasetError(f"{line}; lower config.data.crop_px")
-    return (Subset(pictures, np.flatnonzero(fits)), sizes[fits], [line]) if small.size else (pictures, sizes, [])
+    return (Chosen(pictures, np.flatnonzero(fits)), sizes[fits], [line]) if small.size else (pictures, sizes, [])
 
 
 # ---------------------------------------------------------------------------------------------- memory
