@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import porting
 from safetensors.numpy import save_file
 
+import porting
 from srgan_jax.errors import UserError
 from srgan_jax.importers import read_torch
 from srgan_jax.metrics import perceptual

@@ -1,6 +1,7 @@
-"""Ports NIQE's public parameters (`niqe_pris_params.npz`, as BasicSR has them) for `srgan-jax evaluate --metrics niqe`.
+"""Ports NIQE's public parameters, as BasicSR has them, for `srgan-jax evaluate --metrics niqe`.
 
-python scripts/port_niqe.py niqe_pris_params.npz
+python scripts/port_niqe.py --download
+python scripts/port_niqe.py niqe_pris_params.npz    # a file that you have; BasicSR's source package holds it
 """
 
 import argparse
@@ -8,11 +9,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import porting
 from safetensors.numpy import save_file
 
+import porting
 from srgan_jax.errors import UserError
 
+OFFICIAL = (
+    "https://raw.githubusercontent.com/XPixelGroup/BasicSR/v1.4.2/basicsr/metrics/niqe_pris_params.npz",
+    "sha256",
+    "2a7c182a68c9e7f1b2e2e5ec723279d6f65d912b6fcaf37eb2bf03d7367c4296",
+)
 SHAPES = {"mu_pris_param": (1, 36), "cov_pris_param": (36, 36), "gaussian_window": (7, 7)}
 
 
@@ -36,7 +42,8 @@ def port(path: Path, out: Path) -> None:
 def main(argv: list[str] | None = None) -> int:
     """0 when the file was written, 2 when it wasn't."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", nargs="?", type=Path)
+    parser.add_argument("--download", action="store_true", help="from BasicSR's repository")
     parser.add_argument("--out", type=Path, default=Path("weights/niqe.safetensors"))
     args = parser.parse_args(argv)
 
@@ -44,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         port(path, args.out)
         return f"{args.out}: NIQE"
 
-    return porting.run(args.file, None, ported)
+    return porting.run(args.file, OFFICIAL if args.download else None, ported)
 
 
 if __name__ == "__main__":

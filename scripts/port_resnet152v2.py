@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import porting
 
+import porting
 from srgan_jax.weights import save_extractor
 
 OFFICIAL = (

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import porting
 
+import porting
 from srgan_jax import importers
 from srgan_jax.models.extractor import CONVOLUTIONS_PER_BLOCK, PREPROCESSING
 from srgan_jax.weights import save_extractor

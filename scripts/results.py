@@ -1,11 +1,13 @@
 """Fills RESULTS.md: the tables and captions between its markers, and the pictures that it shows.
 
     python scripts/results.py tables --scores results/test results/files
+    python scripts/results.py recipes runs/base runs/mse runs/rescale
     python scripts/results.py curves compact_x4=runs/compact photo_x4=runs/photo
     python scripts/results.py crops --benchmarks BENCHMARKS --weights weights/srgan5_x4.safetensors compact_x4 photo_x4
     python scripts/results.py photos rocket.jpg china.jpg
 
-The scores come from `srgan-jax evaluate ... --out`, what stands about each generator from the header of its file.
+The scores come from `srgan-jax evaluate ... --out`, what stands about each generator from the header of its file, and
+comparisons of recipes from the folders of their runs.
 """
 
 import argparse
@@ -105,6 +107,48 @@ def tables(args: argparse.Namespace) -> None:
         fill(args.page, folder.name, score_table(json.loads(file.read_text())))
 
 
+# --------------------------------------------------------------------------------------------- recipes
+
+
+def flatten(config: dict, prefix: str = "") -> dict[str, object]:
+    """A nested config as "stages.pretrain.pixel": value."""
+    flat = {}
+    for key, value in config.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def recipe_table(runs: list[Path]) -> str:
+    """The last validation of each run, and what its config has that the first one's has not."""
+    configs, validations = [], []
+    for run in runs:
+        try:
+            config, rows = (run / "config.json").read_text(), (run / "metrics.jsonl").read_text().splitlines()
+        except FileNotFoundError as error:
+            raise MissingFileError(f"{run} is not the folder of a run: no {Path(error.filename).name}") from None
+        configs.append(flatten(json.loads(config)))
+        validated = [row for row in map(json.loads, rows) if "val_psnr_y" in row and "val_ssim_y" in row]
+        if not validated:
+            raise UserError(f"{run} was never validated by psnr_y and ssim_y")
+        validations.append(validated[-1])
+    if len(updates := {row["step"] for row in validations}) > 1:
+        raise UserError(f"expected runs of the same length, got validations after {sorted(updates)} updates")
+    lines = ["| change | psnr_y | gain | ssim_y | gain |", "| --- | --- | --- | --- | --- |"]
+    for config, row in zip(configs, validations, strict=True):
+        changes = [f"`{key}={value}`" for key, value in config.items() if value != configs[0].get(key)]
+        cells = [", ".join(changes) or "none"]
+        for name, form in (("psnr_y", ".3f"), ("ssim_y", ".4f")):
+            difference = row[f"val_{name}"] - validations[0][f"val_{name}"]
+            cells += [f"{row[f'val_{name}']:{form}}", f"{difference:+{form}}" if changes else ""]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def recipes(args: argparse.Namespace) -> None:
+    """Short runs that differ in one thing each."""
+    fill(args.page, "recipes", recipe_table(args.runs))
+
+
 # ---------------------------------------------------------------------------------------------- curves
 
 
@@ -195,6 +239,9 @@ def main(argv: list[str] | None = None) -> int:
     sub = commands.add_parser("tables", help="from folders written by srgan-jax evaluate --out")
     sub.add_argument("--scores", nargs="+", type=Path, default=[], metavar="DIR")
     sub.set_defaults(run=tables)
+    sub = commands.add_parser("recipes", help="from the folders of short runs, the unchanged one first")
+    sub.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    sub.set_defaults(run=recipes)
     sub = commands.add_parser("curves", help="from the folders of runs")
     sub.add_argument("runs", nargs="+", metavar="NAME=RUN")
     sub.set_defaults(run=curves)

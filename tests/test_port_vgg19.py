@@ -3,12 +3,12 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import port_resnet152v2
-import port_vgg19
-import porting
 import pytest
 from safetensors.numpy import load_file
 
+import port_resnet152v2
+import port_vgg19
+import porting
 from srgan_jax import models, weights
 from srgan_jax.errors import UserError
 

@@ -6,9 +6,9 @@ import xml.etree.ElementTree
 import jax
 import numpy as np
 import pytest
+
 import results
 import ship
-
 import srgan_jax
 from srgan_jax import cli, images, models, pretrained, weights
 
@@ -82,7 +82,7 @@ def test_what_must_not_ship_does_not(run, monkeypatch, capsys):
 @pytest.fixture
 def page(tmp_path):
     path = tmp_path / "RESULTS.md"
-    names = ("generators", "test", "crops", "photos")
+    names = ("generators", "test", "recipes", "crops", "photos")
     path.write_text("# Top\n" + "".join(f"<!-- {name} -->\nold\n<!-- /{name} -->\n" for name in names) + "end\n")
     return path
 
@@ -107,6 +107,35 @@ def test_tables_hold_the_scores_and_the_papers(run, page, monkeypatch, capsys):
     assert results.main(["--page", str(page), "tables", "--scores", str(scores)]) == 0 and page.read_text() == before
     assert results.main(["--page", str(page), "tables", "--scores", str(page.parent / "absent")]) == 2
     assert "it is written by srgan-jax evaluate" in capsys.readouterr().err
+
+
+def test_recipes_are_told_apart_by_their_configs(page, capsys):
+    psnr, runs = {"base": 30.25, "mse": 30.2, "seed": 30.26}, []
+    for name, value in psnr.items():
+        folder = page.parent / name
+        folder.mkdir()
+        config = {"seed": int(name == "seed"), "stages": {"pretrain": {"pixel": "mse" if name == "mse" else "l1"}}}
+        (folder / "config.json").write_text(json.dumps(config))
+        rows = [
+            {"step": 10, "loss": 0.1},
+            *({"step": s, "val_psnr_y": value + s - 20, "val_ssim_y": 0.8} for s in (10, 20)),
+        ]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        runs.append(str(folder))
+    assert results.main(["--page", str(page), "recipes", *runs]) == 0
+    rows = [line for line in page.read_text().splitlines() if line.endswith(" |")][2:]
+    assert rows[0] == "| none | 30.250 |  | 0.8000 |  |"
+    assert rows[1] == "| `stages.pretrain.pixel=mse` | 30.200 | -0.050 | 0.8000 | +0.0000 |"
+    assert rows[2] == "| `seed=1` | 30.260 | +0.010 | 0.8000 | +0.0000 |"
+    with open(page.parent / "mse" / "metrics.jsonl", "a") as file:
+        file.write(json.dumps({"step": 30, "val_psnr_y": 31.0, "val_ssim_y": 0.9}) + "\n")
+    assert results.main(["--page", str(page), "recipes", *runs]) == 2
+    assert "expected runs of the same length, got validations after [20, 30] updates" in capsys.readouterr().err
+    (page.parent / "base" / "metrics.jsonl").write_text(json.dumps({"step": 10, "loss": 0.1}))
+    assert results.main(["--page", str(page), "recipes", *runs]) == 2
+    assert "was never validated by psnr_y and ssim_y" in capsys.readouterr().err
+    assert results.main(["--page", str(page), "recipes", str(page.parent / "absent")]) == 2
+    assert "is not the folder of a run: no config.json" in capsys.readouterr().err
 
 
 def test_a_page_without_markers_is_refused(page, capsys):

@@ -108,6 +108,9 @@ def _block_features(moments: np.ndarray) -> list[float]:
 def niqe_of_luma(y: np.ndarray, parameters: Mapping[str, np.ndarray]) -> float:
     """NIQE (Mittal, Soundararajan & Bovik 2013) as MATLAB's and BasicSR's code computes it; lower is better.
 
+    In float32, as BasicSR does. On 13 pictures of BSD100 its results differ from BasicSR's by .006 at most, their means
+    by .0004; between float32 and float64 BasicSR's own move by up to .03, so smaller differences mean nothing.
+
     Args:
       y: `[H, W]` MATLAB's luma, 16 to 235, rounded; at least 96 x 192.
       parameters: "mu_pris_param" `[1, 36]`, "cov_pris_param" `[36, 36]`, "gaussian_window" `[7, 7]`.
@@ -134,7 +137,7 @@ def niqe_of_luma(y: np.ndarray, parameters: Mapping[str, np.ndarray]) -> float:
 
 
 def _niqe_weights() -> dict[str, np.ndarray]:
-    return load_weights("niqe.safetensors", "python scripts/port_niqe.py niqe_pris_params.npz")
+    return load_weights("niqe.safetensors", "python scripts/port_niqe.py --download")
 
 
 def niqe(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y", size: Size = None) -> float:
