@@ -138,7 +138,7 @@ def recipe_table(runs: list[Path]) -> str:
         changes = [f"`{key}={value}`" for key, value in config.items() if value != configs[0].get(key)]
         cells = [", ".join(changes) or "none"]
         for name, form in (("psnr_y", ".3f"), ("ssim_y", ".4f")):
-            difference = row[f"val_{name}"] - validations[0][f"val_{name}"]
+            difference = round(row[f"val_{name}"] - validations[0][f"val_{name}"], int(form[1])) + 0.0  # no -0.0
             cells += [f"{row[f'val_{name}']:{form}}", f"{difference:+{form}}" if changes else ""]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
