@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 import porting
 from srgan_jax.errors import UserError
@@ -46,7 +46,7 @@ def port(backbone: str, network: Path, heads: Path, out: Path) -> None:
     if wrong:
         raise UserError(f"{network.name} and {heads.name} are not LPIPS {backbone}:\n  " + "\n  ".join(wrong[:8]))
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}, out)
+    out.write_bytes(save({name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 import porting
 from srgan_jax.errors import UserError
@@ -36,7 +36,7 @@ def port(path: Path, out: Path) -> None:
     if wrong:
         raise UserError(f"{path} doesn't hold NIQE's parameters:\n  " + "\n  ".join(wrong))
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.ascontiguousarray(value, np.float64) for name, value in tensors.items()}, out)
+    out.write_bytes(save({name: np.ascontiguousarray(value, np.float64) for name, value in tensors.items()}))
 
 
 def main(argv: list[str] | None = None) -> int:
