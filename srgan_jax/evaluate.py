@@ -155,13 +155,30 @@ def upscale_all(upscale_fn: UpscaleFn, pairs: Sequence[Pair]) -> list[np.ndarray
 # ---------------------------------------------------------------------------------------------- scores
 
 
-def _check_size(pair: Pair, border: int) -> None:
-    height, width = pair.hr.shape[:2]
-    if border < 0 or min(height, width) - 2 * border < MIN_SIDE_PX:
-        raise UserError(
-            f"{pair.name} is {width} x {height} px; with {border} px left out at each side, at least "
-            f"{MIN_SIDE_PX} x {MIN_SIDE_PX} must remain"
-        )
+def check_sizes(pairs: Iterable[Pair], names: Iterable[str], border: int | None = None) -> None:
+    """Raises UserError where a picture is too small for one of the metrics: before anything is computed.
+
+    Args:
+      pairs: the pictures.
+      names: in `metrics.METRICS`.
+      border: as for `score`.
+    """
+    smallest = {"every metric": (MIN_SIDE_PX, MIN_SIDE_PX)} | {
+        n: metrics.SMALLEST_PX[n] for n in names if n in metrics.SMALLEST_PX
+    }
+    for pair in pairs:
+        cut = _border(pair, border)
+        sides = sorted(side - 2 * cut for side in pair.hr.shape[:2])
+        for name, (short, long) in smallest.items():
+            if cut < 0 or sides[0] < short or sides[1] < long:
+                raise UserError(
+                    f"{pair.name} is {pair.hr.shape[1]} x {pair.hr.shape[0]} px; with {cut} px left out at each side, "
+                    f"at least {long} x {short} must remain for {name}"
+                )
+
+
+def _border(pair: Pair, border: int | None) -> int:
+    return pair.hr.shape[0] // pair.lr.shape[0] if border is None else border
 
 
 def score(
@@ -184,6 +201,7 @@ def score(
     Returns:
       For each picture, name of the metric to value.
     """
+    check_sizes(pairs, names, border)
     canvas = np.max([pair.hr.shape[:2] for pair in pairs], axis=0)
     measures = {name: metrics.find(name) for name in names}
     rows = []
@@ -191,11 +209,10 @@ def score(
         if result.shape != pair.hr.shape:
             raise ValueError(f"{pair.name}: expected a result of {pair.hr.shape}, got {result.shape}")
         options = {
-            "border": pair.hr.shape[0] // pair.lr.shape[0] if border is None else border,
+            "border": _border(pair, border),
             "channel": ("gray" if pair.gray else "y") + ("8" if round_y else ""),
             "size": pair.hr.shape[:2],
         }
-        _check_size(pair, options["border"])
         both = (_onto_canvas(result, canvas), _onto_canvas(pair.hr, canvas))
         try:
             rows.append({name: float(measure(*both, **options)) for name, measure in measures.items()})

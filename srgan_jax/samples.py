@@ -190,6 +190,7 @@ def read_validation(config: Any, held_out: Sequence[np.ndarray] = ()) -> list[ev
         found = evaluate.read_pairs(folder, scale)
     else:
         found = [evaluate.make_pair(f"held out {index}", _middle(hr), scale) for index, hr in enumerate(held_out)]
+    evaluate.check_sizes(found, config.validation.metrics)
     return _as_validated(config, found)
 
 

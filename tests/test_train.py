@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 import srgan_jax
-from srgan_jax import defaults
+from srgan_jax import defaults, images
 from srgan_jax.errors import UserError
 from srgan_jax.train import train_and_evaluate
 
@@ -396,6 +396,19 @@ def test_a_metric_without_its_weights_stops_before_training(config, held_out, tm
     config.validation.folder, config.validation.metrics, config.validation.best = held_out, ("niqe",), "niqe"
     with pytest.raises(UserError, match="get them with: python scripts/port_niqe.py"):
         train_and_evaluate(config, tmp_path / "run")
+
+
+def test_pictures_too_small_for_a_metric_stop_before_training(config, tmp_path, monkeypatch):
+    from safetensors.numpy import save_file
+
+    monkeypatch.setenv("SRGAN_JAX_WEIGHTS", str(tmp_path))
+    save_file({"mu_pris_param": np.zeros((1, 36))}, tmp_path / "niqe.safetensors")
+    images.write_image(tmp_path / "held" / "small.png", np.zeros((196, 120, 3), np.uint8))
+    config.validation.folder, config.validation.metrics = str(tmp_path / "held"), ("psnr_y", "niqe")
+    told = "small is 120 x 196 px; with 4 px left out at each side, at least 192 x 96 must remain for niqe"
+    with pytest.raises(UserError, match=told):
+        train_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def test_the_best_of_a_distance_is_the_lowest(tmp_path):

@@ -6,9 +6,20 @@ A new metric is one function and one line in `METRICS`.
 from srgan_jax.errors import lookup
 from srgan_jax.metrics.common import CHANNELS
 from srgan_jax.metrics.fidelity import ms_ssim, psnr, ssim, ssim_daala
-from srgan_jax.metrics.perceptual import NEED_WEIGHTS, lpips_alex, lpips_vgg, niqe, vgg54
+from srgan_jax.metrics.perceptual import NEED_WEIGHTS, SMALLEST_NIQE_PX, lpips_alex, lpips_vgg, niqe, vgg54
 
-__all__ = ["CHANNELS", "LOWER_IS_BETTER", "METRICS", "NEED_WEIGHTS", "find", "ms_ssim", "psnr", "ssim", "ssim_daala"]
+__all__ = [
+    "CHANNELS",
+    "LOWER_IS_BETTER",
+    "METRICS",
+    "NEED_WEIGHTS",
+    "SMALLEST_PX",
+    "find",
+    "ms_ssim",
+    "psnr",
+    "ssim",
+    "ssim_daala",
+]
 
 METRICS = {  # (sr, hr, border=, channel=, size=) -> scalar; those in RGB ignore the channel
     "psnr_y": psnr,
@@ -23,6 +34,7 @@ METRICS = {  # (sr, hr, border=, channel=, size=) -> scalar; those in RGB ignore
     "ssim_rgb": lambda sr, hr, *, channel="rgb", **kwargs: ssim(sr, hr, channel="rgb", **kwargs),
 }
 
+SMALLEST_PX = {"niqe": SMALLEST_NIQE_PX}  # shorter and longer side of what it can judge
 LOWER_IS_BETTER = ("niqe", "lpips_alex", "lpips_vgg", "vgg54")
 
 

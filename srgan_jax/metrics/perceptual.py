@@ -51,6 +51,7 @@ def _picture(image: jax.Array, border: int, size: Size) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------ NIQE
 
 BLOCK = 96
+SMALLEST_NIQE_PX = (BLOCK, 2 * BLOCK)  # shorter and longer side: two blocks
 SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
 SHAPES = np.arange(200, 10001) / 1000  # of the generalised gaussians that are tried
 
@@ -118,7 +119,7 @@ def niqe_of_luma(y: np.ndarray, parameters: Mapping[str, np.ndarray]) -> float:
     Raises:
       UserError: the picture is smaller than two blocks.
     """
-    if min(y.shape) < BLOCK or max(y.shape) < 2 * BLOCK:
+    if min(y.shape) < SMALLEST_NIQE_PX[0] or max(y.shape) < SMALLEST_NIQE_PX[1]:
         raise UserError(f"NIQE needs two blocks of {BLOCK} x {BLOCK} px or more, got {y.shape[1]} x {y.shape[0]}")
     y = y[: y.shape[0] // BLOCK * BLOCK, : y.shape[1] // BLOCK * BLOCK].astype(np.float32)
     window = jnp.asarray(parameters["gaussian_window"], jnp.float32)
