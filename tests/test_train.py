@@ -286,6 +286,17 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
         ("steps_per_call", 0, "steps_per_call=0: expected 1 or more"),
         ("steps_per_call", 3, "config.log_every_steps=1 is no multiple of config.steps_per_call=3; 3 is"),
         ("save_every_steps", 0, "config.save_every_steps=0: expected 1 or more"),
+        ("data.batch_size", 0, "config.data.batch_size=0: expected 1 or more"),
+        ("data.batch_size", -1, "config.data.batch_size=-1: expected 1 or more"),
+        ("data.tile_px", 0, "config.data.tile_px=0: expected 1 or more"),
+        ("data.threads", -1, "config.data.threads=-1: expected 0 or more"),
+        ("generator.scale", 0, "config.generator.scale=0: expected 1 or more"),
+        ("generator.width", 0, "config.generator.width=0: expected 1 or more"),
+        ("generator.blocks", -1, "config.generator.blocks=-1: expected 0 or more"),
+        ("validation.hold_out", -1, "config.validation.hold_out=-1: expected 0 or more"),
+        ("sample_pictures", -1, "config.sample_pictures=-1: expected 0 or more"),
+        ("guard.max_skips", 0, "config.guard.max_skips=0: expected 1 or more"),
+        ("stages.gan.warmup_steps", -1, "config.stages.gan.warmup_steps=-1: expected 0 or more"),
     ],
 )
 def test_mistakes_stop_before_training(config, tmp_path, key, value, message):
