@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 
 import jax
 
-from srgan_jax import devices, guard, logs, weights
+from srgan_jax import devices, guard, logs, models, stages, weights
 from srgan_jax.errors import UserError
 
 MIN_CHECKPOINTS = 3
@@ -112,6 +113,42 @@ def refuse_stale_stages(workdir: Path, names: Sequence[str], name: str) -> None:
                 f"{later}.safetensors in {workdir} was trained from an earlier {name}; use another --workdir, or "
                 f"delete it and {workdir / 'checkpoints' / later}"
             )
+
+
+def refuse_another_run(workdir: Path, config: Any) -> None:
+    """Whether the config is that of the run in `workdir`, where that has trained something.
+
+    Raises:
+      UserError: the config has another generator, another start, or leaves out a stage that is trained.
+    """
+    devices.on_first(lambda: _refuse_another_run(workdir, config))
+
+
+def _refuse_another_run(workdir: Path, config: Any) -> None:
+    file = workdir / "config.json"
+    before = json.loads(file.read_text()) if file.exists() else {"stage_names": []}
+    began = before["stage_names"]
+    while began and not _is_trained(workdir, began[-1]):
+        began = began[:-1]
+    if not began:
+        return
+    then, now = (
+        models.architecture_of(models.GENERATORS, models.build(models.GENERATORS, description))
+        for description in (before["generator"], config.generator)
+    )
+    changed = [(f"generator.{key}", *values) for key, *values in stages.differing(then, now)]
+    names, start = list(config.stage_names), before.get("init_from", "")
+    changed += [("stage_names", began, names)] if names[: len(began)] != began else []
+    changed += [("init_from", start, config.init_from)] if start != config.init_from else []
+    if changed:
+        listed = ", ".join(f"config.{key}={old!r} (now {new!r})" for key, old, new in changed)
+        raise UserError(f"{workdir} was trained with {listed}; give that again, or use another --workdir")
+
+
+def _is_trained(workdir: Path, name: str) -> bool:
+    """Whether a stage has published weights, or a checkpoint."""
+    saved = any(path.name.isdigit() for path in (workdir / "checkpoints" / name).glob("*"))
+    return saved or (workdir / f"{name}.safetensors").exists()
 
 
 def refuse_untrained(name: str, health: guard.Health, step: int) -> None:

@@ -56,6 +56,7 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
         runs.check_counts(config)
         stages.check_names(config)
         runs.check_intervals(config)
+        runs.refuse_another_run(workdir, config)
         if config.deterministic:
             devices.check_deterministic()
         parts = {name: stages.make_stage(config, name) for name in config.stage_names}

@@ -206,8 +206,47 @@ def test_starting_from_weights(config, tmp_path):
     close = functools.partial(np.testing.assert_allclose, rtol=1e-6)  # an average of equal numbers, rounded
     jax.tree.map(close, first.variables["params"], second.variables["params"])
     config.generator.width = 4
-    with pytest.raises(UserError, match="another architecture"):
+    with pytest.raises(UserError, match="of another architecture: width 8 instead of 4$"):
         train_and_evaluate(config, tmp_path / "third")
+    config.generator = ConfigDict({"name": "compact", "blocks": 1, "width": 8, "scale": 4})
+    with pytest.raises(UserError, match="of another architecture: name srresnet instead of compact$"):
+        train_and_evaluate(config, tmp_path / "third")
+
+
+def test_another_run_in_a_folder_that_is_used_is_refused(config, tmp_path):
+    """What was trained stays as it was: generator, stages and start are those of the run, finished or not."""
+    config.stages.pretrain.total_steps = config.stages.gan.total_steps = 1
+    train_and_evaluate(config, tmp_path / "run")
+    kept = {name: (tmp_path / "run" / name).read_bytes() for name in ("generator.safetensors", "config.json")}
+    generator = config.generator
+    wider, other = generator.copy_and_resolve_references(), ConfigDict({"name": "compact", "blocks": 1, "width": 8})
+    wider.width, other.scale = 16, 4
+    for key, value, message in [
+        ("generator", wider, r"config.generator.width=8 \(now 16\); give that again, or use another --workdir"),
+        ("generator", other, r"config.generator.name='srresnet' \(now 'compact'\); give that again"),
+        ("stage_names", ("pretrain",), r"config.stage_names=\['pretrain', 'gan'\] \(now \['pretrain'\]\); give"),
+        ("stage_names", ("gan",), r"config.stage_names=\['pretrain', 'gan'\] \(now \['gan'\]\); give"),
+        ("init_from", str(tmp_path / "run"), r"config.init_from='' \(now '.*run'\); give that again"),
+    ]:
+        changed = config.copy_and_resolve_references()
+        changed[key] = value
+        with pytest.raises(UserError, match="run was trained with " + message):
+            train_and_evaluate(changed, tmp_path / "run")
+    (tmp_path / "run" / "gan.safetensors").unlink()  # a checkpoint alone is a trained stage, too
+    config.stage_names = ("pretrain",)
+    with pytest.raises(UserError, match=r"now \['pretrain'\]"):
+        train_and_evaluate(config, tmp_path / "run")
+    assert kept == {name: (tmp_path / "run" / name).read_bytes() for name in kept}
+
+
+def test_what_nothing_was_trained_with_may_change(config, tmp_path):
+    config.stages.pretrain.total_steps = config.stages.gan.total_steps = 1
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(config.to_json_best_effort())  # it stopped before the first update
+    config.generator.width, config.stage_names = 4, ("pretrain",)
+    train_and_evaluate(config, tmp_path / "run")
+    config.stage_names = ("pretrain", "gan")  # one more
+    assert dict(train_and_evaluate(config, tmp_path / "run").architecture)["width"] == 4
 
 
 def test_a_vgg_loss_without_weights_stops_before_training(config, tmp_path):
