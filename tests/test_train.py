@@ -336,6 +336,7 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
         ("sample_pictures", -1, "config.sample_pictures=-1: expected 0 or more"),
         ("guard.max_skips", 0, "config.guard.max_skips=0: expected 1 or more"),
         ("stages.gan.warmup_steps", -1, "config.stages.gan.warmup_steps=-1: expected 0 or more"),
+        ("data.dataset", "data/train", "--config.data.folder=YOUR_PHOTOS, or .* srgan-jax prepare YOUR_PHOTOS --out"),
     ],
 )
 def test_mistakes_stop_before_training(config, tmp_path, key, value, message):
@@ -349,24 +350,46 @@ def test_mistakes_stop_before_training(config, tmp_path, key, value, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--config.stages.pretrain.total_step=5"], "total_step"),
-        (["--config.stages.pretrain.total_steps=many"], "total_steps"),
-        (["--config.stage.pretrain.total_steps=5"], "stage"),
+        (
+            ["--config.stages.pretrain.total_step=5"],
+            'no such key in the config: \'total_step\'; did you mean "total_steps" instead of "total_step"?\n',
+        ),
+        (
+            ["--config.stages.pretrain.total_steps=1e5"],
+            "total_steps=1e5: expected a whole number in digits, got '1e5'\n",
+        ),
+        (["--config.ema_decay=much"], "ema_decay=much: expected a number, got 'much'\n"),
+        (["--config.data.augment=perhaps"], "augment=perhaps: expected True or False, got 'perhaps'\n"),
+        (["--config.stage.pretrain.total_steps=5"], "no such key in the config: 'stage'; did you mean \"stages\""),
         (["extra"], "unexpected argument 'extra'"),
         (["--nonsense"], "nonsense"),
     ],
 )
 def test_mistakes_on_the_command_line_end_in_one_line(tmp_path, dataset, held_out, arguments, message):
     result = toys.run(_command(tmp_path, dataset, held_out, *arguments))
-    lines = [line for line in result.stderr.splitlines() if line]
+    lines = [line for line in result.stderr.splitlines(keepends=True) if line.strip()]
     assert result.returncode == 1 and len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]
 
 
-@pytest.mark.parametrize("arguments", [[], ["--config", "configs/absent.py", "--workdir", "w"], ["--workdir", "w"]])
-def test_missing_config_ends_in_one_line(arguments):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "expected --config and --workdir, for instance: python -m srgan_jax.main --config configs/srgan.py"),
+        (["--workdir", "w"], "expected --config and --workdir"),
+        (["--config", "configs/srgan.py"], "expected --config and --workdir"),
+        (["--config", "configs/absent.py", "--workdir", "w"], "No such file or directory: 'configs/absent.py'"),
+    ],
+)
+def test_missing_config_ends_in_one_line(arguments, message):
     command = [sys.executable, "-m", "srgan_jax.main", *arguments]
     result = toys.run(command)
     assert result.returncode == 1 and result.stderr.startswith("error: ") and len(result.stderr.splitlines()) == 1
+    assert message in result.stderr
+
+
+def test_help_is_no_error():
+    result = toys.run([sys.executable, "-m", "srgan_jax.main", "--help"])
+    assert result.returncode == 0 and "--workdir: Folder of the run" in result.stdout and not result.stderr
 
 
 class _Stop:
