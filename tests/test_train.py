@@ -377,6 +377,7 @@ def test_mistakes_on_the_command_line_end_in_one_line(tmp_path, dataset, held_ou
         ([], "expected --config and --workdir, for instance: python -m srgan_jax.main --config configs/srgan.py"),
         (["--workdir", "w"], "expected --config and --workdir"),
         (["--config", "configs/srgan.py"], "expected --config and --workdir"),
+        (["--config", "README.md", "--workdir", "w"], "(README.md, line "),
         (["--config", "configs/absent.py", "--workdir", "w"], "No such file or directory: 'configs/absent.py'"),
     ],
 )
