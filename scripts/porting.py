@@ -1,6 +1,7 @@
 """What the port_*.py scripts share: Keras files, downloads with digests, and how they end."""
 
 import hashlib
+import importlib.util
 import sys
 import tempfile
 import urllib.error
@@ -13,6 +14,10 @@ import numpy as np
 from srgan_jax.errors import UserError
 
 Official = tuple[str, str, str]  # address, algorithm and digest as the publisher states them
+LIBRARIES = {
+    ".h5": "h5py",
+    ".pth": "torch",
+}  # what reads files of these suffixes; not installed with the package
 
 
 def read_h5(path: Path, layers: Collection[str]) -> dict[str, dict[str, np.ndarray]]:
@@ -87,11 +92,19 @@ def check_digest(path: Path, algorithm: str, expected: str) -> None:
         )
 
 
+def check_library(path: Path) -> None:
+    """Raises UserError where the library that reads such a file is not installed."""
+    library = LIBRARIES.get(path.suffix)
+    if library and importlib.util.find_spec(library) is None:
+        raise UserError(f"reading {path.name} needs {library}: pip install {library}")
+
+
 def run(file: Path | None, official: Official | None, port: Callable[[Path], str]) -> int:
     """Ports `file`, or the official one, and prints what `port` returns; 0, or 2 where a UserError came."""
     try:
         if bool(file) == bool(official):
             raise UserError("give a file, or --download")
+        check_library(file or Path(official[0]))  # before much is downloaded
         with tempfile.TemporaryDirectory() as folder:
             print(port(file or download(official, Path(folder))))
     except UserError as error:

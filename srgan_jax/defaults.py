@@ -10,7 +10,7 @@ def _stage() -> ConfigDict:
     stage = ConfigDict()
     stage.total_steps = 1_000_000  # updates
     stage.learning_rate = 1e-4
-    stage.schedule = "constant"  # steps.SCHEDULES: constant, piecewise, cosine
+    stage.schedule = "constant"  # optimizers.SCHEDULES: constant, piecewise, cosine
     stage.drops = (0.5,)  # piecewise: the learning rate falls after these shares of total_steps
     stage.drop_factor = 0.1  # to this share of it, each time
     stage.warmup_steps = 0  # cosine

@@ -1,9 +1,16 @@
 """What goes wrong because of what a user gave, and names looked up in the tables of this package."""
 
+import re
 from collections.abc import Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
+MEANINGS = {  # of what the libraries say about a value that can't be read
+    r"invalid literal for int\(\) with base 10:": "expected a whole number in digits, got",
+    "\nDid you mean": "; did you mean",
+    "could not convert string to float:": "expected a number, got",
+    r"\('Non-boolean argument to boolean flag', (.*)\)": r"expected True or False, got \1",
+}
 
 
 class UserError(ValueError):
@@ -15,6 +22,16 @@ class UserError(ValueError):
 
 class MissingFileError(UserError, FileNotFoundError):
     """A file or folder that isn't there."""
+
+
+def in_plain_words(error: Exception) -> str:
+    """What a library raised over a flag or a key of the config, in one line."""
+    while error.args and isinstance(error.args[0], Exception):
+        error = error.args[0]
+    text = f"no such key in the config: {error.args[0]}" if isinstance(error, KeyError) else str(error)
+    for said, meant in MEANINGS.items():
+        text = re.sub(said, meant, text)
+    return " ".join(text.split())
 
 
 def lookup(table: Mapping[str, T], name: str, what: str) -> T:

@@ -11,7 +11,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from srgan_jax import compilation, devices, logs
-from srgan_jax.errors import UserError
+from srgan_jax.errors import UserError, in_plain_words
 from srgan_jax.train import train_and_evaluate
 
 FLAGS = flags.FLAGS
@@ -22,20 +22,22 @@ flags.DEFINE_bool("debug_nans", False, "Stop at the first NaN and name the opera
 flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0 of a job that JAX doesn't detect; none: no job.")
 flags.DEFINE_integer("num_processes", None, "How many processes the job has.")
 flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
-flags.mark_flags_as_required(["config", "workdir"])
 
 
 def parse(argv: list[str]) -> list[str]:
     """Parses the flags; a mistake in them ends in one line."""
     try:
         rest = FLAGS(argv)
+        if FLAGS.config is None or not FLAGS.workdir:
+            raise flags.Error(f"expected --config and --workdir, for instance: {__doc__.split('`')[1]}")
         FLAGS.config.keys()  # a file that can't be read is found out at the first use
         return rest
+    except SystemExit:  # --help was printed
+        sys.exit(0)
     except OSError as error:
         sys.exit("error: no config: " + str(error).strip().splitlines()[-1].strip())
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        text = str(error.args[0]) if error.args else str(error)
-        sys.exit("error: " + " ".join(text.split()))
+    except (flags.Error, AttributeError, KeyError, SyntaxError, TypeError, ValueError) as error:
+        sys.exit(f"error: {in_plain_words(error)}")
 
 
 def main(argv: list[str]) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -13,10 +14,35 @@ from typing import Any
 
 import jax
 
-from srgan_jax import devices, logs, weights
+from srgan_jax import devices, guard, logs, models, stages, weights
 from srgan_jax.errors import UserError
 
 MIN_CHECKPOINTS = 3
+COUNTS = {  # keys of the config, and the least that each can be
+    "data.batch_size": 1,
+    "data.tile_px": 1,
+    "data.resize_px": 0,
+    "data.threads": 0,
+    "generator.scale": 1,
+    "generator.width": 1,
+    "generator.blocks": 0,
+    "discriminator.width": 1,
+    "validation.hold_out": 0,
+    "guard.max_skips": 1,
+    "guard.d_wins_steps": 0,
+    "guard.max_rollbacks": 0,
+    "steps_per_call": 1,
+    "log_every_steps": 1,
+    "validate_every_steps": 1,
+    "save_every_steps": 1,
+    "show_every_steps": 0,
+    "sample_pictures": 0,
+}
+STAGE_COUNTS = {"total_steps": 1, "warmup_steps": 0}
+ADVICE = (
+    "try a lower learning rate, gradient clipping (--config.stages.{}.clip_norm=1.0), or --debug_nans to see where it "
+    "begins"
+)
 
 
 @contextlib.contextmanager
@@ -89,20 +115,72 @@ def refuse_stale_stages(workdir: Path, names: Sequence[str], name: str) -> None:
             )
 
 
+def refuse_another_run(workdir: Path, config: Any) -> None:
+    """Whether the config is that of the run in `workdir`, where that has trained something.
+
+    Raises:
+      UserError: the config has another generator, another start, or leaves out a stage that is trained.
+    """
+    devices.on_first(lambda: _refuse_another_run(workdir, config))
+
+
+def _refuse_another_run(workdir: Path, config: Any) -> None:
+    file = workdir / "config.json"
+    before = json.loads(file.read_text()) if file.exists() else {"stage_names": []}
+    began = before["stage_names"]
+    while began and not _is_trained(workdir, began[-1]):
+        began = began[:-1]
+    if not began:
+        return
+    then, now = (
+        models.architecture_of(models.GENERATORS, models.build(models.GENERATORS, description))
+        for description in (before["generator"], config.generator)
+    )
+    changed = [(f"generator.{key}", *values) for key, *values in stages.differing(then, now)]
+    names, start = list(config.stage_names), before.get("init_from", "")
+    changed += [("stage_names", began, names)] if names[: len(began)] != began else []
+    changed += [("init_from", start, config.init_from)] if start != config.init_from else []
+    if changed:
+        listed = ", ".join(f"config.{key}={old!r} (now {new!r})" for key, old, new in changed)
+        raise UserError(f"{workdir} was trained with {listed}; give that again, or use another --workdir")
+
+
+def _is_trained(workdir: Path, name: str) -> bool:
+    """Whether a stage has published weights, or a checkpoint."""
+    saved = any(path.name.isdigit() for path in (workdir / "checkpoints" / name).glob("*"))
+    return saved or (workdir / f"{name}.safetensors").exists()
+
+
+def refuse_untrained(name: str, health: guard.Health, step: int) -> None:
+    """Raises UserError where no update up to `step` was applied; going back leads to one that was, or to the first."""
+    if int(health.in_a_row) >= step:
+        raise UserError(f"{name}: none of {step} updates was finite, so nothing was trained; {ADVICE.format(name)}")
+
+
+def check_counts(config: Any) -> None:
+    """Raises UserError where the config has less of something than there can be."""
+    for key, least in COUNTS.items():
+        section, _, field = key.rpartition(".")
+        _check_count(key, (config[section] if section else config).get(field, least), least)
+
+
+def _check_count(key: str, value: int, least: int) -> None:
+    if value < least:
+        raise UserError(f"config.{key}={value}: expected {least} or more")
+
+
 def check_intervals(config: Any) -> None:
     """Raises UserError where steps_per_call doesn't divide what happens between calls, or too little is kept."""
+    intervals = {name: config[name] for name in ("log_every_steps", "validate_every_steps", "save_every_steps")}
+    for name in config.stage_names:
+        for field, least in STAGE_COUNTS.items():
+            _check_count(f"stages.{name}.{field}", config.stages[name][field], least)
+        intervals[f"stages.{name}.total_steps"] = config.stages[name].total_steps
     count = config.steps_per_call
-    if count < 1:
-        raise UserError(f"config.steps_per_call={count}: expected 1 or more")
-    intervals = {f"config.{name}": config[name] for name in ("log_every_steps", "validate_every_steps",
-                                                             "save_every_steps")}  # fmt: skip
-    intervals |= {f"config.stages.{name}.total_steps": config.stages[name].total_steps for name in config.stage_names}
     for key, value in intervals.items():
-        if value < 1:
-            raise UserError(f"{key}={value}: expected 1 or more")
         if value % count:
             nearest = max(1, round(value / count)) * count
-            raise UserError(f"{key}={value} is no multiple of config.steps_per_call={count}; {nearest} is")
+            raise UserError(f"config.{key}={value} is no multiple of config.steps_per_call={count}; {nearest} is")
     if config.keep_checkpoints < MIN_CHECKPOINTS:
         raise UserError(
             f"config.keep_checkpoints={config.keep_checkpoints}: expected {MIN_CHECKPOINTS} or more, as the newest may "

@@ -86,6 +86,8 @@ def open_pictures(config: Any, workdir: Path) -> tuple[Sequence[np.ndarray], Seq
         return pictures, []
     pictures, held_out = pairs.hold_out(pictures, count, data.crop_px)
     logs.say(f"held out, never trained on: {', '.join(held_out.name(index) for index in range(len(held_out)))}")
+    if len(held_out) < count:
+        logs.say(f"{count} asked for by config.validation.hold_out, {len(held_out)} held out: a quarter at most")
     return pictures, held_out
 
 

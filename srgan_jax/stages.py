@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -247,19 +247,24 @@ def make_batch(
     return batch | {"keys": keys}
 
 
+def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """The fields in which two architectures differ, with both values; where it is the name, that alone."""
+    found = [(key, first.get(key), value) for key, value in second.items() if first.get(key) != value]
+    return [field for field in found if field[0] == "name"] or found
+
+
 def starting_variables(start: weights.Weights | None, generator: Any) -> Any:
     """The variables of `start`, which must be of the architecture of `generator`; None where there is no start."""
     if start is None:
         return None
-    expected = models.architecture_of(models.GENERATORS, generator)
-    differing = [f"{key} {start.architecture.get(key)} instead of {value}" for key, value in expected.items()
-                 if start.architecture.get(key) != value]  # fmt: skip
-    if differing:
+    differences = differing(start.architecture, models.architecture_of(models.GENERATORS, generator))
+    if differences:
+        listed = ", ".join(f"{key} {found} instead of {wanted}" for key, found, wanted in differences)
         raise UserError(
-            f"the weights to start from are of another architecture: {', '.join(differing)}"
+            f"the weights to start from are of another architecture: {listed}"
             + (
                 "; weights saved after srgan_jax.load need load(..., fold=False)"
-                if start.architecture.get("norm") == "none"
+                if ("norm", "none", "batch") in differences
                 else ""
             )
         )

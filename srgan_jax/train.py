@@ -53,8 +53,10 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
 
     with runs.locked(workdir), runs.stop_signals() as signals, contextlib.ExitStack() as open_files:
         # ------------------------------------------------------------ what the whole run shares
+        runs.check_counts(config)
         stages.check_names(config)
         runs.check_intervals(config)
+        runs.refuse_another_run(workdir, config)
         if config.deterministic:
             devices.check_deterministic()
         parts = {name: stages.make_stage(config, name) for name in config.stage_names}
@@ -183,6 +185,7 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
 
             # -------------------------------------------------------- the end of a stage
             if step >= total:
+                runs.refuse_untrained(name, state.health, step)
                 current = stages.averaged_generator(state, stage.generator)
                 scores = scores or validate(current, validation, config)
                 values = {f"val_{key}": f"{value:.4f}" for key, value in scores.items()}
@@ -225,10 +228,7 @@ def go_back(
         bad = f"{limits.max_skips} or more updates in a row up to {step} were not finite"
     rollbacks = int(health.rollbacks) + 1
     if rollbacks > limits.max_rollbacks:
-        raise UserError(
-            f"{name}: {bad}, for the {rollbacks}th time; try a lower learning rate, gradient clipping "
-            f"(--config.stages.{name}.clip_norm=1.0), or --debug_nans to see where it begins"
-        )
+        raise UserError(f"{name}: {bad}, for the {rollbacks}th time; {runs.ADVICE.format(name)}")
     back = saver.restore(state, functools.partial(guard.is_sound, d_wins_steps=limits.d_wins_steps))
     back = guard.gone_back(begin() if back is None else back, rollbacks)
     logs.say(f"WARNING: {name}: {bad}; back to update {int(back.step)}, with another order of samples "

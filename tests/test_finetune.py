@@ -35,6 +35,13 @@ def config(tiny, tmp_path, photo, monkeypatch):
     return config
 
 
+def test_as_many_as_asked_for_needs_no_word(config, tmp_path, capsys):
+    config.validation.hold_out = 2
+    samples.open_pictures(config, tmp_path / "run")
+    told = capsys.readouterr().err
+    assert "held out, never trained on: " in told and "a quarter" not in told
+
+
 def _psnr_y(sr, hr):
     """By hand: MATLAB's luma, 4 px left out."""
     y = [image[4:-4, 4:-4].astype(np.float64) @ (65.481, 128.553, 24.966) / 255 for image in (sr, hr)]
@@ -49,6 +56,7 @@ def test_ends_with_before_and_after_on_pictures_never_trained_on(config, tmp_pat
     rows = {line.split(" | ")[1]: float(line.split(" | ")[2].strip(" |")) for line in table.splitlines()[2:5]}
     assert list(rows) == ["bicubic", "before", "after"]
 
+    assert "8 asked for by config.validation.hold_out, 2 held out: a quarter at most" in told
     rest, held_out = samples.open_pictures(config, tmp_path / "run")
     assert (len(rest), len(held_out)) in ((7, 2), (6, 2))  # of nine files, two a copy of each other
     seen = {picture.tobytes() for picture in rest}

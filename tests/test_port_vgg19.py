@@ -1,4 +1,5 @@
 import socket
+import sys
 from pathlib import Path
 
 import h5py
@@ -125,6 +126,18 @@ def test_no_network_is_said_at_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     assert port_vgg19.main(["--download", "--out", str(tmp_path / "out.safetensors")]) == 2
     assert "no download" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("source", "library"), [("keras", "h5py"), ("torchvision", "torch")])
+def test_what_reads_a_file_is_looked_for_before_it_is_downloaded(tmp_path, monkeypatch, capsys, source, library):
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.setattr(porting, "download", lambda *_: pytest.fail("it was downloaded"))
+    assert port_vgg19.main(["--download", source, "--out", str(tmp_path / "out.safetensors")]) == 2
+    assert f"needs {library}: pip install {library}\n" in capsys.readouterr().err
+    suffix = {"h5py": ".h5", "torch": ".pth"}[library]
+    (tmp_path / f"mine{suffix}").touch()
+    assert port_vgg19.main([str(tmp_path / f"mine{suffix}")]) == 2
+    assert f"mine{suffix} needs {library}: pip install {library}\n" in capsys.readouterr().err
 
 
 def test_features_equal_golden_ones(shared_data, tmp_path):

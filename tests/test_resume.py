@@ -445,6 +445,18 @@ def test_skipped_updates_are_counted_and_told(config, tmp_path, monkeypatch, cap
     assert "pretrain: 1 updates up to 5 were not finite and left out, 2 in all" in capsys.readouterr().err
 
 
+def test_a_stage_without_an_applied_update_is_not_finished(config, tmp_path, monkeypatch):
+    """Also where it is too short for the guard's alarm, and where the run is started again."""
+    _poison(monkeypatch, lambda state: state.step < 8)
+    for _ in range(2):
+        with pytest.raises(UserError, match="pretrain: none of 8 updates was finite, so nothing was trained; try a"):
+            train_and_evaluate(config, tmp_path)
+    assert not (tmp_path / "pretrain.safetensors").exists()
+    config.stages.pretrain.total_steps = 9
+    train_and_evaluate(config, tmp_path)  # the ninth is
+    assert (tmp_path / "generator.safetensors").exists()
+
+
 def test_divergence_goes_back_and_takes_other_samples(config, tmp_path, monkeypatch, capsys):
     """Updates 4, 5, 6 fail until the first return: checkpoint 4 was written among them, so training returns to 2."""
     config.guard.max_skips = 3

@@ -206,8 +206,47 @@ def test_starting_from_weights(config, tmp_path):
     close = functools.partial(np.testing.assert_allclose, rtol=1e-6)  # an average of equal numbers, rounded
     jax.tree.map(close, first.variables["params"], second.variables["params"])
     config.generator.width = 4
-    with pytest.raises(UserError, match="another architecture"):
+    with pytest.raises(UserError, match="of another architecture: width 8 instead of 4$"):
         train_and_evaluate(config, tmp_path / "third")
+    config.generator = ConfigDict({"name": "compact", "blocks": 1, "width": 8, "scale": 4})
+    with pytest.raises(UserError, match="of another architecture: name srresnet instead of compact$"):
+        train_and_evaluate(config, tmp_path / "third")
+
+
+def test_another_run_in_a_folder_that_is_used_is_refused(config, tmp_path):
+    """What was trained stays as it was: generator, stages and start are those of the run, finished or not."""
+    config.stages.pretrain.total_steps = config.stages.gan.total_steps = 1
+    train_and_evaluate(config, tmp_path / "run")
+    kept = {name: (tmp_path / "run" / name).read_bytes() for name in ("generator.safetensors", "config.json")}
+    generator = config.generator
+    wider, other = generator.copy_and_resolve_references(), ConfigDict({"name": "compact", "blocks": 1, "width": 8})
+    wider.width, other.scale = 16, 4
+    for key, value, message in [
+        ("generator", wider, r"config.generator.width=8 \(now 16\); give that again, or use another --workdir"),
+        ("generator", other, r"config.generator.name='srresnet' \(now 'compact'\); give that again"),
+        ("stage_names", ("pretrain",), r"config.stage_names=\['pretrain', 'gan'\] \(now \['pretrain'\]\); give"),
+        ("stage_names", ("gan",), r"config.stage_names=\['pretrain', 'gan'\] \(now \['gan'\]\); give"),
+        ("init_from", str(tmp_path / "run"), r"config.init_from='' \(now '.*run'\); give that again"),
+    ]:
+        changed = config.copy_and_resolve_references()
+        changed[key] = value
+        with pytest.raises(UserError, match="run was trained with " + message):
+            train_and_evaluate(changed, tmp_path / "run")
+    (tmp_path / "run" / "gan.safetensors").unlink()  # a checkpoint alone is a trained stage, too
+    config.stage_names = ("pretrain",)
+    with pytest.raises(UserError, match=r"now \['pretrain'\]"):
+        train_and_evaluate(config, tmp_path / "run")
+    assert kept == {name: (tmp_path / "run" / name).read_bytes() for name in kept}
+
+
+def test_what_nothing_was_trained_with_may_change(config, tmp_path):
+    config.stages.pretrain.total_steps = config.stages.gan.total_steps = 1
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(config.to_json_best_effort())  # it stopped before the first update
+    config.generator.width, config.stage_names = 4, ("pretrain",)
+    train_and_evaluate(config, tmp_path / "run")
+    config.stage_names = ("pretrain", "gan")  # one more
+    assert dict(train_and_evaluate(config, tmp_path / "run").architecture)["width"] == 4
 
 
 def test_a_vgg_loss_without_weights_stops_before_training(config, tmp_path):
@@ -286,6 +325,18 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
         ("steps_per_call", 0, "steps_per_call=0: expected 1 or more"),
         ("steps_per_call", 3, "config.log_every_steps=1 is no multiple of config.steps_per_call=3; 3 is"),
         ("save_every_steps", 0, "config.save_every_steps=0: expected 1 or more"),
+        ("data.batch_size", 0, "config.data.batch_size=0: expected 1 or more"),
+        ("data.batch_size", -1, "config.data.batch_size=-1: expected 1 or more"),
+        ("data.tile_px", 0, "config.data.tile_px=0: expected 1 or more"),
+        ("data.threads", -1, "config.data.threads=-1: expected 0 or more"),
+        ("generator.scale", 0, "config.generator.scale=0: expected 1 or more"),
+        ("generator.width", 0, "config.generator.width=0: expected 1 or more"),
+        ("generator.blocks", -1, "config.generator.blocks=-1: expected 0 or more"),
+        ("validation.hold_out", -1, "config.validation.hold_out=-1: expected 0 or more"),
+        ("sample_pictures", -1, "config.sample_pictures=-1: expected 0 or more"),
+        ("guard.max_skips", 0, "config.guard.max_skips=0: expected 1 or more"),
+        ("stages.gan.warmup_steps", -1, "config.stages.gan.warmup_steps=-1: expected 0 or more"),
+        ("data.dataset", "data/train", "--config.data.folder=YOUR_PHOTOS, or .* srgan-jax prepare YOUR_PHOTOS --out"),
     ],
 )
 def test_mistakes_stop_before_training(config, tmp_path, key, value, message):
@@ -299,24 +350,47 @@ def test_mistakes_stop_before_training(config, tmp_path, key, value, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--config.stages.pretrain.total_step=5"], "total_step"),
-        (["--config.stages.pretrain.total_steps=many"], "total_steps"),
-        (["--config.stage.pretrain.total_steps=5"], "stage"),
+        (
+            ["--config.stages.pretrain.total_step=5"],
+            'no such key in the config: \'total_step\'; did you mean "total_steps" instead of "total_step"?\n',
+        ),
+        (
+            ["--config.stages.pretrain.total_steps=1e5"],
+            "total_steps=1e5: expected a whole number in digits, got '1e5'\n",
+        ),
+        (["--config.ema_decay=much"], "ema_decay=much: expected a number, got 'much'\n"),
+        (["--config.data.augment=perhaps"], "augment=perhaps: expected True or False, got 'perhaps'\n"),
+        (["--config.stage.pretrain.total_steps=5"], "no such key in the config: 'stage'; did you mean \"stages\""),
         (["extra"], "unexpected argument 'extra'"),
         (["--nonsense"], "nonsense"),
     ],
 )
 def test_mistakes_on_the_command_line_end_in_one_line(tmp_path, dataset, held_out, arguments, message):
     result = toys.run(_command(tmp_path, dataset, held_out, *arguments))
-    lines = [line for line in result.stderr.splitlines() if line]
+    lines = [line for line in result.stderr.splitlines(keepends=True) if line.strip()]
     assert result.returncode == 1 and len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]
 
 
-@pytest.mark.parametrize("arguments", [[], ["--config", "configs/absent.py", "--workdir", "w"], ["--workdir", "w"]])
-def test_missing_config_ends_in_one_line(arguments):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "expected --config and --workdir, for instance: python -m srgan_jax.main --config configs/srgan.py"),
+        (["--workdir", "w"], "expected --config and --workdir"),
+        (["--config", "configs/srgan.py"], "expected --config and --workdir"),
+        (["--config", "README.md", "--workdir", "w"], "(README.md, line "),
+        (["--config", "configs/absent.py", "--workdir", "w"], "No such file or directory: 'configs/absent.py'"),
+    ],
+)
+def test_missing_config_ends_in_one_line(arguments, message):
     command = [sys.executable, "-m", "srgan_jax.main", *arguments]
     result = toys.run(command)
     assert result.returncode == 1 and result.stderr.startswith("error: ") and len(result.stderr.splitlines()) == 1
+    assert message in result.stderr
+
+
+def test_help_is_no_error():
+    result = toys.run([sys.executable, "-m", "srgan_jax.main", "--help"])
+    assert result.returncode == 0 and "--workdir: Folder of the run" in result.stdout and not result.stderr
 
 
 class _Stop:

@@ -152,7 +152,8 @@ def _find_builder(dataset: str, data_dir: str | None):
     if dataset.split("/")[0].split(":")[0] not in tfds.list_builders(with_community_datasets=False):
         raise DatasetError(
             f"no data set {dataset!r}: neither a prepared folder nor a name in the tfds catalogue; "
-            f"for your own pictures run: srgan-jax prepare YOUR_PHOTOS --out {dataset}"
+            "for your own pictures give --config.data.folder=YOUR_PHOTOS, or first run: srgan-jax prepare YOUR_PHOTOS "
+            f"--out {dataset}"
         )
     try:
         with _quiet():
