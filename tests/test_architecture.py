@@ -20,7 +20,7 @@ LEVELS = [
     + ["degradations", "models.convolution", "models.layers", "models.msrresnet", "models.compact", "models.rrdb"]
     + ["models.restoration", "models.generator", "models.discriminator_layers", "models.unet_discriminator"]
     + ["models.discriminator", "models.resnet", "models.extractor", "models"],
-    ["metrics.common", "metrics.fidelity", "metrics.perceptual", "metrics"],
+    ["metrics.common", "metrics.fidelity", "metrics.naturalness", "metrics.perceptual", "metrics"],
     ["weights", "steps", "checkpoints"]
     + [f"images.{name}" for name in ("files", "deep", "pictures", "tiff", "formats", "resampling")]
     + ["images"],

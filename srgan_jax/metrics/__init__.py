@@ -4,9 +4,9 @@ A new metric is one function and one line in `METRICS`.
 """
 
 from srgan_jax.errors import lookup
+from srgan_jax.metrics import naturalness, perceptual
 from srgan_jax.metrics.common import CHANNELS
 from srgan_jax.metrics.fidelity import ms_ssim, psnr, ssim, ssim_daala
-from srgan_jax.metrics.perceptual import NEED_WEIGHTS, SMALLEST_NIQE_PX, lpips_alex, lpips_vgg, niqe, vgg54
 
 __all__ = [
     "CHANNELS",
@@ -27,14 +27,17 @@ METRICS = {  # (sr, hr, border=, channel=, size=) -> scalar; those in RGB ignore
     "ssim_daala": ssim_daala,
     "ms_ssim": ms_ssim,
     "psnr_rgb": lambda sr, hr, *, channel="rgb", **kwargs: psnr(sr, hr, channel="rgb", **kwargs),
-    "niqe": niqe,
-    "lpips_alex": lpips_alex,
-    "lpips_vgg": lpips_vgg,
-    "vgg54": vgg54,
+    "niqe": naturalness.niqe,
+    "lpips_alex": perceptual.lpips_alex,
+    "lpips_vgg": perceptual.lpips_vgg,
+    "vgg54": perceptual.vgg54,
     "ssim_rgb": lambda sr, hr, *, channel="rgb", **kwargs: ssim(sr, hr, channel="rgb", **kwargs),
 }
 
-SMALLEST_PX = {"niqe": SMALLEST_NIQE_PX}  # shorter and longer side of what it can judge
+NEED_WEIGHTS = {
+    "niqe": naturalness.niqe_weights
+} | perceptual.NEED_WEIGHTS  # reads them, or says which command gets them
+SMALLEST_PX = {"niqe": naturalness.SMALLEST_PX}  # shorter and longer side of what it can judge
 LOWER_IS_BETTER = ("niqe", "lpips_alex", "lpips_vgg", "vgg54")
 
 

@@ -1,15 +1,21 @@
-"""What all metrics share: channels, and pictures that lie in a larger canvas.
+"""What metrics share: channels, pictures that lie in a larger canvas, and the weights that some of them need.
 
 Pictures of different sizes share one compilation: lay them into one canvas and pass `size`, the true height and width.
 """
 
+import functools
+import os
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from srgan_jax import color
-from srgan_jax.errors import lookup
+from srgan_jax.errors import MissingFileError, lookup
 
 Size = tuple[int, int] | None
+FOLDER_VARIABLE = "SRGAN_JAX_WEIGHTS"  # the folder with the ported weights; "weights" by default
 
 
 def _gray(rgb: jax.Array) -> jax.Array:
@@ -59,3 +65,32 @@ def smooth(x: jax.Array, taps: jax.Array) -> jax.Array:
     height, width = x.shape[0] - count + 1, x.shape[1] - count + 1
     x = sum(taps[i] * x[i : i + height] for i in range(count))
     return sum(taps[i] * x[:, i : i + width] for i in range(count))
+
+
+@functools.lru_cache(maxsize=8)
+def _read(path: str, command: str) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    if not os.path.isfile(path):
+        raise MissingFileError(f"no weights at {path}; get them with: {command}")
+    return load_file(path)
+
+
+def load_weights(name: str, command: str) -> dict[str, np.ndarray]:
+    """Tensors of `name` in the folder of metric weights.
+
+    Raises:
+      MissingFileError: not there; the message names the command that makes it.
+    """
+    return _read(weights_path(name), command)
+
+
+def weights_path(name: str) -> str:
+    """Where a file of metric weights lies, or would."""
+    return str(Path(os.environ.get(FOLDER_VARIABLE, "weights"), name).absolute())
+
+
+def cut(image: jax.Array, border: int, size: Size) -> np.ndarray:
+    """The picture without its border, out of its canvas."""
+    height, width = image.shape[:2] if size is None else size
+    return np.asarray(image)[border : height - border, border : width - border]

@@ -1,11 +1,8 @@
-"""Metrics that need weights: NIQE (no reference), LPIPS, VGG19's features. Each compiles anew for each size."""
+"""Metrics that see with a network: LPIPS, VGG19's features. Each compiles anew for each size."""
 
 import functools
 import hashlib
-import math
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -13,141 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from srgan_jax import color, resize
-from srgan_jax.errors import MissingFileError, UserError, lookup
-from srgan_jax.metrics.common import Size
+from srgan_jax import color
+from srgan_jax.errors import lookup
+from srgan_jax.metrics.common import Size, cut, load_weights, weights_path
 from srgan_jax.models.extractor import FEATURE_SCALE, VGG19
-
-FOLDER_VARIABLE = "SRGAN_JAX_WEIGHTS"  # the folder with the ported weights; "weights" by default
-
-
-@functools.lru_cache(maxsize=8)
-def _read(path: str, command: str) -> dict[str, np.ndarray]:
-    from safetensors.numpy import load_file
-
-    if not os.path.isfile(path):
-        raise MissingFileError(f"no weights at {path}; get them with: {command}")
-    return load_file(path)
-
-
-def load_weights(name: str, command: str) -> dict[str, np.ndarray]:
-    """Tensors of `name` in the folder of metric weights.
-
-    Raises:
-      MissingFileError: not there; the message names the command that makes it.
-    """
-    return _read(_path(name), command)
-
-
-def _path(name: str) -> str:
-    return str(Path(os.environ.get(FOLDER_VARIABLE, "weights"), name).absolute())
-
-
-def _picture(image: jax.Array, border: int, size: Size) -> np.ndarray:
-    height, width = image.shape[:2] if size is None else size
-    return np.asarray(image)[border : height - border, border : width - border]
-
-
-# ------------------------------------------------------------------------------------------------ NIQE
-
-BLOCK = 96
-SMALLEST_NIQE_PX = (BLOCK, 2 * BLOCK)  # shorter and longer side: two blocks
-SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
-SHAPES = np.arange(200, 10001) / 1000  # of the generalised gaussians that are tried
-
-
-def _gamma_ratio(a: float, b: float) -> float:
-    return math.exp(math.lgamma(a) - math.lgamma(b))
-
-
-@functools.cache
-def _shape_table() -> np.ndarray:
-    """gamma(2/s)^2 / (gamma(1/s) gamma(3/s)) for every s in SHAPES."""
-    return np.array([_gamma_ratio(2 / s, 1 / s) * _gamma_ratio(2 / s, 3 / s) for s in SHAPES])
-
-
-@jax.jit
-def _block_moments(y: jax.Array, window: jax.Array, block: jax.Array) -> jax.Array:
-    """Of the normalised luma and its four products with neighbours, in each block: the mean squares of the negative and
-    of the positive values, the mean absolute value, the mean square. `[blocks, 5, 4]`."""
-    side = block.shape[0]
-    padded = jnp.pad(y, window.shape[0] // 2, mode="edge")
-    blur = lambda x: jax.scipy.signal.convolve2d(x, window, mode="valid", precision="highest")  # noqa: E731
-    mean = blur(padded)
-    normal = (y - mean) / (jnp.sqrt(jnp.abs(blur(padded**2) - mean**2)) + 1.0)
-    rows, columns = y.shape[0] // side, y.shape[1] // side
-    blocks = normal.reshape(rows, side, columns, side).swapaxes(1, 2).reshape(-1, side, side)
-    maps = jnp.stack([blocks, *(blocks * jnp.roll(blocks, shift, axis=(1, 2)) for shift in SHIFTS)], axis=1)
-
-    def mean_where(values, mask):
-        return jnp.sum(values * mask, axis=(2, 3)) / jnp.sum(mask, axis=(2, 3))
-
-    squares = maps**2
-    moments = [mean_where(squares, maps < 0), mean_where(squares, maps > 0)]
-    return jnp.stack([*moments, jnp.abs(maps).mean(axis=(2, 3)), squares.mean(axis=(2, 3))], axis=-1)
-
-
-def _fit(moments: np.ndarray) -> tuple[float, float, float]:
-    """An asymmetric generalised gaussian: its shape, and its left and right scale."""
-    left, right = np.sqrt(moments[:2])
-    ratio = left / right
-    target = moments[2] ** 2 / moments[3] * (ratio**3 + 1) * (ratio + 1) / (ratio**2 + 1) ** 2
-    shape = SHAPES[np.argmin((_shape_table() - target) ** 2)]
-    scale = math.sqrt(_gamma_ratio(1 / shape, 3 / shape))
-    return shape, left * scale, right * scale
-
-
-def _block_features(moments: np.ndarray) -> list[float]:
-    shape, left, right = _fit(moments[0])
-    features = [shape, (left + right) / 2]
-    for product in moments[1:]:
-        shape, left, right = _fit(product)
-        features += [shape, (right - left) * _gamma_ratio(2 / shape, 1 / shape), left, right]
-    return features
-
-
-def niqe_of_luma(y: np.ndarray, parameters: Mapping[str, np.ndarray]) -> float:
-    """NIQE (Mittal, Soundararajan & Bovik 2013) as MATLAB's and BasicSR's code computes it; lower is better.
-
-    In float32, as BasicSR does. On 13 pictures of BSD100 its results differ from BasicSR's by .006 at most, their means
-    by .0004; between float32 and float64 BasicSR's own move by up to .03, so smaller differences mean nothing.
-
-    Args:
-      y: `[H, W]` MATLAB's luma, 16 to 235, rounded; at least 96 x 192.
-      parameters: "mu_pris_param" `[1, 36]`, "cov_pris_param" `[36, 36]`, "gaussian_window" `[7, 7]`.
-
-    Raises:
-      UserError: the picture is smaller than two blocks.
-    """
-    if min(y.shape) < SMALLEST_NIQE_PX[0] or max(y.shape) < SMALLEST_NIQE_PX[1]:
-        raise UserError(f"NIQE needs two blocks of {BLOCK} x {BLOCK} px or more, got {y.shape[1]} x {y.shape[0]}")
-    y = y[: y.shape[0] // BLOCK * BLOCK, : y.shape[1] // BLOCK * BLOCK].astype(np.float32)
-    window = jnp.asarray(parameters["gaussian_window"], jnp.float32)
-    features = []
-    for side in (BLOCK, BLOCK // 2):
-        moments = np.asarray(_block_moments(jnp.asarray(y), window, jnp.zeros(side)), np.float64)
-        features.append([_block_features(block) for block in moments])
-        half = (y.shape[0] // 2, y.shape[1] // 2)
-        y = np.asarray(resize.resize(y[..., None] / 255.0, half, convention="C"))[..., 0] * 255.0
-    features = np.concatenate([np.array(scale) for scale in features], axis=1)
-    mean = np.nanmean(features, axis=0)
-    spread = np.cov(features[~np.isnan(features).any(axis=1)], rowvar=False)
-    inverse = np.linalg.pinv((parameters["cov_pris_param"].astype(np.float64) + spread) / 2)
-    difference = parameters["mu_pris_param"].astype(np.float64).ravel() - mean
-    return float(np.sqrt(difference @ inverse @ difference))
-
-
-def _niqe_weights() -> dict[str, np.ndarray]:
-    return load_weights("niqe.safetensors", "python scripts/port_niqe.py --download")
-
-
-def niqe(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y", size: Size = None) -> float:
-    """`niqe_of_luma` of `sr [H, W, 3]` in [0, 1]; `hr` is not looked at. Other arguments as for `psnr`."""
-    del hr, channel  # always MATLAB's Y
-    parameters = _niqe_weights()
-    luma = color.rgb_to_y(jnp.asarray(_picture(sr, border, size)))[..., 0]
-    return niqe_of_luma(np.round(np.asarray(luma, np.float64) * 255), parameters)
-
 
 # ------------------------------------------------------------------------------------------------ LPIPS
 
@@ -225,7 +91,7 @@ def _lpips_weights(backbone: str) -> dict[str, np.ndarray]:
 
 def _lpips(sr, hr, *, backbone, border=0, channel="y", size=None):
     weights = _lpips_weights(backbone)
-    x, y = (color.to_signed(jnp.asarray(_picture(image, border, size)))[None] for image in (sr, hr))
+    x, y = (color.to_signed(jnp.asarray(cut(image, border, size)))[None] for image in (sr, hr))
     return float(lpips_distance(weights, x, y, backbone)[0])
 
 
@@ -250,7 +116,7 @@ def _vgg19_weights() -> tuple[dict[str, np.ndarray], str]:
     from safetensors import safe_open
 
     tensors = load_weights(VGG19_FILE, "python scripts/port_vgg19.py --download")
-    with safe_open(_path(VGG19_FILE), framework="numpy") as file:
+    with safe_open(weights_path(VGG19_FILE), framework="numpy") as file:
         return tensors, file.metadata()["convention"]
 
 
@@ -278,7 +144,7 @@ _seen: dict[tuple, np.ndarray] = {}  # features of the last 128 HR pictures: eac
 
 
 def _vgg54_of_hr(hr: np.ndarray) -> np.ndarray:
-    key = (hashlib.sha256(hr.tobytes()).digest(), hr.shape, _path(VGG19_FILE))
+    key = (hashlib.sha256(hr.tobytes()).digest(), hr.shape, weights_path(VGG19_FILE))
     if key not in _seen:
         if len(_seen) == 128:
             del _seen[next(iter(_seen))]
@@ -292,12 +158,11 @@ def vgg54(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y", 
     Arguments as for `psnr`; the channel isn't looked at.
     """
     del channel
-    x, y = (np.asarray(_picture(image, border, size), np.float32) for image in (sr, hr))
+    x, y = (np.asarray(cut(image, border, size), np.float32) for image in (sr, hr))
     return float(np.square(_vgg54_features(x) - _vgg54_of_hr(y)).mean())
 
 
 NEED_WEIGHTS = {  # name of the metric -> reads its weights, or says which command gets them
-    "niqe": _niqe_weights,
     "lpips_alex": functools.partial(_lpips_weights, "alex"),
     "lpips_vgg": functools.partial(_lpips_weights, "vgg"),
     "vgg54": _vgg19_weights,
