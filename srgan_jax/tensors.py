@@ -13,8 +13,16 @@ FORMAT = "srgan_jax generator 1"
 EXTRACTOR_FORMAT = "srgan_jax extractor 1"
 
 
+PYTORCH = (".pth", ".pt", ".ckpt")  # suffixes
+
+
 class WeightsError(UserError):
     """A file or a dict that doesn't hold what was asked for; the message says what was expected and what came."""
+
+
+def import_hint(path: str | os.PathLike) -> str:
+    """What to do with a generator of another program."""
+    return f"make it one of ours first: srgan-jax import {os.fspath(path)} --from NAME"
 
 
 def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], header: Mapping[str, str]) -> None:
@@ -44,6 +52,8 @@ def read_tensors(path: str | os.PathLike, wanted_format: str) -> tuple[dict[str,
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
     except SafetensorError as error:
         raise WeightsError(f"{path} is not a readable .safetensors file ({error})") from None
-    if header.get("format") != wanted_format:
-        raise WeightsError(f"{path}: expected the format {wanted_format!r}, found {header.get('format')!r}")
+    found = header.get("format")
+    if found != wanted_format:
+        hint = f"; {import_hint(path)}" if wanted_format == FORMAT and found != EXTRACTOR_FORMAT else ""
+        raise WeightsError(f"{path}: expected the format {wanted_format!r}, found {found!r}{hint}")
     return tensors, header

@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from srgan_jax import pretrained
 from srgan_jax.errors import MissingFileError
 from srgan_jax.models import GENERATORS, architecture_of, build
-from srgan_jax.tensors import EXTRACTOR_FORMAT, FORMAT, WeightsError, read_tensors, write_tensors
+from srgan_jax.tensors import EXTRACTOR_FORMAT, FORMAT, PYTORCH, WeightsError, import_hint, read_tensors, write_tensors
 
 
 @flax.struct.dataclass
@@ -146,6 +146,8 @@ def read_provenance(path: str | os.PathLike) -> dict[str, str]:
 def _file_of(path: str | os.PathLike) -> str | os.PathLike:
     """The file itself, the generator of a run's folder, or one that ships with the package."""
     if os.path.isfile(path):
+        if os.fspath(path).endswith(PYTORCH):
+            raise WeightsError(f"{path} is a PyTorch checkpoint; {import_hint(path)}")
         return path
     of_run = os.path.join(path, "generator.safetensors")
     if os.path.isfile(of_run):
