@@ -160,7 +160,8 @@ def _add_evaluate(commands) -> None:
     sub = commands.add_parser("evaluate", help="score generators on test sets, beside bicubic")
     sub.add_argument("--weights", nargs="+", default=[], metavar="W", help="shipped names, files, run folders")
     sub.add_argument("--data", nargs="+", required=True, metavar="DIR", help="HR pictures, or HR and LRx4 sub-folders")
-    sub.add_argument("--metrics", nargs="+", default=names, help=f"default: {' '.join(names)}; also ms_ssim, ssim_rgb")
+    more = "also ms_ssim, ssim_rgb, and with weights of their own niqe, lpips_alex, lpips_vgg, vgg54"
+    sub.add_argument("--metrics", nargs="+", default=names, help=f"default: {' '.join(names)}; {more}")
     sub.add_argument("--scale", type=int, help="default: that of the weights, or 4")
     sub.add_argument("--convention", default="A", choices="ABC", help="of LR images that are made (default: A)")
     sub.add_argument("--degradation", default="", metavar="NAME", help="LR made by it instead: photo, ...")

@@ -88,11 +88,11 @@ def upscale(args: argparse.Namespace) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow, about tags in damaged files
         if args.dry_run:
-            planned, summary = files.plan(jobs, overwrite=args.overwrite, max_pixels=max_pixels)
+            planned, summary = files.plan(jobs, size_of, overwrite=args.overwrite, max_pixels=max_pixels)
             for job, size in planned.items():
                 after = size_of(*size)
                 print(f"{job.source} {size[1]} x {size[0]} -> {job.target} {after[1]} x {after[0]}")
-            return _report(summary, verb="to do", count=len(planned))
+            return _report(summary, f"{len(planned)} to do")
         with tqdm(total=1.0, bar_format=PROGRESS, disable=None, leave=False) as bar:
 
             def progress(done: int, total: int) -> None:
@@ -114,21 +114,32 @@ def upscale(args: argparse.Namespace) -> int:
                 say=lambda line: tqdm.write(line, file=sys.stderr),
                 progress=progress,
             )
-    return _report(summary, verb="upscaled", count=len(summary.done))
+    return _report(summary, f"{len(summary.done)} upscaled{_where(summary.done, args.out)}")
 
 
 PROGRESS = "{percentage:3.0f}% |{bar}| {n:.1f} of {total:.1f} megapixels, {remaining} left"
 
 
-def _report(summary, verb: str, count: int) -> int:
-    parts = [f"{count} {verb}"]
+def _where(done: list, out: str | None) -> str:
+    """Where the results are, as the end of a sentence."""
+    if len(done) == 1:
+        return f" to {done[0].target}"
+    return "" if not done else f" into {out}" if out else ", each beside its original"
+
+
+def _report(summary, what: str) -> int:
+    """Prints what became of the files; the exit status."""
+    parts = [what]
     if summary.skipped:
-        parts.append(f"{len(summary.skipped)} skipped, done before (--overwrite does them again)")
+        again = "--overwrite writes it again, for instance with other weights"
+        parts.append(f"{len(summary.skipped)} skipped, a result exists already ({again})")
     if summary.failed:
         parts.append(f"{len(summary.failed)} failed:")
     print(", ".join(parts))
     for path, reason in summary.failed:
         print(f"  {path}: {reason}")
+    for path, how in summary.differing:
+        print(f"  {path}: kept, though {how}")
     return 1 if summary.failed else 0
 
 
@@ -172,7 +183,7 @@ def add_upscale(commands) -> None:
     sub.add_argument("--format", default="", help="png, jpg, webp, tif, ... (default: that of the input)")
     sub.add_argument("--quality", type=int, default=95, help="of JPEG, WebP (100: lossless), AVIF (default: 95)")
     sub.add_argument("--suffix", default="", help="behind the name, before the dot: _x4, say")
-    sub.add_argument("--overwrite", action="store_true", help="do again what is there already")
+    sub.add_argument("--overwrite", action="store_true", help="write results again that are there already")
     sub.add_argument("--dry-run", action="store_true", help="only say what would be done")
     sub.add_argument("--strip", action="store_true", help="drop colour profile, EXIF and resolution")
     sub.add_argument("--drop-opaque-alpha", action="store_true", help="drop alpha channels that hide nothing")

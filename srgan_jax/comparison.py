@@ -17,6 +17,15 @@ BORDERS = {
     "B": "borders mirrored, 8 bits between the passes",
     "C": "borders mirrored, doubles",
 }
+NOTES = {  # by metric, to stand under a table that has it
+    "ssim_y": "Wang, 11 x 11 gaussian, sigma 1.5, valid windows",
+    "ssim_daala": "daala's dump_ssim on 8-bit Y",
+    "ms_ssim": "five scales, on Y",
+    "niqe": "MATLAB's Y rounded, blocks of 96 px; lower is better",
+    "lpips_alex": "v0.1 on RGB, AlexNet; lower is better",
+    "lpips_vgg": "v0.1 on RGB, VGG16; lower is better",
+    "vgg54": "mean squared difference of VGG19's relu5_4 features, over 12.75 with Caffe's weights; lower is better",
+}
 Method = Callable[[Sequence[Pair]], list[np.ndarray]]  # pairs -> SR pictures, uint8
 
 
@@ -59,10 +68,7 @@ class Protocol(NamedTuple):
             f"x{self.scale}; HR cropped at the right and bottom to multiples of {self.scale}",
             *lr,
             f"{self.scale if self.border is None else self.border} px left out at each border; SR rounded to 8 bits",
-            f"psnr_y, ssim_y, ms_ssim: MATLAB's Y (BT.601, 16 to 235), {rounding}; gray files: {gray}",
-            "ssim_y: Wang, 11 x 11 gaussian, sigma 1.5, valid windows; ssim_daala: daala's dump_ssim on 8-bit Y",
-            "niqe: MATLAB's Y rounded, blocks of 96 px; lpips: v0.1 on RGB, AlexNet or VGG16; lower is better in all",
-            "vgg54: mean squared difference of VGG19's relu5_4 features, over 12.75 with Caffe's weights",
+            f"Y is MATLAB's (BT.601, 16 to 235), {rounding}; gray files: {gray}",
             "bicubic: MATLAB's imresize on doubles; means are over pictures",
         ]
 
@@ -128,6 +134,11 @@ def _signed(name: str, value: float) -> str:
     return ("+" if value >= 0 else "") + format_score(name, value)
 
 
+def notes(rows: Sequence[Row], protocol_lines: Sequence[str]) -> list[str]:
+    """What stands under a table: the protocol, then what its metrics are."""
+    return [*protocol_lines, *(f"{name}: {NOTES[name]}" for name in rows[0].scores if name in NOTES)]
+
+
 def markdown(rows: Sequence[Row], protocol_lines: Sequence[str], baseline: str | None = None) -> str:
     """The means as a Markdown table, the protocol under it; with `baseline`, intervals of the difference to it."""
     names = list(rows[0].scores)
@@ -140,10 +151,10 @@ def markdown(rows: Sequence[Row], protocol_lines: Sequence[str], baseline: str |
                 low, high = (_signed(name, value) for value in spread[set_name, method][name])
                 cells[index] += f" ({low} to {high})"
         lines.append(f"| {set_name} | {method} | {' | '.join(cells)} |")
-    notes = [*protocol_lines]
+    below = notes(rows, protocol_lines)
     if baseline:
-        notes.append(f"in brackets: 95 % interval of the mean difference to {baseline}, bootstrap over pictures")
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes)])
+        below.append(f"in brackets: 95 % interval of the mean difference to {baseline}, bootstrap over pictures")
+    return "\n".join([*lines, "", *(f"- {note}" for note in below)])
 
 
 def write(
@@ -157,7 +168,7 @@ def write(
     averages = [{"set": s, "method": m, **scores} for (s, m), scores in means(rows).items()]
     pictures = [{"set": r.set, "method": r.method, "picture": r.picture, **r.scores} for r in rows]
     gains = [{"set": s, "method": m, "over": baseline, **scores} for (s, m), scores in spread.items()]
-    content = {"protocol": list(protocol_lines), "means": averages, "intervals": gains, "pictures": pictures}
+    content = {"protocol": notes(rows, protocol_lines), "means": averages, "intervals": gains, "pictures": pictures}
     (folder / "scores.json").write_text(json.dumps(_finite(content), indent=1, allow_nan=False))
     for name, lines in (("scores.csv", averages), ("pictures.csv", pictures)):
         with open(folder / name, "w", newline="") as file:

@@ -48,11 +48,17 @@ def make_pair(name: str, hr: np.ndarray, scale: int, convention: str = "A", gray
     return Pair(name, np.asarray(_shrink(hr, scale, convention)), hr, gray)
 
 
+def _holds_pictures(folder: Path) -> bool:
+    return (folder / "HR").is_dir() or bool(images.find_pictures(folder, recursive=False))
+
+
 def _test_pictures(folder: Path) -> list[Path]:
     """The pictures in `folder` itself, whose names must tell them apart."""
     paths = images.find_pictures(folder, recursive=False)
     if not paths:
-        raise MissingFileError(f"no pictures in {folder}")
+        inside = [str(path) for path in sorted(folder.iterdir()) if path.is_dir() and _holds_pictures(path)]
+        hint = f" itself; name the sub-folders that hold some: {', '.join(inside[:10])}" if inside else ""
+        raise MissingFileError(f"no pictures in {folder}{hint}")
     stems = [path.stem for path in paths]
     if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
         raise UserError(f"{folder} holds several pictures of one name: {', '.join(twice[:10])}")

@@ -44,7 +44,10 @@ def read_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds
-        raise UserError(f"{path} can't be read safely: {str(error).splitlines()[0]}") from None
+        why = str(error).splitlines()[0]
+        if "weights_only" in str(error):  # torch's advice, to read it unsafely, is none
+            why = "expected tensors alone, as torch.save(model.state_dict(), FILE) writes them"
+        raise UserError(f"{path} can't be read safely: {why}") from None
     state = next(
         (state[key] for key in WRAPPERS if isinstance(state, dict) and isinstance(state.get(key), dict)), state
     )
@@ -181,8 +184,29 @@ def import_generator(path: str | os.PathLike, source: str) -> Weights:
     Raises:
       UserError: unknown source, unreadable file, or tensors missing, surplus or of another shape (listed).
     """
-    describe = lookup(IMPORTERS, source, "source")
+    lookup(IMPORTERS, source, "source")
     tensors = read_torch(path)
-    architecture, names = describe(tensors)
-    flat = {tuple(key.split("/")): np.ascontiguousarray(value) for key, value in _convert(tensors, names).items()}
-    return make_weights(unflatten_dict(flat), architecture)
+    try:
+        return _imported(tensors, source)
+    except WeightsError as error:
+        others = [name for name in IMPORTERS if name != source]
+        fitting = [f"--from {name} fits" for name in others if _fits(tensors, name)]
+        hint = fitting[0] if fitting else f"other sources: {', '.join(others)}"
+        raise WeightsError(f"{os.fspath(path)} is not laid out as {source} ({hint}): {error}") from None
+
+
+def _imported(tensors: Tensors, source: str) -> Weights:
+    try:
+        architecture, names = IMPORTERS[source](tensors)
+        flat = {tuple(key.split("/")): np.ascontiguousarray(value) for key, value in _convert(tensors, names).items()}
+        return make_weights(unflatten_dict(flat), architecture)
+    except (ValueError, LookupError, ArithmeticError, TypeError) as error:  # names and shapes of any network
+        raise WeightsError(str(error)) from None
+
+
+def _fits(tensors: Tensors, source: str) -> bool:
+    try:
+        _imported(tensors, source)
+    except WeightsError:
+        return False
+    return True

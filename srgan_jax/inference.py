@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from srgan_jax import color
+from srgan_jax.arguments import checked_image
 from srgan_jax.weights import Weights, make_weights
 
 
@@ -30,13 +31,10 @@ def upscale(
       The same kind (dtype and number of axes) at `scale` times the height and width; floats are clipped to [0, 1].
 
     Raises:
-      ValueError: another shape or dtype, or params that don't fit their architecture.
+      UserError: another shape or dtype, values far outside [0, 1] in a NumPy array, or params that don't fit their
+        architecture.
     """
-    img = jnp.asarray(img)
-    if img.ndim not in (3, 4) or img.shape[-1] != 3:
-        raise ValueError(f"expected RGB [H, W, 3] or [N, H, W, 3], got {img.shape}")
-    if img.dtype != jnp.uint8 and not jnp.issubdtype(img.dtype, jnp.floating):
-        raise ValueError(f"expected uint8, or float in [0, 1], got {img.dtype}")
+    img = checked_image(img, jnp.asarray, axes=(3, 4))
     if not isinstance(params, Weights):
         params = make_weights(params, architecture)
     lr = color.from_uint8(img) if img.dtype == jnp.uint8 else img.astype(jnp.float32)

@@ -105,15 +105,16 @@ class Report:
         pictures = self._images.setdefault(f"{set_name}/{pair.name}", {"HR": _data_url(pair.hr)})
         pictures[method] = _data_url(result)
 
-    def write(self, folder: str | Path, rows: Sequence[Row], notes: Sequence[str]) -> Path:
+    def write(self, folder: str | Path, rows: Sequence[Row], protocol_lines: Sequence[str]) -> Path:
         """Writes `index.html` and returns its path.
 
         Args:
           folder: made where absent.
           rows: from `comparison.compare`.
-          notes: the protocol.
+          protocol_lines: from `comparison.Protocol`.
         """
         names = list(rows[0].scores)
+        notes = comparison.notes(rows, protocol_lines)
         text = lambda scores: [comparison.format_score(name, scores[name]) for name in names]  # noqa: E731
         means = [[*key, *text(scores)] for key, scores in comparison.means(rows).items()]
         pictures = [[row.set, row.method, row.picture, *text(row.scores)] for row in rows]

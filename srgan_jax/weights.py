@@ -13,16 +13,9 @@ from flax.core import FrozenDict, freeze
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from srgan_jax import pretrained
-from srgan_jax.errors import MissingFileError, UserError
+from srgan_jax.errors import MissingFileError
 from srgan_jax.models import GENERATORS, architecture_of, build
-from srgan_jax.paths import whole_file
-
-FORMAT = "srgan_jax generator 1"
-EXTRACTOR_FORMAT = "srgan_jax extractor 1"
-
-
-class WeightsError(UserError):
-    """A file or a dict that doesn't hold what was asked for; the message says what was expected and what came."""
+from srgan_jax.tensors import EXTRACTOR_FORMAT, FORMAT, PYTORCH, WeightsError, import_hint, read_tensors, write_tensors
 
 
 @flax.struct.dataclass
@@ -59,11 +52,15 @@ def make_weights(variables: Mapping[str, Any], architecture: Mapping[str, Any] |
         SRResNet and takes the paper's choices for all else: linear output in [-1, 1], no interpolated base.
 
     Raises:
-      WeightsError: a tensor is missing, surplus or of another shape.
+      WeightsError: no dict, or a tensor is missing, surplus or of another shape.
     """
+    if isinstance(variables, str | os.PathLike):
+        raise WeightsError("expected weights, got a name; srgan_jax.load(name) reads them")
+    if not isinstance(variables, Mapping):
+        raise WeightsError(f"expected weights, or a Flax variables dict, got {type(variables).__name__}")
     variables = dict(variables) if "params" in variables else {"params": variables}
     variables = {name: tree for name, tree in variables.items() if tree}
-    described = dict(_infer_architecture(variables["params"]) if architecture is None else architecture)
+    described = dict(_infer_architecture(variables.get("params", {})) if architecture is None else architecture)
     module = build(GENERATORS, described)
     complete = freeze(
         {k: tuple(v) if isinstance(v, list) else v for k, v in architecture_of(GENERATORS, module).items()}
@@ -133,38 +130,7 @@ def save(
         raise WeightsError(f"values beyond {largest:g} don't fit {np.dtype(dtype).name}: {', '.join(large[:10])}")
     tensors = {name: tensor.astype(dtype) for name, tensor in tensors.items()}
     header = {"format": FORMAT, "architecture": json.dumps(dict(weights.architecture))}
-    _write(path, tensors, header | dict(provenance or {}))
-
-
-def _write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], header: Mapping[str, str]) -> None:
-    from safetensors.numpy import save as serialize
-
-    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    with whole_file(path) as temporary:
-        temporary.write_bytes(serialize(contiguous, dict(header)))  # save_file makes files that only their owner reads
-
-
-def read_tensors(path: str | os.PathLike, wanted_format: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The tensors and the header of a `.safetensors` whose header's "format" is `wanted_format`.
-
-    Raises:
-      FileNotFoundError: no such file.
-      WeightsError: not a `.safetensors`, or one of another kind.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    if not os.path.isfile(path):
-        shipped = ", ".join(pretrained.names())
-        raise MissingFileError(f"no weights at {os.fspath(path)}" + (f"; these ship: {shipped}" if shipped else ""))
-    try:
-        with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-    except SafetensorError as error:
-        raise WeightsError(f"{path} is not a readable .safetensors file ({error})") from None
-    if header.get("format") != wanted_format:
-        raise WeightsError(f"{path}: expected the format {wanted_format!r}, found {header.get('format')!r}")
-    return tensors, header
+    write_tensors(path, tensors, header | dict(provenance or {}))
 
 
 def read_header(path: str | os.PathLike) -> dict[str, str]:
@@ -180,6 +146,8 @@ def read_provenance(path: str | os.PathLike) -> dict[str, str]:
 def _file_of(path: str | os.PathLike) -> str | os.PathLike:
     """The file itself, the generator of a run's folder, or one that ships with the package."""
     if os.path.isfile(path):
+        if os.fspath(path).endswith(PYTORCH):
+            raise WeightsError(f"{path} is a PyTorch checkpoint; {import_hint(path)}")
         return path
     of_run = os.path.join(path, "generator.safetensors")
     if os.path.isfile(of_run):
@@ -253,7 +221,7 @@ def blend(first: Weights, second: Weights, share: float) -> Weights:
     """
     if not 0.0 <= share <= 1.0:
         raise WeightsError(f"expected a share between 0 and 1, got {share}")
-    first, second = fold_norms(first), fold_norms(second)
+    first, second = (fold_norms(end if isinstance(end, Weights) else make_weights(end)) for end in (first, second))
     if "batch_stats" in first.variables:
         raise WeightsError("its batch normalisation can't be folded; blend its pictures instead of its weights")
     if first.architecture != second.architecture:
@@ -294,4 +262,4 @@ def load_extractor(path: str | os.PathLike, network: str = "vgg19") -> tuple[dic
 
 def save_extractor(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], header: Mapping[str, str]) -> None:
     """Writes the weights of a feature extractor: "layer/kernel" (HWIO) and "layer/bias" to array."""
-    _write(path, tensors, {"format": EXTRACTOR_FORMAT} | dict(header))
+    write_tensors(path, tensors, {"format": EXTRACTOR_FORMAT} | dict(header))

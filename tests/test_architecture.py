@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     ["errors"],
     ["resize", "color", "defaults", "paths", "pretrained"],
-    ["losses", "optimizers", "guard", "manifest", "devices", "compilation"]
+    ["losses", "optimizers", "guard", "manifest", "devices", "compilation", "tensors"]
     + [f"degradations.{name}" for name in ("filters", "jpeg", "simple", "photo", "second_order")]
     + ["degradations", "models.convolution", "models.layers", "models.msrresnet", "models.compact", "models.rrdb"]
     + ["models.restoration", "models.generator", "models.discriminator_layers", "models.unet_discriminator"]
@@ -24,6 +24,7 @@ LEVELS = [
     ["weights", "steps", "checkpoints"]
     + [f"images.{name}" for name in ("files", "deep", "pictures", "tiff", "formats", "resampling")]
     + ["images"],
+    ["arguments"],
     ["adversarial", "data"]
     + [f"data.{name}" for name in ("sampling", "matching", "builder", "mending", "pairs", "pipeline")]
     + ["tiling.grid", "tiling.sources", "tiling.tiler", "tiling", "inference", "importers"],

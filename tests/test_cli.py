@@ -168,6 +168,30 @@ def test_evaluate_options_change_what_they_say(test_set, capsys):
         assert value != plain and note in told, options
 
 
+def test_only_the_metrics_of_the_table_are_explained(test_set, tmp_path, capsys):
+    arguments = ["evaluate", "--data", str(test_set / "plain"), "--scale", "2", "--out", str(tmp_path / "out")]
+    for names in (["psnr_y"], ["psnr_y", "ssim_daala"]):
+        assert cli.main([*arguments, "--report", str(tmp_path / "page"), "--metrics", *names]) == 0
+        told = capsys.readouterr().out
+        pages = [tmp_path / "out" / name for name in ("scores.md", "scores.json")] + [tmp_path / "page" / "index.html"]
+        for text in (told, *(page.read_text() for page in pages)):
+            assert [name for name in metrics.METRICS if f"{name}: " in text] == names[1:]
+
+
+def test_help_names_every_metric(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", "--help"])
+    told = capsys.readouterr().out
+    assert [name for name in metrics.METRICS if name not in told] == []
+
+
+def test_a_folder_of_test_sets_is_looked_into(test_set, tmp_path, capsys):
+    assert cli.main(["evaluate", "--data", str(test_set), "--scale", "2"]) == 2
+    told = capsys.readouterr().err
+    inside = f"{test_set / 'pairs'}, {test_set / 'plain'}"
+    assert told == f"error: no pictures in {test_set} itself; name the sub-folders that hold some: {inside}\n"
+
+
 def test_pairs_that_do_not_match_are_listed(test_set, tmp_path, photo):
     for folder, sides in (("HR", {"a": 40, "b": 40, "c": 40}), ("LRx2", {"a": 20, "b": 10, "d": 20})):
         for name, side in sides.items():

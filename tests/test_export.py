@@ -1,7 +1,13 @@
 """Generators in other runtimes give the same pictures."""
 
+import contextlib
 import json
+import re
+import subprocess
+import sys
+import tomllib
 import zipfile
+from importlib import metadata
 
 import jax
 import numpy as np
@@ -39,6 +45,35 @@ def test_stablehlo(params, weights, tmp_path, capsys, photo):
     assert set(exported.platforms) == {"cpu", "cuda", "rocm", "tpu"}
     assert cli.main(["export", str(weights), "--to", "stablehlo", "--out", str(out)]) == 2
     assert "exists; choose another --out, or add --overwrite" in capsys.readouterr().err
+
+
+def _installed_with(requirements):
+    """The distributions that `pip install` without extras brings, as far as they are here."""
+    found, waiting = set(), [*requirements]
+    while waiting:
+        name = _normal(re.match(r"[\w.-]+", waiting.pop())[0])
+        if name not in found:
+            with contextlib.suppress(metadata.PackageNotFoundError):  # for another system
+                waiting += [line for line in metadata.requires(name) or [] if "extra ==" not in line]
+                found.add(name)
+    return found
+
+
+def _normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_what_is_installed_without_extras_suffices(weights, tmp_path):
+    """The command finds none of the packages that only happen to be here."""
+    base = _installed_with(tomllib.loads((toys.ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
+    owners = metadata.packages_distributions()
+    hidden = {module for module, names in owners.items() if not base & set(map(_normal, names))} - {"srgan_jax"}
+    command = ["export", str(weights), "--to", "stablehlo", "--out", str(tmp_path / "a.zip")]
+    code = f"import sys; sys.modules |= dict.fromkeys({hidden}); import srgan_jax.cli; srgan_jax.cli.main({command})"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=toys.environment(), cwd=toys.ROOT
+    )
+    assert (tmp_path / "a.zip").exists(), result.stderr
 
 
 @pytest.mark.parametrize(

@@ -86,3 +86,11 @@ def test_side_by_side(photo):
     assert row.shape == (300, 804, 3)
     np.testing.assert_array_equal(row[:, :400][::4, ::4], photo[:75, :100])
     np.testing.assert_array_equal(row[:, 404:], photo[:300, :400])
+
+
+def test_a_picture_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "text.jpg").write_text("not a picture")
+    for name, reason in (("text.jpg", "not a picture in a known format"), ("absent.jpg", "no such file")):
+        with pytest.raises(images.ImageError) as caught:
+            images.read_image(tmp_path / name)
+        assert str(caught.value) == f"{tmp_path / name}: {reason}"

@@ -178,13 +178,39 @@ def test_missing_and_surplus_tensors_are_listed(tmp_path):
         importers.import_generator(tmp_path / "absent.pth", "srgan5")
 
 
+def test_another_source_that_fits_is_named(tmp_path):
+    srgan_jax.tensors.write_tensors(
+        tmp_path / "a.safetensors", {name: value.numpy() for name, value in _network("srgan5").state_dict().items()}, {}
+    )
+    for other in ("lornatang", "eriklindernoren", "basicsr-msrresnet"):
+        with pytest.raises(
+            UserError, match=rf"a.safetensors is not laid out as {other} \(--from srgan5 fits\): missing"
+        ):
+            importers.import_generator(tmp_path / "a.safetensors", other)
+    srgan_jax.tensors.write_tensors(tmp_path / "b.safetensors", {"blocks.0.weight": np.zeros((3, 3), np.float32)}, {})
+    for source in importers.IMPORTERS:
+        others = ", ".join(name for name in importers.IMPORTERS if name != source)
+        with pytest.raises(UserError, match=rf"not laid out as {source} \(other sources: {others}\): "):
+            importers.import_generator(tmp_path / "b.safetensors", source)
+
+
+def test_other_files_get_no_dangerous_advice(tmp_path, photo):
+    srgan_jax.write_image(tmp_path / "photo.jpg", photo)
+    (tmp_path / "cut.pth").write_bytes(b"PK\x03\x04 and no more")
+    (tmp_path / "text.pth").write_text("not a checkpoint")
+    for name in ("photo.jpg", "cut.pth", "text.pth"):
+        with pytest.raises(UserError, match=f"{name} can't be read safely: ") as caught:
+            importers.import_generator(tmp_path / name, "srgan5")
+        assert "weights_only" not in str(caught.value)
+
+
 def test_pickles_are_not_executed(tmp_path):
     class Evil:
         def __reduce__(self):
             return (open, (str(tmp_path / "executed"), "w"))
 
     torch.save({"conv1.0.weight": Evil()}, tmp_path / "evil.pth")
-    with pytest.raises(UserError, match="can't be read safely"):
+    with pytest.raises(UserError, match="can't be read safely: expected tensors alone, as torch.save"):
         importers.import_generator(tmp_path / "evil.pth", "srgan5")
     assert not (tmp_path / "executed").exists()
 

@@ -100,13 +100,39 @@ def test_threads_get_their_own_results(params, photo):
     ("image", "message"),
     [
         (np.zeros((8, 8), np.uint8), r"expected RGB \[H, W, 3\] or \[N, H, W, 3\], got \(8, 8\)"),
-        (np.zeros((8, 8, 4), np.uint8), r"got \(8, 8, 4\)"),
+        (np.zeros((8, 8, 4), np.uint8), r"got \(8, 8, 4\); img\[..., :3\] leaves out alpha"),
+        (np.zeros((8, 8, 1), np.uint8), r"got \(8, 8, 1\); np.repeat\(img, 3, axis=-1\) makes gray RGB"),
+        (np.zeros((0, 8, 3), np.uint8), r"got \(0, 8, 3\), which has no pixels"),
         (np.zeros((8, 8, 3), np.int32), "expected uint8, or float in \\[0, 1\\], got int32"),
+        (np.zeros((8, 8, 3), np.uint16), "got uint16; img / 65535 makes floats of it"),
+        (np.full((8, 8, 3), 200.0), r"expected floats in \[0, 1\], got 200 to 200; img / 255 where 255 is white"),
+        (np.linspace(-1, 1, 192).reshape(8, 8, 3), r"expected floats in \[0, 1\], got -1 to 1"),
+        ("photo.jpg", r"expected an array, got a file's name; srgan_jax.read_image\(name\).frames\[0\] reads it"),
+        (srgan_jax.Picture((np.zeros((8, 8, 3), np.uint8),)), r"got a Picture; its array is picture.frames\[0\]$"),
+        ({"params": {}}, "expected an array, got weights; they come first"),
     ],
 )
-def test_errors(params, image, message):
-    with pytest.raises(ValueError, match=message):
-        srgan_jax.upscale(params, image)
+@pytest.mark.parametrize("upscale", [srgan_jax.upscale, srgan_jax.upscale_tiled])
+def test_errors(params, image, message, upscale):
+    with pytest.raises(ValueError, match=message.replace(r" or \[N, H, W, 3\]", "(?: or .N, H, W, 3.)?")):
+        upscale(params, image)
+
+
+def test_floats_a_little_outside_are_taken(params, lr):
+    """As resampling leaves them; whatever JAX has computed isn't waited for."""
+    image = np.asarray(lr, np.float32) / 255 * 1.4 - 0.2
+    np.testing.assert_array_equal(srgan_jax.upscale(params, image), srgan_jax.upscale(params, jnp.asarray(image)))
+
+
+@pytest.mark.parametrize("upscale", [srgan_jax.upscale, srgan_jax.upscale_tiled])
+def test_what_is_no_weights_is_refused(params, lr, upscale):
+    with pytest.raises(ValueError, match=r"expected weights, got a name; srgan_jax.load\(name\) reads them"):
+        upscale("photo_x4", lr)
+    with pytest.raises(ValueError, match="expected an array, got weights; they come first") as caught:
+        upscale(lr, params)
+    assert len(str(caught.value)) < 200
+    with pytest.raises(ValueError, match="expected weights, or a Flax variables dict, got ndarray"):
+        upscale(lr, lr)
 
 
 # ---------------------------------------------------------------------------------------------- blending
@@ -166,5 +192,7 @@ def test_blending_other_architectures_is_refused(trained_on, params):
     other = srgan_jax.make_weights(module.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3))), unfolded)
     with pytest.raises(ValueError, match="its batch normalisation can't be folded; blend its pictures instead"):
         srgan_jax.blend(other, other, 0.5)
+    with pytest.raises(ValueError, match="these variables are not an SRResNet's"):
+        srgan_jax.blend(trained_on[0], {}, 0.5)
     with pytest.raises(ValueError, match="expected a share between 0 and 1, got 1.5"):
         srgan_jax.blend(trained_on[0], trained_on[1], 1.5)

@@ -59,7 +59,7 @@ def test_upscale_takes_the_default_and_says_so(tmp_path, photo, capsys, monkeypa
     (tmp_path / "photo_x4").mkdir()  # a folder of results that happens to have that name
     assert cli.main(["upscale", "a.png"]) == 0
     captured = capsys.readouterr()
-    assert captured.out == "1 upscaled\n" and captured.err.startswith("weights: photo_x4 (--list-weights")
+    assert captured.out == "1 upscaled to a_x4.png\n" and captured.err.startswith("weights: photo_x4 (--list-weights")
     expected = np.asarray(srgan_jax.upscale(srgan_jax.load("photo_x4"), photo[:24, :32])).astype(int)
     with Image.open("a_x4.png") as image:
         assert np.abs(np.asarray(image).astype(int) - expected).max() <= 1

@@ -141,7 +141,10 @@ def test_upscale_shares_its_files(held_out, tmp_path, bilinear):
     statuses, printed, told = _end(_start([*command, "--weights", str(tmp_path / "bilinear.safetensors")], 2))
     assert statuses == [0, 0], told
     lines = [[line for line in text.splitlines() if "upscaled" in line] for text in printed]
-    assert lines == [["2 upscaled"], ["1 upscaled"]]
+    assert [line for (line,) in lines] == [
+        f"2 upscaled into {tmp_path / 'out'}",
+        f"1 upscaled to {tmp_path / 'out' / '1.png'}",
+    ]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "1.png", "2.png"]
     for path in (tmp_path / "out").iterdir():
         height, width = images.image_size(os.path.join(held_out, path.name))

@@ -81,12 +81,13 @@ def test_commands_explain_themselves():
         assert ("prepare" if module.endswith("cli") else "workdir") in result.stdout, result.stderr
 
 
-def test_python_example_runs():
-    """The library call of the README, with the weights that ship."""
-    import numpy as np
+def test_python_example_runs(tmp_path, monkeypatch, photo):
+    """The library call of the README as it stands there, with the weights that ship."""
+    from srgan_jax import images
 
-    example = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL))
-    names = {"img": np.full((8, 8, 3), 0.5, np.float32)}
-    exec(example, names)
-    assert names["sr"].shape == (32, 32, 3)
+    images.write_image(tmp_path / "photo.jpg", photo[:8, :8])
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL)), names)
+    assert names["sr"].shape == (32, 32, 3) and images.image_size("larger.png") == (32, 32)
     assert names["consistency"](names["params"], names["img"], names["sr"]) == pytest.approx(0, abs=1e-9)

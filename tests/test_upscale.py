@@ -39,6 +39,9 @@ def folder(tmp_path, photo):
     return source
 
 
+SKIPPED = "skipped, a result exists already (--overwrite writes it again, for instance with other weights)"
+
+
 def _run(capsys, *args):
     status = cli.main(["upscale", *map(str, args)])
     captured = capsys.readouterr()
@@ -49,7 +52,7 @@ def test_a_folder_of_good_and_bad_files(capsys, folder, weights, tmp_path):
     out = tmp_path / "out"
     status, printed, _ = _run(capsys, folder, "-o", out, "--weights", weights)
     assert status == 1
-    assert printed.splitlines()[0] == "3 upscaled, 3 failed:"
+    assert printed.splitlines()[0] == f"3 upscaled into {out}, 3 failed:"
     assert sorted(line.strip() for line in printed.splitlines()[1:]) == [
         f"{folder / 'cut.png'}: image file is truncated",
         f"{folder / 'deep' / 'empty.png'}: not a picture in a known format",
@@ -66,11 +69,31 @@ def test_a_folder_of_good_and_bad_files(capsys, folder, weights, tmp_path):
     (out / "a.png").unlink()
     (folder / "cut.png").unlink()
     status, printed, _ = _run(capsys, folder, "-o", out, "--weights", weights)
-    assert printed.startswith("1 upscaled, 2 skipped, done before (--overwrite does them again), 2 failed:")
+    assert printed.startswith(f"1 upscaled to {out / 'a.png'}, 2 {SKIPPED}, 2 failed:")
     assert (out / "deep/b.jpg").stat().st_mtime_ns == stamps["deep/b.jpg"]
     status, printed, _ = _run(capsys, folder / "a.png", "-o", out, "--weights", weights, "--overwrite")
-    assert (status, printed) == (0, "1 upscaled\n")
+    assert (status, printed) == (0, f"1 upscaled to {out / 'a.png'}\n")
     assert (out / "a.png").stat().st_mtime_ns != stamps["a.png"]
+
+
+def test_a_result_that_is_kept_is_told_apart_from_what_would_be_written(capsys, folder, weights, tmp_path):
+    out = tmp_path / "out"
+    for bad in ("text.jpg", "cut.png", "deep/empty.png"):
+        (folder / bad).unlink()
+    assert _run(capsys, folder, "-o", out, "--weights", weights)[0] == 0
+    os.utime(out / "deep" / "b.jpg", (1, 1))
+    args = (folder, "-o", out, "--weights", weights)
+    older = f"  {out / 'deep/b.jpg'}: kept, though older than {folder / 'deep/b.jpg'}"
+    assert _run(capsys, *args)[1].splitlines() == [f"0 upscaled, 3 {SKIPPED}", older]
+    other = [
+        f"  {out / 'a.png'}: kept, though 60 x 40 pixels where this command gives 90 x 60",
+        f"  {out / 'deep/b.jpg'}: kept, though 42 x 66 pixels where this command gives 63 x 99, "
+        f"older than {folder / 'deep/b.jpg'}",
+        f"  {out / 'deep/er/c.webp'}: kept, though 100 x 18 pixels where this command gives 150 x 27",
+    ]
+    for more in ([], ["--dry-run"]):
+        assert _run(capsys, *args, "--scale", "3", *more)[1].splitlines()[1:] == other
+    assert images.image_size(out / "a.png") == (40, 60)
 
 
 def test_dry_run_writes_nothing(capsys, folder, weights, tmp_path):
@@ -87,7 +110,7 @@ def test_names_formats_and_collisions(capsys, folder, weights, tmp_path, photo):
     for bad in ("text.jpg", "cut.png", "deep/empty.png"):
         (folder / bad).unlink()
     status, printed, _ = _run(capsys, folder, "-o", out, "--weights", weights, "--format", "png", "--suffix", "_x2")
-    assert (status, printed) == (0, "4 upscaled\n")
+    assert (status, printed) == (0, f"4 upscaled into {out}\n")
     found = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     assert found == ["a_x2_bmp.png", "a_x2_png.png", "deep/b_x2.png", "deep/er/c_x2.png"]
 
@@ -96,15 +119,16 @@ def test_results_among_the_inputs_are_not_upscaled_again(capsys, folder, weights
     for bad in ("text.jpg", "cut.png", "deep/empty.png"):
         (folder / bad).unlink()
     out = folder / "larger"
-    assert _run(capsys, folder, "-o", out, "--weights", weights)[:2] == (0, "3 upscaled\n")
+    assert _run(capsys, folder, "-o", out, "--weights", weights)[:2] == (0, f"3 upscaled into {out}\n")
     _, printed, _ = _run(capsys, folder, "-o", out, "--weights", weights)
-    assert printed == "0 upscaled, 3 skipped, done before (--overwrite does them again)\n"
+    assert printed == f"0 upscaled, 3 {SKIPPED}\n"
     assert _run(capsys, folder, "-o", folder, "--weights", weights, "--suffix", "_x2")[0] == 0
     assert (folder / "deep" / "b_x2.jpg").exists()
 
 
 def test_beside_the_input(capsys, folder, weights):
-    assert _run(capsys, folder / "a.png", folder / "deep" / "b.jpg", "--weights", weights)[0] == 0
+    status, printed, _ = _run(capsys, folder / "a.png", folder / "deep" / "b.jpg", "--weights", weights)
+    assert (status, printed) == (0, "2 upscaled, each beside its original\n")
     assert (folder / "a_x2.png").exists() and (folder / "deep" / "b_x2.jpg").exists()
     status, _, error = _run(capsys, folder, "--weights", weights)
     assert status == 2 and "say where the results of a folder go: -o FOLDER" in error
@@ -145,7 +169,7 @@ def test_a_result_that_cannot_be_written_stops_nothing(capsys, folder, weights, 
     (out / "deep").mkdir(parents=True)
     (out / "deep" / "er").write_text("a file where a folder should be")
     status, printed, _ = _run(capsys, folder, "-o", out, "--weights", weights)
-    assert status == 1 and "2 upscaled, 4 failed" in printed
+    assert status == 1 and f"2 upscaled into {out}, 4 failed" in printed
     assert f"{folder / 'deep/er/c.webp'}: can't write {out / 'deep/er/c.webp'}" in printed
 
 
@@ -180,7 +204,7 @@ def test_a_folder_that_may_not_be_looked_into(capsys, folder, weights, tmp_path,
     for path in closed:
         path.mkdir()
     status, printed, _ = _run(capsys, folder, "-o", tmp_path / "out", "--weights", weights)
-    assert status == 1 and printed.startswith("3 upscaled, 4 failed:")
+    assert status == 1 and printed.startswith(f"3 upscaled into {tmp_path / 'out'}, 4 failed:")
     assert f"  {closed[0]}: permission denied\n" in printed and ".closed" not in printed
 
 
@@ -190,8 +214,11 @@ def test_a_folder_that_may_not_be_looked_into(capsys, folder, weights, tmp_path,
         (["{in}/a.png", "-o", "{in}"], "the result would replace {in}/a.png; choose another folder, or add --suffix"),
         (["{in}/a.png", "-o", "x.xyz"], "unknown picture format '.xyz'; valid: .avif, .bmp"),
         (["{in}", "-o", "x", "--format", "xyz"], "unknown picture format '.xyz'"),
-        (["{in}", "-o", "x", "--scale", "-1"], "more than 0"),
-        (["{in}", "-o", "x", "--scale", "2", "--width", "9"], "expected one of --scale, --width and --long-side"),
+        (["{in}", "-o", "x", "--scale", "-1"], "--scale -1.0: expected more than 0"),
+        (["{in}", "-o", "x", "--long-side", "0"], "--long-side 0: expected more than 0"),
+        (["{in}", "-o", "x", "--scale", "2", "--width", "9"], "and --long-side, got --scale 2.0, --width 9"),
+        (["{in}/a.png", "{in}/deep", "-o", "{in}/cut.png"], "-o {in}/cut.png is a file; expected a folder"),
+        (["{in}", "-o", "deeper/x.png"], "-o deeper/x.png is a picture's name; expected a folder"),
         (["{in}", "-o", "x", "--quality", "0"], "--quality 0: expected 1 to 100"),
         (["{in}", "-o", "x", "--tile", "1"], "--tile 1: this generator looks 2 px far, so 16 or more"),
         (["{in}", "-o", "x", "--weights", "nowhere"], "no weights at nowhere"),

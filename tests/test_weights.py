@@ -8,7 +8,7 @@ import pytest
 import toys
 
 import srgan_jax
-from srgan_jax import models, weights
+from srgan_jax import models, tensors, weights
 
 LR = jnp.zeros((1, 8, 8, 3))
 ARCHITECTURES = [
@@ -87,6 +87,20 @@ def test_foreign_files_are_refused(tmp_path, vgg_file):
     (tmp_path / "cut.safetensors").write_bytes(whole[:-100])
     with pytest.raises(srgan_jax.WeightsError, match="not a readable .safetensors file"):
         srgan_jax.load(tmp_path / "cut.safetensors")
+
+
+def test_files_of_other_programs_are_told_where_to_go(tmp_path):
+    (tmp_path / "theirs.pth").write_bytes(b"PK\x03\x04")
+    for read in (srgan_jax.load, srgan_jax.read_header):
+        with pytest.raises(srgan_jax.WeightsError) as caught:
+            read(tmp_path / "theirs.pth")
+        told = f"{tmp_path / 'theirs.pth'} is a PyTorch checkpoint; make it one of ours first: srgan-jax import "
+        assert str(caught.value) == f"{told}{tmp_path / 'theirs.pth'} --from NAME"
+    tensors.write_tensors(
+        tmp_path / "theirs.safetensors", {"conv1.0.weight": np.zeros(3, np.float32)}, {"format": "pt"}
+    )
+    with pytest.raises(srgan_jax.WeightsError, match="found 'pt'; make it one of ours first: srgan-jax import /"):
+        srgan_jax.load(tmp_path / "theirs.safetensors")
 
 
 def test_extractor_file(vgg_file, tmp_path):

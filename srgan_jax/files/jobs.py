@@ -33,7 +33,8 @@ def find_jobs(inputs: Sequence[str | Path], out: str | Path | None, *, suffix: s
       format: "png", ...; by default the format of the input where it can be written, else PNG (JPEG for HEIC).
 
     Raises:
-      UserError: nothing to do, a format that can't be written, or a result that would replace its input.
+      UserError: nothing to do, a format that can't be written, a result that would replace its input, or a file's name
+        where a folder is wanted.
     """
     if any(not str(path) for path in inputs):
         raise UserError("an empty name among the inputs")
@@ -50,6 +51,8 @@ def find_jobs(inputs: Sequence[str | Path], out: str | Path | None, *, suffix: s
         images.format_of(out)
         jobs = [Job(inputs[0], Path(out))]
     else:
+        if out:
+            _check_folder(Path(out))
         found = _found(inputs, Path(out) if out else None, suffix)
         jobs = _told_apart([Job(source, _target(source, folder, suffix, format)) for source, folder in found])
     sources = {os.path.realpath(job.source) for job in jobs}
@@ -57,6 +60,14 @@ def find_jobs(inputs: Sequence[str | Path], out: str | Path | None, *, suffix: s
         if os.path.realpath(job.target) in sources:
             raise UserError(f"the result would replace {job.target}; choose another folder, or add --suffix _x4")
     return jobs
+
+
+def _check_folder(out: Path) -> None:
+    """Refuses what can't become a folder, or was hardly meant to."""
+    if os.path.exists(out) and not os.path.isdir(out):
+        raise UserError(f"-o {out} is a file; expected a folder, or the name of a picture where there is one input")
+    if out.suffix.lower() in SUFFIXES and not os.path.isdir(out):
+        raise UserError(f"-o {out} is a picture's name; expected a folder, as there is more than one picture to write")
 
 
 def _found(inputs: Sequence[Path], out: Path | None, suffix: str) -> list[tuple[Path, Path]]:
@@ -143,8 +154,12 @@ def target_size(
     """
     given = {"--scale": scale, "--width": width, "--long-side": long_side}
     given = {name: value for name, value in given.items() if value is not None}
-    if len(given) > 1 or any(not (value > 0 and math.isfinite(value)) for value in given.values()):
-        raise UserError(f"expected one of --scale, --width and --long-side, and more than 0; got {given}")
+    if len(given) > 1:
+        listed = ", ".join(f"{name} {value}" for name, value in given.items())
+        raise UserError(f"expected one of --scale, --width and --long-side, got {listed}")
+    for name, value in given.items():
+        if not (value > 0 and math.isfinite(value)):
+            raise UserError(f"{name} {value}: expected more than 0")
 
     def size_of(before_height: int, before_width: int) -> tuple[int, int]:
         ratio = scale or network_scale

@@ -3,6 +3,8 @@
 import collections
 import dataclasses
 import math
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +24,26 @@ class Summary:
 
     done: list[Job] = dataclasses.field(default_factory=list)
     skipped: list[Job] = dataclasses.field(default_factory=list)  # their results were there
+    differing: list[tuple[Path, str]] = dataclasses.field(default_factory=list)  # such results, and how it shows
     failed: list[tuple[Path, str]] = dataclasses.field(default_factory=list)  # and why
+
+    def skip(self, job: Job, size_of: SizeOf) -> None:
+        """Notes a job whose result is there, and how that differs from what would be written, if it is seen easily."""
+        self.skipped.append(job)
+        if how := _difference(job, size_of):
+            self.differing.append((job.target, how))
+
+
+def _difference(job: Job, size_of: SizeOf) -> str:
+    """In size and date; "" where neither differs, or a file can't be read."""
+    try:
+        found, source = (images.image_size(path, max_pixels=sys.maxsize) for path in (job.target, job.source))
+        older = os.path.getmtime(job.target) < os.path.getmtime(job.source)
+    except (images.ImageError, OSError):
+        return ""
+    now = size_of(*source)
+    other_size = f"{found[1]} x {found[0]} pixels where this command gives {now[1]} x {now[0]}"
+    return ", ".join([other_size] * (found != now) + [f"older than {job.source}"] * older)
 
 
 class Task(NamedTuple):

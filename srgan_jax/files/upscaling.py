@@ -22,13 +22,15 @@ from srgan_jax.weights import Weights
 LARGE_PIXELS = 100_000_000  # of a result: size and time are told first
 
 
-def plan(jobs: Iterable[Job], *, overwrite: bool, max_pixels: int) -> tuple[dict[Job, tuple[int, int]], Summary]:
+def plan(
+    jobs: Iterable[Job], size_of: SizeOf, *, overwrite: bool, max_pixels: int
+) -> tuple[dict[Job, tuple[int, int]], Summary]:
     """What is left to do, with the heights and widths of the pictures; the rest stands in the summary."""
     planned, summary = {}, Summary()
     for job in jobs:
         try:
             if os.path.isfile(job.target) and not overwrite:
-                summary.skipped.append(job)
+                summary.skip(job, size_of)
                 continue
             planned[job] = images.image_size(job.source, max_pixels=max_pixels)
         except (images.ImageError, OSError) as error:
@@ -82,7 +84,7 @@ def decoded_ahead(
         size = 4 * height * width
         while waiting and (len(waiting) > ahead or size + sum(w[2] for w in waiting) > AHEAD_BYTES):
             yield waiting.popleft()[:2]
-        waiting.append((job, executor.submit(images.read_image, job.source, max_pixels=max_pixels), size))
+        waiting.append((job, executor.submit(images.decode_picture, job.source, max_pixels=max_pixels), size))
     yield from (entry[:2] for entry in waiting)
 
 
@@ -124,19 +126,17 @@ def upscale_files(
     Raises:
       UserError: `tile_px` is too small.
     """
-    planned, summary = plan(jobs, overwrite=overwrite, max_pixels=max_pixels)
+    planned, summary = plan(jobs, size_of, overwrite=overwrite, max_pixels=max_pixels)
     if not planned:
         return summary
     tiler = make_tiler(params, list(planned.values()), tile_px=tile_px, self_ensemble=self_ensemble, say=say)
     announce(tiler, planned, size_of, say, 8 if self_ensemble else 1)
-    prepare = functools.partial(
-        _prepared, size_of=size_of, strip=strip, drop_opaque_alpha=drop_opaque_alpha, taken=_taken(jobs)
-    )
+    prepare = functools.partial(_prepared, strip=strip, drop_opaque_alpha=drop_opaque_alpha, taken=_taken(jobs))
     decode = functools.partial(decoded_ahead, planned, max_pixels, ahead=threads)
     told = Progress(progress, planned)
     with _executors(threads) as (decoders, encoders):
         tasks: collections.deque[Task] = collections.deque()
-        frames = _frames(decode(decoders), prepare, tasks, overwrite, summary, say, told)
+        frames = _frames(decode(decoders), prepare, size_of, tasks, overwrite, summary, say, told)
         results = from_device(tiler.upscale(map(tiling.self_ensemble, frames) if self_ensemble else frames))
         writer = Writer(encoders, threads, quality, summary)
         try:
@@ -179,7 +179,7 @@ def _taken(jobs: Sequence[Job]) -> set[str]:
 
 
 def _prepared(
-    picture: images.Picture, job: Job, *, size_of: SizeOf, strip: bool, drop_opaque_alpha: bool, taken: set[str]
+    picture: images.Picture, job: Job, size_of: SizeOf, *, strip: bool, drop_opaque_alpha: bool, taken: set[str]
 ) -> tuple[images.Picture, Path, list[str]]:
     """The picture as it goes to the device, its target, and lines for the user."""
     if strip:
@@ -210,6 +210,7 @@ def _is_opaque(frame: np.ndarray) -> bool:
 def _frames(
     decoded: Iterable[tuple[Job, Future]],
     prepare: Callable,
+    size_of: SizeOf,
     tasks: collections.deque[Task],
     overwrite: bool,
     summary: Summary,
@@ -219,7 +220,7 @@ def _frames(
     """Every frame of every picture that can be read; its task is put into `tasks` before its first frame."""
     for job, future in decoded:
         try:
-            picture, target, notes = prepare(future.result(), job)
+            picture, target, notes = prepare(future.result(), job, size_of)
         except (images.ImageError, OSError, MemoryError) as error:
             summary.failed.append((job.source, images.reason(error)))
             told.leave_out(job)
@@ -227,7 +228,7 @@ def _frames(
         for note in notes:
             say(f"{job.source}: {note}")
         if target != job.target and os.path.isfile(target) and not overwrite:
-            summary.skipped.append(Job(job.source, target))
+            summary.skip(Job(job.source, target), size_of)
             told.leave_out(job)
             continue
         tasks.append(Task(job, picture, target))

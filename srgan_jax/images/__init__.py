@@ -22,7 +22,7 @@ from srgan_jax.images.formats import (
     format_of,
     write_image,
 )
-from srgan_jax.images.pictures import MAX_PIXELS, Picture, image_size, open_picture, read_image
+from srgan_jax.images.pictures import MAX_PIXELS, Picture, decode_picture, image_size, open_picture, read_image
 from srgan_jax.images.resampling import resize_rows
 from srgan_jax.images.tiff import write_tiff_pages
 
@@ -35,6 +35,7 @@ __all__ = [
     "ImageError",
     "Picture",
     "conversion",
+    "decode_picture",
     "decode_rgb",
     "encode_png",
     "encode_webp",

@@ -71,6 +71,7 @@ def write_image(path: str | os.PathLike, picture: Picture | np.ndarray, *, quali
       ValueError: the format can't be written or can't hold the picture, or the array is none.
     """
     if not isinstance(picture, Picture):
+        picture = np.asarray(picture)  # JAX's arrays too
         picture = Picture((picture[..., None] if picture.ndim == 2 else picture,))
     for frame in picture.frames:
         if frame.ndim != 3 or frame.shape[-1] not in (1, 2, 3, 4) or frame.dtype not in (np.uint8, np.uint16):

@@ -113,8 +113,16 @@ def read_image(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXE
       max_pixels: refuse pictures with more, all frames together.
 
     Raises:
-      ImageError: not a picture, damaged, too large, or not readable.
+      ImageError: no such file, not a picture, damaged, too large, or not readable; the message begins with the path.
     """
+    try:
+        return decode_picture(file, max_pixels=max_pixels)
+    except ImageError as error:
+        raise ImageError(f"{os.fspath(file)}: {error}" if isinstance(file, str | os.PathLike) else str(error)) from None
+
+
+def decode_picture(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """`read_image` for lists of files: the error message is the reason alone."""
     try:
         return _read_with_pillow(file, max_pixels)
     except UnknownFormatError:
@@ -125,7 +133,7 @@ def read_image(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXE
 
 
 def image_size(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Height and width of what `read_image` would give, from the file's header; raises what it would raise."""
+    """Height and width of what `decode_picture` would give, from the file's header; raises what it would raise."""
     try:
         with open_picture(file, max_pixels) as image:
             early = "exif" in image.info or image.format != "PNG"  # else Pillow reads the whole PNG to look for it

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from srgan_jax import devices
+from srgan_jax.arguments import checked_image
 from srgan_jax.errors import UserError
 from srgan_jax.tiling import sources
 from srgan_jax.tiling.grid import Span, choose_tile, halo_px, max_area, smallest_tile, spans
@@ -226,13 +227,9 @@ def upscale_tiled(
       `[H * scale, W * scale, 3]` in the dtype of `image`; floats are clipped to [0, 1].
 
     Raises:
-      ValueError: another shape or dtype, or a tile of two halos or less.
+      ValueError: another shape, dtype or range, or a tile of two halos or less.
     """
-    image = np.asarray(image)
-    if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
-        raise ValueError(f"expected RGB [H, W, 3], got {image.shape}")
-    if image.dtype != np.uint8 and image.dtype.kind != "f":
-        raise ValueError(f"expected uint8, or float in [0, 1], got {image.dtype}")
+    image = checked_image(image, np.asarray, axes=(3,))
     params = params if isinstance(params, Weights) else make_weights(params, architecture)
     halo = halo_px(params.architecture)[0]
     tile_px = tile_px or choose_tile([image.shape[:2]], halo, max_area(params), square=self_ensemble)
