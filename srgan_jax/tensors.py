@@ -11,8 +11,6 @@ from srgan_jax.paths import whole_file
 
 FORMAT = "srgan_jax generator 1"
 EXTRACTOR_FORMAT = "srgan_jax extractor 1"
-
-
 PYTORCH = (".pth", ".pt", ".ckpt")  # suffixes
 
 
