@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 import srgan_jax
 from srgan_jax import comparison, evaluate, images, inference, logs, pretrained, weights
@@ -110,14 +111,6 @@ def tables(args: argparse.Namespace) -> None:
 # --------------------------------------------------------------------------------------------- recipes
 
 
-def flatten(config: dict, prefix: str = "") -> dict[str, object]:
-    """A nested config as "stages.pretrain.pixel": value."""
-    flat = {}
-    for key, value in config.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
-
-
 def recipe_table(runs: list[Path]) -> str:
     """The last validation of each run, and what its config has that the first one's has not."""
     configs, validations = [], []
@@ -126,7 +119,7 @@ def recipe_table(runs: list[Path]) -> str:
             config, rows = (run / "config.json").read_text(), (run / "metrics.jsonl").read_text().splitlines()
         except FileNotFoundError as error:
             raise MissingFileError(f"{run} is not the folder of a run: no {Path(error.filename).name}") from None
-        configs.append(flatten(json.loads(config)))
+        configs.append(flatten_dict(json.loads(config), sep="."))
         validated = [row for row in map(json.loads, rows) if "val_psnr_y" in row and "val_ssim_y" in row]
         if not validated:
             raise UserError(f"{run} was never validated by psnr_y and ssim_y")

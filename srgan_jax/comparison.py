@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from srgan_jax import devices, evaluate
+from srgan_jax import devices, evaluate, metrics
 from srgan_jax.evaluate import Pair
 
 BORDERS = {
@@ -21,10 +21,10 @@ NOTES = {  # by metric, to stand under a table that has it
     "ssim_y": "Wang, 11 x 11 gaussian, sigma 1.5, valid windows",
     "ssim_daala": "daala's dump_ssim on 8-bit Y",
     "ms_ssim": "five scales, on Y",
-    "niqe": "MATLAB's Y rounded, blocks of 96 px; lower is better",
-    "lpips_alex": "v0.1 on RGB, AlexNet; lower is better",
-    "lpips_vgg": "v0.1 on RGB, VGG16; lower is better",
-    "vgg54": "mean squared difference of VGG19's relu5_4 features, over 12.75 with Caffe's weights; lower is better",
+    "niqe": "MATLAB's Y rounded, blocks of 96 px",
+    "lpips_alex": "v0.1 on RGB, AlexNet",
+    "lpips_vgg": "v0.1 on RGB, VGG16",
+    "vgg54": "mean squared difference of VGG19's relu5_4 features, over 12.75 with Caffe's weights",
 }
 Method = Callable[[Sequence[Pair]], list[np.ndarray]]  # pairs -> SR pictures, uint8
 
@@ -136,7 +136,8 @@ def _signed(name: str, value: float) -> str:
 
 def notes(rows: Sequence[Row], protocol_lines: Sequence[str]) -> list[str]:
     """What stands under a table: the protocol, then what its metrics are."""
-    return [*protocol_lines, *(f"{name}: {NOTES[name]}" for name in rows[0].scores if name in NOTES)]
+    lower = dict.fromkeys(metrics.LOWER_IS_BETTER, "; lower is better")
+    return [*protocol_lines, *(f"{n}: {NOTES[n]}{lower.get(n, '')}" for n in rows[0].scores if n in NOTES)]
 
 
 def markdown(rows: Sequence[Row], protocol_lines: Sequence[str], baseline: str | None = None) -> str:

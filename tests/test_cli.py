@@ -48,7 +48,8 @@ def test_prepare_lists_what_it_skips(tmp_path, photo, capsys):
         (["import", "{folder}/absent.pth", "--from", "esrgan"], "unknown source 'esrgan'; valid: basicsr-msrresnet"),
     ],
 )
-def test_mistakes_end_in_one_line(tmp_path, capsys, arguments, message):
+def test_mistakes_end_in_one_line(tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.setenv("SRGAN_JAX_WEIGHTS", str(tmp_path))  # not those that lie in the checkout
     assert cli.main([argument.format(folder=tmp_path) for argument in arguments]) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: ") and message.format(folder=tmp_path) in told and "Traceback" not in told
