@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 def _stage() -> ConfigDict:
     stage = ConfigDict()
     stage.total_steps = 1_000_000  # updates
+    stage.optimizer = "adam"  # optimizers.OPTIMIZERS: adam, muon; of the discriminator too
     stage.learning_rate = 1e-4
     stage.schedule = "constant"  # optimizers.SCHEDULES: constant, piecewise, cosine
     stage.drops = (0.5,)  # piecewise: the learning rate falls after these shares of total_steps
