@@ -21,7 +21,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 import srgan_jax
-from srgan_jax import comparison, evaluate, images, inference, logs, pretrained, weights
+from srgan_jax import comparison, defaults, evaluate, images, inference, logs, pretrained, weights
 from srgan_jax.errors import MissingFileError, UserError
 
 ROOT = Path(__file__).parents[1]
@@ -112,7 +112,10 @@ def tables(args: argparse.Namespace) -> None:
 
 
 def recipe_table(runs: list[Path]) -> str:
-    """The last validation of each run, and what its config has that the first one's has not."""
+    """The last validation of each run, and what its config has that the first one's has not.
+
+    A key that is newer than the first run had its default there.
+    """
     configs, validations = [], []
     for run in runs:
         try:
@@ -127,8 +130,9 @@ def recipe_table(runs: list[Path]) -> str:
     if len(updates := {row["step"] for row in validations}) > 1:
         raise UserError(f"expected runs of the same length, got validations after {sorted(updates)} updates")
     lines = ["| change | psnr_y | gain | ssim_y | gain |", "| --- | --- | --- | --- | --- |"]
+    first = flatten_dict(json.loads(defaults.get_config().to_json()), sep=".") | configs[0]
     for config, row in zip(configs, validations, strict=True):
-        changes = [f"`{key}={value}`" for key, value in config.items() if value != configs[0].get(key)]
+        changes = [f"`{key}={value}`" for key, value in config.items() if value != first.get(key)]
         cells = [", ".join(changes) or "none"]
         for name, form in (("psnr_y", ".3f"), ("ssim_y", ".4f")):
             difference = round(row[f"val_{name}"] - validations[0][f"val_{name}"], int(form[1])) + 0.0  # no -0.0
