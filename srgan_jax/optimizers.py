@@ -42,9 +42,10 @@ def adam(schedule: optax.Schedule, *, b1: float, b2: float) -> optax.GradientTra
 def muon(schedule: optax.Schedule, *, b1: float, b2: float) -> optax.GradientTransformation:
     """Muon (Jordan, 2024) for the kernels of convolutions and dense layers, Adam for all else.
 
-    That Adam is with Nesterov's momentum (Dozat, 2016) and has `b1` and `b2`. A kernel is a matrix to it, of all inputs by outputs: its momentum (0.95) is made nearly orthogonal, so that the
-    update is as large in every direction. The size is Adam's usual one (Liu et al., arXiv 2502.16982): a root mean
-    square of about 0.2 learning rates, and Adam's learning rates, or two to four times as much, serve.
+    A kernel is a matrix to it, of all inputs by outputs: its momentum (0.95) is made nearly orthogonal, so that the
+    update is as large in every direction. The size is Adam's usual one (Liu et al., arXiv 2502.16982), a root mean
+    square of about 0.2 learning rates; the best rate of the compact generator is twice Adam's. Adam has `b1` and `b2`,
+    and Nesterov's momentum (Dozat, 2016).
     """
     options = {"adam_b1": b1, "adam_b2": b2, "consistent_rms": 0.2}
     return optax.contrib.muon(schedule, muon_weight_dimension_numbers=_kernels_as_matrices, **options)
