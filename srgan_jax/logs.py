@@ -16,7 +16,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from srgan_jax import images
@@ -130,6 +129,18 @@ class Trace:
             say(f"trace of updates in {self._folder}")
 
 
+def _summary_writer(folder: Path, step: int) -> Any:
+    """tensorboardX's writer without PyTorch, which it imports where that is installed: seconds for nothing."""
+    had_torch = "torch" in sys.modules
+    sys.modules.setdefault("torch", None)  # an import of it fails
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        if not had_torch:
+            del sys.modules["torch"]
+    return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+
+
 class StageLog:
     """Progress and metrics of one stage, from `start` updates to `total`; only process 0 writes."""
 
@@ -151,7 +162,7 @@ class StageLog:
         if self._events:
             self._events.close()
         folder = self._workdir / "tensorboard" / self._stage
-        self._events = None if self._quiet else SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+        self._events = None if self._quiet else _summary_writer(folder, step)
 
     def advance(self, updates: int = 1) -> None:
         """Counts updates."""

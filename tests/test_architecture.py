@@ -104,6 +104,19 @@ def test_importing_the_package_loads_nothing_of_training():
     assert result.stdout.strip() == "[]"
 
 
+def test_training_loads_no_torch(tmp_path):
+    """Where PyTorch is installed it would be half of the start of training."""
+    pytest.importorskip("torch")
+    code = (
+        "import pathlib, sys\nfrom srgan_jax import logs, train\n"
+        f"logs.StageLog(pathlib.Path({str(tmp_path)!r}), 'gan', 0, 1, 1).write(1, {{'loss': 0.5}})\n"
+        "print('torch' in sys.modules, 'tensorboardX' in sys.modules)\nimport torch; print(torch.ones(1).item())"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False", "True", "1.0"]
+    assert list((tmp_path / "tensorboard" / "gan").glob("events.out.tfevents.*"))
+
+
 def _functions(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef):
