@@ -17,6 +17,7 @@ def _stage() -> ConfigDict:
     stage.warmup_steps = 0  # cosine
     stage.b1 = 0.9  # Adam
     stage.b2 = 0.999
+    stage.weight_decay = 0.0  # of kernels, times the learning rate; with Muon 0.1
     stage.clip_norm = 0.0  # gradients are scaled down to this global norm; 0: as they are
 
     # Content loss: losses.PIXEL for images on [-1, 1] and for features. A weight of 0 leaves the term out.

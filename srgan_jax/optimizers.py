@@ -34,12 +34,14 @@ def cosine_schedule(learning_rate: float, total_steps: int, *, warmup_steps: int
 SCHEDULES = {"constant": constant_schedule, "piecewise": piecewise_schedule, "cosine": cosine_schedule}
 
 
-def adam(schedule: optax.Schedule, *, b1: float, b2: float) -> optax.GradientTransformation:
-    """Adam (Kingma & Ba, arXiv 1412.6980)."""
-    return optax.adam(schedule, b1=b1, b2=b2)
+def adam(schedule: optax.Schedule, *, b1: float, b2: float, weight_decay: float) -> optax.GradientTransformation:
+    """Adam (Kingma & Ba, arXiv 1412.6980); with weight decay AdamW (Loshchilov & Hutter, arXiv 1711.05101)."""
+    if not weight_decay:
+        return optax.adam(schedule, b1=b1, b2=b2)
+    return optax.adamw(schedule, b1=b1, b2=b2, weight_decay=weight_decay, mask=_are_kernels)
 
 
-def muon(schedule: optax.Schedule, *, b1: float, b2: float) -> optax.GradientTransformation:
+def muon(schedule: optax.Schedule, *, b1: float, b2: float, weight_decay: float) -> optax.GradientTransformation:
     """Muon (Jordan, 2024) for the kernels of convolutions and dense layers, Adam for all else.
 
     A kernel is a matrix to it, of all inputs by outputs: its momentum (0.95) is made nearly orthogonal, so that the
@@ -47,16 +49,19 @@ def muon(schedule: optax.Schedule, *, b1: float, b2: float) -> optax.GradientTra
     square of about 0.2 learning rates; the best rate of the compact generator is twice Adam's. Adam has `b1` and `b2`,
     and Nesterov's momentum (Dozat, 2016).
     """
-    options = {"adam_b1": b1, "adam_b2": b2, "consistent_rms": 0.2}
+    options = {"adam_b1": b1, "adam_b2": b2, "consistent_rms": 0.2, "weight_decay": weight_decay}
     return optax.contrib.muon(schedule, muon_weight_dimension_numbers=_kernels_as_matrices, **options)
 
 
+def _are_kernels(params: Any) -> Any:
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1] == jax.tree_util.DictKey("kernel"), params)
+
+
 def _kernels_as_matrices(params: Any) -> Any:
-    def axes(path: tuple[Any, ...], leaf: Any) -> optax.contrib.MuonDimensionNumbers | None:
-        is_kernel = path[-1] == jax.tree_util.DictKey("kernel")
+    def axes(leaf: Any, is_kernel: bool) -> optax.contrib.MuonDimensionNumbers | None:
         return optax.contrib.MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), leaf.ndim - 1) if is_kernel else None
 
-    return jax.tree_util.tree_map_with_path(axes, params)
+    return jax.tree.map(axes, params, _are_kernels(params))
 
 
 OPTIMIZERS = {"adam": adam, "muon": muon}
@@ -73,10 +78,15 @@ def create_optimizer(
     warmup_steps: int = 0,
     b1: float = 0.9,
     b2: float = 0.999,
+    weight_decay: float = 0.0,
     clip_norm: float = 0.0,
 ) -> optax.GradientTransformation:
-    """An optimiser and schedule by their names; before them, gradients scaled down to a global norm of `clip_norm`."""
+    """An optimiser and schedule by their names; before them, gradients scaled down to a global norm of `clip_norm`.
+
+    Kernels shrink by `weight_decay` learning rates of themselves at each update, beside what the gradient does.
+    """
     make = lookup(SCHEDULES, schedule, "learning rate schedule")
     options = {"drops": drops, "drop_factor": drop_factor, "warmup_steps": warmup_steps}
-    update = lookup(OPTIMIZERS, optimizer, "optimizer")(make(learning_rate, total_steps, **options), b1=b1, b2=b2)
+    own = {"b1": b1, "b2": b2, "weight_decay": weight_decay}
+    update = lookup(OPTIMIZERS, optimizer, "optimizer")(make(learning_rate, total_steps, **options), **own)
     return optax.chain(optax.clip_by_global_norm(clip_norm), update) if clip_norm else update

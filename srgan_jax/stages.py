@@ -109,7 +109,8 @@ def geometry(config: Any) -> dict[str, int]:
 
 
 def _optimizer(options: Any, learning_rate: float) -> Any:
-    keys = ("total_steps", "optimizer", "schedule", "drop_factor", "warmup_steps", "b1", "b2", "clip_norm")
+    keys = ("total_steps", "schedule", "drop_factor", "warmup_steps")
+    keys += ("optimizer", "b1", "b2", "weight_decay", "clip_norm")
     return create_optimizer(learning_rate, drops=tuple(options.drops), **{key: options[key] for key in keys})
 
 

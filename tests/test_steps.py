@@ -178,6 +178,19 @@ def test_muon_moves_kernels_by_the_same_in_every_direction():
     np.testing.assert_allclose(updates["conv"]["bias"], expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_weight_decay_shrinks_kernels_alone(name):
+    """Without gradients 10 updates at a rate of 0.01 with a decay of 0.5 leave (1 - 0.005)^10 of a kernel."""
+    params = {"conv": {"kernel": jnp.full((3, 3, 2, 4), 2.0), "bias": jnp.full(4, 2.0)}}
+    optimizer = optimizers.create_optimizer(0.01, 100, optimizer=name, weight_decay=0.5)
+    state = optimizer.init(params)
+    for _ in range(10):
+        updates, state = optimizer.update(jax.tree.map(jnp.zeros_like, params), state, params)
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(params["conv"]["kernel"], 2.0 * 0.995**10, rtol=1e-5)
+    np.testing.assert_array_equal(params["conv"]["bias"], 2.0)
+
+
 @pytest.mark.parametrize(
     ("schedule", "kwargs", "expected"),
     [
