@@ -7,6 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 MEANINGS = {  # of what the libraries say about a value that can't be read
     r"invalid literal for int\(\) with base 10:": "expected a whole number in digits, got",
+    "module 'config_config' has no attribute": "the file of --config has no function",
     "\nDid you mean": "; did you mean",
     "could not convert string to float:": "expected a number, got",
     r"\('Non-boolean argument to boolean flag', (.*)\)": r"expected True or False, got \1",

@@ -389,6 +389,25 @@ def test_missing_config_ends_in_one_line(arguments, message):
     assert message in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("    config.seed = sead\n    return config", "{file}, line 5: name 'sead' is not defined\n"),
+        ("    config.seed = 'one'\n    return config", "{file}, line 5: Could not override field 'seed'"),
+        ("    return 1 / 0", "{file}, line 5: division by zero\n"),
+        ("    return config.stage", "{file}, line 5: "),
+    ],
+)
+def test_mistakes_in_a_config_file_name_the_line(tmp_path, body, message):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        f"from srgan_jax import defaults\n\ndef get_config():\n    config = defaults.get_config()\n{body}\n"
+    )
+    result = toys.run([sys.executable, "-m", "srgan_jax.main", "--config", str(file), "--workdir", str(tmp_path)])
+    assert result.returncode == 1 and len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("error: " + message.format(file=file))
+
+
 def test_help_is_no_error():
     result = toys.run([sys.executable, "-m", "srgan_jax.main", "--help"])
     assert result.returncode == 0 and "--workdir: Folder of the run" in result.stdout and not result.stderr
