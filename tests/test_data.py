@@ -1,10 +1,13 @@
+import io
 import json
+import sys
 import time
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+import requests
 from PIL import Image
 
 from srgan_jax import images
@@ -85,6 +88,28 @@ def test_absent_data_sets_say_so_at_once(tmp_path, name, message):
     with pytest.raises(builder.DatasetError, match=message):
         builder.open_source(name, data_dir=str(tmp_path))
     assert time.time() - began < 5  # offline, tfds itself retries for minutes
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "message"),
+    [
+        ("div2k", None, "div2k can't be downloaded, http.* can't be reached; later, or download the pictures and"),
+        ("div2k", 404, "div2k can't be downloaded: .*404.*; or download the pictures and prepare their folder"),
+        ("celeb_a", 404, "code for celeb_a needs bs4, which .*: pip install bs4, .*; or download the pictures and"),
+    ],
+)
+def test_a_failed_download_says_what_else_can_be_done(tmp_path, monkeypatch, name, status, message):
+    def send(session, request, **options):
+        if status is None:
+            raise requests.ConnectionError("no network", request=request)
+        answer = requests.Response()
+        answer.status_code, answer.url, answer.raw = status, request.url, io.BytesIO()
+        return answer
+
+    monkeypatch.setattr(requests.Session, "send", send)
+    monkeypatch.setitem(sys.modules, "bs4", None)  # not installed
+    with pytest.raises(builder.DatasetError, match=message):
+        builder.prepare_named(name, data_dir=str(tmp_path))
 
 
 def test_unprepared_folder_names_the_command(photo_folder, dataset):

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import io
 import json
+import logging as python_logging
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -163,16 +164,34 @@ def _find_builder(dataset: str, data_dir: str | None):
 
 
 def prepare_named(dataset: str, data_dir: str | None = None) -> None:
-    """Downloads a data set of the tfds catalogue and prepares it for `open_source` (which reads array_record)."""
+    """Downloads a data set of the tfds catalogue and prepares it for `open_source` (which reads array_record).
+
+    Raises:
+      DatasetError: no such name; its files can't be downloaded; tfds' code for it needs what isn't installed.
+    """
+    import requests  # tfds' own
+
+    by_hand = "download the pictures and prepare their folder: srgan-jax prepare FOLDER --out data/NAME"
     builder = _find_builder(dataset, data_dir)
     config = tfds.download.DownloadConfig(download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)
+    retries = python_logging.getLogger("urllib3.connectionpool")
+    level = retries.level
+    retries.setLevel(python_logging.ERROR)  # a line of its own for each would hide what is the matter
     try:
         builder.download_and_prepare(download_config=config, file_format="array_record")
     except ImportError as error:
+        name = error.name or getattr(error.__cause__, "name", None)  # tfds raises some of them anew
         raise DatasetError(
-            f"tfds' own code for {dataset} needs {error.name}, which srgan_jax doesn't: pip install {error.name}, "
-            "prepare it, and uninstall it again; or download the pictures and prepare their folder"
+            f"tfds' own code for {dataset} needs {name}, which srgan_jax doesn't: pip install {name}, "
+            f"prepare it, and uninstall it again; or {by_hand}"
         ) from None
+    except requests.RequestException as error:
+        url = error.request.url if error.request is not None else "its pages"
+        raise DatasetError(f"{dataset} can't be downloaded, {url} can't be reached; later, or {by_hand}") from None
+    except (tfds.download.DownloadError, tfds.core.download.download_manager.NonMatchingChecksumError) as error:
+        raise DatasetError(f"{dataset} can't be downloaded: {' '.join(str(error).split())}; or {by_hand}") from None
+    finally:
+        retries.setLevel(level)
 
 
 def read_converted(out: str) -> dict[str, str]:
