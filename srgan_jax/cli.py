@@ -12,6 +12,7 @@ srgan-jax export W --to onnx                  a generator for other runtimes
 import argparse
 import functools
 import io
+import logging
 import os
 import sys
 from pathlib import Path
@@ -33,6 +34,7 @@ def prepare(args: argparse.Namespace) -> int:
         if args.out or os.sep in args.source.split("/")[0] or args.source.startswith((".", "/", "~")):
             raise UserError(f"no such folder: {args.source}")
         print(f"{args.source}: tfds downloads what it hasn't yet, and prepares it", file=sys.stderr)
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # a line for each retry would hide what is the matter
         builder.prepare_named(args.source, args.data_dir or None)
         print(f"{args.source} is prepared; train with --config.data.dataset={args.source}")
         return 0

@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import io
 import json
-import logging as python_logging
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -174,9 +173,6 @@ def prepare_named(dataset: str, data_dir: str | None = None) -> None:
     by_hand = "download the pictures and prepare their folder: srgan-jax prepare FOLDER --out data/NAME"
     builder = _find_builder(dataset, data_dir)
     config = tfds.download.DownloadConfig(download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)
-    retries = python_logging.getLogger("urllib3.connectionpool")
-    level = retries.level
-    retries.setLevel(python_logging.ERROR)  # a line of its own for each would hide what is the matter
     try:
         builder.download_and_prepare(download_config=config, file_format="array_record")
     except ImportError as error:
@@ -190,8 +186,6 @@ def prepare_named(dataset: str, data_dir: str | None = None) -> None:
         raise DatasetError(f"{dataset} can't be downloaded, {url} can't be reached; later, or {by_hand}") from None
     except (tfds.download.DownloadError, tfds.core.download.download_manager.NonMatchingChecksumError) as error:
         raise DatasetError(f"{dataset} can't be downloaded: {' '.join(str(error).split())}; or {by_hand}") from None
-    finally:
-        retries.setLevel(level)
 
 
 def read_converted(out: str) -> dict[str, str]:
