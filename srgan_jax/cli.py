@@ -33,7 +33,6 @@ def prepare(args: argparse.Namespace) -> int:
     if not os.path.isdir(args.source):
         if args.out or os.sep in args.source.split("/")[0] or args.source.startswith((".", "/", "~")):
             raise UserError(f"no such folder: {args.source}")
-        print(f"{args.source}: tfds downloads what it hasn't yet, and prepares it", file=sys.stderr)
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # a line for each retry would hide what is the matter
         builder.prepare_named(args.source, args.data_dir or None)
         print(f"{args.source} is prepared; train with --config.data.dataset={args.source}")

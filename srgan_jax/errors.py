@@ -1,6 +1,7 @@
 """What goes wrong because of what a user gave, and names looked up in the tables of this package."""
 
 import re
+import traceback
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -26,13 +27,25 @@ class MissingFileError(UserError, FileNotFoundError):
 
 
 def in_plain_words(error: Exception) -> str:
-    """What a library raised over a flag or a key of the config, in one line."""
+    """What was raised over a flag, a key of the config or in the config file, in one line that names the file's."""
+    place, error = _in_config_file(error)
     while error.args and isinstance(error.args[0], Exception):
         error = error.args[0]
     text = f"no such key in the config: {error.args[0]}" if isinstance(error, KeyError) else str(error)
     for said, meant in MEANINGS.items():
         text = re.sub(said, meant, text)
-    return " ".join(text.split())
+    return place + " ".join(text.split())
+
+
+def _in_config_file(error: BaseException) -> tuple[str, BaseException]:
+    """Where in the config file an error comes from, as "mine.py, line 4: " or "" for elsewhere; and the cause of it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        for frame, line in reversed(list(traceback.walk_tb(cause.__traceback__))):
+            if frame.f_globals.get("__name__") == "config_config":  # ml_collections' name for the file of --config
+                return f"{frame.f_code.co_filename}, line {line}: ", cause
+        cause = cause.__context__
+    return "", error
 
 
 def lookup(table: Mapping[str, T], name: str, what: str) -> T:

@@ -5,7 +5,6 @@ In a SLURM, TPU pod, GKE or Open MPI job every process runs this command; elsewh
 """
 
 import sys
-import traceback
 
 import jax
 from absl import app, flags, logging
@@ -23,7 +22,6 @@ flags.DEFINE_bool("debug_nans", False, "Stop at the first NaN and name the opera
 flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0 of a job that JAX doesn't detect; none: no job.")
 flags.DEFINE_integer("num_processes", None, "How many processes the job has.")
 flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
-KNOWN_MISTAKES = (flags.Error, AttributeError, KeyError, SyntaxError, TypeError, ValueError)  # of flags and overrides
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -38,22 +36,8 @@ def parse(argv: list[str]) -> list[str]:
         sys.exit(0)
     except OSError as error:
         sys.exit("error: no config: " + str(error).strip().splitlines()[-1].strip())
-    except Exception as error:
-        place, cause = _in_config_file(error)
-        if not place and not isinstance(error, KNOWN_MISTAKES):
-            raise
-        sys.exit(f"error: {place}{in_plain_words(cause)}")
-
-
-def _in_config_file(error: BaseException) -> tuple[str, BaseException]:
-    """Where in the config file an error comes from, as "mine.py, line 4: " or "" for elsewhere; and the cause of it."""
-    cause: BaseException | None = error
-    while cause is not None:
-        for frame, line in reversed(list(traceback.walk_tb(cause.__traceback__))):
-            if frame.f_globals.get("__name__") == "config_config":  # ml_collections' name for the file of --config
-                return f"{frame.f_code.co_filename}, line {line}: ", cause
-        cause = cause.__context__
-    return "", error
+    except Exception as error:  # of the flags, or of any kind in the code of the config file
+        sys.exit(f"error: {in_plain_words(error)}")
 
 
 def main(argv: list[str]) -> None:
