@@ -1,8 +1,8 @@
 """A compact generator for CPUs: a twelfth of SRResNet's operations, L1 loss, cosine schedule, 128 px crops.
 
 python -m srgan_jax.main --config configs/compact.py --workdir runs/compact --config.data.dataset=data/train
-Not the paper's. On two CPU cores some nine updates a second where JAX_NUM_CPU_DEVICES=2 stands before the command, two
-hours, and five where it doesn't. Scores of compact_x4: RESULTS.md.
+Not the paper's. On two CPU cores 13 updates a second where JAX_NUM_CPU_DEVICES=2 stands before the command, and 6.5
+where it doesn't: one and a half hours or three. Scores of compact_x4: RESULTS.md.
 """
 
 from ml_collections import ConfigDict

@@ -26,8 +26,8 @@ class MissingFileError(UserError, FileNotFoundError):
     """A file or folder that isn't there."""
 
 
-def in_plain_words(error: Exception) -> str:
-    """What was raised over a flag, a key of the config or in the config file, in one line that names the file's."""
+def in_plain_words(error: BaseException) -> str:
+    """What was raised over a flag, a key of the config or in the config file; in one line, with the file's line."""
     place, error = _in_config_file(error)
     while error.args and isinstance(error.args[0], Exception):
         error = error.args[0]

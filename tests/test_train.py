@@ -379,6 +379,7 @@ def test_mistakes_on_the_command_line_end_in_one_line(tmp_path, dataset, held_ou
         (["--workdir", "w"], "expected --config and --workdir"),
         (["--config", "configs/srgan.py"], "expected --config and --workdir"),
         (["--config", "README.md", "--workdir", "w"], "(README.md, line "),
+        (["--config", "srgan_jax/color.py", "--workdir", "w"], "the file of --config has no function 'get_config'\n"),
         (["--config", "configs/absent.py", "--workdir", "w"], "No such file or directory: 'configs/absent.py'"),
     ],
 )
