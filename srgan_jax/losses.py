@@ -1,4 +1,4 @@
-"""Losses. Those over images or features return elementwise values, and the caller reduces them.
+"""Losses. Those over images or features return a value for each element or each sample, and the caller takes the mean.
 
 A new loss is one function and one line in a table; the tests that run over the tables then cover it.
 """
@@ -35,6 +35,24 @@ def charbonnier(predictions: jax.Array, targets: jax.Array, epsilon: float = 1e-
     """`sqrt(error^2 + epsilon^2)`, a smooth L1 (Lai et al., LapSRN, arXiv 1704.03915), same shape as both arguments."""
     _check_same_shape(predictions, targets)
     return jnp.sqrt(jnp.square(predictions - targets) + epsilon**2)
+
+
+def psnr(predictions: jax.Array, targets: jax.Array, epsilon: float = 1e-6) -> jax.Array:
+    """Minus the PSNR of each sample in dB, with a peak of 2 as on [-1, 1]: `10 log10((MSE + epsilon) / 4)`.
+
+    It weighs a sample by how well it is known already, as a mean of PSNRs does (Chen et al., HINet, arXiv 2105.06086).
+    At most 66 dB with this epsilon, which bounds the slope where a crop is of one colour.
+
+    Args:
+      predictions: `[N, H, W, C]`.
+      targets: the same shape.
+      epsilon: added to the mean squared error.
+
+    Returns:
+      `[N]`.
+    """
+    error = mse(predictions, targets).mean(axis=(1, 2, 3))
+    return 10.0 * jnp.log10((error + epsilon) / 4.0)
 
 
 def total_variation(image: jax.Array) -> jax.Array:
@@ -144,7 +162,7 @@ class Adversarial(NamedTuple):
     verdict: Callable = lambda real_logits, fake_logits: (real_logits, fake_logits)
 
 
-PIXEL = {"mse": mse, "l1": l1, "charbonnier": charbonnier}
+PIXEL = {"mse": mse, "l1": l1, "charbonnier": charbonnier, "psnr": psnr}
 ADVERSARIAL = {
     "bce": Adversarial(bce_discriminator, bce_generator),
     "lsgan": Adversarial(lsgan_discriminator, lsgan_generator, _from_a_half),

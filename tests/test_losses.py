@@ -2,19 +2,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from skimage.metrics import peak_signal_noise_ratio
 
-from srgan_jax import losses
+from srgan_jax import color, losses
 
 KEY = jax.random.key(0)
 
 
 @pytest.mark.parametrize("name", losses.PIXEL)
-def test_pixel_losses_are_elementwise_distances(name):
+def test_pixel_losses_are_distances(name):
     x, y = jax.random.normal(KEY, (2, 3, 4, 5, 3))
     value = losses.PIXEL[name](x, y)
-    assert value.shape == x.shape
+    assert value.shape == (x.shape[:1] if name == "psnr" else x.shape)  # of each sample, of each element
     np.testing.assert_allclose(value, losses.PIXEL[name](y, x))
-    assert value.min() >= 0 and losses.PIXEL[name](x, x).max() <= 1e-3
+    lowest = losses.PIXEL[name](x, x)
+    assert (value > lowest).all() and lowest.max() <= 1e-3
     gradient = jax.grad(lambda x: losses.PIXEL[name](x, y).sum())(x)
     assert (jnp.sign(gradient) == jnp.sign(x - y)).all()  # pulls towards the target everywhere
 
@@ -29,6 +31,19 @@ def test_pixel_losses_by_hand():
     x, y = jnp.array([3.0]), jnp.array([1.0])
     assert losses.mse(x, y) == 4.0 and losses.l1(x, y) == 2.0
     assert losses.charbonnier(x, y, 1.5)[0] == pytest.approx(2.5)  # sqrt(4 + 2.25)
+
+
+def test_psnr_loss_is_minus_the_metric():
+    hr = jax.random.uniform(KEY, (2, 24, 24, 3))
+    sr = hr + jnp.array([0.01, 0.1]).reshape(2, 1, 1, 1) * jax.random.normal(jax.random.key(1), hr.shape)
+    value = losses.psnr(color.to_signed(sr), color.to_signed(hr))
+    for index, expected in enumerate((40.0, 20.0)):
+        theirs = peak_signal_noise_ratio(np.asarray(hr[index]), np.asarray(sr[index]), data_range=1)
+        assert theirs == pytest.approx(expected, abs=0.5)
+        assert value[index] == pytest.approx(-theirs, abs=0.012)  # epsilon is .25 % of 40 dB's squared error: .011 dB
+    same = losses.psnr(hr, hr)
+    assert same == pytest.approx([-66.02, -66.02], abs=0.01)  # 10 log10(1e-6 / 4)
+    assert (jax.grad(lambda x: losses.psnr(x, hr).sum())(hr) == 0).all()
 
 
 def test_total_variation_by_hand():

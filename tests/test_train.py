@@ -297,7 +297,7 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
         ("stages.gan.discriminator_updates", 0, "discriminator_updates and discriminator_every must be 1 or more"),
         ("stages.gan.perceptual_tap_weights", (1.0, 2.0), "perceptual_tap_weights has 2 numbers for 1 perceptual_taps"),
         ("extractor.name", "vgg16", "unknown network 'vgg16'; valid: resnet152v2, vgg19"),
-        ("stages.pretrain.pixel", "l3", "unknown pixel loss 'l3'; valid: charbonnier, l1, mse"),
+        ("stages.pretrain.pixel", "l3", "unknown pixel loss 'l3'; valid: charbonnier, l1, mse, psnr"),
         ("stages.gan.optimizer", "adamw", "unknown optimizer 'adamw'; valid: adam, muon"),
         ("stages.gan.adversarial", "gan", "unknown adversarial loss 'gan'; valid: bce"),
         (
