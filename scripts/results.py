@@ -114,7 +114,7 @@ def tables(args: argparse.Namespace) -> None:
 def recipe_table(runs: list[Path]) -> str:
     """The last validation of each run, and what its config has that the first one's has not.
 
-    A key that is newer than the first run had its default there.
+    A key that is newer than the first run had its default there. How often a run is looked at and saved is no change.
     """
     configs, validations = [], []
     for run in runs:
@@ -132,7 +132,8 @@ def recipe_table(runs: list[Path]) -> str:
     lines = ["| change | psnr_y | gain | ssim_y | gain |", "| --- | --- | --- | --- | --- |"]
     first = flatten_dict(json.loads(defaults.get_config().to_json()), sep=".") | configs[0]
     for config, row in zip(configs, validations, strict=True):
-        changes = [f"`{key}={value}`" for key, value in config.items() if value != first.get(key)]
+        changed = [key for key in config if config[key] != first.get(key) and not key.endswith("_every_steps")]
+        changes = [f"`{key}={config[key]}`" for key in changed]
         cells = [", ".join(changes) or "none"]
         for name, form in (("psnr_y", ".3f"), ("ssim_y", ".4f")):
             difference = round(row[f"val_{name}"] - validations[0][f"val_{name}"], int(form[1])) + 0.0  # no -0.0
