@@ -69,6 +69,23 @@ def test_folders_are_searched_in_order(tmp_path):
     assert [path.relative_to(tmp_path).as_posix() for path in images.find_pictures(tmp_path)] == ["a/z.JPG", "b.png"]
 
 
+def test_linked_folders_are_searched_but_not_in_circles(tmp_path):
+    """People lay out data sets by `ln -s`."""
+    for name in ("data/b.png", "elsewhere/c.png", "elsewhere/deep/d.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "data" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "up").symlink_to(tmp_path / "data")
+    (tmp_path / "elsewhere" / "self").symlink_to("self")
+    (tmp_path / "elsewhere" / "deep" / "broken").symlink_to(tmp_path / "absent")
+    found = images.find_pictures(tmp_path / "data")
+    assert [path.relative_to(tmp_path / "data").as_posix() for path in found] == [
+        "b.png",
+        "linked/c.png",
+        "linked/deep/d.png",
+    ]
+
+
 def test_writing_leaves_no_half_files(tmp_path, photo):
     with pytest.raises(ValueError, match="unknown picture format '.xyz'; valid: .avif, .bmp"):
         images.write_image(tmp_path / "picture.xyz", photo)

@@ -122,6 +122,10 @@ def test_results_among_the_inputs_are_not_upscaled_again(capsys, folder, weights
     assert _run(capsys, folder, "-o", out, "--weights", weights)[:2] == (0, f"3 upscaled into {out}\n")
     _, printed, _ = _run(capsys, folder, "-o", out, "--weights", weights)
     assert printed == f"0 upscaled, 3 {SKIPPED}\n"
+    (folder.parent / "link").symlink_to(folder)  # the same folders by another name
+    for same in (folder.parent / "link", folder):
+        _, printed, _ = _run(capsys, same, "-o", folder.parent / "link" / "larger", "--weights", weights)
+        assert printed == f"0 upscaled, 3 {SKIPPED}\n"
     assert _run(capsys, folder, "-o", folder, "--weights", weights, "--suffix", "_x2")[0] == 0
     assert (folder / "deep" / "b_x2.jpg").exists()
 

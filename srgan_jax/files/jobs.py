@@ -3,7 +3,7 @@
 import collections
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,25 +79,16 @@ def _found(inputs: Sequence[Path], out: Path | None, suffix: str) -> list[tuple[
             continue
         into = os.path.realpath(out)
         same = into == os.path.realpath(path)
-        found += [(closed, out) for closed in _closed(path)]  # their turn to say so comes with the others
+        closed = (folder for folder in images.folders(path) if not os.access(folder, os.R_OK | os.X_OK))
+        found += [(folder, out) for folder in closed]  # their turn to say so comes with the others
         for picture in images.find_pictures(path, suffixes=SUFFIXES):
-            earlier = suffix and picture.stem.endswith(suffix) if same else into in map(str, picture.absolute().parents)
+            inside = into in map(str, Path(os.path.realpath(picture.parent), picture.name).parents)
+            earlier = suffix and picture.stem.endswith(suffix) if same else inside
             if not earlier:
                 found.append((picture, out / picture.relative_to(path).parent))
     if not found:
         raise UserError(f"no pictures in {', '.join(map(str, inputs))}")
     return found
-
-
-def _closed(folder: Path) -> Iterator[Path]:
-    """Folders, this one included, that may not be looked into; hidden ones are passed over anyway."""
-    if not os.access(folder, os.R_OK | os.X_OK):
-        yield folder
-    for root, names, _ in os.walk(folder):
-        names[:] = [name for name in names if not name.startswith(".") and not os.path.islink(os.path.join(root, name))]
-        for path in (Path(root, name) for name in names):
-            if not os.access(path, os.R_OK | os.X_OK):
-                yield path
 
 
 def _told_apart(jobs: list[Job]) -> list[Job]:
