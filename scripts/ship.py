@@ -59,6 +59,14 @@ def degradation_of(run: Path) -> dict:
     return config.get("degradation") or {"name": config["data"]["degradation"]}
 
 
+def started_from(name: str) -> str:
+    """What a run began with; of a generator that ships, which one of that name: its successor may have it too."""
+    if name not in pretrained.names():
+        return Path(name).name
+    card = weights.read_provenance(name)
+    return f"{name} of revision {card['revision'][:7]}, {card['updates']} updates"
+
+
 def facts(run: Path) -> dict[str, str]:
     """What the folder of a run says about it."""
     try:
@@ -76,7 +84,7 @@ def facts(run: Path) -> dict[str, str]:
         "packages": f"jax {versions['jax']}, flax {versions['flax']}",
     }
     start = config.get("init_from")
-    return found | ({"started_from": Path(start).name} if start else {})
+    return found | ({"started_from": started_from(start)} if start else {})
 
 
 def validation_sets(folder: str, scale: int, degradation: dict) -> dict[str, list[evaluate.Pair]]:
