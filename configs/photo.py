@@ -2,8 +2,8 @@
 
 python -m srgan_jax.main --config configs/photo.py --workdir runs/photo --config.data.dataset=data/train
 Shrunk by any of three kernels, blurred by up to 1.5 px, noise up to 5 of 255, JPEG of quality 40 to 95 with 4:2:0. Not
-the paper's. Starts from the shipped compact_x4, or --config.init_from=runs/compact. Half an hour on two CPU cores.
-Scores of photo_x4: RESULTS.md.
+the paper's. Starts from the shipped compact_x4, or --config.init_from=runs/compact. An hour on two CPU cores, or half of
+it as compact.py says. Scores of photo_x4: RESULTS.md.
 """
 
 from ml_collections import ConfigDict
@@ -20,11 +20,15 @@ def get_config() -> ConfigDict:
     config.data.batch_size = 8
     config.data.crop_px = 128
 
-    config.stage_names = ("pretrain",)
+    config.stage_names = ("pretrain", "psnr")
     pretrain = config.stages.pretrain
     pretrain.total_steps = 9_000
     pretrain.pixel = "l1"
     pretrain.learning_rate = 5e-4
     pretrain.schedule = "cosine"
     pretrain.warmup_steps = 500
+
+    config.stages.psnr = pretrain.copy_and_resolve_references()
+    config.stages.psnr.total_steps = 12_000
+    config.stages.psnr.pixel = "psnr"
     return config

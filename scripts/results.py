@@ -111,10 +111,17 @@ def tables(args: argparse.Namespace) -> None:
 # --------------------------------------------------------------------------------------------- recipes
 
 
-def recipe_table(runs: list[Path]) -> str:
-    """The last validation of each run, and what its config has that the first one's has not.
+def recipe(config: dict) -> dict:
+    """What of a run's config decides over its result: not how often it is looked at and saved, nor stages left out."""
+    stages = {name: config["stages"][name] for name in config["stage_names"]}
+    keys = flatten_dict(config | {"stages": stages}, sep=".")
+    return {key: value for key, value in keys.items() if not key.endswith("_every_steps")}
 
-    A key that is newer than the first run had its default there. How often a run is looked at and saved is no change.
+
+def recipe_table(runs: list[Path]) -> str:
+    """The last validation of each run, and what its recipe has that the first one's has not.
+
+    A key that is newer than the first run had its default there.
     """
     configs, validations = [], []
     for run in runs:
@@ -122,7 +129,7 @@ def recipe_table(runs: list[Path]) -> str:
             config, rows = (run / "config.json").read_text(), (run / "metrics.jsonl").read_text().splitlines()
         except FileNotFoundError as error:
             raise MissingFileError(f"{run} is not the folder of a run: no {Path(error.filename).name}") from None
-        configs.append(flatten_dict(json.loads(config), sep="."))
+        configs.append(recipe(json.loads(config)))
         validated = [row for row in map(json.loads, rows) if "val_psnr_y" in row and "val_ssim_y" in row]
         if not validated:
             raise UserError(f"{run} was never validated by psnr_y and ssim_y")
@@ -130,10 +137,9 @@ def recipe_table(runs: list[Path]) -> str:
     if len(updates := {row["step"] for row in validations}) > 1:
         raise UserError(f"expected runs of the same length, got validations after {sorted(updates)} updates")
     lines = ["| change | psnr_y | gain | ssim_y | gain |", "| --- | --- | --- | --- | --- |"]
-    first = flatten_dict(json.loads(defaults.get_config().to_json()), sep=".") | configs[0]
+    first = recipe(json.loads(defaults.get_config().to_json())) | configs[0]
     for config, row in zip(configs, validations, strict=True):
-        changed = [key for key in config if config[key] != first.get(key) and not key.endswith("_every_steps")]
-        changes = [f"`{key}={config[key]}`" for key in changed]
+        changes = [f"`{key}={value}`" for key, value in config.items() if value != first.get(key)]
         cells = [", ".join(changes) or "none"]
         for name, form in (("psnr_y", ".3f"), ("ssim_y", ".4f")):
             difference = round(row[f"val_{name}"] - validations[0][f"val_{name}"], int(form[1])) + 0.0  # no -0.0

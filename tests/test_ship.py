@@ -116,8 +116,9 @@ def test_recipes_are_told_apart_by_their_configs(page, capsys):
     for name, value in psnr.items():
         folder = page.parent / name
         folder.mkdir()
-        config = {"seed": int(name == "seed"), "stages": {"pretrain": {"pixel": "mse" if name == "mse" else "l1"}}}
-        config["save_every_steps"] = 1000 + len(runs)  # no recipe
+        stages = {"pretrain": {"pixel": "mse" if name == "mse" else "l1"}, "later": {"pixel": len(runs)}}
+        config = {"seed": int(name == "seed"), "stages": stages, "stage_names": ["pretrain"]}
+        config["save_every_steps"] = 1000 + len(runs)  # that and the stage left out are no part of a recipe
         config |= {} if name == "base" else {"micro_batches": 1}  # its default, which older runs don't mention
         (folder / "config.json").write_text(json.dumps(config))
         rows = [
