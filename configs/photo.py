@@ -2,8 +2,8 @@
 
 python -m srgan_jax.main --config configs/photo.py --workdir runs/photo --config.data.dataset=data/train
 Shrunk by any of three kernels, blurred by up to 1.5 px, noise up to 5 of 255, JPEG of quality 40 to 95 with 4:2:0. Not
-the paper's. Starts from the shipped compact_x4, or --config.init_from=runs/compact. An hour on two CPU cores, or half of
-it as compact.py says. Scores of photo_x4: RESULTS.md.
+the paper's. Starts from the shipped compact_x4, or --config.init_from=runs/compact. Half an hour on two CPU cores with
+JAX_NUM_CPU_DEVICES=2 before the command. Scores of photo_x4: RESULTS.md.
 """
 
 from ml_collections import ConfigDict
