@@ -30,7 +30,7 @@ CARDS = {
         "purpose": "photographs as people have them: JPEG files, a little soft, a little noisy",
         "good_at": "JPEG of quality 40 to 95, noise up to 5 of 255, blur up to 1.5 px, any shrinking kernel",
         "bad_at": "clean pictures, which it leaves softer than compact_x4 does; texture that the small picture "
-        "lacks stays smooth: L1, no discriminator; stronger JPEG, noise or blur than that; small text and faces",
+        "lacks stays smooth: no discriminator; stronger JPEG, noise or blur than that; small text and faces",
     },
 }
 DATA = {
