@@ -163,6 +163,17 @@ def test_ranges_of_photo(hr):
     assert np.abs(np.diff(soft, axis=0)).mean() < np.abs(np.diff(sharp, axis=0)).mean()
 
 
+def test_a_share_of_photos_is_saved_as_jpeg(hr):
+    still = {"blur_sigma_px": (0.0, 0.0), "noise": (0.0, 0.0), "kernels": ("area",)}
+    small, mean = hr[:32, :32], np.asarray(hr[:32, :32]).reshape(8, 4, 8, 4, 3).mean(axis=(1, 3))
+    keys = jax.random.split(KEYS[0], 400)
+    lr = jax.vmap(lambda key: photo_(key, small, scale=4, **still, jpeg_share=0.75))(keys)
+    as_it_was = np.abs(np.asarray(lr) - mean).max(axis=(1, 2, 3)) <= 0.501 / 255
+    assert as_it_was.mean() == pytest.approx(0.25, abs=0.07)  # the deviation of 400 draws is .022
+    same = jax.vmap(lambda key: photo_(key, small, scale=4, **still))(keys[~as_it_was])
+    np.testing.assert_array_equal(lr[~as_it_was], same)  # of all that are, JPEG is that of the same key
+
+
 def test_factors_of_second_order():
     keys = jax.random.split(KEYS[0], 3000)
     factors = jax.vmap(lambda key: random_factor(key, (0.2, 0.7, 0.1), (0.15, 1.5)))(keys)

@@ -19,6 +19,7 @@ def photo(
     blur_sigma_px: tuple[float, float] = (0.0, 1.5),
     noise: tuple[float, float] = (0.0, 5 / 255),
     jpeg_quality: tuple[float, float] = (40.0, 95.0),
+    jpeg_share: float = 1.0,
 ) -> jax.Array:
     """Blur, shrinking, noise and JPEG with 4:2:0 chroma, each drawn evenly from its range.
 
@@ -30,6 +31,7 @@ def photo(
       blur_sigma_px: smallest and largest deviation of the gaussian blur, in HR pixels, at most 1.5.
       noise: smallest and largest deviation of the gaussian noise, in LR.
       jpeg_quality: smallest and largest.
+      jpeg_share: of the pictures that are saved as JPEG; the others keep their noise, and chroma at full size.
     """
     keys = jax.random.split(key, 6)
     sigma = filters.uniform(keys[0], blur_sigma_px)
@@ -41,7 +43,9 @@ def photo(
     )
     lr = filters.apply_matrices(rows, columns, hr)
     lr = lr + filters.uniform(keys[2], noise) * jax.random.normal(keys[3], lr.shape)
-    return jpeg_in_place(keys[4], color.quantize(lr), filters.uniform(keys[5], jpeg_quality))
+    lr = color.quantize(lr)
+    saved = jpeg_in_place(keys[4], lr, filters.uniform(keys[5], jpeg_quality))
+    return jnp.where(jax.random.bernoulli(jax.random.fold_in(key, 6), jpeg_share), saved, lr)
 
 
 def photo_reach_px(*, scale: int, **_: object) -> int:
