@@ -150,7 +150,7 @@ def test_a_smaller_picture_lies_in_the_middle_of_its_canvas():
 def test_ranges_of_photo(hr):
     """Without blur, noise and with the best quality it is plain shrinking; its noise has the deviation asked for."""
     degrade_photo = jax.jit(photo_, static_argnames=("scale", "kernels"))  # of traced ranges
-    still = {"blur_sigma_px": (0.0, 0.0), "noise": (0.0, 0.0), "jpeg_quality": (100.0, 100.0)}
+    still = {"blur_sigma_px": (0.0, 0.0), "noise": (0.0, 0.0), "jpeg_quality": (100.0, 100.0), "jpeg_share": 1.0}
     plain = degrade_photo(KEYS[0], hr, scale=4, kernels=("area",), **still)
     mean = np.asarray(hr).reshape(32, 4, 32, 4, 3).mean(axis=(1, 3))
     assert np.abs(plain - mean).mean() < 2.5 / 255  # chroma is halved all the same
@@ -167,10 +167,10 @@ def test_a_share_of_photos_is_saved_as_jpeg(hr):
     still = {"blur_sigma_px": (0.0, 0.0), "noise": (0.0, 0.0), "kernels": ("area",)}
     small, mean = hr[:32, :32], np.asarray(hr[:32, :32]).reshape(8, 4, 8, 4, 3).mean(axis=(1, 3))
     keys = jax.random.split(KEYS[0], 400)
-    lr = jax.vmap(lambda key: photo_(key, small, scale=4, **still, jpeg_share=0.75))(keys)
+    lr = jax.vmap(lambda key: photo_(key, small, scale=4, **still))(keys)
     as_it_was = np.abs(np.asarray(lr) - mean).max(axis=(1, 2, 3)) <= 0.501 / 255
     assert as_it_was.mean() == pytest.approx(0.25, abs=0.07)  # the deviation of 400 draws is .022
-    same = jax.vmap(lambda key: photo_(key, small, scale=4, **still))(keys[~as_it_was])
+    same = jax.vmap(lambda key: photo_(key, small, scale=4, **still, jpeg_share=1.0))(keys[~as_it_was])
     np.testing.assert_array_equal(lr[~as_it_was], same)  # of all that are, JPEG is that of the same key
 
 

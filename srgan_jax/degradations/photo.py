@@ -19,9 +19,11 @@ def photo(
     blur_sigma_px: tuple[float, float] = (0.0, 1.5),
     noise: tuple[float, float] = (0.0, 5 / 255),
     jpeg_quality: tuple[float, float] = (40.0, 95.0),
-    jpeg_share: float = 1.0,
+    jpeg_share: float = 0.75,
 ) -> jax.Array:
     """Blur, shrinking, noise and JPEG with 4:2:0 chroma, each drawn evenly from its range.
+
+    Trained on JPEG alone, a generator takes all colour for blurred by 4:2:0, and tints dark lines in clean pictures.
 
     Args:
       key: of all that is random.
@@ -31,7 +33,7 @@ def photo(
       blur_sigma_px: smallest and largest deviation of the gaussian blur, in HR pixels, at most 1.5.
       noise: smallest and largest deviation of the gaussian noise, in LR.
       jpeg_quality: smallest and largest.
-      jpeg_share: of the pictures that are saved as JPEG; the others keep their noise, and chroma at full size.
+      jpeg_share: of the pictures that are saved as JPEG; the others keep chroma at full size.
     """
     keys = jax.random.split(key, 6)
     sigma = filters.uniform(keys[0], blur_sigma_px)
