@@ -255,10 +255,17 @@ def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple
 
 
 def starting_variables(start: weights.Weights | None, generator: Any) -> Any:
-    """The variables of `start`, which must be of the architecture of `generator`; None where there is no start."""
+    """The variables of `start`, which must be of the architecture of `generator`; None where there is no start.
+
+    It may have fewer blocks: see `weights.deepen`.
+    """
     if start is None:
         return None
     differences = differing(start.architecture, models.architecture_of(models.GENERATORS, generator))
+    if [(key, wanted > found) for key, found, wanted in differences] == [("blocks", True)]:
+        have, blocks = start.architecture["blocks"], generator.blocks
+        logs.say(f"starts from weights of {have} blocks; the {blocks - have} behind them are new, and begin as nothing")
+        return weights.deepen(start, blocks).variables
     if differences:
         listed = ", ".join(f"{key} {found} instead of {wanted}" for key, found, wanted in differences)
         raise UserError(

@@ -179,6 +179,36 @@ def fold_norms(weights: Weights) -> Weights:
     return make_weights({"params": params}, dict(weights.architecture) | {"norm": "none"})
 
 
+def deepen(weights: Weights, blocks: int) -> Weights:
+    """The same generator with more residual blocks to train: they follow its own, and change no picture yet.
+
+    The last layer of each new branch is zeros (as Net2DeeperNet's layers begin as identities: Chen et al.,
+    arXiv 1511.05641); what lies before it is drawn as for a new generator.
+
+    Args:
+      weights: a generator whose blocks are `x + branch(x)`, each branch with layers of its own.
+      blocks: how many it shall have in all.
+
+    Raises:
+      WeightsError: it has more already, or its blocks are others: dense, or one for all.
+    """
+    if blocks < weights.architecture.get("blocks", 0):
+        raise WeightsError(f"expected {weights.architecture['blocks']} blocks or more, got {blocks}")
+    architecture = dict(weights.architecture) | {"blocks": blocks}
+    module = build(GENERATORS, architecture)
+    fresh = jax.device_get(module.init(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32)))
+    variables = {kind: dict(layers) for kind, layers in fresh.items()}
+    for index in range(weights.architecture["blocks"], blocks):
+        layers = variables["params"]
+        last = next((n for n in (f"block_{index:02d}_norm_2", f"block_{index:02d}_conv_2") if n in layers), None)
+        if last is None:
+            raise WeightsError(f"blocks can't be added to this {architecture['name']}: theirs are no plain residuals")
+        layers[last] = jax.tree.map(np.zeros_like, layers[last])
+    for kind, layers in weights.variables.items():
+        variables[kind] |= layers
+    return make_weights(jax.tree.map(jnp.asarray, variables), architecture)
+
+
 def load(path: str | os.PathLike, *, fold: bool = True) -> Weights:
     """Reads a generator.
 

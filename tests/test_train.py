@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 import srgan_jax
-from srgan_jax import defaults, images
+from srgan_jax import defaults, images, weights
 from srgan_jax.errors import UserError
 from srgan_jax.train import train_and_evaluate
 
@@ -202,9 +202,16 @@ def test_starting_from_weights(config, tmp_path):
     first = train_and_evaluate(config, tmp_path / "first")
     config.init_from = str(tmp_path / "first")
     config.stages.pretrain.learning_rate = 0.0
+    config.generator.blocks += 1
     second = train_and_evaluate(config, tmp_path / "second")
     close = functools.partial(np.testing.assert_allclose, rtol=1e-6)  # an average of equal numbers, rounded
-    jax.tree.map(close, first.variables["params"], second.variables["params"])
+    begun = weights.deepen(first, config.generator.blocks)
+    jax.tree.map(close, begun.variables["params"], second.variables["params"])
+    config.init_from = str(tmp_path / "second")
+    config.generator.blocks -= 1
+    with pytest.raises(UserError, match="of another architecture: blocks 2 instead of 1$"):
+        train_and_evaluate(config, tmp_path / "third")
+    config.init_from = str(tmp_path / "first")
     config.generator.width = 4
     with pytest.raises(UserError, match="of another architecture: width 8 instead of 4$"):
         train_and_evaluate(config, tmp_path / "third")

@@ -136,6 +136,35 @@ def test_folding_changes_no_picture(tmp_path, fields):
     np.testing.assert_allclose(ours / scale, theirs / scale, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"norm": "none"}, {"name": "compact"}, {"name": "msrresnet"}, {"name": "restoration", "scale": 1}],
+    ids=str,
+)
+def test_new_blocks_change_no_picture(fields):
+    """Every residual begins as nothing, but for what is before its last layer, which gradients have to reach."""
+    fields = {"name": "srresnet", "blocks": 1, "width": 8, **fields}
+    before = toys.random_weights(**fields)
+    after = weights.deepen(before, 3)
+    assert after.architecture["blocks"] == 3 and dict(after.architecture) | {"blocks": 1} == before.architecture
+    lr = jax.random.uniform(jax.random.key(2), (1, 8, 8, 3))
+    np.testing.assert_array_equal(*(w.module().apply(w.variables, lr) for w in (before, after)))
+    assert all(jnp.abs(after.variables["params"][f"block_{i:02d}_conv_1"]["kernel"]).max() > 0.01 for i in (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("fields", "blocks", "message"),
+    [
+        ({"name": "compact", "blocks": 2}, 1, "expected 2 blocks or more, got 1"),
+        ({"name": "rrdb", "growth": 4, "blocks": 1}, 2, "can't be added to this rrdb: theirs are no plain residuals"),
+        ({"name": "srresnet", "blocks": 1, "shared_blocks": True}, 2, "this srresnet: theirs are no plain residuals"),
+    ],
+)
+def test_blocks_that_cannot_be_added(fields, blocks, message):
+    with pytest.raises(weights.WeightsError, match=message):
+        weights.deepen(toys.random_weights(width=8, **fields), blocks)
+
+
 @pytest.mark.parametrize("fields", [{"block_order": "activation_norm"}, {"name": "restoration", "scale": 1}], ids=str)
 def test_norms_behind_activations_stay(tmp_path, fields):
     """A norm whose input is padded with zeros afterwards can't become part of a convolution."""
