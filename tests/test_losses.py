@@ -36,14 +36,22 @@ def test_pixel_losses_by_hand():
 def test_psnr_loss_is_minus_the_metric():
     hr = jax.random.uniform(KEY, (2, 24, 24, 3))
     sr = hr + jnp.array([0.01, 0.1]).reshape(2, 1, 1, 1) * jax.random.normal(jax.random.key(1), hr.shape)
-    value = losses.psnr(color.to_signed(sr), color.to_signed(hr))
+    value = losses.psnr(color.to_signed(sr), color.to_signed(hr), 1e-6)
     for index, expected in enumerate((40.0, 20.0)):
         theirs = peak_signal_noise_ratio(np.asarray(hr[index]), np.asarray(sr[index]), data_range=1)
         assert theirs == pytest.approx(expected, abs=0.5)
         assert value[index] == pytest.approx(-theirs, abs=0.012)  # epsilon is .25 % of 40 dB's squared error: .011 dB
     same = losses.psnr(hr, hr)
-    assert same == pytest.approx([-66.02, -66.02], abs=0.01)  # 10 log10(1e-6 / 4)
+    assert same == pytest.approx([-36.02, -36.02], abs=0.01)  # 10 log10(1e-3 / 4)
     assert (jax.grad(lambda x: losses.psnr(x, hr).sum())(hr) == 0).all()
+
+
+def test_psnr_loss_weighs_by_what_is_known():
+    """Errors of 0.02 and 0.2, 40 and 20 dB of a peak of 2: the slopes of their squares weigh .041 to .0014."""
+    hr = jnp.zeros((2, 4, 4, 3))
+    slope = jax.grad(lambda x: losses.psnr(x, hr).sum())(hr + jnp.array([0.02, 0.2]).reshape(2, 1, 1, 1))
+    weights = slope[:, 0, 0, 0] / jnp.array([0.02, 0.2])
+    assert weights[0] / weights[1] == pytest.approx(0.041 / 0.0014, rel=1e-4)  # 29.3
 
 
 def test_total_variation_by_hand():
