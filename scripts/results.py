@@ -173,10 +173,11 @@ def panel(title: str, points: list[tuple[float, float]], left: int, top: int) ->
     low, high = y.min(), y.max() if y.max() > y.min() else y.min() + 1
     right, bottom = left + 330, top + 160
     place = zip(left + 330 * x / x.max(), bottom - 160 * (y - low) / (high - low), strict=True)
+    digits = max(0, 1 - int(np.floor(np.log10(high - low))))  # two that differ, whatever the range
     text = f'<text x="{left}" y="{top - 10}">{title}</text>'
     for share in (0.0, 0.5, 1.0):
         value, update = low + share * (high - low), share * x.max()
-        text += f'<text x="{left - 6}" y="{bottom - 160 * share + 4}" text-anchor="end">{value:.4g}</text>'
+        text += f'<text x="{left - 6}" y="{bottom - 160 * share + 4}" text-anchor="end">{value:.{digits}f}</text>'
         text += f'<text x="{left + 330 * share}" y="{bottom + 16}" text-anchor="middle">{update:,.0f}</text>'
     line = " ".join(f"{a:.1f},{b:.1f}" for a, b in place)
     return (

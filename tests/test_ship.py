@@ -156,6 +156,7 @@ def test_curves_show_what_was_logged(run, page, monkeypatch):
     drawing = xml.etree.ElementTree.parse(page.parent / ".github" / "curves.svg").getroot()
     texts = [node.text for node in drawing.iter() if node.tag.endswith("text")]
     assert "mine: training loss" in texts and "mine: validation PSNR-Y, dB" in texts and "30" in texts
+    assert {"0.03", "0.52", "1.00"} <= set(texts)  # losses from 1/30 to 1
     line = next(node.get("points") for node in drawing.iter() if node.tag.endswith("polyline"))
     points = np.array([point.split(",") for point in line.split()], float)
     # Updates 1, 10, 20, 30 of 30 along 330 px from 70; losses 1, 1/10, 1/20, 1/30 over 160 px down to 200.
