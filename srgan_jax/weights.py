@@ -192,13 +192,14 @@ def deepen(weights: Weights, blocks: int) -> Weights:
     Raises:
       WeightsError: it has more already, or its blocks are others: dense, or one for all.
     """
-    if blocks < weights.architecture.get("blocks", 0):
-        raise WeightsError(f"expected {weights.architecture['blocks']} blocks or more, got {blocks}")
+    have = weights.architecture["blocks"]
+    if blocks < have:
+        raise WeightsError(f"expected {have} blocks or more, got {blocks}")
     architecture = dict(weights.architecture) | {"blocks": blocks}
     module = build(GENERATORS, architecture)
     fresh = jax.device_get(module.init(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32)))
     variables = {kind: dict(layers) for kind, layers in fresh.items()}
-    for index in range(weights.architecture["blocks"], blocks):
+    for index in range(have, blocks):
         layers = variables["params"]
         last = next((n for n in (f"block_{index:02d}_norm_2", f"block_{index:02d}_conv_2") if n in layers), None)
         if last is None:
