@@ -2,7 +2,7 @@
 
     python scripts/results.py tables --scores results/test results/files
     python scripts/results.py recipes runs/base runs/mse runs/rescale
-    python scripts/results.py curves compact_x4=runs/compact photo_x4=runs/photo
+    python scripts/results.py curves compact_x4=runs/compact    # those of other runs stay, from .github/curves.json
     python scripts/results.py crops --benchmarks BENCHMARKS --weights weights/srgan5_x4.safetensors compact_x4 photo_x4
     python scripts/results.py photos rocket.jpg china.jpg
 
@@ -162,7 +162,7 @@ def read_curves(run: Path, points: int = 60) -> dict[str, list[tuple[float, floa
     losses = [(row["step"], row["loss"]) for row in rows if row.get("loss") is not None]
     parts = np.array_split(np.array(losses), min(points, len(losses)))
     return {
-        "training loss": [tuple(part.mean(axis=0)) for part in parts],
+        "training loss": [tuple(part.mean(axis=0).tolist()) for part in parts],
         "validation PSNR-Y, dB": [(row["step"], row["val_psnr_y"]) for row in rows if row.get("val_psnr_y")],
     }
 
@@ -187,14 +187,17 @@ def panel(title: str, points: list[tuple[float, float]], left: int, top: int) ->
 
 
 def curves(args: argparse.Namespace) -> None:
-    """The loss and the validation score of each run, by updates, as one SVG."""
-    rows = [(name, read_curves(Path(run))) for name, run in (pair.split("=", 1) for pair in args.runs)]
+    """The loss and the validation score of each run, by updates, as one SVG; runs of earlier calls stay in it."""
+    known = ROOT / PICTURES / "curves.json"
+    kept = json.loads(known.read_text()) if known.exists() else {}
+    kept |= {name: read_curves(Path(run)) for name, run in (pair.split("=", 1) for pair in args.runs)}
+    known.write_text(json.dumps(kept) + "\n")
     panels = [
         panel(f"{name}: {kind}", points, 70 + 420 * column, 40 + 230 * row)
-        for row, (name, kinds) in enumerate(rows)
+        for row, (name, kinds) in enumerate(kept.items())
         for column, (kind, points) in enumerate((kind, points) for kind, points in kinds.items() if points)
     ]
-    size = (860, 20 + 230 * len(rows))
+    size = (860, 20 + 230 * len(kept))
     (ROOT / PICTURES / "curves.svg").write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size[0]} {size[1]}" font-family="sans-serif" '
         f'font-size="11"><rect width="{size[0]}" height="{size[1]}" fill="#fff"/>{"".join(panels)}</svg>\n'

@@ -32,6 +32,8 @@ def in_plain_words(error: BaseException) -> str:
     while error.args and isinstance(error.args[0], Exception):
         error = error.args[0]
     text = f"no such key in the config: {error.args[0]}" if isinstance(error, KeyError) else str(error)
+    if isinstance(error, OSError) and not place:  # ml_collections tells first where it looked
+        text = f"no config: {text.strip().splitlines()[-1]}"
     for said, meant in MEANINGS.items():
         text = re.sub(said, meant, text)
     return place + " ".join(text.split())
@@ -44,7 +46,7 @@ def _in_config_file(error: BaseException) -> tuple[str, BaseException]:
         for frame, line in reversed(list(traceback.walk_tb(cause.__traceback__))):
             if frame.f_globals.get("__name__") == "config_config":  # ml_collections' name for the file of --config
                 return f"{frame.f_code.co_filename}, line {line}: ", cause
-        cause = cause.__context__
+        cause = cause.__cause__ or cause.__context__
     return "", error
 
 

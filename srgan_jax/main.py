@@ -34,8 +34,6 @@ def parse(argv: list[str]) -> list[str]:
         return rest
     except SystemExit:  # --help was printed
         sys.exit(0)
-    except OSError as error:
-        sys.exit("error: no config: " + str(error).strip().splitlines()[-1].strip())
     except Exception as error:  # of the flags, or of any kind in the code of the config file
         sys.exit(f"error: {in_plain_words(error)}")
 

@@ -149,19 +149,41 @@ def test_a_page_without_markers_is_refused(page, capsys):
         results.fill(page, "test", "new")
 
 
+def _drawn_curves(folder):
+    """The titles and labels of the curves, and the first one's points."""
+    drawing = xml.etree.ElementTree.parse(folder / ".github" / "curves.svg").getroot()
+    texts = [node.text for node in drawing.iter() if node.tag.endswith("text")]
+    line = next(node.get("points") for node in drawing.iter() if node.tag.endswith("polyline"))
+    return texts, np.array([point.split(",") for point in line.split()], float)
+
+
 def test_curves_show_what_was_logged(run, page, monkeypatch):
     monkeypatch.setattr(results, "ROOT", page.parent)
     (page.parent / ".github").mkdir()
     assert results.main(["curves", f"mine={run}"]) == 0
-    drawing = xml.etree.ElementTree.parse(page.parent / ".github" / "curves.svg").getroot()
-    texts = [node.text for node in drawing.iter() if node.tag.endswith("text")]
+    texts, points = _drawn_curves(page.parent)
     assert "mine: training loss" in texts and "mine: validation PSNR-Y, dB" in texts and "30" in texts
     assert {"0.03", "0.52", "1.00"} <= set(texts)  # losses from 1/30 to 1
-    line = next(node.get("points") for node in drawing.iter() if node.tag.endswith("polyline"))
-    points = np.array([point.split(",") for point in line.split()], float)
     # Updates 1, 10, 20, 30 of 30 along 330 px from 70; losses 1, 1/10, 1/20, 1/30 over 160 px down to 200.
     np.testing.assert_allclose(points[:, 0], 70 + 11 * np.array([1, 10, 20, 30]), atol=0.06)
     np.testing.assert_allclose(points[:, 1], 200 - 160 * (30 / np.array([1, 10, 20, 30]) - 1) / 29, atol=0.06)
+
+
+def test_curves_of_runs_that_are_gone_stay(run, page, monkeypatch):
+    monkeypatch.setattr(results, "ROOT", page.parent)
+    (page.parent / ".github").mkdir()
+    assert results.main(["curves", f"mine={run}"]) == 0
+    _, points = _drawn_curves(page.parent)
+    rows = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert results.main(["curves", f"other={run}"]) == 0
+    texts, kept = _drawn_curves(page.parent)
+    titles = [text for text in texts if ":" in text]
+    assert titles == ["mine: training loss", "mine: validation PSNR-Y, dB", "other: training loss"]
+    np.testing.assert_array_equal(kept, points)
+    assert results.main(["curves", f"mine={run}"]) == 0  # a run of that name takes the other's place
+    texts, _ = _drawn_curves(page.parent)
+    assert [text for text in texts if ":" in text] == ["mine: training loss", "other: training loss"]
 
 
 def test_pictures_are_cut_where_they_are_said_to_be(run, page, monkeypatch, photo):

@@ -404,6 +404,7 @@ def test_missing_config_ends_in_one_line(arguments, message):
         ("    config.seed = 'one'\n    return config", "{file}, line 5: Could not override field 'seed'"),
         ("    return 1 / 0", "{file}, line 5: division by zero\n"),
         ("    return config.stage", "{file}, line 5: "),
+        ("    open('absent')\n    return config", "{file}, line 5: [Errno 2] No such file or directory: 'absent'\n"),
     ],
 )
 def test_mistakes_in_a_config_file_name_the_line(tmp_path, body, message):
