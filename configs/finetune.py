@@ -14,7 +14,7 @@ from srgan_jax import defaults
 def get_config() -> ConfigDict:
     config = defaults.get_config()
     config.init_from = "photo_x4"
-    config.generator = ConfigDict({"name": "compact", "blocks": 6, "width": 40, "scale": 4})  # that of init_from
+    config.generator_of_init_from = True
     config.degradation.name = "photo"
     config.validation.hold_out = 8
     config.validation.degraded = True

@@ -123,6 +123,7 @@ def get_config() -> ConfigDict:
     config.seed = 0
     config.stage_names = ("pretrain", "gan")  # run in this order; each starts from the average of the one before
     config.init_from = ""  # shipped name, .safetensors or run folder: the generator to begin with; fewer blocks do
+    config.generator_of_init_from = False  # True: the architecture of those weights instead of config.generator
     config.compute_dtype = "auto"  # float32, bfloat16, or auto: bfloat16 on GPU and TPU; parameters stay float32
     config.ema_decay = 0.999
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from srgan_jax import adversarial, devices, logs, metrics, models, steps, weights
 from srgan_jax.data import pipeline, sampling
@@ -252,6 +253,15 @@ def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple
     """The fields in which two architectures differ, with both values; where it is the name, that alone."""
     found = [(key, first.get(key), value) for key, value in second.items() if first.get(key) != value]
     return [field for field in found if field[0] == "name"] or found
+
+
+def with_generator_of(start: weights.Weights | None, config: Any) -> Any:
+    """The config with the architecture of `start` as its generator, where it asks for that and there is a start."""
+    if start is None or not config.generator_of_init_from:
+        return config
+    config = config.copy_and_resolve_references()
+    config.generator = ConfigDict(dict(start.architecture))
+    return config
 
 
 def starting_variables(start: weights.Weights | None, generator: Any) -> Any:

@@ -53,6 +53,8 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
 
     with runs.locked(workdir), runs.stop_signals() as signals, contextlib.ExitStack() as open_files:
         # ------------------------------------------------------------ what the whole run shares
+        before = current = weights.load(config.init_from, fold=False) if config.init_from else None
+        config = stages.with_generator_of(before, config)
         runs.check_counts(config)
         stages.check_names(config)
         runs.check_intervals(config)
@@ -66,7 +68,6 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
         indices = np.arange(share.start, share.stop, dtype=np.int32)
         pictures, held_out = samples.open_pictures(config, workdir)
         validation = samples.read_validation(config, held_out)
-        before = current = weights.load(config.init_from, fold=False) if config.init_from else None
         for line in logs.record_run(workdir, config):
             logs.say(f"changed since this run began: {line}")
         dtype = np.dtype(devices.compute_dtype(config.compute_dtype)).name

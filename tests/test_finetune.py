@@ -112,5 +112,6 @@ def test_degraded_pictures_are_the_same_every_time(photo):
 def test_configs_start_from_weights_of_their_architecture(path):
     config = load_config(path).get_config()
     if config.init_from:
-        generator = stages.make_stage(config, config.stage_names[0]).generator
-        assert stages.starting_variables(srgan_jax.load(config.init_from, fold=False), generator)
+        start = srgan_jax.load(config.init_from, fold=False)
+        generator = stages.make_stage(stages.with_generator_of(start, config), config.stage_names[0]).generator
+        assert stages.starting_variables(start, generator)

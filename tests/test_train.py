@@ -218,6 +218,14 @@ def test_starting_from_weights(config, tmp_path):
     config.generator = ConfigDict({"name": "compact", "blocks": 1, "width": 8, "scale": 4})
     with pytest.raises(UserError, match="of another architecture: name srresnet instead of compact$"):
         train_and_evaluate(config, tmp_path / "third")
+    config.generator_of_init_from = True
+    third = train_and_evaluate(config, tmp_path / "third")
+    assert third.architecture == first.architecture
+    jax.tree.map(close, first.variables["params"], third.variables["params"])
+    assert json.loads((tmp_path / "third" / "config.json").read_text())["generator"]["name"] == "srresnet"
+    config.stages.pretrain.total_steps += 1
+    train_and_evaluate(config, tmp_path / "third")  # goes on as the same run
+    assert toys.rows(tmp_path / "third")[-1]["step"] == config.stages.pretrain.total_steps
 
 
 def test_another_run_in_a_folder_that_is_used_is_refused(config, tmp_path):
