@@ -1,6 +1,7 @@
 """The loop, through `train_and_evaluate` and through the command."""
 
 import functools
+import itertools
 import json
 import os
 import signal
@@ -159,20 +160,23 @@ def test_sources_see_the_same_samples(config, tmp_path):
 
 def test_a_slow_source_is_told(config, tmp_path, monkeypatch, capsys):
     from srgan_jax import samples
-    from srgan_jax.data import mending
+    from srgan_jax.data import pipeline
 
     config.stage_names, config.data.source, config.log_every_steps = ("pretrain",), "stream", 16
     config.validate_every_steps = config.save_every_steps = 1000
-    config.stages.pretrain.total_steps = 128
-    lines, line, getitem = [], samples.Feed.line, mending.Mended.__getitem__
+    config.stages.pretrain.total_steps = 80
+    lines, line, stream = [], samples.Feed.line, pipeline.stream_windows
 
-    def slowly(pictures, index):  # four for each update, by two threads: 0.1 s; at once when it was told
-        time.sleep(0.0 if any(lines) else 0.05)
-        return getitem(pictures, index)
+    def slowly(*args, **options):  # takes as long as the update before, however fast the machine
+        for windows in stream(*args, **options):
+            began = time.perf_counter()
+            yield windows
+            if any(lines):  # it was told: at once from here on
+                yield from itertools.repeat(windows)
+            time.sleep(min(time.perf_counter() - began, 1.0))
 
-    monkeypatch.setattr(mending.Mended, "__getitem__", slowly)
+    monkeypatch.setattr(pipeline, "stream_windows", slowly)
     monkeypatch.setattr(samples.Feed, "line", lambda feed: lines.append(line(feed)) or lines[-1])
-    config.data.threads = 2
     train_and_evaluate(config, tmp_path)
     told = capsys.readouterr().err
     assert told.count("the updates wait for their pictures") == 1 and "decoding is the limit" in told
