@@ -256,9 +256,14 @@ def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple
 
 
 def with_generator_of(start: weights.Weights | None, config: Any) -> Any:
-    """The config with the architecture of `start` as its generator, where it asks for that and there is a start."""
-    if start is None or not config.generator_of_init_from:
+    """The config with the architecture of `start` as its generator, where it asks for that."""
+    if not config.generator_of_init_from:
         return config
+    if start is None:
+        raise UserError("config.generator_of_init_from=True takes the generator from the weights to start from; name "
+                        "them by --config.init_from=")  # fmt: skip
+    listed = ", ".join(f"{key} {value}" for key, value in start.architecture.items())
+    logs.say(f"the generator is that of {config.init_from} ({listed}); config.generator is not looked at")
     config = config.copy_and_resolve_references()
     config.generator = ConfigDict(dict(start.architecture))
     return config

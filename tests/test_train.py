@@ -201,7 +201,7 @@ def test_training_goes_on_when_the_total_is_raised(config, tmp_path):
     assert srgan_jax.read_header(tmp_path / "generator.safetensors")["steps"] == "6"
 
 
-def test_starting_from_weights(config, tmp_path):
+def test_starting_from_weights(config, tmp_path, capsys):
     config.stage_names = ("pretrain",)
     first = train_and_evaluate(config, tmp_path / "first")
     config.init_from = str(tmp_path / "first")
@@ -222,9 +222,14 @@ def test_starting_from_weights(config, tmp_path):
     config.generator = ConfigDict({"name": "compact", "blocks": 1, "width": 8, "scale": 4})
     with pytest.raises(UserError, match="of another architecture: name srresnet instead of compact$"):
         train_and_evaluate(config, tmp_path / "third")
-    config.generator_of_init_from = True
+    config.generator_of_init_from, start = True, config.init_from
+    config.init_from = ""
+    with pytest.raises(UserError, match=r"name them by --config\.init_from="):
+        train_and_evaluate(config, tmp_path / "third")
+    config.init_from = start
     third = train_and_evaluate(config, tmp_path / "third")
     assert third.architecture == first.architecture
+    assert f"the generator is that of {start} (name srresnet, " in capsys.readouterr().err
     jax.tree.map(close, first.variables["params"], third.variables["params"])
     assert json.loads((tmp_path / "third" / "config.json").read_text())["generator"]["name"] == "srresnet"
     config.stages.pretrain.total_steps += 1
