@@ -164,7 +164,7 @@ def write(
     """Writes the table as `scores.md` and `scores.csv`, every picture as `pictures.csv`, and all as `scores.json`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "scores.md").write_text(table + "\n")
+    (folder / "scores.md").write_text(table + "\n", encoding="utf-8")
     spread = intervals(rows, baseline) if baseline else {}
     averages = [{"set": s, "method": m, **scores} for (s, m), scores in means(rows).items()]
     pictures = [{"set": r.set, "method": r.method, "picture": r.picture, **r.scores} for r in rows]
@@ -172,7 +172,7 @@ def write(
     content = {"protocol": notes(rows, protocol_lines), "means": averages, "intervals": gains, "pictures": pictures}
     (folder / "scores.json").write_text(json.dumps(_finite(content), indent=1, allow_nan=False))
     for name, lines in (("scores.csv", averages), ("pictures.csv", pictures)):
-        with open(folder / name, "w", newline="") as file:
+        with open(folder / name, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(lines[0]))
             writer.writeheader()
             writer.writerows(lines)

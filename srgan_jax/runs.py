@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import fcntl
 import json
 import os
 import shutil
@@ -16,6 +15,11 @@ import jax
 
 from srgan_jax import devices, guard, logs, models, stages, weights
 from srgan_jax.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing trains: see data.builder
+    fcntl = None
 
 MIN_CHECKPOINTS = 3
 COUNTS = {  # keys of the config, and the least that each can be
@@ -59,6 +63,8 @@ def locked(workdir: Path) -> Iterator[None]:
 
 def _lock(workdir: Path, held: contextlib.ExitStack) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        return
     file = held.enter_context(open(workdir / "lock", "a+"))  # noqa: SIM115, let go of by the kernel at the end
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

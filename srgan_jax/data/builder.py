@@ -5,8 +5,10 @@ Any other tfds data set with an image feature works by name.
 
 import contextlib
 import hashlib
+import importlib.util
 import io
 import json
+import platform
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -83,6 +85,14 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
             yield name, encoded | {"path": name}
 
 
+def _check_platform() -> None:
+    if not importlib.util.find_spec("array_record"):
+        raise DatasetError(
+            f"data sets are kept by array_record, which can't be installed on {platform.system()}: prepare and train "
+            "on Linux or macOS (on Windows: in WSL2)"
+        )
+
+
 def prepare(
     folder: str, out: str, *, min_side_px: int = 96, on_picture: Callable[[], Any] = lambda: None
 ) -> dict[str, str]:
@@ -100,9 +110,10 @@ def prepare(
 
     Raises:
       FileNotFoundError: no such folder.
-      DatasetError: no usable picture in it.
+      DatasetError: no usable picture in it; or data sets can't be kept on this platform (Windows).
       UserError: pairs whose names or sizes don't match.
     """
+    _check_platform()
     if matching.is_paired(folder):
         matching.match_pairs(folder)  # before anything is replaced
     if not images.find_pictures(folder):
@@ -136,6 +147,7 @@ def _quiet():
 
 
 def _find_builder(dataset: str, data_dir: str | None):
+    _check_platform()
     folder = Path(dataset)
     found = sorted(folder.glob("**/dataset_info.json")) if folder.is_dir() else []
     prepared = [path.parent for path in found if "incomplete" not in path.parent.name]  # left by a killed preparation

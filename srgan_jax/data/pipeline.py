@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grain
 import jax
 import numpy as np
+import psutil
 
 from srgan_jax.data import sampling
 from srgan_jax.data.builder import DatasetError, Pictures
@@ -228,4 +229,4 @@ def decode_all(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 def host_memory_bytes() -> int:
     """Physical memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return psutil.virtual_memory().total
