@@ -30,7 +30,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import srgan_jax
-from srgan_jax import compilation, defaults, devices, export, files, images, models, stages, tiling
+from srgan_jax import compilation, defaults, devices, export, files, guard, images, models, stages, tiling
 from srgan_jax.data import pipeline
 
 Row = dict[str, Any]
@@ -108,7 +108,7 @@ def _features(config: Any, stage: str) -> tuple[Callable, Any]:
 
 
 def prepare_update(config: Any, name: str) -> tuple[Callable, Any, Any, dict[str, float]]:
-    """The compiled update of a stage, its state, what it reads, and how long it took to trace and to compile."""
+    """The compiled, guarded update of a stage, its state, what it reads, and how long tracing and compiling took."""
     mesh = devices.make_mesh()
     stage = stages.make_stage(config, name)
     features, variables = _features(config, name) if config.stages[name].perceptual_weight else (None, None)
@@ -116,7 +116,9 @@ def prepare_update(config: Any, name: str) -> tuple[Callable, Any, Any, dict[str
     frozen = devices.replicate({"store": _store(config), "extractor": variables}, mesh)
     indices = np.arange(config.data.batch_size, dtype=np.int32)
     sharded = devices.shard({"indices": indices}, mesh, "jit")
-    update = devices.map_update(stages.make_update(config, stage, features), mesh, "jit")
+    limits = {"max_skips": config.guard.max_skips, "d_wins_steps": config.guard.d_wins_steps}
+    update = guard.guarded(stages.make_update(config, stage, features), **limits)
+    update = devices.map_update(update, mesh, "jit")
     began = time.perf_counter()
     lowered = update.lower(state, frozen, sharded)
     traced = time.perf_counter()

@@ -39,7 +39,9 @@ def fresh_health() -> Health:
 def all_finite(tree: Any) -> jax.Array:
     """Whether every floating-point number of a pytree is finite: a bool scalar."""
     leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
+    finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves])
+    # Without the barrier XLA makes a chain of them, and copies it to every use: of a state's leaves by its leaves.
+    return jax.lax.optimization_barrier(finite).all()
 
 
 def is_sound(state: Any, d_wins_steps: int = 0) -> bool:

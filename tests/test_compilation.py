@@ -1,18 +1,30 @@
 """Compiled programs kept between starts."""
 
+import functools
 import os
 import subprocess
 import sys
 import zlib
 from pathlib import Path
 
+import flax.struct
 import jax
+import jax.numpy as jnp
 import pytest
 
-from srgan_jax import compilation
+from srgan_jax import compilation, guard
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+
+
+@flax.struct.dataclass
+class State:
+    """The least that `guard.guarded` takes."""
+
+    params: list[jax.Array]
+    health: guard.Health
+    step: jax.Array
 
 
 @pytest.fixture
@@ -147,3 +159,20 @@ def test_commands_keep_their_programs(tmp_path, command):
     assert (tmp_path / "cache" / "srgan_jax" / compilation.machine_name()).is_dir(), told["usable"]
     assert "programs" not in told["usable"] and "compiled programs are not kept" in told["unusable"]
     assert told["unusable"].count("error: ") == 1
+
+
+@pytest.mark.parametrize("mapping", ["jit", "pmap"])
+def test_the_guarded_update_grows_with_the_leaves_not_with_their_square(mapping):
+    """A chain of as many `and`s as there are leaves, copied to each of them, made SRResNet compile for minutes."""
+
+    def update(state, gradient):
+        return state.replace(params=[leaf + gradient for leaf in state.params]), {}
+
+    def operations(leaves):
+        state = State([jnp.ones((2, index + 1)) for index in range(leaves)], guard.fresh_health(), jnp.int32(0))
+        mapped = jax.pmap if mapping == "pmap" else jax.jit
+        whole = functools.partial(jax.tree.map, lambda leaf: leaf[None]) if mapping == "pmap" else lambda tree: tree
+        lowered = mapped(guard.guarded(update, max_skips=3)).lower(*whole((state, jnp.float32(1))))
+        return lowered.compile().as_text().count(" = ")
+
+    assert operations(40) < 6 * operations(10)  # four times as many leaves; in squares sixteen
