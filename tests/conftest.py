@@ -125,6 +125,7 @@ def _tiny(config, crop_px=32):
     config.show_every_steps = min(config.show_every_steps, 1)
     config.stages.gan.total_steps = 2
     config.validation.folder = config.init_from = ""
+    config.generator_of_init_from = False
     config.validation.hold_out = min(config.validation.hold_out, 1)
     config.sample_pictures = 1
     config.log_every_steps = 1
