@@ -1,4 +1,4 @@
-"""Compiled programs kept between starts."""
+"""Compiled programs: kept between starts, and no larger than they need to be."""
 
 import functools
 import os

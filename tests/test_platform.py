@@ -35,10 +35,12 @@ def small(tmp_path_factory, photo):
     return folder
 
 
-def test_pictures_are_enlarged_without_posix(small, tmp_path):
+def test_pictures_are_enlarged_and_scored_without_posix(small, tmp_path):
     result = _run("srgan_jax.cli", "upscale", small / "a.png", "-o", tmp_path)
     assert result.returncode == 0, result.stderr
     assert srgan_jax.read_image(tmp_path / "a.png").frames[0].shape == (128, 160, 3)
+    scored = _run("srgan_jax.cli", "evaluate", "--data", tmp_path, "--out", tmp_path / "scores")
+    assert scored.returncode == 0 and "| bicubic | " in scored.stdout, scored.stderr
 
 
 @pytest.mark.parametrize("command", ["prepare", "train"])
