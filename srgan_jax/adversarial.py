@@ -16,6 +16,12 @@ import optax
 from srgan_jax import devices
 from srgan_jax.errors import lookup
 from srgan_jax.losses import ADVERSARIAL
+from srgan_jax.runtime.random_keys import (
+    PURPOSE_DROPOUT_FAKE,
+    PURPOSE_DROPOUT_REAL,
+    PURPOSE_GRADIENT_PENALTY,
+    keys_for,
+)
 from srgan_jax.steps import (
     Features,
     Metrics,
@@ -56,7 +62,7 @@ def gradient_penalty(critic: Callable, real: jax.Array, fake: jax.Array, keys: j
 def _keys(batch: Batch, purpose: int) -> jax.Array | None:
     """A key for each sample, for dropout and the like; None where the batch has none."""
     keys = batch.get("keys")
-    return None if keys is None else jax.vmap(lambda key: jax.random.fold_in(key, purpose))(keys)
+    return None if keys is None else keys_for(keys, purpose)
 
 
 def discriminator_terms(
@@ -117,14 +123,16 @@ def discriminator_step(
 
         def loss_fn(params):
             see = functools.partial(forward, discriminator, params, remat=remat)
-            real, batch_stats = see(d.batch_stats, part["hr"], keys=_keys(part, 1))
-            fake, batch_stats = see(batch_stats, fakes, keys=_keys(part, 2))  # apart: their statistics must not mix
+            real, batch_stats = see(d.batch_stats, part["hr"], keys=_keys(part, PURPOSE_DROPOUT_REAL))
+            fake, batch_stats = see(
+                batch_stats, fakes, keys=_keys(part, PURPOSE_DROPOUT_FAKE)
+            )  # apart: their statistics must not mix
 
             def penalty():
                 def critic(image):
-                    return see(d.batch_stats, image, keys=_keys(part, 1))[0]
+                    return see(d.batch_stats, image, keys=_keys(part, PURPOSE_DROPOUT_REAL))[0]
 
-                return gradient_penalty(critic, part["hr"], fakes, _keys(part, 3))
+                return gradient_penalty(critic, part["hr"], fakes, _keys(part, PURPOSE_GRADIENT_PENALTY))
 
             terms = discriminator_terms(real, fake, penalty, **losses)
             return sum(terms.values()), (terms, _accuracies(losses, real, fake), batch_stats)
@@ -186,7 +194,10 @@ def _generator_gradient(
     def loss_fn(sr):
         # The real pictures' pass is compiled away where the loss ignores it.
         see = functools.partial(forward, discriminator, d.params, d.batch_stats, remat=remat)
-        real, fake = see(batch["hr"], keys=_keys(batch, 1))[0], see(sr, keys=_keys(batch, 2))[0]
+        real, fake = (
+            see(batch["hr"], keys=_keys(batch, PURPOSE_DROPOUT_REAL))[0],
+            see(sr, keys=_keys(batch, PURPOSE_DROPOUT_FAKE))[0],
+        )
         terms = content_terms(sr, batch["hr"], features, **losses)
         terms["adversarial"] = adversarial_weight * loss.generator(real, fake)
         return sum(terms.values()), terms

@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A file imports from lower levels only; files of one level and folder in the order they stand here.
 LEVELS = [
     ["errors"],
-    ["resize", "color", "defaults", "paths", "pretrained"],
+    ["resize", "color", "defaults", "paths", "pretrained", "runtime.random_keys", "runtime"],
     ["losses", "optimizers", "guard", "manifest", "devices", "compilation", "tensors"]
     + [f"degradations.{name}" for name in ("filters", "jpeg", "simple", "photo", "second_order")]
     + ["degradations", "models.convolution", "models.layers", "models.msrresnet", "models.compact", "models.rrdb"]
@@ -22,7 +22,7 @@ LEVELS = [
     + ["models.discriminator", "models.resnet", "models.extractor", "models"],
     ["metrics.common", "metrics.fidelity", "metrics.naturalness", "metrics.perceptual", "metrics"],
     ["weights", "steps", "checkpoints"]
-    + [f"images.{name}" for name in ("files", "deep", "pictures", "tiff", "formats", "resampling")]
+    + [f"images.{name}" for name in ("files", "deep", "pictures", "rgb", "tiff", "formats", "resampling")]
     + ["images"],
     ["arguments"],
     ["adversarial", "data"]

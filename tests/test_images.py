@@ -1,7 +1,11 @@
 import io
+import itertools
+import struct
 
+import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from srgan_jax import images
@@ -19,8 +23,8 @@ def test_orientation_is_applied(tmp_path, photo):
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise when shown
     Image.fromarray(photo).save(tmp_path / "turned.png", exif=exif)
     np.testing.assert_array_equal(images.read_rgb(tmp_path / "turned.png"), np.rot90(photo, -1))
-    assert images.picture_size(tmp_path / "turned.png") == (448, 300)
-    assert images.picture_size(io.BytesIO(images.encode_png(photo))) == (300, 448)
+    assert images.image_size(tmp_path / "turned.png") == (448, 300)
+    assert images.image_size(io.BytesIO(images.encode_png(photo))) == (300, 448)
 
 
 def test_gray_palette_alpha_and_16_bit(tmp_path):
@@ -55,11 +59,80 @@ def test_bad_files_say_why(tmp_path, photo, content, reason):
         images.read_rgb(tmp_path / "bad.png")
 
 
-def test_absurd_sizes_are_refused(monkeypatch, tmp_path, photo):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100_000)
+def test_absurd_sizes_are_refused(tmp_path, photo):
     images.write_image(tmp_path / "large.png", photo)  # 134,400 pixels
-    with pytest.raises(images.ImageError, match="more than 0 megapixels"):
-        images.read_rgb(tmp_path / "large.png")
+    with pytest.raises(images.ImageError, match="megapixels, more than the limit of 0.1"):
+        images.decode_rgb(tmp_path / "large.png", max_pixels=100_000)
+
+
+def _cmyk_profile():
+    """The smallest ICC profile (version 2.1) from CMYK to Lab: a table of two steps a channel, gray whatever comes.
+
+    Lightness is that of the ink alone: 100 without any, and 100 * (1 - (C + 2 M + Y + 4 K) / 8).
+    """
+    identity = bytes(range(256))
+    inks = itertools.product((0, 1), repeat=4)
+    table = b"".join(bytes([round(255 * (1 - (c + 2 * m + y + 4 * k) / 8)), 128, 128]) for c, m, y, k in inks)
+    unit = struct.pack(">9i", *(65536 if place in (0, 4, 8) else 0 for place in range(9)))
+    a2b = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + unit + identity * 4 + table + identity * 3
+    tags = struct.pack(">I4sII", 1, b"A2B0", 144, len(a2b))
+    header = struct.pack(">I4sI4s4s4s", 144 + len(a2b), bytes(4), 0x02100000, b"prtr", b"CMYK", b"Lab ")
+    header += bytes(12) + b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + tags + a2b
+
+
+def _kinds(folder, photo):
+    """Files of which Pillow's own conversion to RGB gives something else, or an error."""
+    small = photo[:24, :32]
+    deep = small.astype(np.uint16) * 257 + 130  # 130 above a multiple of 257 rounds up
+    tifffile.imwrite(folder / "planar16.tif", np.moveaxis(deep, -1, 0), photometric="rgb", planarconfig="separate")
+    tifffile.imwrite(folder / "rgb16.tif", deep, photometric="rgb")
+    tifffile.imwrite(folder / "white_is_zero16.tif", 65535 - deep[..., 0], photometric="miniswhite")
+    tifffile.imwrite(folder / "float.tif", small.astype(np.float32) / 255, photometric="rgb")
+    (folder / "rgb16.png").write_bytes(imagecodecs.png_encode(deep))
+    alpha = np.concatenate([deep, deep[..., :1]], axis=-1)
+    (folder / "rgba16.png").write_bytes(imagecodecs.png_encode(np.ascontiguousarray(alpha)))
+    Image.fromarray(small).convert("LAB").save(folder / "lab.tif")
+    Image.fromarray(small).convert("LA").save(folder / "gray_alpha.png")
+    Image.fromarray(small).convert("P").save(folder / "palette.gif", transparency=3)
+    frames = [Image.fromarray(photo[i : i + 24, :32]) for i in (0, 9)]
+    frames[0].save(folder / "animated.webp", save_all=True, append_images=frames[1:], lossless=True)
+
+
+def test_there_is_one_decoder(tmp_path, photo):
+    """What training and evaluation read is what `read_image` gives: on white, rounded to 8 bits, gray repeated."""
+    _kinds(tmp_path, photo)
+    paths = sorted(tmp_path.iterdir())
+    assert len(paths) == 10
+    for path in paths:
+        frame = images.read_image(path).frames[0].astype(np.float64)
+        frame /= 65535 if images.read_image(path).frames[0].dtype == np.uint16 else 255
+        if frame.shape[-1] in (2, 4):
+            frame = frame[..., :-1] * frame[..., -1:] + 1 - frame[..., -1:]
+        expected = np.broadcast_to(frame * 255, (*frame.shape[:2], 3))
+        found = images.read_rgb(path)
+        assert found.dtype == np.uint8 and found.shape == expected.shape, path.name
+        assert np.abs(found - expected).max() <= 0.51, path.name  # on white in 16 bits, then rounded once more
+
+
+def test_cmyk_is_read_through_its_profile(tmp_path, photo):
+    cmyk = np.zeros((2, 3, 4), np.uint8)
+    cmyk[0, 0, 1] = 255  # magenta: lightness 75 by the profile, a gray of 185 in sRGB; red and blue without it
+    Image.fromarray(cmyk, "CMYK").save(tmp_path / "cmyk.tif", icc_profile=_cmyk_profile())
+    found = images.read_rgb(tmp_path / "cmyk.tif")
+    np.testing.assert_array_equal(found, images.read_image(tmp_path / "cmyk.tif").frames[0])
+    assert np.ptp(found[0, 0].astype(int)) <= 3 and abs(found[0, 0].mean() - 185) < 3
+    assert found[1, 1].min() >= 254
+
+
+def test_values_of_16_bits_are_rounded_not_cut(tmp_path):
+    """40000 / 257 = 155.64: 156, not 155, and not the 64 of the low byte."""
+    samples = np.full((4, 5, 3), 40000, np.uint16)
+    tifffile.imwrite(tmp_path / "planar.tif", np.moveaxis(samples, -1, 0), photometric="rgb", planarconfig="separate")
+    (tmp_path / "rgb.png").write_bytes(imagecodecs.png_encode(samples))
+    for name in ("planar.tif", "rgb.png"):
+        np.testing.assert_array_equal(images.read_rgb(tmp_path / name), np.full((4, 5, 3), 156), err_msg=name)
+        assert images.conversion(tmp_path / name).startswith("16 bits")
 
 
 def test_folders_are_searched_in_order(tmp_path):

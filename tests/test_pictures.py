@@ -334,16 +334,11 @@ def test_every_orientation_of_every_format(orientation, suffix, tmp_path, photo)
         path = tmp_path / f"{name}.{suffix}"
         image.save(path, exif=exif, **({"quality": 100, "subsampling": 0} if suffix == "jpg" else {}))
         read = images.read_image(path).frames[0]
-        assert (
-            images.picture_size(path)
-            == images.image_size(path)
-            == read.shape[:2]
-            == ((40, 64) if orientation < 5 else (64, 40))
-        )
+        assert images.image_size(path) == read.shape[:2] == ((40, 64) if orientation < 5 else (64, 40))
         expected = np.asarray(ImageOps.exif_transpose(_with_orientation(image, orientation)))
         difference = np.abs(read.squeeze().astype(int) - expected)
         assert difference.mean() < (5 if suffix == "webp" else 2 if suffix == "jpg" else 0.01), name
-        if name != "rgba":  # of transparency decode_rgb keeps nothing
+        if name != "rgba":  # decode_rgb lays transparency on white
             same = read if read.shape[-1] == 3 else np.repeat(read, 3, axis=-1)
             np.testing.assert_array_equal(images.decode_rgb(path), same, err_msg=name)
 

@@ -258,7 +258,7 @@ class Pictures(Sequence):
 
     def size(self, index: int) -> tuple[int, int]:
         """Height and width, without decoding."""
-        return images.picture_size(io.BytesIO(self._source[index][self._feature]))
+        return images.image_size(io.BytesIO(self._source[index][self._feature]))
 
     def digest(self, index: int) -> str:
         """Of the encoded picture: equal pictures of a data set have equal ones."""

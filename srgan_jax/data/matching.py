@@ -45,8 +45,8 @@ def _check_factor(folder: str | Path, found: list[tuple[Path, Path]]) -> None:
     sizes = []
     for hr, lr in found:
         try:
-            sizes.append((hr, images.picture_size(hr), images.picture_size(lr)))
-        except OSError:
+            sizes.append((hr, images.image_size(hr), images.image_size(lr)))
+        except images.ImageError:
             continue  # left out when it is read, with the reason
     factors = collections.Counter(hr[0] // lr[0] for _, hr, lr in sizes)
     factor = factors.most_common(1)[0][0] if factors else 1

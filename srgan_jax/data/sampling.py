@@ -12,6 +12,13 @@ import jax.numpy as jnp
 
 from srgan_jax import color
 from srgan_jax.degradations import filters
+from srgan_jax.runtime.random_keys import (
+    PURPOSE_CROP,
+    PURPOSE_DEGRADATION,
+    PURPOSE_FLIP,
+    PURPOSE_RESCALE,
+    keys_for,
+)
 
 SHUFFLE_ROUNDS = 24
 
@@ -88,13 +95,13 @@ def choose_corners(keys: jax.Array, sizes: jax.Array, crop_px: int) -> jax.Array
       `[B, 2]` int32.
     """
     choices = sizes - crop_px + 1
-    uniform = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 0), (2,)))(keys)
+    uniform = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(keys_for(keys, PURPOSE_CROP))
     return jnp.minimum((uniform * choices.astype(jnp.float32)).astype(jnp.int32), choices - 1)
 
 
 def _turn(key: jax.Array, image: jax.Array) -> jax.Array:
     """One of the eight flips and rotations of a square image."""
-    up_down, left_right, diagonal = jax.random.bernoulli(jax.random.fold_in(key, 1), 0.5, (3,))
+    up_down, left_right, diagonal = jax.random.bernoulli(jax.random.fold_in(key, PURPOSE_FLIP), 0.5, (3,))
     image = jnp.where(up_down, image[::-1], image)
     image = jnp.where(left_right, image[:, ::-1], image)
     return jnp.where(diagonal, image.swapaxes(0, 1), image)
@@ -146,8 +153,8 @@ def make_batch(
 
     def make_sample(window, key):
         hr = color.from_uint8(_turn(key, window) if augment else window)
-        hr = hr if rescale == 1.0 else _shrink(jax.random.fold_in(key, 4), hr, side, rescale)
-        lr = degrade(jax.random.fold_in(key, 2), hr, scale=scale)
+        hr = hr if rescale == 1.0 else _shrink(jax.random.fold_in(key, PURPOSE_RESCALE), hr, side, rescale)
+        lr = degrade(jax.random.fold_in(key, PURPOSE_DEGRADATION), hr, scale=scale)
         return {"hr": hr[trim, trim], "lr": lr[trim_lr, trim_lr]}
 
     return jax.vmap(make_sample)(windows, keys)

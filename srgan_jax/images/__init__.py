@@ -3,13 +3,9 @@
 from srgan_jax.images.files import (
     SUFFIXES,
     ImageError,
-    conversion,
-    decode_rgb,
     find_pictures,
     folders,
     is_gray,
-    picture_size,
-    read_rgb,
     reason,
     side_by_side,
 )
@@ -23,8 +19,16 @@ from srgan_jax.images.formats import (
     format_of,
     write_image,
 )
-from srgan_jax.images.pictures import MAX_PIXELS, Picture, decode_picture, image_size, open_picture, read_image
+from srgan_jax.images.pictures import (
+    MAX_PIXELS,
+    Picture,
+    decode_picture,
+    image_size,
+    open_picture,
+    read_image,
+)
 from srgan_jax.images.resampling import resize_rows
+from srgan_jax.images.rgb import conversion, decode_rgb, read_rgb
 from srgan_jax.images.tiff import write_tiff_pages
 
 __all__ = [
@@ -47,7 +51,6 @@ __all__ = [
     "image_size",
     "is_gray",
     "open_picture",
-    "picture_size",
     "read_image",
     "read_rgb",
     "reason",

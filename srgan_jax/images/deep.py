@@ -24,10 +24,13 @@ def png_pixels(file: str | os.PathLike | BinaryIO, turned: int) -> np.ndarray:
 
 
 def tiff_frames(
-    file: str | os.PathLike | BinaryIO, max_pixels: int, shallow: Callable[[int], np.ndarray]
+    file: str | os.PathLike | BinaryIO,
+    max_pixels: int,
+    shallow: Callable[[int], np.ndarray],
+    first_only: bool = False,
 ) -> tuple[np.ndarray, ...]:
     """The pages of a TIFF, `[H, W, C]` uint16 each, turned upright; `shallow` reads those of 8 bits, by number."""
-    with tiff_pages(file, max_pixels) as pages:
+    with tiff_pages(file, max_pixels, first_only) as pages:
         read = (tiff_pixels(page) if page.bitspersample > 8 else shallow(n) for n, page in enumerate(pages))
         return of_one_depth(list(read))
 
@@ -66,13 +69,13 @@ def _head(path: str | os.PathLike) -> bytes:
 
 
 @contextlib.contextmanager
-def tiff_pages(file: str | os.PathLike | BinaryIO, max_pixels: int) -> Iterator[list]:
+def tiff_pages(file: str | os.PathLike | BinaryIO, max_pixels: int, first_only: bool = False) -> Iterator[list]:
     """The pages of a TIFF as tifffile has them, for what Pillow can't read."""
     from tifffile import TiffFile
 
     try:
         with TiffFile(BytesIO(_all_of(file)) if hasattr(file, "read") else file) as tiff:
-            pages = list(itertools.islice(tiff.pages, MAX_FRAMES))
+            pages = list(itertools.islice(tiff.pages, 1 if first_only else MAX_FRAMES))
             check_pixels(sum(page.imagewidth * page.imagelength for page in pages), max_pixels)
             yield pages
     except ImageError:

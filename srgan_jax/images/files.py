@@ -1,14 +1,11 @@
-"""Pictures as 8-bit RGB arrays, the form that training and evaluation use."""
+"""Image files in folders, and what they share when they are read."""
 
-import contextlib
 import os
-import warnings
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from srgan_jax.errors import MissingFileError, UserError
 
@@ -65,45 +62,6 @@ def find_pictures(
     return sorted(path for path in files if not path.name.startswith(".") and os.path.isfile(path))
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("I", "I;16", "I;16B", "I;16L"):  # 16-bit gray: Pillow's own conversion clips at 255
-        samples = np.asarray(image, np.float64)
-        return Image.fromarray(np.clip(np.floor(samples / 257.0 + 0.5), 0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
-
-
-def decode_rgb(file: str | os.PathLike | BinaryIO) -> np.ndarray:
-    """A picture as it is seen: EXIF orientation applied, gray and palette made RGB, transparency laid on white, the
-    first frame of an animation, 16 bits rounded to 8.
-
-    Args:
-      file: path or open binary file.
-
-    Returns:
-      `[H, W, 3]` uint8.
-
-    Raises:
-      ImageError: not a picture, truncated, of absurd size, or not readable.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            # Not by its path: Pillow would map some TIFFs into memory, and read turned ones wrongly.
-            stream = contextlib.nullcontext(file) if hasattr(file, "read") else open(file, "rb")  # noqa: SIM115
-            with stream as opened, Image.open(opened) as image:
-                return np.asarray(_to_rgb(image))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ImageError(f"more than {Image.MAX_IMAGE_PIXELS / 1e6:.0f} megapixels") from None
-    except Exception as error:  # Pillow's plug-ins raise nearly everything on damaged files
-        raise ImageError(reason(error)) from None
-
-
 def reason(error: Exception) -> str:
     """What is wrong with a file, in a few words, from what Pillow raised."""
     if isinstance(error, Image.UnidentifiedImageError):
@@ -135,12 +93,6 @@ def upright_size(image: Image.Image, orientation: int) -> tuple[int, int]:
     return (width, height) if orientation >= 5 else (height, width)
 
 
-def picture_size(file: str | os.PathLike | BinaryIO) -> tuple[int, int]:
-    """Height and width of the picture that `decode_rgb` would give, read from the file's header."""
-    with Image.open(file) as image:
-        return upright_size(image, image.getexif().get(0x0112, 1))
-
-
 def is_gray(path: str | os.PathLike) -> bool:
     """Whether the file holds one channel (besides alpha); False where it can't be read."""
     try:
@@ -148,26 +100,6 @@ def is_gray(path: str | os.PathLike) -> bool:
             return image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;")
     except OSError:
         return False
-
-
-def conversion(path: str | os.PathLike) -> str:
-    """What `decode_rgb` changes in a file, in a few words: "CMYK", "first of 12 frames"; "" for 8-bit RGB."""
-    try:
-        with Image.open(path) as image:
-            kinds = {"L": "gray", "1": "gray", "P": "palette", "RGB": "", "RGBA": "alpha", "LA": "gray, alpha"}
-            found = ["16 bits, gray" if image.mode.startswith("I") else kinds.get(image.mode, image.mode)]
-            frames = getattr(image, "n_frames", 1)
-            return ", ".join([kind for kind in found if kind] + [f"first of {frames} frames"] * (frames > 1))
-    except Exception:  # Pillow's plug-ins raise nearly everything; whoever decodes it says why
-        return ""
-
-
-def read_rgb(path: str | os.PathLike) -> np.ndarray:
-    """`decode_rgb` of a file, with its path in the error message."""
-    try:
-        return decode_rgb(path)
-    except ImageError as error:
-        raise ImageError(f"{os.fspath(path)}: {error}") from None
 
 
 def side_by_side(columns: list[np.ndarray], height: int | None = None, gap: int = 4) -> np.ndarray:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from srgan_jax.errors import UserError, lookup
 from srgan_jax.images.pictures import Picture
+from srgan_jax.images.rgb import on_white, to_uint8
 from srgan_jax.images.tiff import write_pages
 from srgan_jax.paths import whole_file
 
@@ -176,7 +177,7 @@ def fit_format(
         frames = frames[:1]
     if any(frame.dtype == np.uint16 for frame in frames) and (not held.deep or (len(frames) > 1 and held is not _TIFF)):
         notes.append(f"{path.suffix} holds 8 bits: 16 are rounded")
-        frames = [np.floor(frame / 257.0 + 0.5).astype(np.uint8) for frame in frames]
+        frames = [to_uint8(frame) for frame in frames]
     if any(frame.shape[-1] in (2, 4) for frame in frames) and not held.alpha:
         notes.append(f"{path.suffix} holds no transparency: laid on white")
         frames = [on_white(frame) if frame.shape[-1] in (2, 4) else frame for frame in frames]
@@ -185,13 +186,6 @@ def fit_format(
         notes.append(f"EXIF of {len(exif)} bytes is more than JPEG holds: left out")
         exif = None
     return dataclasses.replace(picture, frames=tuple(frames), exif=exif), path, notes
-
-
-def on_white(frame: np.ndarray) -> np.ndarray:
-    """`[H, W, 2 or 4]` laid on white: `[H, W, 1 or 3]`, same dtype."""
-    largest = np.iinfo(frame.dtype).max
-    colour, alpha = frame[..., :-1].astype(np.float64), frame[..., -1:] / largest
-    return np.floor(colour * alpha + largest * (1.0 - alpha) + 0.5).astype(frame.dtype)
 
 
 def encode_png(image: np.ndarray) -> bytes:

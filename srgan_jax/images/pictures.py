@@ -121,14 +121,16 @@ def read_image(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXE
         raise ImageError(f"{os.fspath(file)}: {error}" if isinstance(file, str | os.PathLike) else str(error)) from None
 
 
-def decode_picture(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """`read_image` for lists of files: the error message is the reason alone."""
+def decode_picture(
+    file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXELS, first_frame: bool = False
+) -> Picture:
+    """`read_image` for lists of files: the error message is the reason alone; with `first_frame` no other is read."""
     try:
-        return _read_with_pillow(file, max_pixels)
+        return _read_with_pillow(file, max_pixels, first_frame)
     except UnknownFormatError:
         if not deep.is_tiff(file):
             raise
-        with deep.tiff_pages(file, max_pixels) as pages:
+        with deep.tiff_pages(file, max_pixels, first_frame) as pages:
             return Picture(tuple(map(deep.tiff_pixels, pages)), **deep.tiff_metadata(pages[0]))
 
 
@@ -147,19 +149,21 @@ def image_size(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXE
             return size[::-1] if turned else size
 
 
-def _read_with_pillow(file: str | os.PathLike | BinaryIO, max_pixels: int) -> Picture:
+def _read_with_pillow(file: str | os.PathLike | BinaryIO, max_pixels: int, first_frame: bool) -> Picture:
     with open_picture(file, max_pixels) as image:
-        count = _frame_count(image)
+        available = _frame_count(image)
+        start = 1 if image.info.get("default_image") and available > 1 else 0  # not a part of the animation
+        count = start + 1 if first_frame else available
         check_pixels(image.width * image.height * count, max_pixels)
-        is_deep = _has_deep_page(image, count) if image.format == "TIFF" else _is_deep(image)
-        if is_deep and image.format == "PNG" and count == 1:
+        deep_file = _has_deep_page(image, count) if image.format == "TIFF" else is_deep(image)
+        if deep_file and image.format == "PNG" and available == 1:
             return Picture((deep.png_pixels(file, image.getexif().get(0x0112, 1)),), **_metadata(image))
-        if is_deep and image.format == "TIFF":
-            frames = deep.tiff_frames(file, max_pixels, functools.partial(_page, image))
+        if deep_file and image.format == "TIFF":
+            frames = deep.tiff_frames(file, max_pixels, functools.partial(_page, image), first_frame)
             image.seek(0)
             return Picture(frames, **_metadata(image))
         frames, durations, pixels = [], [], 0
-        for index in range(1 if image.info.get("default_image") and count > 1 else 0, count):
+        for index in range(start, count):
             image.seek(index)
             pixels += image.width * image.height
             check_pixels(pixels, max_pixels)
@@ -168,10 +172,10 @@ def _read_with_pillow(file: str | os.PathLike | BinaryIO, max_pixels: int) -> Pi
         about = _metadata(image)  # now: before, it would take the orientation away
         if image.mode not in ("RGB", "RGBA", "RGBX", "L", "LA", "1", "P") and image.mode[0] != "I":
             about["icc"] = None  # it was used up by the conversion
-        if count > 1 and image.format in ANIMATED:
+        if available > 1 and image.format in ANIMATED:
             once = 1 if image.format == "GIF" else None  # a GIF that doesn't say is played once
             about |= {"durations_ms": tuple(durations), "loop": image.info.get("loop", once)}
-            about["notes"] = (f"animated {image.format} of 16 bits: read with 8",) if is_deep else ()
+            about["notes"] = (f"animated {image.format} of 16 bits: read with 8",) if deep_file else ()
             return Picture(_alike(frames), **about)
         return Picture(deep.of_one_depth(frames), **about)
 
@@ -212,12 +216,12 @@ def _has_deep_page(image: Image.Image, count: int) -> bool:
             image.seek(index)
         except Exception:  # Pillow's plug-ins raise nearly everything
             return True
-        if _is_deep(image):
+        if is_deep(image):
             return True
     return False
 
 
-def _is_deep(image: Image.Image) -> bool:
+def is_deep(image: Image.Image) -> bool:
     """Whether Pillow would cut the samples to 8 bits, or misread them: it knows 16 bits for plain gray alone."""
     if image.format == "PNG":
         args = image.tile[0].args if image.tile else ""

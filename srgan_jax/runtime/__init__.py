@@ -1,0 +1,1 @@
+"""What every other subpackage may use: errors, messages, files, processes, devices."""

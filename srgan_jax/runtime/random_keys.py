@@ -1,0 +1,16 @@
+"""What a sample's random key is used for: one number for each purpose, so that no two purposes share random bits."""
+
+import jax
+
+PURPOSE_CROP = 0
+PURPOSE_FLIP = 1
+PURPOSE_DEGRADATION = 2
+PURPOSE_GRADIENT_PENALTY = 3
+PURPOSE_RESCALE = 4
+PURPOSE_DROPOUT_REAL = 5
+PURPOSE_DROPOUT_FAKE = 6
+
+
+def keys_for(keys: jax.Array, purpose: int) -> jax.Array:
+    """Returns `[B]` keys of one purpose, from the `[B]` keys of the samples."""
+    return jax.vmap(lambda key: jax.random.fold_in(key, purpose))(keys)
