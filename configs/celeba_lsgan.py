@@ -4,8 +4,8 @@ Unlike the paper: least squares x 1e-3 + L1 on VGG19, from the start (no pretrai
 5 epochs of the 162,770 training pictures (178 x 218 px). The source doesn't say which layer of VGG19; this is phi5,4.
 
 srgan-jax prepare celeb_a
-python -m srgan_jax.main --config configs/celeba_lsgan.py --workdir runs/celeba_lsgan
-Needs VGG19's weights: python scripts/port_vgg19.py --download
+python -m srgan_jax.main --config celeba_lsgan --workdir runs/celeba_lsgan
+Needs VGG19's weights: srgan-jax port vgg19 --download
 No score is known of the source. Not run in full here; 50 updates on 399 photographs at reduced
 width (4 blocks of 32, a discriminator of 16, 96 px crops, batch 4, Keras' VGG19): loss 0.179, 0.122, 0.083 at updates
 1, 25, 50.

@@ -1,6 +1,6 @@
 """A compact generator for CPUs: a twelfth of SRResNet's operations; by L1, then by the PSNR itself.
 
-python -m srgan_jax.main --config configs/compact.py --workdir runs/compact --config.data.dataset=data/train
+python -m srgan_jax.main --config compact --workdir runs/compact --config.data.dataset=data/train
 Not the paper's. On two CPU cores 13 updates a second where JAX_NUM_CPU_DEVICES=2 stands before the command, and 6.5
 where it doesn't: two hours or more than four. Scores of compact_x4: RESULTS.md.
 """

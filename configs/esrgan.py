@@ -4,8 +4,8 @@ Unlike the paper of SRGAN: L1 for a million updates at 2e-4 (halved every 200,00
 discriminator at 1e-4 (halved after 50,000, 100,000, 200,000 and 300,000): L1 x 0.01 + L1 on conv5_4 + relativistic GAN
 x 5e-3; 128 px crops, batch 16. The discriminator is SRGAN's, which the authors' resembles.
 
-python -m srgan_jax.main --config configs/esrgan.py --workdir runs/esrgan
-Needs VGG19's weights: python scripts/port_vgg19.py --download
+python -m srgan_jax.main --config esrgan --workdir runs/esrgan
+Needs VGG19's weights: srgan-jax port vgg19 --download
 Published (perceptual index / LPIPS): Set5 3.75 / .075, Set14 2.93 / .133, BSD100 2.48 / .161. Not run here.
 """
 

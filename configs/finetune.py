@@ -1,6 +1,6 @@
 """From the shipped photo_x4 on, with a folder of your own pictures; ends with a table of before and after.
 
-python -m srgan_jax.main --config configs/finetune.py --workdir runs/mine --config.data.folder=PICTURES
+python -m srgan_jax.main --config finetune --workdir runs/mine --config.data.folder=PICTURES
 The pictures (4 or more) are prepared in the run's folder. Up to 8, a quarter at most, are held out, never trained on,
 and judged before and after. For clean pictures: --config.init_from=compact_x4 --config.degradation.name=bicubic. The
 gain depends on the pictures: not run on a set that others have.

@@ -11,8 +11,8 @@ In these weights the adversarial term is a millionth of the loss at first (the s
 The source feeds VGG19 pictures in [-1, 1]; here it gets the BGR input that its weights expect, features over 12.75. The
 source shrinks whole photographs to 256 px; here crops are taken.
 
-python -m srgan_jax.main --config configs/keras_upsampling.py --workdir runs/keras_upsampling
-Needs VGG19's weights: python scripts/port_vgg19.py --download
+python -m srgan_jax.main --config keras_upsampling --workdir runs/keras_upsampling
+Needs VGG19's weights: srgan-jax port vgg19 --download
 No score is known of the source. Not run in full here; 50 updates on 399 photographs at reduced width
 (4 blocks of 32, a discriminator of 16, 96 px crops, batch 4, Keras' VGG19): loss 2076, 1196, 595 at updates 1, 25, 50.
 """

@@ -13,8 +13,8 @@ Its older version: --config.generator.activation=relu --config.generator.initial
 --config.discriminator.initialization=normal --config.generator.norm_upsampling=True
 --config.stages.gan.perceptual_taps="('conv3_1',)"
 
-python -m srgan_jax.main --config configs/patchgan_lsgan.py --workdir runs/patchgan_lsgan
-Needs VGG19's weights: python scripts/port_vgg19.py --download torchvision (the source's; with Keras' the content term
+python -m srgan_jax.main --config patchgan_lsgan --workdir runs/patchgan_lsgan
+Needs VGG19's weights: srgan-jax port vgg19 --download torchvision (the source's; with Keras' the content term
 is far larger beside the others)
 No score is known of the source. Not run in full here; 50 updates on 399 photographs at reduced width
 (4 blocks of 32, a discriminator of 16, 96 px crops, batch 4, Keras' VGG19): loss 49.1, 41.2, 25.4 at updates 1, 25, 50.

@@ -11,8 +11,8 @@ without one; here the term has its gradient. Sigma 4 is what its call means; Ope
 The discriminator's dense layer sees 16 x 16 x 512 values: 134 million of its parameters.
 
 srgan-jax prepare celeb_a
-python -m srgan_jax.main --config configs/pytorch_blur.py --workdir runs/pytorch_blur
-Needs VGG19's weights: python scripts/port_vgg19.py --download torchvision (the source's; with Keras' the content term
+python -m srgan_jax.main --config pytorch_blur --workdir runs/pytorch_blur
+Needs VGG19's weights: srgan-jax port vgg19 --download torchvision (the source's; with Keras' the content term
 is far larger beside the others)
 No score is known of the source. Not run in full here; 50 updates on 399 photographs at reduced width
 (4 blocks of 32, a discriminator of 16, 96 px crops, batch 4, Keras' VGG19): loss 417, 266, 192 at updates 1, 25, 50.

@@ -1,6 +1,6 @@
 """A small SRResNet, then a short SRGAN stage, on the photographs that ship inside scikit-image.
 
-bash scripts/quickstart.sh
+srgan-jax quickstart
 About 4 minutes on two CPU cores; SRResNet gains about 0.55 dB over bicubic on the held-out photograph (chelsea).
 """
 

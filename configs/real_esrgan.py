@@ -6,8 +6,8 @@ x 0.1 against a U-Net discriminator with spectral normalisation; 256 px crops, b
 targets of the two L1 terms, which is left out here, as is their pool of shuffled samples: every sample has its own
 degradation anyway.
 
-python -m srgan_jax.main --config configs/real_esrgan.py --workdir runs/real_esrgan
-Needs VGG19's weights: python scripts/port_vgg19.py --download
+python -m srgan_jax.main --config real_esrgan --workdir runs/real_esrgan
+Needs VGG19's weights: srgan-jax port vgg19 --download
 Published: no reference scores, only NIQE on real photographs. Not run here.
 """
 

@@ -7,8 +7,8 @@ ResNet152V2's conv2_block1_1_relu; Adam 2e-4 with b1 0.5, batch 4, 30,000 update
 picture to TensorBoard, every 100 updates; a picture written every 1,000; weights every 2,500.
 
 srgan-jax prepare FOLDER --out data/pairs        FOLDER holds hr/ and lr/ with pictures of the same names and sizes
-python -m srgan_jax.main --config configs/restoration.py --workdir runs/restoration
-Needs ResNet152V2's weights: python scripts/port_resnet152v2.py --download
+python -m srgan_jax.main --config restoration --workdir runs/restoration
+Needs ResNet152V2's weights: srgan-jax port resnet152v2 --download
 No score is known of the source. Not run in full here; 50 updates on 399 blurred JPEGs at reduced width (4 blocks of 32,
 64 px, random weights in ResNet152V2): loss 0.316, 0.097, 0.046 at updates 1, 25, 50.
 """
@@ -38,7 +38,6 @@ def get_config() -> ConfigDict:
     discriminator.bn_epsilon = 1e-3
 
     config.extractor.name = "resnet152v2"
-    config.extractor.weights = "weights/resnet152v2.safetensors"
 
     gan = config.stages.gan
     gan.total_steps = 30_000

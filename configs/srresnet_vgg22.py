@@ -1,8 +1,8 @@
 """SRResNet-VGG22 of the paper (arXiv 1609.04802): the content loss on VGG19's phi2,2, with total variation 2e-8, no
 discriminator.
 
-python -m srgan_jax.main --config configs/srresnet_vgg22.py --workdir runs/srresnet_vgg22
-Needs VGG19's weights: python scripts/port_vgg19.py --download
+python -m srgan_jax.main --config srresnet_vgg22 --workdir runs/srresnet_vgg22
+Needs VGG19's weights: srgan-jax port vgg19 --download
 Paper: Set5 30.51 dB / .8803, Set14 27.19 / .7807 (Y, border 4, daala SSIM). Not run here.
 """
 

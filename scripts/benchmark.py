@@ -30,8 +30,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import srgan_jax
-from srgan_jax import compilation, defaults, devices, export, files, guard, images, models, stages, tiling
-from srgan_jax.data import pipeline
+from srgan_jax import bulk, defaults, export, images, models
+from srgan_jax.data.memory import build_store
+from srgan_jax.data.stream import stream_windows
+from srgan_jax.inference import Tiler, choose_tile, from_array, max_area
+from srgan_jax.runtime import compilation, devices
+from srgan_jax.training import batches as batches_
+from srgan_jax.training import mapping, nonfinite, setup
+from srgan_jax.training.batches import make_batch
 
 Row = dict[str, Any]
 RUNS, WARMUP = 7, 2
@@ -91,9 +97,9 @@ def _config(batch: int, crop: int) -> Any:
 def _store(config: Any) -> Any:
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (480, 480, 3), np.uint8) for _ in range(16)]
-    geometry = stages.geometry(config)
+    geometry = batches_.geometry(config)
     sizes = np.array([picture.shape[:2] for picture in pictures])
-    return pipeline.build_store(pictures, sizes, tile_px=config.data.tile_px, **geometry)
+    return build_store(pictures, sizes, tile_px=config.data.tile_px, **geometry)
 
 
 def _features(config: Any, stage: str) -> tuple[Callable, Any]:
@@ -110,15 +116,15 @@ def _features(config: Any, stage: str) -> tuple[Callable, Any]:
 def prepare_update(config: Any, name: str) -> tuple[Callable, Any, Any, dict[str, float]]:
     """The compiled, guarded update of a stage, its state, what it reads, and how long tracing and compiling took."""
     mesh = devices.make_mesh()
-    stage = stages.make_stage(config, name)
+    stage = setup.make_stage(config, name)
     features, variables = _features(config, name) if config.stages[name].perceptual_weight else (None, None)
     state = devices.replicate(jax.jit(stage.init)(None), mesh)
     frozen = devices.replicate({"store": _store(config), "extractor": variables}, mesh)
     indices = np.arange(config.data.batch_size, dtype=np.int32)
     sharded = devices.shard({"indices": indices}, mesh, "jit")
     limits = {"max_skips": config.guard.max_skips, "d_wins_steps": config.guard.d_wins_steps}
-    update = guard.guarded(stages.make_update(config, stage, features), **limits)
-    update = devices.map_update(update, mesh, "jit")
+    update = nonfinite.guarded(setup.make_update(config, stage, features), **limits)
+    update = mapping.map_update(update, mesh, "jit")
     began = time.perf_counter()
     lowered = update.lower(state, frozen, sharded)
     traced = time.perf_counter()
@@ -178,13 +184,13 @@ def data(batch: int, crop: int) -> Iterable[Row]:
 def batches_in_updates(config: Any, degradation: str) -> Iterable[Row]:
     """The batch alone; SRResNet's update on one that doesn't change, and on one that it makes itself."""
     batch = config.data.batch_size
-    make = jax.jit(functools.partial(stages.make_batch, config))
+    make = jax.jit(functools.partial(make_batch, config))
     seed = jax.random.key_data(jax.random.key(0))
     compiled, state, (frozen, sharded), _ = prepare_update(config, "pretrain")
     given = (seed, jnp.int32(1), np.arange(batch, dtype=np.int32), frozen["store"])
     seconds = seconds_of(lambda: make(*given))
     yield row(f"batch from memory, {degradation}", seconds, images_per_second=batch / seconds)
-    stage = stages.make_stage(config, "pretrain")
+    stage = setup.make_stage(config, "pretrain")
     update = jax.jit(lambda state, batch: stage.step(state, [batch], None), donate_argnums=0)
     constant = repeatedly(update, jax.tree.map(jnp.copy, state), (make(*given),))
     alone, inside = side_by_side([constant, repeatedly(compiled, state, (frozen, sharded))])
@@ -194,7 +200,7 @@ def batches_in_updates(config: Any, degradation: str) -> Iterable[Row]:
 
 def streaming(config: Any, pictures: int = 48, side: int = 480, batches: int = 30) -> Iterable[Row]:
     """Decoding alone, on all cores, and the whole of the stream source: each crop decodes one picture."""
-    from srgan_jax.data import builder, pairs
+    from srgan_jax.data import builder, datasets
 
     threads, batch = os.cpu_count(), config.data.batch_size
     rng, indices = np.random.default_rng(0), np.arange(batch, dtype=np.int32)
@@ -205,10 +211,10 @@ def streaming(config: Any, pictures: int = 48, side: int = 480, batches: int = 3
                 Path(folder) / "in" / f"{index}.png", coarse // 2 + rng.integers(0, 9, coarse.shape, np.uint8)
             )
         builder.prepare(f"{folder}/in", f"{folder}/out")
-        found = pairs.open_pictures(f"{folder}/out", scale=config.generator.scale)
-        geometry = {key: stages.geometry(config)[key] for key in ("crop_px", "margin_px")}
+        found = datasets.open_pictures(f"{folder}/out", scale=config.generator.scale)
+        geometry = {key: batches_.geometry(config)[key] for key in ("crop_px", "margin_px")}
         stream = functools.partial(
-            pipeline.stream_windows, found, np.asarray(jax.random.key_data(jax.random.key(0))), indices=indices,
+            stream_windows, found, np.asarray(jax.random.key_data(jax.random.key(0))), indices=indices,
             batch_size=batch, threads=threads, **geometry,
         )  # fmt: skip
         next(stream(range(1)))  # what it compiles
@@ -266,9 +272,9 @@ def folder_of_mixed_sizes(params: Any) -> Row:
         for index, size in enumerate(sizes):
             noise = rng.integers(0, 256, (*(size // 8 + 1), 3), np.uint8).repeat(8, 0).repeat(8, 1)
             images.write_image(source / f"{index}.png", noise[: size[0], : size[1]])
-        jobs = files.find_jobs([source], Path(folder) / "out")
+        jobs = bulk.find_jobs([source], Path(folder) / "out")
         began = time.perf_counter()
-        files.upscale_files(jobs, params, files.target_size(params.scale), say=lambda line: None)
+        bulk.upscale_files(jobs, params, bulk.target_size(params.scale), say=lambda line: None)
         seconds = time.perf_counter() - began
     megapixels = sum(int(np.prod(size)) for size in sizes) * 16e-6
     return row("folder of 30 mixed sizes, compact", seconds, output_megapixels_per_second=megapixels / seconds)
@@ -380,10 +386,10 @@ def growth(whole: bool, batch: int = 16, crop: int = 96) -> Iterable[Row]:
     params = _generator("compact")
     for side in (64, 256, 1024, 4096, 8192) if whole else (64, 256, 1024, 2048):
         lr = np.zeros((side, side, 3), np.uint8)
-        tiler = tiling.Tiler(params, tiling.choose_tile([lr.shape[:2]], 14, tiling.max_area(params)))
+        tiler = Tiler(params, choose_tile([lr.shape[:2]], 14, max_area(params)))
 
         def run(tiler=tiler, lr=lr):  # rows are let go of, as files do
-            return [None for _, strips in tiler.upscale([tiling.from_array(lr)]) for _ in strips]
+            return [None for _, strips in tiler.upscale([from_array(lr)]) for _ in strips]
 
         seconds = seconds_of(run, 1, 1)
         yield row(f"infer_x4 compact, tiles, {side}", seconds, output_megapixels_per_second=16e-6 * side**2 / seconds)

@@ -15,12 +15,11 @@ if [ $# -gt 1 ]; then
   exec "$root/.venv/bin/srgan-jax" upscale "${@:2}"
 fi
 cd "$root"
-.venv/bin/python scripts/quickstart.py --photos
 if [ $# -gt 0 ]; then
+  mkdir -p runs
+  .venv/bin/srgan-jax quickstart --photos-only
   .venv/bin/srgan-jax upscale data/quickstart_photos/train/rocket.jpg -o runs/rocket_x4.jpg --overwrite
   echo "data/quickstart_photos/train/rocket.jpg -> runs/rocket_x4.jpg"
   exit 0
 fi
-.venv/bin/srgan-jax prepare data/quickstart_photos/train --out data/quickstart
-.venv/bin/python -m srgan_jax.main --config configs/quickstart.py --workdir runs/quickstart
-.venv/bin/python scripts/quickstart.py --report runs/quickstart
+.venv/bin/srgan-jax quickstart

@@ -21,8 +21,12 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 import srgan_jax
-from srgan_jax import comparison, defaults, evaluate, images, inference, logs, pretrained, weights
-from srgan_jax.errors import MissingFileError, UserError
+from srgan_jax import defaults, images, inference, weights
+from srgan_jax.evaluation import pairs, scoring
+from srgan_jax.evaluation.tables import format_score
+from srgan_jax.runtime.errors import MissingFileError, UserError
+from srgan_jax.training import previews
+from srgan_jax.weights import pretrained
 
 ROOT = Path(__file__).parents[1]
 PICTURES = Path(".github")  # below ROOT
@@ -74,7 +78,7 @@ def score_table(scores: dict) -> str:
     lines = [f"| set | method | {' | '.join(names)} |", "| --- " * (2 + len(names)) + "|"]
     rows = [row for row in scores["means"] if row["method"] != "nearest"]
     for row, after in zip(rows, [*rows[1:], {"set": None}], strict=True):
-        cells = [comparison.format_score(name, row[name]) for name in names]
+        cells = [format_score(name, row[name]) for name in names]
         lines.append(f"| {row['set']} | {row['method']} | {' | '.join(cells)} |")
         if after["set"] != row["set"] and {"psnr_y", "ssim_daala"} <= set(names):
             for method, (psnr, ssim) in PAPER.get(row["set"], {}).items():
@@ -213,14 +217,14 @@ def crops(args: argparse.Namespace) -> None:
     rows = []
     for name, (top, left) in CROPS.items():
         set_name, picture = name.split("/")
-        pair = next(p for p in evaluate.read_pairs(args.benchmarks / set_name, 4) if p.name == picture)
-        results = [evaluate.bicubic(pair.lr, 4)]
+        pair = next(p for p in pairs.read_pairs(args.benchmarks / set_name, 4) if p.name == picture)
+        results = [scoring.bicubic(pair.lr, 4)]
         for params in generators.values():
             upscale = functools.partial(inference.upscale_canvas, params)
-            results += evaluate.upscale_all(upscale, [pair])
+            results += scoring.upscale_all(upscale, [pair])
         cut = [image[top : top + CROP_PX, left : left + CROP_PX] for image in (*results, pair.hr)]
-        rows.append([evaluate.nearest(image, 2) for image in cut])
-    logs.write_samples(ROOT / PICTURES / "crops.png", rows)
+        rows.append([scoring.nearest(image, 2) for image in cut])
+    previews.write_samples(ROOT / PICTURES / "crops.png", rows)
     shown = ", ".join(name.split("/")[1] for name in CROPS)
     fill(args.page, "crops", f"From left to right: bicubic, {', '.join(generators)}, original. Rows: {shown}.")
 
@@ -232,10 +236,10 @@ def photos(args: argparse.Namespace) -> None:
         picture = images.read_rgb(path)
         middle = [(side - shown) // 2 for side, shown in zip(picture.shape[:2], PHOTO_PX, strict=True)]
         top, left = PHOTOS.get(Path(path).name, middle)
-        results = evaluate.bicubic(picture, 4), np.asarray(srgan_jax.upscale(params, picture))
+        results = scoring.bicubic(picture, 4), np.asarray(srgan_jax.upscale(params, picture))
         window = np.s_[4 * top : 4 * (top + PHOTO_PX[0]), 4 * left : 4 * (left + PHOTO_PX[1])]
         rows.append([result[window] for result in results])
-    logs.write_samples(ROOT / PICTURES / "photos.png", rows)
+    previews.write_samples(ROOT / PICTURES / "photos.png", rows)
     fill(args.page, "photos", f"Bicubic, photo_x4: {', '.join(Path(path).name for path in args.files)}.")
 
 

@@ -15,9 +15,12 @@ import sys
 from pathlib import Path
 
 import srgan_jax
-from srgan_jax import cli, evaluate, inference, pretrained, weights
+from srgan_jax import cli, inference, weights
 from srgan_jax.degradations import DEGRADATIONS
-from srgan_jax.errors import UserError, lookup
+from srgan_jax.evaluation import scoring
+from srgan_jax.evaluation.pairs import Pair, degrade_pairs, read_pairs
+from srgan_jax.runtime.errors import UserError, lookup
+from srgan_jax.weights import pretrained
 
 MAX_BYTES, MAX_LOSS_DB = 4_000_000, 0.005
 CARDS = {
@@ -87,21 +90,21 @@ def facts(run: Path) -> dict[str, str]:
     return found | ({"started_from": started_from(start)} if start else {})
 
 
-def validation_sets(folder: str, scale: int, degradation: dict) -> dict[str, list[evaluate.Pair]]:
+def validation_sets(folder: str, scale: int, degradation: dict) -> dict[str, list[Pair]]:
     """The validation pictures with LR by bicubic, and by the run's own degradation where it is another."""
-    sets = {"bicubic": evaluate.read_pairs(folder, scale)}
+    sets = {"bicubic": read_pairs(folder, scale)}
     options = dict(degradation)
     name = options.pop("name")
     if name != "bicubic":
         degrade = functools.partial(lookup(DEGRADATIONS, name, "degradation").degrade, scale=scale, **options)
-        sets[name] = evaluate.degrade_pairs(sets["bicubic"], degrade)
+        sets[name] = degrade_pairs(sets["bicubic"], degrade)
     return sets
 
 
-def scores(params: weights.Weights, pairs: list[evaluate.Pair]) -> dict[str, float]:
+def scores(params: weights.Weights, pairs: list[Pair]) -> dict[str, float]:
     """Mean PSNR and SSIM."""
-    results = evaluate.upscale_all(functools.partial(inference.upscale_canvas, params), pairs)
-    return evaluate.mean(evaluate.score(pairs, results))
+    results = scoring.upscale_all(functools.partial(inference.upscale_canvas, params), pairs)
+    return scoring.mean(scoring.score(pairs, results))
 
 
 def ship(run: Path, name: str, folder: str, hardware: str, out: Path) -> Path:
@@ -118,7 +121,7 @@ def ship(run: Path, name: str, folder: str, hardware: str, out: Path) -> Path:
         halved = srgan_jax.load(written, fold=False)
         for lr, pairs in validation_sets(folder, trained.scale, degradation_of(run)).items():
             before, after = scores(trained, pairs), scores(halved, pairs)
-            baseline = evaluate.mean(evaluate.score(pairs, [evaluate.bicubic(p.lr, trained.scale) for p in pairs]))
+            baseline = scoring.mean(scoring.score(pairs, [scoring.bicubic(p.lr, trained.scale) for p in pairs]))
             if abs(before["psnr_y"] - after["psnr_y"]) > MAX_LOSS_DB:
                 raise UserError(f"LR by {lr}: {before['psnr_y']:.4f} dB, in float16 {after['psnr_y']:.4f} dB")
             card[f"validation_{lr}"] = (

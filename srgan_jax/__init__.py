@@ -8,8 +8,7 @@ Importing this package loads none of what training needs (tensorflow_datasets, g
 """
 
 from srgan_jax.images import Picture, read_image, write_image
-from srgan_jax.inference import upscale
-from srgan_jax.tiling import upscale_tiled
+from srgan_jax.inference import upscale, upscale_tiled
 from srgan_jax.weights import Weights, WeightsError, blend, load, make_weights, read_header, save
 
 __version__ = "0.1.0"

@@ -9,8 +9,11 @@ import numpy as np
 import optax
 import pytest
 
-from srgan_jax import adversarial, models, optimizers, steps
+from srgan_jax import models
+from srgan_jax.losses import penalties
 from srgan_jax.models import discriminator_layers
+from srgan_jax.training import balance, gan_step, optimizers, players
+from srgan_jax.training.state import create_network_state, create_train_state
 
 LR = jnp.zeros((4, 2, 2, 3))
 HR = jnp.zeros((4, 8, 8, 3))
@@ -40,12 +43,12 @@ class Brightness(nn.Module):
 def _game(rate_g=0.1, rate_d=0.1, *, hr=HR, steps_=1, with_history=False, **options):
     """A few updates of the toy game; the value, the slope and the offset after each, and the last metrics."""
     networks = {"discriminator": Brightness(), "discriminator_optimizer": optax.sgd(rate_d)}
-    state = steps.create_train_state(0, Constant(), optax.sgd(rate_g), crop_px=8, with_history=with_history, **networks)
+    state = create_train_state(0, Constant(), optax.sgd(rate_g), crop_px=8, with_history=with_history, **networks)
     options = {"adversarial": "wgan", "adversarial_weight": 1.0, "losses": {"pixel_weight": 0.0}} | options
     if "discriminator_batches" in options:
         options["discriminator_batches"] = [batch | {"lr": LR} for batch in options["discriminator_batches"]]
     options |= {"generator": Constant(), "optimizer": optax.sgd(rate_g), **networks}
-    step = jax.jit(lambda state, batch: adversarial.gan_step(state, batch, **options))
+    step = jax.jit(lambda state, batch: gan_step.gan_step(state, batch, **options))
     path = []
     for _ in range(steps_):
         state, metrics = step(state, {"hr": hr, "lr": LR, "keys": KEYS})
@@ -90,10 +93,10 @@ def test_historical_averaging_ends_the_circling():
 
 def test_history_is_the_mean_of_all_past_parameters():
     networks = {"discriminator": Brightness(), "discriminator_optimizer": optax.sgd(0.1)}
-    state = steps.create_train_state(0, Constant(), optax.sgd(0.1), crop_px=8, with_history=True, **networks)
+    state = create_train_state(0, Constant(), optax.sgd(0.1), crop_px=8, with_history=True, **networks)
     values = [float(state.generator.params["value"])]
     for _ in range(5):
-        state, _ = adversarial.gan_step(
+        state, _ = gan_step.gan_step(
             state, {"hr": HR, "lr": LR}, generator=Constant(), optimizer=optax.sgd(0.1), adversarial="wgan",
             adversarial_weight=1.0, losses={"pixel_weight": 0.0}, historical_averaging=0.3, **networks,
         )  # fmt: skip
@@ -115,7 +118,7 @@ def test_label_smoothing_keeps_the_discriminator_from_certainty():
 def test_gradient_penalty_by_hand():
     # Logits sum(w * picture) have the gradient w, on [-1, 1] half of it: 192 values of 0.25 have a length of 3.4641,
     # so the penalty is (1.7320 - 1)^2 wherever the gradient is taken.
-    penalty = adversarial.gradient_penalty(lambda image: 0.25 * image.sum(axis=(1, 2, 3)), HR, HR + 1, KEYS)
+    penalty = penalties.gradient_penalty(lambda image: 0.25 * image.sum(axis=(1, 2, 3)), HR, HR + 1, KEYS)
     np.testing.assert_allclose(penalty, [(np.sqrt(192) * 0.25 / 2 - 1) ** 2] * 4, rtol=1e-5)
 
 
@@ -136,10 +139,10 @@ def test_minibatch_discrimination_sees_a_collapsed_generator(kernels):
     fields = {"name": "srgan", "width": 4, "dense": 8, "crop_px": 16, "norm": "none", "minibatch_kernels": kernels}
     module = models.build(models.DISCRIMINATORS, fields)
     optimizer = optimizers.create_optimizer(3e-3, 100)
-    d = steps.create_network_state(module, optimizer, jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+    d = create_network_state(module, optimizer, jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
     step = jax.jit(
         functools.partial(
-            adversarial.discriminator_step, discriminator=module, optimizer=optimizer, losses={"adversarial": "bce"}
+            players.discriminator_step, discriminator=module, optimizer=optimizer, losses={"adversarial": "bce"}
         )
     )
     rng, accuracies = np.random.default_rng(0), []
@@ -214,9 +217,9 @@ MAPS = [(1,), (1, 1, 1), (16, 16, 1), (16, 16, 1)]  # a logit a picture; for a p
 @pytest.mark.parametrize(("fields", "shape"), [*zip(DISCRIMINATORS, MAPS, strict=True)], ids=str)
 def test_every_parameter_of_each_discriminator_moves(fields, shape):
     module = models.build(models.DISCRIMINATORS, {"width": 4, **fields})
-    d = steps.create_network_state(module, optax.sgd(1.0), jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+    d = create_network_state(module, optax.sgd(1.0), jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
     real, fake = jax.random.uniform(jax.random.key(1), (2, 4, 16, 16, 3))
-    step = functools.partial(adversarial.discriminator_step, discriminator=module, optimizer=optax.sgd(1.0))
+    step = functools.partial(players.discriminator_step, discriminator=module, optimizer=optax.sgd(1.0))
     after, metrics = jax.jit(functools.partial(step, losses={"adversarial": "bce"}))(
         d, {"hr": real, "keys": KEYS}, fake
     )
@@ -233,7 +236,7 @@ def test_unet_wants_sides_that_can_be_halved():
 
 
 def test_balance_guard_tells_once():
-    guard = adversarial.BalanceGuard(0.98)
+    guard = balance.BalanceGuard(0.98)
     won, lost = ({"d_accuracy_real": 1.0, "d_accuracy_fake": fake} for fake in (1.0, 0.6))
     told = [guard.line(metrics) for metrics in [won] * 9 + [lost] + [won] * 12 + [lost] * 2]
     assert [index for index, line in enumerate(told) if line] == [19, 22]

@@ -1,6 +1,8 @@
-"""The structure of the package: who may import whom, sizes, docstrings, and what importing it loads."""
+"""The structure of the package as docs/architecture.md states it, sizes, docstrings, and what importing it loads."""
 
 import ast
+import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,33 +13,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "srgan_jax"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# A file imports from lower levels only; files of one level and folder in the order they stand here.
-LEVELS = [
-    ["errors"],
-    ["resize", "color", "defaults", "paths", "pretrained", "runtime.random_keys", "runtime"],
-    ["losses", "optimizers", "guard", "manifest", "devices", "compilation", "tensors"]
-    + [f"degradations.{name}" for name in ("filters", "jpeg", "simple", "photo", "second_order")]
-    + ["degradations", "models.convolution", "models.layers", "models.msrresnet", "models.compact", "models.rrdb"]
-    + ["models.restoration", "models.generator", "models.discriminator_layers", "models.unet_discriminator"]
-    + ["models.discriminator", "models.resnet", "models.extractor", "models"],
-    ["metrics.common", "metrics.fidelity", "metrics.naturalness", "metrics.perceptual", "metrics"],
-    ["weights", "steps", "checkpoints"]
-    + [f"images.{name}" for name in ("files", "deep", "pictures", "rgb", "tiff", "formats", "resampling")]
-    + ["images"],
-    ["arguments"],
-    ["adversarial", "data"]
-    + [f"data.{name}" for name in ("sampling", "matching", "builder", "mending", "pairs", "pipeline")]
-    + ["tiling.grid", "tiling.sources", "tiling.tiler", "tiling", "inference", "importers"],
-    ["export"],
-    ["evaluate", "logs"],
-    ["comparison", "stages"],
-    ["samples", "runs"],
-    ["train", "report", "files.jobs", "files.results", "files.upscaling", "files"],
-    ["cli_pictures"],
-    ["main", "cli"],
-]  # fmt: skip
-ORDER = {name: place for place, name in enumerate(name for level in LEVELS for name in level)}
-LEVEL = {name: number for number, level in enumerate(LEVELS) for name in level}
+PAGE = (ROOT / "docs" / "architecture.md").read_text()
+SUBPACKAGES = re.findall(r"^\| `(\w+)` \|", PAGE.split("## Subpackages")[1].split("\n## ")[0], re.MULTILINE)
+TOP = ("__init__", "defaults", "main")  # files beside the subpackages; any subpackage but `config` is above `defaults`
 
 
 def _name(path):
@@ -53,22 +31,41 @@ def _imports(path):
             found = [f"{node.module}.{alias.name}" for alias in node.names]
         else:
             continue
-        for full in found:
-            if full.startswith("srgan_jax"):
-                parts = full.split(".")[1:]
-                yield next(".".join(parts[:n]) for n in (2, 1) if ".".join(parts[:n]) in ORDER)
+        yield from (full.split(".")[1:] for full in found if full.startswith("srgan_jax"))
 
 
-def test_every_file_has_a_level():
-    assert {_name(path) for path in FILES} - {"__init__"} == set(ORDER)
+def test_the_page_names_the_subpackages():
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert set(SUBPACKAGES) == folders and len(SUBPACKAGES) == len(folders)
+    entries = {path.name for path in PACKAGE.iterdir()} - {"__pycache__", "py.typed"}
+    assert entries == folders | {f"{name}.py" for name in TOP}
+    assert len(entries) <= 18
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if _name(p) != "__init__"], ids=_name)
-def test_imports_go_one_way(path):
-    name = _name(path)
+def test_files_that_the_page_names_exist():
+    named = re.findall(r"`(\w+/\w+\.py)`", PAGE)
+    assert len(named) > 20
+    for name in named:
+        assert (PACKAGE / name).exists(), name
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent != PACKAGE], ids=_name)
+def test_subpackages_import_from_those_above_them(path):
+    own = _name(path).split(".")[0]
     for imported in _imports(path):
-        inside = name.split(".")[0] == imported.split(".")[0]
-        assert ORDER[imported] < ORDER[name] and (inside or LEVEL[imported] < LEVEL[name]), f"{name} imports {imported}"
+        assert imported and imported[0] in SUBPACKAGES, f"{_name(path)} imports {'.'.join(imported) or 'srgan_jax'}"
+        assert SUBPACKAGES.index(imported[0]) <= SUBPACKAGES.index(own), f"{_name(path)} imports {'.'.join(imported)}"
+
+
+def test_no_module_is_a_part_of_an_import_cycle():
+    """Subpackages are ordered by the page; inside one the modules only need some order."""
+    graph = {_name(path): set() for path in FILES if path.parent != PACKAGE}
+    for path in FILES:
+        for parts in _imports(path):
+            longest = next((".".join(parts[:n]) for n in (4, 3, 2, 1) if ".".join(parts[:n]) in graph), None)
+            if longest and _name(path) in graph and longest != _name(path):
+                graph[_name(path)].add(longest)
+    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError with the cycle
 
 
 def _external(path):
@@ -82,19 +79,21 @@ def _external(path):
 @pytest.mark.parametrize(
     ("library", "files"),
     [
-        ("orbax", {"checkpoints"}),
+        ("orbax", {"training.checkpoints"}),
         ("tensorflow_datasets", {"data.builder"}),
-        ("grain", {"data.pipeline"}),
-        ("PIL", {f"images.{name}" for name in ("files", "formats", "pictures", "resampling", "tiff")}),
-        ("tifffile", {"images.deep", "images.tiff"}),
-        ("imagecodecs", {"images.formats", "images.deep"}),
-        ("tensorboardX", {"logs"}),
+        ("grain", {"data.stream"}),
+        ("tensorboardX", {"training.logs"}),
         ("tensorflow", set()),
-        ("torch", {"importers"}),
+        ("torch", {"weights.torch_checkpoint"}),
     ],
 )
-def test_libraries_have_one_door(library, files):
+def test_libraries_are_imported_in_one_place(library, files):
     assert {_name(path) for path in FILES if library in _external(path)} == files
+
+
+@pytest.mark.parametrize("library", ["PIL", "tifffile", "imagecodecs"])
+def test_image_files_are_read_and_written_in_images_alone(library):
+    assert {_name(path).split(".")[0] for path in FILES if library in _external(path)} == {"images"}
 
 
 def test_importing_the_package_loads_nothing_of_training():
@@ -108,7 +107,7 @@ def test_training_loads_no_torch(tmp_path):
     """Where PyTorch is installed it would be half of the start of training."""
     pytest.importorskip("torch")
     code = (
-        "import pathlib, sys\nfrom srgan_jax import logs, train\n"
+        "import pathlib, sys\nfrom srgan_jax.training import logs, loop\n"
         f"logs.StageLog(pathlib.Path({str(tmp_path)!r}), 'gan', 0, 1, 1).write(1, {{'loss': 0.5}})\n"
         "print('torch' in sys.modules, 'tensorboardX' in sys.modules)\nimport torch; print(torch.ones(1).item())"
     )

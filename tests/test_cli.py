@@ -8,8 +8,11 @@ import toys
 from PIL import Image
 
 import srgan_jax
-from srgan_jax import cli, comparison, evaluate, images, metrics
+from srgan_jax import cli, images
 from srgan_jax.data import builder
+from srgan_jax.evaluation import metrics, scoring, tables
+from srgan_jax.evaluation.pairs import make_pair, read_pairs
+from srgan_jax.runtime.errors import UserError
 
 
 def test_prepare_lists_what_it_skips(tmp_path, photo, capsys):
@@ -41,7 +44,7 @@ def test_prepare_lists_what_it_skips(tmp_path, photo, capsys):
         (["evaluate", "--weights", "{folder}/absent", "--data", "{folder}"], "no weights at {folder}/absent"),
         (["evaluate", "--data", "{folder}", "{folder}"], "given twice: {folder}"),
         (["evaluate", "--data", "{folder}", "--scale", "0"], "--scale 0: expected 1 or more"),
-        (["evaluate", "--data", "{folder}", "--metrics", "niqe"], "get them with: python scripts/port_niqe.py"),
+        (["evaluate", "--data", "{folder}", "--metrics", "niqe"], "get them with: srgan-jax port niqe"),
         (["evaluate", "--data", "{folder}", "--metrics", "psnr"], "unknown metric 'psnr'; valid: lpips_alex"),
         (["evaluate", "--data", "{folder}", "--bootstrap", "weights"], "compares with the first of --weights"),
         (["import", "{folder}/absent.pth", "--from", "srgan5"], "no such file: {folder}/absent.pth"),
@@ -63,7 +66,7 @@ def test_set(tmp_path_factory, photo):
         picture = photo[100 : 100 + height, 120 : 120 + width]
         images.write_image(root / "plain" / f"{index}.png", picture)
         images.write_image(root / "pairs" / "HR" / f"{index}.png", picture)
-        lr = evaluate.make_pair("", picture, 2, "B").lr
+        lr = make_pair("", picture, 2, "B").lr
         images.write_image(root / "pairs" / "LRx2" / f"{index}.png", lr)
     Image.fromarray(photo[:70, :70, 0]).save(root / "plain" / "gray.png")
     return root
@@ -102,8 +105,8 @@ def test_evaluate_prints_and_writes_one_table(test_set, generator, tmp_path, cap
     table = list(csv.DictReader((tmp_path / "scores.csv").read_text().splitlines()))
     assert [(row["set"], row["method"]) for row in table] == [(m["set"], m["method"]) for m in content["means"]]
     assert {gain["over"] for gain in content["intervals"]} == {"bicubic"} and len(content["intervals"]) == 4
-    pair = evaluate.read_pairs(test_set / "pairs", 2)[1]
-    alone = evaluate.score([pair], [pair.lr.repeat(2, 0).repeat(2, 1)])[0]
+    pair = read_pairs(test_set / "pairs", 2)[1]
+    alone = scoring.score([pair], [pair.lr.repeat(2, 0).repeat(2, 1)])[0]
     assert float(nearest[1]["psnr_y"]) == pytest.approx(alone["psnr_y"], abs=1e-4)
 
 
@@ -113,22 +116,26 @@ def test_pictures_too_small_or_of_one_name_are_named(tmp_path, photo, capsys):
     assert "a is 40 x 40 px; with 15 px left out at each side" in capsys.readouterr().err
     assert cli.main(["evaluate", "--data", str(tmp_path), "--border", "-1"]) == 2
     images.write_image(tmp_path / "sub" / "b.png", photo[:50, :50])  # not part of the set
-    assert [pair.name for pair in evaluate.read_pairs(tmp_path, 4)] == ["a"]
+    assert [pair.name for pair in read_pairs(tmp_path, 4)] == ["a"]
     images.write_image(tmp_path / "a.bmp", photo[:40, :40])
     assert cli.main(["evaluate", "--data", str(tmp_path)]) == 2
     assert "several pictures of one name: a" in capsys.readouterr().err
 
 
 def test_pictures_of_many_sizes_compile_once(photo, generator):
+    import importlib
+
     from srgan_jax import inference
+
+    upscale = importlib.import_module("srgan_jax.inference.upscale")
 
     params = srgan_jax.load(generator)
     sizes = [(54, 106), (58, 46), (50, 102)]  # a canvas of 58 x 106, which no other test has
-    pairs = [evaluate.make_pair(str(size), photo[: size[0], : size[1]], 2) for size in sizes]
-    before = inference._apply._cache_size(), metrics.psnr._cache_size(), metrics.ssim._cache_size()
-    results = evaluate.upscale_all(lambda lr, size: inference.upscale_canvas(params, lr, size), pairs)
-    evaluate.score(pairs, results, ("psnr_y", "ssim_y"))
-    after = inference._apply._cache_size(), metrics.psnr._cache_size(), metrics.ssim._cache_size()
+    pairs = [make_pair(str(size), photo[: size[0], : size[1]], 2) for size in sizes]
+    before = upscale._apply._cache_size(), metrics.psnr._cache_size(), metrics.ssim._cache_size()
+    results = scoring.upscale_all(lambda lr, size: inference.upscale_canvas(params, lr, size), pairs)
+    scoring.score(pairs, results, ("psnr_y", "ssim_y"))
+    after = upscale._apply._cache_size(), metrics.psnr._cache_size(), metrics.ssim._cache_size()
     assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1, 1]
 
 
@@ -197,8 +204,8 @@ def test_pairs_that_do_not_match_are_listed(test_set, tmp_path, photo):
     for folder, sides in (("HR", {"a": 40, "b": 40, "c": 40}), ("LRx2", {"a": 20, "b": 10, "d": 20})):
         for name, side in sides.items():
             images.write_image(tmp_path / folder / f"{name}.png", photo[:side, :side])
-    with pytest.raises(srgan_jax.errors.UserError) as raised:
-        evaluate.read_pairs(tmp_path, 2)
+    with pytest.raises(UserError) as raised:
+        read_pairs(tmp_path, 2)
     assert "3 pictures" in str(raised.value)
     for line in ("b: HR 40 x 40, LR 10 x 10", "c: not in", "d: not in"):
         assert line in str(raised.value)
@@ -207,14 +214,14 @@ def test_pairs_that_do_not_match_are_listed(test_set, tmp_path, photo):
 def test_intervals_by_hand():
     # Four differences of exactly 1 dB: every resampling has the mean 1. Of 0 and 2: means 0, 1 and 2 with probabilities
     # 1/4, 1/2, 1/4, so the 2.5th and 97.5th percentiles are 0 and 2.
-    assert evaluate.bootstrap_interval([1.0] * 4) == (1.0, 1.0)
-    assert evaluate.bootstrap_interval([0.0, 2.0]) == (0.0, 2.0)
+    assert scoring.bootstrap_interval([1.0] * 4) == (1.0, 1.0)
+    assert scoring.bootstrap_interval([0.0, 2.0]) == (0.0, 2.0)
     rows = [
-        comparison.Row("s", method, str(i), {"psnr_y": 20.0 + i + (method == "b")}) for i in range(3) for method in "ab"
+        tables.Row("s", method, str(i), {"psnr_y": 20.0 + i + (method == "b")}) for i in range(3) for method in "ab"
     ]
-    assert comparison.intervals(rows, "a") == {("s", "b"): {"psnr_y": (1.0, 1.0)}}
-    assert "21.000 (+1.000 to +1.000)" not in comparison.markdown(rows, [], None)
-    assert "| s | b | 22.000 (+1.000 to +1.000) |" in comparison.markdown(rows, [], "a")
+    assert tables.intervals(rows, "a") == {("s", "b"): {"psnr_y": (1.0, 1.0)}}
+    assert "21.000 (+1.000 to +1.000)" not in tables.markdown(rows, [], None)
+    assert "| s | b | 22.000 (+1.000 to +1.000) |" in tables.markdown(rows, [], "a")
 
 
 def test_import_writes_what_upscale_reads(tmp_path, capsys):

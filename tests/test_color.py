@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from srgan_jax import color
+from srgan_jax.ops import color
 
 
 @pytest.mark.parametrize(

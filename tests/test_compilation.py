@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from srgan_jax import compilation, guard
+from srgan_jax.runtime import compilation
+from srgan_jax.training import nonfinite
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
@@ -23,7 +24,7 @@ class State:
     """The least that `guard.guarded` takes."""
 
     params: list[jax.Array]
-    health: guard.Health
+    health: nonfinite.Health
     step: jax.Array
 
 
@@ -113,7 +114,7 @@ def test_the_folder_is_bounded_and_free_of_torn_entries(home, monkeypatch):
 
 PROGRAM = """
 import sys, jax, jax.numpy as jnp
-from srgan_jax import compilation
+from srgan_jax.runtime import compilation
 events = []
 jax.monitoring.register_event_listener(lambda name, **_: events.append(name.rsplit("/")[-1]))
 assert jax.config.jax_compilation_cache_dir is None  # importing the package sets nothing
@@ -169,10 +170,10 @@ def test_the_guarded_update_grows_with_the_leaves_not_with_their_square(mapping)
         return state.replace(params=[leaf + gradient for leaf in state.params]), {}
 
     def operations(leaves):
-        state = State([jnp.ones((2, index + 1)) for index in range(leaves)], guard.fresh_health(), jnp.int32(0))
+        state = State([jnp.ones((2, index + 1)) for index in range(leaves)], nonfinite.fresh_health(), jnp.int32(0))
         mapped = jax.pmap if mapping == "pmap" else jax.jit
         whole = functools.partial(jax.tree.map, lambda leaf: leaf[None]) if mapping == "pmap" else lambda tree: tree
-        lowered = mapped(guard.guarded(update, max_skips=3)).lower(*whole((state, jnp.float32(1))))
+        lowered = mapped(nonfinite.guarded(update, max_skips=3)).lower(*whole((state, jnp.float32(1))))
         return lowered.compile().as_text().count(" = ")
 
     assert operations(40) < 6 * operations(10)  # four times as many leaves; in squares sixteen

@@ -11,11 +11,13 @@ import pytest
 import toys
 
 import srgan_jax
-from srgan_jax import checkpoints, defaults, devices
-from srgan_jax.train import train_and_evaluate
+from srgan_jax import defaults
+from srgan_jax.runtime import devices
+from srgan_jax.training import checkpoints
+from srgan_jax.training.loop import train_and_evaluate
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+CONFIGS = sorted((ROOT / "configs").glob("[!_]*.py"))
 
 
 @pytest.fixture
@@ -78,7 +80,7 @@ def test_config_trains_and_resumes(
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_says_its_command_and_adds_no_keys(path):
     module = load_config(path)
-    assert f"configs/{path.name}" in module.__doc__ or f"scripts/{path.stem}.sh" in module.__doc__
+    assert f"--config {path.stem} " in module.__doc__ or f"srgan-jax {path.stem}" in module.__doc__
 
     def keys(config):
         return set(json.loads(config.to_json_best_effort()))

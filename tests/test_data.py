@@ -11,7 +11,7 @@ import requests
 from PIL import Image
 
 from srgan_jax import images
-from srgan_jax.data import builder, mending, pipeline, sampling
+from srgan_jax.data import builder, datasets, memory, sampling, skip_corrupt, stream
 
 GEOMETRY = {"crop_px": 32, "margin_px": 8}
 SEED = np.asarray(jax.random.key_data(jax.random.key(1)))
@@ -123,10 +123,10 @@ def test_unprepared_folder_names_the_command(photo_folder, dataset):
 
 def test_store_holds_every_crop_with_its_margins(dataset):
     pictures = builder.open_source(dataset)
-    sizes = pipeline.without_small(pictures, 32)[1]
+    sizes = datasets.without_small(pictures, 32)[1]
     for tile_px in (64, 100, 512):
-        store = pipeline.build_store(pictures, sizes, tile_px=tile_px, **GEOMETRY)
-        assert store["tiles"].nbytes == pipeline.store_bytes(sizes, tile_px=tile_px, **GEOMETRY)
+        store = memory.build_store(pictures, sizes, tile_px=tile_px, **GEOMETRY)
+        assert store["tiles"].nbytes == memory.store_bytes(sizes, tile_px=tile_px, **GEOMETRY)
         for step in range(6):
             windows, expected = _both(pictures, store, step, np.arange(16, dtype=np.int32))
             np.testing.assert_array_equal(windows, expected)
@@ -135,15 +135,15 @@ def test_store_holds_every_crop_with_its_margins(dataset):
 def _both(pictures, store, step, indices):
     chosen = sampling.choose_pictures(SEED, np.int32(step), indices, 16, len(pictures))
     keys = sampling.sample_keys(SEED, np.int32(step), indices)
-    gathered = pipeline.gather_windows(store, chosen, keys, **GEOMETRY)
-    return gathered, pipeline.read_windows(pictures, SEED, step, indices, batch_size=16, **GEOMETRY)
+    gathered = memory.gather_windows(store, chosen, keys, **GEOMETRY)
+    return gathered, stream.read_windows(pictures, SEED, step, indices, batch_size=16, **GEOMETRY)
 
 
 def test_windows_are_parts_of_their_pictures(dataset):
     """Independent of the code that cuts: each window is found in a picture whose border is repeated."""
     pictures = builder.open_source(dataset)
     indices = np.arange(16, dtype=np.int32)
-    windows = pipeline.read_windows(pictures, SEED, 0, indices, batch_size=16, **GEOMETRY)
+    windows = stream.read_windows(pictures, SEED, 0, indices, batch_size=16, **GEOMETRY)
     padded = [np.pad(pictures[i], ((8, 8), (8, 8), (0, 0)), mode="edge") for i in range(len(pictures))]
     for window in windows:
         views = (np.lib.stride_tricks.sliding_window_view(p, (48, 48, 3)) for p in padded)
@@ -154,12 +154,12 @@ def test_stream_is_random_access(dataset):
     pictures = builder.open_source(dataset)
     options = {"batch_size": 4, "threads": 2, **GEOMETRY}
     indices = np.arange(4, dtype=np.int32)
-    whole = list(pipeline.stream_windows(pictures, SEED, range(0, 6), indices, **options))
-    later = list(pipeline.stream_windows(pictures, SEED, range(4, 6), indices, **options))
+    whole = list(stream.stream_windows(pictures, SEED, range(0, 6), indices, **options))
+    later = list(stream.stream_windows(pictures, SEED, range(4, 6), indices, **options))
     assert len(whole) == 6
     np.testing.assert_array_equal(whole[4:], later)
     halves = [
-        np.stack(list(pipeline.stream_windows(pictures, SEED, range(0, 6), part, **options)))
+        np.stack(list(stream.stream_windows(pictures, SEED, range(0, 6), part, **options)))
         for part in (indices[:2], indices[2:])
     ]
     np.testing.assert_array_equal(np.concatenate(halves, axis=1), whole)  # two processes read what one reads
@@ -167,13 +167,13 @@ def test_stream_is_random_access(dataset):
 
 def test_pictures_smaller_than_the_crop_are_left_out_and_told(dataset):
     pictures = builder.open_source(dataset)
-    kept, sizes, told = pipeline.without_small(pictures, 90)
+    kept, sizes, told = datasets.without_small(pictures, 90)
     assert len(kept) == len(sizes) == 5 and sizes.min() >= 90
     assert [kept[i].shape[:2] for i in range(5)] == [tuple(size) for size in sizes.tolist()]
     assert len(told) == 1 and told[0].startswith("1 of 6 pictures, smaller than config.data.crop_px=90: number ")
     assert told[0].endswith("(64 x 64)")
     with pytest.raises(builder.DatasetError, match="6 of 6 pictures, smaller than .*; lower config.data.crop_px"):
-        pipeline.without_small(pictures, 1000)
+        datasets.without_small(pictures, 1000)
 
 
 def test_stream_refuses_pictures_smaller_than_the_crop(dataset):
@@ -182,7 +182,7 @@ def test_stream_refuses_pictures_smaller_than_the_crop(dataset):
         builder.DatasetError, match=r"a picture of \[64, 64\] px is smaller than config.data.crop_px=90"
     ):
         indices = np.arange(6, dtype=np.int32)  # an epoch: every picture once
-        pipeline.read_windows(pictures, SEED, 0, indices, batch_size=6, crop_px=90, margin_px=8)
+        stream.read_windows(pictures, SEED, 0, indices, batch_size=6, crop_px=90, margin_px=8)
 
 
 def test_several_data_sets_in_a_folder_are_named(tmp_path, photo_folder):
@@ -227,7 +227,7 @@ class _Spoilt:
 
 def test_damaged_records_are_replaced_by_the_next(dataset):
     pictures, said = builder.open_source(dataset), []
-    mended = mending.Mended(_Spoilt(pictures, undecodable=(1, 5), unreadable=(2,)), said.append)
+    mended = skip_corrupt.Mended(_Spoilt(pictures, undecodable=(1, 5), unreadable=(2,)), said.append)
     for index, expected in enumerate([0, 3, 3, 3, 4, 0]):
         np.testing.assert_array_equal(mended[index], pictures[expected])
         assert mended.size(index) == pictures.size(expected)
@@ -235,8 +235,8 @@ def test_damaged_records_are_replaced_by_the_next(dataset):
     assert len(said) == 3 and said[0].startswith(f"WARNING: picture {pictures.name(1)} can't be used (image file is")
     assert pictures.name(1).startswith("part") and "3 of 6 so far" in said[2]
     with pytest.raises(builder.DatasetError, match="none of the 6 pictures can be used; the first: image file"):
-        mending.Mended(_Spoilt(pictures, undecodable=range(6)), said.append)[4]
-    small = mending.Mended(pictures, said.append, min_side_px=90)
+        skip_corrupt.Mended(_Spoilt(pictures, undecodable=range(6)), said.append)[4]
+    small = skip_corrupt.Mended(pictures, said.append, min_side_px=90)
     assert min(min(small[index].shape[:2]) for index in range(6)) >= 90 and list(small.damaged.values()) == [
         "64 x 64 px, smaller than config.data.crop_px=90"
     ]
@@ -245,7 +245,8 @@ def test_damaged_records_are_replaced_by_the_next(dataset):
 @pytest.mark.parametrize("share", [0.5, 0.0], ids=["tiles", "host"])
 def test_both_sources_replace_alike(dataset, monkeypatch, tiny, share, capsys):
     """Training sees the same samples from tiles, host memory and stream, and hears of each damaged picture once."""
-    from srgan_jax import defaults, samples
+    from srgan_jax import defaults
+    from srgan_jax.training import previews, samples
 
     def _open(config):
         pictures, _ = samples.open_pictures(config, None)
@@ -257,7 +258,7 @@ def test_both_sources_replace_alike(dataset, monkeypatch, tiny, share, capsys):
     monkeypatch.setattr(builder, "open_source", lambda *a, **k: _Spoilt(open_source(*a, **k), (1, 4), (2,)))
     expected = None
     for config.data.source in ("stream", "memory"):
-        crops = [pair.hr for pair in samples.training_samples(config, _open(config))]
+        crops = [pair.hr for pair in previews.training_samples(config, _open(config))]
         told = capsys.readouterr().err
         assert told.count("can't be used") == 3 and "of 6 so far" in told
         expected = crops if expected is None else expected

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 from scipy import ndimage, special
 
-from srgan_jax import color, resize
 from srgan_jax.degradations import DEGRADATIONS, filters
 from srgan_jax.degradations import photo as photo_
 from srgan_jax.degradations.jpeg import jpeg, jpeg_in_place
 from srgan_jax.degradations.second_order import add_noise, random_factor
+from srgan_jax.ops import color, resize
 
 KEYS = jax.random.split(jax.random.key(7), 4)
 RANDOM = ("photo", "second_order")

@@ -9,8 +9,13 @@ import numpy as np
 import optax
 import pytest
 
-from srgan_jax import adversarial, color, devices, guard, models, resize, steps
-from srgan_jax.errors import UserError
+from srgan_jax import models
+from srgan_jax.ops import color, resize
+from srgan_jax.runtime import devices, processes
+from srgan_jax.runtime.errors import UserError
+from srgan_jax.training import gan_step, nonfinite, pretrain_step
+from srgan_jax.training.mapping import MAPPINGS, map_update
+from srgan_jax.training.state import count_parameters, create_train_state
 
 CROP = 32
 
@@ -23,21 +28,21 @@ def batch(photo):
 
 def _update(mesh, mapping, sync_bn=True, stage="gan", learning_rate=1.0, width=8):
     """A state and a mapped update with plain SGD, of rate 1 so that a changed parameter shows its gradient."""
-    axis = devices.MAPPINGS[mapping]
+    axis = MAPPINGS[mapping]
     runtime = {"axis_name": axis if sync_bn else None}
     generator = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": width}, **runtime)
     optimizer = optax.sgd(learning_rate)
     options = {"generator": generator, "optimizer": optimizer, "losses": {"pixel_weight": 1.0}, "axis_name": axis}
     networks = {}
-    step = steps.pretrain_step
+    step = pretrain_step.pretrain_step
     if stage == "gan":
         described = {"name": "srgan", "width": 4, "dense": 8, "crop_px": CROP}
         discriminator = models.build(models.DISCRIMINATORS, described, **runtime)
         networks = {"discriminator": discriminator, "discriminator_optimizer": optimizer}
-        step = functools.partial(adversarial.gan_step, adversarial_weight=0.5)
-    state = steps.create_train_state(0, generator, optimizer, crop_px=CROP, **networks)
-    update = guard.guarded(functools.partial(step, **options, **networks), max_skips=3)
-    mapped = devices.map_update(lambda state, _, batch: update(state, batch), mesh, mapping)
+        step = functools.partial(gan_step.gan_step, adversarial_weight=0.5)
+    state = create_train_state(0, generator, optimizer, crop_px=CROP, **networks)
+    update = nonfinite.guarded(functools.partial(step, **options, **networks), max_skips=3)
+    mapped = map_update(lambda state, _, batch: update(state, batch), mesh, mapping)
     return devices.replicate(state, mesh), mapped
 
 
@@ -59,7 +64,7 @@ def one_device(request, batch):
     return request.param, _run(1, "jit", batch, stage=request.param)
 
 
-@pytest.mark.parametrize("mapping", devices.MAPPINGS)
+@pytest.mark.parametrize("mapping", MAPPINGS)
 def test_four_devices_equal_one(one_device, batch, mapping):
     stage, (before, expected, expected_metrics) = one_device
     _, found, metrics = _run(4, mapping, batch, stage=stage)
@@ -101,7 +106,7 @@ def ten_updates(batch):
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "gan"])
-@pytest.mark.parametrize("mapping", devices.MAPPINGS)
+@pytest.mark.parametrize("mapping", MAPPINGS)
 def test_ten_sgd_updates_equal_one_device(ten_updates, mapping, stage):
     (_, ours), (begun, theirs) = ten_updates(4, mapping, stage), ten_updates(1, "jit", stage)
     for network in ("generator", "discriminator")[: 1 + (stage == "gan")]:
@@ -126,7 +131,7 @@ def _all_reduced_bytes(program):
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "gan"])
-@pytest.mark.parametrize("mapping", devices.MAPPINGS)
+@pytest.mark.parametrize("mapping", MAPPINGS)
 def test_work_is_divided(batch, mapping, stage):
     """Each device has a quarter of the operations; what is exchanged is gradients and statistics, once each.
 
@@ -139,7 +144,7 @@ def test_work_is_divided(batch, mapping, stage):
         compiled = update.lower(state, None, devices.shard(batch, mesh, mapping)).compile()
         flops[count] = compiled.cost_analysis()["flops"]
     assert 0.24 < flops[4] / flops[1] < 0.28
-    size = lambda tree: 4 * steps.count_parameters(tree)  # noqa: E731
+    size = lambda tree: 4 * count_parameters(tree)  # noqa: E731
     networks = [state.generator, *([state.discriminator] if stage == "gan" else [])]
     gradients = sum(size(network.params) for network in networks)
     passes = {"pretrain": [1], "gan": [1, 3]}[stage]  # D sees the real and the fake batch, and the fake one for G
@@ -187,10 +192,10 @@ def test_shares_of_the_processes(monkeypatch):
     shares = []
     for index in range(3):
         monkeypatch.setattr(jax, "process_index", lambda index=index: index)
-        shares.append(devices.process_share(range(8)))
+        shares.append(processes.process_share(range(8)))
     assert shares == [[0, 3, 6], [1, 4, 7], [2, 5]]
-    monkeypatch.setattr(devices, "gather", lambda rows: shares)
-    assert devices.merge_shares(shares[0]) == list(range(8))
+    monkeypatch.setattr(processes, "gather", lambda rows: shares)
+    assert processes.merge_shares(shares[0]) == list(range(8))
 
 
 def test_deterministic_flag(monkeypatch):

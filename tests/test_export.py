@@ -99,10 +99,10 @@ def test_onnx(fields, tmp_path):
 
 
 def test_what_differs_is_refused(params, tmp_path, monkeypatch):
-    real = export.inference.upscale
-    monkeypatch.setattr(
-        export.inference, "upscale", lambda p, lr: real(p, lr) + 0.01 * (not isinstance(lr, np.ndarray))
-    )
+    from srgan_jax import inference
+
+    real = inference.upscale
+    monkeypatch.setattr(inference, "upscale", lambda p, lr: real(p, lr) + 0.01 * (not isinstance(lr, np.ndarray)))
     with pytest.raises(ValueError, match="the exported StableHLO differs from the original on .*: nothing was written"):
         export.to_stablehlo(params, tmp_path / "a.zip")
     assert list(tmp_path.iterdir()) == []

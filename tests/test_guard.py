@@ -8,13 +8,13 @@ import numpy as np
 import optax
 import pytest
 
-from srgan_jax import guard
-from srgan_jax.optimizers import create_optimizer
+from srgan_jax.training import nonfinite
+from srgan_jax.training.optimizers import create_optimizer
 
 
 def _state(**health):
     values = {name: jnp.int32(value) for name, value in health.items()}
-    return types.SimpleNamespace(health=guard.fresh_health().replace(**values))
+    return types.SimpleNamespace(health=nonfinite.fresh_health().replace(**values))
 
 
 @pytest.mark.parametrize(
@@ -30,15 +30,15 @@ def _state(**health):
     ],
 )
 def test_states_to_go_back_to(health, d_wins_steps, sound):
-    assert guard.is_sound(_state(**health), d_wins_steps) is sound
+    assert nonfinite.is_sound(_state(**health), d_wins_steps) is sound
 
 
 def test_whatever_is_not_finite_is_seen():
     tree = {"a": jnp.ones(3), "b": (jnp.arange(4), jnp.ones((2, 2), jnp.bfloat16)), "c": jnp.uint32(7)}
-    assert guard.all_finite(tree)
+    assert nonfinite.all_finite(tree)
     for bad in (jnp.nan, jnp.inf, -jnp.inf):
-        assert not guard.all_finite(tree | {"a": jnp.ones(3).at[1].set(bad)})
-        assert not guard.all_finite(tree | {"b": (jnp.arange(4), jnp.ones((2, 2), jnp.bfloat16).at[1, 1].set(bad))})
+        assert not nonfinite.all_finite(tree | {"a": jnp.ones(3).at[1].set(bad)})
+        assert not nonfinite.all_finite(tree | {"b": (jnp.arange(4), jnp.ones((2, 2), jnp.bfloat16).at[1, 1].set(bad))})
 
 
 @pytest.mark.parametrize(("accuracies", "wins"), [([1.0, 1.0, 1.0], [1, 2, 3]), ([1.0, 0.75, 1.0], [1, 0, 1])])
@@ -48,12 +48,12 @@ def test_wins_of_the_discriminator_in_a_row(accuracies, wins):
     @flax.struct.dataclass
     class State:
         step: jax.Array
-        health: guard.Health
+        health: nonfinite.Health
 
     def update(state, accuracy):
         return state.replace(step=state.step + 1), {"d_accuracy_real": accuracy, "d_accuracy_fake": jnp.float32(1.0)}
 
-    state, run = State(jnp.int32(0), guard.fresh_health()), guard.guarded(update, max_skips=2, d_wins_steps=3)
+    state, run = State(jnp.int32(0), nonfinite.fresh_health()), nonfinite.guarded(update, max_skips=2, d_wins_steps=3)
     found = []
     for accuracy in accuracies:
         state, metrics = run(state, jnp.float32(accuracy))

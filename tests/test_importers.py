@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 import srgan_jax
-from srgan_jax import evaluate, importers, inference
-from srgan_jax.errors import UserError
+from srgan_jax import inference
+from srgan_jax.evaluation import scoring
+from srgan_jax.evaluation.pairs import read_pairs
+from srgan_jax.runtime.errors import UserError
+from srgan_jax.weights import importers, safetensors_io
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (scripts/test.sh --torch)")
 nn, functional = torch.nn, torch.nn.functional
@@ -179,7 +182,7 @@ def test_missing_and_surplus_tensors_are_listed(tmp_path):
 
 
 def test_another_source_that_fits_is_named(tmp_path):
-    srgan_jax.tensors.write_tensors(
+    safetensors_io.write_tensors(
         tmp_path / "a.safetensors", {name: value.numpy() for name, value in _network("srgan5").state_dict().items()}, {}
     )
     for other in ("lornatang", "eriklindernoren", "basicsr-msrresnet"):
@@ -187,7 +190,7 @@ def test_another_source_that_fits_is_named(tmp_path):
             UserError, match=rf"a.safetensors is not laid out as {other} \(--from srgan5 fits\): missing"
         ):
             importers.import_generator(tmp_path / "a.safetensors", other)
-    srgan_jax.tensors.write_tensors(tmp_path / "b.safetensors", {"blocks.0.weight": np.zeros((3, 3), np.float32)}, {})
+    safetensors_io.write_tensors(tmp_path / "b.safetensors", {"blocks.0.weight": np.zeros((3, 3), np.float32)}, {})
     for source in importers.IMPORTERS:
         others = ", ".join(name for name in importers.IMPORTERS if name != source)
         with pytest.raises(UserError, match=rf"not laid out as {source} \(other sources: {others}\): "):
@@ -230,9 +233,9 @@ def test_published_generator_gives_its_golden_outputs(srgan5, shared_data):
 
 def test_published_generator_scores_what_is_published(srgan5, shared_data):
     """Y-PSNR 30.701 dB, SSIM 0.8633 and 28.814 dB in RGB on Set5, computed by another program."""
-    pairs = evaluate.read_pairs(shared_data / "benchmarks" / "Set5", 4)
-    results = evaluate.upscale_all(lambda lr, size: inference.upscale_canvas(srgan5, lr, size), pairs)
-    scores = evaluate.mean(evaluate.score(pairs, results, ("psnr_y", "ssim_y", "psnr_rgb")))
+    pairs = read_pairs(shared_data / "benchmarks" / "Set5", 4)
+    results = scoring.upscale_all(lambda lr, size: inference.upscale_canvas(srgan5, lr, size), pairs)
+    scores = scoring.mean(scoring.score(pairs, results, ("psnr_y", "ssim_y", "psnr_rgb")))
     assert {name: round(value, 4 if name == "ssim_y" else 3) for name, value in scores.items()} == {
         "psnr_y": 30.701,
         "ssim_y": 0.8633,

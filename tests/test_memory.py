@@ -8,9 +8,14 @@ import numpy as np
 import optax
 import pytest
 
-from srgan_jax import adversarial, checkpoints, color, defaults, devices, models, resize, stages, steps
-from srgan_jax.errors import UserError
-from srgan_jax.train import train_and_evaluate
+from srgan_jax import defaults, models
+from srgan_jax.ops import color, resize
+from srgan_jax.runtime import devices
+from srgan_jax.runtime.errors import UserError
+from srgan_jax.training import checkpoints, gan_step, players, pretrain_step, setup
+from srgan_jax.training.loop import train_and_evaluate
+from srgan_jax.training.mapping import MAPPINGS, map_update
+from srgan_jax.training.state import create_train_state
 
 CROP = 32
 
@@ -28,20 +33,20 @@ def _features(image):
 
 def _updated(batch, mapping, count, stage, fields=None, *, remat=False, **options):
     """States before and after an update with SGD of rate 1, so that the difference is the gradient; and metrics."""
-    runtime = {"axis_name": devices.MAPPINGS[mapping]}
+    runtime = {"axis_name": MAPPINGS[mapping]}
     described = {"blocks": 1, "width": 8} | (fields or {"name": "srresnet", "norm": "none"})
     generator = models.build(models.GENERATORS, described, remat=remat, **runtime)
     content = {"pixel_weight": 1.0, "perceptual_weight": 0.5}
     options |= {"generator": generator, "optimizer": optax.sgd(1.0), "losses": content, **runtime}
-    networks, step = {}, steps.pretrain_step
+    networks, step = {}, pretrain_step.pretrain_step
     if stage == "gan":
         described = {"name": "srgan", "width": 4, "dense": 8, "crop_px": CROP, "norm": described["norm"]}
         networks = {"discriminator": models.build(models.DISCRIMINATORS, described, **runtime)}
         networks |= {"discriminator_optimizer": optax.sgd(1.0)}
-        step = functools.partial(adversarial.gan_step, adversarial_weight=0.5, remat=remat)
+        step = functools.partial(gan_step.gan_step, adversarial_weight=0.5, remat=remat)
     mesh = devices.make_mesh(jax.devices()[:count])
-    state = steps.create_train_state(0, generator, options["optimizer"], crop_px=CROP, **networks)
-    update = devices.map_update(lambda s, _, b: step(s, b, _features, **networks, **options), mesh, mapping)
+    state = create_train_state(0, generator, options["optimizer"], crop_px=CROP, **networks)
+    update = map_update(lambda s, _, b: step(s, b, _features, **networks, **options), mesh, mapping)
     before = jax.device_get(state)
     sharded = devices.shard(batch, mesh, mapping)
     after, metrics = jax.device_get(jax.block_until_ready(update(devices.replicate(state, mesh), None, sharded)))
@@ -126,10 +131,10 @@ def config(tiny, dataset):
 def _temporary_bytes(config, name, batch):
     """What the update of a stage, compiled as for training, takes besides its arguments and results."""
     mesh = devices.make_mesh(jax.devices()[:1])
-    stage = stages.make_stage(config, name)
+    stage = setup.make_stage(config, name)
     windows = np.pad(color.to_uint8(batch["hr"]), ((0, 0), (8, 8), (8, 8), (0, 0)))[:, None]
     sharded = devices.shard({"indices": np.arange(8, dtype=np.int32), "windows": windows}, mesh, "jit")
-    update = devices.map_update(stages.make_update(config, stage, None), mesh, "jit")
+    update = map_update(setup.make_update(config, stage, None), mesh, "jit")
     state = jax.eval_shape(stage.init, None)
     return update.lower(state, {"store": None}, sharded).compile().memory_analysis().temp_size_in_bytes
 
@@ -144,24 +149,24 @@ def test_temporary_memory_shrinks(config, batch, stage):
     assert needed[4, False] < 0.6 * needed[1, False] and needed[1, True] < 0.8 * needed[1, False], needed
 
 
-@pytest.mark.parametrize("mapping", devices.MAPPINGS)
+@pytest.mark.parametrize("mapping", MAPPINGS)
 def test_the_old_state_makes_room_for_the_new(batch, mapping):
     mesh = devices.make_mesh()
     state = devices.replicate({"x": np.arange(8.0, dtype=np.float32)}, mesh)
-    mean = lambda x: steps.mean_over(x.mean(), devices.MAPPINGS[mapping])  # noqa: E731
-    update = devices.map_update(lambda state, _, b: ({"x": state["x"] + mean(b)}, {}), mesh, mapping)
+    mean = lambda x: players.mean_over(x.mean(), MAPPINGS[mapping])  # noqa: E731
+    update = map_update(lambda state, _, b: ({"x": state["x"] + mean(b)}, {}), mesh, mapping)
     sharded = devices.shard(np.arange(4.0, dtype=np.float32), mesh, mapping)
     after, _ = jax.block_until_ready(update(state, None, sharded))
     assert state["x"].is_deleted()
     np.testing.assert_array_equal(after["x"], np.arange(8) + 1.5)
 
 
-@pytest.mark.parametrize("mapping", devices.MAPPINGS)
+@pytest.mark.parametrize("mapping", MAPPINGS)
 def test_a_checkpoint_holds_what_was_saved_while_its_memory_is_used_again(tmp_path, mapping):
     mesh = devices.make_mesh()
     state = devices.replicate({"x": np.zeros((1 << 20), np.float32)}, mesh)
-    mean = lambda x: steps.mean_over(x.mean(), devices.MAPPINGS[mapping])  # noqa: E731
-    update = devices.map_update(lambda state, _, b: ({"x": state["x"] + mean(b)}, {}), mesh, mapping)
+    mean = lambda x: players.mean_over(x.mean(), MAPPINGS[mapping])  # noqa: E731
+    update = map_update(lambda state, _, b: ({"x": state["x"] + mean(b)}, {}), mesh, mapping)
     sharded = devices.shard(np.ones(4, np.float32), mesh, mapping)
     saver = checkpoints.Checkpoints(tmp_path / "saved")
     for step in (1, 2, 3, 4):

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from srgan_jax import color, metrics
+from srgan_jax.evaluation import metrics
+from srgan_jax.ops import color
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,8 @@ def test_ms_ssim_equals_the_same_in_numpy(large):
 
 def test_daala_ssim_equals_the_same_in_numpy(pair):
     """dump_ssim's moments written out with loops over windows, on a small picture."""
-    from srgan_jax.metrics.fidelity import daala_taps
+    from srgan_jax.evaluation.metrics import fidelity
+    from srgan_jax.evaluation.metrics.fidelity import daala_taps
 
     sr, hr = (image[:24, :30] for image in pair)
     x, y = (np.floor(np.asarray(color.rgb_to_y(image), np.float64)[..., 0] * 255 + 0.5) for image in (sr, hr))
@@ -122,7 +124,6 @@ def test_daala_ssim_equals_the_same_in_numpy(pair):
             value = (2 * mx * my + c1) * (2 * (xy * w - mx * my) + c2)
             total += w * value / ((mx**2 + my**2 + c1) * (xx * w - mx**2 + yy * w - my**2 + c2))
             weights += w
-    from srgan_jax.metrics import fidelity
 
     found = fidelity._ssim_daala(
         sr, hr, taps.astype(np.float32), taps.astype(np.float32), (24, 30), border=0, channel="y8"
@@ -139,10 +140,11 @@ def test_daala_ssim_equals_the_same_in_numpy(pair):
     ],
 )
 def test_bicubic_scores_what_is_published(shared_data, name, expected):
-    from srgan_jax import evaluate
+    from srgan_jax.evaluation import scoring
+    from srgan_jax.evaluation.pairs import read_pairs
 
-    pairs = evaluate.read_pairs(shared_data / "benchmarks" / name, 4)
-    scores = evaluate.mean(evaluate.score(pairs, [evaluate.bicubic(p.lr, 4) for p in pairs], tuple(expected)))
+    pairs = read_pairs(shared_data / "benchmarks" / name, 4)
+    scores = scoring.mean(scoring.score(pairs, [scoring.bicubic(p.lr, 4) for p in pairs], tuple(expected)))
     for metric, value in expected.items():
         digits = len(str(value).split(".")[1])
         assert round(scores[metric], digits) == value, metric
@@ -150,12 +152,13 @@ def test_bicubic_scores_what_is_published(shared_data, name, expected):
 
 def test_gray_files_and_rounding(shared_data):
     """Set14's "bridge" is gray: read as RGB the mean is 0.094 dB higher. Y rounded to 8 bits: Set5 28.419."""
-    from srgan_jax import evaluate
+    from srgan_jax.evaluation import scoring
+    from srgan_jax.evaluation.pairs import read_pairs
 
     def psnr(folder, keep_gray=True, **options):
-        pairs = evaluate.read_pairs(shared_data / "benchmarks" / folder, 4, keep_gray=keep_gray)
-        results = [evaluate.bicubic(pair.lr, 4) for pair in pairs]
-        return evaluate.mean(evaluate.score(pairs, results, ("psnr_y",), **options))["psnr_y"]
+        pairs = read_pairs(shared_data / "benchmarks" / folder, 4, keep_gray=keep_gray)
+        results = [scoring.bicubic(pair.lr, 4) for pair in pairs]
+        return scoring.mean(scoring.score(pairs, results, ("psnr_y",), **options))["psnr_y"]
 
     assert psnr("Set14", keep_gray=False) - psnr("Set14") == pytest.approx(0.094, abs=5e-4)
     assert psnr("Set5", round_y=True) == pytest.approx(28.419, abs=5e-4)

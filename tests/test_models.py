@@ -4,16 +4,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from srgan_jax import models, resize, steps
+from srgan_jax import models
 from srgan_jax.models import layers
-from srgan_jax.models.extractor import TAPS
+from srgan_jax.models.extractors.vgg19 import TAPS
+from srgan_jax.ops import resize
+from srgan_jax.training import state
 
 LR = jnp.zeros((1, 8, 8, 3))
 
 
 def _parameters(**fields):
     module = models.build(models.GENERATORS, {"name": "srresnet", **fields})
-    return steps.count_parameters(jax.eval_shape(module.init, jax.random.key(0), LR)["params"])
+    return state.count_parameters(jax.eval_shape(module.init, jax.random.key(0), LR)["params"])
 
 
 def test_parameter_count_is_the_papers():
@@ -40,7 +42,7 @@ def test_discriminator_parameter_count():
     expected = 9 * sum(a * b for a, b in pairs) + 64 + 2 * (64 + 256 + 512 + 1024) + 18_432 * 1024 + 1024 + 1025
     module = models.build(models.DISCRIMINATORS, {"name": "srgan"})
     shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 96, 96, 3)))
-    assert steps.count_parameters(shapes["params"]) == expected
+    assert state.count_parameters(shapes["params"]) == expected
 
 
 def test_pixel_shuffle_by_hand():
@@ -151,7 +153,7 @@ def test_activations_differ_below_zero():
     for kind, value in below.items():
         variables = Alone(kind).init(jax.random.key(0), x)
         np.testing.assert_allclose(Alone(kind).apply(variables, x), [[value, 3.0]], rtol=1e-6)
-        assert steps.count_parameters(variables) == slopes[kind]
+        assert state.count_parameters(variables) == slopes[kind]
 
 
 @pytest.mark.parametrize("order", layers.BLOCK_ORDERS)
@@ -179,7 +181,7 @@ def test_rrdb_parameter_count_is_the_papers():
     # ESRGAN's generator: 16,697,987 parameters (the authors' RRDB_ESRGAN_x4.pth).
     module = models.build(models.GENERATORS, {"name": "rrdb"})
     shapes = jax.eval_shape(module.init, jax.random.key(0), LR)
-    assert steps.count_parameters(shapes["params"]) == 16_697_987
+    assert state.count_parameters(shapes["params"]) == 16_697_987
 
 
 def test_batch_norm_only_in_training_uses_the_batch():
@@ -245,7 +247,7 @@ def test_vgg19_taps():
 
 def test_vgg19_preprocessing_by_hand():
     image = jnp.ones((1, 4, 4, 3)) * jnp.array([0.2, 0.4, 0.6])
-    from srgan_jax.models.extractor import PREPROCESSING
+    from srgan_jax.models.extractors.vgg19 import PREPROCESSING
 
     caffe = PREPROCESSING["caffe"](image)[0, 0, 0]  # BGR
     np.testing.assert_allclose(caffe, [153 - 103.939, 102 - 116.779, 51 - 123.68], atol=1e-4)

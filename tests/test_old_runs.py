@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 import srgan_jax
 from srgan_jax import defaults
-from srgan_jax.train import train_and_evaluate
+from srgan_jax.training.loop import train_and_evaluate
 
 FIXTURES = Path(__file__).parent / "fixtures"
 OPTIMIZERS = {"adam": (0.0, 0.0), "clip_adam": (0.05, 0.0), "adamw": (0.0, 0.1), "clip_adamw": (0.05, 0.1)}

@@ -5,9 +5,10 @@ import jax
 import numpy as np
 import pytest
 
-from srgan_jax import images, resize
-from srgan_jax.data import builder, matching, pairs, pipeline, sampling
-from srgan_jax.errors import UserError
+from srgan_jax import images
+from srgan_jax.data import batches, builder, datasets, memory, paired_folders, sampling, stream
+from srgan_jax.ops import resize
+from srgan_jax.runtime.errors import UserError
 
 SEED = np.asarray(jax.random.key_data(jax.random.key(1)))
 
@@ -29,7 +30,7 @@ def prepared(tmp_path_factory, photo):
 
 
 def test_pairs_come_back_and_fit(prepared):
-    found = pairs.open_pictures(prepared, scale=2, lr_feature="lr")
+    found = datasets.open_pictures(prepared, scale=2, lr_feature="lr")
     assert len(found) == 3
     for index in range(3):
         packed = found[index]
@@ -40,18 +41,18 @@ def test_pairs_come_back_and_fit(prepared):
 
 @pytest.mark.parametrize("source", ["memory", "stream"])
 def test_crops_of_both_are_of_one_place(prepared, source):
-    found = pairs.open_pictures(prepared, scale=2, lr_feature="lr")
+    found = datasets.open_pictures(prepared, scale=2, lr_feature="lr")
     geometry, indices = {"crop_px": 16, "margin_px": 0}, np.arange(8, dtype=np.int32)
     keys = sampling.sample_keys(SEED, np.int32(3), indices)
     if source == "memory":
-        sizes = pipeline.without_small(found, 16)[1]
-        store = pipeline.build_store(found, sizes, tile_px=32, channels=15, **geometry)
-        assert store["tiles"].nbytes == pipeline.store_bytes(sizes, tile_px=32, channels=15, **geometry)
+        sizes = datasets.without_small(found, 16)[1]
+        store = memory.build_store(found, sizes, tile_px=32, channels=15, **geometry)
+        assert store["tiles"].nbytes == memory.store_bytes(sizes, tile_px=32, channels=15, **geometry)
         chosen = sampling.choose_pictures(SEED, np.int32(3), indices, 8, 3)
-        windows = pipeline.gather_windows(store, chosen, keys, **geometry)
+        windows = memory.gather_windows(store, chosen, keys, **geometry)
     else:
-        windows = pipeline.read_windows(found, SEED, 3, indices, batch_size=8, **geometry)
-    batch = sampling.make_paired_batch(windows, keys, scale=2)
+        windows = stream.read_windows(found, SEED, 3, indices, batch_size=8, **geometry)
+    batch = batches.make_paired_batch(windows, keys, scale=2)
     assert batch["hr"].shape == (8, 32, 32, 3) and batch["lr"].shape == (8, 16, 16, 3)
     np.testing.assert_array_equal(np.asarray(batch["lr"]).repeat(2, 1).repeat(2, 2), batch["hr"])
     assert len({np.asarray(sample).tobytes() for sample in batch["lr"]}) == 8
@@ -59,17 +60,17 @@ def test_crops_of_both_are_of_one_place(prepared, source):
 
 def test_packing_keeps_every_pixel_in_its_place(photo):
     hr, lr = photo[:30, :42], photo[100:110, 50:64]
-    packed = pairs.pack(hr, lr)
-    batch = sampling.make_paired_batch(packed[None], jax.random.split(jax.random.key(0), 1), scale=3, augment=False)
+    packed = datasets.pack(hr, lr)
+    batch = batches.make_paired_batch(packed[None], jax.random.split(jax.random.key(0), 1), scale=3, augment=False)
     np.testing.assert_array_equal(np.round(np.asarray(batch["hr"][0]) * 255), hr)
     np.testing.assert_array_equal(np.round(np.asarray(batch["lr"][0]) * 255), lr)
 
 
 def test_hr_alone_and_resized(prepared, dataset):
-    assert pairs.open_pictures(prepared, scale=2)[0].shape[-1] == 3  # "hr" is the usual feature
-    found = pairs.open_pictures(prepared, scale=2, lr_feature="lr", resize_px=40)
+    assert datasets.open_pictures(prepared, scale=2)[0].shape[-1] == 3  # "hr" is the usual feature
+    found = datasets.open_pictures(prepared, scale=2, lr_feature="lr", resize_px=40)
     assert found[0].shape == (20, 20, 15) and found.size(0) == (20, 20)
-    squares = pairs.open_pictures(dataset, scale=4, resize_px=48)
+    squares = datasets.open_pictures(dataset, scale=4, resize_px=48)
     original = builder.open_source(dataset)[2]
     assert squares[2].shape == (48, 48, 3) and squares.size(2) == (48, 48)
     expected = np.asarray(resize.resize(original / 255, (48, 48), convention="A")) * 255
@@ -78,7 +79,7 @@ def test_hr_alone_and_resized(prepared, dataset):
 
 def test_scale_must_be_the_generators(prepared):
     with pytest.raises(builder.DatasetError, match=r"3 of 3 pairs are not of scale 4 .*\n  number \d: HR \d+ x"):
-        pairs.open_pictures(prepared, scale=4, lr_feature="lr")
+        datasets.open_pictures(prepared, scale=4, lr_feature="lr")
 
 
 def test_unmatched_names_are_listed(tmp_path, photo):
@@ -93,7 +94,7 @@ def test_unmatched_names_are_listed(tmp_path, photo):
     assert lines[1].strip() == "hr/a01 has no partner in lr"
     (tmp_path / "lr" / "b.jpg").write_bytes((tmp_path / "lr" / "b.png").read_bytes())
     with pytest.raises(UserError, match=r"differ in their suffix alone: b\.\w+"):
-        matching.match_pairs(tmp_path)
+        paired_folders.match_pairs(tmp_path)
 
 
 def test_sizes_of_another_scale_are_listed(tmp_path, photo):
@@ -113,7 +114,7 @@ def test_a_damaged_partner_leaves_the_pair_out(tmp_path, photo):
     (tmp_path / "lr" / "1.png").write_bytes(b"no picture")
     skipped = builder.prepare(str(tmp_path), str(tmp_path / "out"))
     assert set(skipped) == {"hr/1.png"} and json.loads((tmp_path / "out" / "skipped.json").read_text()) == skipped
-    assert len(pairs.open_pictures(str(tmp_path / "out"), scale=4, lr_feature="lr")) == 2
+    assert len(datasets.open_pictures(str(tmp_path / "out"), scale=4, lr_feature="lr")) == 2
 
 
 class _Album(list):
@@ -133,24 +134,24 @@ def test_who_is_held_out_follows_from_the_pictures():
     """Neither order nor names matter; copies of one that is held out are not trained on; small ones are not judged."""
     large = [np.full((40, 50, 3), value, np.uint8) for value in range(9)]
     album = _Album([*large, *large[::-1], np.zeros((8, 9, 3), np.uint8)])
-    rest, held_out = pairs.hold_out(album, 2, 32)
+    rest, held_out = datasets.hold_out(album, 2, 32)
     shown = {int(picture[0, 0, 0]) for picture in held_out}
     assert len(held_out) == 2 and len(shown) == 2 and min(held_out.size(0)) == 40
     trained = [int(picture[0, 0, 0]) for picture in rest if picture.shape[0] == 40]
     assert sorted(trained) == sorted(2 * [value for value in range(9) if value not in shown])
     assert len(rest) == 2 * 7 + 1  # the small one is trained on, or left out there as always
-    turned = pairs.hold_out(_Album(album[4:] + album[:4]), 2, 32)[1]
+    turned = datasets.hold_out(_Album(album[4:] + album[:4]), 2, 32)[1]
     assert {int(picture[0, 0, 0]) for picture in turned} == shown
-    assert len(pairs.hold_out(album, 100, 32)[1]) == 2  # a quarter of nine
+    assert len(datasets.hold_out(album, 100, 32)[1]) == 2  # a quarter of nine
     with pytest.raises(UserError, match="3 different pictures of 32 px or more: too few to hold some out"):
-        pairs.hold_out(_Album(large[:3] * 2), 2, 32)
+        datasets.hold_out(_Album(large[:3] * 2), 2, 32)
 
 
 @pytest.mark.parametrize("broken", ["digest", "size", "__getitem__"])
 def test_damaged_pictures_are_not_held_out(broken):
     """Training replaces them, and says so, when it comes to them."""
     large = [np.full((40, 50, 3), value, np.uint8) for value in range(9)]
-    chosen = {int(picture[0, 0, 0]) for picture in pairs.hold_out(_Album(large), 2, 32)[1]}
+    chosen = {int(picture[0, 0, 0]) for picture in datasets.hold_out(_Album(large), 2, 32)[1]}
     damaged = min(chosen)
 
     class Damaged(_Album):
@@ -162,6 +163,6 @@ def test_damaged_pictures_are_not_held_out(broken):
         return getattr(_Album, broken)(self, index)
 
     setattr(Damaged, broken, read)
-    rest, held_out = pairs.hold_out(Damaged(large), 2, 32)
+    rest, held_out = datasets.hold_out(Damaged(large), 2, 32)
     assert len(held_out) == 2 and len(rest) == 7
     assert damaged not in {int(picture[0, 0, 0]) for picture in held_out}

@@ -1,27 +1,14 @@
 """NIQE, LPIPS and VGG54 with random weights, against NumPy, SciPy and PyTorch."""
 
-import importlib.util
-from pathlib import Path
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from srgan_jax import color, metrics, models, weights
-from srgan_jax.errors import UserError
-from srgan_jax.metrics import perceptual
-
-ROOT = Path(__file__).parents[1]
-
-
-def _script(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-port_niqe, port_lpips = _script("port_niqe"), _script("port_lpips")
+from srgan_jax import cli, models, weights
+from srgan_jax.evaluation import metrics
+from srgan_jax.models.extractors import lpips
+from srgan_jax.ops import color
+from srgan_jax.runtime.errors import UserError
 
 
 @pytest.fixture
@@ -34,7 +21,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["niqe", "lpips_alex", "lpips_vgg", "vgg54"])
 def test_missing_weights_name_the_command(folder, name):
     image = jnp.zeros((100, 100, 3))
-    with pytest.raises(UserError, match=r"no weights at .*; get them with: python scripts/port_(niqe|lpips|vgg19).py "):
+    with pytest.raises(UserError, match=r"no \w+ weights at .*; get them with: srgan-jax port (niqe|lpips|vgg19) "):
         metrics.METRICS[name](image, image)
 
 
@@ -75,7 +62,7 @@ def _niqe_in_numpy(y, parameters):
                     row += [alpha, (right - left) * gamma(2 / alpha) / gamma(1 / alpha), left, right]
                 rows.append(row)
         features.append(rows)
-        from srgan_jax.resize import weight_matrix
+        from srgan_jax.ops.resize import weight_matrix
 
         halves = [weight_matrix(size, size // 2, border="symmetric") for size in y.shape]
         y = halves[0] @ y @ halves[1].T
@@ -96,7 +83,7 @@ def parameters():
 
 def test_niqe_equals_the_same_in_numpy(folder, parameters, photo):
     np.savez(folder / "public.npz", **parameters)
-    assert port_niqe.main([str(folder / "public.npz"), "--out", str(folder / "niqe.safetensors")]) == 0
+    assert cli.main(["port", "niqe", str(folder / "public.npz"), "--out", str(folder / "niqe.safetensors")]) == 0
     image = color.from_uint8(photo)
     y = np.round(np.asarray(color.rgb_to_y(image), np.float64)[4:-4, 4:-4, 0] * 255)
     expected = _niqe_in_numpy(y, parameters)
@@ -111,9 +98,9 @@ def test_niqe_equals_the_same_in_numpy(folder, parameters, photo):
 
 def test_wrong_niqe_parameters_are_named(tmp_path, parameters, capsys):
     np.savez(tmp_path / "bad.npz", **(parameters | {"cov_pris_param": np.zeros((3, 3))}))
-    assert port_niqe.main([str(tmp_path / "bad.npz")]) == 2
+    assert cli.main(["port", "niqe", str(tmp_path / "bad.npz")]) == 2
     assert "cov_pris_param: expected (36, 36), found (3, 3)" in capsys.readouterr().err
-    assert port_niqe.main([str(tmp_path / "absent.npz")]) == 2
+    assert cli.main(["port", "niqe", str(tmp_path / "absent.npz")]) == 2
 
 
 # ------------------------------------------------------------------------------------------------ LPIPS
@@ -154,7 +141,7 @@ def test_lpips_equals_pytorch(folder, photo, name):
     torch.save(heads, folder / "heads.pth")
     files = [str(folder / "network.pth"), str(folder / "heads.pth")]
     out = str(folder / f"lpips_{name}.safetensors")
-    assert port_lpips.main(["--backbone", name, *files, "--out", out]) == 0
+    assert cli.main(["port", "lpips", "--backbone", name, *files, "--out", out]) == 0
     rng = np.random.default_rng(0)
     hr = photo[:80, :96] / np.float32(255)
     sr = np.clip(hr + rng.normal(0, 0.1, hr.shape), 0, 1).astype(np.float32)
@@ -176,14 +163,14 @@ def test_lpips_equals_pytorch(folder, photo, name):
     assert measure(hr, hr) == 0
     # The same files for the other backbone are refused.
     other = {"alex": "vgg", "vgg": "alex"}[name]
-    assert port_lpips.main(["--backbone", other, *files, "--out", out]) == 2
+    assert cli.main(["port", "lpips", "--backbone", other, *files, "--out", out]) == 2
 
 
 def test_layers_are_the_networks():
-    assert len(perceptual.layers_of("alex")) == 5 and len(perceptual.layers_of("vgg")) == 13
-    assert sum(layer.tapped for layer in perceptual.layers_of("vgg")) == 5
+    assert len(lpips.layers_of("alex")) == 5 and len(lpips.layers_of("vgg")) == 13
+    assert sum(layer.tapped for layer in lpips.layers_of("vgg")) == 5
     with pytest.raises(UserError, match="unknown LPIPS backbone 'squeeze'; valid: alex, vgg"):
-        perceptual.layers_of("squeeze")
+        lpips.layers_of("squeeze")
 
 
 # ------------------------------------------------------------------------------------------ VGG19's features
@@ -193,7 +180,7 @@ def test_vgg54_is_the_papers_content_loss(folder, vgg_file, photo):
     """Random weights; the extractor itself is compared with published features in test_models.py."""
     (folder / "vgg19.safetensors").write_bytes(vgg_file.read_bytes())
     sr, hr = (photo[top : top + 56, :72].astype(np.float32) / 255 for top in (0, 100))
-    variables, _ = weights.load_extractor(vgg_file)
+    variables, _ = weights.load_extractor("vgg19", vgg_file)
     module = models.build(models.EXTRACTORS, {"name": "vgg19", "convention": "caffe"})
     inside = [module.apply(variables, image[None, 4:-4, 4:-4])["relu5_4"] / 12.75 for image in (sr, hr)]
     expected = np.square(np.asarray(inside[0], np.float64) - np.asarray(inside[1], np.float64)).mean()

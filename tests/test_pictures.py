@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, features
 
-from srgan_jax import files, images
+from srgan_jax import bulk, images
+from srgan_jax.images.metadata import png_chunks
 
 README = Path(__file__).parents[1] / "README.md"
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -23,9 +24,9 @@ def upscale(bilinear):
 
     def run(path, out=None, format="", **options):
         lines = []
-        jobs = files.find_jobs([path], out or path.parent / "out", format=format)
-        size_of = options.pop("size_of", files.target_size(2))
-        summary = files.upscale_files(jobs, bilinear, size_of, tile_px=32, say=lines.append, **options)
+        jobs = bulk.find_jobs([path], out or path.parent / "out", format=format)
+        size_of = options.pop("size_of", bulk.target_size(2))
+        summary = bulk.upscale_files(jobs, bilinear, size_of, tile_px=32, say=lines.append, **options)
         assert summary.failed == [], summary.failed
         return summary.done[0].target, lines
 
@@ -476,7 +477,7 @@ def test_every_orientation_of_deep_pictures(orientation, tmp_path, photo):
     exif = Image.Exif()
     exif[0x0112] = orientation
     encoded = imagecodecs.png_encode(_deep(photo, 3))
-    described = images.formats._png_chunks(images.Picture((), exif=exif.tobytes()))
+    described = png_chunks(images.Picture((), exif=exif.tobytes()))
     (tmp_path / "a.png").write_bytes(encoded[:33] + b"".join(described) + encoded[33:])
     Image.fromarray(_small(photo)).save(tmp_path / "b.png", exif=exif)
     deep, shallow = (images.read_image(tmp_path / name).frames[0] for name in ("a.png", "b.png"))
@@ -492,8 +493,8 @@ def test_exact_sizes(bilinear, photo, tmp_path):
         ({"width": 100}, (100, 62)),  # 40 * 100 / 64 = 62.5, rounded to even
         ({"long_side": 50}, (50, 31)),
     ):
-        jobs = files.find_jobs([tmp_path / "a.png"], tmp_path / "b.png")
-        files.upscale_files(jobs, bilinear, files.target_size(2, **wanted), tile_px=32, overwrite=True)
+        jobs = bulk.find_jobs([tmp_path / "a.png"], tmp_path / "b.png")
+        bulk.upscale_files(jobs, bilinear, bulk.target_size(2, **wanted), tile_px=32, overwrite=True)
         with Image.open(tmp_path / "b.png") as result:
             assert result.size == size
             twice = np.stack([_twice(_small(photo)[..., c]) for c in range(3)], axis=-1)

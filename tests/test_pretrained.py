@@ -10,8 +10,11 @@ from PIL import Image
 from safetensors import safe_open
 
 import srgan_jax
-from srgan_jax import cli, evaluate, pretrained, weights
+from srgan_jax import cli, weights
 from srgan_jax.degradations import DEGRADATIONS
+from srgan_jax.evaluation import scoring
+from srgan_jax.evaluation.pairs import degrade_pairs, make_pair
+from srgan_jax.weights import pretrained
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ("compact_x4", "photo_x4")
@@ -44,13 +47,13 @@ def test_file_is_small_and_says_what_it_is(name):
 @pytest.mark.parametrize(("name", "degradation", "gain"), [("compact_x4", "", 0.5), ("photo_x4", "photo", 0.2)])
 def test_better_than_bicubic_at_what_it_is_for(name, degradation, gain, photo):
     """On a photograph that neither was trained on, degraded in three ways; dB of Y."""
-    pairs = [evaluate.make_pair(f"chelsea {index}", photo, 4) for index in range(3 if degradation else 1)]
+    pairs = [make_pair(f"chelsea {index}", photo, 4) for index in range(3 if degradation else 1)]
     if degradation:
-        pairs = evaluate.degrade_pairs(pairs, lambda key, hr: DEGRADATIONS[degradation].degrade(key, hr, scale=4))
+        pairs = degrade_pairs(pairs, lambda key, hr: DEGRADATIONS[degradation].degrade(key, hr, scale=4))
     params = srgan_jax.load(name)
-    ours = evaluate.score(pairs, [np.asarray(srgan_jax.upscale(params, pair.lr)) for pair in pairs])
-    bicubic = evaluate.score(pairs, [evaluate.bicubic(pair.lr, 4) for pair in pairs])
-    assert evaluate.mean(ours)["psnr_y"] > evaluate.mean(bicubic)["psnr_y"] + gain
+    ours = scoring.score(pairs, [np.asarray(srgan_jax.upscale(params, pair.lr)) for pair in pairs])
+    bicubic = scoring.score(pairs, [scoring.bicubic(pair.lr, 4) for pair in pairs])
+    assert scoring.mean(ours)["psnr_y"] > scoring.mean(bicubic)["psnr_y"] + gain
 
 
 def test_upscale_takes_the_default_and_says_so(tmp_path, photo, capsys, monkeypatch):

@@ -13,8 +13,10 @@ import pytest
 import toys
 
 import srgan_jax
-from srgan_jax import devices, images
-from srgan_jax.errors import UserError
+from srgan_jax import images
+from srgan_jax.runtime.errors import UserError
+from srgan_jax.runtime.processes import start_cluster
+from srgan_jax.training.mapping import MAPPINGS
 
 PATIENCE_S = 500  # for a machine that does other things too
 pytestmark = pytest.mark.timeout(3 * PATIENCE_S)
@@ -56,7 +58,7 @@ def command(dataset, held_out):
     return make
 
 
-@pytest.fixture(scope="module", params=devices.MAPPINGS)
+@pytest.fixture(scope="module", params=MAPPINGS)
 def one_process(request, tmp_path_factory, command):
     """An undisturbed run of one process with two devices."""
     workdir = tmp_path_factory.mktemp(f"one_{request.param}")
@@ -111,9 +113,9 @@ def test_two_processes_equal_one_and_resume_there_and_back(one_process, command,
 
 def test_mistakes_end_every_process_of_a_job(command, tmp_path):
     """A folder that is in use, and a batch that doesn't divide."""
-    from srgan_jax import runs
+    from srgan_jax.training.workdir import locked
 
-    with runs.locked(tmp_path):
+    with locked(tmp_path):
         statuses, _, told = _end(_start(command(tmp_path, "jit"), 2))
     assert statuses == [1, 1]
     for text in told:
@@ -162,14 +164,14 @@ def test_upscale_shares_its_files(held_out, tmp_path, bilinear):
 )
 def test_half_a_description_of_a_job(flags, message):
     with pytest.raises(UserError, match=message):
-        devices.start_cluster(**flags)
+        start_cluster(**flags)
 
 
 def test_no_cluster_costs_nothing():
     """In a process of its own, as the tests' JAX is in use already."""
     code = """
 import time
-from srgan_jax import devices
+from srgan_jax.runtime import processes as devices
 import jax
 began = time.time()
 devices.start_cluster()

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from srgan_jax.data import sampling
+from srgan_jax.data import batches, sampling
 from srgan_jax.models import discriminator_layers
 from srgan_jax.runtime import random_keys
 
@@ -20,7 +20,7 @@ def _flipped(keys):
     """Whether `make_batch` turned each sample upside down, from a window whose top left corner alone is white."""
     windows = jnp.zeros((COUNT, 2, 2, 3), jnp.uint8).at[:, 0].set(255)
     keep = lambda key, hr, scale: hr  # noqa: E731
-    hr = sampling.make_batch(windows, keys, degrade=keep, scale=1, margin_px=0)["hr"]
+    hr = batches.make_batch(windows, keys, degrade=keep, scale=1, margin_px=0)["hr"]
     is_row = np.asarray(hr[:, 0, 0, 0] == hr[:, 0, 1, 0])  # else it was transposed
     return is_row, np.asarray(hr[:, 0, 0, 0] == 0)
 

@@ -5,21 +5,23 @@ import shutil
 import numpy as np
 import pytest
 
-from srgan_jax import comparison, evaluate, images, report
+from srgan_jax import images
+from srgan_jax.evaluation import html_report, scoring, tables
+from srgan_jax.evaluation.pairs import make_pair
 
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory, photo):
-    pairs = [evaluate.make_pair(f"cat {i}", photo[40 * i : 40 * i + 100, 100:240], 2) for i in range(3)]
+    pairs = [make_pair(f"cat {i}", photo[40 * i : 40 * i + 100, 100:240], 2) for i in range(3)]
     methods = {
-        "bicubic": lambda pairs: [evaluate.bicubic(pair.lr, 2) for pair in pairs],
-        "nearest": lambda pairs: [evaluate.nearest(pair.lr, 2) for pair in pairs],
+        "bicubic": lambda pairs: [scoring.bicubic(pair.lr, 2) for pair in pairs],
+        "nearest": lambda pairs: [scoring.nearest(pair.lr, 2) for pair in pairs],
         "ours <&>": lambda pairs: [np.maximum(pair.hr, 8) for pair in pairs],
     }
-    protocol, made = comparison.Protocol(2), report.Report()
-    rows = comparison.compare({"cats": pairs}, methods, ("psnr_y", "ssim_y"), protocol, made.add)
+    protocol, made = tables.Protocol(2), html_report.Report()
+    rows = tables.compare({"cats": pairs}, methods, ("psnr_y", "ssim_y"), protocol, made.add)
     return made.write(tmp_path_factory.mktemp("report"), rows, protocol.lines(made=["cats"])), rows, pairs
 
 
@@ -103,7 +105,7 @@ def test_the_slider_moves_and_the_table_sorts(browser, page):
 def test_pictures_are_embedded_without_loss(photo):
     import base64
 
-    url = report._data_url(photo)
+    url = html_report._data_url(photo)
     assert url.startswith("data:image/webp;base64,")
     import io
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from srgan_jax import color, resize
+from srgan_jax.ops import color, resize
 
 
 def test_weights_of_halving_are_the_cubic_kernel_by_hand():

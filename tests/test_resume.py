@@ -16,9 +16,10 @@ import pytest
 import toys
 
 import srgan_jax
-from srgan_jax import checkpoints, defaults, logs, manifest, stages
-from srgan_jax.errors import UserError
-from srgan_jax.train import train_and_evaluate
+from srgan_jax import defaults
+from srgan_jax.runtime.errors import UserError
+from srgan_jax.training import checkpoints, checksums, logs, setup
+from srgan_jax.training.loop import train_and_evaluate
 
 VALIDATE_EVERY = 8
 
@@ -94,7 +95,7 @@ def _writing(workdir, began):
 def _without_manifest(workdir, began):
     """Between Orbax's commit and the manifest."""
     found = _since(workdir.glob("checkpoints/*/[0-9]*"), began)
-    return [path for path in found if path.name.isdigit() and not manifest.exists(path)]
+    return [path for path in found if path.name.isdigit() and not checksums.exists(path)]
 
 
 def _validating(workdir, began):
@@ -195,15 +196,15 @@ def test_200_flipped_bits_are_caught(three):
         which = int(np.searchsorted(ends, place, side="right"))
         offset, bit = int(place - (ends[which - 1] if which else 0)), int(rng.integers(8))
         _flip(files[which], offset, bit)
-        damages = manifest.damages(folder)
+        damages = checksums.damages(folder)
         name = files[which].relative_to(folder).as_posix()
         assert damages, (name, offset, bit)
-        if name != manifest.FILE:  # a flip in the manifest may show as a file that differs from it
+        if name != checksums.FILE:  # a flip in the manifest may show as a file that differs from it
             assert len(damages) == 1 and damages[0].startswith(name), damages
         caught, hit = caught + 1, hit | {name}
         _flip(files[which], offset, bit)
-    assert caught == 200 and len(hit) >= 4 and manifest.FILE in hit
-    assert manifest.damages(folder) == []
+    assert caught == 200 and len(hit) >= 4 and checksums.FILE in hit
+    assert checksums.damages(folder) == []
 
 
 def test_truncated_deleted_and_added_files_are_caught(three):
@@ -212,10 +213,10 @@ def test_truncated_deleted_and_added_files_are_caught(three):
         content, name = file.read_bytes(), file.relative_to(folder).as_posix()
         for damage in (lambda f, c: f.write_bytes(c[: len(c) // 2]), lambda f, c: f.unlink()):
             damage(file, content)
-            assert content == b"" or any(name in line for line in manifest.damages(folder)), name
+            assert content == b"" or any(name in line for line in checksums.damages(folder)), name
             file.write_bytes(content)
     (folder / "default" / "stray").write_text("x")
-    assert manifest.damages(folder) == ["default/stray is not in manifest.sha256"]
+    assert checksums.damages(folder) == ["default/stray is not in manifest.sha256"]
 
 
 def test_manifests_are_read_by_sha256sum(three):
@@ -224,7 +225,7 @@ def test_manifests_are_read_by_sha256sum(three):
 
 
 def _largest(folder):
-    return max((file for file in _files(folder) if file.name != manifest.FILE), key=lambda file: file.stat().st_size)
+    return max((file for file in _files(folder) if file.name != checksums.FILE), key=lambda file: file.stat().st_size)
 
 
 def test_the_newest_sound_checkpoint_is_used(three):
@@ -333,7 +334,7 @@ def test_a_full_disk_costs_one_checkpoint(small_disk):
 
     saver.save(1, state(1))
     saver.save(2, state(2))
-    while not manifest.exists(saver.folder / "2"):
+    while not checksums.exists(saver.folder / "2"):
         time.sleep(0.01)
     ballast = _fill(small_disk)
     saver.save(3, state(3))  # fails at once
@@ -382,7 +383,7 @@ def _after(monkeypatch, step, function):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # tasks that Orbax left behind
 def test_training_outlives_a_full_disk(config, small_disk, monkeypatch, tmp_path, capsys):
     train_and_evaluate(config, tmp_path / "undisturbed")
-    written = small_disk / "run" / "checkpoints" / "pretrain" / "2" / manifest.FILE
+    written = small_disk / "run" / "checkpoints" / "pretrain" / "2" / checksums.FILE
 
     def fill():
         while not written.exists():
@@ -419,7 +420,7 @@ def test_metrics_wait_for_room_on_a_full_disk(small_disk, capsys):
 
 def _poison(monkeypatch, is_bad):
     """Makes the updates of all stages return NaN where `is_bad(state)`, a traced bool."""
-    make_update = stages.make_update
+    make_update = setup.make_update
 
     def make_poisoned(*args):
         update = make_update(*args)
@@ -432,7 +433,7 @@ def _poison(monkeypatch, is_bad):
 
         return poisoned
 
-    monkeypatch.setattr(stages, "make_update", make_poisoned)
+    monkeypatch.setattr(setup, "make_update", make_poisoned)
 
 
 def test_skipped_updates_are_counted_and_told(config, tmp_path, monkeypatch, capsys):
@@ -488,7 +489,7 @@ def test_a_discriminator_that_always_wins_is_noticed(config, tmp_path, monkeypat
     config.stage_names, config.guard.d_wins_steps = ("gan",), 3
     config.stages.gan.total_steps, config.stages.gan.pixel_weight = 6, 1.0
     config.stages.gan.perceptual_weight = 0.0
-    make_update = stages.make_update
+    make_update = setup.make_update
 
     def make_winning(*args):
         update = make_update(*args)
@@ -500,7 +501,7 @@ def test_a_discriminator_that_always_wins_is_noticed(config, tmp_path, monkeypat
 
         return winning
 
-    monkeypatch.setattr(stages, "make_update", make_winning)
+    monkeypatch.setattr(setup, "make_update", make_winning)
     train_and_evaluate(config, tmp_path)
     told = capsys.readouterr().err
     assert "in the 3 updates up to 5 D judged every picture rightly; back to update 2" in told

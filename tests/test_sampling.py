@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from srgan_jax import color, resize
-from srgan_jax.data import sampling
+from srgan_jax.data import batches, sampling
 from srgan_jax.degradations import DEGRADATIONS
+from srgan_jax.ops import color, resize
 
 SEED = jax.random.key_data(jax.random.key(3))
 
@@ -63,7 +63,7 @@ def test_lr_of_a_crop_sees_no_artificial_border(photo):
     window = picture[y - margin : y + crop + margin, x - margin : x + crop + margin]
     keys = sampling.sample_keys(SEED, 0, jnp.arange(1))
     options = {"degrade": DEGRADATIONS["bicubic"].degrade, "scale": scale, "margin_px": margin}
-    batch = sampling.make_batch(window[None], keys, augment=False, **options)
+    batch = batches.make_batch(window[None], keys, augment=False, **options)
     np.testing.assert_array_equal(batch["hr"][0], color.from_uint8(picture[y : y + crop, x : x + crop]))
     np.testing.assert_array_equal(
         batch["lr"][0], whole[y // scale : (y + crop) // scale, x // scale : (x + crop) // scale]
@@ -77,12 +77,12 @@ def test_augmentation_gives_the_eight_turns_of_both(photo):
     window = photo[50 : 50 + crop + 2 * margin, 60 : 60 + crop + 2 * margin]
     options = {"degrade": DEGRADATIONS["bicubic"].degrade, "scale": scale, "margin_px": margin}
     keys = sampling.sample_keys(SEED, 0, jnp.arange(64))
-    batch = sampling.make_batch(jnp.tile(window[None], (64, 1, 1, 1)), keys, **options)
+    batch = batches.make_batch(jnp.tile(window[None], (64, 1, 1, 1)), keys, **options)
     hr = color.from_uint8(window[margin:-margin, margin:-margin])
     turns = [np.rot90(np.asarray(image), k) for image in (hr, hr[:, ::-1]) for k in range(4)]
     found = [next(i for i, turn in enumerate(turns) if (turn == image).all()) for image in np.asarray(batch["hr"])]
     assert set(found) == set(range(8))
-    lr = np.asarray(sampling.make_batch(window[None], keys[:1], augment=False, **options)["lr"][0])
+    lr = np.asarray(batches.make_batch(window[None], keys[:1], augment=False, **options)["lr"][0])
     lr_turns = [np.rot90(image, k) for image in (lr, lr[:, ::-1]) for k in range(4)]
     for index, image in zip(found, np.asarray(batch["lr"]), strict=True):
         assert np.abs(image - lr_turns[index]).max() <= 1.01 / 255  # rounding between the passes is not symmetric

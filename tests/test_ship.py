@@ -10,7 +10,9 @@ import pytest
 import results
 import ship
 import srgan_jax
-from srgan_jax import cli, images, models, pretrained, weights
+from srgan_jax import cli, images, models, weights
+from srgan_jax.runtime.errors import UserError
+from srgan_jax.weights import pretrained
 
 COMMAND = "/somewhere/srgan_jax/main.py --config configs/photo.py --workdir /somewhere/photo --config.a=('b',)"
 
@@ -145,7 +147,7 @@ def test_recipes_are_told_apart_by_their_configs(page, capsys):
 
 def test_a_page_without_markers_is_refused(page, capsys):
     page.write_text("nothing")
-    with pytest.raises(srgan_jax.errors.UserError, match="expected the markers <!-- test --> and <!-- /test --> once"):
+    with pytest.raises(UserError, match="expected the markers <!-- test --> and <!-- /test --> once"):
         results.fill(page, "test", "new")
 
 

@@ -7,8 +7,12 @@ import optax
 import pytest
 
 import srgan_jax
-from srgan_jax import adversarial, color, evaluate, models, optimizers, resize, steps
-from srgan_jax.losses import ADVERSARIAL
+from srgan_jax import models
+from srgan_jax.evaluation import pairs, scoring
+from srgan_jax.losses import ADVERSARIAL, content
+from srgan_jax.ops import color, resize
+from srgan_jax.training import gan_step, optimizers, pretrain_step
+from srgan_jax.training.state import create_train_state
 
 CROP = 32
 GENERATOR = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 8})
@@ -28,16 +32,18 @@ def _features(image):
 
 
 def _pretrain(optimizer, features=None, **losses):
-    step = functools.partial(steps.pretrain_step, generator=GENERATOR, optimizer=optimizer, losses=losses or CONTENT)
-    state = steps.create_train_state(0, GENERATOR, optimizer, crop_px=CROP)
+    step = functools.partial(
+        pretrain_step.pretrain_step, generator=GENERATOR, optimizer=optimizer, losses=losses or CONTENT
+    )
+    state = create_train_state(0, GENERATOR, optimizer, crop_px=CROP)
     return state, jax.jit(lambda state, batch: step(state, batch, features))
 
 
 def _gan(g_optimizer, d_optimizer, losses=None, **kwargs):
     networks = {"discriminator": DISCRIMINATOR, "discriminator_optimizer": d_optimizer}
-    state = steps.create_train_state(0, GENERATOR, g_optimizer, crop_px=CROP, **networks)
+    state = create_train_state(0, GENERATOR, g_optimizer, crop_px=CROP, **networks)
     options = {"generator": GENERATOR, "optimizer": g_optimizer, "losses": CONTENT if losses is None else losses}
-    return state, functools.partial(adversarial.gan_step, **options, **networks, **kwargs)
+    return state, functools.partial(gan_step.gan_step, **options, **networks, **kwargs)
 
 
 TERMS = {
@@ -63,7 +69,7 @@ def test_every_content_term_reaches_every_parameter(batch, term):
 def _content(params, batch, state, losses):
     variables = {"params": params, "batch_stats": state.generator.batch_stats}
     sr, _ = GENERATOR.apply(variables, batch["lr"], train=True, mutable=["batch_stats"])
-    return sum(steps.content_terms(sr, batch["hr"], _features, **losses).values())
+    return sum(content.content_terms(sr, batch["hr"], _features, **losses).values())
 
 
 @pytest.mark.parametrize("adversarial", ADVERSARIAL)
@@ -130,7 +136,7 @@ def test_tap_weights_weigh_each_feature_map(batch):
     options = {"pixel_weight": 0.0, "perceptual": "l1", "perceptual_weight": 2.0}
     sr, hr = batch["hr"] * 0.5, batch["hr"]
     alone = [
-        float(steps.content_terms(sr, hr, _features, perceptual_tap_weights=weights, **options)["perceptual"])
+        float(content.content_terms(sr, hr, _features, perceptual_tap_weights=weights, **options)["perceptual"])
         for weights in ((1.0, 0.0), (0.0, 1.0), (0.1, 3.0), ())
     ]
     assert alone[2] == pytest.approx(0.1 * alone[0] + 3.0 * alone[1], rel=1e-5)
@@ -213,14 +219,14 @@ def test_schedules(schedule, kwargs, expected):
 def test_generator_learns_one_crop(photo):
     """Overfitting: more than 40 dB on the crop it is trained on, from the bicubic 29."""
     hr = photo[96:128, 128:160]
-    pair = evaluate.make_pair("crop", hr, 4)
+    pair = pairs.make_pair("crop", hr, 4)
     fields = {"name": "srresnet", "blocks": 2, "width": 24, "norm": "none", "base": "bicubic"}
     generator = models.build(models.GENERATORS, fields)
     optimizer = optimizers.create_optimizer(3e-3, 1200, schedule="cosine")
-    state = steps.create_train_state(0, generator, optimizer, crop_px=32)
+    state = create_train_state(0, generator, optimizer, crop_px=32)
     batch = {"lr": color.from_uint8(pair.lr)[None], "hr": color.from_uint8(pair.hr)[None]}
     step = jax.jit(
-        functools.partial(steps.pretrain_step, generator=generator, optimizer=optimizer, losses=CONTENT),
+        functools.partial(pretrain_step.pretrain_step, generator=generator, optimizer=optimizer, losses=CONTENT),
         donate_argnums=0,
     )
     for _ in range(1200):
@@ -228,6 +234,6 @@ def test_generator_learns_one_crop(photo):
     params = srgan_jax.make_weights(dict(state.ema), fields)
 
     def psnr(result):
-        return evaluate.score([pair], [np.asarray(result)], border=0)[0]["psnr_y"]
+        return scoring.score([pair], [np.asarray(result)], border=0)[0]["psnr_y"]
 
-    assert psnr(srgan_jax.upscale(params, pair.lr)) > 40 > 32 > psnr(evaluate.bicubic(pair.lr, 4))
+    assert psnr(srgan_jax.upscale(params, pair.lr)) > 40 > 32 > psnr(scoring.bicubic(pair.lr, 4))

@@ -7,8 +7,10 @@ import toys
 from flax.core import freeze
 
 import srgan_jax
-from srgan_jax import models, tiling
-from srgan_jax.tiling import tiler as tiler_module
+from srgan_jax import inference, models
+from srgan_jax.inference import tiler as tiler_module
+from srgan_jax.inference.tiler import _upscale_windows
+from srgan_jax.runtime import devices
 
 
 def _architecture(**fields):
@@ -27,13 +29,13 @@ def shallow():
 def test_halo_by_arithmetic():
     # SRResNet: 9x9 reaches 4; 16 blocks of two 3x3 32; the convolution after them 1; 3x3 at LR's size 1, at twice its
     # size 1/2; 9x9 at four times its size 1: 39.5.
-    assert tiling.halo_px(_architecture(name="srresnet", width=2)) == (40, True)
+    assert inference.halo_px(_architecture(name="srresnet", width=2)) == (40, True)
     # MSRResNet: 1 + 32 + 1 + 1/2 + 1/4 + 1/4 = 35.
-    assert tiling.halo_px(_architecture(name="msrresnet", width=2)) == (35, True)
+    assert inference.halo_px(_architecture(name="msrresnet", width=2)) == (35, True)
     # 30 blocks: 4 + 60 + 1 + 1 + 1/2 + 1 = 67.5, beyond 64.
-    assert tiling.halo_px(_architecture(name="srresnet", width=2, blocks=30)) == (64, False)
+    assert inference.halo_px(_architecture(name="srresnet", width=2, blocks=30)) == (64, False)
     # Nothing but the interpolated base and its convolutions: 1 + 1 and two pixels of the bilinear kernel.
-    assert tiling.halo_px(_architecture(name="compact", width=2, blocks=0)) == (2, True)
+    assert inference.halo_px(_architecture(name="compact", width=2, blocks=0)) == (2, True)
 
 
 def test_spans_cover_with_two_halos_between():
@@ -42,7 +44,7 @@ def test_spans_cover_with_two_halos_between():
         halo = int(rng.integers(0, 20))
         tile = 2 * halo + int(rng.integers(2, 50))
         size = int(rng.integers(1, 400))
-        spans = tiling.spans(size, tile, halo)
+        spans = inference.spans(size, tile, halo)
         kept = [pixel for span in spans for pixel in range(span.keep_start, span.keep_stop)]
         assert kept == list(range(size))
         for span in spans:
@@ -53,13 +55,13 @@ def test_spans_cover_with_two_halos_between():
 
 
 def test_chosen_tiles_fit_the_pictures_and_the_memory():
-    assert tiling.choose_tile([(300, 448)], 12, 10**6) == (304, 448)  # one tile, rounded up to 16
-    height, width = tiling.choose_tile([(3000, 4000)], 40, 256**2)
+    assert inference.choose_tile([(300, 448)], 12, 10**6) == (304, 448)  # one tile, rounded up to 16
+    height, width = inference.choose_tile([(3000, 4000)], 40, 256**2)
     assert height * width <= 256**2 and min(height, width) > 80
-    assert tiling.choose_tile([(3000, 4000)], 40, 100) == (96, 96)  # the smallest that holds two halos
-    assert len(set(tiling.choose_tile([(300, 448)], 12, 10**6, square=True))) == 1
+    assert inference.choose_tile([(3000, 4000)], 40, 100) == (96, 96)  # the smallest that holds two halos
+    assert len(set(inference.choose_tile([(300, 448)], 12, 10**6, square=True))) == 1
     # Many small pictures and a large one: not a tile that is mostly empty for nearly all of them.
-    assert max(tiling.choose_tile([(64, 64)] * 999 + [(90, 64)], 12, 10**6)) <= 96
+    assert max(inference.choose_tile([(64, 64)] * 999 + [(90, 64)], 12, 10**6)) <= 96
 
 
 # ---------------------------------------------------------------------------------------------- equality
@@ -70,12 +72,12 @@ def test_tiles_equal_the_whole_at_full_depth(name):
     """Of each architecture; of those that look farther than 64 px, with as few blocks as bring them below."""
     small = dict.fromkeys(("width", "growth", "upsampling_width"), 4) | ({"scale": 1} if name == "restoration" else {})
     fields = {field: small[field] for field in small if field in models.fields_of(models.GENERATORS[name])}
-    if not tiling.halo_px(_architecture(name=name, **fields))[1]:
+    if not inference.halo_px(_architecture(name=name, **fields))[1]:
         fields["blocks"] = 1
     params = toys.random_weights(name=name, **fields)
-    halo, exact = tiling.halo_px(params.architecture)
+    halo, exact = inference.halo_px(params.architecture)
     assert exact
-    side = tiling.smallest_tile(halo)
+    side = inference.smallest_tile(halo)
     rng = np.random.default_rng(1)
     for size in ((1, 1), (side + 9, side + 20)):
         image = rng.random((*size, 3), np.float32)
@@ -98,7 +100,7 @@ def test_tiles_equal_the_whole_at_random_sizes(shallow):
 def test_one_pixel_of_halo_less_is_not_enough(shallow, monkeypatch):
     image = np.random.default_rng(3).random((60, 60, 3), np.float32)
     whole = np.asarray(srgan_jax.upscale(shallow, image))
-    halo, _ = tiling.halo_px(shallow.architecture)
+    halo, _ = inference.halo_px(shallow.architecture)
     monkeypatch.setattr(tiler_module, "halo_px", lambda architecture: (halo - 1, True))
     tiled = srgan_jax.upscale_tiled(shallow, image, tile_px=(2 * halo, 64))
     assert np.abs(tiled - whole).max() > 1e-5
@@ -106,8 +108,10 @@ def test_one_pixel_of_halo_less_is_not_enough(shallow, monkeypatch):
 
 def test_a_folder_of_mixed_sizes_compiles_once(shallow):
     def run(sizes):
-        pictures = [tiling.from_array(np.zeros((*size, 3), np.uint8)) for size in sizes]
-        return [sum(len(strip) for strip in strips) for _, strips in tiling.Tiler(shallow, (32, 32)).upscale(pictures)]
+        pictures = [inference.from_array(np.zeros((*size, 3), np.uint8)) for size in sizes]
+        return [
+            sum(len(strip) for strip in strips) for _, strips in inference.Tiler(shallow, (32, 32)).upscale(pictures)
+        ]
 
     run([(7, 9)])
     compiled = []
@@ -122,16 +126,16 @@ def test_a_folder_of_mixed_sizes_compiles_once(shallow):
 
 def test_batches_hold_tiles_of_several_pictures(shallow, monkeypatch):
     calls = []
-    real = tiler_module._upscale_windows
+    real = _upscale_windows
     monkeypatch.setattr(tiler_module, "_upscale_windows", lambda *args: calls.append(1) or real(*args))
-    pictures = [tiling.from_array(np.zeros((8, 8, 3), np.uint8)) for _ in range(8)]
-    tiler = tiling.Tiler(shallow, (32, 32))
+    pictures = [inference.from_array(np.zeros((8, 8, 3), np.uint8)) for _ in range(8)]
+    tiler = inference.Tiler(shallow, (32, 32))
     assert len([list(strips) for _, strips in tiler.upscale(pictures)]) == 8
     assert len(calls) == 8 / jax.local_device_count() == 2
 
 
 def test_out_of_memory_halves_the_tile(shallow, monkeypatch):
-    real = tiler_module._upscale_windows
+    real = _upscale_windows
 
     def limited(params, windows, sizes):
         if windows.shape[1] > 40:
@@ -141,18 +145,18 @@ def test_out_of_memory_halves_the_tile(shallow, monkeypatch):
     monkeypatch.setattr(tiler_module, "_upscale_windows", limited)
     image = np.random.default_rng(4).random((90, 100, 3), np.float32)
     lines = []
-    tiler = tiling.Tiler(shallow, (64, 64), say=lines.append)
-    ((_, strips),) = [(source, list(strips)) for source, strips in tiler.upscale([tiling.from_array(image)])]
+    tiler = inference.Tiler(shallow, (64, 64), say=lines.append)
+    ((_, strips),) = [(source, list(strips)) for source, strips in tiler.upscale([inference.from_array(image)])]
     np.testing.assert_allclose(np.concatenate(strips), srgan_jax.upscale(shallow, image), atol=1e-5)
     assert lines == ["out of memory with tiles of 64 x 64: going on with 32 x 32"]
     monkeypatch.setattr(tiler_module, "_upscale_windows", lambda *_: limited(None, np.zeros((1, 99)), None))
     with pytest.raises(ValueError, match="not enough memory on the device for tiles of 32 x 32"):
-        list(tiler.upscale([tiling.from_array(image)]))
+        list(tiler.upscale([inference.from_array(image)]))
 
 
 def test_out_of_memory_that_shows_late_halves_once(shallow, monkeypatch):
     """Two batches are under way when the first is fetched and fails: the second is no reason to halve again."""
-    real = tiler_module._upscale_windows
+    real = _upscale_windows
 
     class Late:
         def __array__(self, *args, **kwargs):
@@ -162,11 +166,11 @@ def test_out_of_memory_that_shows_late_halves_once(shallow, monkeypatch):
         return Late() if windows.shape[1] > 40 else real(params, windows, sizes)
 
     monkeypatch.setattr(tiler_module, "_upscale_windows", limited)
-    monkeypatch.setattr(tiler_module.devices, "must_block", lambda: False)
+    monkeypatch.setattr(devices, "must_block", lambda: False)
     image = np.random.default_rng(4).random((200, 200, 3), np.float32)
     lines = []
-    tiler = tiling.Tiler(shallow, (64, 64), say=lines.append)
-    ((_, strips),) = [(source, list(strips)) for source, strips in tiler.upscale([tiling.from_array(image)])]
+    tiler = inference.Tiler(shallow, (64, 64), say=lines.append)
+    ((_, strips),) = [(source, list(strips)) for source, strips in tiler.upscale([inference.from_array(image)])]
     np.testing.assert_allclose(np.concatenate(strips), srgan_jax.upscale(shallow, image), atol=1e-5)
     assert lines == ["out of memory with tiles of 64 x 64: going on with 32 x 32"]
 
@@ -189,9 +193,9 @@ def test_seams_of_networks_that_look_too_far_are_measured():
         loud = np.abs(params.module().apply(params.variables, image[None]) * 2 - 1).max()
         variables["conv_out"] = {"kernel": kernel / (2 * loud), "bias": np.zeros(3, np.float32)}
         quiet = srgan_jax.make_weights({"params": variables}, dict(params.architecture))
-        tiler = tiling.Tiler(quiet, (16, 144) if size[0] == 8 else (144, 16))
+        tiler = inference.Tiler(quiet, (16, 144) if size[0] == 8 else (144, 16))
         assert not tiler.exact
-        ((_, strips),) = [(source, list(strips)) for source, strips in tiler.upscale([tiling.from_array(image)])]
+        ((_, strips),) = [(source, list(strips)) for source, strips in tiler.upscale([inference.from_array(image)])]
         error = np.abs(np.concatenate(strips) - np.asarray(srgan_jax.upscale(quiet, image))).max()
         assert 0 < error < 1 and error / 10 < tiler.seam_difference < 10 * error
 
@@ -223,7 +227,7 @@ def test_hidden_colours_do_not_show_at_edges(bilinear):
     image[6:18, 6:18] = (200, 0, 0, 255)
     ((_, strips),) = [
         (source, list(strips))
-        for source, strips in tiling.Tiler(bilinear, (32, 32)).upscale([tiling.from_array(image)])
+        for source, strips in inference.Tiler(bilinear, (32, 32)).upscale([inference.from_array(image)])
     ]
     sr = np.concatenate(strips)
     assert sr.shape == (48, 48, 4) and sr.dtype == np.uint8
@@ -239,7 +243,8 @@ def test_plain_alpha_stays_plain(shallow):
     image[..., 1] = 255
     image[:6, :, 1] = 0
     ((_, strips),) = [
-        (source, list(strips)) for source, strips in tiling.Tiler(shallow, (32, 32)).upscale([tiling.from_array(image)])
+        (source, list(strips))
+        for source, strips in inference.Tiler(shallow, (32, 32)).upscale([inference.from_array(image)])
     ]
     sr = np.concatenate(strips)
     assert sr.shape == (80, 80, 2)

@@ -19,8 +19,9 @@ from PIL import Image
 
 import srgan_jax
 from srgan_jax import defaults, images, weights
-from srgan_jax.errors import UserError
-from srgan_jax.train import train_and_evaluate
+from srgan_jax.runtime.errors import UserError
+from srgan_jax.training import loop
+from srgan_jax.training.loop import train_and_evaluate
 
 
 @pytest.fixture
@@ -102,13 +103,14 @@ def test_run_folder_holds_what_a_user_needs(finished):
 
 
 def test_averaged_generator_scores_what_the_log_says(finished, held_out):
-    from srgan_jax import evaluate
+    from srgan_jax.evaluation import scoring
+    from srgan_jax.evaluation.pairs import read_pairs
 
     workdir, _ = finished
     params = srgan_jax.load(workdir)
-    pairs = evaluate.read_pairs(held_out, 4)
+    pairs = read_pairs(held_out, 4)
     results = [np.asarray(srgan_jax.upscale(params, pair.lr)) for pair in pairs]
-    mean = evaluate.mean(evaluate.score(pairs, results))
+    mean = scoring.mean(scoring.score(pairs, results))
     assert mean["psnr_y"] == pytest.approx(toys.rows(workdir)[-1]["val_psnr_y"], abs=1e-3)
 
 
@@ -159,24 +161,24 @@ def test_sources_see_the_same_samples(config, tmp_path):
 
 
 def test_a_slow_source_is_told(config, tmp_path, monkeypatch, capsys):
-    from srgan_jax import samples
-    from srgan_jax.data import pipeline
+    from srgan_jax.data import stream
+    from srgan_jax.data.feed import Feed
 
     config.stage_names, config.data.source, config.log_every_steps = ("pretrain",), "stream", 16
     config.validate_every_steps = config.save_every_steps = 1000
     config.stages.pretrain.total_steps = 80
-    lines, line, stream = [], samples.Feed.line, pipeline.stream_windows
+    lines, line, original = [], Feed.line, stream.stream_windows
 
     def slowly(*args, **options):  # takes as long as the update before, however fast the machine
-        for windows in stream(*args, **options):
+        for windows in original(*args, **options):
             began = time.perf_counter()
             yield windows
             if any(lines):  # it was told: at once from here on
                 yield from itertools.repeat(windows)
             time.sleep(min(time.perf_counter() - began, 1.0))
 
-    monkeypatch.setattr(pipeline, "stream_windows", slowly)
-    monkeypatch.setattr(samples.Feed, "line", lambda feed: lines.append(line(feed)) or lines[-1])
+    monkeypatch.setattr(stream, "stream_windows", slowly)
+    monkeypatch.setattr(Feed, "line", lambda feed: lines.append(line(feed)) or lines[-1])
     train_and_evaluate(config, tmp_path)
     told = capsys.readouterr().err
     assert told.count("the updates wait for their pictures") == 1 and "decoding is the limit" in told
@@ -276,7 +278,7 @@ def test_what_nothing_was_trained_with_may_change(config, tmp_path):
 def test_a_vgg_loss_without_weights_stops_before_training(config, tmp_path):
     config.stages.gan.perceptual_weight = 1.0
     config.extractor.weights = str(tmp_path / "vgg19.safetensors")
-    with pytest.raises(UserError, match=r"python scripts/port_vgg19.py --download --out .*vgg19.safetensors"):
+    with pytest.raises(UserError, match=r"srgan-jax port vgg19 --download"):
         train_and_evaluate(config, tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
@@ -377,7 +379,7 @@ def test_mistakes_stop_before_training(config, tmp_path, key, value, message):
     [
         (
             ["--config.stages.pretrain.total_step=5"],
-            'no such key in the config: \'total_step\'; did you mean "total_steps" instead of "total_step"?\n',
+            "no such key in the config: 'total_step'; did you mean 'total_steps'?\n",
         ),
         (
             ["--config.stages.pretrain.total_steps=1e5"],
@@ -385,7 +387,7 @@ def test_mistakes_stop_before_training(config, tmp_path, key, value, message):
         ),
         (["--config.ema_decay=much"], "ema_decay=much: expected a number, got 'much'\n"),
         (["--config.data.augment=perhaps"], "augment=perhaps: expected True or False, got 'perhaps'\n"),
-        (["--config.stage.pretrain.total_steps=5"], "no such key in the config: 'stage'; did you mean \"stages\""),
+        (["--config.stage.pretrain.total_steps=5"], "no such key in the config: 'stage'; did you mean 'stages'?"),
         (["extra"], "unexpected argument 'extra'"),
         (["--nonsense"], "nonsense"),
     ],
@@ -399,12 +401,17 @@ def test_mistakes_on_the_command_line_end_in_one_line(tmp_path, dataset, held_ou
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "expected --config and --workdir, for instance: python -m srgan_jax.main --config configs/srgan.py"),
-        (["--workdir", "w"], "expected --config and --workdir"),
-        (["--config", "configs/srgan.py"], "expected --config and --workdir"),
-        (["--config", "README.md", "--workdir", "w"], "(README.md, line "),
-        (["--config", "srgan_jax/color.py", "--workdir", "w"], "the file of --config has no function 'get_config'\n"),
-        (["--config", "configs/absent.py", "--workdir", "w"], "No such file or directory: 'configs/absent.py'"),
+        ([], "expected --config, for instance: python -m srgan_jax.main --config srgan"),
+        (["--workdir", "w"], "expected --config"),
+        (["--config", "srgna", "--workdir", "w"], "unknown recipe 'srgna'; valid: celeba_lsgan, compact, "),
+        (
+            ["--config", "scripts/results.py", "--workdir", "w"],
+            "scripts/results.py has no function get_config",
+        ),
+        (
+            ["--config", "configs/absent.py", "--workdir", "w"],
+            "no config file configs/absent.py; a name without / and .py is a recipe: ",
+        ),
     ],
 )
 def test_missing_config_ends_in_one_line(arguments, message):
@@ -417,9 +424,9 @@ def test_missing_config_ends_in_one_line(arguments, message):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("    config.seed = sead\n    return config", "{file}, line 5: name 'sead' is not defined\n"),
-        ("    config.seed = 'one'\n    return config", "{file}, line 5: Could not override field 'seed'"),
-        ("    return 1 / 0", "{file}, line 5: division by zero\n"),
+        ("    config.seed = sead\n    return config", "{file}, line 5: NameError: name 'sead' is not defined\n"),
+        ("    config.seed = 'one'\n    return config", "{file}, line 5: TypeError: Could not override field 'seed'"),
+        ("    return 1 / 0", "{file}, line 5: ZeroDivisionError: division by zero\n"),
         ("    return config.stage", "{file}, line 5: "),
         ("    open('absent')\n    return config", "{file}, line 5: [Errno 2] No such file or directory: 'absent'\n"),
     ],
@@ -436,14 +443,14 @@ def test_mistakes_in_a_config_file_name_the_line(tmp_path, body, message):
 
 def test_help_is_no_error():
     result = toys.run([sys.executable, "-m", "srgan_jax.main", "--help"])
-    assert result.returncode == 0 and "--workdir: Folder of the run" in result.stdout and not result.stderr
+    assert result.returncode == 0 and "folder of the run" in result.stdout and not result.stderr
 
 
 class _Stop:
     """Sends a signal to this process when the training log writes a line that holds `text`."""
 
     def __init__(self, monkeypatch, text):
-        from srgan_jax import logs
+        from srgan_jax.training import logs
 
         write = logs.StageLog.write
 
@@ -497,10 +504,9 @@ def test_interrupted_logs_have_the_lines_of_undisturbed_ones(config, tmp_path, m
 
 
 def test_the_best_checkpoint_outlives_newer_ones_and_a_resume(config, held_out, tmp_path, monkeypatch):
-    from srgan_jax import train
 
     scores = iter([30.0, 20.0, 21.0, 22.0, 23.0, 24.0, 25.0])
-    monkeypatch.setattr(train, "validate", lambda *_: {"psnr_y": next(scores)})
+    monkeypatch.setattr(loop, "validate", lambda *_: {"psnr_y": next(scores)})
     config.stage_names = ("pretrain",)
     config.validation.folder, config.save_every_steps, config.validate_every_steps = held_out, 1, 1
     config.stages.pretrain.total_steps = 3
@@ -514,7 +520,7 @@ def test_the_best_checkpoint_outlives_newer_ones_and_a_resume(config, held_out, 
 def test_a_metric_without_its_weights_stops_before_training(config, held_out, tmp_path, monkeypatch):
     monkeypatch.setenv("SRGAN_JAX_WEIGHTS", str(tmp_path))
     config.validation.folder, config.validation.metrics, config.validation.best = held_out, ("niqe",), "niqe"
-    with pytest.raises(UserError, match="get them with: python scripts/port_niqe.py"):
+    with pytest.raises(UserError, match="get them with: srgan-jax port niqe"):
         train_and_evaluate(config, tmp_path / "run")
 
 
@@ -532,7 +538,7 @@ def test_pictures_too_small_for_a_metric_stop_before_training(config, tmp_path, 
 
 
 def test_the_best_of_a_distance_is_the_lowest(tmp_path):
-    from srgan_jax import checkpoints
+    from srgan_jax.training import checkpoints
 
     saver = checkpoints.Checkpoints(tmp_path, keep=1, best_metric="niqe", lower_is_better=True)
     for step, value in enumerate([5.0, 3.0, 4.0, 6.0], start=1):

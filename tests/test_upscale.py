@@ -13,7 +13,9 @@ import toys
 from PIL import Image
 
 import srgan_jax
-from srgan_jax import cli, files, images
+from srgan_jax import bulk, cli, images
+from srgan_jax.bulk import run
+from srgan_jax.images import encode, formats
 
 
 @pytest.fixture(scope="module")
@@ -155,14 +157,14 @@ def test_one_file_to_a_name(capsys, folder, weights, tmp_path):
 
 
 def test_an_interrupted_run_leaves_no_half_file(bilinear, folder, tmp_path, monkeypatch):
-    saved = images.formats._save
+    saved = encode._save
 
     def stop(path, *args):
         saved(path, *args)
         path.write_bytes(path.read_bytes()[:50])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(images.formats, "_save", stop)
+    monkeypatch.setattr(encode, "_save", stop)
     with pytest.raises(KeyboardInterrupt):
         images.write_image(tmp_path / "out" / "a.png", np.zeros((9, 9, 3), np.uint8))
     assert list((tmp_path / "out").iterdir()) == []
@@ -248,18 +250,18 @@ def test_too_many_pixels(capsys, weights, tmp_path, photo):
 
 
 def test_large_results_say_size_and_time_first_and_go_to_tiff(bilinear, tmp_path, photo, monkeypatch):
-    monkeypatch.setattr(files.upscaling, "LARGE_PIXELS", 100_000)
-    monkeypatch.setattr(images.formats, "WHOLE_BYTES", 300_000)
+    monkeypatch.setattr(run, "LARGE_PIXELS", 100_000)
+    monkeypatch.setattr(formats, "WHOLE_BYTES", 300_000)
     Image.fromarray(photo).save(tmp_path / "a.png")
-    jobs, lines = files.find_jobs([tmp_path / "a.png"], tmp_path / "out"), []
-    summary = files.upscale_files(jobs, bilinear, files.target_size(2), tile_px=64, say=lines.append)
+    jobs, lines = bulk.find_jobs([tmp_path / "a.png"], tmp_path / "out"), []
+    summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=64, say=lines.append)
     assert "896 x 600 pixels, 0.0 GB before compression, about 0 min" in lines[0]
     assert "written as .tif" in lines[1]
     assert summary.done[0].target.name == "a.tif"
     streamed = images.read_image(tmp_path / "out" / "a.tif").frames[0]
     assert np.abs(streamed.astype(int) - np.asarray(srgan_jax.upscale(bilinear, photo))).max() <= 1
     # Again: the .tif counts as done.
-    assert len(files.upscale_files(jobs, bilinear, files.target_size(2), tile_px=64, say=lines.append).skipped) == 1
+    assert len(bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=64, say=lines.append).skipped) == 1
 
 
 def test_ensemble_and_blend_reach_the_command(capsys, tmp_path, photo):
@@ -305,9 +307,9 @@ def test_damaged_files_never_crash(bilinear, photo, tmp_path):
         (source / name).write_bytes(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as the command does
-        jobs = files.find_jobs([source], out)
-        summary = files.upscale_files(
-            jobs, bilinear, files.target_size(2), tile_px=64, max_pixels=1_000_000, say=lambda line: None
+        jobs = bulk.find_jobs([source], out)
+        summary = bulk.upscale_files(
+            jobs, bilinear, bulk.target_size(2), tile_px=64, max_pixels=1_000_000, say=lambda line: None
         )
         assert len(jobs) == 500 == len(summary.done) + len(summary.failed)
         assert len(summary.done) > 50 and len(summary.failed) > 200
@@ -344,21 +346,21 @@ def test_killed_in_the_middle_and_run_again(weights, photo, tmp_path):
 
 def test_fallbacks_never_meet_another_file(bilinear, photo, tmp_path, monkeypatch):
     """A result that its format can't hold goes to a name of its own, not to another's result or to an input."""
-    monkeypatch.setattr(images.formats, "WHOLE_BYTES", 5_000)  # everything but .tif is too large
+    monkeypatch.setattr(formats, "WHOLE_BYTES", 5_000)  # everything but .tif is too large
     for name in ("a.png", "a.webp", "a.tif"):
         images.write_image(tmp_path / name, photo[:20, :30])
-    jobs = files.find_jobs([tmp_path / name for name in ("a.png", "a.webp", "a.tif")], tmp_path / "out")
-    summary = files.upscale_files(jobs, bilinear, files.target_size(2), tile_px=32, say=lambda line: None)
+    jobs = bulk.find_jobs([tmp_path / name for name in ("a.png", "a.webp", "a.tif")], tmp_path / "out")
+    summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, say=lambda line: None)
     assert len({job.target for job in summary.done}) == 3 and not summary.skipped and not summary.failed
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.tif", "a_png.tif", "a_webp.tif"]
     # Again: every one of them is known as done.
-    again = files.upscale_files(jobs, bilinear, files.target_size(2), tile_px=32, say=lambda line: None)
+    again = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, say=lambda line: None)
     assert len(again.skipped) == 3
     # Beside the inputs: the input a.tif is not what a.png falls back to.
     before = (tmp_path / "a.tif").read_bytes()
-    jobs = files.find_jobs([tmp_path / "a.webp", tmp_path / "a.tif"], None, suffix="_x2", format="png")
+    jobs = bulk.find_jobs([tmp_path / "a.webp", tmp_path / "a.tif"], None, suffix="_x2", format="png")
     assert len({job.target for job in jobs}) == 2
-    files.upscale_files(jobs, bilinear, files.target_size(2), tile_px=32, overwrite=True, say=lambda line: None)
+    bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, overwrite=True, say=lambda line: None)
     assert (tmp_path / "a.tif").read_bytes() == before
 
 
@@ -366,14 +368,14 @@ def test_no_input_is_a_target(tmp_path, photo):
     for name in ("p.bmp", "p.png"):
         images.write_image(tmp_path / name, photo[:9, :9])
     with pytest.raises(ValueError, match="the result would replace .*p.bmp"):
-        files.find_jobs([tmp_path / "p.bmp", tmp_path / "p.png"], tmp_path, suffix="")
+        bulk.find_jobs([tmp_path / "p.bmp", tmp_path / "p.png"], tmp_path, suffix="")
 
 
 def test_what_the_device_does_is_no_files_fault(bilinear, photo, tmp_path, monkeypatch):
     """Out of memory in the middle: every file is accounted for, those that were not reached with the reason."""
     import jax
 
-    from srgan_jax.tiling import tiler
+    from srgan_jax.inference import tiler
 
     real, calls = tiler._upscale_windows, []
 
@@ -386,8 +388,8 @@ def test_what_the_device_does_is_no_files_fault(bilinear, photo, tmp_path, monke
     monkeypatch.setattr(tiler, "_upscale_windows", fails)
     for index in range(6):
         images.write_image(tmp_path / "in" / f"{index}.png", photo[:40, :40])  # 9 tiles each
-    jobs = files.find_jobs([tmp_path / "in"], tmp_path / "out")
-    summary = files.upscale_files(jobs, bilinear, files.target_size(2), tile_px=16, say=lambda line: None)
+    jobs = bulk.find_jobs([tmp_path / "in"], tmp_path / "out")
+    summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=16, say=lambda line: None)
     assert len(summary.done) + len(summary.failed) == 6 and len(summary.failed) >= 4
     assert all("not upscaled: not enough memory on the device for tiles of 16 x 16" in why for _, why in summary.failed)
 
@@ -395,7 +397,7 @@ def test_what_the_device_does_is_no_files_fault(bilinear, photo, tmp_path, monke
 def test_heic_in_folders(tmp_path, photo, bilinear):
     pillow_heif = pytest.importorskip("pillow_heif", reason='pip install "srgan-jax[heic]"')
     pillow_heif.from_pillow(Image.fromarray(photo[:40, :40])).save(tmp_path / "a.heic")
-    assert [job.target.name for job in files.find_jobs([tmp_path], tmp_path / "out")] == ["a.jpg"]
+    assert [job.target.name for job in bulk.find_jobs([tmp_path], tmp_path / "out")] == ["a.jpg"]
 
 
 def test_bombs_behind_the_first_page(tmp_path):

@@ -8,7 +8,8 @@ import pytest
 import toys
 
 import srgan_jax
-from srgan_jax import models, tensors, weights
+from srgan_jax import models, weights
+from srgan_jax.weights import pretrained, safetensors_io
 
 LR = jnp.zeros((1, 8, 8, 3))
 ARCHITECTURES = [
@@ -96,7 +97,7 @@ def test_files_of_other_programs_are_told_where_to_go(tmp_path):
             read(tmp_path / "theirs.pth")
         told = f"{tmp_path / 'theirs.pth'} is a PyTorch checkpoint; make it one of ours first: srgan-jax import "
         assert str(caught.value) == f"{told}{tmp_path / 'theirs.pth'} --from NAME"
-    tensors.write_tensors(
+    safetensors_io.write_tensors(
         tmp_path / "theirs.safetensors", {"conv1.0.weight": np.zeros(3, np.float32)}, {"format": "pt"}
     )
     with pytest.raises(srgan_jax.WeightsError, match="found 'pt'; make it one of ours first: srgan-jax import /"):
@@ -104,11 +105,11 @@ def test_files_of_other_programs_are_told_where_to_go(tmp_path):
 
 
 def test_extractor_file(vgg_file, tmp_path):
-    variables, header = weights.load_extractor(vgg_file)
+    variables, header = weights.load_extractor("vgg19", vgg_file)
     assert header["convention"] == "caffe" and variables["params"]["block5_conv4"]["kernel"].shape == (3, 3, 512, 512)
     assert variables["params"]["block1_conv1"]["kernel"].dtype == np.float32
-    with pytest.raises(FileNotFoundError, match="python scripts/port_vgg19.py --download"):
-        weights.load_extractor(tmp_path / "vgg19.safetensors")
+    with pytest.raises(FileNotFoundError, match="srgan-jax port vgg19 --download"):
+        weights.load_extractor("vgg19", tmp_path / "vgg19.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +177,6 @@ def test_norms_behind_activations_stay(tmp_path, fields):
 
 
 def test_shipped_weights_are_known_by_name(tmp_path, monkeypatch, bilinear):
-    from srgan_jax import pretrained
 
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
     srgan_jax.save(tmp_path / "small_x2.safetensors", bilinear, {"dataset": "none"})
@@ -205,7 +205,6 @@ def test_half_precision_halves_the_file_and_loads_as_float32(tmp_path):
 
 
 def test_a_folder_does_not_hide_shipped_weights_of_its_name(tmp_path, monkeypatch, bilinear):
-    from srgan_jax import pretrained
 
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "shipped")
     monkeypatch.chdir(tmp_path)

@@ -19,8 +19,9 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from srgan_jax import images
-from srgan_jax.data import matching
-from srgan_jax.errors import UserError
+from srgan_jax.data import paired_folders
+from srgan_jax.runtime import atomic
+from srgan_jax.runtime.errors import UserError
 
 SKIPPED_FILE, CONVERTED_FILE = "skipped.json", "converted.json"
 
@@ -52,7 +53,7 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
     ):
         self._folder, self._min_side_px, self._on_picture = Path(folder), min_side_px, on_picture
         self.skipped: dict[str, str] = {}
-        self._names = ("hr", "lr") if matching.is_paired(folder) else ("image",)
+        self._names = ("hr", "lr") if paired_folders.is_paired(folder) else ("image",)
         self.converted: dict[str, str] = {}
         super().__init__(file_format="array_record", **kwargs)
 
@@ -69,7 +70,7 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self):
         paired = len(self._names) == 2
-        found = matching.match_pairs(self._folder) if paired else zip(images.find_pictures(self._folder))
+        found = paired_folders.match_pairs(self._folder) if paired else zip(images.find_pictures(self._folder))
         for paths in found:
             name = paths[0].relative_to(self._folder).as_posix()
             for _ in paths:
@@ -114,8 +115,8 @@ def prepare(
       UserError: pairs whose names or sizes don't match.
     """
     _check_platform()
-    if matching.is_paired(folder):
-        matching.match_pairs(folder)  # before anything is replaced
+    if paired_folders.is_paired(folder):
+        paired_folders.match_pairs(folder)  # before anything is replaced
     if not images.find_pictures(folder):
         raise DatasetError(f"{folder} holds no picture ({', '.join(images.SUFFIXES)})")
     try:
@@ -128,8 +129,8 @@ def prepare(
             raise
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in list(builder.skipped.items())[:10])
         raise DatasetError(f"{folder} holds no usable picture:{reasons}") from None
-    Path(out, SKIPPED_FILE).write_text(json.dumps(builder.skipped, indent=1))
-    Path(out, CONVERTED_FILE).write_text(json.dumps(builder.converted, indent=1))
+    atomic.write_text(Path(out, SKIPPED_FILE), json.dumps(builder.skipped, indent=1))
+    atomic.write_text(Path(out, CONVERTED_FILE), json.dumps(builder.converted, indent=1))
     return builder.skipped
 
 

@@ -7,9 +7,10 @@ new degradation is one function, what it reaches beyond a crop, and one line in 
 from collections.abc import Callable
 from typing import NamedTuple
 
+from srgan_jax.degradations.bicubic import bicubic, bicubic_reach_px
+from srgan_jax.degradations.gaussian_blur import gaussian_blur, gaussian_blur_reach_px
 from srgan_jax.degradations.photo import photo, photo_reach_px
 from srgan_jax.degradations.second_order import second_order, second_order_reach_px
-from srgan_jax.degradations.simple import bicubic, bicubic_reach_px, gaussian_blur, gaussian_blur_reach_px
 
 __all__ = ["DEGRADATIONS", "Degradation"]
 

@@ -6,7 +6,8 @@ Borders repeat the outermost pixels. Sizes are static; only values (factors, dev
 import jax
 import jax.numpy as jnp
 
-from srgan_jax.errors import lookup
+from srgan_jax.ops import kernels
+from srgan_jax.runtime.errors import lookup
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -73,16 +74,7 @@ def _bessel_j1(x: jax.Array) -> jax.Array:
     return jnp.cos(t - x[..., None] * jnp.sin(t)).mean(axis=-1)
 
 
-def _cubic(x):
-    near, far = 1.5 * x**3 - 2.5 * x**2 + 1.0, -0.5 * x**3 + 2.5 * x**2 - 4.0 * x + 2.0
-    return jnp.where(x <= 1.0, near, jnp.where(x <= 2.0, far, 0.0))
-
-
-RESIZING_KERNELS = {  # of the distance in samples of the coarser grid
-    "bicubic": _cubic,
-    "bilinear": lambda x: jnp.maximum(1.0 - x, 0.0),
-    "area": lambda x: jnp.where(x < 0.5001, 1.0, 0.0),
-}
+RESIZING_KERNELS = {"bicubic": kernels.cubic, "bilinear": kernels.triangle, "area": kernels.box}
 
 
 def resize_matrix(

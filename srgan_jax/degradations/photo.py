@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from srgan_jax import color
 from srgan_jax.degradations import filters
 from srgan_jax.degradations.jpeg import jpeg_in_place
+from srgan_jax.ops import color
 
 BLUR_REACH_PX = 6  # four deviations of the softest blur
 

@@ -8,9 +8,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-from srgan_jax import color
 from srgan_jax.degradations import filters
 from srgan_jax.degradations.jpeg import jpeg_in_place
+from srgan_jax.ops import color
 
 KERNEL_PX = 21  # side of all blur kernels
 RESIZINGS = ("area", "bilinear", "bicubic")

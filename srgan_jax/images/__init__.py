@@ -1,32 +1,12 @@
-"""Picture files to arrays and back: the one place that decodes and encodes."""
+"""Image files to arrays and back: the one place that decodes and encodes."""
 
-from srgan_jax.images.files import (
-    SUFFIXES,
-    ImageError,
-    find_pictures,
-    folders,
-    is_gray,
-    reason,
-    side_by_side,
-)
-from srgan_jax.images.formats import (
-    FORMATS,
-    TIFFS,
-    WHOLE_BYTES,
-    encode_png,
-    encode_webp,
-    fit_format,
-    format_of,
-    write_image,
-)
-from srgan_jax.images.pictures import (
-    MAX_PIXELS,
-    Picture,
-    decode_picture,
-    image_size,
-    open_picture,
-    read_image,
-)
+from srgan_jax.images.contact_sheet import side_by_side
+from srgan_jax.images.decode import MAX_PIXELS, decode_picture, image_size, is_gray, open_picture, read_image
+from srgan_jax.images.encode import encode_png, encode_webp, write_image
+from srgan_jax.images.errors import ImageError, reason
+from srgan_jax.images.find import SUFFIXES, find_pictures, folders
+from srgan_jax.images.formats import FORMATS, TIFFS, WHOLE_BYTES, fit_format, format_of
+from srgan_jax.images.picture import Picture
 from srgan_jax.images.resampling import resize_rows
 from srgan_jax.images.rgb import conversion, decode_rgb, read_rgb
 from srgan_jax.images.tiff import write_tiff_pages

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from srgan_jax.images.files import ImageError, check_pixels, reason
+from srgan_jax.images.errors import ImageError, check_pixels, reason
 
 MAX_FRAMES = 4096  # of animations too
 
@@ -45,16 +45,6 @@ def orientation(page: Any) -> int:
     """Of a TIFF page, 1 to 8 as in EXIF."""
     tag = page.tags.get(274)
     return int(tag.value) if tag else 1
-
-
-def tiff_metadata(page: Any) -> dict[str, Any]:
-    """ "icc" and "dpi" of a TIFF page, for `Picture`."""
-    icc, unit = page.tags.get(34675), page.tags.get(296)
-    resolution = [page.tags[tag].value for tag in (282, 283) if tag in page.tags]
-    known = len(resolution) == 2 and unit is not None and int(unit.value) in (2, 3) and all(r[1] for r in resolution)
-    per_inch = {2: 1.0, 3: 2.54}[int(unit.value)] if known else 1.0
-    dpi = tuple(above / below * per_inch for above, below in resolution) if known else None
-    return {"icc": bytes(icc.value) if icc else None, "dpi": dpi}
 
 
 def is_tiff(file: str | os.PathLike | BinaryIO) -> bool:

@@ -5,8 +5,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from srgan_jax.images.files import ImageError
-from srgan_jax.images.pictures import MAX_PIXELS, decode_picture, is_deep, open_picture
+from srgan_jax.images.decode import MAX_PIXELS, decode_picture, is_deep, open_picture
+from srgan_jax.images.errors import ImageError
 
 
 def decode_rgb(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:

@@ -1,22 +1,19 @@
 """TIFF files: of 16 bits, of several pages, by rows; a BigTIFF where 4 GB may not suffice."""
 
-import contextlib
 import os
-import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from srgan_jax.images.pictures import EXIF_DIRECTORY, GPS_DIRECTORY, Picture
-from srgan_jax.paths import whole_file
+from srgan_jax.images.metadata import add_exif_directories, exif_directories
+from srgan_jax.images.picture import Picture
+from srgan_jax.runtime.atomic import atomic_file
 
 TILE_PX = 256
 BIG_BYTES = 3_500_000_000
-
 Page = tuple[Iterable[np.ndarray], tuple[int, int, int], Any]  # strips of rows, (H, W, C) of the whole, dtype
 
 
@@ -30,7 +27,7 @@ def write_tiff_pages(path: str | os.PathLike, pages: Iterable[Page], about: Pict
       about: its profile, resolution and EXIF are written; its frames are not looked at.
       total_bytes: of all samples; from 3.5 GB on it becomes a BigTIFF.
     """
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         write_pages(temporary, pages, about, total_bytes)
 
 
@@ -40,7 +37,7 @@ def write_pages(path: Path, pages: Iterable[Page], about: Picture, total_bytes: 
 
     big, exif = total_bytes > BIG_BYTES, Image.Exif()
     exif.load(about.exif or b"")
-    directories = _directories(exif, big)
+    directories = exif_directories(exif, big)
     tags = [(tag, "s", 0, str(text), True) for tag, text in exif.items() if isinstance(text, str)]
     tags += [(tag + 1, "Q" if big else "I", 1, 0, True) for tag in directories]  # for _add_directories
     with TiffWriter(path, bigtiff=big, byteorder="<") as tiff:
@@ -64,43 +61,7 @@ def write_pages(path: Path, pages: Iterable[Page], about: Picture, total_bytes: 
                 extratags=tags,
             )
     if directories:
-        _add_directories(path, directories, big)
-
-
-def _directories(exif: Image.Exif, big: bool) -> dict[int, ImageFileDirectory_v2]:
-    """EXIF's directories of exposure and place, for a TIFF or a BigTIFF; what can't be written again is left out."""
-    found = {}
-    for tag in (EXIF_DIRECTORY, GPS_DIRECTORY):
-        directory = ImageFileDirectory_v2(b"II+\0" + bytes(12) if big else b"II*\0" + bytes(4), group=tag)
-        with contextlib.suppress(Exception):  # damaged EXIF is no reason to lose a picture
-            for key, value in exif.get_ifd(tag).items():
-                directory[key] = value
-            if len(directory) and directory.tobytes():
-                found[tag] = directory
-    return found
-
-
-def _add_directories(path: Path, directories: dict[int, ImageFileDirectory_v2], big: bool) -> None:
-    """EXIF's directories behind the end of a TIFF, and every page pointing to them.
-
-    tifffile doesn't write their tags: it wrote the next number of each instead, which nothing else has.
-    """
-    from tifffile import TiffFile
-
-    with TiffFile(path) as tiff:
-        places = [(tag, page.tags[tag + 1]) for page in tiff.pages for tag in directories]
-    with open(path, "r+b") as file:
-        starts = {}
-        for tag, directory in directories.items():
-            starts[tag] = file.seek(0, os.SEEK_END)
-            if starts[tag] % 2:  # directories begin at even places
-                starts[tag] += file.write(b"\0")
-            file.write(directory.tobytes(starts[tag]))
-        for tag, entry in places:
-            file.seek(entry.offset)
-            file.write(struct.pack("<H", tag))
-            file.seek(entry.valueoffset)
-            file.write(struct.pack("<Q" if big else "<I", starts[tag]))
+        add_exif_directories(path, directories, big)
 
 
 def _tiff_tiles(strips: Iterable[np.ndarray], shape: tuple[int, int, int]) -> Iterator[np.ndarray]:

@@ -6,13 +6,12 @@ from typing import Any
 
 import flax.linen as nn
 
-from srgan_jax.errors import lookup
-from srgan_jax.models.discriminator import DISCRIMINATORS
-from srgan_jax.models.extractor import EXTRACTORS
-from srgan_jax.models.generator import GENERATORS
+from srgan_jax.models.discriminators import DISCRIMINATORS
+from srgan_jax.models.extractors import EXTRACTORS
+from srgan_jax.models.generators import GENERATORS
+from srgan_jax.runtime.errors import lookup
 
 __all__ = ["DISCRIMINATORS", "EXTRACTORS", "GENERATORS", "architecture_of", "build", "fields_of"]
-
 RUNTIME_FIELDS = ("dtype", "axis_name", "remat", "parent", "name")
 
 

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from srgan_jax.errors import lookup
 from srgan_jax.models.convolution import convolution
-from srgan_jax.resize import weight_matrix
+from srgan_jax.ops.resize import weight_matrix
+from srgan_jax.runtime.errors import lookup
 
 Dtype = Any
 

@@ -1,1 +1,1 @@
-"""What every other subpackage may use: errors, messages, files, processes, devices."""
+"""What every other subpackage may use: errors, messages, table lookup, file writing, processes, devices."""

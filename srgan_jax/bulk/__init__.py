@@ -1,0 +1,7 @@
+"""Upscaling files and folders: the work of `srgan-jax upscale`."""
+
+from srgan_jax.bulk.jobs import Job, SizeOf, find_jobs, target_size
+from srgan_jax.bulk.run import plan, upscale_files
+from srgan_jax.bulk.writer import Summary
+
+__all__ = ["Job", "SizeOf", "Summary", "find_jobs", "plan", "target_size", "upscale_files"]

@@ -1,0 +1,145 @@
+"""Where results go: counted, encoded behind the device's back, and told apart by whose fault a failure is."""
+
+import collections
+import dataclasses
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from srgan_jax import images
+from srgan_jax.bulk.jobs import Job, SizeOf
+
+AHEAD_BYTES = 512 << 20  # of decoded pictures that wait for the device, and of results that wait for an encoder
+
+
+@dataclasses.dataclass
+class Summary:
+    """What became of the files."""
+
+    done: list[Job] = dataclasses.field(default_factory=list)
+    skipped: list[Job] = dataclasses.field(default_factory=list)  # their results were there
+    differing: list[tuple[Path, str]] = dataclasses.field(default_factory=list)  # such results, and how it shows
+    failed: list[tuple[Path, str]] = dataclasses.field(default_factory=list)  # and why
+
+    def skip(self, job: Job, size_of: SizeOf) -> None:
+        """Notes a job whose result is there, and how that differs from what would be written, if it is seen easily."""
+        self.skipped.append(job)
+        if how := _difference(job, size_of):
+            self.differing.append((job.target, how))
+
+
+def _difference(job: Job, size_of: SizeOf) -> str:
+    """In size and date; "" where neither differs, or a file can't be read."""
+    try:
+        found, source = (images.image_size(path, max_pixels=sys.maxsize) for path in (job.target, job.source))
+        older = os.path.getmtime(job.target) < os.path.getmtime(job.source)
+    except (images.ImageError, OSError):
+        return ""
+    now = size_of(*source)
+    other_size = f"{found[1]} x {found[0]} pixels where this command gives {now[1]} x {now[0]}"
+    return ", ".join([other_size] * (found != now) + [f"older than {job.source}"] * older)
+
+
+class Task(NamedTuple):
+    """A decoded picture on its way."""
+
+    job: Job
+    picture: images.Picture
+    target: Path  # of another format than the job's where that can't hold the result
+
+
+class DeviceError(Exception):
+    """The device, or memory, failed while tiles were computed: no file's fault."""
+
+
+def from_device(results: Iterator) -> Iterator:
+    """The same results, and strips in them, with `DeviceError` for whatever goes wrong there."""
+    results = iter(results)
+    while True:
+        try:
+            item = next(results)
+        except StopIteration:
+            return
+        except Exception as error:
+            raise DeviceError(images.reason(error)) from error
+        yield (item[0], from_device(item[1])) if isinstance(item, tuple) else item
+
+
+class Progress:
+    """Tells how many LR pixels are done; a picture's frames share its pixels."""
+
+    def __init__(self, tell: Callable[[int, int], None], planned: dict[Job, tuple[int, int]]):
+        self._tell, self._planned = tell, planned
+        self._done, self._total = 0.0, sum(map(math.prod, planned.values()))
+
+    def _add(self, pixels: float) -> None:
+        self._done = min(self._done + pixels, self._total)
+        self._tell(round(self._done), self._total)
+
+    def leave_out(self, job: Job) -> None:
+        """A picture that failed or was skipped."""
+        self._add(math.prod(self._planned[job]))
+
+    def count(self, frames: Iterable[Iterator], task: Task, scale: int) -> Iterator[Iterator]:
+        """The same strips, counted."""
+
+        def counted(strips):
+            for strip in strips:
+                self._add(strip.shape[0] * strip.shape[1] / scale**2 / len(task.picture.frames))
+                yield strip
+
+        yield from map(counted, frames)
+
+
+class Writer:
+    """Encodes results behind the device's back, holding no more of them than the memory set aside allows."""
+
+    def __init__(self, executor: ThreadPoolExecutor, ahead: int, quality: int, summary: Summary):
+        self._executor, self._ahead, self._quality, self._summary = executor, ahead, quality, summary
+        self._waiting: collections.deque[tuple[Task, Future, int]] = collections.deque()
+
+    def write(self, task: Task, frames: Iterator[Iterator[np.ndarray]], size_of: SizeOf, scale: int) -> None:
+        """Takes all strips of all frames, and writes them now (TIFF, by rows) or later."""
+        before = [(frame.shape, frame.dtype) for frame in task.picture.frames]
+        pages = (
+            (
+                images.resize_rows(strips, (scale * shape[0], scale * shape[1], shape[2]), size_of(*shape[:2])),
+                (*size_of(*shape[:2]), shape[2]),
+                dtype,
+            )
+            for strips, (shape, dtype) in zip(frames, before, strict=True)
+        )
+        try:
+            if task.target.suffix in images.TIFFS:
+                total = sum(math.prod(size_of(*shape[:2])) * shape[2] * dtype.itemsize for shape, dtype in before)
+                images.write_tiff_pages(task.target, pages, task.picture, total)
+                self._summary.done.append(Job(task.job.source, task.target))
+            else:
+                whole = [np.concatenate(list(strips)) for strips, _, _ in pages]
+                picture = dataclasses.replace(task.picture, frames=tuple(whole))
+                future = self._executor.submit(images.write_image, task.target, picture, quality=self._quality)
+                self._waiting.append((task, future, sum(frame.nbytes for frame in whole)))
+        except (OSError, ValueError, MemoryError) as error:
+            self._summary.failed.append((task.job.source, f"can't write {task.target}: {images.reason(error)}"))
+        collections.deque(frames, maxlen=0)  # what an error left
+        while len(self._waiting) > self._ahead or sum(entry[2] for entry in self._waiting) > AHEAD_BYTES:
+            self._settle()
+
+    def close(self) -> None:
+        """Waits for what is being encoded."""
+        while self._waiting:
+            self._settle()
+
+    def _settle(self) -> None:
+        task, future, _ = self._waiting.popleft()
+        try:
+            future.result()
+            self._summary.done.append(Job(task.job.source, task.target))
+        except Exception as error:  # Pillow's encoders raise nearly everything
+            self._summary.failed.append((task.job.source, f"can't write {task.target}: {images.reason(error)}"))

@@ -1,0 +1,116 @@
+"""`srgan-jax evaluate`: a table of scores."""
+
+import argparse
+import functools
+from pathlib import Path
+
+from srgan_jax.cli.arguments import add_cluster
+from srgan_jax.runtime.errors import UserError, lookup
+
+
+def _label(path: str) -> str:
+    name = Path(path).resolve()
+    return name.parent.name if name.name == "generator.safetensors" else name.name.removesuffix(".safetensors")
+
+
+def _labels(paths: list[str], names: list[str], taken: tuple[str, ...] = ()) -> list[str]:
+    """Short names where they tell the paths apart, else the paths; the same path twice is a mistake."""
+    if len(set(paths)) < len(paths):
+        raise UserError(f"given twice: {', '.join(sorted({path for path in paths if paths.count(path) > 1}))}")
+    return [path if names.count(name) > 1 or name in taken else name for path, name in zip(paths, names, strict=True)]
+
+
+def _methods(paths: list[str], scale: int) -> dict:
+    """Bicubic, nearest and each generator, as functions from pairs to SR pictures."""
+    from srgan_jax import inference, weights
+    from srgan_jax.evaluation import scoring
+
+    methods = {
+        "bicubic": lambda pairs: [scoring.bicubic(pair.lr, scale) for pair in pairs],
+        "nearest": lambda pairs: [scoring.nearest(pair.lr, scale) for pair in pairs],
+    }
+    labels = _labels(paths, [_label(path) for path in paths], (*methods, "HR"))
+    for path, label in zip(paths, labels, strict=True):
+        params = weights.load(path)
+        if params.scale != scale:
+            raise UserError(f"{path} enlarges {params.scale} times, expected {scale}; evaluate one scale at a time")
+        upscale = functools.partial(inference.upscale_canvas, params)
+        methods[label] = functools.partial(scoring.upscale_all, upscale)
+    return methods
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Prints a table of scores with its protocol, and writes it where asked; the processes of a job share the work."""
+    import jax
+
+    from srgan_jax import weights
+    from srgan_jax.degradations import DEGRADATIONS
+    from srgan_jax.evaluation import html_report, metrics, tables
+    from srgan_jax.evaluation.pairs import degrade_pairs, read_pairs
+    from srgan_jax.runtime import processes
+
+    processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
+    if args.report and jax.process_count() > 1:
+        raise UserError("--report shows pictures of all processes: leave it out, or run one process")
+    scale = args.scale
+    if scale is None:
+        scale = weights.load(args.weights[0]).scale if args.weights else 4
+    if scale < 1:
+        raise UserError(f"--scale {scale}: expected 1 or more")
+    protocol = tables.Protocol(scale, args.convention, args.border, args.round_y, args.gray == "keep", args.degradation)
+    for name in args.metrics:
+        metrics.find(name)
+    if args.degradation:
+        lookup(DEGRADATIONS, args.degradation, "degradation")
+    methods = _methods(args.weights, scale)
+    if args.bootstrap == "weights" and not args.weights:
+        raise UserError("--bootstrap weights compares with the first of --weights, and there are none")
+    labels = _labels(args.data, [Path(folder).resolve().name for folder in args.data])
+    folders = dict(zip(labels, args.data, strict=True))
+    sets = {
+        name: read_pairs(folder, scale, args.convention, protocol.keep_gray, mine=processes.process_share)
+        for name, folder in folders.items()
+    }
+    if args.degradation:
+        degrade = functools.partial(DEGRADATIONS[args.degradation].degrade, scale=scale)
+        sets = {name: degrade_pairs(pairs, degrade) for name, pairs in sets.items()}
+    ready = [name for name, folder in folders.items() if (Path(folder) / f"LRx{scale}").is_dir()]
+    notes = protocol.lines(made=[name for name in sets if name not in ready], ready=ready)
+    page = html_report.Report() if args.report else None
+    rows = tables.compare(sets, methods, args.metrics, protocol, page.add if page else lambda *_: None)
+    baseline = list(methods)[2] if args.bootstrap == "weights" else args.bootstrap  # after bicubic and nearest
+    if jax.process_index():
+        return 0
+    table = tables.markdown(rows, notes, baseline)
+    print(table)
+    if args.out:
+        tables.write(args.out, rows, table, notes, baseline)
+        print(f"\nwritten to {args.out}: scores.md, scores.csv, pictures.csv, scores.json")
+    if page:
+        print(f"\nreport: {page.write(args.report, rows, notes)}")
+    return 0
+
+
+def add_evaluate(commands) -> None:
+    """Adds `evaluate` to the commands of the parser."""
+    names = ["psnr_y", "ssim_y", "ssim_daala", "psnr_rgb"]
+    sub = commands.add_parser("evaluate", help="score generators on test sets, beside bicubic")
+    sub.add_argument("--weights", nargs="+", default=[], metavar="W", help="shipped names, files, run folders")
+    sub.add_argument("--data", nargs="+", required=True, metavar="DIR", help="HR pictures, or HR and LRx4 sub-folders")
+    more = "also ms_ssim, ssim_rgb, and with weights of their own niqe, lpips_alex, lpips_vgg, vgg54"
+    sub.add_argument("--metrics", nargs="+", default=names, help=f"default: {' '.join(names)}; {more}")
+    sub.add_argument("--scale", type=int, help="default: that of the weights, or 4")
+    sub.add_argument("--convention", default="A", choices="ABC", help="of LR images that are made (default: A)")
+    sub.add_argument("--degradation", default="", metavar="NAME", help="LR made by it instead: photo, ...")
+    sub.add_argument("--border", type=int, metavar="PX", help="left out at each side (default: the scale)")
+    sub.add_argument(
+        "--gray", default="keep", choices=["keep", "rgb"], help="gray files: samples as they are, or as RGB"
+    )
+    sub.add_argument("--round-y", action="store_true", help="round Y to 8 bits before comparing")
+    sub.add_argument(
+        "--bootstrap", choices=["bicubic", "weights"], help="95%% interval of the difference to it (weights: the first)"
+    )
+    sub.add_argument("--out", metavar="DIR", help="write scores.md, scores.json and scores.csv")
+    sub.add_argument("--report", metavar="DIR", help="write index.html with sliders between the pictures")
+    add_cluster(sub)
+    sub.set_defaults(run=evaluate)

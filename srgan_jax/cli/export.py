@@ -1,0 +1,34 @@
+"""`srgan-jax export`: a generator for another runtime."""
+
+import argparse
+import os
+from pathlib import Path
+
+from srgan_jax.runtime.errors import UserError, lookup
+
+
+def export(args: argparse.Namespace) -> int:
+    """Writes a generator for another runtime and says how closely it follows the original."""
+    from srgan_jax import weights
+    from srgan_jax.export import EXPORTERS
+
+    suffix, write = lookup(EXPORTERS, args.to, "format")
+    params = weights.load(args.weights)
+    stem = Path(args.weights).resolve()
+    stem = stem if stem.is_dir() else stem.with_suffix("")
+    out = Path(args.out or f"{stem.name}{suffix}")
+    if out.exists() and not args.overwrite:
+        raise UserError(f"{out} exists; choose another --out, or add --overwrite")
+    difference = write(params, out, weights.read_provenance(args.weights))
+    print(f"{out}: {os.path.getsize(out) / 1e6:.1f} MB, differs from the original by at most {difference:.1e}")
+    return 0
+
+
+def add_export(commands) -> None:
+    """Adds `export` to the commands of the parser."""
+    sub = commands.add_parser("export", help="write a generator as StableHLO or ONNX")
+    sub.add_argument("weights", help="name of one that ships, .safetensors or run folder")
+    sub.add_argument("--to", required=True, help="stablehlo or onnx")
+    sub.add_argument("--out", help="default: the name of the weights, here")
+    sub.add_argument("--overwrite", action="store_true")
+    sub.set_defaults(run=export)

@@ -1,0 +1,76 @@
+"""Keys of a config set on the command line: `--config.stages.pretrain.total_steps=100`."""
+
+import ast
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from srgan_jax.runtime.errors import UserError
+
+PREFIX = "--config."
+BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+EXPECTED = {bool: "True or False", int: "a whole number in digits", float: "a number"}
+
+
+def apply_overrides(config: ConfigDict, arguments: Sequence[str]) -> None:
+    """Sets keys of `config`, each by the type of the value that it has.
+
+    Args:
+      config: changed in place.
+      arguments: `--config.KEY=VALUE`, or `--config.KEY` and `VALUE`. A tuple is written `a,b` or `('a', 'b')`.
+
+    Raises:
+      UserError: another argument, no such key, or a value of another type.
+    """
+    arguments = list(arguments)
+    while arguments:
+        argument = arguments.pop(0)
+        if not argument.startswith(PREFIX):
+            raise UserError(f"unexpected argument {argument!r}; overrides look like --config.data.batch_size=8")
+        key, equals, text = argument.removeprefix(PREFIX).partition("=")
+        if not equals:
+            if not arguments:
+                raise UserError(f"{argument}: expected a value, for instance {argument}=8")
+            text = arguments.pop(0)
+        section, field = _find(config, key)
+        section[field] = _value(f"config.{key}", section[field], text)
+
+
+def _find(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
+    """The section that holds a key, and the key's last part."""
+    *sections, field = key.split(".")
+    node = config
+    for part in [*sections, field]:
+        if not isinstance(node, ConfigDict) or part not in node:
+            near = difflib.get_close_matches(part, list(node) if isinstance(node, ConfigDict) else [], n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UserError(f"--config.{key}: no such key in the config: {part!r}{hint}")
+        section, node = node, node[part]
+    if isinstance(node, ConfigDict):
+        raise UserError(f"--config.{key} is a section; its keys: {', '.join(sorted(node))}")
+    return section, field
+
+
+def _value(key: str, before: Any, text: str) -> Any:
+    """`text` as a value of the type of `before`."""
+    if isinstance(before, tuple):
+        return _items(key, text)
+    if isinstance(before, str):
+        return text
+    try:
+        return BOOLEANS[text.lower()] if isinstance(before, bool) else type(before)(text)
+    except (KeyError, ValueError):
+        raise UserError(f"{key}={text}: expected {EXPECTED[type(before)]}, got {text!r}") from None
+
+
+def _items(key: str, text: str) -> tuple:
+    """A tuple written as Python does, or as its items with commas between them."""
+    try:
+        value = ast.literal_eval(text) if text.strip() else ()
+    except (ValueError, SyntaxError):
+        if text.lstrip().startswith(("(", "[")):
+            raise UserError(f"{key}={text}: expected a tuple, for instance a,b or ('a', 'b')") from None
+        return tuple(item.strip() for item in text.split(",") if item.strip())
+    return tuple(value) if isinstance(value, tuple | list) else (value,)

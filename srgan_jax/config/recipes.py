@@ -1,0 +1,83 @@
+"""Recipes, the config files in `configs/`, by name; and other people's config files by path."""
+
+import importlib.util
+import inspect
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from ml_collections import ConfigDict
+
+from srgan_jax.runtime.errors import MissingFileError, UserError, lookup
+
+PACKAGE = "srgan_jax.recipes"  # `configs/` of the checkout, mapped by pyproject.toml; a wheel holds it too
+
+
+def recipe_files() -> dict[str, Path]:
+    """Returns the file of each recipe, by its name."""
+    spec = importlib.util.find_spec(PACKAGE)
+    # A checkout that isn't installed, only on the path, has no such package.
+    folder = Path(spec.origin).parent if spec and spec.origin else Path(__file__).parents[2] / "configs"
+    return {path.stem: path for path in sorted(folder.glob("[!_]*.py"))}
+
+
+def find_config(name: str) -> Path:
+    """Returns the file that `--config` names: a recipe, or a path, which has a `/` or ends in `.py`.
+
+    Raises:
+      UserError: no such recipe (the message lists them), or no such file.
+    """
+    if "/" not in name and not name.endswith(".py"):
+        return lookup(recipe_files(), name, "recipe")
+    if not Path(name).is_file():
+        raise MissingFileError(
+            f"no config file {name}; a name without / and .py is a recipe: {', '.join(recipe_files())}"
+        )
+    return Path(name)
+
+
+def load_config(name: str) -> ConfigDict:
+    """Returns what `get_config()` in a config file gives, locked.
+
+    Args:
+      name: of a recipe, or the path of a file; `FILE.py:TEXT` calls `get_config(TEXT)`.
+
+    Raises:
+      UserError: no such file, or an error in it; the message names the line.
+    """
+    name, _, argument = name.partition(":") if ".py:" in name else (name, "", None)
+    path = find_config(name)
+    try:
+        module = _execute(path)
+        if not hasattr(module, "get_config"):
+            raise UserError(f"{path} has no function get_config; a config file defines one")
+        takes_text = argument is not None and inspect.signature(module.get_config).parameters
+        config = module.get_config(argument) if takes_text else module.get_config()
+    except UserError:
+        raise
+    except Exception as error:  # whatever the code of the file raises
+        raise UserError(f"{_place(error, path)}: {_first_line(error)}") from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"{path}: get_config returned {type(config).__name__}, expected a ConfigDict")
+    return config.lock()
+
+
+def _execute(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("config_file", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _place(error: Exception, path: Path) -> str:
+    """The line of the config file that an error comes from."""
+    if isinstance(error, SyntaxError):
+        return f"{path}, line {error.lineno}"
+    lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == str(path)]
+    return f"{path}, line {lines[-1]}" if lines else str(path)
+
+
+def _first_line(error: Exception) -> str:
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    text = " ".join(str(text).split())
+    return text if isinstance(error, OSError) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,67 @@
+"""Samples of either source, addressed by their global index: the position of both sources is the step."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from srgan_jax.data import sampling
+
+SOURCES = ("memory", "stream")
+
+
+class Feed:
+    """The windows of the updates to come; tells when the updates wait for them."""
+
+    EVERY = 8  # updates of which one is measured: waiting for the device first costs a little
+    SHARE = 0.1  # of the time: waiting that is told
+
+    def __init__(self, windows: Iterator[np.ndarray], draws: int):
+        self._windows, self._draws, self._told = windows, draws, False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._began, self._count, self._waits = time.perf_counter(), 0, []
+
+    def take(self, running: Any) -> np.ndarray:
+        """The windows `[B, draws, ...]` of the next update; `running` are results of the one before."""
+        self._count += 1
+        measured = self._count % self.EVERY == 0
+        if measured:  # otherwise the device may still be busy, and nothing is lost by waiting
+            jax.block_until_ready(running)
+        began = time.perf_counter()
+        windows = np.stack([next(self._windows) for _ in range(self._draws)], 1)
+        if measured:
+            self._waits.append(time.perf_counter() - began)
+        return windows
+
+    def line(self) -> str | None:
+        """What to say about the updates since the last call that gave an answer; None most of the time."""
+        if not self._waits:
+            return None
+        each = (time.perf_counter() - self._began) / self._count
+        share = sum(self._waits) / len(self._waits) / each
+        told, self._told = self._told, share > self.SHARE
+        self._begin()
+        if self._told and not told:
+            return (
+                f"the updates wait for their pictures {min(share, 1):.0%} of the time: decoding is the limit here; "
+                "config.data.source=memory decodes once, more cores (config.data.threads) decode faster"
+            )
+        return "the updates no longer wait for their pictures" if told and not self._told else None
+
+
+class Samples(NamedTuple):
+    """Where the crops of an update come from."""
+
+    store: Any  # tiles to live on the devices, or None
+    windows: Callable[[np.ndarray, range], Iterator[np.ndarray]] | None  # else: (seed, steps) -> windows of each step
+
+    def feed(self, state: Any, step: int, total: int, draws: int) -> Feed | None:
+        """The windows of the updates after `step`, `draws` for each; None where crops are cut on the devices."""
+        if self.windows is None:
+            return None
+        seed = sampling.salted(np.asarray(state.seed), np.asarray(state.health.rollbacks))
+        return Feed(self.windows(np.asarray(seed), range(step * draws, total * draws)), draws)

@@ -1,0 +1,1 @@
+"""Scores of upscalers over sets of images: metrics, tables, a page with sliders."""

@@ -1,0 +1,63 @@
+"""The content loss of the SRGAN paper as a metric. Compiles anew for each image size."""
+
+import functools
+import hashlib
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import unflatten_dict
+
+from srgan_jax.evaluation.metrics.common import Size, cut
+from srgan_jax.models.extractors import FEATURE_SCALE
+from srgan_jax.models.extractors.vgg19 import VGG19
+from srgan_jax.weights.networks import network_path, read_network
+
+
+def vgg54_weights() -> tuple[dict[str, np.ndarray], str]:
+    """VGG19's tensors, and the convention of their input; MissingFileError names the command that gets them."""
+    tensors, header = read_network("vgg19")
+    return tensors, header["convention"]
+
+
+@functools.partial(jax.jit, static_argnames="convention")
+def vgg54_features(weights: Mapping[str, jax.Array], image: jax.Array, convention: str) -> jax.Array:
+    """VGG19's relu5_4, scaled as the SRGAN paper's content loss has it.
+
+    Args:
+      weights: "layer/kernel" (HWIO) and "layer/bias", as `srgan-jax port vgg19` writes them.
+      image: `[N, H, W, 3]` RGB in [0, 1].
+      convention: of the weights; with "caffe" the features are scaled by 1/12.75.
+    """
+    flat = {tuple(name.split("/")): jnp.asarray(tensor, jnp.float32) for name, tensor in weights.items()}
+    module = VGG19(taps=("relu5_4",), convention=convention)
+    return FEATURE_SCALE[convention] * module.apply({"params": unflatten_dict(flat)}, image)["relu5_4"]
+
+
+def _vgg54_features(picture: np.ndarray) -> np.ndarray:
+    weights, convention = vgg54_weights()
+    with jax.default_matmul_precision("highest"):
+        return np.asarray(vgg54_features(weights, picture[None], convention))
+
+
+_seen: dict[tuple, np.ndarray] = {}  # features of the last 128 HR pictures: each is needed for every method
+
+
+def _vgg54_of_hr(hr: np.ndarray) -> np.ndarray:
+    key = (hashlib.sha256(hr.tobytes()).digest(), hr.shape, str(network_path("vgg19").absolute()))
+    if key not in _seen:
+        if len(_seen) == 128:
+            del _seen[next(iter(_seen))]
+        _seen[key] = _vgg54_features(hr)
+    return _seen[key]
+
+
+def vgg54(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y", size: Size = None) -> float:
+    """The SRGAN paper's content loss VGG54 (equation 5) on RGB, the mean over channels in place of the sum.
+
+    Arguments as for `psnr`; the channel isn't looked at.
+    """
+    del channel
+    x, y = (np.asarray(cut(image, border, size), np.float32) for image in (sr, hr))
+    return float(np.square(_vgg54_features(x) - _vgg54_of_hr(y)).mean())

@@ -1,0 +1,123 @@
+"""Images upscaled and scored."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import jax
+import numpy as np
+
+from srgan_jax.evaluation import metrics
+from srgan_jax.evaluation.pairs import Pair
+from srgan_jax.ops import color, resize
+from srgan_jax.runtime.errors import UserError
+
+# upscale_fn(lr [H, W, 3] in [0, 1], size) -> sr: the picture of `size` lies in the top left of both, see
+# inference.upscale_canvas
+MIN_SIDE_PX = 11  # a window of SSIM
+UpscaleFn = Callable[[np.ndarray, tuple[int, int]], jax.Array]
+
+
+def bicubic(lr: np.ndarray, scale: int) -> np.ndarray:
+    """MATLAB's bicubic enlargement of `[H, W, 3]` uint8, the baseline of every table."""
+    size = (lr.shape[0] * scale, lr.shape[1] * scale)
+    return np.asarray(color.to_uint8(resize.resize(color.from_uint8(lr), size, convention="C")))
+
+
+def nearest(lr: np.ndarray, scale: int) -> np.ndarray:
+    """Each pixel of `[H, W, 3]` repeated `scale` times along both axes."""
+    return lr.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def _onto_canvas(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """`[*size, 3]` float32 in [0, 1], the outermost rows and columns repeated outside the picture."""
+    pad = [(0, size[0] - image.shape[0]), (0, size[1] - image.shape[1]), (0, 0)]
+    return np.pad(image, pad, mode="edge").astype(np.float32) / 255.0
+
+
+def upscale_all(upscale_fn: UpscaleFn, pairs: Sequence[Pair]) -> list[np.ndarray]:
+    """The SR pictures, uint8, with one compilation for all sizes."""
+    canvas = np.max([pair.lr.shape[:2] for pair in pairs], axis=0)
+    results = []
+    for pair in pairs:
+        with jax.default_matmul_precision("highest"):  # float32 products are bf16 on TPU, TF32 on GPU otherwise
+            sr = upscale_fn(_onto_canvas(pair.lr, canvas), pair.lr.shape[:2])
+        results.append(np.asarray(color.to_uint8(sr))[: pair.hr.shape[0], : pair.hr.shape[1]])
+    return results
+
+
+def check_sizes(pairs: Iterable[Pair], names: Iterable[str], border: int | None = None) -> None:
+    """Raises UserError where a picture is too small for one of the metrics: before anything is computed.
+
+    Args:
+      pairs: the pictures.
+      names: in `evaluation.metrics.METRICS`.
+      border: as for `score`.
+    """
+    smallest = {"every metric": (MIN_SIDE_PX, MIN_SIDE_PX)} | {
+        n: metrics.SMALLEST_PX[n] for n in names if n in metrics.SMALLEST_PX
+    }
+    for pair in pairs:
+        cut = _border(pair, border)
+        sides = sorted(side - 2 * cut for side in pair.hr.shape[:2])
+        for name, (short, long) in smallest.items():
+            if cut < 0 or sides[0] < short or sides[1] < long:
+                raise UserError(
+                    f"{pair.name} is {pair.hr.shape[1]} x {pair.hr.shape[0]} px; with {cut} px left out at each side, "
+                    f"at least {long} x {short} must remain for {name}"
+                )
+
+
+def _border(pair: Pair, border: int | None) -> int:
+    return pair.hr.shape[0] // pair.lr.shape[0] if border is None else border
+
+
+def score(
+    pairs: Sequence[Pair],
+    results: Iterable[np.ndarray],
+    names: Sequence[str] = ("psnr_y", "ssim_y"),
+    *,
+    border: int | None = None,
+    round_y: bool = False,
+) -> list[dict[str, float]]:
+    """Metrics of each picture, on 8-bit results as they would stand in files.
+
+    Args:
+      pairs: the pictures.
+      results: uint8, in the shape of each pair's `hr`.
+      names: in `evaluation.metrics.METRICS`.
+      border: pixels left out at each side; None is the scale, as papers have it.
+      round_y: round the luma to 8 bits before comparing.
+
+    Returns:
+      For each picture, name of the metric to value.
+    """
+    check_sizes(pairs, names, border)
+    canvas = np.max([pair.hr.shape[:2] for pair in pairs], axis=0)
+    measures = {name: metrics.find(name) for name in names}
+    rows = []
+    for pair, result in zip(pairs, results, strict=True):
+        if result.shape != pair.hr.shape:
+            raise ValueError(f"{pair.name}: expected a result of {pair.hr.shape}, got {result.shape}")
+        options = {
+            "border": _border(pair, border),
+            "channel": ("gray" if pair.gray else "y") + ("8" if round_y else ""),
+            "size": pair.hr.shape[:2],
+        }
+        both = (_onto_canvas(result, canvas), _onto_canvas(pair.hr, canvas))
+        try:
+            rows.append({name: float(measure(*both, **options)) for name, measure in measures.items()})
+        except UserError as error:
+            raise UserError(f"{pair.name}: {error}") from None
+    return rows
+
+
+def mean(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean of each metric over the pictures."""
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def bootstrap_interval(differences: Sequence[float], *, draws: int = 10_000, seed: int = 0) -> tuple[float, float]:
+    """A 95 % interval of the mean of paired differences, by resampling the pictures (percentile method)."""
+    values = np.asarray(differences, np.float64)
+    chosen = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
+    low, high = np.percentile(values[chosen].mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,67 @@
+"""Generators as StableHLO."""
+
+import json
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from srgan_jax import inference
+from srgan_jax.export.verify import description, largest_difference
+from srgan_jax.runtime.atomic import atomic_file
+from srgan_jax.runtime.errors import MissingFileError, UserError
+from srgan_jax.weights import Weights
+
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+
+
+def to_stablehlo(params: Weights, path: str | os.PathLike, provenance: Mapping[str, str] | None = None) -> float:
+    """Writes a generator as StableHLO for CPU, CUDA, ROCm and TPU, with its weights inside.
+
+    Args:
+      params: from `srgan_jax.load`.
+      path: a zip of `model.stablehlo` (as `jax.export` serialises it) and `about.json`; `load_stablehlo` reads it.
+      provenance: goes into `about.json`, with architecture, scale and ranges.
+
+    Returns:
+      The largest difference to the original, over two sizes.
+
+    Raises:
+      UserError: it differs from the original.
+    """
+    batch, height, width = jax.export.symbolic_shape("b, h, w")
+    apply = jax.jit(lambda lr: inference.upscale(params, lr))
+    exported = jax.export.export(apply, platforms=PLATFORMS)(
+        jax.ShapeDtypeStruct((batch, height, width, 3), jnp.float32)
+    )
+    data = exported.serialize()
+    again = jax.export.deserialize(data)
+    largest = largest_difference(lambda lr: np.asarray(again.call(lr)), params, "StableHLO")
+    about = json.dumps(description(params, provenance or {}, "[N, H, W, 3]"), indent=1)
+    with atomic_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.stablehlo", bytes(data))
+        archive.writestr("about.json", about)
+    return largest
+
+
+def load_stablehlo(path: str | os.PathLike) -> tuple[Callable[[jax.Array], jax.Array], dict[str, str]]:
+    """Reads what `to_stablehlo` wrote.
+
+    Returns:
+      A function from `[N, H, W, 3]` float32 RGB in [0, 1] to the result, and what the file says about itself.
+
+    Raises:
+      FileNotFoundError: no such file.
+      UserError: another kind of file.
+    """
+    if not os.path.isfile(path):
+        raise MissingFileError(f"no such file: {os.fspath(path)}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            about = json.loads(archive.read("about.json"))
+            return jax.export.deserialize(bytearray(archive.read("model.stablehlo"))).call, about
+    except Exception as error:  # damaged bytes show in all kinds of exceptions
+        raise UserError(f"{os.fspath(path)} is not a StableHLO file of srgan_jax ({error})") from None

@@ -1,0 +1,24 @@
+"""Images beside each other."""
+
+import numpy as np
+from PIL import Image
+
+
+def side_by_side(columns: list[np.ndarray], height: int | None = None, gap: int = 4) -> np.ndarray:
+    """Pictures of the same content in one row, white between them.
+
+    Args:
+      columns: `[H, W, 3]` uint8 each; enlarged to `height` by repeating pixels where smaller.
+      height: of the result; the largest of the pictures' by default.
+      gap: pixels between two pictures.
+
+    Returns:
+      `[height, sum of widths + gaps, 3]` uint8.
+    """
+    height = height or max(image.shape[0] for image in columns)
+    row = []
+    for image in columns:
+        size = (round(image.shape[1] * height / image.shape[0]), height)
+        row += [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.NEAREST))]
+        row += [np.full((height, gap, 3), 255, np.uint8)]
+    return np.concatenate(row[:-1], axis=1)

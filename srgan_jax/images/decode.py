@@ -1,0 +1,199 @@
+"""The one decoder: image files of any kind to `Picture`."""
+
+import contextlib
+import functools
+import os
+import threading
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from PIL import Image, UnidentifiedImageError
+
+from srgan_jax.images import deep, metadata
+from srgan_jax.images.errors import ImageError, check_pixels, reason
+from srgan_jax.images.metadata import metadata_of
+from srgan_jax.images.picture import Picture
+from srgan_jax.images.pixels import alike, page_of, pixels_of
+
+
+def upright_size(image: Image.Image, orientation: int) -> tuple[int, int]:
+    """Height and width of an opened picture once its EXIF orientation is applied; 5 to 8 swap the axes."""
+    width, height = image.size
+    if image.format == "TIFF":  # Pillow may have turned the size already
+        width, height = image.tag_v2[256], image.tag_v2[257]
+    return (width, height) if orientation >= 5 else (height, width)
+
+
+def is_gray(path: str | os.PathLike) -> bool:
+    """Whether the file holds one channel (besides alpha); False where it can't be read."""
+    try:
+        with Image.open(path) as image:
+            return image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;")
+    except OSError:
+        return False
+
+
+MAX_PIXELS = 256_000_000  # of a picture, all frames together
+ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
+_lock = threading.Lock()  # Pillow's limit of pixels is global
+
+
+class UnknownFormatError(ImageError):
+    """A file in none of the formats that Pillow knows."""
+
+
+@contextlib.contextmanager
+def open_picture(file: str | os.PathLike | BinaryIO, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """The file opened by Pillow, its header read, and refused where it claims too many pixels.
+
+    Raises:
+      ImageError: not a picture in a known format, unreadable, or too large; also for what goes wrong inside.
+    """
+    _register_plugins()
+    try:
+        with contextlib.ExitStack() as stack:
+            # Not by its path: Pillow would map some TIFFs into memory, and read turned ones wrongly.
+            stream = file if hasattr(file, "read") else stack.enter_context(_open_file(file))
+            with _lock:
+                limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is checked below
+                try:
+                    image = stack.enter_context(Image.open(stream))
+                finally:
+                    Image.MAX_IMAGE_PIXELS = limit
+            check_pixels(image.width * image.height, max_pixels)
+            yield image
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise UnknownFormatError(reason(error)) from None
+    except Exception as error:  # Pillow's plug-ins raise nearly everything on damaged files
+        raise ImageError(reason(error)) from None
+
+
+def _open_file(path: str | os.PathLike) -> BinaryIO:
+    if os.path.isdir(path):
+        raise ImageError("not a file" if os.access(path, os.R_OK | os.X_OK) else "permission denied")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ImageError("not a file")
+    return open(path, "rb")
+
+
+@functools.cache
+def _register_plugins() -> None:
+    with contextlib.suppress(ImportError):  # the extra "heic"
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+
+
+def read_image(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Reads a picture of any kind without losing anything of it.
+
+    EXIF orientation is applied. Gray stays gray, 16 bits stay 16 bits, alpha stays. Palettes become gray or RGB, 1-bit
+    becomes gray, CMYK and Lab become RGB through their profile. Animated GIF, WebP, PNG and AVIF give all frames, TIFF
+    all pages.
+
+    Args:
+      file: path or open binary file.
+      max_pixels: refuse pictures with more, all frames together.
+
+    Raises:
+      ImageError: no such file, not a picture, damaged, too large, or not readable; the message begins with the path.
+    """
+    try:
+        return decode_picture(file, max_pixels=max_pixels)
+    except ImageError as error:
+        raise ImageError(f"{os.fspath(file)}: {error}" if isinstance(file, str | os.PathLike) else str(error)) from None
+
+
+def decode_picture(
+    file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXELS, first_frame: bool = False
+) -> Picture:
+    """`read_image` for lists of files: the error message is the reason alone; with `first_frame` no other is read."""
+    try:
+        return _read_with_pillow(file, max_pixels, first_frame)
+    except UnknownFormatError:
+        if not deep.is_tiff(file):
+            raise
+        with deep.tiff_pages(file, max_pixels, first_frame) as pages:
+            return Picture(tuple(map(deep.tiff_pixels, pages)), **metadata.tiff_metadata(pages[0]))
+
+
+def image_size(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Height and width of what `decode_picture` would give, from the file's header; raises what it would raise."""
+    try:
+        with open_picture(file, max_pixels) as image:
+            early = "exif" in image.info or image.format != "PNG"  # else Pillow reads the whole PNG to look for it
+            return upright_size(image, image.getexif().get(0x0112, 1) if early else 1)
+    except UnknownFormatError:
+        if not deep.is_tiff(file):
+            raise
+        with deep.tiff_pages(file, max_pixels) as pages:
+            turned = deep.orientation(pages[0]) >= 5
+            size = pages[0].imagelength, pages[0].imagewidth
+            return size[::-1] if turned else size
+
+
+def _read_with_pillow(file: str | os.PathLike | BinaryIO, max_pixels: int, first_frame: bool) -> Picture:
+    with open_picture(file, max_pixels) as image:
+        available = _frame_count(image)
+        start = 1 if image.info.get("default_image") and available > 1 else 0  # not a part of the animation
+        count = start + 1 if first_frame else available
+        check_pixels(image.width * image.height * count, max_pixels)
+        deep_file = _has_deep_page(image, count) if image.format == "TIFF" else is_deep(image)
+        if deep_file and image.format == "PNG" and available == 1:
+            return Picture((deep.png_pixels(file, image.getexif().get(0x0112, 1)),), **metadata_of(image))
+        if deep_file and image.format == "TIFF":
+            frames = deep.tiff_frames(file, max_pixels, functools.partial(page_of, image), first_frame)
+            image.seek(0)
+            return Picture(frames, **metadata_of(image))
+        frames, durations, pixels = [], [], 0
+        for index in range(start, count):
+            image.seek(index)
+            pixels += image.width * image.height
+            check_pixels(pixels, max_pixels)
+            frames.append(pixels_of(image))
+            durations.append(max(0, int(image.info.get("duration") or 0)))
+        about = metadata_of(image)  # now: before, it would take the orientation away
+        if image.mode not in ("RGB", "RGBA", "RGBX", "L", "LA", "1", "P") and image.mode[0] != "I":
+            about["icc"] = None  # it was used up by the conversion
+        if available > 1 and image.format in ANIMATED:
+            once = 1 if image.format == "GIF" else None  # a GIF that doesn't say is played once
+            about |= {"durations_ms": tuple(durations), "loop": image.info.get("loop", once)}
+            about["notes"] = (f"animated {image.format} of 16 bits: read with 8",) if deep_file else ()
+            return Picture(alike(frames), **about)
+        return Picture(deep.of_one_depth(frames), **about)
+
+
+def _frame_count(image: Image.Image) -> int:
+    if image.format not in (*ANIMATED, "TIFF"):
+        return 1
+    count = getattr(image, "n_frames", 1)
+    if count > deep.MAX_FRAMES:
+        raise ImageError(f"{count} frames, more than the limit of {deep.MAX_FRAMES}")
+    return count
+
+
+def _has_deep_page(image: Image.Image, count: int) -> bool:
+    """Whether one of a TIFF's pages is deep, or of a kind that Pillow doesn't know."""
+    for index in range(count):
+        try:
+            image.seek(index)
+        except Exception:  # Pillow's plug-ins raise nearly everything
+            return True
+        if is_deep(image):
+            return True
+    return False
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether Pillow would cut the samples to 8 bits, or misread them: it knows 16 bits for plain gray alone."""
+    if image.format == "PNG":
+        args = image.tile[0].args if image.tile else ""
+        return "16" in str(args) and (image.mode[0] != "I" or "transparency" in image.info)
+    if image.format == "TIFF":
+        bits = image.tag_v2.get(258, (8,))
+        bits = max(bits if isinstance(bits, tuple) else (bits,))
+        plain = image.mode.startswith("I;16") and bits == 16 and image.tag_v2.get(262) == 1  # black is zero
+        return bits > 8 and not plain
+    return False

@@ -1,0 +1,67 @@
+"""Frames that Pillow opened, as arrays of gray, RGB and alpha."""
+
+import contextlib
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+
+from srgan_jax.images import deep
+from srgan_jax.images.errors import ImageError
+
+
+def page_of(image: Image.Image, index: int) -> np.ndarray:
+    """Returns frame number `index` as `pixels_of` gives it."""
+    image.seek(index)
+    return pixels_of(image)
+
+
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """The current frame as `[H, W, C]`, uint8, or uint16 where it has 16 bits."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode[0] in "IF":
+        samples = np.asarray(image)
+        if image.mode == "I":  # 32 bits, as which 16-bit files are read now and then
+            if samples.min() < 0 or samples.max() > 65535:
+                raise ImageError(f"32-bit samples from {samples.min()} to {samples.max()}; expected 0 to 65535")
+            samples = samples.astype(np.uint16)
+        return deep.to_uint16(samples.astype(samples.dtype.newbyteorder("=")))[..., None]
+    pixels = np.asarray(image.convert(_plain_mode(image)) if image.mode not in ("CMYK", "LAB") else _through(image))
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _plain_mode(image: Image.Image) -> str:
+    """L, LA, RGB or RGBA: the one that loses nothing."""
+    alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
+    gray = image.mode in ("1", "L", "LA", "La")
+    if image.mode == "P" and not image.info.get("icc_profile"):
+        colours = np.array(image.getpalette("RGB") or [0, 0, 1]).reshape(-1, 3)
+        gray = bool((colours == colours[:, :1]).all())
+    return ("L" if gray else "RGB") + ("A" if alpha else "")
+
+
+def _through(image: Image.Image) -> Image.Image:
+    """CMYK or Lab to sRGB, through the profile in the file where it has one that fits."""
+    if profile := image.info.get("icc_profile"):
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):
+            return ImageCms.profileToProfile(
+                image, ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode="RGB"
+            )
+    if image.mode == "LAB":
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+    return image.convert("RGB")
+
+
+def alike(frames: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Frames with the same channels: gray becomes RGB, opaque gets alpha, where another frame has them."""
+    colour, alpha = any(f.shape[-1] > 2 for f in frames), any(f.shape[-1] in (2, 4) for f in frames)
+    alike = []
+    for frame in frames:
+        channels = frame.shape[-1]
+        plain = frame[..., : channels - (channels in (2, 4))]
+        plain = np.repeat(plain, 3, axis=-1) if colour and plain.shape[-1] == 1 else plain
+        opaque = np.full((*frame.shape[:2], 1), np.iinfo(frame.dtype).max, frame.dtype)
+        over = frame[..., -1:] if channels in (2, 4) else opaque
+        alike.append(np.concatenate([plain, over], axis=-1) if alpha else plain)
+    return tuple(alike)

@@ -1,0 +1,33 @@
+"""Generators applied: to arrays (`upscale`), and to images of any size in tiles that equal the whole."""
+
+from srgan_jax.inference.channels import Source, from_array, self_ensemble
+from srgan_jax.inference.tile_grid import (
+    MAX_HALO_PX,
+    Span,
+    bytes_per_px,
+    choose_tile,
+    halo_px,
+    max_area,
+    smallest_tile,
+    spans,
+)
+from srgan_jax.inference.tiler import Tiler, upscale_tiled
+from srgan_jax.inference.upscale import upscale, upscale_canvas
+
+__all__ = [
+    "MAX_HALO_PX",
+    "Source",
+    "Span",
+    "Tiler",
+    "bytes_per_px",
+    "choose_tile",
+    "from_array",
+    "halo_px",
+    "max_area",
+    "self_ensemble",
+    "smallest_tile",
+    "spans",
+    "upscale",
+    "upscale_canvas",
+    "upscale_tiled",
+]

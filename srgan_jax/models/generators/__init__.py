@@ -1,0 +1,15 @@
+"""Generators: `[N, H, W, 3]` RGB in [0, 1] to `[N, H * scale, W * scale, 3]`, one file each."""
+
+from srgan_jax.models.generators.compact import CompactResNet
+from srgan_jax.models.generators.msrresnet import MSRResNet
+from srgan_jax.models.generators.restoration import RestorationNet
+from srgan_jax.models.generators.rrdb import RRDBNet
+from srgan_jax.models.generators.srresnet import SRResNet
+
+GENERATORS = {
+    "srresnet": SRResNet,
+    "msrresnet": MSRResNet,
+    "compact": CompactResNet,
+    "rrdb": RRDBNet,
+    "restoration": RestorationNet,
+}

@@ -1,0 +1,64 @@
+"""A residual network that keeps the size: low-quality pictures in, restored ones out."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from srgan_jax.models import layers
+from srgan_jax.runtime.errors import UserError
+
+
+class RestorationNet(nn.Module):
+    """Halves, runs residual blocks, doubles, halves and doubles again (see configs/restoration.py for its source).
+
+    Called as `SRResNet` is: `lr [N, H, W, 3]` in [0, 1], optionally `mask [N, H, W, 1]`; the result has the same size.
+    The layers see and give [-1, 1]. Inside, an odd side counts half a pixel more; the surplus is cut off at the end.
+    """
+
+    blocks: int = 16
+    width: int = 64
+    upsampling_width: int = 256
+    scale: int = 1  # nothing else is possible
+    bn_momentum: float = 0.8  # share of the old running statistics kept at each update
+    bn_epsilon: float = 1e-3
+    dtype: Any = jnp.float32
+    axis_name: str | None = None  # under pmap: the axis over which batch statistics are shared
+    remat: bool = False  # compute the blocks again for the gradients instead of keeping their activations
+
+    @nn.compact
+    def __call__(self, lr: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
+        if self.scale != 1:
+            raise UserError(f"the restoration network keeps the size: scale must be 1, got {self.scale}")
+        half = None if mask is None else mask[:, ::2, ::2]  # a position of the halved map lies on an even pixel
+        whole = None if mask is None else layers.nearest(half, 2)
+
+        x = layers.from_unit(lr, "signed").astype(self.dtype)
+        x = first = self._conv(x, self.width, "conv_in", mask, size=9, stride=2)
+        for index in range(self.blocks):
+            x = x + layers.block(self, lambda own, x, name=f"block_{index:02d}": own._residual(x, name, train, half))(x)
+        x = first + self._norm("norm_trunk", train)(self._conv(x, self.width, "conv_trunk", half, use_bias=False))
+        x = self._leaky(self._conv(layers.nearest(x, 2), self.upsampling_width, "conv_up_0", whole, stride=2))
+        for index in (1, 2, 3):
+            x = self._leaky(self._conv(x, self.upsampling_width, f"conv_up_{index}", half))
+        x = nn.relu(self._conv(layers.nearest(x, 2), self.upsampling_width, "conv_up_4", whole))
+        x = nn.tanh(self._conv(x, 3, "conv_out", whole, size=9).astype(jnp.float32))
+        return layers.to_unit(x[:, : lr.shape[1], : lr.shape[2]], "signed")
+
+    def _residual(self, x, name, train, mask):
+        branch = nn.relu(self._conv(x, self.width, f"{name}_conv_1", mask))
+        branch = self._norm(f"{name}_norm_1", train)(branch)
+        branch = self._conv(branch, self.width, f"{name}_conv_2", mask, use_bias=False)
+        return self._norm(f"{name}_norm_2", train)(branch)
+
+    def _norm(self, name, train):
+        options = {"momentum": self.bn_momentum, "epsilon": self.bn_epsilon, "dtype": self.dtype}
+        return layers.batch_norm(name, train=train, axis_name=self.axis_name, **options)
+
+    def _conv(self, x, features, name, mask, *, size=3, stride=1, use_bias=True):
+        x = x if mask is None else x * mask.astype(x.dtype)
+        return layers.conv(features, size, name, stride=stride, use_bias=use_bias, dtype=self.dtype)(x)
+
+    def _leaky(self, x):
+        return nn.leaky_relu(x, 0.1)

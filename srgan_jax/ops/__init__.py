@@ -1,0 +1,1 @@
+"""Pure functions of arrays: resizing, value ranges, luma."""

@@ -1,0 +1,1 @@
+"""Training: the loop, the updates, and what a run leaves on disk."""

@@ -1,0 +1,167 @@
+"""What a run tells: progress bar, JSON lines, TensorBoard events, sample pictures, and how it came about."""
+
+import errno
+import json
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from srgan_jax.runtime import atomic
+from srgan_jax.runtime.messages import report
+
+EVENTS_ROOM_BYTES = 1 << 20  # with less on the disk no TensorBoard events: a failed write would end their thread
+
+
+def format_terms(terms: Mapping[str, float]) -> str:
+    """The weighted terms of a loss with their shares: "pixel 0.0210 (87.5 %), adversarial 0.0030 (12.5 %)"."""
+    total = sum(abs(value) for value in terms.values()) or 1.0
+    return ", ".join(f"{name} {value:.3g} ({100 * abs(value) / total:.1f} %)" for name, value in terms.items())
+
+
+def format_scores(scores: Mapping[str, float]) -> str:
+    """ "psnr_y 32.05, ssim_y 0.9019"."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+
+
+def truncate_metrics(file: Path, stage_names: Sequence[str], stage: str, step: int) -> int:
+    """Drops the lines that a resumed run will write again, later than `step` of `stage`; returns how many."""
+    if jax.process_index() or not file.exists():
+        return 0
+    order = {name: index for index, name in enumerate(stage_names)}
+    lines, kept = file.read_text().splitlines(), []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:  # the kill came while it was written
+            continue
+        if (order.get(row["stage"], -1), row["step"]) <= (order[stage], step):
+            kept.append(line + "\n")
+    atomic.write_text(file, "".join(kept))
+    return len(lines) - len(kept)
+
+
+class Trace:
+    """A profile of a few updates, written to `folder` for TensorBoard or Perfetto."""
+
+    FIRST, LAST = 10, 14  # updates after the start; the first few compile
+
+    def __init__(self, folder: Path, start: int):
+        self._folder, self._start = folder, start
+        self._begun = self._running = False
+
+    def before(self, step: int) -> None:
+        """Starts the trace when it is time."""
+        if step - self._start >= self.FIRST and not self._begun:
+            jax.profiler.start_trace(str(self._folder))
+            self._running = self._begun = True
+
+    def after(self, step: int, state: Any) -> None:
+        """Ends the trace when it is time, once `state` is computed."""
+        if self._running and step - self._start >= self.LAST:
+            jax.block_until_ready(state)
+            self.close()
+
+    def close(self) -> None:
+        """Ends a trace that is running."""
+        if self._running:
+            jax.profiler.stop_trace()
+            self._running = False
+            report(f"trace of updates in {self._folder}")
+
+
+def _summary_writer(folder: Path, step: int) -> Any:
+    """tensorboardX's writer without PyTorch, which it imports where that is installed: seconds for nothing."""
+    had_torch = "torch" in sys.modules
+    sys.modules.setdefault("torch", None)  # an import of it fails
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        if not had_torch:
+            del sys.modules["torch"]
+    return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+
+
+class StageLog:
+    """Progress and metrics of one stage, from `start` updates to `total`; only process 0 writes."""
+
+    def __init__(self, workdir: Path, stage: str, start: int, total: int, batch_size: int):
+        self._workdir, self._stage, self._batch_size = workdir, stage, batch_size
+        self._began, self._pending, self._full = time.time(), "", False
+        self._quiet = jax.process_index() > 0
+        self._events = None
+        terminal = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=total, initial=start, desc=stage, unit=" updates", dynamic_ncols=terminal, disable=self._quiet,
+            mininterval=0.5 if terminal else 10.0, smoothing=0.1,
+        )  # fmt: skip
+        self.rewind(start)
+
+    def rewind(self, step: int) -> None:
+        """Goes on from `step`: the bar, and TensorBoard, which forgets what came later."""
+        self._bar.n = step
+        if self._events:
+            self._events.close()
+        folder = self._workdir / "tensorboard" / self._stage
+        self._events = None if self._quiet else _summary_writer(folder, step)
+
+    def advance(self, updates: int = 1) -> None:
+        """Counts updates."""
+        self._bar.update(updates)
+
+    def write(self, step: int, values: Mapping[str, float], shown: Sequence[str] = ()) -> None:
+        """Writes numbers to the files (null for those that aren't finite); those in `shown` to the progress bar too."""
+        if self._quiet:
+            return
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        row = {"stage": self._stage, "step": step, "seconds": round(time.time() - self._began, 3), **finite}
+        self._append(json.dumps(row) + "\n")
+        if self._has_room():
+            for name, value in finite.items():
+                if value is not None:
+                    self._events.add_scalar(name, value, step)
+        rate = self._bar.format_dict["rate"]
+        text = {name: f"{values[name]:.3g}" for name in shown if name in values}
+        self._bar.set_postfix({"images/s": f"{rate * self._batch_size:.3g}", **text} if rate else text, refresh=False)
+
+    def _append(self, line: str) -> None:
+        """Adds to the metrics; on a full disk the lines wait for the next time, whole."""
+        self._pending += line
+        with open(self._workdir / "metrics.jsonl", "ab", buffering=0) as file:
+            size = file.tell()
+            try:
+                written = file.write(self._pending.encode())
+                if written == len(self._pending.encode()):
+                    self._pending, self._full = "", False
+                    return
+                reason = os.strerror(errno.ENOSPC)
+            except OSError as error:
+                reason = error.strerror
+            file.truncate(size)
+        if not self._full:
+            report(f"WARNING: metrics can't be written ({reason}); they are kept until they can")
+        self._full = True
+
+    def _has_room(self) -> bool:
+        return shutil.disk_usage(self._workdir).free >= EVENTS_ROOM_BYTES
+
+    def picture(self, step: int, image: np.ndarray) -> None:
+        """A sample picture `[H, W, 3]` uint8 for TensorBoard."""
+        if not self._quiet and self._has_room():
+            self._events.add_image("LR | SR | HR", image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Flushes and closes the files and the bar."""
+        if self._pending:
+            self._append("")
+        self._bar.close()
+        if self._events:
+            self._events.close()

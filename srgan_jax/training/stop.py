@@ -1,0 +1,63 @@
+"""How a run is told to stop: signals, agreed on by all processes."""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from srgan_jax.runtime.devices import AXIS
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing trains: see data.builder
+    fcntl = None
+
+
+POLL_CALLS = 4  # between two questions of whether a process was told to stop; so all stop within twice as many
+
+
+class AgreedStop:
+    """Whether any process was told to stop, known to all of them at the same update, without waiting for a device."""
+
+    def __init__(self, mesh: Mesh):
+        self._parts = NamedSharding(mesh, PartitionSpec(AXIS))
+        self._largest = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
+        self._calls, self._asked = 0, None
+
+    def __call__(self, wanted: int) -> int:
+        """To be called after each update: the largest `wanted` (a signal's number, 0 for none) of all processes."""
+        if jax.process_count() == 1:
+            return wanted
+        self._calls += 1
+        if self._calls % POLL_CALLS:
+            return 0
+        agreed = 0 if self._asked is None else int(self._asked)
+        here = np.full(jax.local_device_count(), wanted, np.int32)
+        self._asked = self._largest(jax.make_array_from_process_local_data(self._parts, here))
+        return agreed
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Notes SIGTERM and Ctrl-C in a list instead of dying, so that the loop can save; a second one kills."""
+    received: list[int] = []
+
+    def note(number, frame):
+        received.append(number)
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        for number in before:
+            signal.signal(number, note)
+    except ValueError:  # not in the main thread: signals are the caller's
+        before = {}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)  # None: JAX's own, in the processes of a job

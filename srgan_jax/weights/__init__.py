@@ -1,0 +1,22 @@
+"""Weights of generators and of other networks: in memory, in files, imported from elsewhere."""
+
+from srgan_jax.weights.networks import load_extractor, save_extractor
+from srgan_jax.weights.safetensors_io import WeightsError
+from srgan_jax.weights.storage import load, read_header, read_provenance, save
+from srgan_jax.weights.transform import blend, deepen, fold_norms
+from srgan_jax.weights.weights import Weights, make_weights
+
+__all__ = [
+    "Weights",
+    "WeightsError",
+    "blend",
+    "deepen",
+    "fold_norms",
+    "load",
+    "load_extractor",
+    "make_weights",
+    "read_header",
+    "read_provenance",
+    "save",
+    "save_extractor",
+]

@@ -1,0 +1,101 @@
+"""Files of other programs: Keras' `.h5`, downloads with digests, checks of names and shapes."""
+
+import hashlib
+import importlib.util
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from srgan_jax.runtime.errors import UserError
+
+LIBRARIES = {".h5": "h5py", ".pth": "torch"}  # what reads files of these suffixes; not installed with the package
+
+
+class Official(NamedTuple):
+    """A published file: its address, and its digest as the publisher states it."""
+
+    url: str
+    algorithm: str
+    digest: str
+
+
+def read_h5(path: Path, layers: Collection[str]) -> dict[str, dict[str, np.ndarray]]:
+    """A Keras `.h5`: for each of `layers` that is there its arrays, by the last part of their names without ":0"."""
+    import h5py
+
+    found: dict[str, dict[str, np.ndarray]] = {}
+
+    def visit(name, item):
+        parts = name.split("/")
+        layer = next((part for part in parts if part in layers), None)
+        if layer and isinstance(item, h5py.Dataset):
+            found.setdefault(layer, {})[parts[-1].split(":")[0]] = np.asarray(item)
+
+    with h5py.File(path) as file:
+        file.visititems(visit)
+    return found
+
+
+def read(path: Path, readers: Mapping[str, Callable]) -> dict[str, np.ndarray]:
+    """The tensors of a file, by the reader of its suffix.
+
+    Raises:
+      UserError: another suffix, no such file, or an unreadable one.
+    """
+    if path.suffix not in readers:
+        raise UserError(f"expected a file ending in {', '.join(readers)}, got {path.name}")
+    if not path.is_file():
+        raise UserError(f"no such file: {path}")
+    try:
+        return readers[path.suffix](path)
+    except UserError:
+        raise
+    except Exception as error:  # each library has its own
+        raise UserError(f"{path} can't be read: {str(error).splitlines()[0]}") from None
+
+
+def check_shapes(tensors: Mapping[str, np.ndarray], expected: Mapping[str, tuple], path: Path, what: str) -> None:
+    """Raises UserError where a tensor is missing or of another shape; lists the first eight."""
+    wrong = [
+        f"{name}: expected {shape}, found {tensors[name].shape if name in tensors else 'nothing'}"
+        for name, shape in expected.items()
+        if name not in tensors or tensors[name].shape != shape
+    ]
+    if wrong:
+        raise UserError(f"{path} doesn't hold {what}:\n  " + "\n  ".join(wrong[:8]))
+
+
+def download(official: Official, folder: Path) -> Path:
+    """Fetches an official file and checks its digest."""
+    path = folder / official.url.rsplit("/", 1)[-1]
+    try:
+        with urllib.request.urlopen(official.url, timeout=20) as response, open(path, "wb") as file:
+            while block := response.read(1 << 20):
+                file.write(block)
+    except (urllib.error.URLError, OSError) as error:
+        reason = getattr(error, "reason", error)
+        remedy = "fetch that file elsewhere, and give it in place of --download"
+        raise UserError(f"{official.url} can't be downloaded: {reason}; {remedy}") from None
+    check_digest(path, official.algorithm, official.digest)
+    return path
+
+
+def check_digest(path: Path, algorithm: str, expected: str) -> None:
+    """Raises UserError where the file is not the published one."""
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, algorithm).hexdigest()
+    if found != expected:
+        raise UserError(
+            f"{path.name}: expected {algorithm} {expected}, got {found}; the download is damaged, try again"
+        )
+
+
+def check_library(path: Path) -> None:
+    """Raises UserError where the library that reads such a file is not installed."""
+    library = LIBRARIES.get(path.suffix)
+    if library and importlib.util.find_spec(library) is None:
+        raise UserError(f"reading {path.name} needs {library}: pip install {library}")

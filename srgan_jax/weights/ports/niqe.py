@@ -1,0 +1,37 @@
+"""NIQE's public parameters, as BasicSR has them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from srgan_jax.weights.ports import files
+from srgan_jax.weights.ports.files import Official
+from srgan_jax.weights.safetensors_io import write_tensors
+
+OFFICIAL = Official(
+    "https://raw.githubusercontent.com/XPixelGroup/BasicSR/v1.4.2/basicsr/metrics/niqe_pris_params.npz",
+    "sha256",
+    "2a7c182a68c9e7f1b2e2e5ec723279d6f65d912b6fcaf37eb2bf03d7367c4296",
+)
+SHAPES = {"mu_pris_param": (1, 36), "cov_pris_param": (36, 36), "gaussian_window": (7, 7)}
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """BasicSR's `.npz`; no pickle is executed."""
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in SHAPES if name in file.files}
+
+
+def port(path: Path, out: Path) -> str:
+    """Reads `niqe_pris_params.npz`, which BasicSR's source package holds, and writes `out`.
+
+    Returns:
+      A line that says what was written.
+
+    Raises:
+      UserError: the file can't be read, or holds something else.
+    """
+    tensors = files.read(path, {".npz": read_npz})
+    files.check_shapes(tensors, SHAPES, path, "NIQE's parameters")
+    write_tensors(out, {name: np.asarray(value, np.float64) for name, value in tensors.items()}, {})
+    return f"{out}: NIQE"

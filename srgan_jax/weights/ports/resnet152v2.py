@@ -1,0 +1,68 @@
+"""The first layers of ImageNet's ResNet152V2, from Keras' file, for the recipe `restoration`.
+
+Its loss uses the features up to `conv2_block1_1_relu` alone, so the result is small. Its batch normalisations become
+factors and offsets.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from srgan_jax.weights.networks import save_extractor
+from srgan_jax.weights.ports import files
+from srgan_jax.weights.ports.files import Official
+
+OFFICIAL = Official(
+    "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
+    "resnet152v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "md5",
+    "ed17cf2e0169df9d443503ef94b23b33",
+)
+NORMS = ("gamma", "beta", "moving_mean", "moving_variance")
+EPSILON = 1.001e-5  # keras.applications.resnet
+SHAPES = {
+    "conv1_conv/kernel": (7, 7, 3, 64),
+    "conv1_conv/bias": (64,),
+    **{f"conv2_block1_preact_bn/{name}": (64,) for name in NORMS},
+    "conv2_block1_1_conv/kernel": (1, 1, 64, 64),
+    **{f"conv2_block1_1_bn/{name}": (64,) for name in NORMS},
+}
+
+
+def read_keras(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of Keras' `.h5`, by "layer/kind"."""
+    found = files.read_h5(path, {name.split("/")[0] for name in SHAPES})
+    return {f"{layer}/{kind}": value for layer, tensors in found.items() for kind, value in tensors.items()}
+
+
+def factor_and_offset(tensors: dict[str, np.ndarray], layer: str) -> tuple[np.ndarray, np.ndarray]:
+    """Batch normalisation in inference mode as `x * factor + offset`."""
+    gamma, beta, mean, variance = (np.asarray(tensors[f"{layer}/{name}"], np.float64) for name in NORMS)
+    factor = gamma / np.sqrt(variance + EPSILON)
+    return factor, beta - mean * factor
+
+
+def port(path: Path, out: Path) -> str:
+    """Reads Keras' `.h5` without top, and writes `out`.
+
+    Returns:
+      A line that says what was written.
+
+    Raises:
+      UserError: the file can't be read, or holds something else.
+    """
+    tensors = files.read(path, {".h5": read_keras})
+    files.check_shapes(tensors, SHAPES, path, "ResNet152V2's first layers")
+    scale, offset = factor_and_offset(tensors, "conv2_block1_preact_bn")
+    factor, bias = factor_and_offset(tensors, "conv2_block1_1_bn")
+    ported = {
+        "conv1_conv/kernel": tensors["conv1_conv/kernel"],
+        "conv1_conv/bias": tensors["conv1_conv/bias"],
+        "conv2_block1_preact_bn_scale": scale,
+        "conv2_block1_preact_bn_offset": offset,
+        "conv2_block1_1_conv/kernel": tensors["conv2_block1_1_conv/kernel"] * factor,
+        "conv2_block1_1_conv/bias": bias,
+    }
+    header = {"network": "resnet152v2", "convention": "signed", "source": path.name}
+    save_extractor(out, {name: np.asarray(value, np.float32) for name, value in ported.items()}, header)
+    return f"{out}: ResNet152V2 up to conv2_block1_1_relu"

@@ -1,0 +1,101 @@
+"""ImageNet's VGG19, from Keras' or torchvision's file.
+
+The header of the result records which input the weights expect, and the loss follows it by itself: "caffe" (Keras'
+weights: BGR, 0 to 255, minus the mean) or "torchvision" (RGB, minus the mean, over the standard deviation).
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from srgan_jax.models.extractors.vgg19 import CONVOLUTIONS_PER_BLOCK
+from srgan_jax.weights import torch_checkpoint
+from srgan_jax.weights.networks import save_extractor
+from srgan_jax.weights.ports import files
+from srgan_jax.weights.ports.files import Official
+
+OFFICIAL = {  # Keras publishes MD5 alone
+    "keras": Official(
+        "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
+        "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "md5",
+        "253f8cb515780f3b799900260a226db6",
+    ),
+    "torchvision": Official(
+        "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+        "sha256",
+        "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
+    ),
+}
+LAYERS = [
+    f"block{block}_conv{index}"
+    for block, count in enumerate(CONVOLUTIONS_PER_BLOCK, start=1)
+    for index in range(1, count + 1)
+]
+# Positions of the convolutions in torchvision's `features`: each has a ReLU after it, each block a pooling layer.
+TORCH_POSITIONS = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
+
+
+def read_keras(path: Path) -> dict[str, np.ndarray]:
+    """A Keras `.h5`: each layer has a kernel (HWIO) and a bias, under names that changed over time."""
+    found = files.read_h5(path, LAYERS)
+    return {
+        f"{layer}/{'kernel' if value.ndim == 4 else 'bias'}": value
+        for layer, tensors in found.items()
+        for value in tensors.values()
+    }
+
+
+def read_torchvision(path: Path) -> dict[str, np.ndarray]:
+    """A torchvision state dict, read without executing what a pickle may hold; kernels OIHW to HWIO."""
+    state = torch_checkpoint.read_torch(path)
+    tensors = {}
+    for layer, position in zip(LAYERS, TORCH_POSITIONS, strict=True):
+        for name, ours in (("weight", "kernel"), ("bias", "bias")):
+            key = f"features.{position}.{name}"
+            if key in state:
+                value = state[key]
+                tensors[f"{layer}/{ours}"] = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
+    return tensors
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """An `.npz` with keys such as "block1_conv1/kernel" (HWIO)."""
+    with np.load(path, allow_pickle=False) as file:
+        return {key: file[key] for key in file.files if key.split("/")[0] in LAYERS}
+
+
+# For each suffix: how to read it, and the convention of such files.
+READERS = {".h5": read_keras, ".npz": read_npz, ".pth": read_torchvision}
+CONVENTIONS = {".h5": "caffe", ".npz": "caffe", ".pth": "torchvision"}
+
+
+def shapes() -> dict[str, tuple[int, ...]]:
+    """Names and shapes of VGG19's tensors."""
+    expected, channels = {}, 3
+    for layer in LAYERS:
+        features = 64 * min(2 ** (int(layer[5]) - 1), 8)
+        expected |= {f"{layer}/kernel": (3, 3, channels, features), f"{layer}/bias": (features,)}
+        channels = features
+    return expected
+
+
+def port(path: Path, out: Path, *, convention: str | None = None) -> str:
+    """Reads `path` and writes `out`.
+
+    Args:
+      path: `.h5` (Keras, without top), `.pth` (torchvision) or `.npz`.
+      out: the file to write.
+      convention: what the weights expect, a name in `PREPROCESSING`; None is the usual one of such files.
+
+    Returns:
+      A line that says what was written.
+
+    Raises:
+      UserError: the file can't be read, or holds something else.
+    """
+    tensors = files.read(path, READERS)
+    files.check_shapes(tensors, shapes(), path, "VGG19's convolutions")
+    convention = convention or CONVENTIONS[path.suffix]
+    save_extractor(out, tensors, {"network": "vgg19", "convention": convention, "source": path.name})
+    return f"{out}: VGG19, 16 convolutions, {convention} convention"

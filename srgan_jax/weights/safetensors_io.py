@@ -1,0 +1,66 @@
+"""Tensors and what they are, in one `.safetensors`: the files of generators and of feature extractors."""
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+
+from srgan_jax.runtime.atomic import atomic_file
+from srgan_jax.runtime.errors import MissingFileError, UserError
+from srgan_jax.weights import pretrained
+
+FORMAT = "srgan_jax generator 1"
+EXTRACTOR_FORMAT = "srgan_jax extractor 1"
+PYTORCH = (".pth", ".pt", ".ckpt")  # suffixes
+
+
+class WeightsError(UserError):
+    """A file or a dict that doesn't hold what was asked for; the message says what was expected and what came."""
+
+
+def import_hint(path: str | os.PathLike) -> str:
+    """What to do with a generator of another program."""
+    return f"make it one of ours first: srgan-jax import {os.fspath(path)} --from NAME"
+
+
+def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], header: Mapping[str, str]) -> None:
+    """Writes names to arrays, and the header with its "format", under a temporary name first."""
+    from safetensors.numpy import save as serialize
+
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(serialize(contiguous, dict(header)))  # save_file makes files that only their owner reads
+
+
+def read_tensors(path: str | os.PathLike, wanted_format: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The tensors and the header of a `.safetensors` whose header's "format" is `wanted_format`.
+
+    Raises:
+      FileNotFoundError: no such file.
+      WeightsError: not a `.safetensors`, or one of another kind.
+    """
+    if not os.path.isfile(path):
+        shipped = ", ".join(pretrained.names())
+        raise MissingFileError(f"no weights at {os.fspath(path)}" + (f"; these ship: {shipped}" if shipped else ""))
+    tensors, header = read_any(path)
+    found = header.get("format")
+    if found != wanted_format:
+        hint = f"; {import_hint(path)}" if wanted_format == FORMAT and found != EXTRACTOR_FORMAT else ""
+        raise WeightsError(f"{path}: expected the format {wanted_format!r}, found {found!r}{hint}")
+    return tensors, header
+
+
+def read_any(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Returns the tensors and the header of any `.safetensors`.
+
+    Raises:
+      WeightsError: not a readable `.safetensors`.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+            return tensors, file.metadata() or {}
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is not a readable .safetensors file ({error})") from None

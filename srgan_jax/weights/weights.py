@@ -1,0 +1,106 @@
+"""Generators as files: `Weights`, a pytree that describes itself, and one `.safetensors` that holds it."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import numpy as np
+from flax.core import FrozenDict, freeze
+from flax.traverse_util import flatten_dict
+
+from srgan_jax.models import GENERATORS, architecture_of, build
+from srgan_jax.weights.safetensors_io import WeightsError
+
+
+@flax.struct.dataclass
+class Weights:
+    """A generator: its variables, and the architecture they belong to.
+
+    A pytree whose leaves are the arrays; the architecture is its one static part, so that `Weights` passes through
+    `jit`, `vmap` and `grad`, and two files of one architecture share a compilation.
+
+    Attributes:
+      variables: `{"params": ..., "batch_stats": ...}` as Flax has them, float32.
+      architecture: "name" (in `models.GENERATORS`) and every field of that module.
+    """
+
+    variables: Mapping[str, Any]
+    architecture: FrozenDict = flax.struct.field(pytree_node=False)
+
+    def module(self, **runtime: Any):
+        """The Flax module; `runtime` may set its `dtype`."""
+        return build(GENERATORS, self.architecture, **runtime)
+
+    @property
+    def scale(self) -> int:
+        """SR pixels per LR pixel, along each axis."""
+        return self.architecture["scale"]
+
+
+def make_weights(variables: Mapping[str, Any], architecture: Mapping[str, Any] | None = None) -> Weights:
+    """`Weights` from a plain Flax variables dict.
+
+    Args:
+      variables: `{"params": ..., "batch_stats": ...}`, or the params alone where the generator has no statistics.
+      architecture: "name" and fields. None reads sizes (blocks, width, scale, slopes, norm) from the shapes of an
+        SRResNet and takes the paper's choices for all else: linear output in [-1, 1], no interpolated base.
+
+    Raises:
+      WeightsError: no dict, or a tensor is missing, surplus or of another shape.
+    """
+    if isinstance(variables, str | os.PathLike):
+        raise WeightsError("expected weights, got a name; srgan_jax.load(name) reads them")
+    if not isinstance(variables, Mapping):
+        raise WeightsError(f"expected weights, or a Flax variables dict, got {type(variables).__name__}")
+    variables = dict(variables) if "params" in variables else {"params": variables}
+    variables = {name: tree for name, tree in variables.items() if tree}
+    described = dict(_infer_architecture(variables.get("params", {})) if architecture is None else architecture)
+    module = build(GENERATORS, described)
+    complete = freeze(
+        {k: tuple(v) if isinstance(v, list) else v for k, v in architecture_of(GENERATORS, module).items()}
+    )
+    _check_shapes(variables, module)
+    return Weights(variables, complete)
+
+
+def _infer_architecture(params: Mapping[str, Any]) -> dict[str, Any]:
+    """An SRResNet's sizes from the shapes of its tensors."""
+    try:
+        ups = [params[name]["kernel"].shape for name in sorted(params) if name.startswith("conv_up_")]
+        width = params["conv_in"]["kernel"].shape[-1]
+        factors = [round((shape[-1] / shape[-2]) ** 0.5) for shape in ups]
+        slope = params["act_in"]["slope"].shape if "act_in" in params else None
+    except (KeyError, AttributeError, TypeError) as error:
+        raise WeightsError(
+            f"these variables are not an SRResNet's (no {error}); pass architecture={{'name': ..., ...}}"
+        ) from None
+    return {
+        "name": "srresnet",
+        "blocks": sum(name.startswith("block_") and name.endswith("_conv_1") for name in params),
+        "width": width,
+        "scale": int(np.prod(factors)),
+        "activation": "relu" if slope is None else "prelu_shared" if slope == (1,) and width > 1 else "prelu",
+        "norm": "batch" if "block_00_norm_1" in params else "none",
+        "norm_upsampling": "norm_up_0" in params,
+        "trunk": "activation" if "act_trunk" in params else "norm",
+        "bias_before_norm": "block_00_norm_1" in params and "bias" in params["block_00_conv_1"],
+    }
+
+
+def _check_shapes(variables: Mapping[str, Any], module: Any) -> None:
+    lr = jax.ShapeDtypeStruct((1, 8, 8, 3), np.float32)
+    expected = jax.eval_shape(module.init, jax.eval_shape(lambda: jax.random.key(0)), lr)
+    expected = {"/".join(path): leaf.shape for path, leaf in flatten_dict(dict(expected)).items()}
+    found = {"/".join(path): np.shape(leaf) for path, leaf in flatten_dict(dict(variables)).items()}
+    wrong = [f"missing {name} {expected[name]}" for name in expected.keys() - found.keys()]
+    wrong += [f"surplus {name} {found[name]}" for name in found.keys() - expected.keys()]
+    wrong += [
+        f"{name}: expected {expected[name]}, found {found[name]}"
+        for name in expected.keys() & found.keys()
+        if expected[name] != found[name]
+    ]
+    if wrong:
+        shown = "\n  ".join(sorted(wrong, key=lambda line: ("batch_stats/" in line, line))[:10])
+        raise WeightsError(f"{len(wrong)} tensors don't fit the architecture:\n  {shown}")
