@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the tests need, then ruff and the whole suite, in two processes. Arguments go to pytest:
+# Installs what the tests need, then runs ruff and the whole suite, in two processes. Other arguments go to pytest:
 # bash scripts/test.sh -k resize; -n 0 runs in one process, to use a debugger, say.
+#   --fast      leaves out the tests marked slow: those that train in a process of their own, kill, or take seconds
 #   --torch     first installs PyTorch (CPU), for the tests that compare with it
 #   --browser   first installs Debian's Chromium and its driver (as root), for the test of the report page
 # Without them those tests are skipped, and say so.
@@ -8,8 +9,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 bash scripts/setup.sh dev
+tier=()
 while true; do
   case "${1:-}" in
+    --fast) tier=(-m "not slow") ;;
     --torch)
       .venv/bin/python -c 'import torch' 2>/dev/null ||
         .venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
@@ -23,4 +26,4 @@ while true; do
 done
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
-.venv/bin/python -m pytest -n 2 "$@"
+.venv/bin/python -m pytest -n 2 "${tier[@]}" "$@"

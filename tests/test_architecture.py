@@ -103,6 +103,7 @@ def test_importing_the_package_loads_nothing_of_training():
     assert result.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_training_loads_no_torch(tmp_path):
     """Where PyTorch is installed it would be half of the start of training."""
     pytest.importorskip("torch")

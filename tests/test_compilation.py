@@ -127,6 +127,7 @@ print(float(jax.jit(f)(jnp.eye(4)).sum()), "cache_hits" in events, "cache_misses
 """
 
 
+@pytest.mark.slow
 def test_the_second_start_finds_the_first_ones_programs(tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
 
@@ -142,6 +143,7 @@ def test_the_second_start_finds_the_first_ones_programs(tmp_path):
     assert start()[1:] == ["False", "True"] and start()[1:] == ["True", "False"]  # compiled and kept anew
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["main", "cli"])
 def test_commands_keep_their_programs(tmp_path, command):
     """Seen in a start that ends at once, for want of data."""

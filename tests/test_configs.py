@@ -34,6 +34,7 @@ def load_config(path):
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_trains_and_resumes(
     path, tiny, dataset, paired_dataset, extractor_file, tmp_path, one_device, monkeypatch

@@ -93,6 +93,7 @@ def test_jpeg_is_pillows(photo, quality, subsampling):
     assert difference.mean() < 0.5 and np.quantile(difference, 0.999) <= 9  # of 255
 
 
+@pytest.mark.slow
 def test_jpeg_lets_gradients_through(hr):
     image = hr[:32, :32] * 0.8 + 0.1
     gradient = jax.grad(lambda x: jpeg(x, 50.0).sum())(image)
@@ -163,6 +164,7 @@ def test_ranges_of_photo(hr):
     assert np.abs(np.diff(soft, axis=0)).mean() < np.abs(np.diff(sharp, axis=0)).mean()
 
 
+@pytest.mark.slow
 def test_a_share_of_photos_is_saved_as_jpeg(hr):
     still = {"blur_sigma_px": (0.0, 0.0), "noise": (0.0, 0.0), "kernels": ("area",)}
     small, mean = hr[:32, :32], np.asarray(hr[:32, :32]).reshape(8, 4, 8, 4, 3).mean(axis=(1, 3))

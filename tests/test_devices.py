@@ -105,6 +105,7 @@ def ten_updates(batch):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["pretrain", "gan"])
 @pytest.mark.parametrize("mapping", MAPPINGS)
 def test_ten_sgd_updates_equal_one_device(ten_updates, mapping, stage):
@@ -130,6 +131,7 @@ def _all_reduced_bytes(program):
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["pretrain", "gan"])
 @pytest.mark.parametrize("mapping", MAPPINGS)
 def test_work_is_divided(batch, mapping, stage):

@@ -76,6 +76,7 @@ def test_what_is_installed_without_extras_suffices(weights, tmp_path):
     assert (tmp_path / "a.zip").exists(), result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [

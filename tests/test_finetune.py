@@ -52,6 +52,7 @@ def _psnr_y(sr, hr):
     return 10 * np.log10(255**2 / np.mean((y[0] - y[1]) ** 2))
 
 
+@pytest.mark.slow
 def test_ends_with_before_and_after_on_pictures_never_trained_on(config, tmp_path, capsys):
     trained = train_and_evaluate(config, tmp_path / "run")
     told = capsys.readouterr().err

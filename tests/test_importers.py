@@ -231,6 +231,7 @@ def test_published_generator_gives_its_golden_outputs(srgan5, shared_data):
             np.testing.assert_allclose(raw, golden[f"{name}_raw_output_hwc_f32"], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_published_generator_scores_what_is_published(srgan5, shared_data):
     """Y-PSNR 30.701 dB, SSIM 0.8633 and 28.814 dB in RGB on Set5, computed by another program."""
     pairs = read_pairs(shared_data / "benchmarks" / "Set5", 4)

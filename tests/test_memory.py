@@ -82,6 +82,7 @@ def test_parts_in_a_scan(batch, whole, monkeypatch, mapping, count):
     _same_update(_updated(batch, mapping, count, "gan", micro_batches=2), whole("gan"))
 
 
+@pytest.mark.slow
 def test_every_way_of_playing_the_game_takes_parts(batch, whole):
     options = {"discriminator_every": 2, "generator_first": True, "adversarial": "lsgan"}
     keys = jax.random.split(jax.random.key(0), 8)
@@ -139,6 +140,7 @@ def _temporary_bytes(config, name, batch):
     return update.lower(state, {"store": None}, sharded).compile().memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["pretrain", "gan"])
 def test_temporary_memory_shrinks(config, batch, stage):
     config.generator.blocks = 6
@@ -182,6 +184,7 @@ def _losses(workdir):
     return [row["loss"] for row in rows if "loss" in row]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_parts(config, tmp_path):
     """One update stays one update: a run of whole batches is taken up with parts, and meets the same samples."""
     config.stage_names, config.sample_pictures, config.stages.gan.schedule = ("gan",), 0, "constant"

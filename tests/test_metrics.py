@@ -131,6 +131,7 @@ def test_daala_ssim_equals_the_same_in_numpy(pair):
     assert found == pytest.approx(total / weights, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

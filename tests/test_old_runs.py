@@ -18,6 +18,12 @@ from srgan_jax.training.loop import train_and_evaluate
 
 FIXTURES = Path(__file__).parent / "fixtures"
 OPTIMIZERS = {"adam": (0.0, 0.0), "clip_adam": (0.05, 0.0), "adamw": (0.0, 0.1), "clip_adamw": (0.05, 0.1)}
+FAST = {("pretrain", "clip_adamw"), ("gan", "adam")}
+RUNS = [
+    pytest.param(stage, optimizer, marks=[] if (stage, optimizer) in FAST else pytest.mark.slow)
+    for stage in ("pretrain", "gan")
+    for optimizer in OPTIMIZERS
+]
 
 
 def _config(dataset, clip_norm, weight_decay):
@@ -34,8 +40,7 @@ def _config(dataset, clip_norm, weight_decay):
     return config
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("stage", ["pretrain", "gan"])
+@pytest.mark.parametrize(("stage", "optimizer"), RUNS)
 def test_a_run_of_an_earlier_version_resumes(stage, optimizer, dataset, tmp_path, capfd):
     with tarfile.open(FIXTURES / "runs.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")

@@ -35,6 +35,7 @@ def small(tmp_path_factory, photo):
     return folder
 
 
+@pytest.mark.slow
 def test_pictures_are_enlarged_and_scored_without_posix(small, tmp_path):
     result = _run("srgan_jax.cli", "upscale", small / "a.png", "-o", tmp_path)
     assert result.returncode == 0, result.stderr

@@ -86,6 +86,7 @@ def _wait_for(file, started):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_and_resume_there_and_back(one_process, command, tmp_path):
     """SIGTERM reaches the second process alone, yet both save together; one process goes on; then two again."""
     mapping, expected = one_process
@@ -111,6 +112,7 @@ def test_two_processes_equal_one_and_resume_there_and_back(one_process, command,
     _assert_equal(tmp_path, expected)
 
 
+@pytest.mark.slow
 def test_mistakes_end_every_process_of_a_job(command, tmp_path):
     """A folder that is in use, and a batch that doesn't divide."""
     from srgan_jax.training.workdir import locked
@@ -122,6 +124,7 @@ def test_mistakes_end_every_process_of_a_job(command, tmp_path):
         assert f"in use by process {os.getpid()} on" in text and "Traceback" not in text
 
 
+@pytest.mark.slow
 def test_evaluate_shares_its_pictures(held_out, tmp_path):
     """Two processes score different pictures, and print one table: that of one process."""
     command = [sys.executable, "-m", "srgan_jax.cli", "evaluate", "--data", held_out]
@@ -136,6 +139,7 @@ def test_evaluate_shares_its_pictures(held_out, tmp_path):
     assert (tmp_path / "two" / "pictures.csv").read_text() == (tmp_path / "one" / "pictures.csv").read_text()
 
 
+@pytest.mark.slow
 def test_upscale_shares_its_files(held_out, tmp_path, bilinear):
     """Two processes upscale different files of one folder, on their own devices."""
     srgan_jax.save(tmp_path / "bilinear.safetensors", bilinear)

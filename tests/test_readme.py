@@ -79,6 +79,7 @@ def test_kubernetes_manifest_names_flags_that_exist():
         assert f"--{flag}" in main.stdout or f"--[no]{flag}" in main.stdout, flag
 
 
+@pytest.mark.slow
 def test_commands_explain_themselves():
     for module in ("srgan_jax.cli", "srgan_jax.main"):
         result = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, cwd=ROOT)

@@ -129,6 +129,7 @@ def _kill_when(command, workdir, moment, delay_s):
     return process.wait() == -signal.SIGKILL
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1500)  # twelve starts of a process
 def test_ten_kills(undisturbed, command, tmp_path):
     """`kill -9` ten times under a fixed seed, from both data sources: the run ends as if nothing had happened."""
@@ -279,6 +280,7 @@ def test_a_kill_before_the_save_began(three):
     assert not said and not (folder.parent / "stage.saving").exists()
 
 
+@pytest.mark.slow
 def test_damaged_runs_end_like_undisturbed_ones(undisturbed, command, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(undisturbed, workdir)
@@ -380,6 +382,7 @@ def _after(monkeypatch, step, function):
     monkeypatch.setattr(logs.StageLog, "write", write_and_call)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # tasks that Orbax left behind
 def test_training_outlives_a_full_disk(config, small_disk, monkeypatch, tmp_path, capsys):
     train_and_evaluate(config, tmp_path / "undisturbed")
@@ -446,6 +449,7 @@ def test_skipped_updates_are_counted_and_told(config, tmp_path, monkeypatch, cap
     assert "pretrain: 1 updates up to 5 were not finite and left out, 2 in all" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_stage_without_an_applied_update_is_not_finished(config, tmp_path, monkeypatch):
     """Also where it is too short for the guard's alarm, and where the run is started again."""
     _poison(monkeypatch, lambda state: state.step < 8)
@@ -458,6 +462,7 @@ def test_a_stage_without_an_applied_update_is_not_finished(config, tmp_path, mon
     assert (tmp_path / "generator.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_divergence_goes_back_and_takes_other_samples(config, tmp_path, monkeypatch, capsys):
     """Updates 4, 5, 6 fail until the first return: checkpoint 4 was written among them, so training returns to 2."""
     config.guard.max_skips = 3
@@ -475,6 +480,7 @@ def test_divergence_goes_back_and_takes_other_samples(config, tmp_path, monkeypa
     assert content["['health']['rollbacks']"] == 1 and content["['step']"] == 8
 
 
+@pytest.mark.slow
 def test_divergence_stops_the_run_in_the_end(config, tmp_path, monkeypatch, capsys):
     config.guard.max_skips = 2
     _poison(monkeypatch, lambda state: state.step >= 4)
@@ -485,6 +491,7 @@ def test_divergence_stops_the_run_in_the_end(config, tmp_path, monkeypatch, caps
     assert toys.rows(tmp_path)[-1]["step"] == 6 and sorted(_checkpoints(tmp_path, "pretrain")) == [2, 4]
 
 
+@pytest.mark.slow
 def test_a_discriminator_that_always_wins_is_noticed(config, tmp_path, monkeypatch, capsys):
     config.stage_names, config.guard.d_wins_steps = ("gan",), 3
     config.stages.gan.total_steps, config.stages.gan.pixel_weight = 6, 1.0
@@ -511,6 +518,7 @@ def test_a_discriminator_that_always_wins_is_noticed(config, tmp_path, monkeypat
 # ---------------------------------------------------------------------------------------------- the folder
 
 
+@pytest.mark.slow
 def test_a_second_run_is_told_who_holds_the_folder(config, tmp_path, monkeypatch):
     told = []
 
@@ -526,6 +534,7 @@ def test_a_second_run_is_told_who_holds_the_folder(config, tmp_path, monkeypatch
     train_and_evaluate(config, tmp_path)  # and let go of afterwards
 
 
+@pytest.mark.slow
 def test_several_updates_in_a_call(config, tmp_path):
     """The same parameters, a line for the last update of each call."""
     train_and_evaluate(config, tmp_path / "one")
@@ -539,6 +548,7 @@ def test_several_updates_in_a_call(config, tmp_path):
         train_and_evaluate(config, tmp_path / "three")
 
 
+@pytest.mark.slow
 def test_files_and_threads_do_not_grow(config, tmp_path, monkeypatch):
     """A thousandth of a long run; the figures of 20,000 updates are in the notes."""
     counts = {}

@@ -91,6 +91,7 @@ def test_every_parameter_of_the_discriminator_moves(batch):
     assert all(leaf > 0 for leaf in jax.tree.leaves(moved))
 
 
+@pytest.mark.slow
 def test_gan_step_equals_the_same_written_out(batch):
     """D on real and fake apart, then G against the updated D, by separate gradients of separate forward passes."""
     weight, learning_rate = 0.5, 0.1
@@ -216,6 +217,7 @@ def test_schedules(schedule, kwargs, expected):
         assert float(rate(step)) == pytest.approx(value, abs=1e-9), step
 
 
+@pytest.mark.slow
 def test_generator_learns_one_crop(photo):
     """Overfitting: more than 40 dB on the crop it is trained on, from the bicubic 29."""
     hr = photo[96:128, 128:160]

@@ -183,6 +183,7 @@ def test_thin_pictures_take_thin_tiles():
         assert np.abs(tiled - np.asarray(srgan_jax.upscale(params, image))).max() <= 1
 
 
+@pytest.mark.slow
 def test_seams_of_networks_that_look_too_far_are_measured():
     # 40 blocks that pass on a shifted copy: what lies beyond 64 px does matter. Halved, so that nothing is clipped.
     params = toys.random_weights(name="srresnet", blocks=40, width=2, scale=2, norm="none", activation="leaky_relu")

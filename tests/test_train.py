@@ -62,6 +62,7 @@ def _command(workdir, dataset, held_out, *more):
     return [*toys.command(workdir, **values), *more]
 
 
+@pytest.mark.slow
 def test_command_runs_both_stages(finished):
     workdir, told = finished
     for text in (
@@ -85,6 +86,7 @@ def test_command_runs_both_stages(finished):
     assert {"adversarial", "d_accuracy_real", "d_accuracy_fake"} < set(gan)
 
 
+@pytest.mark.slow
 def test_run_folder_holds_what_a_user_needs(finished):
     workdir, _ = finished
     params = srgan_jax.load(workdir)
@@ -102,6 +104,7 @@ def test_run_folder_holds_what_a_user_needs(finished):
     assert sorted(int(path.name) for path in (workdir / "checkpoints" / "gan").iterdir())[-3:] == [40, 50, 60]
 
 
+@pytest.mark.slow
 def test_averaged_generator_scores_what_the_log_says(finished, held_out):
     from srgan_jax.evaluation import scoring
     from srgan_jax.evaluation.pairs import read_pairs
@@ -114,6 +117,7 @@ def test_averaged_generator_scores_what_the_log_says(finished, held_out):
     assert mean["psnr_y"] == pytest.approx(toys.rows(workdir)[-1]["val_psnr_y"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_running_again_changes_nothing(finished, dataset, held_out):
     workdir, _ = finished
     before = (workdir / "metrics.jsonl").read_text()
@@ -122,6 +126,7 @@ def test_running_again_changes_nothing(finished, dataset, held_out):
     assert (workdir / "metrics.jsonl").read_text() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_stopped_runs_end_like_undisturbed_ones(finished, dataset, held_out, tmp_path, how, status):
     undisturbed, _ = finished
@@ -143,6 +148,7 @@ def test_stopped_runs_end_like_undisturbed_ones(finished, dataset, held_out, tmp
     assert toys.rows(tmp_path) == toys.rows(undisturbed)
 
 
+@pytest.mark.slow
 def test_sources_see_the_same_samples(config, tmp_path):
     rows = {}
     for source in ("memory", "stream"):
@@ -160,6 +166,7 @@ def test_sources_see_the_same_samples(config, tmp_path):
     assert toys.rows(tmp_path / "host") == rows["stream"]
 
 
+@pytest.mark.slow
 def test_a_slow_source_is_told(config, tmp_path, monkeypatch, capsys):
     from srgan_jax.data import stream
     from srgan_jax.data.feed import Feed
@@ -185,6 +192,7 @@ def test_a_slow_source_is_told(config, tmp_path, monkeypatch, capsys):
     assert told.index("wait for their pictures") < told.index("no longer wait for their pictures")
 
 
+@pytest.mark.slow
 def test_both_mappings_train(config, tmp_path):
     rows = {}
     for mapping in ("jit", "pmap"):
@@ -194,6 +202,7 @@ def test_both_mappings_train(config, tmp_path):
     np.testing.assert_allclose(rows["pmap"], rows["jit"], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_training_goes_on_when_the_total_is_raised(config, tmp_path):
     config.stage_names = ("pretrain",)
     train_and_evaluate(config, tmp_path)
@@ -203,6 +212,7 @@ def test_training_goes_on_when_the_total_is_raised(config, tmp_path):
     assert srgan_jax.read_header(tmp_path / "generator.safetensors")["steps"] == "6"
 
 
+@pytest.mark.slow
 def test_starting_from_weights(config, tmp_path, capsys):
     config.stage_names = ("pretrain",)
     first = train_and_evaluate(config, tmp_path / "first")
@@ -239,6 +249,7 @@ def test_starting_from_weights(config, tmp_path, capsys):
     assert toys.rows(tmp_path / "third")[-1]["step"] == config.stages.pretrain.total_steps
 
 
+@pytest.mark.slow
 def test_another_run_in_a_folder_that_is_used_is_refused(config, tmp_path):
     """What was trained stays as it was: generator, stages and start are those of the run, finished or not."""
     config.stages.pretrain.total_steps = config.stages.gan.total_steps = 1
@@ -265,6 +276,7 @@ def test_another_run_in_a_folder_that_is_used_is_refused(config, tmp_path):
     assert kept == {name: (tmp_path / "run" / name).read_bytes() for name in kept}
 
 
+@pytest.mark.slow
 def test_what_nothing_was_trained_with_may_change(config, tmp_path):
     config.stages.pretrain.total_steps = config.stages.gan.total_steps = 1
     (tmp_path / "run").mkdir()
@@ -297,6 +309,7 @@ def test_names_that_depend_on_others_are_checked_too(config, tmp_path):
         train_and_evaluate(config, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_discriminator_that_wins_is_told(config, tmp_path, capsys):
     config.stage_names = ("gan",)
     config.stages.gan.total_steps = 11
@@ -306,6 +319,7 @@ def test_a_discriminator_that_wins_is_told(config, tmp_path, capsys):
     assert "gan: update 10: the discriminator wins: it judged" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_changed_configs_are_told(config, tmp_path, capsys):
     config.stage_names = ("pretrain",)
     train_and_evaluate(config, tmp_path)
@@ -491,6 +505,7 @@ def test_a_kill_before_publication_is_mended(config, tmp_path):
     assert (tmp_path / "generator.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_interrupted_logs_have_the_lines_of_undisturbed_ones(config, tmp_path, monkeypatch):
     config.stage_names, config.log_every_steps = ("pretrain",), 2
     config.stages.pretrain.total_steps = 6
@@ -503,6 +518,7 @@ def test_interrupted_logs_have_the_lines_of_undisturbed_ones(config, tmp_path, m
     assert toys.rows(tmp_path / "stopped") == toys.rows(tmp_path / "undisturbed")
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_outlives_newer_ones_and_a_resume(config, held_out, tmp_path, monkeypatch):
 
     scores = iter([30.0, 20.0, 21.0, 22.0, 23.0, 24.0, 25.0])
@@ -547,6 +563,7 @@ def test_the_best_of_a_distance_is_the_lowest(tmp_path):
     assert sorted(int(path.name) for path in tmp_path.iterdir()) == [2, 4]
 
 
+@pytest.mark.slow
 def test_bfloat16_trains_and_resumes(config, tmp_path):
     """What a GPU does by default."""
     config.compute_dtype = "bfloat16"
@@ -557,6 +574,7 @@ def test_bfloat16_trains_and_resumes(config, tmp_path):
     assert len(losses) == 8 and np.isfinite(losses).all()
 
 
+@pytest.mark.slow
 def test_later_stages_are_not_left_behind(config, tmp_path):
     train_and_evaluate(config, tmp_path)
     config.stages.pretrain.total_steps = 5
@@ -570,6 +588,7 @@ def test_runs_without_sample_pictures(config, tmp_path):
     assert not (tmp_path / "samples").exists()
 
 
+@pytest.mark.slow
 def test_profile_writes_a_trace(config, tmp_path):
     config.stage_names = ("pretrain",)
     config.stages.pretrain.total_steps = 11  # it ends while the trace is running

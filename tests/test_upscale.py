@@ -321,6 +321,7 @@ def test_damaged_files_never_crash(bilinear, photo, tmp_path):
                 image.load()
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_and_run_again(weights, photo, tmp_path):
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()
