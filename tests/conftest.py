@@ -24,7 +24,7 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name  # the commands that tests
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 LONGEST = ("test_train", "test_processes", "test_resume", "test_configs")
-DIVIDED = ("test_config_trains_and_resumes", "test_two_processes_equal_one_and_resume_there_and_back")
+DIVIDED = ("test_recipe_trains_and_resumes", "test_two_processes_equal_one_and_resume_there_and_back")
 
 
 def pytest_collection_modifyitems(items):
@@ -34,15 +34,14 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """A file's tests stay in one worker, as they share fixtures; those of DIVIDED don't, but for the configs of a
-    family (srgan, srgan_mse), which share compiled programs."""
+    """A file's tests stay in one worker, as they share fixtures; those of DIVIDED may run beside each other."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             file, _, test = nodeid.partition("::")
             name, _, parameter = test.rstrip("]").partition("[")
-            return f"{file} {parameter.partition('_')[0]}" if name in DIVIDED else file
+            return f"{file} {parameter}" if name in DIVIDED else file
 
     config.option.loadscopereorder = False  # it would be by their number
     return ByFile(config, log)

@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
-from test_configs import ROOT, load_config
 
 import srgan_jax
 from srgan_jax import images
+from srgan_jax.config.recipes import load_config, recipe_files
 from srgan_jax.degradations import DEGRADATIONS
 from srgan_jax.evaluation.pairs import degrade_pairs, make_pair
 from srgan_jax.models import GENERATORS, build
@@ -25,7 +25,7 @@ def config(tiny, tmp_path, photo, monkeypatch):
         images.write_image(tmp_path / "mine" / f"{index}.png", photo[top : top + 60, :70])
     images.write_image(tmp_path / "mine" / "copies" / "of 3.bmp", photo[60:120, :70])
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
-    made = load_config(ROOT / "configs" / "finetune.py").get_config()
+    made = load_config("finetune")
     hold_out, init_from = made.validation.hold_out, made.init_from
     config = tiny(made)
     config.data.folder, config.validation.hold_out, config.init_from = str(tmp_path / "mine"), hold_out, init_from
@@ -113,9 +113,9 @@ def test_degraded_pictures_are_the_same_every_time(photo):
     np.testing.assert_array_equal(again[0].lr, first[0].lr)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("[!_]*.py")), ids=lambda path: path.stem)
-def test_configs_start_from_weights_of_their_architecture(path):
-    config = load_config(path).get_config()
+@pytest.mark.parametrize("recipe", recipe_files())
+def test_configs_start_from_weights_of_their_architecture(recipe):
+    config = load_config(recipe)
     if config.init_from:
         start = srgan_jax.load(config.init_from, fold=False)
         generator = setup.make_stage(with_generator_of(start, config), config.stage_names[0]).generator

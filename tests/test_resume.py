@@ -51,14 +51,6 @@ def _checkpoints(workdir, stage="gan"):
     return {int(path.name): path for path in (workdir / "checkpoints" / stage).iterdir()}
 
 
-def _content(folder):
-    """Every array of a checkpoint, by its path."""
-    import orbax.checkpoint as ocp
-
-    tree = ocp.StandardCheckpointer().restore(folder.absolute() / "default")
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-
-
 def _assert_same(workdir, expected):
     """Weights, Adam's moments, averages, counters, metrics lines, and which checkpoints are kept, to the bit."""
     for name in ("pretrain.safetensors", "gan.safetensors", "generator.safetensors"):
@@ -68,7 +60,7 @@ def _assert_same(workdir, expected):
     for stage in ("pretrain", "gan"):
         ours, theirs = (_checkpoints(folder, stage) for folder in (workdir, expected))
         assert sorted(ours) == sorted(theirs)  # the newest three and the best
-        content, expected_content = _content(ours[max(ours)]), _content(theirs[max(theirs)])
+        content, expected_content = toys.checkpoint(ours[max(ours)]), toys.checkpoint(theirs[max(theirs)])
         assert len(content) == len(expected_content) > 20
         for path, value in expected_content.items():
             np.testing.assert_array_equal(content[path], value, err_msg=path)
@@ -476,7 +468,7 @@ def test_divergence_goes_back_and_takes_other_samples(config, tmp_path, monkeypa
                                                                               bad[:2]]  # fmt: skip
     assert all(a["pixel"] != b["pixel"] for a, b in zip(good[2:], bad[2:], strict=True))  # other samples
     assert sorted(_checkpoints(tmp_path / "bad", "pretrain")) == [4, 6, 8]
-    content = _content(_checkpoints(tmp_path / "bad", "pretrain")[8])
+    content = toys.checkpoint(_checkpoints(tmp_path / "bad", "pretrain")[8])
     assert content["['health']['rollbacks']"] == 1 and content["['step']"] == 8
 
 

@@ -68,3 +68,29 @@ def rows(workdir: Path) -> list[dict]:
     """The lines of a run's metrics, without what differs from run to run."""
     found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return [{key: value for key, value in row.items() if key != "seconds"} for row in found]
+
+
+def checkpoint(folder: Path) -> dict[str, np.ndarray]:
+    """Every array of a checkpoint, by its path."""
+    import orbax.checkpoint as ocp
+
+    tree = ocp.StandardCheckpointer().restore(folder.absolute() / "default")
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def update_shapes(config, stage: str) -> tuple:
+    """Shapes of a stage's state before its first update and after it, and of the metrics; nothing is compiled."""
+    from srgan_jax.training import batch_plan, nonfinite, setup
+
+    setup.check_names(config)
+    made = setup.make_stage(config, stage)
+    features, variables = setup.load_extractor(config, stage)
+    update = nonfinite.guarded(setup.make_update(config, made, features), max_skips=config.guard.max_skips)
+    cut, count = batch_plan.geometry(config), config.data.batch_size
+    side = cut["crop_px"] + 2 * cut["margin_px"]
+    sharded = {
+        "indices": jax.ShapeDtypeStruct((count,), np.int32),
+        "windows": jax.ShapeDtypeStruct((count, made.draws, side, side, cut["channels"]), np.uint8),
+    }
+    before = jax.eval_shape(made.init, None)
+    return before, *jax.eval_shape(update, before, {"store": None, "extractor": variables}, sharded)
