@@ -131,7 +131,7 @@ def _tiny(config, crop_px=32):
     return config
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny():
     """A function that makes a config tiny."""
     return _tiny
