@@ -8,12 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from games import make_game
 
 from srgan_jax import models
+from srgan_jax.config.schema import StageConfig
 from srgan_jax.losses import penalties
 from srgan_jax.models import discriminator_layers
-from srgan_jax.training import balance, gan_step, optimizers, players
-from srgan_jax.training.state import create_network_state, create_train_state
+from srgan_jax.training import balance, gan_variants, optimizers
+from srgan_jax.training.gan_step import gan_step
+from srgan_jax.training.players import Generated, apply_gradient, discriminator_gradient
+from srgan_jax.training.setup import init_state
+from srgan_jax.training.state import create_network_state
 
 LR = jnp.zeros((4, 2, 2, 3))
 HR = jnp.zeros((4, 8, 8, 3))
@@ -40,45 +45,58 @@ class Brightness(nn.Module):
         return slope * image.mean(axis=(1, 2, 3), keepdims=False)[:, None] + offset
 
 
-def _game(rate_g=0.1, rate_d=0.1, *, hr=HR, steps_=1, with_history=False, **options):
+def _game(
+    rate_g=0.1, rate_d=0.1, *, hr=HR, steps_=1, step=gan_step, batches=None, adversarial="wgan", weight=1.0,
+    losses=None, label_smoothing=0.0, penalty=0.0, **options,
+):  # fmt: skip
     """A few updates of the toy game; the value, the slope and the offset after each, and the last metrics."""
-    networks = {"discriminator": Brightness(), "discriminator_optimizer": optax.sgd(rate_d)}
-    state = create_train_state(0, Constant(), optax.sgd(rate_g), crop_px=8, with_history=with_history, **networks)
-    options = {"adversarial": "wgan", "adversarial_weight": 1.0, "losses": {"pixel_weight": 0.0}} | options
-    if "discriminator_batches" in options:
-        options["discriminator_batches"] = [batch | {"lr": LR} for batch in options["discriminator_batches"]]
-    options |= {"generator": Constant(), "optimizer": optax.sgd(rate_g), **networks}
-    step = jax.jit(lambda state, batch: gan_step.gan_step(state, batch, **options))
+    d_losses = {"d_loss": (adversarial, 1.0, {"label_smoothing": label_smoothing})}
+    d_losses |= {"gradient_penalty": ("gradient_penalty", penalty)} if penalty else {}
+    losses = (losses or {}) | {"adversarial": (adversarial, weight)}
+    rates = {"g_rate": rate_g, "d_rate": rate_d}
+    game = make_game(Constant(), Brightness(), losses=losses, d_losses=d_losses, **rates, **options)
+    state = init_state(game, 8, 4)
+    batches = [{"lr": LR, "keys": KEYS, "hr": part} for part in (batches or [hr])]
+    update = jax.jit(lambda state: step(state, batches, game))
     path = []
     for _ in range(steps_):
-        state, metrics = step(state, {"hr": hr, "lr": LR, "keys": KEYS})
+        state, metrics = update(state)
         d = state.discriminator.params
         path.append((float(state.generator.params["value"]), float(d["slope"]), float(d["offset"])))
     return np.array(path), metrics
 
 
 def test_order_by_hand():
-    # Real pictures are 0, so with the Wasserstein loss D's slope falls by rate x value and G's value grows by
+    # Real images are 0, so with the Wasserstein loss D's slope falls by rate x value and G's value grows by
     # rate x slope: from (1, 1), D first gives the slope 0.9 and the value 1 + 0.1 * 0.9, G first the value 1 + 0.1 * 1
-    # and the slope 1 - 0.1 * 1, for D sees the pictures of before.
+    # and the slope 1 - 0.1 * 1, for D sees the images of before.
     np.testing.assert_allclose(_game()[0][0, :2], [1.09, 0.9], rtol=1e-6)
-    np.testing.assert_allclose(_game(generator_first=True)[0][0, :2], [1.1, 0.9], rtol=1e-6)
+    np.testing.assert_allclose(_game(step=gan_variants.generator_first)[0][0, :2], [1.1, 0.9], rtol=1e-6)
+
+
+def test_two_steps_by_hand():
+    # On real images of 2 the slope grows by 0.2, then it falls by 0.1 on generated images of 1: 1.1, as in one step of
+    # plain SGD. With momentum 0.9 the second step carries 0.9 of the first: 1 + 0.2 + (0.9 * 0.2 - 0.1) = 1.28.
+    options = {"step": gan_variants.two_steps, "hr": jnp.full_like(HR, 2.0)}
+    np.testing.assert_allclose(_game(**options)[0][0, :2], [1.11, 1.1], rtol=1e-6)
+    np.testing.assert_allclose(_game(rate_d=optax.sgd(0.1, momentum=0.9), **options)[0][0, 1], 1.28, rtol=1e-6)
 
 
 def test_discriminator_to_generator_ratio():
     # Each update of D lowers its slope by rate x value = 0.1, so three leave 0.7, and G then grows by 0.07.
-    three, _ = _game(discriminator_batches=[{"hr": HR}] * 3)
+    several = {"step": gan_variants.several_updates, "discriminator_updates": 3}
+    three, _ = _game(batches=[HR] * 3, **several)
     np.testing.assert_allclose(three[0, :2], [1.07, 0.7], rtol=1e-6)
     # Every second update only: at the first and at the third.
-    every, _ = _game(steps_=3, discriminator_every=2)
+    every, _ = _game(steps_=3, every=2)
     slopes = [1.0, *every[:, 1]]
     assert slopes[1] < slopes[0] and slopes[2] == slopes[1] and slopes[3] < slopes[2]
 
 
 def test_generator_learns_on_its_own_batch():
     """D's batch is white, G's black: the pixel loss sees black, D's slope grows towards white."""
-    white = [{"hr": jnp.ones_like(HR) * 2}]
-    path, metrics = _game(losses={"pixel_weight": 1.0}, discriminator_batches=white, adversarial_weight=0.0)
+    batches, losses = [jnp.ones_like(HR) * 2, HR], {"pixel": ("mse", 1.0)}
+    path, metrics = _game(step=gan_variants.several_updates, batches=batches, losses=losses, weight=0.0)
     assert path[0, 1] == pytest.approx(1 + 0.1 * (2 - 1))
     assert metrics["pixel"] == pytest.approx(4.0)  # 1 from black; (2 * 1)^2 on [-1, 1]
 
@@ -86,20 +104,17 @@ def test_generator_learns_on_its_own_batch():
 def test_historical_averaging_ends_the_circling():
     """The game `value x slope` circles its equilibrium (0, 0) for ever; the mean of the past pulls both inwards."""
     free, _ = _game(steps_=400)
-    held, _ = _game(steps_=400, with_history=True, historical_averaging=0.5)
+    held, _ = _game(steps_=400, history=0.5)
     radius = lambda path: np.hypot(path[:, 0], path[:, 1])[-100:].max()  # noqa: E731
     assert radius(free) > 1.0 > 0.3 > radius(held)  # as the mean forgets where it began
 
 
 def test_history_is_the_mean_of_all_past_parameters():
-    networks = {"discriminator": Brightness(), "discriminator_optimizer": optax.sgd(0.1)}
-    state = create_train_state(0, Constant(), optax.sgd(0.1), crop_px=8, with_history=True, **networks)
+    game = make_game(Constant(), Brightness(), losses={"adversarial": ("wgan", 1.0)}, history=0.3)
+    state = init_state(game, 8, 4)
     values = [float(state.generator.params["value"])]
     for _ in range(5):
-        state, _ = gan_step.gan_step(
-            state, {"hr": HR, "lr": LR}, generator=Constant(), optimizer=optax.sgd(0.1), adversarial="wgan",
-            adversarial_weight=1.0, losses={"pixel_weight": 0.0}, historical_averaging=0.3, **networks,
-        )  # fmt: skip
+        state, _ = gan_step(state, [{"hr": HR, "lr": LR}], game)
         values.append(float(state.generator.params["value"]))
     assert float(state.generator.history["value"]) == pytest.approx(np.mean(values), rel=1e-5)
 
@@ -108,11 +123,11 @@ def test_label_smoothing_keeps_the_discriminator_from_certainty():
     """Pictures of 0 and of 1 are told apart perfectly: D's logits grow without end, or to log(0.9 / 0.1)."""
     options = {"rate_g": 0.0, "rate_d": 3.0, "steps_": 600, "adversarial": "bce"}
     sure, _ = _game(**options)
-    smooth, _ = _game(discriminator_losses={"label_smoothing": 0.1}, **options)
+    smooth, _ = _game(label_smoothing=0.1, **options)
     assert sure[-1, 2] > 5  # real pictures are 0: their logit is the offset
     assert smooth[-1, 2] == pytest.approx(np.log(9), rel=0.02)
     with pytest.raises(ValueError, match="no labels to smooth"):
-        _game(adversarial="hinge", discriminator_losses={"label_smoothing": 0.1})
+        _game(adversarial="hinge", label_smoothing=0.1)
 
 
 def test_gradient_penalty_by_hand():
@@ -126,11 +141,18 @@ def test_gradient_penalty_holds_the_critic():
     """The Wasserstein critic's slope falls without end, or until its gradient is a little longer than 1."""
     options = {"rate_g": 0.0, "rate_d": 2.0, "steps_": 500}
     free, _ = _game(**options)
-    held, metrics = _game(discriminator_losses={"gradient_penalty_weight": 10.0}, **options)
+    held, metrics = _game(penalty=10.0, **options)
     length = np.abs([free[-1, 1], held[-1, 1]]) / np.sqrt(192) / 2  # each of 192 pixels has slope / 192
     # The loss is slope + 10 (|slope| / 27.7 - 1)^2: its minimum is where 20 / 27.7 (length - 1) = 1, at 2.386.
     assert length[0] > 20 and length[1] == pytest.approx(2.386, rel=0.01)
     assert metrics["gradient_penalty"] > 0
+
+
+def _discriminator_step(game, d, batch, sr):
+    """One update of the discriminator alone."""
+    generated = Generated(sr, {}, {}, lambda cotangents: (), {})
+    grads, stats, metrics = discriminator_gradient(game, d, batch, generated, jnp.int32(0))
+    return apply_gradient(d, grads, stats, game.discriminator.optimizer, jnp.int32(0)), metrics
 
 
 @pytest.mark.parametrize("kernels", [0, 8])
@@ -138,19 +160,16 @@ def test_minibatch_discrimination_sees_a_collapsed_generator(kernels):
     """Each generated picture is as good as a real one, dark or light; but those of a batch are all alike."""
     fields = {"name": "srgan", "width": 4, "dense": 8, "crop_px": 16, "norm": "none", "minibatch_kernels": kernels}
     module = models.build(models.DISCRIMINATORS, fields)
-    optimizer = optimizers.create_optimizer(3e-3, 100)
-    d = create_network_state(module, optimizer, jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
-    step = jax.jit(
-        functools.partial(
-            players.discriminator_step, discriminator=module, optimizer=optimizer, losses={"adversarial": "bce"}
-        )
-    )
+    optimizer = optimizers.create_optimizer(StageConfig(total_steps=100), 3e-3)
+    game = make_game(Constant(), module, d_rate=optimizer)
+    d = create_network_state(module, optimizer, jax.random.key(0), {"image": jnp.zeros((1, 16, 16, 3))})
+    step = jax.jit(functools.partial(_discriminator_step, game))
     rng, accuracies = np.random.default_rng(0), []
     for _ in range(150):
         light = 0.2 + 0.6 * rng.permutation([0, 1] * 4)[:, None, None, None]
         alike = 0.2 + 0.6 * rng.integers(2)
         noise = rng.normal(0, 0.02, (2, 8, 16, 16, 3))
-        d, metrics = step(d, {"hr": jnp.asarray(light + noise[0])}, jnp.asarray(alike + noise[1]))
+        d, metrics = step(d, {"hr": jnp.asarray(light + noise[0]), "lr": None}, jnp.asarray(alike + noise[1]))
         accuracies.append((metrics["d_accuracy_real"] + metrics["d_accuracy_fake"]) / 2)
     accuracy = np.mean(accuracies[-30:])
     assert accuracy > 0.95 if kernels else accuracy < 0.75
@@ -217,12 +236,11 @@ MAPS = [(1,), (1, 1, 1), (16, 16, 1), (16, 16, 1)]  # a logit a picture; for a p
 @pytest.mark.parametrize(("fields", "shape"), [*zip(DISCRIMINATORS, MAPS, strict=True)], ids=str)
 def test_every_parameter_of_each_discriminator_moves(fields, shape):
     module = models.build(models.DISCRIMINATORS, {"width": 4, **fields})
-    d = create_network_state(module, optax.sgd(1.0), jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+    game = make_game(Constant(), module, d_rate=1.0)
+    d = create_network_state(module, optax.sgd(1.0), jax.random.key(0), {"image": jnp.zeros((1, 16, 16, 3))})
     real, fake = jax.random.uniform(jax.random.key(1), (2, 4, 16, 16, 3))
-    step = functools.partial(players.discriminator_step, discriminator=module, optimizer=optax.sgd(1.0))
-    after, metrics = jax.jit(functools.partial(step, losses={"adversarial": "bce"}))(
-        d, {"hr": real, "keys": KEYS}, fake
-    )
+    batch = {"hr": real, "keys": KEYS, "lr": None}
+    after, metrics = jax.jit(functools.partial(_discriminator_step, game))(d, batch, fake)
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), after.params, d.params)
     assert all(leaf > 0 for leaf in jax.tree.leaves(moved)), moved
     variables = {"params": d.params, "batch_stats": d.batch_stats}

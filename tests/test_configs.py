@@ -12,7 +12,6 @@ import toys
 import srgan_jax
 from srgan_jax import defaults
 from srgan_jax.config.recipes import load_config
-from srgan_jax.training.loop import train_and_evaluate
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("[!_]*.py"))
@@ -43,7 +42,7 @@ def test_recipe_trains_and_resumes(name, tiny, dataset, extractor_file, tmp_path
     last = config.stage_names[-1]
     config.stages[last].total_steps, config.save_every_steps = 3, 2
     saved = tmp_path / "checkpoints" / last
-    trained = train_and_evaluate(config, tmp_path)
+    trained = toys.train(config, tmp_path)
     rows = toys.rows(tmp_path)
     losses = [(row["stage"], row["step"]) for row in rows if "loss" in row]
     assert losses == [(s, n) for s in config.stage_names for n in (1, 2, 3) if n < 3 or s == last]
@@ -52,7 +51,7 @@ def test_recipe_trains_and_resumes(name, tiny, dataset, extractor_file, tmp_path
     for file in (f"{last}.safetensors", "generator.safetensors"):
         (tmp_path / file).unlink()
     shutil.rmtree(saved / "3")  # as if it had been killed after the second update
-    resumed = train_and_evaluate(config, tmp_path)
+    resumed = toys.train(config, tmp_path)
     assert toys.rows(tmp_path) == rows
     again = toys.checkpoint(saved / "3")
     assert again.keys() == third.keys() and int(second["['step']"]) == 2
@@ -81,6 +80,15 @@ def test_the_papers_recipe():
     assert (config.generator.blocks, config.generator.width, config.generator.scale) == (16, 64, 4)
     assert (config.data.crop_px, config.data.batch_size) == (96, 16)
     pretrain, gan = config.stages.pretrain, config.stages.gan
-    assert (pretrain.total_steps, pretrain.learning_rate, pretrain.pixel, pretrain.b1) == (1_000_000, 1e-4, "mse", 0.9)
+    assert (pretrain.total_steps, pretrain.learning_rate, pretrain.losses.pixel.term, pretrain.b1) == (
+        1_000_000,
+        1e-4,
+        "mse",
+        0.9,
+    )
     assert (gan.total_steps, gan.learning_rate, gan.schedule, gan.drops) == (200_000, 1e-4, "piecewise", (0.5,))
-    assert (gan.perceptual_taps, gan.adversarial, gan.adversarial_weight) == (("relu5_4",), "bce", 1e-3)
+    assert (gan.losses.perceptual.options.taps, gan.losses.adversarial.term, gan.losses.adversarial.weight) == (
+        ("relu5_4",),
+        "bce",
+        1e-3,
+    )

@@ -6,16 +6,19 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+from games import PIXEL, make_game
 
 from srgan_jax import models
 from srgan_jax.ops import color, resize
 from srgan_jax.runtime import devices, processes
 from srgan_jax.runtime.errors import UserError
-from srgan_jax.training import gan_step, nonfinite, pretrain_step
+from srgan_jax.training import nonfinite
+from srgan_jax.training.gan_step import gan_step
 from srgan_jax.training.mapping import MAPPINGS, map_update
-from srgan_jax.training.state import count_parameters, create_train_state
+from srgan_jax.training.pretrain_step import pretrain_step
+from srgan_jax.training.setup import init_state
+from srgan_jax.training.state import count_parameters
 
 CROP = 32
 
@@ -31,17 +34,16 @@ def _update(mesh, mapping, sync_bn=True, stage="gan", learning_rate=1.0, width=8
     axis = MAPPINGS[mapping]
     runtime = {"axis_name": axis if sync_bn else None}
     generator = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": width}, **runtime)
-    optimizer = optax.sgd(learning_rate)
-    options = {"generator": generator, "optimizer": optimizer, "losses": {"pixel_weight": 1.0}, "axis_name": axis}
-    networks = {}
-    step = pretrain_step.pretrain_step
+    discriminator, losses, step = None, PIXEL, pretrain_step
     if stage == "gan":
         described = {"name": "srgan", "width": 4, "dense": 8, "crop_px": CROP}
         discriminator = models.build(models.DISCRIMINATORS, described, **runtime)
-        networks = {"discriminator": discriminator, "discriminator_optimizer": optimizer}
-        step = functools.partial(gan_step.gan_step, adversarial_weight=0.5)
-    state = create_train_state(0, generator, optimizer, crop_px=CROP, **networks)
-    update = nonfinite.guarded(functools.partial(step, **options, **networks), max_skips=3)
+        losses, step = PIXEL | {"adversarial": ("bce", 0.5)}, gan_step
+    rates = {"g_rate": learning_rate, "d_rate": learning_rate}
+    game = make_game(generator, discriminator, losses=losses, axis_name=axis, **rates)
+    local = make_game(generator.clone(axis_name=None), discriminator and discriminator.clone(axis_name=None), **rates)
+    state = init_state(local, CROP, 4)
+    update = nonfinite.guarded(lambda state, batch: step(state, [batch], game), max_skips=3)
     mapped = map_update(lambda state, _, batch: update(state, batch), mesh, mapping)
     return devices.replicate(state, mesh), mapped
 

@@ -1,3 +1,5 @@
+import toys
+
 """configs/finetune.py: from shipped weights on, with a folder of one's own."""
 
 import jax
@@ -12,7 +14,6 @@ from srgan_jax.evaluation.pairs import degrade_pairs, make_pair
 from srgan_jax.models import GENERATORS, build
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.training import provenance, samples, setup
-from srgan_jax.training.loop import train_and_evaluate
 from srgan_jax.training.start import starting_variables, with_generator_of
 from srgan_jax.weights import pretrained
 
@@ -54,7 +55,7 @@ def _psnr_y(sr, hr):
 
 @pytest.mark.slow
 def test_ends_with_before_and_after_on_pictures_never_trained_on(config, tmp_path, capsys):
-    trained = train_and_evaluate(config, tmp_path / "run")
+    trained = toys.train(config, tmp_path / "run")
     told = capsys.readouterr().err
     table = (tmp_path / "run" / "before_after.md").read_text()
     assert table.strip() in told and "LR: photo, each picture by a random key" in table
@@ -76,12 +77,12 @@ def test_ends_with_before_and_after_on_pictures_never_trained_on(config, tmp_pat
     assert rows["after"] != rows["before"]
 
     prepared = (tmp_path / "run" / "dataset" / "folder.txt").stat().st_mtime_ns
-    train_and_evaluate(config, tmp_path / "run")  # finished: the same table, nothing prepared again
+    toys.train(config, tmp_path / "run")  # finished: the same table, nothing prepared again
     assert (tmp_path / "run" / "before_after.md").read_text() == table
     assert (tmp_path / "run" / "dataset" / "folder.txt").stat().st_mtime_ns == prepared
     config.data.folder = str(tmp_path / "mine" / "copies")
     with pytest.raises(UserError, match=r"was trained on .*mine; for .*copies use another --workdir"):
-        train_and_evaluate(config, tmp_path / "run")
+        toys.train(config, tmp_path / "run")
 
 
 def test_held_out_pictures_and_other_validation_exclude_each_other(config, tmp_path):

@@ -84,14 +84,14 @@ def test_other_adversarial_losses_by_hand():
 
 
 @pytest.mark.parametrize(("name", "threshold"), [("bce", 0.0), ("lsgan", 0.5), ("probability_lsgan", 0.0)])
-def test_verdict_of_losses_with_labels(name, threshold):
+def test_decision_of_losses_with_labels(name, threshold):
     logits = jnp.array([threshold - 0.1, threshold + 0.1])
-    real, fake = losses.ADVERSARIAL[name].verdict(logits, logits)
+    real, fake = losses.ADVERSARIAL[name].decision(logits, logits)
     assert (real > 0).tolist() == (fake > 0).tolist() == [False, True]
 
 
-def test_verdict_of_losses_without_labels_compares():
-    real, fake = losses.ADVERSARIAL["wgan"].verdict(jnp.array([9.0, 8.0]), jnp.array([7.0, 8.6]))
+def test_decision_of_losses_without_labels_compares():
+    real, fake = losses.ADVERSARIAL["wgan"].decision(jnp.array([9.0, 8.0]), jnp.array([7.0, 8.6]))
     assert (real > 0).all() and (fake < 0).tolist() == [True, False]  # the means are 7.8 and 8.5
 
 

@@ -5,17 +5,20 @@ import json
 
 import jax
 import numpy as np
-import optax
 import pytest
+import toys
+from games import PIXEL, make_game
 
 from srgan_jax import defaults, models
+from srgan_jax.config.resolve import resolve
 from srgan_jax.ops import color, resize
 from srgan_jax.runtime import devices
 from srgan_jax.runtime.errors import UserError
-from srgan_jax.training import checkpoints, gan_step, players, pretrain_step, setup
-from srgan_jax.training.loop import train_and_evaluate
+from srgan_jax.training import checkpoints, gan_variants, players, setup
+from srgan_jax.training.gan_step import gan_step
 from srgan_jax.training.mapping import MAPPINGS, map_update
-from srgan_jax.training.state import create_train_state
+from srgan_jax.training.pretrain_step import pretrain_step
+from srgan_jax.training.setup import init_state
 
 CROP = 32
 
@@ -31,22 +34,23 @@ def _features(image):
     return {"relu1_1": image[:, 1:] - image[:, :-1], "relu1_2": image[:, :, 1:] - image[:, :, :-1]}
 
 
-def _updated(batch, mapping, count, stage, fields=None, *, remat=False, **options):
+def _updated(batch, mapping, count, stage, fields=None, *, step=None, adversarial="bce", remat=False, **options):
     """States before and after an update with SGD of rate 1, so that the difference is the gradient; and metrics."""
     runtime = {"axis_name": MAPPINGS[mapping]}
     described = {"blocks": 1, "width": 8} | (fields or {"name": "srresnet", "norm": "none"})
     generator = models.build(models.GENERATORS, described, remat=remat, **runtime)
-    content = {"pixel_weight": 1.0, "perceptual_weight": 0.5}
-    options |= {"generator": generator, "optimizer": optax.sgd(1.0), "losses": content, **runtime}
-    networks, step = {}, pretrain_step.pretrain_step
+    losses = PIXEL | {"perceptual": ("perceptual", 0.5, {"taps": ("relu1_1", "relu1_2")})}
+    discriminator, step = None, step or {"gan": gan_step, "pretrain": pretrain_step}[stage]
     if stage == "gan":
         described = {"name": "srgan", "width": 4, "dense": 8, "crop_px": CROP, "norm": described["norm"]}
-        networks = {"discriminator": models.build(models.DISCRIMINATORS, described, **runtime)}
-        networks |= {"discriminator_optimizer": optax.sgd(1.0)}
-        step = functools.partial(gan_step.gan_step, adversarial_weight=0.5, remat=remat)
+        discriminator = models.build(models.DISCRIMINATORS, described, **runtime)
+        losses |= {"adversarial": (adversarial, 0.5)}
     mesh = devices.make_mesh(jax.devices()[:count])
-    state = create_train_state(0, generator, options["optimizer"], crop_px=CROP, **networks)
-    update = map_update(lambda s, _, b: step(s, b, _features, **networks, **options), mesh, mapping)
+    options |= {"losses": losses, "features": _features, "g_rate": 1.0, "d_rate": 1.0}
+    game = make_game(generator, discriminator, remat=remat, **options, **runtime)
+    local = make_game(generator.clone(axis_name=None), discriminator and discriminator.clone(axis_name=None), **options)
+    state = init_state(local, CROP, generator.scale)
+    update = map_update(lambda s, _, b: step(s, [b], game), mesh, mapping)
     before = jax.device_get(state)
     sharded = devices.shard(batch, mesh, mapping)
     after, metrics = jax.device_get(jax.block_until_ready(update(devices.replicate(state, mesh), None, sharded)))
@@ -72,22 +76,22 @@ def whole(batch):
 @pytest.mark.parametrize("stage", ["pretrain", "gan"])
 @pytest.mark.parametrize(("mapping", "count", "parts"), [("jit", 1, 4), ("jit", 4, 2), ("pmap", 4, 2)])
 def test_parts_give_the_update_of_the_whole_batch(batch, whole, stage, mapping, count, parts):
-    _same_update(_updated(batch, mapping, count, stage, micro_batches=parts), whole(stage))
+    _same_update(_updated(batch, mapping, count, stage, microbatches=parts), whole(stage))
 
 
 @pytest.mark.parametrize(("mapping", "count"), [("jit", 1), ("pmap", 4)])
 def test_parts_in_a_scan(batch, whole, monkeypatch, mapping, count):
     """What accelerators run."""
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    _same_update(_updated(batch, mapping, count, "gan", micro_batches=2), whole("gan"))
+    _same_update(_updated(batch, mapping, count, "gan", microbatches=2), whole("gan"))
 
 
 @pytest.mark.slow
 def test_every_way_of_playing_the_game_takes_parts(batch, whole):
-    options = {"discriminator_every": 2, "generator_first": True, "adversarial": "lsgan"}
+    d_losses = {"d_loss": ("lsgan", 1.0), "gradient_penalty": ("gradient_penalty", 1.0)}
+    options = {"every": 2, "step": gan_variants.generator_first, "adversarial": "lsgan", "d_losses": d_losses}
     keys = jax.random.split(jax.random.key(0), 8)
-    options |= {"discriminator_losses": {"gradient_penalty_weight": 1.0}}
-    runs = [_updated(batch | {"keys": keys}, "jit", 1, "gan", micro_batches=parts, **options) for parts in (1, 4)]
+    runs = [_updated(batch | {"keys": keys}, "jit", 1, "gan", microbatches=parts, **options) for parts in (1, 4)]
     _same_update(*runs)
     assert runs[0][2]["gradient_penalty"] > 0
 
@@ -95,7 +99,7 @@ def test_every_way_of_playing_the_game_takes_parts(batch, whole):
 def test_normalisation_sees_parts(batch):
     """The mean of the parts' statistics is kept: of their means that is the whole batch's, of the variances less."""
     found, expected = (
-        _updated(batch, "jit", 1, "pretrain", {"name": "srresnet"}, micro_batches=parts)[1].generator.batch_stats
+        _updated(batch, "jit", 1, "pretrain", {"name": "srresnet"}, microbatches=parts)[1].generator.batch_stats
         for parts in (4, 1)
     )
     ours, theirs = found["block_00_norm_1"], expected["block_00_norm_1"]
@@ -125,19 +129,21 @@ def config(tiny, dataset):
     config = tiny(defaults.get_config())
     config.data.dataset, config.data.batch_size = dataset, 8
     config.generator.norm = config.discriminator.norm = "none"
-    config.stages.gan.pixel_weight, config.stages.gan.perceptual_weight = 1.0, 0.0
+    config.stages.gan.losses.pixel.weight, config.stages.gan.losses.perceptual.weight = 1.0, 0.0
     return config
 
 
 def _temporary_bytes(config, name, batch):
     """What the update of a stage, compiled as for training, takes besides its arguments and results."""
     mesh = devices.make_mesh(jax.devices()[:1])
-    stage = setup.make_stage(config, name)
+    stage = next(stage for stage in setup.build(resolve(config)) if stage.name == name)
     windows = np.pad(color.to_uint8(batch["hr"]), ((0, 0), (8, 8), (8, 8), (0, 0)))[:, None]
     sharded = devices.shard({"indices": np.arange(8, dtype=np.int32), "windows": windows}, mesh, "jit")
-    update = map_update(setup.make_update(config, stage, None), mesh, "jit")
+    update = map_update(stage.update, mesh, "jit")
     state = jax.eval_shape(stage.init, None)
-    return update.lower(state, {"store": None}, sharded).compile().memory_analysis().temp_size_in_bytes
+    return (
+        update.lower(state, {"store": None, "extractor": None}, sharded).compile().memory_analysis().temp_size_in_bytes
+    )
 
 
 @pytest.mark.slow
@@ -155,7 +161,7 @@ def test_temporary_memory_shrinks(config, batch, stage):
 def test_the_old_state_makes_room_for_the_new(batch, mapping):
     mesh = devices.make_mesh()
     state = devices.replicate({"x": np.arange(8.0, dtype=np.float32)}, mesh)
-    mean = lambda x: players.mean_over(x.mean(), MAPPINGS[mapping])  # noqa: E731
+    mean = lambda x: players.averaged(lambda x: x.mean(), x, players.Averaging(1, MAPPINGS[mapping]))  # noqa: E731
     update = map_update(lambda state, _, b: ({"x": state["x"] + mean(b)}, {}), mesh, mapping)
     sharded = devices.shard(np.arange(4.0, dtype=np.float32), mesh, mapping)
     after, _ = jax.block_until_ready(update(state, None, sharded))
@@ -167,7 +173,7 @@ def test_the_old_state_makes_room_for_the_new(batch, mapping):
 def test_a_checkpoint_holds_what_was_saved_while_its_memory_is_used_again(tmp_path, mapping):
     mesh = devices.make_mesh()
     state = devices.replicate({"x": np.zeros((1 << 20), np.float32)}, mesh)
-    mean = lambda x: players.mean_over(x.mean(), MAPPINGS[mapping])  # noqa: E731
+    mean = lambda x: players.averaged(lambda x: x.mean(), x, players.Averaging(1, MAPPINGS[mapping]))  # noqa: E731
     update = map_update(lambda state, _, b: ({"x": state["x"] + mean(b)}, {}), mesh, mapping)
     sharded = devices.shard(np.ones(4, np.float32), mesh, mapping)
     saver = checkpoints.Checkpoints(tmp_path / "saved")
@@ -189,11 +195,11 @@ def test_a_run_goes_on_in_parts(config, tmp_path):
     """One update stays one update: a run of whole batches is taken up with parts, and meets the same samples."""
     config.stage_names, config.sample_pictures, config.stages.gan.schedule = ("gan",), 0, "constant"
     config.stages.gan.total_steps = 4
-    train_and_evaluate(config, tmp_path / "whole")
+    toys.train(config, tmp_path / "whole")
     config.stages.gan.total_steps = 2
-    train_and_evaluate(config, tmp_path / "parts")
+    toys.train(config, tmp_path / "parts")
     config.micro_batches, config.stages.gan.total_steps = 2, 4
-    train_and_evaluate(config, tmp_path / "parts")
+    toys.train(config, tmp_path / "parts")
     found = _losses(tmp_path / "parts")
     assert len(found) == 4 and found == pytest.approx(_losses(tmp_path / "whole"), rel=1e-4)
 
@@ -201,7 +207,7 @@ def test_a_run_goes_on_in_parts(config, tmp_path):
 def test_batches_that_do_not_divide_into_parts(config, tmp_path):
     config.micro_batches = 3
     with pytest.raises(UserError, match="batch_size=8 can't be divided by 4 devices x 3 micro-batches; 12 can"):
-        train_and_evaluate(config, tmp_path)
+        toys.train(config, tmp_path)
     config.micro_batches = 0
     with pytest.raises(UserError, match="config.micro_batches=0: expected 1 or more"):
-        train_and_evaluate(config, tmp_path)
+        toys.train(config, tmp_path)

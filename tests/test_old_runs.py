@@ -1,3 +1,5 @@
+import toys
+
 """Runs and weights written by earlier versions: they resume and load, with the numbers that those versions gave.
 
 `tests/fixtures/make.py` says how the files came about.
@@ -14,7 +16,6 @@ from safetensors.numpy import load_file
 
 import srgan_jax
 from srgan_jax import defaults
-from srgan_jax.training.loop import train_and_evaluate
 
 FIXTURES = Path(__file__).parent / "fixtures"
 OPTIMIZERS = {"adam": (0.0, 0.0), "clip_adam": (0.05, 0.0), "adamw": (0.0, 0.1), "clip_adamw": (0.05, 0.1)}
@@ -34,7 +35,7 @@ def _config(dataset, clip_norm, weight_decay):
     config.discriminator.width, config.discriminator.dense = 2, 4
     for stage in (config.stages.pretrain, config.stages.gan):
         stage.total_steps, stage.clip_norm, stage.weight_decay = 4, clip_norm, weight_decay
-    config.stages.gan.pixel_weight, config.stages.gan.perceptual_weight = 1.0, 0.0
+    config.stages.gan.losses.pixel.weight, config.stages.gan.losses.perceptual.weight = 1.0, 0.0
     config.log_every_steps, config.save_every_steps, config.validate_every_steps = 1, 2, 4
     config.sample_pictures = 0
     return config
@@ -53,7 +54,7 @@ def test_a_run_of_an_earlier_version_resumes(stage, optimizer, dataset, tmp_path
         saved = json.loads((run / "config.json").read_text())
         saved["stage_names"] = ["pretrain"]
         (run / "config.json").write_text(json.dumps(saved))
-    train_and_evaluate(config, run)
+    toys.train(config, run)
     assert f"{stage}: resumed after update 2" in capfd.readouterr().err
     found = load_file(run / f"{stage}.safetensors")
     assert found.keys() == expected.keys()

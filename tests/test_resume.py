@@ -1,5 +1,8 @@
 """Nothing is lost: runs that are killed, damaged, poisoned or out of disk."""
 
+import contextlib
+import functools
+import io
 import json
 import os
 import random
@@ -17,9 +20,11 @@ import toys
 
 import srgan_jax
 from srgan_jax import defaults
+from srgan_jax.data import sampling
+from srgan_jax.degradations import DEGRADATIONS
 from srgan_jax.runtime.errors import UserError
+from srgan_jax.runtime.random_keys import PURPOSE_DEGRADATION, keys_for
 from srgan_jax.training import checkpoints, checksums, logs, setup
-from srgan_jax.training.loop import train_and_evaluate
 
 VALIDATE_EVERY = 8
 
@@ -307,6 +312,13 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", folder], check=True)
 
 
+def _wait_for_writers():
+    """Until no checkpoint is being written."""
+    for thread in threading.enumerate():
+        if thread.name == "checkpoint":
+            thread.join()
+
+
 def _fill(folder):
     """Takes all space of a file system; returns the file that holds it."""
     with open(folder / "ballast", "wb", buffering=0) as file:
@@ -337,8 +349,7 @@ def test_a_full_disk_costs_one_checkpoint(small_disk):
     saver.save(4, state(4))  # begins, and fails in the background
     assert len(said) == 1 and said[0].startswith("WARNING: checkpoint 3 could not be written"), said
     assert "checkpoint 2 is the newest" in said[0]
-    while saver._writing.is_alive():
-        time.sleep(0.01)
+    _wait_for_writers()
     ballast.unlink()
     saver.save(5, state(5))
     assert "checkpoint 4 could not be written" in said[1]
@@ -362,22 +373,25 @@ def config(tiny, dataset):
     return config
 
 
-def _after(monkeypatch, step, function):
-    """Calls `function` once, when the log has written the line of `step`."""
-    write, done = logs.StageLog.write, []
+class _Reports(io.StringIO):
+    """Standard error that calls `function` once, when `text` has been written."""
 
-    def write_and_call(log, at, values, shown=()):
-        write(log, at, values, shown)
-        if at == step and not done:
-            done.append(function())
+    def __init__(self, text, function):
+        super().__init__()
+        self.text, self.function = text, function
 
-    monkeypatch.setattr(logs.StageLog, "write", write_and_call)
+    def write(self, text):
+        written = super().write(text)
+        if self.function and self.text in self.getvalue():
+            function, self.function = self.function, None
+            function()
+        return written
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # tasks that Orbax left behind
-def test_training_outlives_a_full_disk(config, small_disk, monkeypatch, tmp_path, capsys):
-    train_and_evaluate(config, tmp_path / "undisturbed")
+def test_training_outlives_a_full_disk(config, small_disk, monkeypatch, tmp_path):
+    toys.train(config, tmp_path / "undisturbed")
     written = small_disk / "run" / "checkpoints" / "pretrain" / "2" / checksums.FILE
 
     def fill():
@@ -385,10 +399,11 @@ def test_training_outlives_a_full_disk(config, small_disk, monkeypatch, tmp_path
             time.sleep(0.01)
         _fill(small_disk)
 
-    _after(monkeypatch, 3, fill)
-    _after(monkeypatch, 7, (small_disk / "ballast").unlink)
-    train_and_evaluate(config, small_disk / "run")
-    told = capsys.readouterr().err
+    toys.when_logged(monkeypatch, {("pretrain", 3): fill})
+    stderr = _Reports("checkpoint 6 could not be written", (small_disk / "ballast").unlink)
+    with contextlib.redirect_stderr(stderr):
+        toys.train(config, small_disk / "run")
+    told = stderr.getvalue()
     assert "WARNING: checkpoint 4 could not be written" in told and "checkpoint 2 is the newest" in told
     assert "WARNING: checkpoint 6 could not be written" in told
     assert sorted(_checkpoints(small_disk / "run", "pretrain")) == [2, 8]
@@ -413,27 +428,31 @@ def test_metrics_wait_for_room_on_a_full_disk(small_disk, capsys):
 # ---------------------------------------------------------------------------------------------- divergence
 
 
-def _poison(monkeypatch, is_bad):
-    """Makes the updates of all stages return NaN where `is_bad(state)`, a traced bool."""
-    make_update = setup.make_update
+def _poison(monkeypatch, config, updates, rollbacks=1):
+    """Makes the LR images of some updates NaN, for as many orders of samples as there are rollbacks.
 
-    def make_poisoned(*args):
-        update = make_update(*args)
+    By a degradation of the test's own, which knows the random keys of these updates' samples.
+    """
+    seed, indices = jax.random.key_data(jax.random.key(config.seed)), np.arange(config.data.batch_size)
+    keys = [
+        sampling.sample_keys(sampling.salted(seed, np.int32(salt)), np.int32(update), indices)
+        for salt in range(rollbacks)
+        for update in updates
+    ]
+    bad = np.concatenate([jax.random.key_data(keys_for(key, PURPOSE_DEGRADATION)) for key in keys])
 
-        def poisoned(state, frozen, sharded):
-            new, metrics = update(state, frozen, sharded)
-            nan = jnp.where(is_bad(state), jnp.nan, 0.0)
-            params = jax.tree.map(lambda leaf: leaf + nan, new.generator.params)
-            return new.replace(generator=new.generator.replace(params=params)), metrics | {"loss": nan}
+    def degrade(key, hr, *, scale):
+        is_bad = (jax.random.key_data(key) == bad).all(axis=-1).any()
+        return bicubic.degrade(key, hr, scale=scale) + jnp.where(is_bad, jnp.nan, 0.0)
 
-        return poisoned
-
-    monkeypatch.setattr(setup, "make_update", make_poisoned)
+    bicubic = DEGRADATIONS["bicubic"]
+    monkeypatch.setitem(DEGRADATIONS, "poisoned", bicubic._replace(degrade=degrade))
+    config.degradation.name = "poisoned"
 
 
 def test_skipped_updates_are_counted_and_told(config, tmp_path, monkeypatch, capsys):
-    _poison(monkeypatch, lambda state: (state.step == 3) | (state.step == 4))
-    train_and_evaluate(config, tmp_path)
+    _poison(monkeypatch, config, updates=(3, 4))
+    toys.train(config, tmp_path)
     rows = toys.rows(tmp_path)
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert [row["skipped"] for row in rows] == [0, 0, 0, 1, 2, 2, 2, 2]
@@ -444,13 +463,13 @@ def test_skipped_updates_are_counted_and_told(config, tmp_path, monkeypatch, cap
 @pytest.mark.slow
 def test_a_stage_without_an_applied_update_is_not_finished(config, tmp_path, monkeypatch):
     """Also where it is too short for the guard's alarm, and where the run is started again."""
-    _poison(monkeypatch, lambda state: state.step < 8)
+    _poison(monkeypatch, config, updates=range(8))
     for _ in range(2):
         with pytest.raises(UserError, match="pretrain: none of 8 updates was finite, so nothing was trained; try a"):
-            train_and_evaluate(config, tmp_path)
+            toys.train(config, tmp_path)
     assert not (tmp_path / "pretrain.safetensors").exists()
     config.stages.pretrain.total_steps = 9
-    train_and_evaluate(config, tmp_path)  # the ninth is
+    toys.train(config, tmp_path)  # the ninth is
     assert (tmp_path / "generator.safetensors").exists()
 
 
@@ -458,14 +477,13 @@ def test_a_stage_without_an_applied_update_is_not_finished(config, tmp_path, mon
 def test_divergence_goes_back_and_takes_other_samples(config, tmp_path, monkeypatch, capsys):
     """Updates 4, 5, 6 fail until the first return: checkpoint 4 was written among them, so training returns to 2."""
     config.guard.max_skips = 3
-    train_and_evaluate(config, tmp_path / "good")
-    _poison(monkeypatch, lambda state: (state.health.rollbacks == 0) & (state.step >= 3) & (state.step < 6))
-    train_and_evaluate(config, tmp_path / "bad")
+    toys.train(config, tmp_path / "good")
+    _poison(monkeypatch, config, updates=(3, 4, 5))
+    toys.train(config, tmp_path / "bad")
     told = capsys.readouterr().err
     assert "3 or more updates in a row up to 6 were not finite; back to update 2" in told and "(1 of 3)" in told
     good, bad = toys.rows(tmp_path / "good"), toys.rows(tmp_path / "bad")
-    assert [row["step"] for row in bad] == list(range(1, 9)) and good[:2] == [row | {"loss": row["pixel"]} for row in
-                                                                              bad[:2]]  # fmt: skip
+    assert [row["step"] for row in bad] == list(range(1, 9)) and good[:2] == bad[:2]
     assert all(a["pixel"] != b["pixel"] for a, b in zip(good[2:], bad[2:], strict=True))  # other samples
     assert sorted(_checkpoints(tmp_path / "bad", "pretrain")) == [4, 6, 8]
     content = toys.checkpoint(_checkpoints(tmp_path / "bad", "pretrain")[8])
@@ -475,9 +493,9 @@ def test_divergence_goes_back_and_takes_other_samples(config, tmp_path, monkeypa
 @pytest.mark.slow
 def test_divergence_stops_the_run_in_the_end(config, tmp_path, monkeypatch, capsys):
     config.guard.max_skips = 2
-    _poison(monkeypatch, lambda state: state.step >= 4)
+    _poison(monkeypatch, config, updates=range(4, 8), rollbacks=4)
     with pytest.raises(UserError, match="2 or more updates in a row up to 6 were not finite, for the 4th time; try a"):
-        train_and_evaluate(config, tmp_path)
+        toys.train(config, tmp_path)
     told = capsys.readouterr().err
     assert all(f"back to update 4, with another order of samples ({n} of 3)" in told for n in (1, 2, 3))
     assert toys.rows(tmp_path)[-1]["step"] == 6 and sorted(_checkpoints(tmp_path, "pretrain")) == [2, 4]
@@ -486,8 +504,8 @@ def test_divergence_stops_the_run_in_the_end(config, tmp_path, monkeypatch, caps
 @pytest.mark.slow
 def test_a_discriminator_that_always_wins_is_noticed(config, tmp_path, monkeypatch, capsys):
     config.stage_names, config.guard.d_wins_steps = ("gan",), 3
-    config.stages.gan.total_steps, config.stages.gan.pixel_weight = 6, 1.0
-    config.stages.gan.perceptual_weight = 0.0
+    config.stages.gan.total_steps, config.stages.gan.losses.pixel.weight = 6, 1.0
+    config.stages.gan.losses.perceptual.weight = 0.0
     make_update = setup.make_update
 
     def make_winning(*args):
@@ -501,7 +519,7 @@ def test_a_discriminator_that_always_wins_is_noticed(config, tmp_path, monkeypat
         return winning
 
     monkeypatch.setattr(setup, "make_update", make_winning)
-    train_and_evaluate(config, tmp_path)
+    toys.train(config, tmp_path)
     told = capsys.readouterr().err
     assert "in the 3 updates up to 5 D judged every picture rightly; back to update 2" in told
     assert [row["step"] for row in toys.rows(tmp_path)] == [1, 2, 3, 4, 5, 6]
@@ -516,28 +534,28 @@ def test_a_second_run_is_told_who_holds_the_folder(config, tmp_path, monkeypatch
 
     def second():
         with pytest.raises(UserError, match=rf"is in use by process {os.getpid()} on .* since 20\d\d-") as error:
-            train_and_evaluate(config, tmp_path)
+            toys.train(config, tmp_path)
         told.append(str(error.value))
 
-    _after(monkeypatch, 3, second)
-    train_and_evaluate(config, tmp_path)
+    toys.when_logged(monkeypatch, {("pretrain", 3): second})
+    toys.train(config, tmp_path)
     assert told and "use another --workdir" in told[0]
     config.stages.pretrain.total_steps = 10
-    train_and_evaluate(config, tmp_path)  # and let go of afterwards
+    toys.train(config, tmp_path)  # and let go of afterwards
 
 
 @pytest.mark.slow
 def test_several_updates_in_a_call(config, tmp_path):
     """The same parameters, a line for the last update of each call."""
-    train_and_evaluate(config, tmp_path / "one")
+    toys.train(config, tmp_path / "one")
     config.steps_per_call = config.log_every_steps = 2
-    train_and_evaluate(config, tmp_path / "two")
+    toys.train(config, tmp_path / "two")
     one, two = (toys.rows(tmp_path / name) for name in ("one", "two"))
     assert [row["step"] for row in two] == [2, 4, 6, 8]
     np.testing.assert_allclose([row["loss"] for row in two], [row["loss"] for row in one[1::2]], rtol=1e-5)
     config.data.source = "stream"
     with pytest.raises(UserError, match="config.steps_per_call=2 needs tiles on the device"):
-        train_and_evaluate(config, tmp_path / "three")
+        toys.train(config, tmp_path / "three")
 
 
 @pytest.mark.slow
@@ -546,13 +564,10 @@ def test_files_and_threads_do_not_grow(config, tmp_path, monkeypatch):
     counts = {}
 
     def count(step):
-        for thread in threading.enumerate():
-            if thread.name == "checkpoint":  # files that are being written don't count
-                thread.join()
+        _wait_for_writers()  # files that are being written don't count
         counts[step] = len(os.listdir("/proc/self/fd")), threading.active_count()
 
-    for step in (10, 40):
-        _after(monkeypatch, step, lambda step=step: count(step))
+    toys.when_logged(monkeypatch, {("pretrain", step): functools.partial(count, step) for step in (10, 40)})
     config.stages.pretrain.total_steps = 40
-    train_and_evaluate(config, tmp_path)
+    toys.train(config, tmp_path)
     assert counts[40][0] <= counts[10][0] + 2 and counts[40][1] <= counts[10][1] + 2

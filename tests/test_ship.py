@@ -132,7 +132,7 @@ def test_recipes_are_told_apart_by_their_configs(page, capsys):
     assert results.main(["--page", str(page), "recipes", *runs]) == 0
     rows = [line for line in page.read_text().splitlines() if line.endswith(" |")][2:]
     assert rows[0] == "| none | 30.250 |  | 0.8000 |  |"
-    assert rows[1] == "| `stages.pretrain.pixel=mse` | 30.200 | -0.050 | 0.8000 | +0.0000 |"
+    assert rows[1] == "| `stages.pretrain.losses.pixel.term=mse` | 30.200 | -0.050 | 0.8000 | +0.0000 |"
     assert rows[2] == "| `seed=1` | 30.260 | +0.010 | 0.8000 | +0.0000 |"
     with open(page.parent / "mse" / "metrics.jsonl", "a") as file:
         file.write(json.dumps({"step": 30, "val_psnr_y": 31.0, "val_ssim_y": 0.9}) + "\n")

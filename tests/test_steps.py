@@ -5,19 +5,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from games import PIXEL, make_game, weighted
 
 import srgan_jax
 from srgan_jax import models
+from srgan_jax.config.schema import StageConfig
 from srgan_jax.evaluation import pairs, scoring
-from srgan_jax.losses import ADVERSARIAL, content
+from srgan_jax.losses import ADVERSARIAL, Views
+from srgan_jax.losses.terms import weighted_sum
 from srgan_jax.ops import color, resize
-from srgan_jax.training import gan_step, optimizers, pretrain_step
-from srgan_jax.training.state import create_train_state
+from srgan_jax.training import optimizers
+from srgan_jax.training.gan_step import gan_step
+from srgan_jax.training.pretrain_step import pretrain_step
+from srgan_jax.training.setup import init_state
 
 CROP = 32
 GENERATOR = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 8})
 DISCRIMINATOR = models.build(models.DISCRIMINATORS, {"name": "srgan", "width": 4, "dense": 8, "crop_px": CROP})
-CONTENT = {"pixel": "mse", "pixel_weight": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -31,33 +35,31 @@ def _features(image):
     return {"relu1_1": image[:, 1:] - image[:, :-1], "relu1_2": image[:, :, 1:] - image[:, :, :-1]}
 
 
-def _pretrain(optimizer, features=None, **losses):
-    step = functools.partial(
-        pretrain_step.pretrain_step, generator=GENERATOR, optimizer=optimizer, losses=losses or CONTENT
-    )
-    state = create_train_state(0, GENERATOR, optimizer, crop_px=CROP)
-    return state, jax.jit(lambda state, batch: step(state, batch, features))
+def _pretrain(optimizer, features=None, losses=PIXEL):
+    game = make_game(GENERATOR, g_rate=optimizer, losses=losses, features=features)
+    return init_state(game, CROP, 4), jax.jit(lambda state, batch: pretrain_step(state, [batch], game))
 
 
-def _gan(g_optimizer, d_optimizer, losses=None, **kwargs):
-    networks = {"discriminator": DISCRIMINATOR, "discriminator_optimizer": d_optimizer}
-    state = create_train_state(0, GENERATOR, g_optimizer, crop_px=CROP, **networks)
-    options = {"generator": GENERATOR, "optimizer": g_optimizer, "losses": CONTENT if losses is None else losses}
-    return state, functools.partial(gan_step.gan_step, **options, **networks, **kwargs)
+def _gan(g_optimizer, d_optimizer, losses=PIXEL, adversarial="bce", weight=1e-3):
+    losses = losses | {"adversarial": (adversarial, weight)}
+    options = {"g_rate": g_optimizer, "d_rate": d_optimizer, "losses": losses}
+    game = make_game(GENERATOR, DISCRIMINATOR, d_losses={"d_loss": (adversarial, 1.0)}, **options)
+    return init_state(game, CROP, 4), lambda state, batch: gan_step(state, [batch], game)
 
 
+TAPS = {"taps": ("relu1_1", "relu1_2")}
 TERMS = {
-    "pixel": {"pixel": "l1", "pixel_weight": 1.0},
-    "perceptual": {"pixel_weight": 0.0, "perceptual": "mse", "perceptual_weight": 1.0},
-    "total_variation": {"pixel_weight": 0.0, "tv_weight": 2e-8},
+    "pixel": {"pixel": ("l1", 1.0)},
+    "perceptual": {"perceptual": ("perceptual", 1.0, TAPS)},
+    "total_variation": {"total_variation": ("total_variation", 2e-8)},
 }
 
 
 @pytest.mark.parametrize("term", TERMS)
 def test_every_content_term_reaches_every_parameter(batch, term):
-    state, step = _pretrain(optax.sgd(1.0), _features, **TERMS[term])
+    state, step = _pretrain(optax.sgd(1.0), _features, TERMS[term])
     after, metrics = step(state, batch)
-    assert set(metrics) == {"loss", term} and metrics[term] > 0
+    assert set(metrics) == {"loss", term, f"{term}_unweighted"} and metrics[term] > 0
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), after.generator.params, state.generator.params)
     # The smallest float32 steps may vanish beside a weight: the total variation of weight 2e-8 moves slopes of 0.25 by
     # less than their round-off. The gradient itself must not be zero.
@@ -69,12 +71,17 @@ def test_every_content_term_reaches_every_parameter(batch, term):
 def _content(params, batch, state, losses):
     variables = {"params": params, "batch_stats": state.generator.batch_stats}
     sr, _ = GENERATOR.apply(variables, batch["lr"], train=True, mutable=["batch_stats"])
-    return sum(content.content_terms(sr, batch["hr"], _features, **losses).values())
+    return weighted_sum(weighted(losses), _views(sr, batch["hr"]), 0)[0]
+
+
+def _views(sr, hr):
+    ours, theirs = _features(sr), _features(hr)
+    return Views(sr, hr, features={tap: (ours[tap], theirs[tap]) for tap in ours})
 
 
 @pytest.mark.parametrize("adversarial", ADVERSARIAL)
 def test_adversarial_term_reaches_every_parameter(batch, adversarial):
-    state, step = _gan(optax.sgd(1.0), optax.sgd(0.0), {"pixel_weight": 0.0}, adversarial=adversarial)
+    state, step = _gan(optax.sgd(1.0), optax.sgd(0.0), {}, adversarial)
     after, metrics = jax.jit(step)(state, batch)
     assert {"adversarial", "d_loss"} < set(metrics) and metrics["loss"] == metrics["adversarial"] != 0
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), after.generator.params, state.generator.params)
@@ -95,7 +102,7 @@ def test_every_parameter_of_the_discriminator_moves(batch):
 def test_gan_step_equals_the_same_written_out(batch):
     """D on real and fake apart, then G against the updated D, by separate gradients of separate forward passes."""
     weight, learning_rate = 0.5, 0.1
-    state, step = _gan(optax.sgd(learning_rate), optax.sgd(learning_rate), adversarial_weight=weight)
+    state, step = _gan(optax.sgd(learning_rate), optax.sgd(learning_rate), weight=weight)
     after, metrics = jax.jit(step)(state, batch)
     g, d = state.generator, state.discriminator
     loss_d, loss_g, _ = ADVERSARIAL["bce"]
@@ -134,14 +141,17 @@ def test_gan_step_equals_the_same_written_out(batch):
 
 
 def test_tap_weights_weigh_each_feature_map(batch):
-    options = {"pixel_weight": 0.0, "perceptual": "l1", "perceptual_weight": 2.0}
-    sr, hr = batch["hr"] * 0.5, batch["hr"]
-    alone = [
-        float(content.content_terms(sr, hr, _features, perceptual_tap_weights=weights, **options)["perceptual"])
-        for weights in ((1.0, 0.0), (0.0, 1.0), (0.1, 3.0), ())
-    ]
+    views = _views(batch["hr"] * 0.5, batch["hr"])
+
+    def value(tap_weights):
+        options = TAPS | {"distance": "l1", "tap_weights": tap_weights}
+        return float(weighted_sum(weighted({"perceptual": ("perceptual", 2.0, options)}), views, 0)[0])
+
+    alone = [value(weights) for weights in ((1.0, 0.0), (0.0, 1.0), (0.1, 3.0), ())]
     assert alone[2] == pytest.approx(0.1 * alone[0] + 3.0 * alone[1], rel=1e-5)
     assert alone[3] == pytest.approx(alone[0] + alone[1], rel=1e-5)
+    with pytest.raises(ValueError, match="tap_weights has 1 numbers for 2 taps"):
+        value((1.0,))
 
 
 def test_average_covers_parameters_and_statistics(batch):
@@ -155,7 +165,7 @@ def test_average_covers_parameters_and_statistics(batch):
 
 
 def test_adam_is_optax_adam(batch):
-    optimizer = optimizers.create_optimizer(1e-3, 100, b1=0.5, b2=0.9)
+    optimizer = optimizers.create_optimizer(StageConfig(total_steps=100, b1=0.5, b2=0.9), 1e-3)
     state, step = _pretrain(optimizer)
     after, _ = step(state, batch)
     # Adam's first step has the size of the learning rate wherever the gradient is well above epsilon.
@@ -169,7 +179,7 @@ def test_muon_moves_kernels_by_the_same_in_every_direction():
     grads = {"conv": {"kernel": random.normal(size=(3, 3, 4, 8)), "bias": random.normal(size=8)}}
     grads["conv"]["kernel"][..., 0] *= 100.0  # singular values from about 4 to 500
     grads = jax.tree.map(jnp.float32, grads)
-    optimizer = optimizers.create_optimizer(1e-3, 100, optimizer="muon")
+    optimizer = optimizers.create_optimizer(StageConfig(total_steps=100, optimizer="muon"), 1e-3)
     updates, _ = optimizer.update(grads, optimizer.init(grads), grads)
     left, values, right = np.linalg.svd(np.asarray(grads["conv"]["kernel"]).reshape(36, 8), full_matrices=False)
     assert values.max() > 50 * values.min()
@@ -189,7 +199,7 @@ def test_muon_moves_kernels_by_the_same_in_every_direction():
 def test_weight_decay_shrinks_kernels_alone(name):
     """Without gradients 10 updates at a rate of 0.01 with a decay of 0.5 leave (1 - 0.005)^10 of a kernel."""
     params = {"conv": {"kernel": jnp.full((3, 3, 2, 4), 2.0), "bias": jnp.full(4, 2.0)}}
-    optimizer = optimizers.create_optimizer(0.01, 100, optimizer=name, weight_decay=0.5)
+    optimizer = optimizers.create_optimizer(StageConfig(total_steps=100, optimizer=name, weight_decay=0.5), 0.01)
     state = optimizer.init(params)
     for _ in range(10):
         updates, state = optimizer.update(jax.tree.map(jnp.zeros_like, params), state, params)
@@ -224,13 +234,11 @@ def test_generator_learns_one_crop(photo):
     pair = pairs.make_pair("crop", hr, 4)
     fields = {"name": "srresnet", "blocks": 2, "width": 24, "norm": "none", "base": "bicubic"}
     generator = models.build(models.GENERATORS, fields)
-    optimizer = optimizers.create_optimizer(3e-3, 1200, schedule="cosine")
-    state = create_train_state(0, generator, optimizer, crop_px=32)
+    optimizer = optimizers.create_optimizer(StageConfig(total_steps=1200, schedule="cosine"), 3e-3)
+    game = make_game(generator, g_rate=optimizer)
+    state = init_state(game, 32, 4)
     batch = {"lr": color.from_uint8(pair.lr)[None], "hr": color.from_uint8(pair.hr)[None]}
-    step = jax.jit(
-        functools.partial(pretrain_step.pretrain_step, generator=generator, optimizer=optimizer, losses=CONTENT),
-        donate_argnums=0,
-    )
+    step = jax.jit(lambda state, batch: pretrain_step(state, [batch], game), donate_argnums=0)
     for _ in range(1200):
         state, _ = step(state, batch)
     params = srgan_jax.make_weights(dict(state.ema), fields)

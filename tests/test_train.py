@@ -24,7 +24,6 @@ from srgan_jax.data import builder
 from srgan_jax.data.feed import Feed
 from srgan_jax.evaluation import metrics
 from srgan_jax.runtime.errors import UserError
-from srgan_jax.training.loop import train_and_evaluate
 
 
 def _small(tiny, dataset):
@@ -36,8 +35,8 @@ def _small(tiny, dataset):
     config.data.dataset = dataset
     config.stages.pretrain.total_steps = 4
     config.stages.gan.total_steps = 3
-    config.stages.gan.pixel_weight = 1.0
-    config.stages.gan.perceptual_weight = 0.0
+    config.stages.gan.losses.pixel.weight = 1.0
+    config.stages.gan.losses.perceptual.weight = 0.0
     config.save_every_steps = 2
     config.validate_every_steps = 2
     return config
@@ -52,7 +51,7 @@ def config(tiny, dataset):
 def trained(tiny, dataset, tmp_path_factory):
     """The folder of a finished run of that config; a test that changes it takes a copy."""
     workdir = tmp_path_factory.mktemp("trained")
-    train_and_evaluate(_small(tiny, dataset), workdir)
+    toys.train(_small(tiny, dataset), workdir)
     return workdir
 
 
@@ -172,7 +171,7 @@ def test_stopped_runs_end_like_undisturbed_ones(finished, dataset, held_out, tmp
 @pytest.mark.slow
 def test_sources_see_the_same_samples(config, trained, tmp_path):
     config.data.source = "stream"
-    train_and_evaluate(config, tmp_path / "stream")
+    toys.train(config, tmp_path / "stream")
     from_memory, streamed = (toys.rows(folder) for folder in (trained, tmp_path / "stream"))
     # The programs differ (tiles are cut in one of them), so XLA may round differently.
     for ours, theirs in zip(from_memory, streamed, strict=True):
@@ -181,7 +180,7 @@ def test_sources_see_the_same_samples(config, trained, tmp_path):
             [theirs[key] for key in ours if key != "stage"], rel=1e-4
         )
     config.data.source, config.data.device_share = "memory", 0.0  # tiles don't fit: images stay on the host
-    train_and_evaluate(config, tmp_path / "host")
+    toys.train(config, tmp_path / "host")
     assert toys.rows(tmp_path / "host") == streamed
 
 
@@ -196,7 +195,7 @@ def test_a_slow_source_is_reported(config, tmp_path, capsys):
     config.stage_names, config.data.source, config.log_every_steps = ("pretrain",), "stream", 8
     config.data.threads = 1
     config.stages.pretrain.total_steps = 24
-    train_and_evaluate(config, tmp_path / "run")
+    toys.train(config, tmp_path / "run")
     reported = capsys.readouterr().err
     assert reported.count("decoding is the limit") == 1 and "no longer" not in reported
 
@@ -217,7 +216,7 @@ def test_the_end_of_waiting_is_reported():
 def test_both_mappings_train(config, trained, tmp_path):
     assert config.devices.mapping == "jit"
     config.devices.mapping = "pmap"
-    train_and_evaluate(config, tmp_path)
+    toys.train(config, tmp_path)
     rows = [[row["loss"] for row in toys.rows(folder) if "loss" in row] for folder in (tmp_path, trained)]
     np.testing.assert_allclose(*rows, rtol=1e-3)
 
@@ -225,9 +224,9 @@ def test_both_mappings_train(config, trained, tmp_path):
 @pytest.mark.slow
 def test_training_goes_on_when_the_total_is_raised(config, tmp_path):
     config.stage_names = ("pretrain",)
-    train_and_evaluate(config, tmp_path)
+    toys.train(config, tmp_path)
     config.stages.pretrain.total_steps = 6
-    train_and_evaluate(config, tmp_path)
+    toys.train(config, tmp_path)
     assert [row["step"] for row in toys.rows(tmp_path) if "loss" in row] == [1, 2, 3, 4, 5, 6]
     assert srgan_jax.read_header(tmp_path / "generator.safetensors")["steps"] == "6"
 
@@ -239,33 +238,33 @@ def test_starting_from_weights(config, trained, tmp_path, capsys):
     first = srgan_jax.load(config.init_from, fold=False)
     config.stages.pretrain.learning_rate = 0.0
     config.generator.blocks += 1
-    second = train_and_evaluate(config, tmp_path / "second")
+    second = toys.train(config, tmp_path / "second")
     close = functools.partial(np.testing.assert_allclose, rtol=1e-6)  # an average of equal numbers, rounded
     begun = weights.deepen(first, config.generator.blocks)
     jax.tree.map(close, begun.variables["params"], second.variables["params"])
     config.init_from = str(tmp_path / "second")
     config.generator.blocks -= 1
     with pytest.raises(UserError, match="blocks 2 instead of 1$"):
-        train_and_evaluate(config, tmp_path / "third")
+        toys.train(config, tmp_path / "third")
     config.init_from = str(trained / "pretrain.safetensors")
     config.generator.width = 4
     with pytest.raises(UserError, match="width 8 instead of 4$"):
-        train_and_evaluate(config, tmp_path / "third")
+        toys.train(config, tmp_path / "third")
     config.generator = ConfigDict({"name": "compact", "blocks": 1, "width": 8, "scale": 4})
     with pytest.raises(UserError, match="name srresnet instead of compact$"):
-        train_and_evaluate(config, tmp_path / "third")
+        toys.train(config, tmp_path / "third")
     config.generator_of_init_from, start = True, config.init_from
     config.init_from = ""
     with pytest.raises(UserError, match=r"--config\.init_from="):
-        train_and_evaluate(config, tmp_path / "third")
+        toys.train(config, tmp_path / "third")
     config.init_from = start
-    third = train_and_evaluate(config, tmp_path / "third")
+    third = toys.train(config, tmp_path / "third")
     assert third.architecture == first.architecture
     assert f"the generator is that of {start} (name srresnet, " in capsys.readouterr().err
     jax.tree.map(close, first.variables["params"], third.variables["params"])
     assert json.loads((tmp_path / "third" / "config.json").read_text())["generator"]["name"] == "srresnet"
     config.stages.pretrain.total_steps += 1
-    train_and_evaluate(config, tmp_path / "third")  # goes on as the same run
+    toys.train(config, tmp_path / "third")  # goes on as the same run
     assert toys.rows(tmp_path / "third")[-1]["step"] == config.stages.pretrain.total_steps
 
 
@@ -288,11 +287,11 @@ def test_another_run_in_a_folder_that_is_used_is_refused(config, trained, tmp_pa
         changed = config.copy_and_resolve_references()
         changed[key] = value
         with pytest.raises(UserError, match=message):
-            train_and_evaluate(changed, run)
+            toys.train(changed, run)
     (run / "gan.safetensors").unlink()  # a checkpoint alone is a trained stage, too
     config.stage_names = ("pretrain",)
     with pytest.raises(UserError, match=r"now \['pretrain'\]"):
-        train_and_evaluate(config, run)
+        toys.train(config, run)
     assert kept == {name: (run / name).read_bytes() for name in kept}
 
 
@@ -302,31 +301,34 @@ def test_what_nothing_was_trained_with_may_change(config, tmp_path):
     stopped.generator.width = 4
     (tmp_path / "config.json").write_text(stopped.to_json_best_effort())  # it stopped before the first update
     config.stage_names = ("pretrain",)
-    train_and_evaluate(config, tmp_path)
+    toys.train(config, tmp_path)
     config.stage_names = ("pretrain", "gan")  # one more
-    assert dict(train_and_evaluate(config, tmp_path).architecture)["width"] == 8
+    assert dict(toys.train(config, tmp_path).architecture)["width"] == 8
 
 
 def test_a_vgg_loss_without_weights_stops_before_training(config, tmp_path):
-    config.stages.gan.perceptual_weight = 1.0
+    config.stages.gan.losses.perceptual.weight = 1.0
     config.extractor.weights = str(tmp_path / "vgg19.safetensors")
     with pytest.raises(UserError, match=r"srgan-jax port vgg19 --download"):
-        train_and_evaluate(config, tmp_path / "run")
+        toys.train(config, tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def test_names_that_depend_on_others_are_checked_too(config, tmp_path):
-    config.stages.gan.perceptual_weight = 1.0
-    config.stages.gan.perceptual_taps = ("relu5_5",)
+    config.stages.gan.losses.perceptual.weight = 1.0
+    config.stages.gan.losses.perceptual.options.taps = ("relu5_5",)
     with pytest.raises(UserError, match="unknown vgg19 feature 'relu5_5'; valid: conv1_1"):
-        train_and_evaluate(config, tmp_path)
-    config.stages.gan.perceptual_weight = 0.0
-    config.stages.gan.adversarial, config.stages.gan.label_smoothing = "hinge", 0.1
+        toys.train(config, tmp_path)
+    config.stages.gan.losses.perceptual.weight = 0.0
+    config.stages.gan.losses.adversarial.term, config.stages.gan.discriminator_losses.d_loss.options.label_smoothing = (
+        "hinge",
+        0.1,
+    )
     with pytest.raises(UserError, match="no labels to smooth"):
-        train_and_evaluate(config, tmp_path)
+        toys.train(config, tmp_path)
     config.degradation = ConfigDict({"name": "gaussian_blur", "sigma": 2.0})
     with pytest.raises(UserError, match="unknown option of gaussian_blur 'sigma'; valid: antialias, sigma_px, size_px"):
-        train_and_evaluate(config, tmp_path)
+        toys.train(config, tmp_path)
 
 
 @pytest.mark.slow
@@ -335,16 +337,16 @@ def test_a_discriminator_that_wins_is_told(config, tmp_path, capsys):
     config.stages.gan.total_steps = 11
     config.stages.gan.balance_accuracy = -1.0  # always above
     config.validate_every_steps = config.save_every_steps = 100
-    train_and_evaluate(config, tmp_path)
+    toys.train(config, tmp_path)
     assert "gan: update 10: the discriminator wins: it judged" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_changed_configs_are_told(config, tmp_path, capsys):
     config.stage_names = ("pretrain",)
-    train_and_evaluate(config, tmp_path)
+    toys.train(config, tmp_path)
     config.log_every_steps = 2
-    train_and_evaluate(config, tmp_path)
+    toys.train(config, tmp_path)
     assert "changed since this run began: config.log_every_steps: 1 before, 2 now" in capsys.readouterr().err
 
 
@@ -355,11 +357,15 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
         ("data.source", "disk", "unknown config.data.source 'disk'; valid: memory, stream"),
         ("degradation.name", "blurr", "unknown degradation 'blurr'; valid: bicubic"),
         ("stages.gan.discriminator_updates", 0, "discriminator_updates and discriminator_every must be 1 or more"),
-        ("stages.gan.perceptual_tap_weights", (1.0, 2.0), "perceptual_tap_weights has 2 numbers for 1 perceptual_taps"),
+        (
+            "stages.gan.losses.perceptual.options.tap_weights",
+            (1.0, 2.0),
+            "perceptual_tap_weights has 2 numbers for 1 perceptual_taps",
+        ),
         ("extractor.name", "vgg16", "unknown network 'vgg16'; valid: resnet152v2, vgg19"),
-        ("stages.pretrain.pixel", "l3", "unknown pixel loss 'l3'; valid: charbonnier, l1, mse, psnr"),
+        ("stages.pretrain.losses.pixel.term", "l3", "unknown pixel loss 'l3'; valid: charbonnier, l1, mse, psnr"),
         ("stages.gan.optimizer", "adamw", "unknown optimizer 'adamw'; valid: adam, muon"),
-        ("stages.gan.adversarial", "gan", "unknown adversarial loss 'gan'; valid: bce"),
+        ("stages.gan.losses.adversarial.term", "gan", "unknown adversarial loss 'gan'; valid: bce"),
         (
             "stages.pretrain.schedule",
             "linear",
@@ -380,7 +386,7 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
         ("data.rescale", 0.0, "rescale=0.0: expected more than 0 and at most 1"),
         ("data.crop_px", 0, "crop_px=0 is not a multiple of the scale 4"),
         ("validation.best", "ssim", "best='ssim' is not among config.validation.metrics: psnr_y, ssim_y, psnr_rgb"),
-        ("stages.pretrain.pixel_weight", 0.0, "every weight of config.stages.pretrain is 0"),
+        ("stages.pretrain.losses.pixel.weight", 0.0, "every weight of config.stages.pretrain is 0"),
         ("stage_names", (), "config.stage_names is empty; stages: gan, pretrain"),
         ("keep_checkpoints", 2, "keep_checkpoints=2: expected 3 or more"),
         ("steps_per_call", 0, "steps_per_call=0: expected 1 or more"),
@@ -404,7 +410,7 @@ def test_mistakes_stop_before_training(config, tmp_path, key, value, message):
     config.unlock()
     config.update_from_flattened_dict({key: value})
     with pytest.raises(UserError, match=message):
-        train_and_evaluate(config, tmp_path)
+        toys.train(config, tmp_path)
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
@@ -489,10 +495,10 @@ def test_a_signal_while_numbers_are_written_saves_that_update(config, tmp_path, 
     with monkeypatch.context() as patch:
         _stop_at(patch, "pretrain", 3)
         with pytest.raises(SystemExit, match="143"):
-            train_and_evaluate(config, tmp_path)
+            toys.train(config, tmp_path)
     assert "pretrain: saved after update 3" in capsys.readouterr().err
     assert (tmp_path / "checkpoints" / "pretrain" / "3").is_dir()
-    train_and_evaluate(config, tmp_path)
+    toys.train(config, tmp_path)
     assert "pretrain: resumed after update 3" in capsys.readouterr().err
 
 
@@ -500,16 +506,16 @@ def test_a_signal_in_the_last_update_of_a_stage_stops_before_the_next(config, tm
     with monkeypatch.context() as patch:
         _stop_at(patch, "pretrain", 4)
         with pytest.raises(SystemExit, match="143"):
-            train_and_evaluate(config, tmp_path)
+            toys.train(config, tmp_path)
     assert (tmp_path / "pretrain.safetensors").exists() and not (tmp_path / "checkpoints" / "gan").exists()
 
 
 def test_a_kill_before_publication_is_mended(config, tmp_path):
     config.stage_names = ("pretrain",)
-    first = train_and_evaluate(config, tmp_path)
+    first = toys.train(config, tmp_path)
     (tmp_path / "pretrain.safetensors").unlink()
     (tmp_path / "generator.safetensors").unlink()
-    second = train_and_evaluate(config, tmp_path)
+    second = toys.train(config, tmp_path)
     jax.tree.map(np.testing.assert_array_equal, dict(first.variables), dict(second.variables))
     assert (tmp_path / "generator.safetensors").exists()
 
@@ -518,12 +524,12 @@ def test_a_kill_before_publication_is_mended(config, tmp_path):
 def test_interrupted_logs_have_the_lines_of_undisturbed_ones(config, tmp_path, monkeypatch):
     config.stage_names, config.log_every_steps = ("pretrain",), 2
     config.stages.pretrain.total_steps = 6
-    train_and_evaluate(config, tmp_path / "undisturbed")
+    toys.train(config, tmp_path / "undisturbed")
     with monkeypatch.context() as patch:
         _stop_at(patch, "pretrain", 2)
         with pytest.raises(SystemExit):
-            train_and_evaluate(config, tmp_path / "stopped")
-    train_and_evaluate(config, tmp_path / "stopped")
+            toys.train(config, tmp_path / "stopped")
+    toys.train(config, tmp_path / "stopped")
     assert toys.rows(tmp_path / "stopped") == toys.rows(tmp_path / "undisturbed")
 
 
@@ -538,9 +544,9 @@ def test_the_best_checkpoint_outlives_newer_ones_and_a_resume(config, held_out, 
     config.validation.folder, config.save_every_steps, config.validate_every_steps = held_out, 1, 1
     config.validation.metrics, config.validation.best = ("scripted",), "scripted"
     config.stages.pretrain.total_steps = 3
-    train_and_evaluate(config, tmp_path)
+    toys.train(config, tmp_path)
     config.stages.pretrain.total_steps = 7
-    train_and_evaluate(config, tmp_path)
+    toys.train(config, tmp_path)
     found = [row["val_scripted"] for row in toys.rows(tmp_path) if "val_scripted" in row]
     assert found == [30.0, 20.0, 21.0, 22.0, 23.0, 24.0, 25.0]
     kept = sorted(int(path.name) for path in (tmp_path / "checkpoints" / "pretrain").iterdir())
@@ -551,7 +557,7 @@ def test_a_metric_without_its_weights_stops_before_training(config, held_out, tm
     monkeypatch.setenv("SRGAN_JAX_WEIGHTS", str(tmp_path))
     config.validation.folder, config.validation.metrics, config.validation.best = held_out, ("niqe",), "niqe"
     with pytest.raises(UserError, match="get them with: srgan-jax port niqe"):
-        train_and_evaluate(config, tmp_path / "run")
+        toys.train(config, tmp_path / "run")
 
 
 def test_pictures_too_small_for_a_metric_stop_before_training(config, tmp_path, monkeypatch):
@@ -563,7 +569,7 @@ def test_pictures_too_small_for_a_metric_stop_before_training(config, tmp_path, 
     config.validation.folder, config.validation.metrics = str(tmp_path / "held"), ("psnr_y", "niqe")
     told = "small is 120 x 196 px; with 4 px left out at each side, at least 192 x 96 must remain for niqe"
     with pytest.raises(UserError, match=told):
-        train_and_evaluate(config, tmp_path / "run")
+        toys.train(config, tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
@@ -584,8 +590,8 @@ def test_bfloat16_trains_and_resumes(config, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         _stop_at(patch, "gan", 2)
         with pytest.raises(SystemExit, match="143"):
-            train_and_evaluate(config, tmp_path)
-    train_and_evaluate(config, tmp_path)
+            toys.train(config, tmp_path)
+    toys.train(config, tmp_path)
     losses = [row["loss"] for row in toys.rows(tmp_path) if "loss" in row]
     assert len(losses) == 7 and np.isfinite(losses).all()
 
@@ -594,12 +600,12 @@ def test_bfloat16_trains_and_resumes(config, tmp_path, monkeypatch):
 def test_later_stages_are_not_left_behind(config, trained):
     config.stages.pretrain.total_steps += 1
     with pytest.raises(UserError, match="gan.safetensors .* earlier pretrain"):
-        train_and_evaluate(config, trained)
+        toys.train(config, trained)
 
 
 def test_runs_without_sample_pictures(config, tmp_path):
     config.stage_names, config.sample_pictures = ("pretrain",), 0
-    train_and_evaluate(config, tmp_path)
+    toys.train(config, tmp_path)
     assert not (tmp_path / "samples").exists()
 
 
@@ -607,5 +613,5 @@ def test_runs_without_sample_pictures(config, tmp_path):
 def test_profile_writes_a_trace(config, tmp_path):
     config.stage_names = ("pretrain",)
     config.stages.pretrain.total_steps = 11  # it ends while the trace is running
-    train_and_evaluate(config, tmp_path, profile=True)
+    toys.train(config, tmp_path, profile=True)
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))

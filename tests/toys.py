@@ -101,19 +101,33 @@ def checkpoint(folder: Path) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-def update_shapes(config, stage: str) -> tuple:
-    """Shapes of a stage's state before its first update and after it, and of the metrics; nothing is compiled."""
-    from srgan_jax.training import batch_plan, nonfinite, setup
+def train(config, workdir, **options) -> srgan_jax.Weights:
+    """Trains what an editable config describes."""
+    from srgan_jax.config.resolve import resolve
+    from srgan_jax.training.loop import train_and_evaluate
 
-    setup.check_names(config)
-    made = setup.make_stage(config, stage)
-    features, variables = setup.load_extractor(config, stage)
-    update = nonfinite.guarded(setup.make_update(config, made, features), max_skips=config.guard.max_skips)
-    cut, count = batch_plan.geometry(config), config.data.batch_size
-    side = cut["crop_px"] + 2 * cut["margin_px"]
+    return train_and_evaluate(resolve(config), workdir, **options)
+
+
+def stage_of(config, name: str):
+    """A stage of a run, built and checked."""
+    from srgan_jax.config.resolve import resolve
+    from srgan_jax.training import setup
+
+    return next(stage for stage in setup.build(resolve(config)) if stage.name == name)
+
+
+def update_shapes(config, name: str) -> tuple:
+    """Shapes of a stage's state before its first update and after it, and of the metrics; nothing is compiled."""
+    from srgan_jax.training import nonfinite
+
+    stage, count = stage_of(config, name), config.data.batch_size
+    update = nonfinite.guarded(stage.update, max_skips=config.guard.max_skips)
+    side = stage.plan.window["crop_px"] + 2 * stage.plan.window["margin_px"]
     sharded = {
         "indices": jax.ShapeDtypeStruct((count,), np.int32),
-        "windows": jax.ShapeDtypeStruct((count, made.draws, side, side, cut["channels"]), np.uint8),
+        "windows": jax.ShapeDtypeStruct((count, stage.draws, side, side, stage.plan.channels), np.uint8),
     }
-    before = jax.eval_shape(made.init, None)
+    variables = stage.extractor.variables if stage.extractor else None
+    before = jax.eval_shape(stage.init, None)
     return before, *jax.eval_shape(update, before, {"store": None, "extractor": variables}, sharded)
