@@ -1,19 +1,19 @@
-import toys
-
 """configs/finetune.py: from shipped weights on, with a folder of one's own."""
 
 import jax
 import numpy as np
 import pytest
+import toys
 
 import srgan_jax
 from srgan_jax import images
 from srgan_jax.config.recipes import load_config, recipe_files
+from srgan_jax.config.resolve import resolve
 from srgan_jax.degradations import DEGRADATIONS
 from srgan_jax.evaluation.pairs import degrade_pairs, make_pair
 from srgan_jax.models import GENERATORS, build
 from srgan_jax.runtime.errors import UserError
-from srgan_jax.training import provenance, samples, setup
+from srgan_jax.training import provenance, setup
 from srgan_jax.training.start import starting_variables, with_generator_of
 from srgan_jax.weights import pretrained
 
@@ -42,7 +42,7 @@ def config(tiny, tmp_path, photo, monkeypatch):
 
 def test_as_many_as_asked_for_needs_no_word(config, tmp_path, capsys):
     config.validation.hold_out = 2
-    samples.open_pictures(config, tmp_path / "run")
+    toys.open_images(config, tmp_path / "run")
     told = capsys.readouterr().err
     assert "held out, never trained on: " in told and "a quarter" not in told
 
@@ -63,7 +63,7 @@ def test_ends_with_before_and_after_on_pictures_never_trained_on(config, tmp_pat
     assert list(rows) == ["bicubic", "before", "after"]
 
     assert "8 asked for by config.validation.hold_out, 2 held out: a quarter at most" in told
-    rest, held_out = samples.open_pictures(config, tmp_path / "run")
+    rest, held_out = toys.open_images(config, tmp_path / "run")
     assert (len(rest), len(held_out)) in ((7, 2), (6, 2))  # of nine files, two a copy of each other
     seen = {picture.tobytes() for picture in rest}
     assert not any(picture.tobytes() in seen for picture in held_out)
@@ -88,7 +88,7 @@ def test_ends_with_before_and_after_on_pictures_never_trained_on(config, tmp_pat
 def test_held_out_pictures_and_other_validation_exclude_each_other(config, tmp_path):
     config.validation.folder = str(tmp_path / "mine")
     with pytest.raises(UserError, match="goes neither with validation.folder nor with data.lr_feature"):
-        samples.open_pictures(config, tmp_path / "run")
+        toys.open_images(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize(("then", "now"), [({"hold_out": 0}, {"hold_out": 2}), ({"crop_px": 64}, {"crop_px": 48})])
@@ -97,12 +97,12 @@ def test_what_was_trained_on_is_not_held_out_later(config, tmp_path, then, now):
     config.validation.hold_out = 2
     for key, value in then.items():
         sections[key][key] = value
-    provenance.record_run(tmp_path, config)
-    samples.check_held_out(config, tmp_path)
+    provenance.record_run(tmp_path, resolve(config))
+    toys.open_images(config, tmp_path)
     for key, value in now.items():
         sections[key][key] = value
     with pytest.raises(UserError, match=f"{next(iter(now))}=.* was trained with .* another --workdir"):
-        samples.open_pictures(config, tmp_path)
+        toys.open_images(config, tmp_path)
 
 
 def test_degraded_pictures_are_the_same_every_time(photo):
@@ -119,5 +119,5 @@ def test_configs_start_from_weights_of_their_architecture(recipe):
     config = load_config(recipe)
     if config.init_from:
         start = srgan_jax.load(config.init_from, fold=False)
-        generator = setup.make_stage(with_generator_of(start, config), config.stage_names[0]).generator
-        assert starting_variables(start, generator)
+        stages = setup.build(with_generator_of(start, resolve(config)))
+        assert starting_variables(start, stages[0].generator)

@@ -1,5 +1,3 @@
-import toys
-
 """Runs and weights written by earlier versions: they resume and load, with the numbers that those versions gave.
 
 `tests/fixtures/make.py` says how the files came about.
@@ -12,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import toys
 from safetensors.numpy import load_file
 
 import srgan_jax

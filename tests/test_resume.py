@@ -6,25 +6,29 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import threading
 import time
+from typing import Any, ClassVar
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import toys
+from ml_collections import ConfigDict
 
 import srgan_jax
-from srgan_jax import defaults
+from srgan_jax import defaults, models
 from srgan_jax.data import sampling
 from srgan_jax.degradations import DEGRADATIONS
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.random_keys import PURPOSE_DEGRADATION, keys_for
-from srgan_jax.training import checkpoints, checksums, logs, setup
+from srgan_jax.training import checkpoints, checksums, logs
 
 VALIDATE_EVERY = 8
 
@@ -162,7 +166,7 @@ def three(tmp_path):
     said = []
 
     def open_again():
-        return checkpoints.Checkpoints(tmp_path / "stage", say=said.append)
+        return checkpoints.Checkpoints(tmp_path / "stage", report=said.append)
 
     saver = open_again()
     for step in (1, 2, 3):
@@ -246,9 +250,9 @@ def test_without_a_sound_checkpoint_the_run_stops(three):
     for step in (1, 2, 3):
         _largest(folder / str(step)).unlink()
     for _ in range(2):  # and says so again when it is started again
-        with pytest.raises(UserError, match=r"no sound checkpoint is left in .*: checkpoint 1 is damaged: .* missing"):
+        with pytest.raises(UserError, match="no sound checkpoint .*checkpoint 1 .*missing"):
             open_again().restore(_state(0))
-    assert [line.split(" is")[0] for line in said] == ["WARNING: checkpoint 3", "WARNING: checkpoint 2"]
+    assert [re.search(r"checkpoint (\d) .*damaged", line)[1] for line in said] == ["3", "2"]
 
 
 def test_a_checkpoint_without_manifest_is_damaged_or_unfinished(three):
@@ -259,7 +263,7 @@ def test_a_checkpoint_without_manifest_is_damaged_or_unfinished(three):
     assert said == ["checkpoint 3 was being written when the run ended: passed over"]
     (folder / "2" / "manifest.sha256").unlink()  # somebody deleted it
     jax.tree.map(np.testing.assert_array_equal, open_again().restore(_state(0)), _state(1))
-    assert "checkpoint 2 is damaged: manifest.sha256 is missing" in said[1]
+    assert "checkpoint 2 " in said[1] and "manifest.sha256 is missing" in said[1]
 
 
 def test_checkpoints_of_another_model_are_refused(three):
@@ -288,13 +292,13 @@ def test_damaged_runs_end_like_undisturbed_ones(undisturbed, command, tmp_path):
         _flip(damaged, 100, 7)
     result = toys.run(command(workdir))
     assert result.returncode == 0, result.stderr
-    assert "checkpoint 120 is damaged" in result.stderr and "gan: resumed after update 112" in result.stderr
+    assert "checkpoint 120 " in result.stderr and "gan: resumed after update 112" in result.stderr
     _assert_same(workdir, undisturbed)
     (workdir / "gan.safetensors").unlink()
     for folder in _checkpoints(workdir).values():
         _flip(_largest(folder), 100, 7)
     result = toys.run(command(workdir))
-    assert result.returncode == 1 and "error: no sound checkpoint is left" in result.stderr
+    assert result.returncode == 1 and "error: no sound checkpoint" in result.stderr
 
 
 # ---------------------------------------------------------------------------------------------- full disk
@@ -332,7 +336,7 @@ def _fill(folder):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # tasks that Orbax left behind
 def test_a_full_disk_costs_one_checkpoint(small_disk):
     said = []
-    saver = checkpoints.Checkpoints(small_disk / "stage", say=said.append)
+    saver = checkpoints.Checkpoints(small_disk / "stage", report=said.append)
     noise = np.random.default_rng(0).random(100_000, np.float32)  # 400 KB that don't compress
 
     def state(value):
@@ -347,16 +351,15 @@ def test_a_full_disk_costs_one_checkpoint(small_disk):
     with open(ballast, "ab") as file:
         file.truncate(file.tell() - 200_000)
     saver.save(4, state(4))  # begins, and fails in the background
-    assert len(said) == 1 and said[0].startswith("WARNING: checkpoint 3 could not be written"), said
-    assert "checkpoint 2 is the newest" in said[0]
+    assert len(said) == 1 and re.match("WARNING: checkpoint 3 .*checkpoint 2 ", said[0]), said
     _wait_for_writers()
     ballast.unlink()
     saver.save(5, state(5))
-    assert "checkpoint 4 could not be written" in said[1]
+    assert "checkpoint 4 " in said[1]
     saver.close()
     assert len(said) == 2 and saver.saved == 5
     assert sorted(path.name for path in saver.folder.iterdir()) == ["1", "2", "5"]
-    reopened = checkpoints.Checkpoints(small_disk / "stage", say=said.append)
+    reopened = checkpoints.Checkpoints(small_disk / "stage", report=said.append)
     jax.tree.map(np.testing.assert_array_equal, reopened.restore(state(0)), state(5))
     assert len(said) == 2
 
@@ -400,12 +403,11 @@ def test_training_outlives_a_full_disk(config, small_disk, monkeypatch, tmp_path
         _fill(small_disk)
 
     toys.when_logged(monkeypatch, {("pretrain", 3): fill})
-    stderr = _Reports("checkpoint 6 could not be written", (small_disk / "ballast").unlink)
+    stderr = _Reports("WARNING: checkpoint 6 ", (small_disk / "ballast").unlink)
     with contextlib.redirect_stderr(stderr):
         toys.train(config, small_disk / "run")
     told = stderr.getvalue()
-    assert "WARNING: checkpoint 4 could not be written" in told and "checkpoint 2 is the newest" in told
-    assert "WARNING: checkpoint 6 could not be written" in told
+    assert re.search("WARNING: checkpoint 4 .*checkpoint 2 ", told) and "WARNING: checkpoint 6 " in told
     assert sorted(_checkpoints(small_disk / "run", "pretrain")) == [2, 8]
     assert toys.rows(small_disk / "run") == toys.rows(tmp_path / "undisturbed")  # no line is lost
 
@@ -428,8 +430,8 @@ def test_metrics_wait_for_room_on_a_full_disk(small_disk, capsys):
 # ---------------------------------------------------------------------------------------------- divergence
 
 
-def _poison(monkeypatch, config, updates, rollbacks=1):
-    """Makes the LR images of some updates NaN, for as many orders of samples as there are rollbacks.
+def _spoil(monkeypatch, config, updates, value, rollbacks=1):
+    """Adds `value` to the LR images of some updates, for as many orders of samples as there are rollbacks.
 
     By a degradation of the test's own, which knows the random keys of these updates' samples.
     """
@@ -443,29 +445,30 @@ def _poison(monkeypatch, config, updates, rollbacks=1):
 
     def degrade(key, hr, *, scale):
         is_bad = (jax.random.key_data(key) == bad).all(axis=-1).any()
-        return bicubic.degrade(key, hr, scale=scale) + jnp.where(is_bad, jnp.nan, 0.0)
+        return bicubic.degrade(key, hr, scale=scale) + jnp.where(is_bad, value, 0.0)
 
     bicubic = DEGRADATIONS["bicubic"]
-    monkeypatch.setitem(DEGRADATIONS, "poisoned", bicubic._replace(degrade=degrade))
-    config.degradation.name = "poisoned"
+    monkeypatch.setitem(DEGRADATIONS, "spoilt", bicubic._replace(degrade=degrade))
+    config.degradation.name = "spoilt"
 
 
 def test_skipped_updates_are_counted_and_told(config, tmp_path, monkeypatch, capsys):
-    _poison(monkeypatch, config, updates=(3, 4))
+    _spoil(monkeypatch, config, (3, 4), jnp.nan)
     toys.train(config, tmp_path)
     rows = toys.rows(tmp_path)
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert [row["skipped"] for row in rows] == [0, 0, 0, 1, 2, 2, 2, 2]
     assert [row["loss"] is None for row in rows] == [step in (4, 5) for step in range(1, 9)]
-    assert "pretrain: 1 updates up to 5 were not finite and left out, 2 in all" in capsys.readouterr().err
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "not finite" in line]
+    assert len(warnings) == 2 and "1 in all" in warnings[0] and "2 in all" in warnings[1]
 
 
 @pytest.mark.slow
 def test_a_stage_without_an_applied_update_is_not_finished(config, tmp_path, monkeypatch):
     """Also where it is too short for the guard's alarm, and where the run is started again."""
-    _poison(monkeypatch, config, updates=range(8))
+    _spoil(monkeypatch, config, range(8), jnp.nan)
     for _ in range(2):
-        with pytest.raises(UserError, match="pretrain: none of 8 updates was finite, so nothing was trained; try a"):
+        with pytest.raises(UserError, match="pretrain: .* 8 updates .*finite"):
             toys.train(config, tmp_path)
     assert not (tmp_path / "pretrain.safetensors").exists()
     config.stages.pretrain.total_steps = 9
@@ -478,10 +481,10 @@ def test_divergence_goes_back_and_takes_other_samples(config, tmp_path, monkeypa
     """Updates 4, 5, 6 fail until the first return: checkpoint 4 was written among them, so training returns to 2."""
     config.guard.max_skips = 3
     toys.train(config, tmp_path / "good")
-    _poison(monkeypatch, config, updates=(3, 4, 5))
+    _spoil(monkeypatch, config, (3, 4, 5), jnp.nan)
     toys.train(config, tmp_path / "bad")
     told = capsys.readouterr().err
-    assert "3 or more updates in a row up to 6 were not finite; back to update 2" in told and "(1 of 3)" in told
+    assert re.search(r"3 .* up to 6 .*not finite.* update 2.*\(1 of 3\)", told)
     good, bad = toys.rows(tmp_path / "good"), toys.rows(tmp_path / "bad")
     assert [row["step"] for row in bad] == list(range(1, 9)) and good[:2] == bad[:2]
     assert all(a["pixel"] != b["pixel"] for a, b in zip(good[2:], bad[2:], strict=True))  # other samples
@@ -493,36 +496,42 @@ def test_divergence_goes_back_and_takes_other_samples(config, tmp_path, monkeypa
 @pytest.mark.slow
 def test_divergence_stops_the_run_in_the_end(config, tmp_path, monkeypatch, capsys):
     config.guard.max_skips = 2
-    _poison(monkeypatch, config, updates=range(4, 8), rollbacks=4)
-    with pytest.raises(UserError, match="2 or more updates in a row up to 6 were not finite, for the 4th time; try a"):
+    _spoil(monkeypatch, config, range(4, 8), jnp.nan, rollbacks=4)
+    with pytest.raises(UserError, match="2 .* up to 6 .*not finite.* 4th"):
         toys.train(config, tmp_path)
     told = capsys.readouterr().err
-    assert all(f"back to update 4, with another order of samples ({n} of 3)" in told for n in (1, 2, 3))
+    assert all(re.search(rf"WARNING: .* update 4.*\({n} of 3\)", told) for n in (1, 2, 3))
     assert toys.rows(tmp_path)[-1]["step"] == 6 and sorted(_checkpoints(tmp_path, "pretrain")) == [2, 4]
+
+
+class _Range(nn.Module):
+    """A discriminator that takes for real what lies near [0, 1], however it is trained."""
+
+    TAKES: ClassVar[tuple[str, ...]] = ("image",)
+
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, image, *, train=False, keys=None):
+        offset = self.param("offset", nn.initializers.zeros, (1,))
+        return jnp.where(jnp.abs(image).max(axis=(1, 2, 3)) < 10.0, 1.0, -1.0)[:, None] + 1e-6 * offset
 
 
 @pytest.mark.slow
 def test_a_discriminator_that_always_wins_is_noticed(config, tmp_path, monkeypatch, capsys):
+    """SR images of updates 3, 4 and 5 are far from [0, 1], until training returned to the checkpoint before them."""
     config.stage_names, config.guard.d_wins_steps = ("gan",), 3
     config.stages.gan.total_steps, config.stages.gan.losses.pixel.weight = 6, 1.0
     config.stages.gan.losses.perceptual.weight = 0.0
-    make_update = setup.make_update
-
-    def make_winning(*args):
-        update = make_update(*args)
-
-        def winning(state, frozen, sharded):
-            new, metrics = update(state, frozen, sharded)
-            share = jnp.where((state.health.rollbacks == 0) & (state.step >= 2), 1.0, 0.5)
-            return new, metrics | {"d_accuracy_real": share, "d_accuracy_fake": share}
-
-        return winning
-
-    monkeypatch.setattr(setup, "make_update", make_winning)
+    monkeypatch.setitem(models.DISCRIMINATORS, "range", _Range)
+    config.discriminator = ConfigDict({"name": "range"})
+    _spoil(monkeypatch, config, (2, 3, 4), 1e5)
     toys.train(config, tmp_path)
     told = capsys.readouterr().err
-    assert "in the 3 updates up to 5 D judged every picture rightly; back to update 2" in told
+    assert re.search(r"3 updates up to 5 .* update 2.*\(1 of 3\)", told) and told.count("WARNING") == 1
     assert [row["step"] for row in toys.rows(tmp_path)] == [1, 2, 3, 4, 5, 6]
+    assert not any(row["d_accuracy_real"] == row["d_accuracy_fake"] == 1.0 for row in toys.rows(tmp_path))
 
 
 # ---------------------------------------------------------------------------------------------- the folder
@@ -533,13 +542,13 @@ def test_a_second_run_is_told_who_holds_the_folder(config, tmp_path, monkeypatch
     told = []
 
     def second():
-        with pytest.raises(UserError, match=rf"is in use by process {os.getpid()} on .* since 20\d\d-") as error:
+        with pytest.raises(UserError, match=rf"in use .*{os.getpid()} .* 20\d\d-") as error:
             toys.train(config, tmp_path)
         told.append(str(error.value))
 
     toys.when_logged(monkeypatch, {("pretrain", 3): second})
     toys.train(config, tmp_path)
-    assert told and "use another --workdir" in told[0]
+    assert told and "--workdir" in told[0]
     config.stages.pretrain.total_steps = 10
     toys.train(config, tmp_path)  # and let go of afterwards
 
@@ -554,7 +563,7 @@ def test_several_updates_in_a_call(config, tmp_path):
     assert [row["step"] for row in two] == [2, 4, 6, 8]
     np.testing.assert_allclose([row["loss"] for row in two], [row["loss"] for row in one[1::2]], rtol=1e-5)
     config.data.source = "stream"
-    with pytest.raises(UserError, match="config.steps_per_call=2 needs tiles on the device"):
+    with pytest.raises(UserError, match="steps_per_call=2"):
         toys.train(config, tmp_path / "three")
 
 
