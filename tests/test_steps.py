@@ -234,12 +234,12 @@ def test_generator_learns_one_crop(photo):
     pair = pairs.make_pair("crop", hr, 4)
     fields = {"name": "srresnet", "blocks": 2, "width": 24, "norm": "none", "base": "bicubic"}
     generator = models.build(models.GENERATORS, fields)
-    optimizer = optimizers.create_optimizer(StageConfig(total_steps=1200, schedule="cosine"), 3e-3)
+    optimizer = optimizers.create_optimizer(StageConfig(total_steps=500, schedule="cosine"), 3e-3)
     game = make_game(generator, g_rate=optimizer)
     state = init_state(game, 32, 4)
     batch = {"lr": color.from_uint8(pair.lr)[None], "hr": color.from_uint8(pair.hr)[None]}
     step = jax.jit(lambda state, batch: pretrain_step(state, [batch], game), donate_argnums=0)
-    for _ in range(1200):
+    for _ in range(500):
         state, _ = step(state, batch)
     params = srgan_jax.make_weights(dict(state.ema), fields)
 
