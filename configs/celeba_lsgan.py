@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
     gan = config.stages.gan
     gan.total_steps = 5 * 162_770 // 4
     gan.schedule = "constant"
-    gan.perceptual = "l1"
-    gan.adversarial = "lsgan"
+    gan.losses.perceptual.options.distance = "l1"
+    gan.losses.adversarial.term = "lsgan"
     gan.b1 = 0.5
     return config

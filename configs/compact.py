@@ -19,7 +19,7 @@ def get_config() -> ConfigDict:
     config.stage_names = ("pretrain", "psnr")
     pretrain = config.stages.pretrain
     pretrain.total_steps = 60_000
-    pretrain.pixel = "l1"
+    pretrain.losses.pixel.term = "l1"
     pretrain.learning_rate = 1e-3
     pretrain.schedule = "cosine"
     pretrain.warmup_steps = 500
@@ -27,6 +27,6 @@ def get_config() -> ConfigDict:
     config.stages.psnr = pretrain.copy_and_resolve_references()
     psnr = config.stages.psnr
     psnr.total_steps = 40_000
-    psnr.pixel = "psnr"  # at pretrain's rate, and from scratch, it is far behind L1
+    psnr.losses.pixel.term = "psnr"  # at pretrain's rate, and from scratch, it is far behind L1
     psnr.learning_rate = 5e-4
     return config

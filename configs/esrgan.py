@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
     config.generator = ConfigDict({"name": "rrdb", "blocks": 23, "width": 64, "growth": 32, "scale": 4})
 
     pretrain = config.stages.pretrain
-    pretrain.pixel = "l1"
+    pretrain.losses.pixel.term = "l1"
     pretrain.learning_rate = 2e-4
     pretrain.schedule = "piecewise"
     pretrain.drops = (0.2, 0.4, 0.6, 0.8)
@@ -30,10 +30,10 @@ def get_config() -> ConfigDict:
     gan.total_steps = 400_000
     gan.drops = (0.125, 0.25, 0.5, 0.75)
     gan.drop_factor = 0.5
-    gan.pixel = "l1"
-    gan.pixel_weight = 1e-2
-    gan.perceptual = "l1"
-    gan.perceptual_taps = ("conv5_4",)
-    gan.adversarial = "relativistic"
-    gan.adversarial_weight = 5e-3
+    gan.losses.pixel.term = "l1"
+    gan.losses.pixel.weight = 1e-2
+    gan.losses.perceptual.options.distance = "l1"
+    gan.losses.perceptual.options.taps = ("conv5_4",)
+    gan.losses.adversarial.term = "relativistic"
+    gan.losses.adversarial.weight = 5e-3
     return config

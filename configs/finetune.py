@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
     config.stage_names = ("pretrain",)
     pretrain = config.stages.pretrain
     pretrain.total_steps = 5_000
-    pretrain.pixel = "psnr"  # what the shipped ones were last trained by
+    pretrain.losses.pixel.term = "psnr"  # what the shipped ones were last trained by
     pretrain.learning_rate = 2e-4
     pretrain.schedule = "cosine"
     pretrain.warmup_steps = 100

@@ -6,7 +6,7 @@ BN, its dense layers stand at each position. It learns by least squares on its p
 1e-3 and MSE on VGG19's block3_conv3, both from the start (no pretraining), Adam 2e-4 with b1 0.5.
 
 In these weights the adversarial term is a millionth of the loss at first (the shares are printed at the first update);
---config.stages.gan.perceptual_weight=1e-5 gives it a say.
+--config.stages.gan.losses.perceptual.weight=1e-5 gives it a say.
 
 The source feeds VGG19 pictures in [-1, 1]; here it gets the BGR input that its weights expect, features over 12.75. The
 source shrinks whole photographs to 256 px; here crops are taken.
@@ -46,8 +46,8 @@ def get_config() -> ConfigDict:
 
     gan = config.stages.gan
     gan.schedule = "constant"
-    gan.perceptual_taps = ("relu3_3",)
-    gan.adversarial = "probability_lsgan"
+    gan.losses.perceptual.options.taps = ("relu3_3",)
+    gan.losses.adversarial.term = "probability_lsgan"
     gan.learning_rate = gan.discriminator_learning_rate = 2e-4
     gan.b1 = 0.5
     return config

@@ -11,7 +11,7 @@ to 256 px; here crops are taken.
 
 Its older version: --config.generator.activation=relu --config.generator.initialization=normal
 --config.discriminator.initialization=normal --config.generator.norm_upsampling=True
---config.stages.gan.perceptual_taps="('conv3_1',)"
+--config.stages.gan.losses.perceptual.options.taps="('conv3_1',)"
 
 python -m srgan_jax.main --config patchgan_lsgan --workdir runs/patchgan_lsgan
 Needs VGG19's weights: srgan-jax port vgg19 --download torchvision (the source's; with Keras' the content term
@@ -38,10 +38,10 @@ def get_config() -> ConfigDict:
 
     gan = config.stages.gan
     gan.schedule = "constant"
-    gan.perceptual = "l1"
-    gan.perceptual_taps = ("relu3_4",)
-    gan.adversarial = "lsgan"
-    gan.generator_first = True
+    gan.losses.perceptual.options.distance = "l1"
+    gan.losses.perceptual.options.taps = ("relu3_4",)
+    gan.losses.adversarial.term = "lsgan"
+    gan.step = "gan_generator_first"
     gan.learning_rate = gan.discriminator_learning_rate = 2e-4
     gan.b1 = 0.5
     return config

@@ -23,12 +23,12 @@ def get_config() -> ConfigDict:
     config.stage_names = ("pretrain", "psnr")
     pretrain = config.stages.pretrain
     pretrain.total_steps = 9_000
-    pretrain.pixel = "l1"
+    pretrain.losses.pixel.term = "l1"
     pretrain.learning_rate = 5e-4
     pretrain.schedule = "cosine"
     pretrain.warmup_steps = 500
 
     config.stages.psnr = pretrain.copy_and_resolve_references()
     config.stages.psnr.total_steps = 12_000
-    config.stages.psnr.pixel = "psnr"
+    config.stages.psnr.losses.pixel.term = "psnr"
     return config

@@ -41,8 +41,8 @@ def get_config() -> ConfigDict:
 
     gan = config.stages.gan
     gan.schedule = "constant"
-    gan.pixel_weight = 1.0
-    gan.perceptual_weight = 1.0
-    gan.perceptual_taps = ("relu2_1",)
-    gan.adversarial_weight = 1.0
+    gan.losses.pixel.weight = 1.0
+    gan.losses.perceptual.weight = 1.0
+    gan.losses.perceptual.options.taps = ("relu2_1",)
+    gan.losses.adversarial.weight = 1.0
     return config

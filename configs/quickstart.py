@@ -26,16 +26,16 @@ def get_config() -> ConfigDict:
 
     pretrain = config.stages.pretrain
     pretrain.total_steps = 1200
-    pretrain.pixel = "l1"
+    pretrain.losses.pixel.term = "l1"
     pretrain.learning_rate = 1e-3
     pretrain.schedule = "cosine"
 
     gan = config.stages.gan
     gan.total_steps = 400
-    gan.pixel = "l1"
-    gan.pixel_weight = 1.0
-    gan.perceptual_weight = 0.0  # VGG19's weights are not on PyPI; configs/srgan.py has the paper's loss
-    gan.adversarial_weight = 5e-3
+    gan.losses.pixel.term = "l1"
+    gan.losses.pixel.weight = 1.0
+    gan.losses.perceptual.weight = 0.0  # VGG19's weights are not on PyPI; configs/srgan.py has the paper's loss
+    gan.losses.adversarial.weight = 5e-3
 
     config.log_every_steps = 50
     config.validate_every_steps = 400

@@ -26,16 +26,16 @@ def get_config() -> ConfigDict:
     config.degradation = ConfigDict({"name": "second_order"})
 
     pretrain = config.stages.pretrain
-    pretrain.pixel = "l1"
+    pretrain.losses.pixel.term = "l1"
     pretrain.learning_rate = 2e-4
 
     gan = config.stages.gan
     gan.total_steps = 400_000
     gan.schedule = "constant"
-    gan.pixel = "l1"
-    gan.pixel_weight = 1.0
-    gan.perceptual = "l1"
-    gan.perceptual_taps = ("conv1_2", "conv2_2", "conv3_4", "conv4_4", "conv5_4")
-    gan.perceptual_tap_weights = (0.1, 0.1, 1.0, 1.0, 1.0)
-    gan.adversarial_weight = 0.1
+    gan.losses.pixel.term = "l1"
+    gan.losses.pixel.weight = 1.0
+    gan.losses.perceptual.options.distance = "l1"
+    gan.losses.perceptual.options.taps = ("conv1_2", "conv2_2", "conv3_4", "conv4_4", "conv5_4")
+    gan.losses.perceptual.options.tap_weights = (0.1, 0.1, 1.0, 1.0, 1.0)
+    gan.losses.adversarial.weight = 0.1
     return config

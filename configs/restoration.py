@@ -42,8 +42,9 @@ def get_config() -> ConfigDict:
     gan = config.stages.gan
     gan.total_steps = 30_000
     gan.schedule = "constant"
-    gan.perceptual_taps = ("conv2_block1_1_relu",)
-    gan.adversarial = "probability_lsgan"
+    gan.losses.perceptual.options.taps = ("conv2_block1_1_relu",)
+    gan.losses.adversarial.term = "probability_lsgan"
+    gan.step = "gan_several_updates"
     gan.fresh_batch = True
     gan.learning_rate = gan.discriminator_learning_rate = 2e-4
     gan.b1 = 0.5

@@ -11,6 +11,6 @@ from srgan_jax import defaults
 
 def get_config() -> ConfigDict:
     config = defaults.get_config()
-    config.stages.gan.pixel_weight = 1.0
-    config.stages.gan.perceptual_weight = 0.0
+    config.stages.gan.losses.pixel.weight = 1.0
+    config.stages.gan.losses.perceptual.weight = 0.0
     return config

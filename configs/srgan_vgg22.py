@@ -12,5 +12,5 @@ from srgan_jax import defaults
 
 def get_config() -> ConfigDict:
     config = defaults.get_config()
-    config.stages.gan.perceptual_taps = ("relu2_2",)
+    config.stages.gan.losses.perceptual.options.taps = ("relu2_2",)
     return config

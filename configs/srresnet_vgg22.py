@@ -15,8 +15,8 @@ def get_config() -> ConfigDict:
     config = defaults.get_config()
     config.stage_names = ("pretrain",)
     stage = config.stages.pretrain
-    stage.pixel_weight = 0.0
-    stage.perceptual_weight = 1.0
-    stage.perceptual_taps = ("relu2_2",)
-    stage.tv_weight = 2e-8
+    stage.losses.pixel.weight = 0.0
+    stage.losses.perceptual.weight = 1.0
+    stage.losses.perceptual.options.taps = ("relu2_2",)
+    stage.losses.total_variation.weight = 2e-8
     return config

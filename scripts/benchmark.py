@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
+from srgan_jax.training.batches import make_batch
 
 import srgan_jax
 from srgan_jax import bulk, defaults, export, images, models
@@ -37,7 +38,6 @@ from srgan_jax.inference import Tiler, choose_tile, from_array, max_area
 from srgan_jax.runtime import compilation, devices
 from srgan_jax.training import batches as batches_
 from srgan_jax.training import mapping, nonfinite, setup
-from srgan_jax.training.batches import make_batch
 
 Row = dict[str, Any]
 RUNS, WARMUP = 7, 2

@@ -59,8 +59,14 @@ def get_config():
     config.compilation_cache = ""
     if {variant!r} == "options":
         gan = config.stages.gan
-        gan.label_smoothing, gan.historical_averaging, gan.gradient_penalty = 0.1, 0.01, 1.0
+        gan.historical_averaging = 0.01
         gan.discriminator_updates, gan.discriminator_every, gan.fresh_batch = 2, 2, True
+        if "losses" in gan:
+            gan.step = "gan_several_updates"
+            gan.discriminator_losses.d_loss.options.label_smoothing = 0.1
+            gan.discriminator_losses.gradient_penalty.weight = 1.0
+        else:
+            gan.label_smoothing, gan.gradient_penalty = 0.1, 1.0
         gan.clip_norm, gan.weight_decay = 0.05, 0.1
         config.discriminator.norm = "none"
         config.discriminator.minibatch_kernels, config.discriminator.dropout = 2, 0.2
@@ -150,9 +156,11 @@ def differences(first: Path, second: Path) -> dict[str, float]:
     found = {}
     rows = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in (first, second)]
     keys = [[(row["stage"], row["step"], tuple(sorted(row.keys() - {"seconds"}))) for row in side] for side in rows]
-    if keys[0] != keys[1]:
+    if [key[:2] for key in keys[0]] != [key[:2] for key in keys[1]]:
         raise RuntimeError(f"{first.name}: the rows of metrics.jsonl differ: {set(keys[0]) ^ set(keys[1])}")
     for one, other in zip(*rows, strict=True):
+        if lost := one.keys() - other.keys():  # new ones may come
+            raise RuntimeError(f"{first.name}: {', '.join(sorted(lost))} are no longer logged")
         for key in one.keys() - {"stage", "step", "seconds"}:
             # Accuracies are fractions of few samples: a difference of rounding at the threshold is a whole sample.
             found[f"metric {key}"] = max(found.get(f"metric {key}", 0.0), _relative(one[key], other[key]))

@@ -22,6 +22,7 @@ from flax.traverse_util import flatten_dict
 
 import srgan_jax
 from srgan_jax import defaults, images, inference, weights
+from srgan_jax.config.renamed import translated
 from srgan_jax.evaluation import pairs, scoring
 from srgan_jax.evaluation.tables import format_score
 from srgan_jax.runtime.errors import MissingFileError, UserError
@@ -117,6 +118,7 @@ def tables(args: argparse.Namespace) -> None:
 
 def recipe(config: dict) -> dict:
     """What of a run's config decides over its result: not how often it is looked at and saved, nor stages left out."""
+    config = translated(config)
     stages = {name: config["stages"][name] for name in config["stage_names"]}
     keys = flatten_dict(config | {"stages": stages}, sep=".")
     return {key: value for key, value in keys.items() if not key.endswith("_every_steps")}
@@ -224,7 +226,7 @@ def crops(args: argparse.Namespace) -> None:
             results += scoring.upscale_all(upscale, [pair])
         cut = [image[top : top + CROP_PX, left : left + CROP_PX] for image in (*results, pair.hr)]
         rows.append([scoring.nearest(image, 2) for image in cut])
-    previews.write_samples(ROOT / PICTURES / "crops.png", rows)
+    previews.write_sheet(ROOT / PICTURES / "crops.png", rows)
     shown = ", ".join(name.split("/")[1] for name in CROPS)
     fill(args.page, "crops", f"From left to right: bicubic, {', '.join(generators)}, original. Rows: {shown}.")
 
@@ -239,7 +241,7 @@ def photos(args: argparse.Namespace) -> None:
         results = scoring.bicubic(picture, 4), np.asarray(srgan_jax.upscale(params, picture))
         window = np.s_[4 * top : 4 * (top + PHOTO_PX[0]), 4 * left : 4 * (left + PHOTO_PX[1])]
         rows.append([result[window] for result in results])
-    previews.write_samples(ROOT / PICTURES / "photos.png", rows)
+    previews.write_sheet(ROOT / PICTURES / "photos.png", rows)
     fill(args.page, "photos", f"Bicubic, photo_x4: {', '.join(Path(path).name for path in args.files)}.")
 
 

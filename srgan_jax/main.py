@@ -16,6 +16,7 @@ from absl import logging
 from srgan_jax.cli.arguments import add_cluster
 from srgan_jax.config.command_line import apply_overrides
 from srgan_jax.config.recipes import load_config, recipe_files
+from srgan_jax.config.resolve import resolve
 from srgan_jax.runtime import compilation, devices, messages, processes
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.training.loop import train_and_evaluate
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
         compilation.keep_programs(config.compilation_cache, messages.report)
         workdir = args.workdir or Path("runs", Path(args.config).stem)
-        train_and_evaluate(config, workdir, profile=args.profile)
+        train_and_evaluate(resolve(config), workdir, profile=args.profile)
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
 

@@ -17,7 +17,7 @@ from srgan_jax.models import discriminator_layers
 from srgan_jax.training import balance, gan_variants, optimizers
 from srgan_jax.training.gan_step import gan_step
 from srgan_jax.training.players import Generated, apply_gradient, discriminator_gradient
-from srgan_jax.training.setup import init_state
+from srgan_jax.training.stage import init_state
 from srgan_jax.training.state import create_network_state
 
 LR = jnp.zeros((4, 2, 2, 3))

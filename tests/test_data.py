@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 import requests
+import toys
 from PIL import Image
 
 from srgan_jax import images
@@ -227,7 +228,7 @@ class _Spoilt:
 
 def test_damaged_records_are_replaced_by_the_next(dataset):
     pictures, said = builder.open_source(dataset), []
-    mended = skip_corrupt.Mended(_Spoilt(pictures, undecodable=(1, 5), unreadable=(2,)), said.append)
+    mended = skip_corrupt.SoundImages(_Spoilt(pictures, undecodable=(1, 5), unreadable=(2,)), said.append)
     for index, expected in enumerate([0, 3, 3, 3, 4, 0]):
         np.testing.assert_array_equal(mended[index], pictures[expected])
         assert mended.size(index) == pictures.size(expected)
@@ -235,8 +236,8 @@ def test_damaged_records_are_replaced_by_the_next(dataset):
     assert len(said) == 3 and said[0].startswith(f"WARNING: picture {pictures.name(1)} can't be used (image file is")
     assert pictures.name(1).startswith("part") and "3 of 6 so far" in said[2]
     with pytest.raises(builder.DatasetError, match="none of the 6 pictures can be used; the first: image file"):
-        skip_corrupt.Mended(_Spoilt(pictures, undecodable=range(6)), said.append)[4]
-    small = skip_corrupt.Mended(pictures, said.append, min_side_px=90)
+        skip_corrupt.SoundImages(_Spoilt(pictures, undecodable=range(6)), said.append)[4]
+    small = skip_corrupt.SoundImages(pictures, said.append, min_side_px=90)
     assert min(min(small[index].shape[:2]) for index in range(6)) >= 90 and list(small.damaged.values()) == [
         "64 x 64 px, smaller than config.data.crop_px=90"
     ]
@@ -246,19 +247,20 @@ def test_damaged_records_are_replaced_by_the_next(dataset):
 def test_both_sources_replace_alike(dataset, monkeypatch, tiny, share, capsys):
     """Training sees the same samples from tiles, host memory and stream, and hears of each damaged picture once."""
     from srgan_jax import defaults
+    from srgan_jax.config.resolve import resolve
     from srgan_jax.training import previews, samples
 
-    def _open(config):
-        pictures, _ = samples.open_pictures(config, None)
-        return samples.open_samples(config, pictures)
+    def _open(config, plan):
+        found, _ = toys.open_images(config, None)
+        return samples.open_samples(found, resolve(config).data, plan, 1)
 
     config = tiny(defaults.get_config())
     config.data.dataset, config.data.batch_size, config.data.device_share = dataset, 8, share
     open_source = builder.open_source
     monkeypatch.setattr(builder, "open_source", lambda *a, **k: _Spoilt(open_source(*a, **k), (1, 4), (2,)))
-    expected = None
+    expected, plan = None, toys.plan_of(config)
     for config.data.source in ("stream", "memory"):
-        crops = [pair.hr for pair in previews.training_samples(config, _open(config))]
+        crops = [pair.hr for pair in previews.training_samples(_open(config, plan), plan, config.seed)]
         told = capsys.readouterr().err
         assert told.count("can't be used") == 3 and "of 6 so far" in told
         expected = crops if expected is None else expected

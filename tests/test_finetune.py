@@ -13,7 +13,7 @@ from srgan_jax.degradations import DEGRADATIONS
 from srgan_jax.evaluation.pairs import degrade_pairs, make_pair
 from srgan_jax.models import GENERATORS, build
 from srgan_jax.runtime.errors import UserError
-from srgan_jax.training import provenance, setup
+from srgan_jax.training import provenance, samples, setup
 from srgan_jax.training.start import starting_variables, with_generator_of
 from srgan_jax.weights import pretrained
 
@@ -98,7 +98,7 @@ def test_what_was_trained_on_is_not_held_out_later(config, tmp_path, then, now):
     for key, value in then.items():
         sections[key][key] = value
     provenance.record_run(tmp_path, resolve(config))
-    toys.open_images(config, tmp_path)
+    samples.check_held_out(config.validation.hold_out, config.data.crop_px, tmp_path)
     for key, value in now.items():
         sections[key][key] = value
     with pytest.raises(UserError, match=f"{next(iter(now))}=.* was trained with .* another --workdir"):

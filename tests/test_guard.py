@@ -8,8 +8,12 @@ import numpy as np
 import optax
 import pytest
 
+from srgan_jax.config.schema import StageConfig
 from srgan_jax.training import nonfinite
+from srgan_jax.training.game import Optimizer
 from srgan_jax.training.optimizers import create_optimizer
+from srgan_jax.training.players import apply_gradient
+from srgan_jax.training.state import NetworkState
 
 
 def _state(**health):
@@ -61,15 +65,19 @@ def test_wins_of_the_discriminator_in_a_row(accuracies, wins):
     assert found == wins and bool(metrics["alarm"]) == (wins[-1] == 3)
 
 
+def _is_adam(part):
+    return isinstance(part, optax.ScaleByAdamState)
+
+
 def test_gradients_are_clipped_before_adam():
     params = {"a": jnp.zeros(1), "b": jnp.zeros(1)}
     grads = {"a": jnp.array([30.0]), "b": jnp.array([-40.0])}  # of norm 50
     moments = {}
     for clip in (0.0, 5.0, 100.0):
-        optimizer = create_optimizer(1e-3, 10, clip_norm=clip)
-        _, state = optimizer.update(grads, optimizer.init(params), params)
-        adam = next(part for part in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, optax.ScaleByAdamState))
-                    if isinstance(part, optax.ScaleByAdamState))  # fmt: skip
+        adam = create_optimizer(StageConfig(total_steps=10), 1e-3)
+        network = NetworkState(params, {}, adam.init(params))
+        moved = apply_gradient(network, grads, {}, Optimizer(adam, clip_norm=clip), jnp.int32(0))
+        adam = next(part for part in jax.tree.leaves(moved.opt_state, is_leaf=_is_adam) if _is_adam(part))
         moments[clip] = [float(adam.mu["a"][0]), float(adam.mu["b"][0])]
     np.testing.assert_allclose(moments[0.0], [3.0, -4.0], rtol=1e-6)  # a tenth of the gradient
     np.testing.assert_allclose(moments[5.0], [0.3, -0.4], rtol=1e-6)

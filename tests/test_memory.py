@@ -15,10 +15,11 @@ from srgan_jax.ops import color, resize
 from srgan_jax.runtime import devices
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.training import checkpoints, gan_variants, players, setup
+from srgan_jax.training import game as game_
 from srgan_jax.training.gan_step import gan_step
 from srgan_jax.training.mapping import MAPPINGS, map_update
 from srgan_jax.training.pretrain_step import pretrain_step
-from srgan_jax.training.setup import init_state
+from srgan_jax.training.stage import init_state
 
 CROP = 32
 
@@ -161,7 +162,7 @@ def test_temporary_memory_shrinks(config, batch, stage):
 def test_the_old_state_makes_room_for_the_new(batch, mapping):
     mesh = devices.make_mesh()
     state = devices.replicate({"x": np.arange(8.0, dtype=np.float32)}, mesh)
-    mean = lambda x: players.averaged(lambda x: x.mean(), x, players.Averaging(1, MAPPINGS[mapping]))  # noqa: E731
+    mean = lambda x: players.averaged(lambda x: x.mean(), x, game_.Averaging(1, MAPPINGS[mapping]))  # noqa: E731
     update = map_update(lambda state, _, b: ({"x": state["x"] + mean(b)}, {}), mesh, mapping)
     sharded = devices.shard(np.arange(4.0, dtype=np.float32), mesh, mapping)
     after, _ = jax.block_until_ready(update(state, None, sharded))
@@ -173,7 +174,7 @@ def test_the_old_state_makes_room_for_the_new(batch, mapping):
 def test_a_checkpoint_holds_what_was_saved_while_its_memory_is_used_again(tmp_path, mapping):
     mesh = devices.make_mesh()
     state = devices.replicate({"x": np.zeros((1 << 20), np.float32)}, mesh)
-    mean = lambda x: players.averaged(lambda x: x.mean(), x, players.Averaging(1, MAPPINGS[mapping]))  # noqa: E731
+    mean = lambda x: players.averaged(lambda x: x.mean(), x, game_.Averaging(1, MAPPINGS[mapping]))  # noqa: E731
     update = map_update(lambda state, _, b: ({"x": state["x"] + mean(b)}, {}), mesh, mapping)
     sharded = devices.shard(np.ones(4, np.float32), mesh, mapping)
     saver = checkpoints.Checkpoints(tmp_path / "saved")

@@ -4,13 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toys
 from ml_collections import ConfigDict
 
 from srgan_jax import defaults
+from srgan_jax.config.resolve import resolve
 from srgan_jax.data import batches, datasets, memory
+from srgan_jax.data.batch_plan import draw_batch
 from srgan_jax.ops import color
 from srgan_jax.runtime.errors import UserError
-from srgan_jax.training import batch_plan, gan_step, nonfinite, setup
+from srgan_jax.training import nonfinite
+from srgan_jax.training.steps import STEPS
 
 
 @pytest.fixture
@@ -18,45 +22,39 @@ def config(tiny):
     return tiny(defaults.get_config())
 
 
-def _store(config, dataset):
-    cut = batch_plan.geometry(config)
-    pictures = datasets.open_pictures(dataset, scale=4)
-    pictures, sizes, _ = datasets.without_small(pictures, cut["crop_px"])
-    return memory.build_store(pictures, sizes, tile_px=200, **cut)
+def _store(plan, dataset):
+    images = datasets.open_pictures(dataset, scale=4)
+    images, sizes, _ = datasets.without_small(images, plan.window["crop_px"])
+    return memory.build_store(images, sizes, tile_px=200, channels=plan.channels, **plan.window)
 
 
-@pytest.mark.parametrize(
-    ("updates", "fresh", "draws", "seen"),
-    [(1, False, 1, [0]), (1, True, 2, [0]), (3, False, 3, [0, 1, 2]), (2, True, 3, [0, 1])],
-)
-def test_batches_of_an_update(config, dataset, monkeypatch, updates, fresh, draws, seen):
-    """The generator gets the last; which the discriminator sees is in `seen`."""
-    config.stages.gan.discriminator_updates, config.stages.gan.fresh_batch = updates, fresh
-    got = {}
+@pytest.mark.parametrize(("updates", "fresh", "draws"), [(1, False, 1), (1, True, 2), (3, False, 3), (2, True, 3)])
+def test_batches_of_an_update(config, dataset, monkeypatch, updates, fresh, draws):
+    """A step gets as many batches as its entry says, numbered on from those of the updates before."""
+    got = []
 
-    def record(state, batch, features, *, discriminator_batches, **options):
-        got["g"], got["d"] = batch, discriminator_batches
+    def record(state, batches, game):
+        got.append(batches)
         return state, {}
 
-    monkeypatch.setattr(gan_step, "gan_step", record)
-    stage = setup.make_stage(config, "gan")
+    monkeypatch.setitem(STEPS, "gan_several_updates", STEPS["gan_several_updates"]._replace(function=record))
+    config.stages.gan.step = "gan_several_updates"
+    config.stages.gan.discriminator_updates, config.stages.gan.fresh_batch = updates, fresh
+    config.stages.gan.losses.perceptual.weight = 0.0
+    stage = toys.stage_of(config, "gan")
     assert stage.draws == draws
-    update = setup.make_update(config, stage, None)
     state = jax.eval_shape(stage.init, None)
     state = state.replace(
         step=jnp.int32(5), seed=jax.random.key_data(jax.random.key(3)), health=nonfinite.fresh_health()
     )
-    store, indices = _store(config, dataset), np.arange(4, dtype=np.int32)
-    update(state, {"store": store}, {"indices": indices})
-    expected = [
-        batch_plan.make_batch(config, state.seed, np.int32(5 * draws + n), indices, store) for n in range(draws)
-    ]
-    np.testing.assert_array_equal(got["g"]["hr"], expected[-1]["hr"])
-    assert len(got["d"]) == len(seen)
-    for batch, number in zip(got["d"], seen, strict=True):
-        np.testing.assert_array_equal(batch["lr"], expected[number]["lr"])
+    store, indices = _store(stage.plan, dataset), np.arange(4, dtype=np.int32)
+    stage.update(state, {"store": store, "extractor": None}, {"indices": indices})
+    expected = [draw_batch(stage.plan, state.seed, np.int32(5 * draws + n), indices, store) for n in range(draws)]
+    assert len(got[-1]) == draws
+    for batch, other in zip(got[-1], expected, strict=True):
+        np.testing.assert_array_equal(batch["hr"], other["hr"])
+        np.testing.assert_array_equal(batch["lr"], other["lr"])
     assert draws == 1 or (expected[0]["hr"] != expected[1]["hr"]).any()
-    assert (got["g"] is got["d"][-1]) != fresh  # one forward pass serves both
 
 
 @pytest.mark.parametrize(
@@ -65,19 +63,20 @@ def test_batches_of_an_update(config, dataset, monkeypatch, updates, fresh, draw
 def test_windows_have_the_margin_of_their_degradation(config, name, margin):
     # 2 * 4; 2 + 1, up to a multiple of 4; 6 + 18 * 4 = 78, up; 10 + 28 * 4 = 122, up
     config.degradation = ConfigDict({"name": name})
-    assert batch_plan.geometry(config) == {"crop_px": 32, "margin_px": margin, "channels": 3}
+    assert toys.plan_of(config).window == {"crop_px": 32, "margin_px": margin} and toys.plan_of(config).channels == 3
 
 
 def test_windows_of_pairs_are_lr_sized(config):
     config.data.lr_feature = "lr"
-    assert batch_plan.geometry(config) == {"crop_px": 8, "margin_px": 0, "channels": 3 * 16 + 3}
+    assert toys.plan_of(config).window == {"crop_px": 8, "margin_px": 0} and toys.plan_of(config).channels == 3 * 16 + 3
 
 
 def test_rescaling_shrinks_the_hr_crops(config, dataset, photo):
     config.data.rescale, config.data.augment = 0.5, False
-    assert batch_plan.geometry(config) == {"crop_px": 64, "margin_px": 16, "channels": 3}
-    store, seed = _store(config, dataset), jax.random.key_data(jax.random.key(0))
-    batch = batch_plan.make_batch(config, seed, np.int32(0), np.arange(4, dtype=np.int32), store)
+    plan = toys.plan_of(config)
+    assert plan.window == {"crop_px": 64, "margin_px": 16}
+    store, seed = _store(plan, dataset), jax.random.key_data(jax.random.key(0))
+    batch = draw_batch(plan, seed, np.int32(0), np.arange(4, dtype=np.int32), store)
     assert batch["hr"].shape == (4, 32, 32, 3) and batch["lr"].shape == (4, 8, 8, 3)
     # A ramp of slope 1/255 a pixel shows the factor: its slope becomes 1 over it.
     ramp = np.tile(np.arange(96, dtype=np.uint8)[:, None, None], (1, 96, 3))
@@ -90,4 +89,4 @@ def test_rescaling_shrinks_the_hr_crops(config, dataset, photo):
     np.testing.assert_allclose(plain["hr"][0], color.from_uint8(ramp[32:-32, 32:-32]))
     config.data.rescale = 0.0
     with pytest.raises(UserError, match=r"config.data.rescale=0.0: expected more than 0"):
-        setup.check_names(config)
+        resolve(config)

@@ -17,7 +17,7 @@ from srgan_jax.ops import color, resize
 from srgan_jax.training import optimizers
 from srgan_jax.training.gan_step import gan_step
 from srgan_jax.training.pretrain_step import pretrain_step
-from srgan_jax.training.setup import init_state
+from srgan_jax.training.stage import init_state
 
 CROP = 32
 GENERATOR = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 8})

@@ -320,10 +320,8 @@ def test_names_that_depend_on_others_are_checked_too(config, tmp_path):
     with pytest.raises(UserError, match="unknown vgg19 feature 'relu5_5'; valid: conv1_1"):
         toys.train(config, tmp_path)
     config.stages.gan.losses.perceptual.weight = 0.0
-    config.stages.gan.losses.adversarial.term, config.stages.gan.discriminator_losses.d_loss.options.label_smoothing = (
-        "hinge",
-        0.1,
-    )
+    config.stages.gan.losses.adversarial.term = "hinge"
+    config.stages.gan.discriminator_losses.d_loss.options.label_smoothing = 0.1
     with pytest.raises(UserError, match="no labels to smooth"):
         toys.train(config, tmp_path)
     config.degradation = ConfigDict({"name": "gaussian_blur", "sigma": 2.0})
@@ -356,16 +354,11 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
         ("data.batch_size", 6, "batch_size=6 can't be divided by 4 devices; (4|8) can"),
         ("data.source", "disk", "unknown config.data.source 'disk'; valid: memory, stream"),
         ("degradation.name", "blurr", "unknown degradation 'blurr'; valid: bicubic"),
-        ("stages.gan.discriminator_updates", 0, "discriminator_updates and discriminator_every must be 1 or more"),
-        (
-            "stages.gan.losses.perceptual.options.tap_weights",
-            (1.0, 2.0),
-            "perceptual_tap_weights has 2 numbers for 1 perceptual_taps",
-        ),
+        ("stages.gan.discriminator_updates", 0, "discriminator_updates=0: expected 1 or more"),
         ("extractor.name", "vgg16", "unknown network 'vgg16'; valid: resnet152v2, vgg19"),
-        ("stages.pretrain.losses.pixel.term", "l3", "unknown pixel loss 'l3'; valid: charbonnier, l1, mse, psnr"),
+        ("stages.pretrain.losses.pixel.term", "l3", "unknown loss term 'l3'; valid: .*charbonnier, .*l1"),
         ("stages.gan.optimizer", "adamw", "unknown optimizer 'adamw'; valid: adam, muon"),
-        ("stages.gan.losses.adversarial.term", "gan", "unknown adversarial loss 'gan'; valid: bce"),
+        ("stages.gan.losses.adversarial.term", "gan", "unknown loss term 'gan'; valid: bce"),
         (
             "stages.pretrain.schedule",
             "linear",
@@ -373,9 +366,9 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
         ),
         ("devices.mapping", "xmap", "unknown config.devices.mapping 'xmap'; valid: jit, pmap"),
         ("compute_dtype", "float16", "unknown compute_dtype 'float16'; valid: auto, bfloat16, float32"),
-        ("stage_names", ("pretrain", "gun"), "unknown stage 'gun'; valid: gan, pretrain"),
+        ("stage_names", ("pretrain", "gun"), "unknown stage 'gun'; stages: gan, pretrain"),
         ("validation.folder", "no/such/folder", "no such folder: no/such/folder"),
-        ("validation.metrics", ("psnr",), "unknown metric 'psnr'; valid: lpips_alex, lpips_vgg, ms_ssim"),
+        ("validation.metrics", ("psnr_y", "psnr"), "unknown metric 'psnr'; valid: lpips_alex, lpips_vgg, ms_ssim"),
         ("data.dataset", "no_such_set", "no data set 'no_such_set'"),
         ("data.crop_px", 30, "crop_px=30 is not a multiple of the scale 4"),
         (
@@ -384,9 +377,9 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
             "resize_px=16: expected a multiple of the scale 4, and no less",
         ),
         ("data.rescale", 0.0, "rescale=0.0: expected more than 0 and at most 1"),
-        ("data.crop_px", 0, "crop_px=0 is not a multiple of the scale 4"),
+        ("data.crop_px", 0, "crop_px=0: expected 1 or more"),
         ("validation.best", "ssim", "best='ssim' is not among config.validation.metrics: psnr_y, ssim_y, psnr_rgb"),
-        ("stages.pretrain.losses.pixel.weight", 0.0, "every weight of config.stages.pretrain is 0"),
+        ("stages.pretrain.losses.pixel.weight", 0.0, "every weight of config.stages.pretrain.losses is 0"),
         ("stage_names", (), "config.stage_names is empty; stages: gan, pretrain"),
         ("keep_checkpoints", 2, "keep_checkpoints=2: expected 3 or more"),
         ("steps_per_call", 0, "steps_per_call=0: expected 1 or more"),

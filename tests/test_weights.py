@@ -9,7 +9,7 @@ import toys
 
 import srgan_jax
 from srgan_jax import models, weights
-from srgan_jax.weights import pretrained, safetensors_io
+from srgan_jax.weights import safetensors_io
 
 LR = jnp.zeros((1, 8, 8, 3))
 ARCHITECTURES = [
@@ -176,13 +176,9 @@ def test_norms_behind_activations_stay(tmp_path, fields):
     jax.tree.map(np.testing.assert_array_equal, dict(loaded.variables), dict(variables))
 
 
-def test_shipped_weights_are_known_by_name(tmp_path, monkeypatch, bilinear):
-
-    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
-    srgan_jax.save(tmp_path / "small_x2.safetensors", bilinear, {"dataset": "none"})
-    assert srgan_jax.load("small_x2").architecture == bilinear.architecture
-    assert srgan_jax.read_header("small_x2")["dataset"] == "none"
-    with pytest.raises(FileNotFoundError, match="no weights at small_x3; these ship: small_x2"):
+def test_names_that_do_not_ship_list_those_that_do():
+    assert srgan_jax.load("compact_x4").architecture["name"] == srgan_jax.read_header("compact_x4")["name"] == "compact"
+    with pytest.raises(FileNotFoundError, match="small_x3.*compact_x4"):
         srgan_jax.load("small_x3")
 
 
@@ -205,14 +201,11 @@ def test_half_precision_halves_the_file_and_loads_as_float32(tmp_path):
 
 
 def test_a_folder_does_not_hide_shipped_weights_of_its_name(tmp_path, monkeypatch, bilinear):
-
-    monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "shipped")
     monkeypatch.chdir(tmp_path)
-    srgan_jax.save(tmp_path / "shipped" / "small_x2.safetensors", bilinear, {"dataset": "shipped"})
-    (tmp_path / "small_x2").mkdir()
-    assert srgan_jax.read_header("small_x2")["dataset"] == "shipped"
-    srgan_jax.save(tmp_path / "small_x2" / "generator.safetensors", bilinear, {"dataset": "mine"})
-    assert srgan_jax.read_header("small_x2")["dataset"] == "mine"  # a run's folder
+    (tmp_path / "compact_x4").mkdir()
+    assert "purpose" in srgan_jax.read_header("compact_x4")  # the card of what ships
+    srgan_jax.save(tmp_path / "compact_x4" / "generator.safetensors", bilinear, {"dataset": "mine"})
+    assert srgan_jax.read_header("compact_x4")["dataset"] == "mine"  # a run's folder
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"no weights at empty/generator.safetensors"):
+    with pytest.raises(FileNotFoundError, match="empty/generator.safetensors"):
         srgan_jax.load("empty")

@@ -1,5 +1,6 @@
 """Small generators and small runs that several test files share."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -93,6 +94,22 @@ def when_logged(monkeypatch, functions: dict) -> None:
     monkeypatch.setattr("tensorboardX.SummaryWriter", Writer)
 
 
+@contextlib.contextmanager
+def compilations():
+    """A list that gets an entry whenever JAX has XLA compile a program, or finds it in the cache on the disk."""
+    found = []
+
+    def listen(event, seconds, **_):
+        if "backend_compile" in event:
+            found.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield found
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
 def checkpoint(folder: Path) -> dict[str, np.ndarray]:
     """Every array of a checkpoint, by its path."""
     import orbax.checkpoint as ocp
@@ -115,6 +132,24 @@ def stage_of(config, name: str):
     from srgan_jax.training import setup
 
     return next(stage for stage in setup.build(resolve(config)) if stage.name == name)
+
+
+def plan_of(config):
+    """How a run's batches are made."""
+    from srgan_jax.config.resolve import resolve
+    from srgan_jax.training import setup
+
+    run = resolve(config)
+    return setup.make_plan(run.data, run.degradation, run.generator)
+
+
+def open_images(config, workdir) -> tuple:
+    """The images of a run to train on, and those held out."""
+    from srgan_jax.config.resolve import resolve
+    from srgan_jax.training import samples
+
+    run = resolve(config)
+    return samples.open_images(run.data, run.validation, config.generator.get("scale", 4), workdir)
 
 
 def update_shapes(config, name: str) -> tuple:

@@ -35,6 +35,7 @@ def train(overrides: list[str]) -> None:
     """Prepares the photographs and trains the recipe `quickstart`; a second call resumes."""
     from srgan_jax.config.command_line import apply_overrides
     from srgan_jax.config.recipes import load_config
+    from srgan_jax.config.resolve import resolve
     from srgan_jax.data import builder
     from srgan_jax.runtime import compilation, messages
     from srgan_jax.training.loop import train_and_evaluate
@@ -46,7 +47,7 @@ def train(overrides: list[str]) -> None:
         messages.report(f"preparing {PHOTOS / 'train'}")
         for name, reason in builder.prepare(str(PHOTOS / "train"), str(DATASET)).items():
             messages.report(f"skipped {name}: {reason}")
-    train_and_evaluate(config, RUN)
+    train_and_evaluate(resolve(config), RUN)
 
 
 def print_table() -> None:

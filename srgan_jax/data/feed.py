@@ -2,14 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from srgan_jax.data import sampling
-
-SOURCES = ("memory", "stream")
+from srgan_jax.runtime.types import PyTree
 
 
 class Feed:
@@ -25,7 +23,7 @@ class Feed:
     def _begin(self) -> None:
         self._began, self._count, self._waits = time.perf_counter(), 0, []
 
-    def take(self, running: Any) -> np.ndarray:
+    def take(self, running: PyTree) -> np.ndarray:
         """The windows `[B, draws, ...]` of the next update; `running` are results of the one before."""
         self._count += 1
         measured = self._count % self.EVERY == 0
@@ -56,12 +54,18 @@ class Feed:
 class Samples(NamedTuple):
     """Where the crops of an update come from."""
 
-    store: Any  # tiles to live on the devices, or None
+    store: PyTree  # tiles to live on the devices, or None
     windows: Callable[[np.ndarray, range], Iterator[np.ndarray]] | None  # else: (seed, steps) -> windows of each step
 
-    def feed(self, state: Any, step: int, total: int, draws: int) -> Feed | None:
-        """The windows of the updates after `step`, `draws` for each; None where crops are cut on the devices."""
+    def feed(self, seed: np.ndarray, step: int, total: int, draws: int) -> Feed | None:
+        """Returns the windows of the updates after `step`, `draws` for each; None where crops are cut on the devices.
+
+        Args:
+          seed: key data of the order of the samples.
+          step: updates so far.
+          total: updates of the stage.
+          draws: batches of an update.
+        """
         if self.windows is None:
             return None
-        seed = sampling.salted(np.asarray(state.seed), np.asarray(state.health.rollbacks))
-        return Feed(self.windows(np.asarray(seed), range(step * draws, total * draws)), draws)
+        return Feed(self.windows(seed, range(step * draws, total * draws)), draws)

@@ -9,22 +9,22 @@ import numpy as np
 from srgan_jax.data.builder import DatasetError
 
 
-class Mended(Sequence):
+class SoundImages(Sequence):
     """Pictures where one that can't be read is replaced by the next one that can: the same whenever it is asked for.
 
     Attributes:
       damaged: index and reason of those that were replaced so far.
     """
 
-    def __init__(self, pictures: Sequence[np.ndarray], say: Callable[[str], Any], min_side_px: int = 1):
+    def __init__(self, pictures: Sequence[np.ndarray], report: Callable[[str], object], min_side_px: int = 1):
         """Wraps `pictures`.
 
         Args:
           pictures: `[H, W, C]` uint8 each; those with `size` and `name` methods are asked for them.
-          say: called once for each picture that is replaced, with its name, the reason, and how many there are.
+          report: called once for each picture that is replaced, with its name, the reason, and how many there are.
           min_side_px: smaller pictures are replaced too.
         """
-        self._pictures, self._say, self._min_side_px = pictures, say, min_side_px
+        self._pictures, self._report, self._min_side_px = pictures, report, min_side_px
         self._lock = threading.Lock()
         self.damaged: dict[int, str] = {}
 
@@ -62,5 +62,5 @@ class Mended(Sequence):
             self.damaged[index] = reason
             count = len(self.damaged)
         name = getattr(self._pictures, "name", lambda index: f"number {index}")(index)
-        self._say(f"WARNING: picture {name} can't be used ({reason}); the next one takes its place, "
+        self._report(f"WARNING: picture {name} can't be used ({reason}); the next one takes its place, "
                   f"{count} of {len(self)} so far")  # fmt: skip

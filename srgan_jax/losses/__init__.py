@@ -1,6 +1,8 @@
-"""Losses, by name. A new one is one function and one line in a table; the tests that run over the tables cover it."""
+"""Losses of both players, as terms by name. The tests that run over the tables cover a new entry."""
 
 from srgan_jax.losses.adversarial import ADVERSARIAL, Adversarial
 from srgan_jax.losses.pixel import PIXEL
+from srgan_jax.losses.terms import DISCRIMINATOR_TERMS, TERMS, Term, WeightedTerm
+from srgan_jax.losses.views import Views
 
-__all__ = ["ADVERSARIAL", "PIXEL", "Adversarial"]
+__all__ = ["ADVERSARIAL", "DISCRIMINATOR_TERMS", "PIXEL", "TERMS", "Adversarial", "Term", "Views", "WeightedTerm"]

@@ -87,18 +87,21 @@ def _from_a_half(real_logits: jax.Array, fake_logits: jax.Array) -> tuple[jax.Ar
     return real_logits - 0.5, fake_logits - 0.5
 
 
+Decision = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+
+
 class Adversarial(NamedTuple):
     """An adversarial loss.
 
     Attributes:
       discriminator: `(real_logits, fake_logits, real_label) -> scalar`.
       generator: `(real_logits, fake_logits) -> scalar`.
-      verdict: `(real_logits, fake_logits)` to the same, positive where the discriminator takes a picture for real.
+      decision: `(real_logits, fake_logits)` to the same, positive where the discriminator takes an image for real.
     """
 
-    discriminator: Callable
-    generator: Callable
-    verdict: Callable = lambda real_logits, fake_logits: (real_logits, fake_logits)
+    discriminator: Callable[..., jax.Array]
+    generator: Callable[[jax.Array, jax.Array], jax.Array]
+    decision: Decision = lambda real_logits, fake_logits: (real_logits, fake_logits)
 
 
 ADVERSARIAL = {

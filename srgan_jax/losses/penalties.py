@@ -20,7 +20,9 @@ def total_variation(image: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.square(down) + jnp.square(right) + 1e-12)  # the square root has no gradient at 0
 
 
-def gradient_penalty(critic: Callable, real: jax.Array, fake: jax.Array, keys: jax.Array) -> jax.Array:
+def gradient_penalty(
+    critic: Callable[[jax.Array], jax.Array], real: jax.Array, fake: jax.Array, keys: jax.Array
+) -> jax.Array:
     """WGAN-GP's `(|gradient of D| - 1)^2` between real and generated pictures (arXiv 1704.00028, equation 3).
 
     Args:

@@ -11,7 +11,6 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -20,7 +19,8 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
 from srgan_jax.runtime import atomic, processes
 from srgan_jax.runtime.errors import UserError
-from srgan_jax.training import checksums
+from srgan_jax.runtime.types import PyTree
+from srgan_jax.training import checksums, optimizer_layouts
 
 ITEM = "default"  # Orbax' name of the folder with the state in a checkpoint
 WITHOUT_SCORE = float("-inf")
@@ -57,7 +57,7 @@ class Checkpoints:
         keep: int = 3,
         best_metric: str = "",
         lower_is_better: bool = False,
-        say: Callable[[str], Any] = print,
+        report: Callable[[str], object] = print,
     ):
         """Opens `folder`, which is made where absent.
 
@@ -66,13 +66,13 @@ class Checkpoints:
           keep: how many of the newest to keep.
           best_metric: the one with the best value of this metric is kept too; "" for none.
           lower_is_better: which value is the best.
-          say: called with a line on each checkpoint that is passed over or can't be written.
+          report: called with a line on each checkpoint that is passed over or can't be written.
         """
         absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax' errors reach us as exceptions, and are told in a line
         logging.getLogger("orbax").setLevel(logging.CRITICAL)
         self.folder, self.saved = Path(os.path.abspath(folder)), None
         self._note = self.folder.with_name(f"{self.folder.name}.saving")
-        self._say = say
+        self._report = report
         self._open = functools.partial(_open_manager, self.folder, keep, best_metric, lower_is_better)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._manager: ocp.CheckpointManager | None = None  # opened when the folder is tidy
@@ -81,7 +81,7 @@ class Checkpoints:
 
     # ------------------------------------------------------------------------------------------ writing
 
-    def save(self, step: int, state: Any, metrics: dict[str, float] | None = None) -> None:
+    def save(self, step: int, state: PyTree, metrics: dict[str, float] | None = None) -> None:
         """Starts writing `state`; returns once it is copied, so that the next update may donate it.
 
         What goes wrong while it is written is told at the next call, or when the checkpoints are closed, and leaves
@@ -131,7 +131,7 @@ class Checkpoints:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would tell the same again, at length
         if jax.process_index() == 0:
             self._forget(self._step)
-        self._say(f"WARNING: checkpoint {self._step} could not be written ({failures[0]}); training goes on, "
+        self._report(f"WARNING: checkpoint {self._step} could not be written ({failures[0]}); training goes on, "
                   f"checkpoint {self.saved} is the newest, the next save tries again")  # fmt: skip
         self._reopen()
 
@@ -161,11 +161,11 @@ class Checkpoints:
         if failure:
             if jax.process_index() == 0:
                 self._forget(self._step)
-            self._say(f"WARNING: checkpoint {self._step} could not be written ({failure})")
+            self._report(f"WARNING: checkpoint {self._step} could not be written ({failure})")
 
     # ------------------------------------------------------------------------------------------ reading
 
-    def restore(self, like: Any, accept: Callable[[Any], bool] = lambda state: True) -> Any | None:
+    def restore(self, like: PyTree, accept: Callable[[PyTree], bool] = lambda state: True) -> PyTree:
         """The newest sound state that `accept` takes, laid out over devices as `like` is; later ones are deleted.
 
         Returns:
@@ -195,7 +195,7 @@ class Checkpoints:
             unfinished = self._note.read_text()
             known = unfinished.isdigit() and (self.folder / unfinished).is_dir()  # else the kill came before the save
             if known and not checksums.exists(self.folder / unfinished):
-                self._say(f"checkpoint {unfinished} was being written when the run ended: passed over")
+                self._report(f"checkpoint {unfinished} was being written when the run ended: passed over")
                 self._forget(int(unfinished))
             self._note.unlink(missing_ok=True)
         steps, found = self._steps(), []
@@ -205,7 +205,7 @@ class Checkpoints:
                 return step
             found.append(f"checkpoint {step} is damaged: {'; '.join(damages)}")
             if step != steps[-1]:
-                self._say(f"WARNING: {found[-1]}; moved to {self._put_aside(step)}, the one before it is used")
+                self._report(f"WARNING: {found[-1]}; moved to {self._put_aside(step)}, the one before it is used")
         if found:
             raise UserError(f"no sound checkpoint is left in {self.folder}: {found[-1]}; put a copy in its place, or "
                             "delete the folder to begin this stage again")  # fmt: skip
@@ -217,26 +217,37 @@ class Checkpoints:
         aside.parent.mkdir(exist_ok=True)
         return (self.folder / str(step)).rename(aside)
 
-    def _read(self, step: int, like: Any) -> Any:
-        expected = _shapes(like)
+    def _read(self, step: int, like: PyTree) -> PyTree:
+        expected = _leaves(like)
         stored = ocp.StandardCheckpointer().metadata(self.folder / str(step) / ITEM).item_metadata.tree
-        found = _shapes(stored)
-        names = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        wrong = [f"{n}: expected {expected.get(n, 'nothing')}, found {found.get(n, 'nothing')}" for n in names]
+        found = {name: tuple(leaf.shape) for name, leaf in _leaves(stored).items()}
+        names = optimizer_layouts.names_of(found.keys(), expected.keys())  # as this checkpoint calls our leaves
+        wanted = {names.get(name, name): tuple(leaf.shape) for name, leaf in expected.items()}
+        wrong = [
+            f"{name}: expected {wanted.get(name, 'nothing')}, found {found.get(name, 'nothing')}"
+            for name in sorted(wanted.keys() | found.keys())
+            if wanted.get(name) != found.get(name)
+        ]
         if wrong:
             raise UserError(
                 f"checkpoint {step} in {self.folder} doesn't fit this config: {len(wrong)} tensors differ "
                 f"({'; '.join(wrong[:3])}); use another --workdir, or the config it was trained with"
             )
-        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        return self._manager.restore(step, args=ocp.args.StandardRestore(target))
+        ours = {names.get(name, name): leaf for name, leaf in expected.items()}
+        target = jax.tree_util.tree_map_with_path(
+            lambda path, _: ocp.utils.to_shape_dtype_struct(ours[_name(path)]), stored
+        )
+        read = _leaves(self._manager.restore(step, args=ocp.args.StandardRestore(target)))
+        return jax.tree_util.tree_map_with_path(lambda path, _: read[names.get(_name(path), _name(path))], like)
 
 
-def _shapes(tree: Any) -> dict[str, tuple]:
-    """Of each leaf, by a path that is the same for dicts, dataclasses and tuples."""
-    named = ((jax.tree_util.keystr(keys, simple=True, separator="/"), leaf)
-             for keys, leaf in jax.tree_util.tree_leaves_with_path(tree))  # fmt: skip
-    return {name: tuple(leaf.shape) for name, leaf in named}
+def _name(path: tuple) -> str:
+    """The name of a leaf, the same for dicts, dataclasses and tuples."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _leaves(tree: PyTree) -> dict[str, jax.Array]:
+    return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def _reason(error: BaseException) -> str:

@@ -9,14 +9,15 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
+import tensorboardX
 from tqdm import tqdm
 
 from srgan_jax.runtime import atomic
 from srgan_jax.runtime.messages import report
+from srgan_jax.runtime.types import PyTree
 
 EVENTS_ROOM_BYTES = 1 << 20  # with less on the disk no TensorBoard events: a failed write would end their thread
 
@@ -54,9 +55,10 @@ class Trace:
 
     FIRST, LAST = 10, 14  # updates after the start; the first few compile
 
-    def __init__(self, folder: Path, start: int):
+    def __init__(self, folder: Path | None, start: int):
+        """Writes to `folder`, None for no trace, some updates after update `start`."""
         self._folder, self._start = folder, start
-        self._begun = self._running = False
+        self._begun, self._running = folder is None, False
 
     def before(self, step: int) -> None:
         """Starts the trace when it is time."""
@@ -64,7 +66,7 @@ class Trace:
             jax.profiler.start_trace(str(self._folder))
             self._running = self._begun = True
 
-    def after(self, step: int, state: Any) -> None:
+    def after(self, step: int, state: PyTree) -> None:
         """Ends the trace when it is time, once `state` is computed."""
         if self._running and step - self._start >= self.LAST:
             jax.block_until_ready(state)
@@ -78,18 +80,6 @@ class Trace:
             report(f"trace of updates in {self._folder}")
 
 
-def _summary_writer(folder: Path, step: int) -> Any:
-    """tensorboardX's writer without PyTorch, which it imports where that is installed: seconds for nothing."""
-    had_torch = "torch" in sys.modules
-    sys.modules.setdefault("torch", None)  # an import of it fails
-    try:
-        from tensorboardX import SummaryWriter
-    finally:
-        if not had_torch:
-            del sys.modules["torch"]
-    return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
-
-
 class StageLog:
     """Progress and metrics of one stage, from `start` updates to `total`; only process 0 writes."""
 
@@ -97,7 +87,7 @@ class StageLog:
         self._workdir, self._stage, self._batch_size = workdir, stage, batch_size
         self._began, self._pending, self._full = time.time(), "", False
         self._quiet = jax.process_index() > 0
-        self._events = None
+        self._events: tensorboardX.SummaryWriter | None = None
         terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=total, initial=start, desc=stage, unit=" updates", dynamic_ncols=terminal, disable=self._quiet,
@@ -106,12 +96,14 @@ class StageLog:
         self.rewind(start)
 
     def rewind(self, step: int) -> None:
-        """Goes on from `step`: the bar, and TensorBoard, which forgets what came later."""
+        """Resumes at `step`: the bar, and TensorBoard, which forgets what came later."""
         self._bar.n = step
         if self._events:
             self._events.close()
         folder = self._workdir / "tensorboard" / self._stage
-        self._events = None if self._quiet else _summary_writer(folder, step)
+        self._events = (
+            None if self._quiet else tensorboardX.SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+        )
 
     def advance(self, updates: int = 1) -> None:
         """Counts updates."""
@@ -124,7 +116,7 @@ class StageLog:
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         row = {"stage": self._stage, "step": step, "seconds": round(time.time() - self._began, 3), **finite}
         self._append(json.dumps(row) + "\n")
-        if self._has_room():
+        if self._events and self._has_room():
             for name, value in finite.items():
                 if value is not None:
                     self._events.add_scalar(name, value, step)
@@ -153,9 +145,15 @@ class StageLog:
     def _has_room(self) -> bool:
         return shutil.disk_usage(self._workdir).free >= EVENTS_ROOM_BYTES
 
-    def picture(self, step: int, image: np.ndarray) -> None:
-        """A sample picture `[H, W, 3]` uint8 for TensorBoard."""
-        if not self._quiet and self._has_room():
+    def warn(self, step: int, *lines: str | None, everywhere: bool = False) -> None:
+        """Reports what there is to say about an update, if anything."""
+        for line in lines:
+            if line:
+                report(f"{self._stage}: update {step}: {line}", everywhere=everywhere)
+
+    def image(self, step: int, image: np.ndarray) -> None:
+        """A preview `[H, W, 3]` uint8 for TensorBoard."""
+        if self._events and self._has_room():
             self._events.add_image("LR | SR | HR", image, step, dataformats="HWC")
 
     def close(self) -> None:

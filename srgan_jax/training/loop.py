@@ -1,49 +1,61 @@
-"""The training loop: one long function, `train_and_evaluate`.
-
-The config stops here: everything below takes plain keyword arguments.
-"""
+"""The training loop: `train_and_evaluate` runs the stages, `train_stage` one of them. Copy this file for your own."""
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from srgan_jax import weights
-from srgan_jax.config import checks
+from srgan_jax import models, weights
+from srgan_jax.config.schema import GuardConfig, RunConfig
+from srgan_jax.data import sampling
+from srgan_jax.data.feed import Samples
 from srgan_jax.evaluation.metrics import LOWER_IS_BETTER
+from srgan_jax.evaluation.pairs import Pair
+from srgan_jax.evaluation.tables import Protocol
 from srgan_jax.runtime import devices, messages
 from srgan_jax.runtime.errors import UserError
-from srgan_jax.training import checkpoints, logs, mapping, nonfinite, previews, samples, setup, stop
+from srgan_jax.training import logs, mapping, nonfinite, previews, samples, setup, start, workdir
 from srgan_jax.training.balance import BalanceGuard
-from srgan_jax.training.previews import draw_samples
+from srgan_jax.training.checkpoints import Checkpoints
 from srgan_jax.training.provenance import record_run
-from srgan_jax.training.start import averaged_generator, begin_stage, with_generator_of
+from srgan_jax.training.rollback import Rollback
+from srgan_jax.training.stage import Stage
 from srgan_jax.training.state import TrainState, count_parameters
-from srgan_jax.training.validation import compare, read_validation, validate
-from srgan_jax.training.workdir import (
-    ADVICE,
-    finished_steps,
-    locked,
-    publish,
-    publish_last,
-    refuse_another_run,
-    refuse_stale_stages,
-    refuse_untrained,
-)
+from srgan_jax.training.stop import StopRequest
+from srgan_jax.training.validation import Validation, compare, read_validation
 
 SHOWN = ("d_loss", "d_accuracy_real", "d_accuracy_fake")  # in the progress bar, besides the terms of the loss
 
 
-def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = False) -> weights.Weights:
-    """Runs the stages of `config` one after the other, going on where an earlier run in `workdir` stopped.
+class Shared(NamedTuple):
+    """What all stages of a run use."""
+
+    folder: Path
+    stage_names: tuple[str, ...]
+    mesh: Mesh
+    mapping: str
+    samples: Samples
+    validation: Validation
+    previews: Sequence[Pair]
+    stop: StopRequest
+    guard: GuardConfig
+    best: str
+    keep_checkpoints: int
+    dataset: str
+    profile: bool
+
+
+def train_and_evaluate(run: RunConfig, folder: str | Path, *, profile: bool = False) -> weights.Weights:
+    """Runs the stages of a config one after the other, resuming where an earlier run in `folder` stopped.
 
     Args:
-      config: see `defaults.get_config`.
-      workdir: holds checkpoints, metrics, samples, and at the end `generator.safetensors`; shared by all processes.
+      run: from `config.resolve.resolve`.
+      folder: holds checkpoints, metrics, samples, and at the end `generator.safetensors`; shared by all processes.
       profile: write a trace of a few updates.
 
     Returns:
@@ -53,186 +65,211 @@ def train_and_evaluate(config: Any, workdir: str | Path, *, profile: bool = Fals
       UserError: the config, the data or the folder can't be used; or training diverges again and again.
       SystemExit: SIGTERM or Ctrl-C came; the state is saved.
     """
-    workdir = Path(workdir)
-    batch_size, per_call = config.data.batch_size, config.steps_per_call
-
-    with locked(workdir), stop.stop_signals() as signals, contextlib.ExitStack() as open_files:
-        # ------------------------------------------------------------ what the whole run shares
-        before = current = weights.load(config.init_from, fold=False) if config.init_from else None
-        config = with_generator_of(before, config)
-        checks.check_counts(config)
-        setup.check_names(config)
-        checks.check_intervals(config)
-        refuse_another_run(workdir, config)
-        if config.deterministic:
-            devices.check_deterministic()
-        parts = {name: setup.make_stage(config, name) for name in config.stage_names}
-        extractors = {name: setup.load_extractor(config, name) for name in config.stage_names}
-        mesh = devices.make_mesh()
-        share = devices.local_slice(batch_size, config.micro_batches)
-        indices = np.arange(share.start, share.stop, dtype=np.int32)
-        pictures, held_out = samples.open_pictures(config, workdir)
-        validation = read_validation(config, held_out)
-        for line in record_run(workdir, config):
-            messages.report(f"changed since this run began: {line}")
-        dtype = np.dtype(devices.compute_dtype(config.compute_dtype)).name
-        messages.report(
-            f"devices: {jax.device_count()} x {jax.devices()[0].device_kind}, {jax.process_count()} processes, "
-            f"{dtype}, {config.devices.mapping}"
-        )
-        data = samples.open_samples(config, pictures)
-        data = data._replace(store=devices.replicate(data.store, mesh))  # and let go of the host's copy
-        looked_at = previews.sample_pairs(config, validation, data)
-        told_to_stop = stop.AgreedStop(mesh)
-
-        for name, stage in parts.items():
-            # -------------------------------------------------------- one stage: state, resume
-            total = config.stages[name].total_steps
-            published = workdir / f"{name}.safetensors"
-            if finished_steps(published) >= total:
-                current = weights.load(published, fold=False)
-                messages.report(f"{name}: finished, {published}")
-                continue
-            refuse_stale_stages(workdir, config.stage_names, name)
-            begin = functools.partial(begin_stage, stage, current, mesh)
-            saver = checkpoints.Checkpoints(
-                workdir / "checkpoints" / name,
-                keep=config.keep_checkpoints,
-                best_metric=config.validation.best if validation else "",
-                lower_is_better=config.validation.best in LOWER_IS_BETTER,
-                say=functools.partial(messages.report, everywhere=True),
-            )
-            open_files.callback(saver.close)  # waits for what is being written
-            state = begin()
-            state = saver.restore(state) or state
-            start = step = int(state.step)
-            if start % per_call:
-                raise UserError(f"{name} stopped after update {start}, no multiple of config.steps_per_call={per_call}")
-            lines = logs.truncate_metrics(workdir / "metrics.jsonl", config.stage_names, name, start)
-            if start:
-                messages.report(f"{name}: resumed after update {start}")
-            elif lines:
-                messages.report(f"{name}: there is no checkpoint yet; it begins again at update 1")
-            log = logs.StageLog(workdir, name, start, total, batch_size)
-            open_files.callback(log.close)
-            features, extractor_variables = extractors[name]
-            update = setup.make_update(config, stage, features)
-            update = nonfinite.guarded(update, max_skips=config.guard.max_skips, d_wins_steps=config.guard.d_wins_steps)
-            update = mapping.repeated(update, per_call)
-            update = mapping.map_update(update, mesh, config.devices.mapping)
-            frozen = {"store": data.store, "extractor": devices.replicate(extractor_variables, mesh)}
-            sharded = devices.shard({"indices": indices}, mesh, config.devices.mapping)
-            feed, metrics = data.feed(state, step, total, stage.draws), None
-            trace = logs.Trace(workdir / "profile", start) if profile else None
-            open_files.callback(trace.close if trace else lambda: None)
-            messages.report(f"{name}: {count_parameters(state.generator.params):,} parameters; compiling the update")
-
-            # -------------------------------------------------------- updates
-            scores, skipped = {}, int(state.health.skipped)
-            balance = BalanceGuard(config.stages[name].get("balance_accuracy", 1.0))
-            stopping = 0
-            while step < total and not stopping:
-                step += per_call
-                if trace:
-                    trace.before(step)
-                if feed is not None:
-                    windows = {"indices": indices, "windows": feed.take(metrics)}
-                    sharded = devices.shard(windows, mesh, config.devices.mapping)
-                with jax.transfer_guard("allow" if jax.config.jax_debug_nans else "disallow"):
-                    state, metrics = update(state, frozen, sharded)
-                if trace:
-                    trace.after(step, state)
-                if devices.must_block():
-                    jax.block_until_ready(state)
-                log.advance(per_call)
-
-                # ---------------------------------------------------- numbers, pictures, checkpoints
-                logged = step in (per_call, total) or step % config.log_every_steps == 0
-                if logged or step == start + per_call:
-                    values = {key: float(value) for key, value in jax.device_get(metrics).items()}
-                    alarm = values.pop("alarm")
-                    if logged:  # the same lines whether or not the run was interrupted
-                        log.write(step, values, shown=("loss", *stage.terms, *SHOWN))
-                        if told := balance.line(values):
-                            messages.report(f"{name}: update {step}: {told}")
-                        if feed and (told := feed.line()):
-                            messages.report(f"{name}: update {step}: {told}", everywhere=True)
-                        if values["skipped"] > skipped:
-                            messages.report(
-                                f"{name}: {values['skipped'] - skipped:.0f} updates up to {step} were not finite "
-                                f"and left out, {values['skipped']:.0f} in all"
-                            )
-                        skipped = values["skipped"]
-                    if step == start + per_call:
-                        terms = logs.format_terms({term: values[term] for term in stage.terms})
-                        messages.report(f"{name}: loss at update {step}: {terms}")
-                    if logged and alarm:
-                        state = go_back(saver, devices.as_global(state, mesh), begin, config.guard, name)
-                        step = int(state.step)
-                        logs.truncate_metrics(workdir / "metrics.jsonl", config.stage_names, name, step)
-                        log.rewind(step)
-                        feed = data.feed(state, step, total, stage.draws)
-                        skipped = int(state.health.skipped)
-                        continue
-                scores = {}
-                if step % config.validate_every_steps == 0 or step == total:
-                    averaged = averaged_generator(state, stage.generator)
-                    scores = validate(averaged, validation, config)
-                    if scores:
-                        log.write(step, {f"val_{key}": value for key, value in scores.items()})
-                        messages.report(f"{name}: update {step}: validation {logs.format_scores(scores)}")
-                    if looked_at and jax.process_index() == 0:
-                        file = workdir / "samples" / f"{name}_{step:07d}.png"
-                        log.picture(step, draw_samples(averaged, looked_at, file))
-                elif looked_at and config.show_every_steps and step % config.show_every_steps == 0:
-                    averaged = averaged_generator(state, stage.generator)
-                    if jax.process_index() == 0:
-                        log.picture(step, draw_samples(averaged, looked_at))
-                stopping = told_to_stop(signals[0] if signals else 0)
-                if stopping or step == total or step % config.save_every_steps == 0:
-                    saver.save(step, devices.as_global(state, mesh), scores)
-            open_files.close()
-
-            # -------------------------------------------------------- the end of a stage
-            if step >= total:
-                refuse_untrained(name, state.health, step)
-                current = averaged_generator(state, stage.generator)
-                scores = scores or validate(current, validation, config)
-                values = {f"val_{key}": f"{value:.4f}" for key, value in scores.items()}
-                provenance = {
-                    "stage": name,
-                    "steps": str(step),
-                    "dataset": str(config.data.folder or config.data.dataset),
-                }
-                publish(current, published, provenance | values)
-                messages.report(f"{name}: finished, {published}")
-            stopping = stopping or told_to_stop(signals[0] if signals else 0)
-            if stopping:
-                found = f"saved after update {step}" if saver.saved == step else f"NOT saved after update {step}"
-                messages.report(f"{name}: {found}; the same command goes on from update {saver.saved or 0}")
-                raise SystemExit(128 + stopping)
-
-        publish_last(published)
-        if before and validation:
-            compare(before, current, validation, config, workdir / "before_after.md")
+    folder = Path(folder)
+    with workdir.locked(folder), StopRequest() as stop:
+        before = current = weights.load(run.init_from, fold=False) if run.init_from else None
+        run = start.with_generator_of(before, run)
+        stages = setup.build(run)
+        architecture = models.architecture_of(models.GENERATORS, stages[0].generator)
+        workdir.refuse_another_run(folder, architecture, run.stage_names, run.init_from)
+        shared = prepare(run, stages[0], folder, stop, profile)
+        for stage in stages:
+            current = train_stage(stage, current, shared)
+        workdir.publish_last(folder / f"{stages[-1].name}.safetensors")
+        if before and shared.validation.pairs:
+            scale, config = stages[0].plan.scale, run.validation
+            protocol = Protocol(scale, degradation=str(run.degradation["name"]) if config.degraded else "")
+            from_files = bool(config.folder) and Path(config.folder, f"LRx{scale}").is_dir()
+            compare(before, current, shared.validation, protocol, from_files, folder / "before_after.md")
     return current
 
 
-def go_back(saver: checkpoints.Checkpoints, state: TrainState, begin: Callable, limits: Any, name: str) -> TrainState:
-    """The last sound state, with the salt of another order of samples.
+def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -> weights.Weights:
+    """Trains one stage to its end, from where it stopped; returns its averaged generator, which it has published.
 
-    Raises:
-      UserError: it went back `limits.max_rollbacks` times already.
+    Args:
+      stage: from `setup.build`.
+      current: the averaged generator of the stage before; None: a fresh one.
+      shared: with the other stages.
     """
-    step, health = int(state.step), state.health
-    bad = f"in the {int(health.d_wins)} updates up to {step} D judged every picture rightly"
-    if not limits.d_wins_steps or int(health.d_wins) < limits.d_wins_steps:
-        bad = f"{limits.max_skips} or more updates in a row up to {step} were not finite"
-    rollbacks = int(health.rollbacks) + 1
-    if rollbacks > limits.max_rollbacks:
-        raise UserError(f"{name}: {bad}, for the {rollbacks}th time; {ADVICE.format(name)}")
-    back = saver.restore(state, functools.partial(nonfinite.is_sound, d_wins_steps=limits.d_wins_steps))
-    back = nonfinite.gone_back(begin() if back is None else back, rollbacks)
-    messages.report(f"WARNING: {name}: {bad}; back to update {int(back.step)}, with another order of samples "
-             f"({rollbacks} of {limits.max_rollbacks})")  # fmt: skip
-    return back
+    name, when, published = stage.name, stage.intervals, shared.folder / f"{stage.name}.safetensors"
+    if workdir.finished_steps(published) >= when.total:
+        messages.report(f"{name}: finished, {published}")
+        return weights.load(published, fold=False)
+    workdir.refuse_stale_stages(shared.folder, shared.stage_names, name)
+
+    with contextlib.ExitStack() as open_files:
+        # -------------------------------------------------------- restore
+        begin = functools.partial(start.begin_stage, stage, current, shared.mesh)
+        saver = open_saver(shared, name)
+        open_files.callback(saver.close)  # waits for what is being written
+        state = begin()
+        state = saver.restore(state) or state
+        step = first = int(state.step)
+        log = open_log(stage, first, shared)
+        open_files.callback(log.close)
+        update, frozen, sharded = compile_update(stage, shared)
+        feed, metrics = open_feed(stage, state, shared.samples), None
+        trace = logs.Trace(shared.folder / "profile" if shared.profile else None, first)
+        open_files.callback(trace.close)
+        rollback = Rollback(saver, begin, shared.mesh, shared.guard, name)
+        balance = BalanceGuard(getattr(stage.config, "balance_accuracy", 1.0))
+        left_out = nonfinite.SkippedUpdates(int(state.health.skipped))
+        messages.report(f"{name}: {count_parameters(state.generator.params):,} parameters; compiling the update")
+        scores, stopping = {}, 0
+
+        while step < when.total and not stopping:
+            # ---------------------------------------------------- feed, update
+            step += when.per_call
+            trace.before(step)
+            if feed is not None:
+                sharded = devices.shard(
+                    {"indices": stage_indices(stage), "windows": feed.take(metrics)}, shared.mesh, shared.mapping
+                )
+            with jax.transfer_guard("allow" if jax.config.jax_debug_nans else "disallow"):
+                state, metrics = update(state, frozen, sharded)
+            trace.after(step, state)
+            if devices.must_block():
+                jax.block_until_ready(state)
+            log.advance(when.per_call)
+
+            # ---------------------------------------------------- log
+            if when.logs(step) or step == first + when.per_call:
+                values = {key: float(value) for key, value in jax.device_get(metrics).items()}
+                alarm = values.pop("alarm")
+                if step == first + when.per_call:
+                    terms = logs.format_terms({term: values[term] for term in stage.terms})
+                    messages.report(f"{name}: loss at update {step}: {terms}")
+                if when.logs(step):  # the same lines whether or not the run was interrupted
+                    log.write(step, values, shown=("loss", *stage.terms, *SHOWN))
+                    log.warn(step, balance.line(values), left_out.line(values))
+                    log.warn(step, feed.line() if feed else None, everywhere=True)
+                    if alarm:
+                        state = rollback(state)
+                        step = int(state.step)
+                        logs.truncate_metrics(shared.folder / "metrics.jsonl", shared.stage_names, name, step)
+                        log.rewind(step)
+                        left_out = nonfinite.SkippedUpdates(int(state.health.skipped))
+                        feed = open_feed(stage, state, shared.samples)
+                        continue
+
+            # ---------------------------------------------------- validate, save, stop
+            try:
+                scores = look(stage, state, step, shared, log)
+            except Exception:  # the due checkpoint is worth more than its scores
+                if when.saves(step):
+                    saver.save(step, devices.as_global(state, shared.mesh))
+                raise
+            stopping = shared.stop.agreed()
+            if stopping or when.saves(step):
+                saver.save(step, devices.as_global(state, shared.mesh), scores)
+
+    if step >= when.total:
+        workdir.refuse_untrained(name, state.health, step)
+        current = start.averaged_generator(state, stage.generator)
+        scores = scores or shared.validation.scores(current)
+        publish(stage, current, scores, shared, published)
+    if stopping := stopping or shared.stop.agreed():
+        found = f"saved after update {step}" if saver.saved == step else f"NOT saved after update {step}"
+        messages.report(f"{name}: {found}; the same command resumes at update {saver.saved or 0}")
+        raise SystemExit(128 + stopping)
+    return current
+
+
+# ---------------------------------------------------------------------------------------------- parts of both
+
+
+def prepare(run: RunConfig, stage: Stage, folder: Path, stop: StopRequest, profile: bool) -> Shared:
+    """Opens the data, and records the run; everything was checked before."""
+    if run.deterministic:
+        devices.check_deterministic()
+    mesh, plan = devices.make_mesh(), stage.plan
+    devices.local_slice(plan.batch_size, run.micro_batches)  # raises where the batch can't be divided
+    images, held_out = samples.open_images(run.data, run.validation, plan.scale, folder)
+    degrade, _ = setup.find_degradation(run.degradation, plan.scale)
+    degrade = functools.partial(degrade, scale=plan.scale)
+    validation = read_validation(run.validation, plan.scale, degrade, held_out)
+    for line in record_run(folder, run):
+        messages.report(f"changed since this run began: {line}")
+    dtype = np.dtype(devices.compute_dtype(run.compute_dtype)).name
+    messages.report(
+        f"devices: {jax.device_count()} x {jax.devices()[0].device_kind}, {jax.process_count()} processes, "
+        f"{dtype}, {run.devices.mapping}"
+    )
+    data = samples.open_samples(images, run.data, plan, run.steps_per_call)
+    data = data._replace(store=devices.replicate(data.store, mesh))  # frees the host copy
+    drawn = previews.make_previews(run.sample_pictures, validation, data, plan, run.seed)
+    stop.listen(mesh)
+    return Shared(
+        folder, run.stage_names, mesh, run.devices.mapping, data, validation, drawn, stop, run.guard,
+        run.validation.best, run.keep_checkpoints, run.data.folder or run.data.dataset, profile,
+    )  # fmt: skip
+
+
+def open_saver(shared: Shared, name: str) -> Checkpoints:
+    """Returns the checkpoints of a stage."""
+    return Checkpoints(
+        shared.folder / "checkpoints" / name,
+        keep=shared.keep_checkpoints,
+        best_metric=shared.best if shared.validation.pairs else "",
+        lower_is_better=shared.best in LOWER_IS_BETTER,
+        report=functools.partial(messages.report, everywhere=True),
+    )
+
+
+def open_log(stage: Stage, first: int, shared: Shared) -> logs.StageLog:
+    """Returns the log of a stage that resumes after update `first`; later lines of earlier runs are dropped."""
+    if first % stage.intervals.per_call:
+        count = stage.intervals.per_call
+        raise UserError(f"{stage.name} stopped after update {first}, no multiple of config.steps_per_call={count}")
+    dropped = logs.truncate_metrics(shared.folder / "metrics.jsonl", shared.stage_names, stage.name, first)
+    if first:
+        messages.report(f"{stage.name}: resumed after update {first}")
+    elif dropped:
+        messages.report(f"{stage.name}: there is no checkpoint yet; it begins again at update 1")
+    return logs.StageLog(shared.folder, stage.name, first, stage.intervals.total, stage.plan.batch_size)
+
+
+def compile_update(stage: Stage, shared: Shared):
+    """Returns the update over all devices, and its arguments besides the state."""
+    update = nonfinite.guarded(stage.update, max_skips=shared.guard.max_skips, d_wins_steps=shared.guard.d_wins_steps)
+    update = mapping.map_update(mapping.repeated(update, stage.intervals.per_call), shared.mesh, shared.mapping)
+    variables = stage.extractor.variables if stage.extractor else None
+    frozen = {"store": shared.samples.store, "extractor": devices.replicate(variables, shared.mesh)}
+    return update, frozen, devices.shard({"indices": stage_indices(stage)}, shared.mesh, shared.mapping)
+
+
+def stage_indices(stage: Stage) -> np.ndarray:
+    """Returns the positions of this process's samples in the global batch."""
+    mine = devices.local_slice(stage.plan.batch_size)
+    return np.arange(mine.start, mine.stop, dtype=np.int32)
+
+
+def open_feed(stage: Stage, state: TrainState, data: Samples):
+    """Returns the windows of the updates to come; None where crops are cut on the devices."""
+    seed = sampling.salted(np.asarray(state.seed), np.asarray(state.health.rollbacks))
+    return data.feed(np.asarray(seed), int(state.step), stage.intervals.total, stage.draws)
+
+
+def look(stage: Stage, state: TrainState, step: int, shared: Shared, log: logs.StageLog) -> dict[str, float]:
+    """Validates and draws previews where it is time; returns the scores."""
+    when = stage.intervals
+    if not when.validates(step) and not when.shows(step):
+        return {}
+    averaged = start.averaged_generator(state, stage.generator)
+    scores = shared.validation.scores(averaged) if when.validates(step) else {}
+    if scores:
+        log.write(step, {f"val_{key}": value for key, value in scores.items()})
+        messages.report(f"{stage.name}: update {step}: validation {logs.format_scores(scores)}")
+    if shared.previews and jax.process_index() == 0:
+        file = shared.folder / "samples" / f"{stage.name}_{step:07d}.png" if when.validates(step) else None
+        log.image(step, previews.draw_previews(averaged, shared.previews, file))
+    return scores
+
+
+def publish(stage: Stage, averaged: weights.Weights, scores: dict[str, float], shared: Shared, file: Path) -> None:
+    """Writes the averaged generator of a finished stage, with where it comes from."""
+    values = {f"val_{key}": f"{value:.4f}" for key, value in scores.items()}
+    provenance = {"stage": stage.name, "steps": str(stage.intervals.total), "dataset": shared.dataset}
+    workdir.publish(averaged, file, provenance | values)
+    messages.report(f"{stage.name}: finished, {file}")

@@ -1,18 +1,19 @@
-"""A guard around the update: what isn't finite is not applied, on the device, without the host's knowing.
+"""Updates that aren't finite are not applied, on the device, without the host's knowing.
 
-The host looks at `Health.alarm` with the numbers of a log line, and goes back to an earlier checkpoint where it is set.
+The host looks at `Health.alarm` with the numbers of a log line, and rolls back to a checkpoint where it is set.
+optax.apply_if_finite looks at the gradients alone, has a state of its own in each optimiser, and knows no rollback.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 
+from srgan_jax.runtime.types import PyTree
 
-@flax.struct.dataclass
-class Health:
+
+class Health(flax.struct.PyTreeNode):
     """How a stage has fared: a part of its state, so a resumed run knows it too.
 
     Attributes:
@@ -36,7 +37,7 @@ def fresh_health() -> Health:
     return Health(*zeros[:3], alarm=jnp.zeros((), bool), rollbacks=zeros[3])
 
 
-def all_finite(tree: Any) -> jax.Array:
+def all_finite(tree: PyTree) -> jax.Array:
     """Whether every floating-point number of a pytree is finite: a bool scalar."""
     leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves])
@@ -44,14 +45,14 @@ def all_finite(tree: Any) -> jax.Array:
     return jax.lax.optimization_barrier(finite).all()
 
 
-def is_sound(state: Any, d_wins_steps: int = 0) -> bool:
+def is_sound(state: PyTree, d_wins_steps: int = 0) -> bool:
     """Whether training can go back to `state`: its last update was applied, and D's series of wins was young."""
     health = state.health
     winning = d_wins_steps > 0 and 2 * int(health.d_wins) >= d_wins_steps
     return not (int(health.in_a_row) or winning or bool(health.alarm))
 
 
-def gone_back(state: Any, rollbacks: int) -> Any:
+def rolled_back(state: PyTree, rollbacks: int) -> PyTree:
     """`state` with clean counters and the salt of a new order of samples."""
     health = fresh_health().replace(skipped=state.health.skipped, rollbacks=jnp.int32(rollbacks))
     return state.replace(health=jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), health, state.health))
@@ -69,7 +70,9 @@ def _next_health(old: Health, finite: jax.Array, metrics: Mapping[str, jax.Array
     return Health(old.skipped + ~finite, in_a_row, d_wins, alarm, old.rollbacks)
 
 
-def guarded(update: Callable, *, max_skips: int, d_wins_steps: int = 0) -> Callable:
+def guarded(
+    update: Callable[..., tuple[PyTree, dict[str, jax.Array]]], *, max_skips: int, d_wins_steps: int = 0
+) -> Callable[..., tuple[PyTree, dict[str, jax.Array]]]:
     """`update` that leaves everything but the step and the counters as it was where a result is not finite.
 
     Gradients that aren't finite show in the moments of Adam, so the new state and the metrics tell all. Both are
@@ -92,3 +95,17 @@ def guarded(update: Callable, *, max_skips: int, d_wins_steps: int = 0) -> Calla
         return kept.replace(step=new.step, health=health), metrics | {"skipped": health.skipped, "alarm": health.alarm}
 
     return guarded_update
+
+
+class SkippedUpdates:
+    """Counts the updates that were left out, for the log."""
+
+    def __init__(self, skipped: int):
+        self._known = skipped
+
+    def line(self, metrics: Mapping[str, float]) -> str | None:
+        """Returns what to say after a logged update; None where no more were left out."""
+        before, self._known = self._known, int(metrics["skipped"])
+        if self._known <= before:
+            return None
+        return f"{self._known - before} updates were not finite and left out, {self._known} in all"

@@ -3,28 +3,28 @@
 A new one of either is one function and one line in `OPTIMIZERS` or `SCHEDULES`.
 """
 
-from typing import Any
-
 import jax
 import optax
 import optax.contrib
 
+from srgan_jax.config.schema import StageConfig
 from srgan_jax.runtime.errors import lookup
+from srgan_jax.runtime.types import PyTree
 
 
-def constant_schedule(learning_rate: float, total_steps: int, **_: Any) -> optax.Schedule:
+def constant_schedule(learning_rate: float, total_steps: int, **_: object) -> optax.Schedule:
     """The same learning rate throughout."""
     return optax.constant_schedule(learning_rate)
 
 
 def piecewise_schedule(
-    learning_rate: float, total_steps: int, *, drops: tuple[float, ...], drop_factor: float = 0.1, **_: Any
+    learning_rate: float, total_steps: int, *, drops: tuple[float, ...], drop_factor: float = 0.1, **_: object
 ) -> optax.Schedule:
-    """`drop_factor` of the learning rate after each of `drops`, given as shares of `total_steps` (SRGAN: 0.5)."""
+    """`drop_factor` of the learning rate after each of `drops`, given as fractions of `total_steps` (SRGAN: 0.5)."""
     return optax.piecewise_constant_schedule(learning_rate, {round(drop * total_steps): drop_factor for drop in drops})
 
 
-def cosine_schedule(learning_rate: float, total_steps: int, *, warmup_steps: int, **_: Any) -> optax.Schedule:
+def cosine_schedule(learning_rate: float, total_steps: int, *, warmup_steps: int, **_: object) -> optax.Schedule:
     """A linear rise over `warmup_steps`, then half a cosine down to 0 at `total_steps`."""
     if not warmup_steps:
         return optax.cosine_decay_schedule(learning_rate, total_steps)
@@ -35,9 +35,10 @@ SCHEDULES = {"constant": constant_schedule, "piecewise": piecewise_schedule, "co
 
 
 def adam(schedule: optax.Schedule, *, b1: float, b2: float, weight_decay: float) -> optax.GradientTransformation:
-    """Adam (Kingma & Ba, arXiv 1412.6980); with weight decay AdamW (Loshchilov & Hutter, arXiv 1711.05101)."""
-    if not weight_decay:
-        return optax.adam(schedule, b1=b1, b2=b2)
+    """Adam (Kingma & Ba, arXiv 1412.6980); with weight decay AdamW (Loshchilov & Hutter, arXiv 1711.05101).
+
+    Always the chain of AdamW, so that the state has one structure: weight decay can change when a run resumes.
+    """
     return optax.adamw(schedule, b1=b1, b2=b2, weight_decay=weight_decay, mask=_are_kernels)
 
 
@@ -53,12 +54,12 @@ def muon(schedule: optax.Schedule, *, b1: float, b2: float, weight_decay: float)
     return optax.contrib.muon(schedule, muon_weight_dimension_numbers=_kernels_as_matrices, **options)
 
 
-def _are_kernels(params: Any) -> Any:
+def _are_kernels(params: PyTree) -> PyTree:
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1] == jax.tree_util.DictKey("kernel"), params)
 
 
-def _kernels_as_matrices(params: Any) -> Any:
-    def axes(leaf: Any, is_kernel: bool) -> optax.contrib.MuonDimensionNumbers | None:
+def _kernels_as_matrices(params: PyTree) -> PyTree:
+    def axes(leaf: jax.Array, is_kernel: bool) -> optax.contrib.MuonDimensionNumbers | None:
         return optax.contrib.MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), leaf.ndim - 1) if is_kernel else None
 
     return jax.tree.map(axes, params, _are_kernels(params))
@@ -67,26 +68,18 @@ def _kernels_as_matrices(params: Any) -> Any:
 OPTIMIZERS = {"adam": adam, "muon": muon}
 
 
-def create_optimizer(
-    learning_rate: float,
-    total_steps: int,
-    *,
-    optimizer: str = "adam",
-    schedule: str = "constant",
-    drops: tuple[float, ...] = (0.5,),
-    drop_factor: float = 0.1,
-    warmup_steps: int = 0,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    weight_decay: float = 0.0,
-    clip_norm: float = 0.0,
-) -> optax.GradientTransformation:
-    """An optimiser and schedule by their names; before them, gradients scaled down to a global norm of `clip_norm`.
+def create_optimizer(stage: StageConfig, learning_rate: float) -> optax.GradientTransformation:
+    """Returns the optimiser and schedule that a stage names, from optax.
 
     Kernels shrink by `weight_decay` learning rates of themselves at each update, beside what the gradient does.
     """
-    make = lookup(SCHEDULES, schedule, "learning rate schedule")
-    options = {"drops": drops, "drop_factor": drop_factor, "warmup_steps": warmup_steps}
-    own = {"b1": b1, "b2": b2, "weight_decay": weight_decay}
-    update = lookup(OPTIMIZERS, optimizer, "optimizer")(make(learning_rate, total_steps, **options), **own)
-    return optax.chain(optax.clip_by_global_norm(clip_norm), update) if clip_norm else update
+    make_schedule = lookup(SCHEDULES, stage.schedule, "learning rate schedule")
+    schedule = make_schedule(
+        learning_rate,
+        stage.total_steps,
+        drops=stage.drops,
+        drop_factor=stage.drop_factor,
+        warmup_steps=stage.warmup_steps,
+    )
+    make = lookup(OPTIMIZERS, stage.optimizer, "optimizer")
+    return make(schedule, b1=stage.b1, b2=stage.b2, weight_decay=stage.weight_decay)

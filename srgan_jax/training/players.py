@@ -1,23 +1,95 @@
-"""The two players of a training step: their gradients, and a step of their optimisers."""
+"""The two players of an update: what they compute, their gradients, and a step of their optimisers.
+
+A step (`pretrain_step`, `gan_step`, `gan_variants`) puts these functions in order; nothing here names a device.
+"""
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from srgan_jax.losses import ADVERSARIAL
-from srgan_jax.losses.content import Features, Metrics, content_terms
-from srgan_jax.losses.penalties import gradient_penalty
-from srgan_jax.runtime.errors import lookup
+from srgan_jax.losses.terms import Metrics, WeightedTerm, views_of, weighted_sum
+from srgan_jax.losses.views import Views
 from srgan_jax.runtime.random_keys import PURPOSE_DROPOUT_FAKE, PURPOSE_DROPOUT_REAL, PURPOSE_GRADIENT_PENALTY, keys_for
-from srgan_jax.training import mapping
+from srgan_jax.runtime.types import PyTree
+from srgan_jax.training.game import Averaging, Batch, Game, Optimizer, Player
+from srgan_jax.training.mapping import mean_of_parts
 from srgan_jax.training.state import NetworkState, TrainState
 
-Batch = Mapping[str, jax.Array]
+T = TypeVar("T")
+
+
+# ---------------------------------------------------------------------------------------------- forward passes
+
+
+def forward(
+    player: Player, params: PyTree, batch_stats: PyTree, *args: jax.Array, **inputs: jax.Array | None
+) -> tuple[PyTree, PyTree]:
+    """Returns a network's output in training, and its changed batch statistics."""
+
+    def run(params, args, inputs):
+        variables = {"params": params, "batch_stats": batch_stats}
+        output, changed = player.module.apply(variables, *args, train=True, mutable=["batch_stats"], **inputs)
+        return output, changed.get("batch_stats", {})
+
+    return (jax.checkpoint(run) if player.remat else run)(params, args, inputs)
+
+
+class Generated(NamedTuple):
+    """One pass of the generator over a batch, which serves both players.
+
+    Attributes:
+      sr: `[N, H, W, 3]`.
+      features: of SR, by tap; {} without an extractor.
+      hr_features: of HR.
+      pull_back: the gradient of `(sr, features)` to that of the parameters.
+      batch_stats: the changed ones.
+    """
+
+    sr: jax.Array
+    features: Mapping[str, jax.Array]
+    hr_features: Mapping[str, jax.Array]
+    pull_back: Callable[[tuple[jax.Array, PyTree]], tuple[PyTree]]
+    batch_stats: PyTree
+
+
+def generate(game: Game, g: NetworkState, batch: Batch) -> Generated:
+    """Returns SR of a batch, with the features that the losses and the discriminator look at."""
+    features = game.features or (lambda image: {})
+
+    def run(params):
+        sr, batch_stats = forward(game.generator, params, g.batch_stats, batch["lr"])
+        return (sr, features(sr)), batch_stats
+
+    (sr, of_sr), pull_back, batch_stats = jax.vjp(run, g.params, has_aux=True)
+    return Generated(sr, of_sr, features(batch["hr"]), pull_back, batch_stats)
+
+
+def once(function: Callable[[Batch], T], batch: Batch, averaging: Averaging) -> Callable[[Batch], T]:
+    """Returns `function`, computed once for both players where the batch passes as a whole."""
+    if averaging.microbatches > 1:
+        return function
+    whole = function(batch)
+    return lambda part: whole
+
+
+def averaged(function: Callable[[Batch], T], batch: Batch, averaging: Averaging) -> T:
+    """Returns the mean of `function` over the microbatches of a batch and over devices: nothing else averages."""
+    # optax.microbatching splits a batch into consecutive parts, of which a device under jit would hold only some.
+    mean = mean_of_parts(function, batch, averaging.microbatches)
+    return mean if averaging.axis_name is None else jax.lax.pmean(mean, averaging.axis_name)
+
+
+def discriminate(
+    player: Player, params: PyTree, batch_stats: PyTree, inputs: Mapping[str, PyTree], keys: jax.Array | None
+) -> tuple[tuple[jax.Array, ...], PyTree]:
+    """Returns the logits of each head on one side of the game, and the changed batch statistics."""
+    taken = {name: inputs[name] for name in player.takes}
+    logits, batch_stats = forward(player, params, batch_stats, keys=keys, **taken)
+    return (logits if isinstance(logits, tuple) else (logits,)), batch_stats
 
 
 def _keys(batch: Batch, purpose: int) -> jax.Array | None:
@@ -26,183 +98,176 @@ def _keys(batch: Batch, purpose: int) -> jax.Array | None:
     return None if keys is None else keys_for(keys, purpose)
 
 
-def discriminator_terms(
-    real: jax.Array,
-    fake: jax.Array,
-    penalty: Callable[[], jax.Array],
-    *,
-    adversarial: str = "bce",
-    label_smoothing: float = 0.0,
-    gradient_penalty_weight: float = 0.0,
-) -> Metrics:
-    """The weighted terms of the discriminator's loss.
+def _sides(batch: Batch, generated: Generated) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
+    """What a discriminator may look at, of real and of generated images."""
+    real = {"image": batch["hr"], "features": generated.hr_features, "lr": batch["lr"]}
+    return real, {"image": generated.sr, "features": generated.features, "lr": batch["lr"]}
+
+
+# ---------------------------------------------------------------------------------------------- gradients
+
+
+def discriminator_gradient(
+    game: Game, d: NetworkState, batch: Batch, generated: Generated, step: jax.Array, through: str = "both"
+) -> tuple[PyTree, PyTree, Metrics]:
+    """Returns the gradient of the discriminator's loss, its batch statistics, and what is logged.
 
     Args:
-      real: logits on real pictures.
-      fake: logits on generated ones.
-      penalty: gives `gradient_penalty`; called where it has a weight.
-      adversarial: a name in `losses.ADVERSARIAL`.
-      label_smoothing: the target for real pictures is 1 minus this (one-sided, arXiv 1606.03498, section 3.4).
-      gradient_penalty_weight: 10 in WGAN-GP; wants a discriminator without batch normalisation.
+      game: the players.
+      d: the discriminator.
+      batch: "hr", "lr" and "keys".
+      generated: SR and the features of both sides.
+      step: updates so far.
+      through: "real" or "fake": the gradient flows through the logits on these images alone; "both".
     """
-    loss = lookup(ADVERSARIAL, adversarial, "adversarial loss")
-    terms = {"d_loss": loss.discriminator(real, fake, 1.0 - label_smoothing)}
-    if gradient_penalty_weight:
-        terms["gradient_penalty"] = gradient_penalty_weight * penalty().mean()
-    return terms
+    player = _discriminator_of(game)
+    real_inputs, fake_inputs = _sides(batch, generated)
+
+    def loss_fn(params):
+        see = functools.partial(discriminate, player, params)
+        # The two batches pass apart: their statistics must not mix.
+        real, batch_stats = see(d.batch_stats, real_inputs, _keys(batch, PURPOSE_DROPOUT_REAL))
+        fake, batch_stats = see(batch_stats, fake_inputs, _keys(batch, PURPOSE_DROPOUT_FAKE))
+        real = jax.lax.stop_gradient(real) if through == "fake" else real
+        fake = jax.lax.stop_gradient(fake) if through == "real" else fake
+
+        def critic(image):
+            return see(d.batch_stats, {"image": image}, _keys(batch, PURPOSE_DROPOUT_REAL))[0]
+
+        logits = tuple(zip(real, fake, strict=True))
+        keys = _keys(batch, PURPOSE_GRADIENT_PENALTY)
+        views = Views(
+            generated.sr, batch["hr"], batch["lr"], _paired(generated), logits,
+            critic if player.takes == ("image",) else None, keys,
+        )  # fmt: skip
+        total, metrics = weighted_sum(player.losses, views, step)
+        return total, (metrics | accuracies(player.losses, logits), batch_stats)
+
+    grads, (metrics, batch_stats) = jax.grad(loss_fn, has_aux=True)(d.params)
+    return grads, batch_stats, metrics
 
 
-def discriminator_step(
-    d: NetworkState,
-    batch: Batch,
-    sr: jax.Array | Callable[[Batch], jax.Array],
-    *,
-    discriminator: nn.Module,
-    optimizer: optax.GradientTransformation,
-    losses: Mapping[str, Any],
-    axis_name: str | None = None,
-    micro_batches: int = 1,
-    remat: bool = False,
-    **averaging: Any,
-) -> tuple[NetworkState, Metrics]:
-    """One update of the discriminator alone.
-
-    Args:
-      d: before.
-      batch: "hr" `[N, H, W, 3]` in [0, 1]; "keys" `[N]` for dropout and the gradient penalty.
-      sr: `[N, H, W, 3]` generated pictures, or what makes them of a part of the batch.
-      discriminator: module.
-      optimizer: its.
-      losses: keyword arguments of `discriminator_terms`, "adversarial" among them.
-      axis_name: under pmap, the axis to average over.
-      micro_batches, remat: as for `gan_step`.
-      **averaging: of `players.updated`.
-    """
-
-    def gradient(part):
-        fakes = sr(part) if callable(sr) else part["sr"]
-
-        def loss_fn(params):
-            see = functools.partial(forward, discriminator, params, remat=remat)
-            real, batch_stats = see(d.batch_stats, part["hr"], keys=_keys(part, PURPOSE_DROPOUT_REAL))
-            fake, batch_stats = see(
-                batch_stats, fakes, keys=_keys(part, PURPOSE_DROPOUT_FAKE)
-            )  # apart: their statistics must not mix
-
-            def penalty():
-                def critic(image):
-                    return see(d.batch_stats, image, keys=_keys(part, PURPOSE_DROPOUT_REAL))[0]
-
-                return gradient_penalty(critic, part["hr"], fakes, _keys(part, PURPOSE_GRADIENT_PENALTY))
-
-            terms = discriminator_terms(real, fake, penalty, **losses)
-            return sum(terms.values()), (terms, _accuracies(losses, real, fake), batch_stats)
-
-        return jax.grad(loss_fn, has_aux=True)(d.params)
-
-    batch = batch if callable(sr) else {**batch, "sr": sr}
-    grads, (terms, accuracies, batch_stats) = mapping.mean_of_parts(gradient, batch, micro_batches)
-    grads, batch_stats = mean_over((grads, batch_stats), axis_name)
-    return updated(d, grads, batch_stats, optimizer, **averaging), terms | accuracies
-
-
-def _accuracies(losses: Mapping[str, Any], real: jax.Array, fake: jax.Array) -> Metrics:
-    real, fake = ADVERSARIAL[losses["adversarial"]].verdict(real, fake)
-    return {"d_accuracy_real": (real > 0).mean(), "d_accuracy_fake": (fake < 0).mean()}
-
-
-def generated(generator: nn.Module, g: NetworkState, batch: Batch) -> tuple[jax.Array, Callable, Any]:
-    """The generator's pictures, the way back from them to its parameters, and its changed batch statistics."""
-    return jax.vjp(lambda params: forward(generator, params, g.batch_stats, batch["lr"]), g.params, has_aux=True)
+def accuracies(terms: Sequence[WeightedTerm], logits: Sequence[tuple[jax.Array, jax.Array]]) -> Metrics:
+    """Returns the fractions of real and of generated images that D judges rightly, over all heads."""
+    decision = next((term.term.decision for term in terms if term.term.decision), None)
+    if decision is None:
+        return {}
+    decided = [decision(real, fake) for real, fake in logits]
+    right = {"d_accuracy_real": [real > 0 for real, _ in decided], "d_accuracy_fake": [fake < 0 for _, fake in decided]}
+    return {name: jnp.asarray(sum(head.mean() for head in heads)) / len(heads) for name, heads in right.items()}
 
 
 def generator_gradient(
-    pictures: tuple[jax.Array, Callable, Any],
-    batch: Batch,
-    d: NetworkState,
-    features: Features | None,
-    *,
-    discriminator: nn.Module,
-    losses: Mapping[str, Any],
-    adversarial: str,
-    adversarial_weight: float,
-    remat: bool,
-) -> tuple[Any, Any, Metrics]:
-    """The gradient of the generator's loss, its batch statistics, and the terms of that loss."""
-    loss = lookup(ADVERSARIAL, adversarial, "adversarial loss")
-    sr, pull_back, batch_stats = pictures
+    game: Game, d: NetworkState | None, batch: Batch, generated: Generated, step: jax.Array
+) -> tuple[PyTree, PyTree, Metrics]:
+    """Returns the gradient of the generator's loss, its batch statistics, and what is logged.
 
-    def loss_fn(sr):
-        # The real pictures' pass is compiled away where the loss ignores it.
-        see = functools.partial(forward, discriminator, d.params, d.batch_stats, remat=remat)
-        real, fake = (
-            see(batch["hr"], keys=_keys(batch, PURPOSE_DROPOUT_REAL))[0],
-            see(sr, keys=_keys(batch, PURPOSE_DROPOUT_FAKE))[0],
-        )
-        terms = content_terms(sr, batch["hr"], features, **losses)
-        terms["adversarial"] = adversarial_weight * loss.generator(real, fake)
-        return sum(terms.values()), terms
-
-    sr_grads, terms = jax.grad(loss_fn, has_aux=True)(sr)
-    return pull_back(sr_grads)[0], batch_stats, terms
-
-
-def forward(
-    module: nn.Module, params: Any, batch_stats: Any, image: jax.Array, *, remat: bool = False, **kwargs: Any
-) -> tuple[jax.Array, Any]:
-    """A network's output in training, and its changed batch statistics.
-
-    With `remat` nothing inside the network is kept for its gradient, which computes it a second time.
+    Args:
+      game: the players.
+      d: the discriminator that the generator plays against; None for pretraining.
+      batch: "hr", "lr" and "keys".
+      generated: from `generate`, of the same batch.
+      step: updates so far.
     """
+    terms = game.generator.losses
 
-    def run(params, image):
-        variables = {"params": params, "batch_stats": batch_stats}
-        output, changed = module.apply(variables, image, train=True, mutable=["batch_stats"], **kwargs)
-        return output, changed.get("batch_stats", {})
+    def views(sr, features):
+        now = generated._replace(sr=sr, features=features)
+        logits = _logits_for_generator(game, d, batch, now) if "logits" in views_of(terms) else ()
+        return Views(sr, batch["hr"], batch["lr"], _paired(now), logits)
 
-    return (jax.checkpoint(run) if remat else run)(params, image)
+    def loss_fn(seen):
+        return weighted_sum(terms, views(*seen), step)
+
+    seen = (generated.sr, generated.features)
+    cotangents, metrics = jax.grad(loss_fn, has_aux=True)(seen)
+    metrics = {"loss": jnp.asarray(sum(metrics[term.name] for term in terms)), **metrics}
+    if game.grad_share:
+        metrics |= _gradient_norms(game, views, generated.sr, step)
+    return generated.pull_back(cotangents)[0], generated.batch_stats, metrics
 
 
-def mean_over(tree: Any, axis_name: str | None) -> Any:
-    """The mean over the devices of a pmap; `tree` itself where `axis_name` is None."""
-    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+def _gradient_norms(game: Game, views: Callable[..., Views], sr: jax.Array, step: jax.Array) -> Metrics:
+    """The norm of each weighted term's gradient on SR, as a fraction of the sum of these norms."""
+    features = game.features or (lambda image: {})
+
+    def norm(term: WeightedTerm) -> jax.Array:
+        gradient = jax.grad(lambda sr: term.weight_at(step) * term.value(views(sr, features(sr))))(sr)
+        return jnp.sqrt(jnp.square(gradient).sum())
+
+    norms = {term.name: norm(term) for term in game.generator.losses}
+    total = jnp.maximum(jnp.asarray(sum(norms.values())), 1e-30)
+    return {f"{name}_grad_share": value / total for name, value in norms.items()}
 
 
-def updated(
+def _logits_for_generator(
+    game: Game, d: NetworkState | None, batch: Batch, generated: Generated
+) -> tuple[tuple[jax.Array, jax.Array], ...]:
+    """D's logits in the generator's update; the pass over real images is compiled away where no term reads it."""
+    if d is None:
+        raise ValueError("a term of the generator's loss reads logits, but the stage has no discriminator")
+    real_inputs, fake_inputs = _sides(batch, generated)
+    see = functools.partial(discriminate, _discriminator_of(game), d.params, d.batch_stats)
+    real, _ = see(real_inputs, _keys(batch, PURPOSE_DROPOUT_REAL))
+    fake, _ = see(fake_inputs, _keys(batch, PURPOSE_DROPOUT_FAKE))
+    return tuple(zip(real, fake, strict=True))
+
+
+def _paired(generated: Generated) -> dict[str, tuple[jax.Array, jax.Array]]:
+    return {tap: (of_sr, generated.hr_features[tap]) for tap, of_sr in generated.features.items()}
+
+
+def _discriminator_of(game: Game) -> Player:
+    if game.discriminator is None:
+        raise ValueError("this step needs a stage with a discriminator")
+    return game.discriminator
+
+
+# ---------------------------------------------------------------------------------------------- optimisers
+
+
+def apply_gradient(
     network: NetworkState,
-    grads: Any,
-    batch_stats: Any,
-    optimizer: optax.GradientTransformation,
-    *,
-    historical_averaging: float = 0.0,
-    count: jax.Array | int = 0,
+    grads: PyTree,
+    batch_stats: PyTree,
+    optimizer: Optimizer,
+    step: jax.Array,
+    count: jax.Array | None = None,
 ) -> NetworkState:
-    """The network after a step of its optimiser.
+    """Returns the network after a step of its optimiser.
 
     Args:
       network: before.
       grads: of its loss.
       batch_stats: the new ones.
-      optimizer: its.
-      historical_averaging: weight of the squared distance to the mean of all past parameters (Salimans et al., arXiv
-        1606.03498, section 3.3), where `network.history` holds that mean.
-      count: updates so far.
+      optimizer: how it moves.
+      step: updates of the stage so far.
+      count: steps of this network so far, where they are not those of the stage.
     """
     history = network.history
     if history is not None:
-        pull = 2.0 * historical_averaging
+        pull = 2.0 * optimizer.historical_averaging
         grads = jax.tree.map(lambda grad, p, mean: grad + pull * (p - mean), grads, network.params, history)
-    updates, opt_state = optimizer.update(grads, network.opt_state, network.params)
+    if optimizer.clip_norm:  # without a state, so that it can be switched on when a run resumes
+        grads, _ = optax.clip_by_global_norm(optimizer.clip_norm).update(grads, optax.EmptyState())
+    updates, opt_state = optimizer.transformation.update(grads, network.opt_state, network.params)
     params = optax.apply_updates(network.params, updates)
     if history is not None:  # the first parameters count as one
-        history = jax.tree.map(lambda mean, p: mean + (p - mean) / (count + 2.0), history, params)
-    return NetworkState(params, batch_stats, opt_state, history)
+        steps = (step if count is None else count) + 2.0
+        history = jax.tree.map(lambda mean, p: mean + (p - mean) / steps, history, params)
+    moved = NetworkState(params, batch_stats, opt_state, history)
+    if optimizer.every == 1:
+        return moved
+    return jax.tree.map(lambda new, old: jnp.where(step % optimizer.every == 0, new, old), moved, network)
 
 
-def advance(state: TrainState, generator: NetworkState, ema_decay: float, **changes: Any) -> TrainState:
-    """The next state, with the average moved towards the new generator; its decay warms up from 0.1."""
+def advance(
+    state: TrainState, generator: NetworkState, ema_decay: float, discriminator: NetworkState | None = None
+) -> TrainState:
+    """Returns the next state, with the average moved towards the new generator; its decay warms up from 0.1."""
+    # optax.incremental_update computes new * (1 - decay) + old * decay from a step size, which rounds the decay.
     count = state.step.astype(jnp.float32)
     decay = jnp.minimum(ema_decay, (1.0 + count) / (10.0 + count))
     current = {"params": generator.params, "batch_stats": generator.batch_stats}
     ema = jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, dict(state.ema), current)
-    return state.replace(step=state.step + 1, generator=generator, ema=ema, **changes)
+    return state.replace(step=state.step + 1, generator=generator, discriminator=discriminator, ema=ema)

@@ -4,23 +4,56 @@ import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
 from srgan_jax import images, inference, weights
+from srgan_jax.data.batch_plan import BatchPlan, draw_batch
 from srgan_jax.data.feed import Samples
 from srgan_jax.evaluation import scoring
 from srgan_jax.evaluation.pairs import Pair, make_pair
 from srgan_jax.ops import color
 from srgan_jax.runtime.messages import report
-from srgan_jax.training import batch_plan
-from srgan_jax.training.validation import as_validated
+from srgan_jax.training.validation import Validation
+
+PREVIEW_PX = 192  # side of a crop of a validation image
 
 
-def write_samples(path: str | os.PathLike | None, rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """Writes rows of pictures (LR, SR, HR) as one PNG, where a path is given, and returns it.
+def make_previews(count: int, validation: Validation, samples: Samples, plan: BatchPlan, seed: int) -> Sequence[Pair]:
+    """Returns the middles of the first validation images; without any, crops of the training data."""
+    if not count:
+        return []
+    if not validation.pairs:
+        return training_samples(samples, plan, seed)[:count]
+    pairs, scale = validation.pairs[:count], plan.scale
+    side = min(PREVIEW_PX, *(min(pair.hr.shape[:2]) for pair in pairs)) // scale * scale
+    corners = [((p.hr.shape[0] - side) // 2, (p.hr.shape[1] - side) // 2) for p in pairs]
+    crops = [p.hr[y : y + side, x : x + side] for p, (y, x) in zip(pairs, corners, strict=True)]
+    return validation.with_its_lr([make_pair(f"sample {index}", crop, scale) for index, crop in enumerate(crops)])
+
+
+def training_samples(samples: Samples, plan: BatchPlan, seed: int) -> list[Pair]:
+    """Returns the samples of the first update, with the LR images that training sees."""
+    key = jax.random.key_data(jax.random.key(seed))
+    indices, windows = np.arange(plan.batch_size, dtype=np.int32), None
+    if samples.windows is not None:
+        windows = next(samples.windows(np.asarray(key), range(0, 1)))
+        indices = indices[: len(windows)]
+    batch = jax.jit(functools.partial(draw_batch, plan))(key, 0, indices, samples.store, windows)
+    hr, lr = (np.asarray(color.to_uint8(batch[name])) for name in ("hr", "lr"))
+    return [Pair(f"sample {index}", hr[index], lr[index]) for index in range(len(hr))]
+
+
+def draw_previews(averaged: weights.Weights, pairs: Sequence[Pair], path: Path | None = None) -> np.ndarray:
+    """Returns a sheet of LR | SR | HR, and writes it where a path is given."""
+    results = scoring.upscale_all(functools.partial(inference.upscale_canvas, averaged), pairs)
+    rows = [(pair.lr, result, pair.hr) for pair, result in zip(pairs, results, strict=True)]
+    return write_sheet(path, rows)
+
+
+def write_sheet(path: str | os.PathLike | None, rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Writes rows of images (LR, SR, HR) as one PNG, where a path is given, and returns it.
 
     Where it can't be written, a line says so.
     """
@@ -34,37 +67,3 @@ def write_samples(path: str | os.PathLike | None, rows: Sequence[Sequence[np.nda
     except OSError as error:
         report(f"WARNING: {path} can't be written ({error.strerror})")
     return sheet
-
-
-def sample_pairs(config: Any, validation: list[Pair], samples: Samples) -> list[Pair]:
-    """A few crops to look at during training: the middle of validation pictures, or crops of the training data."""
-    scale, count = config.generator.scale, config.sample_pictures
-    if not count:
-        return []
-    if not validation:
-        return training_samples(config, samples)[:count]
-    side = min(192, *(min(pair.hr.shape[:2]) for pair in validation[:count])) // scale * scale
-    corners = [((p.hr.shape[0] - side) // 2, (p.hr.shape[1] - side) // 2) for p in validation[:count]]
-    crops = [p.hr[y : y + side, x : x + side] for p, (y, x) in zip(validation, corners, strict=False)]
-    pairs_of_crops = [make_pair(f"sample {index}", crop, scale) for index, crop in enumerate(crops)]
-    return as_validated(config, pairs_of_crops)
-
-
-def training_samples(config: Any, samples: Samples) -> list[Pair]:
-    """The samples of the first update, with the LR images that training sees."""
-    seed = jax.random.key_data(jax.random.key(config.seed))
-    indices = np.arange(config.data.batch_size, dtype=np.int32)
-    windows = None
-    if samples.store is None:
-        windows = next(samples.windows(np.asarray(seed), range(0, 1)))
-        indices = indices[: len(windows)]
-    batch = jax.jit(functools.partial(batch_plan.make_batch, config))(seed, 0, indices, samples.store, windows)
-    hr, lr = (np.asarray(color.to_uint8(batch[name])) for name in ("hr", "lr"))
-    return [Pair(f"sample {index}", hr[index], lr[index]) for index in range(len(hr))]
-
-
-def draw_samples(averaged: weights.Weights, pairs: list[Pair], path: Path | None = None) -> np.ndarray:
-    """Returns a sheet of LR | SR | HR, and writes it where a path is given."""
-    results = scoring.upscale_all(functools.partial(inference.upscale_canvas, averaged), pairs)
-    rows = [(pair.lr, result, pair.hr) for pair, result in zip(pairs, results, strict=True)]
-    return write_samples(path, rows)

@@ -6,13 +6,33 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import jax
 
+from srgan_jax.config.keys import as_dict
+from srgan_jax.config.renamed import translated
+from srgan_jax.config.schema import RunConfig
 from srgan_jax.runtime import atomic
 
 PACKAGES = ("srgan-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
+
+
+def record_run(workdir: Path, run: RunConfig) -> list[str]:
+    """Saves the effective config, the versions of packages and the git revision beside the run.
+
+    Returns:
+      A line for each key that differs from the config that the run in `workdir` had before; none but in process 0.
+    """
+    if jax.process_index():
+        return []
+    file = workdir / "config.json"
+    now = json.loads(json.dumps(as_dict(run)))
+    before = translated(json.loads(file.read_text())) if file.exists() else now
+    atomic.write_text(file, json.dumps(now, indent=1, sort_keys=True))
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    versions |= {"python": platform.python_version(), "git": _git_revision(), "command": " ".join(sys.argv)}
+    atomic.write_text(workdir / "versions.json", json.dumps(versions, indent=1))
+    return _differences(before, now)
 
 
 def _git_revision() -> str:
@@ -23,26 +43,9 @@ def _git_revision() -> str:
         return "unknown"
 
 
-def record_run(workdir: Path, config: Any) -> list[str]:
-    """Saves the effective config, the versions of packages and the git revision beside the run.
-
-    Returns:
-      A line for each key that differs from the config that the run in `workdir` had before; none but in process 0.
-    """
-    if jax.process_index():
-        return []
-    file = workdir / "config.json"
-    now = json.loads(config.to_json_best_effort())
-    before = json.loads(file.read_text()) if file.exists() else now
-    atomic.write_text(file, json.dumps(now, indent=1, sort_keys=True))
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    versions |= {"python": platform.python_version(), "git": _git_revision(), "command": " ".join(sys.argv)}
-    atomic.write_text(workdir / "versions.json", json.dumps(versions, indent=1))
-    return _differences(before, now)
-
-
-def _differences(before: Any, now: Any, path: str = "config") -> list[str]:
+def _differences(before: object, now: object, path: str = "config") -> list[str]:
+    """A line for each key that both have with another value; keys that an earlier version lacked are no change."""
     if isinstance(before, dict) and isinstance(now, dict):
-        keys = sorted(before.keys() | now.keys())
-        return [line for key in keys for line in _differences(before.get(key), now.get(key), f"{path}.{key}")]
+        keys = sorted(before.keys() & now.keys())
+        return [line for key in keys for line in _differences(before[key], now[key], f"{path}.{key}")]
     return [] if before == now else [f"{path}: {before} before, {now} now"]

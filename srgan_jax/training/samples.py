@@ -1,58 +1,67 @@
-"""The training data that a config describes, opened."""
+"""The images of a run: prepared, held out, and opened as a source of samples."""
 
-import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from srgan_jax.data import builder, datasets, feed, memory, skip_corrupt, stream
+from srgan_jax.config.schema import DataConfig, ValidationConfig
+from srgan_jax.data import builder, datasets
+from srgan_jax.data.batch_plan import BatchPlan
 from srgan_jax.data.feed import Samples
-from srgan_jax.runtime import atomic, devices, messages, processes
-from srgan_jax.runtime.errors import UserError, lookup
-from srgan_jax.training import batch_plan
+from srgan_jax.data.sources import SOURCES
+from srgan_jax.runtime import atomic, messages, processes
+from srgan_jax.runtime.errors import UserError
+
+Images = Sequence[np.ndarray]
 
 
-def open_pictures(config: Any, workdir: Path) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
-    """The pictures to train on, and those of them that are held out; none where `config.validation` asks for none."""
-    data, count = config.data, config.validation.hold_out
-    keys = ("split", "feature", "lr_feature", "data_dir", "resize_px")
-    if count and (config.validation.folder or data.lr_feature):
+def open_images(data: DataConfig, validation: ValidationConfig, scale: int, workdir: Path) -> tuple[Images, Images]:
+    """Returns the images to train on, and those of them that are held out; none where `validation` asks for none."""
+    count = validation.hold_out
+    if count and (validation.folder or data.lr_feature):
         raise UserError("config.validation.hold_out goes neither with validation.folder nor with data.lr_feature")
     if count:
-        check_held_out(config, workdir)
+        check_held_out(count, data.crop_px, workdir)
     dataset = prepare_folder(data.folder, workdir, data.crop_px) if data.folder else data.dataset
-    pictures = datasets.open_pictures(dataset, scale=config.generator.scale, **{key: data[key] for key in keys})
+    images = datasets.open_pictures(
+        dataset,
+        scale=scale,
+        split=data.split,
+        feature=data.feature,
+        lr_feature=data.lr_feature,
+        data_dir=data.data_dir,
+        resize_px=data.resize_px,
+    )
     if not count:
-        return pictures, []
-    pictures, held_out = datasets.hold_out(pictures, count, data.crop_px)
+        return images, []
+    images, held_out = datasets.hold_out(images, count, data.crop_px)
     messages.report(f"held out, never trained on: {', '.join(held_out.name(index) for index in range(len(held_out)))}")
     if len(held_out) < count:
         messages.report(f"{count} asked for by config.validation.hold_out, {len(held_out)} held out: a quarter at most")
-    return pictures, held_out
+    return images, held_out
 
 
-def check_held_out(config: Any, workdir: Path) -> None:
-    """Whether a run that goes on holds out what it held out before.
+def check_held_out(hold_out: int, crop_px: int, workdir: Path) -> None:
+    """Whether a run that resumes holds out what it held out before.
 
     Raises:
-      UserError: it would hold out pictures that it was trained on.
+      UserError: it would hold out images that it was trained on.
     """
     file = Path(workdir, "config.json")
-    before = json.loads(file.read_text()) if file.exists() else None
-    for section, key in (("validation", "hold_out"), ("data", "crop_px")):
-        then, now = before[section].get(key, 0) if before else config[section][key], config[section][key]
+    before: Mapping[str, Mapping[str, int]] = json.loads(file.read_text()) if file.exists() else {}
+    for section, key, now in (("validation", "hold_out", hold_out), ("data", "crop_px", crop_px)):
+        then = before[section].get(key, 0) if before else now
         if then != now:
             raise UserError(
-                f"config.{section}.{key}={now}, but {workdir} was trained with {then}, perhaps on pictures that would "
+                f"config.{section}.{key}={now}, but {workdir} was trained with {then}, perhaps on images that would "
                 f"be held out now; give {then} again, or another --workdir"
             )
 
 
 def prepare_folder(folder: str, workdir: Path, min_side_px: int) -> str:
-    """A folder of pictures as a data set inside a run's folder, once; returns where it lies.
+    """Prepares a folder of images as a data set inside a run's folder, once; returns where it lies.
 
     Raises:
       UserError: the run's folder holds the data set of another folder.
@@ -60,7 +69,7 @@ def prepare_folder(folder: str, workdir: Path, min_side_px: int) -> str:
     source, out = str(Path(folder).expanduser().resolve()), Path(workdir, "dataset")
     note = out / "folder.txt"  # written last
 
-    def prepare():
+    def prepare() -> None:
         if note.exists() and note.read_text() != source:
             raise UserError(f"{workdir} was trained on {note.read_text()}; for {source} use another --workdir")
         if not note.exists():
@@ -73,58 +82,12 @@ def prepare_folder(folder: str, workdir: Path, min_side_px: int) -> str:
     return str(out)
 
 
-def open_samples(config: Any, pictures: Sequence[np.ndarray]) -> Samples:
-    """The training data as its config describes it, with what it takes of memory reported before it is taken."""
-    data = config.data
-    lookup(dict.fromkeys(feed.SOURCES), data.source, "config.data.source")
-    geometry = batch_plan.geometry(config)
-    channels, unit = geometry.pop("channels"), config.generator.scale if data.lr_feature else 1  # pairs: LR pixels
-    tiles = {"tile_px": data.tile_px // unit, "channels": channels, **geometry}
-    small_px = geometry["crop_px"] if data.source == "stream" else 1  # tiles: known, and left out, before they are cut
-    say = functools.partial(messages.report, everywhere=data.source == "stream")  # there each process meets its own
-    pictures = skip_corrupt.Mended(pictures, say, small_px)
-    name = data.folder or data.dataset
-    found = f"data: {len(pictures)} pictures from {name}"
-    if data.source == "memory":
-        whole = pictures
-        pictures, sizes, small = datasets.without_small(whole, geometry["crop_px"])
-        for line in small:
-            messages.report(f"skipped {line}")
-        needed = memory.store_bytes(sizes, **tiles)
-        room = data.device_share * (devices.memory_bytes() or devices.host_memory_bytes())
-        if needed <= room:
-            messages.report(f"{found}, decoded once into {needed / 1e6:,.0f} MB of tiles on each device")
-            return Samples(_build_store(whole, **tiles), None)
-        raw = int(sizes.prod(axis=1).sum()) * channels
-        if raw > 0.8 * devices.host_memory_bytes():
-            raise UserError(f"{name} takes {raw / 1e9:.1f} GB decoded; use --config.data.source=stream")
-        messages.report(
-            f"{found}, decoded once into {raw / 1e6:,.0f} MB of host memory ({needed / 1e6:,.0f} MB of tiles "
-            f"exceed config.data.device_share)"
+def open_samples(images: Images, data: DataConfig, plan: BatchPlan, steps_per_call: int) -> Samples:
+    """Returns the source of samples that a config names; what it takes of memory is reported before it is taken."""
+    samples = SOURCES[data.source](images, data.folder or data.dataset, plan, data, messages.report)
+    if samples.store is None and steps_per_call > 1:
+        raise UserError(
+            f"config.steps_per_call={steps_per_call} needs tiles on the device (config.data.source=memory, and room "
+            "for them); use 1 where crops come from the host"
         )
-        pictures = datasets.decode_all(pictures)
-    else:
-        messages.report(f"{found}, decoded as they are needed")
-    if config.steps_per_call > 1:
-        raise UserError(f"config.steps_per_call={config.steps_per_call} needs tiles on the device (config.data.source="
-                        "memory, and room for them); use 1 where crops come from the host")  # fmt: skip
-    share = devices.local_slice(data.batch_size)
-    windows = functools.partial(
-        stream.stream_windows,
-        pictures,
-        indices=np.arange(share.start, share.stop, dtype=np.int32),
-        batch_size=data.batch_size,
-        threads=data.threads or None,
-        **geometry,
-    )
-    return Samples(None, lambda seed, steps: windows(seed=seed, steps=steps))
-
-
-def _build_store(pictures: skip_corrupt.Mended, *, crop_px: int, **options: int) -> dict[str, np.ndarray]:
-    """The tiles of the pictures that are large enough; again where some turned out to be damaged when decoded."""
-    while True:
-        known = len(pictures.damaged)
-        kept, sizes, _ = datasets.without_small(pictures, crop_px)
-        store = memory.build_store(kept, sizes, crop_px=crop_px, **options)
-        if len(pictures.damaged) == known:
-            return store
+    return samples

@@ -1,195 +1,170 @@
-"""What a stage of training is made of, from its config: modules, the pure update, the weights it starts from."""
+"""`build`: every module, loss and step of every stage, made and checked by shape before any image is opened."""
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
 from srgan_jax import models, weights
-from srgan_jax.data import sampling
+from srgan_jax.config.resolve import given
+from srgan_jax.config.schema import (
+    DataConfig,
+    ExtractorConfig,
+    GanStageConfig,
+    LossConfig,
+    Options,
+    RunConfig,
+    StageConfig,
+)
+from srgan_jax.data.batch_plan import BatchPlan
+from srgan_jax.data.sources import SOURCES
+from srgan_jax.degradations import DEGRADATIONS
 from srgan_jax.evaluation import metrics
-from srgan_jax.losses import ADVERSARIAL, PIXEL
+from srgan_jax.losses.terms import DISCRIMINATOR_TERMS, TERMS, Term, WeightedTerm, ramp, taps_of, views_of
 from srgan_jax.models.extractors import FEATURE_SCALE
 from srgan_jax.runtime import devices, messages
 from srgan_jax.runtime.errors import UserError, lookup
-from srgan_jax.training import gan_step, mapping, pretrain_step
-from srgan_jax.training.batch_plan import make_batch, margin_px
+from srgan_jax.runtime.types import PyTree
+from srgan_jax.training.check_by_shape import check_by_shape
+from srgan_jax.training.game import Averaging, Game, Optimizer, Player
+from srgan_jax.training.mapping import MAPPINGS
 from srgan_jax.training.optimizers import create_optimizer
-from srgan_jax.training.state import create_train_state
+from srgan_jax.training.stage import Extractor, Intervals, Stage
+from srgan_jax.training.steps import STEPS
 
 STAGE_SEED_STRIDE = 7919  # each stage has its own order of samples
+DEFAULTS = RunConfig()
 
 
-class Stage(NamedTuple):
-    """What a stage is made of, from its config."""
+def build(run: RunConfig) -> tuple[Stage, ...]:
+    """Returns the stages of a run, each checked by shape: what can't work is refused before anything runs.
 
-    generator: Any
-    step: Callable  # (state, batches, features) -> (state, metrics)
-    init: Callable  # (variables of the generator or None) -> TrainState
-    terms: tuple[str, ...]  # the metrics that add up to the generator's loss
-    draws: int = 1  # batches that an update takes
-
-
-def check_names(config: Any) -> None:
-    """Looks up every name that is used later, so that a misspelt one stops the run before it trains for a week."""
-    margin_px(config)
-    for metric in config.validation.metrics:
+    Raises:
+      UserError: an unknown name, an option that its function lacks, weights that are missing, or networks, losses and
+        crops that don't fit together; the message names the key.
+    """
+    for metric in run.validation.metrics:
         metrics.find(metric)
-    if config.validation.best not in config.validation.metrics:
+    lookup(SOURCES, run.data.source, "config.data.source")
+    lookup(models.EXTRACTORS, run.extractor.name, "network")
+    plan = make_plan(run.data, run.degradation, given(run.generator, DEFAULTS.generator))
+    _check_sizes(run.data.crop_px, run.data.resize_px, plan.scale)
+    stages = tuple(_make_stage(run, name, plan) for name in run.stage_names)
+    for stage in stages:
+        check_by_shape(stage)
+    return stages
+
+
+def make_plan(data: DataConfig, degradation: Options, generator: Options) -> BatchPlan:
+    """Returns how batches are made."""
+    scale = _scale_of(generator)
+    common = {"scale": scale, "crop_px": data.crop_px, "batch_size": data.batch_size, "augment": data.augment}
+    if data.lr_feature:
+        return BatchPlan(**common)
+    degrade, reach_px = find_degradation(degradation, scale)
+    return BatchPlan(**common, rescale=data.rescale, degrade=degrade, reach_px=reach_px)
+
+
+def find_degradation(section: Options, scale: int) -> tuple[Callable[..., jax.Array], int]:
+    """Returns `(key, hr, *, scale) -> lr` with its options, and how many HR pixels around a crop LR depends on."""
+    options = {name: value for name, value in section.items() if name != "name"}
+    entry = lookup(DEGRADATIONS, section["name"], "degradation")
+    valid = dict.fromkeys(name for name in inspect.getfullargspec(entry.degrade).kwonlyargs if name != "scale")
+    for option in options:
+        lookup(valid, option, f"option of {section['name']}")
+    return functools.partial(entry.degrade, **options), entry.reach_px(scale=scale, **options)
+
+
+def _scale_of(generator: Options) -> int:
+    fields = models.fields_of(lookup(models.GENERATORS, generator["name"], "network"))
+    return generator.get("scale", fields["scale"])
+
+
+def _check_sizes(crop_px: int, resize_px: int, scale: int) -> None:
+    if scale < 1:
+        raise UserError(f"config.generator.scale={scale}: expected 1 or more")
+    if crop_px % scale:
+        raise UserError(f"config.data.crop_px={crop_px} is not a multiple of the scale {scale}")
+    if 0 < resize_px < crop_px or resize_px % scale:
         raise UserError(
-            f"config.validation.best={config.validation.best!r} is not among config.validation.metrics: "
-            f"{', '.join(config.validation.metrics)}"
+            f"config.data.resize_px={resize_px}: expected a multiple of the scale {scale}, and no less than "
+            f"config.data.crop_px={crop_px}"
         )
-    if not config.stage_names:
-        raise UserError(f"config.stage_names is empty; stages: {', '.join(sorted(config.stages))}")
-    for name in config.stage_names:
-        _check_stage(name, lookup(dict(config.stages), name, "stage"), config.extractor.name)
-    _check_sizes(config.data, config.generator.scale)
 
 
-def _check_sizes(data: Any, scale: int) -> None:
-    if data.crop_px < 1 or data.crop_px % scale:
-        raise UserError(f"config.data.crop_px={data.crop_px} is not a multiple of the scale {scale}")
-    if 0 < data.resize_px < data.crop_px or data.resize_px % scale:
-        raise UserError(
-            f"config.data.resize_px={data.resize_px}: expected a multiple of the scale {scale}, and no less than "
-            f"config.data.crop_px={data.crop_px}"
-        )
-    if not 0 < data.rescale <= 1:
-        raise UserError(f"config.data.rescale={data.rescale}: expected more than 0 and at most 1")
+def _make_stage(run: RunConfig, name: str, plan: BatchPlan) -> Stage:
+    config = run.stages[name]
+    step = lookup(STEPS, config.step, "step")
+    axis_name = lookup(MAPPINGS, run.devices.mapping, "config.devices.mapping")
+    dtype = devices.compute_dtype(run.compute_dtype)
+    runtime = {"dtype": dtype, "axis_name": axis_name if run.devices.sync_bn else None}
+    generator = models.build(models.GENERATORS, given(run.generator, DEFAULTS.generator), remat=run.remat, **runtime)
+    terms = weighted_terms(config.losses, TERMS, "loss term")
+    g = Player(generator, _optimizer(config, config.learning_rate), terms)  # its blocks rematerialise themselves
+    d = _make_discriminator(run, config, runtime) if step.has_discriminator else None
+    everything = (*terms, *(d.losses if d else ()))
+    extractor = None
+    if _reads_features(everything, d):
+        extractor = load_extractor(run.extractor, taps_of(everything), dtype, name)._replace(remat=run.remat)
+    game = Game(
+        g, d, averaging=Averaging(run.micro_batches, axis_name), ema_decay=run.ema_decay,
+        grad_share=run.log_grad_share, discriminator_updates=getattr(config, "discriminator_updates", 1),
+    )  # fmt: skip
+    intervals = Intervals(
+        config.total_steps, run.steps_per_call, run.log_every_steps, run.validate_every_steps, run.show_every_steps,
+        run.save_every_steps,
+    )  # fmt: skip
+    seed = run.seed + STAGE_SEED_STRIDE * run.stage_names.index(name)
+    return Stage(name, config, generator, step, game, plan, extractor, intervals, seed)
 
 
-def _check_stage(name: str, stage: Any, extractor: str) -> None:
-    lookup(PIXEL, stage.pixel, "pixel loss")
-    lookup(PIXEL, stage.perceptual, "perceptual loss")
-    lookup(ADVERSARIAL, stage.get("adversarial", "bce"), "adversarial loss")
-    lookup(models.EXTRACTORS, extractor, "network")
-    for tap in stage.perceptual_taps if stage.perceptual_weight else ():
-        lookup(dict.fromkeys(models.EXTRACTORS[extractor].TAPS), tap, f"{extractor} feature")
-    if len(stage.perceptual_tap_weights) not in (0, len(stage.perceptual_taps)):
-        raise UserError(
-            f"config.stages.{name}.perceptual_tap_weights has {len(stage.perceptual_tap_weights)} numbers for "
-            f"{len(stage.perceptual_taps)} perceptual_taps"
-        )
-    if not any(stage.get(f"{term}_weight") for term in ("pixel", "perceptual", "tv", "adversarial")):
-        raise UserError(f"every weight of config.stages.{name} is 0: there is no loss")
-    if stage.get("discriminator_updates", 1) < 1 or stage.get("discriminator_every", 1) < 1:
-        raise UserError(f"config.stages.{name}: discriminator_updates and discriminator_every must be 1 or more")
+def _reads_features(terms: Sequence[WeightedTerm], d: Player | None) -> bool:
+    return "features" in views_of(terms) or (d is not None and "features" in d.takes)
 
 
-def _optimizer(options: Any, learning_rate: float) -> Any:
-    keys = ("total_steps", "schedule", "drop_factor", "warmup_steps")
-    keys += ("optimizer", "b1", "b2", "weight_decay", "clip_norm")
-    return create_optimizer(learning_rate, drops=tuple(options.drops), **{key: options[key] for key in keys})
+def _optimizer(config: StageConfig, learning_rate: float) -> Optimizer:
+    averaging = config.historical_averaging if isinstance(config, GanStageConfig) else 0.0
+    return Optimizer(create_optimizer(config, learning_rate), config.clip_norm, averaging)
 
 
-def make_stage(config: Any, name: str) -> Stage:
-    """Modules, optimisers and the pure step of the stage `name`."""
-    options = config.stages[name]
-    axis_name = lookup(mapping.MAPPINGS, config.devices.mapping, "config.devices.mapping")
-    bn_axis = axis_name if config.devices.sync_bn else None
-    runtime = {"dtype": devices.compute_dtype(config.compute_dtype), "axis_name": bn_axis}
-    generator = models.build(models.GENERATORS, config.generator, remat=config.remat, **runtime)
-    content = ("pixel", "pixel_weight", "perceptual", "perceptual_weight", "perceptual_tap_weights", "tv_weight")
-    step_options = {
-        "generator": generator,
-        "optimizer": _optimizer(options, options.learning_rate),
-        "losses": {key: options[key] for key in content},
-        "ema_decay": config.ema_decay,
-        "axis_name": axis_name,
-        "micro_batches": config.micro_batches,
-    }
-    init_options, draws = {"crop_px": config.data.crop_px}, 1
-    if "adversarial" in options:
-        networks, step_options, draws = _gan_options(config, options, step_options, runtime)
-        step = functools.partial(_gan_update, updates=options.discriminator_updates, **networks, **step_options)
-        init_options |= networks | {"with_history": options.historical_averaging > 0}
-    else:
-        step = functools.partial(_pretrain_update, **step_options)
-    seed = config.seed + STAGE_SEED_STRIDE * list(config.stage_names).index(name)
-
-    def init(variables):
-        return create_train_state(seed, generator, step_options["optimizer"], variables=variables, **init_options)
-
-    weighted = {
-        "pixel": options.pixel_weight,
-        "perceptual": options.perceptual_weight,
-        "total_variation": options.tv_weight,
-        "adversarial": options.get("adversarial_weight", 0.0),
-    }
-    return Stage(generator, step, init, tuple(term for term, weight in weighted.items() if weight), draws)
+def _make_discriminator(run: RunConfig, config: StageConfig, runtime: Mapping[str, object]) -> Player:
+    if not isinstance(config, GanStageConfig):
+        raise UserError(f"config.stages: step={config.step} needs a stage with discriminator_losses")
+    described = dict(given(run.discriminator, DEFAULTS.discriminator))
+    kind = lookup(models.DISCRIMINATORS, described["name"], "network")
+    if "crop_px" in models.fields_of(kind):
+        described["crop_px"] = run.data.crop_px
+    module = models.build(models.DISCRIMINATORS, described, **runtime)
+    optimizer = _optimizer(config, config.discriminator_learning_rate)._replace(every=config.discriminator_every)
+    terms = weighted_terms(config.discriminator_losses, DISCRIMINATOR_TERMS, "term of a discriminator's loss")
+    return Player(module, optimizer, terms, tuple(getattr(kind, "TAKES", ("image",))), remat=run.remat)
 
 
-def _gan_options(config: Any, options: Any, step_options: dict, runtime: dict) -> tuple[dict, dict, int]:
-    """The discriminator with its optimiser, all keyword arguments of `gan_step` besides, and the batches it takes."""
-    described = dict(config.discriminator)
-    if "crop_px" in models.fields_of(lookup(models.DISCRIMINATORS, described["name"], "network")):
-        described["crop_px"] = config.data.crop_px
-    networks = {
-        "discriminator": models.build(models.DISCRIMINATORS, described, **runtime),
-        "discriminator_optimizer": _optimizer(options, options.discriminator_learning_rate),
-    }
-    if options.label_smoothing:  # refused by the losses that have no labels
-        ADVERSARIAL[options.adversarial].discriminator(np.zeros(1), np.zeros(1), 1.0 - options.label_smoothing)
-    keys = ("adversarial", "adversarial_weight", "discriminator_every", "generator_first", "historical_averaging")
-    step_options = step_options | {key: options[key] for key in keys} | {"remat": config.remat}
-    step_options["discriminator_losses"] = {
-        "label_smoothing": options.label_smoothing,
-        "gradient_penalty_weight": options.gradient_penalty,
-    }
-    return networks, step_options, options.discriminator_updates + options.fresh_batch
+def weighted_terms(losses: Mapping[str, LossConfig], table: Mapping[str, Term], what: str) -> tuple[WeightedTerm, ...]:
+    """Returns the terms that have a weight, looked up; the names of the others are looked up too."""
+    entries = {name: (loss, lookup(table, loss.term, what)) for name, loss in losses.items()}
+    return tuple(
+        WeightedTerm(name, term, ramp(loss.weight, loss.ramp_steps), loss.options)
+        for name, (loss, term) in entries.items()
+        if loss.weight
+    )
 
 
-def _pretrain_update(state, batches, features, **options):
-    return pretrain_step.pretrain_step(state, batches[0], features, **options)
-
-
-def _gan_update(state, batches, features, *, updates, **options):
-    """The generator gets the last batch: the discriminator's last one, or one of its own."""
-    return gan_step.gan_step(state, batches[-1], features, discriminator_batches=batches[:updates], **options)
-
-
-def load_extractor(config: Any, stage: str) -> tuple[Callable | None, Any]:
-    """`features(variables, images)` for the perceptual loss of a stage, and its variables; None where it has none."""
-    options = config.stages[stage]
-    if not options.perceptual_weight:
-        return None, None
-    name = config.extractor.name
-    variables, header = weights.load_extractor(name, config.extractor.weights)
+def load_extractor(config: ExtractorConfig, taps: Sequence[str], dtype: jnp.dtype, stage: str) -> Extractor:
+    """Returns the extractor with its weights, for some of its taps."""
+    network = lookup(models.EXTRACTORS, config.name, "network")
+    for tap in taps:
+        lookup(dict.fromkeys(network.TAPS), tap, f"{config.name} feature")
+    variables, header = weights.load_extractor(config.name, config.weights)
     convention = header["convention"]
-    scale = lookup(FEATURE_SCALE, convention, f"{name} convention")
-    module = models.build(
-        models.EXTRACTORS,
-        {"name": name, "taps": tuple(options.perceptual_taps), "convention": convention},
-        dtype=devices.compute_dtype(config.compute_dtype),
-    )
-    taps = ", ".join(options.perceptual_taps)
-    messages.report(
-        f"{stage}: {name} {taps}, {convention} weights, features x {scale:.4g}, weight {options.perceptual_weight:g}"
-    )
+    scale = lookup(FEATURE_SCALE, convention, f"{config.name} convention")
+    description = {"name": config.name, "taps": tuple(taps), "convention": convention}
+    module = models.build(models.EXTRACTORS, description, dtype=dtype)
+    messages.report(f"{stage}: {config.name} {', '.join(taps)}, {convention} weights, features x {scale:.4g}")
 
-    def features(variables, image):
+    def apply(variables: PyTree, image: jax.Array) -> Mapping[str, jax.Array]:
         return {tap: scale * feature for tap, feature in module.apply(variables, image).items()}
 
-    return features, variables
-
-
-def make_update(config: Any, stage: Stage, features: Callable | None) -> Callable:
-    """`update(state, frozen, sharded)`: crops, LR images and the step, pure, for one device's share of the batch.
-
-    `frozen` holds the tiles ("store") and the extractor's variables; `sharded` the samples' positions in the global
-    batch ("indices") and, where crops come from the host, their "windows" `[B, draws, ...]`.
-    """
-
-    def update(state, frozen, sharded):
-        batches, seed = [], sampling.salted(state.seed, state.health.rollbacks)
-        for number in range(stage.draws):
-            step, windows = state.step * stage.draws + number, sharded.get("windows")
-            windows = None if windows is None else windows[:, number]
-            batches.append(make_batch(config, seed, step, sharded["indices"], frozen["store"], windows))
-        see = None if features is None else functools.partial(features, frozen["extractor"])
-        return stage.step(state, batches, jax.checkpoint(see) if see and config.remat else see)
-
-    return update
+    return Extractor(apply, variables)

@@ -1,72 +1,69 @@
-"""The generator that a stage begins with, and the one it gives away."""
+"""The generator that a stage begins with, and the one it hands on."""
 
+import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
 
+import flax.linen as nn
 import jax
-from ml_collections import ConfigDict
+from jax.sharding import Mesh
 
 from srgan_jax import models, weights
+from srgan_jax.config.schema import RunConfig
 from srgan_jax.runtime import devices, messages
 from srgan_jax.runtime.errors import UserError
-from srgan_jax.training import setup
+from srgan_jax.runtime.types import PyTree
+from srgan_jax.training.stage import Stage
 from srgan_jax.training.state import TrainState
 
 
-def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """The fields in which two architectures differ, with both values; where it is the name, that alone."""
+def differing(first: Mapping[str, object], second: Mapping[str, object]) -> list[tuple[str, object, object]]:
+    """Returns the fields in which two architectures differ, with both values; where it is the name, that alone."""
     found = [(key, first.get(key), value) for key, value in second.items() if first.get(key) != value]
     return [field for field in found if field[0] == "name"] or found
 
 
-def with_generator_of(start: weights.Weights | None, config: Any) -> Any:
-    """The config with the architecture of `start` as its generator, where it asks for that."""
-    if not config.generator_of_init_from:
-        return config
-    if start is None:
-        raise UserError("config.generator_of_init_from=True takes the generator from the weights to start from; name "
-                        "them by --config.init_from=")  # fmt: skip
+def with_generator_of(start: weights.Weights | None, run: RunConfig) -> RunConfig:
+    """Returns the config with the architecture of `start` as its generator, where it asks for that."""
+    if not run.generator_of_init_from or start is None:
+        return run
     listed = ", ".join(f"{key} {value}" for key, value in start.architecture.items())
-    messages.report(f"the generator is that of {config.init_from} ({listed}); config.generator is not looked at")
-    config = config.copy_and_resolve_references()
-    config.generator = ConfigDict(dict(start.architecture))
-    return config
+    messages.report(f"the generator is that of {run.init_from} ({listed}); config.generator is ignored")
+    return dataclasses.replace(run, generator=MappingProxyType(dict(start.architecture)))
 
 
-def starting_variables(start: weights.Weights | None, generator: Any) -> Any:
-    """The variables of `start`, which must be of the architecture of `generator`; None where there is no start.
+def starting_variables(start: weights.Weights | None, generator: nn.Module) -> PyTree:
+    """Returns the variables of `start`, which must be of the architecture of `generator`; None where there is no start.
 
     It may have fewer blocks: see `weights.deepen`.
     """
     if start is None:
         return None
-    differences = differing(start.architecture, models.architecture_of(models.GENERATORS, generator))
-    if [(key, wanted > found) for key, found, wanted in differences] == [("blocks", True)]:
-        have, blocks = start.architecture["blocks"], generator.blocks
+    wanted = models.architecture_of(models.GENERATORS, generator)
+    differences = differing(start.architecture, wanted)
+    have, blocks = start.architecture.get("blocks", 0), wanted.get("blocks", 0)
+    if [key for key, _, _ in differences] == ["blocks"] and blocks > have:
         messages.report(
-            f"starts from weights of {have} blocks; the {blocks - have} behind them are new, and begin as nothing"
+            f"starts from weights of {have} blocks; the {blocks - have} behind them are new and zero-initialised"
         )
         return weights.deepen(start, blocks).variables
     if differences:
         listed = ", ".join(f"{key} {found} instead of {wanted}" for key, found, wanted in differences)
+        folded = ("norm", "none", "batch") in differences
         raise UserError(
             f"the weights to start from are of another architecture: {listed}"
-            + (
-                "; weights saved after srgan_jax.load need load(..., fold=False)"
-                if ("norm", "none", "batch") in differences
-                else ""
-            )
+            + ("; weights saved after srgan_jax.load need load(..., fold=False)" if folded else "")
         )
     return start.variables
 
 
-def averaged_generator(state: TrainState, generator: Any) -> weights.Weights:
-    """The averaged generator as `Weights`, on the host."""
+def averaged_generator(state: TrainState, generator: nn.Module) -> weights.Weights:
+    """Returns the averaged generator as `Weights`, on the host."""
     variables = jax.device_get(dict(state.ema))
     return weights.make_weights(variables, models.architecture_of(models.GENERATORS, generator))
 
 
-def begin_stage(stage: setup.Stage, start: weights.Weights | None, mesh: Any) -> TrainState:
-    """The state before the first update of a stage, on all devices."""
+def begin_stage(stage: Stage, start: weights.Weights | None, mesh: Mesh) -> TrainState:
+    """Returns the state before the first update of a stage, on all devices."""
     variables = starting_variables(start, stage.generator)
     return devices.replicate(jax.jit(stage.init)(variables), mesh)

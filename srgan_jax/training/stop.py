@@ -2,7 +2,7 @@
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from types import FrameType
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +11,41 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from srgan_jax.runtime.devices import AXIS
 
-try:
-    import fcntl
-except ImportError:  # Windows, where nothing trains: see data.builder
-    fcntl = None
-
-
 POLL_CALLS = 4  # between two questions of whether a process was told to stop; so all stop within twice as many
+
+
+class StopRequest(contextlib.AbstractContextManager):
+    """Notes SIGTERM and Ctrl-C instead of dying, so that the loop can save; a second one kills."""
+
+    def __init__(self):
+        self._received = 0
+        self._before: dict[int, object] = {}
+        self._agreed: AgreedStop | None = None
+
+    def __enter__(self) -> "StopRequest":
+        self._before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            for number in self._before:
+                signal.signal(number, self._note)
+        except ValueError:  # not in the main thread: signals are the caller's
+            self._before = {}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler or signal.SIG_DFL)  # None: JAX's own, in the processes of a job
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._received = self._received or number
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    def listen(self, mesh: Mesh) -> None:
+        """Prepares to ask the other processes, whose devices are in `mesh`."""
+        self._agreed = AgreedStop(mesh)
+
+    def agreed(self) -> int:
+        """To be called after each update: the number of the signal by which all processes stop now; 0 for none."""
+        return self._agreed(self._received) if self._agreed else self._received
 
 
 class AgreedStop:
@@ -29,7 +57,7 @@ class AgreedStop:
         self._calls, self._asked = 0, None
 
     def __call__(self, wanted: int) -> int:
-        """To be called after each update: the largest `wanted` (a signal's number, 0 for none) of all processes."""
+        """Returns the largest `wanted` (a signal's number, 0 for none) of all processes."""
         if jax.process_count() == 1:
             return wanted
         self._calls += 1
@@ -39,25 +67,3 @@ class AgreedStop:
         here = np.full(jax.local_device_count(), wanted, np.int32)
         self._asked = self._largest(jax.make_array_from_process_local_data(self._parts, here))
         return agreed
-
-
-@contextlib.contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """Notes SIGTERM and Ctrl-C in a list instead of dying, so that the loop can save; a second one kills."""
-    received: list[int] = []
-
-    def note(number, frame):
-        received.append(number)
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        for number in before:
-            signal.signal(number, note)
-    except ValueError:  # not in the main thread: signals are the caller's
-        before = {}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)  # None: JAX's own, in the processes of a job

@@ -1,4 +1,4 @@
-"""The folder of a run and its end: who holds it, what is finished in it, how a run is told to stop."""
+"""The folder of a run: who holds it, what is finished in it, and what it publishes."""
 
 import contextlib
 import datetime
@@ -6,13 +6,14 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 
 from srgan_jax import models, weights
+from srgan_jax.config.resolve import given
+from srgan_jax.config.schema import RunConfig
 from srgan_jax.runtime import atomic, messages, processes
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.training import nonfinite
@@ -80,16 +81,26 @@ def refuse_stale_stages(workdir: Path, names: Sequence[str], name: str) -> None:
             )
 
 
-def refuse_another_run(workdir: Path, config: Any) -> None:
-    """Whether the config is that of the run in `workdir`, where that has trained something.
+def refuse_another_run(
+    workdir: Path, generator: Mapping[str, object], stage_names: Sequence[str], init_from: str
+) -> None:
+    """Whether a config is that of the run in `workdir`, where that has trained something.
+
+    Args:
+      workdir: of the run.
+      generator: the complete architecture.
+      stage_names: of the config.
+      init_from: of the config.
 
     Raises:
       UserError: the config has another generator, another start, or leaves out a stage that is trained.
     """
-    processes.on_first(lambda: _refuse_another_run(workdir, config))
+    processes.on_first(lambda: _refuse_another_run(workdir, generator, stage_names, init_from))
 
 
-def _refuse_another_run(workdir: Path, config: Any) -> None:
+def _refuse_another_run(
+    workdir: Path, generator: Mapping[str, object], stage_names: Sequence[str], init_from: str
+) -> None:
     file = workdir / "config.json"
     before = json.loads(file.read_text()) if file.exists() else {"stage_names": []}
     began = before["stage_names"]
@@ -97,14 +108,12 @@ def _refuse_another_run(workdir: Path, config: Any) -> None:
         began = began[:-1]
     if not began:
         return
-    then, now = (
-        models.architecture_of(models.GENERATORS, models.build(models.GENERATORS, description))
-        for description in (before["generator"], config.generator)
-    )
-    changed = [(f"generator.{key}", *values) for key, *values in differing(then, now)]
-    names, start = list(config.stage_names), before.get("init_from", "")
+    described = given(before["generator"], RunConfig().generator)
+    then = models.architecture_of(models.GENERATORS, models.build(models.GENERATORS, described))
+    changed = [(f"generator.{key}", *values) for key, *values in differing(then, generator)]
+    names, start = list(stage_names), before.get("init_from", "")
     changed += [("stage_names", began, names)] if names[: len(began)] != began else []
-    changed += [("init_from", start, config.init_from)] if start != config.init_from else []
+    changed += [("init_from", start, init_from)] if start != init_from else []
     if changed:
         listed = ", ".join(f"config.{key}={old!r} (now {new!r})" for key, old, new in changed)
         raise UserError(f"{workdir} was trained with {listed}; give that again, or use another --workdir")

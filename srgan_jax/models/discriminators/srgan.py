@@ -1,6 +1,6 @@
 """The discriminator of SRGAN, with its common variations."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -21,6 +21,8 @@ class SRGANDiscriminator(nn.Module):
     logits. "positions" puts the dense layers at each remaining position, "patch" a convolution there: any crop of
     `[N, H, W, 3]` gives `[N, H / 16, W / 16, 1]` logits. The layers see [-1, 1].
     """
+
+    TAKES: ClassVar[tuple[str, ...]] = ("image",)
 
     crop_px: int = 96
     width: int = 64  # channels of the first convolution; 2, 4 and 8 times as many follow

@@ -1,6 +1,6 @@
 """The U-Net discriminator of Real-ESRGAN: a logit for each pixel, from features of all sizes."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -16,6 +16,8 @@ class UNetDiscriminator(nn.Module):
     `[N, H, W, 3]` in [0, 1], sides divisible by 8, gives `[N, H, W, 1]` logits. No batch normalisation; spectral
     normalisation everywhere but in the first and last layer. The layers see [-1, 1].
     """
+
+    TAKES: ClassVar[tuple[str, ...]] = ("image",)
 
     width: int = 64
     spectral_norm: bool = True

@@ -1,0 +1,57 @@
+"""Keys that had another name in earlier versions: refused with the new name, translated in old `config.json` files."""
+
+from collections.abc import Mapping
+
+from srgan_jax.runtime.errors import UserError
+
+OF_STAGES = {  # before -> now, within config.stages.NAME
+    "pixel": "losses.pixel.term",
+    "pixel_weight": "losses.pixel.weight",
+    "perceptual": "losses.perceptual.options.distance",
+    "perceptual_weight": "losses.perceptual.weight",
+    "perceptual_taps": "losses.perceptual.options.taps",
+    "perceptual_tap_weights": "losses.perceptual.options.tap_weights",
+    "tv_weight": "losses.total_variation.weight",
+    "adversarial": "losses.adversarial.term",
+    "adversarial_weight": "losses.adversarial.weight",
+    "label_smoothing": "discriminator_losses.d_loss.options.label_smoothing",
+    "gradient_penalty": "discriminator_losses.gradient_penalty.weight",
+    "generator_first": "step",
+}
+STEP_OF_GENERATOR_FIRST = "gan_generator_first"
+
+
+def refuse_renamed(stage: str, key: str) -> None:
+    """Raises UserError where `key` of a stage has another name now; the message says which."""
+    if now := OF_STAGES.get(key):
+        value = f"={STEP_OF_GENERATOR_FIRST}" if key == "generator_first" else ""
+        raise UserError(f"config.stages.{stage}.{key} is called config.stages.{stage}.{now}{value} now")
+
+
+def translated(recorded: Mapping[str, object]) -> dict[str, object]:
+    """Returns the content of a `config.json`, written by this or an earlier version, with the keys of now."""
+    stages = recorded.get("stages")
+    if not isinstance(stages, Mapping):
+        return dict(recorded)
+    return dict(recorded) | {"stages": {name: _stage(stage) for name, stage in stages.items()}}
+
+
+def _stage(before: Mapping[str, object]) -> dict[str, object]:
+    if "losses" in before or "step" in before:
+        return dict(before)
+    now: dict[str, object] = {"step": "gan" if "adversarial" in before else "pretrain"}
+    for key, value in before.items():
+        if key == "generator_first":
+            now["step"] = STEP_OF_GENERATOR_FIRST if value else now["step"]
+        else:
+            _set(now, OF_STAGES.get(key, key), value)
+    if now["step"] == "gan" and (before.get("discriminator_updates", 1) != 1 or before.get("fresh_batch")):
+        now["step"] = "gan_several_updates"
+    return now
+
+
+def _set(tree: dict, path: str, value: object) -> None:
+    *sections, field = path.split(".")
+    for name in sections:
+        tree = tree.setdefault(name, {})
+    tree[field] = value

@@ -1,0 +1,154 @@
+"""`resolve`: the editable config checked once, and frozen. Nothing below it sees a ConfigDict."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ml_collections import ConfigDict
+
+from srgan_jax.config.renamed import refuse_renamed
+from srgan_jax.config.schema import NETWORK_LOWEST, GanStageConfig, LossConfig, Options, RunConfig, StageConfig
+from srgan_jax.runtime.errors import UserError
+
+LEAVES = {"str": str, "bool": bool, "int": int, "float": (int, float)}
+OPEN = ("generator", "discriminator", "degradation")  # sections whose keys depend on the name in them
+
+
+def resolve(config: ConfigDict | RunConfig) -> RunConfig:
+    """Returns the checked config: every key known, of its type and in its range, and fitting the others.
+
+    Raises:
+      UserError: a key is wrong; the message names it, its value, and what was expected.
+    """
+    if isinstance(config, RunConfig):
+        return config
+    run = _section(RunConfig, config.to_dict(), "config")
+    _check_intervals(run)
+    for name, stage in run.stages.items():
+        _check_stage(f"config.stages.{name}", stage)
+    unknown = [name for name in run.stage_names if name not in run.stages]
+    if unknown or not run.stage_names:
+        found = f"unknown stage {unknown[0]!r}" if unknown else "config.stage_names is empty"
+        raise UserError(f"{found}; stages: {', '.join(sorted(run.stages))}")
+    if run.validation.best not in run.validation.metrics:
+        raise UserError(
+            f"config.validation.best={run.validation.best!r} is not among config.validation.metrics: "
+            f"{', '.join(run.validation.metrics)}"
+        )
+    if run.generator_of_init_from and not run.init_from:
+        raise UserError(
+            "config.generator_of_init_from=True takes the generator from the weights to start from; name them by "
+            "--config.init_from="
+        )
+    return run
+
+
+def given(section: Mapping[str, object], default: Mapping[str, object]) -> Options:
+    """Returns what a config says of a network: its name, and the keys that were changed from their defaults.
+
+    So `--config.generator.name=compact` alone works, although the other keys are those of SRResNet. A section that was
+    replaced as a whole, and lacks some default keys, says all that it holds.
+    """
+    section = {name: tuple(value) if isinstance(value, list) else value for name, value in section.items()}
+    if not default.keys() <= section.keys():
+        return MappingProxyType(section)
+    changed = {name: value for name, value in section.items() if name not in default or value != default[name]}
+    return MappingProxyType({"name": section["name"], **changed})
+
+
+def _section(kind: type, values: Mapping[str, object], path: str):
+    """A dataclass of the package from a section of the config."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    for name in values:
+        if name not in fields:
+            if path.startswith("config.stages."):
+                refuse_renamed(path.split(".")[2], name)
+            near = difflib.get_close_matches(name, fields, n=1)
+            raise UserError(f"{path}.{name}: no such key" + (f"; did you mean {near[0]!r}?" if near else ""))
+    found = {name: _value(field, values[name], f"{path}.{name}") for name, field in fields.items() if name in values}
+    return kind(**found)
+
+
+def _value(field: dataclasses.Field, value: object, path: str) -> object:
+    default = field.default_factory() if field.default is dataclasses.MISSING else field.default
+    if dataclasses.is_dataclass(default):
+        return _section(type(default), value, path)
+    if field.name == "stages":
+        return MappingProxyType({name: _stage(stage, f"{path}.{name}") for name, stage in value.items()})
+    if field.name in ("losses", "discriminator_losses"):
+        names = sorted(value, key=lambda name: (list(default).index(name) if name in default else len(default), name))
+        return MappingProxyType({name: _section(LossConfig, value[name], f"{path}.{name}") for name in names})
+    if isinstance(default, Mapping):
+        if field.name in OPEN and "name" not in value:
+            raise UserError(f"{path} has no name")
+        for name, lowest in NETWORK_LOWEST.items() if field.name in OPEN else ():
+            if name in value and value[name] < lowest:
+                raise UserError(f"{path}.{name}={value[name]}: expected {lowest} or more")
+        return MappingProxyType({name: _frozen(item) for name, item in value.items()})
+    return _leaf(field, default, value, path)
+
+
+def _stage(values: Mapping[str, object], path: str) -> StageConfig:
+    return _section(GanStageConfig if "discriminator_losses" in values else StageConfig, values, path)
+
+
+def _frozen(value: object) -> object:
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
+
+
+def _leaf(field: dataclasses.Field, default: object, value: object, path: str) -> object:
+    kind = type(default)
+    if kind is tuple:
+        if not isinstance(value, tuple | list):
+            raise UserError(f"{path}={value!r}: expected a tuple, for instance {default!r}")
+        return _frozen(value)
+    number = kind in (int, float) and isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and float(value) == kind(value)) and not (kind not in (int, float) and isinstance(value, kind)):
+        raise UserError(f"{path}={value!r}: expected {kind.__name__}, for instance {default!r}")
+    if number:
+        _check_range(path, value, field.metadata)
+        return kind(value)
+    return value
+
+
+def _check_range(path: str, value: float, limits: Mapping[str, float | None]) -> None:
+    low, high, above, below = (limits[name] for name in ("low", "high", "above", "below"))
+    right = (low is None or value >= low) and (high is None or value <= high)
+    if right and (above is None or value > above) and (below is None or value < below):
+        return
+    expected = [f"{low:g} or more"] if low is not None else [f"more than {above:g}"] if above is not None else []
+    expected += [f"at most {high:g}"] if high is not None else [f"less than {below:g}"] if below is not None else []
+    raise UserError(f"{path}={value!r}: expected {' and '.join(expected)}")
+
+
+def _check_stage(path: str, stage: StageConfig) -> None:
+    if any(not 0 <= drop <= 1 for drop in stage.drops):
+        largest = max(stage.drops)
+        hint = f"; for a drop at update {largest:,} of {stage.total_steps:,} write ({largest / stage.total_steps:g},)"
+        raise UserError(
+            f"{path}.drops={stage.drops}: expected fractions of total_steps between 0 and 1"
+            + (hint if 1 < largest <= stage.total_steps else "")
+        )
+    if stage.schedule == "cosine" and stage.warmup_steps > stage.total_steps:
+        raise UserError(f"{path}.warmup_steps={stage.warmup_steps}: expected at most total_steps={stage.total_steps}")
+    if not any(loss.weight for loss in stage.losses.values()):
+        raise UserError(f"every weight of {path}.losses is 0: there is no loss")
+    if isinstance(stage, GanStageConfig) and stage.step != "gan_several_updates":
+        for name, value in (
+            ("discriminator_updates", stage.discriminator_updates != 1),
+            ("fresh_batch", stage.fresh_batch),
+        ):
+            if value:
+                raise UserError(f"{path}.{name}={getattr(stage, name)} needs {path}.step=gan_several_updates")
+
+
+def _check_intervals(run: RunConfig) -> None:
+    intervals = {name: getattr(run, name) for name in ("log_every_steps", "validate_every_steps", "save_every_steps")}
+    intervals |= {f"stages.{name}.total_steps": run.stages[name].total_steps for name in run.stage_names
+                  if name in run.stages}  # fmt: skip
+    count = run.steps_per_call
+    for name, value in intervals.items():
+        if value % count:
+            nearest = max(1, round(value / count)) * count
+            raise UserError(f"config.{name}={value} is no multiple of config.steps_per_call={count}; {nearest} is")

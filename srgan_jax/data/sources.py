@@ -1,0 +1,81 @@
+"""Where the windows of an update come from, by name: `config.data.source`.
+
+A source is opened by `(images, name, plan, config, report) -> Samples`. A new one is such a function and an entry in
+`SOURCES`.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from srgan_jax.config.schema import DataConfig
+from srgan_jax.data import datasets, memory, skip_corrupt, stream
+from srgan_jax.data.batch_plan import BatchPlan
+from srgan_jax.data.feed import Samples
+from srgan_jax.runtime import devices
+from srgan_jax.runtime.errors import UserError
+
+Report = Callable[..., None]  # a line for the user; with everywhere=True from each process
+Images = Sequence[np.ndarray]
+
+
+def open_memory(images: Images, name: str, plan: BatchPlan, config: DataConfig, report: Report) -> Samples:
+    """Decodes all images once: into tiles on each device, or into host memory where these don't fit there."""
+    images = skip_corrupt.SoundImages(images, report)
+    crop_px = plan.window["crop_px"]
+    unit = plan.scale if plan.is_paired else 1  # tiles of pairs are as large in LR pixels
+    tiles = {"tile_px": config.tile_px // unit, "channels": plan.channels, **plan.window}
+    kept, sizes, small = datasets.without_small(images, crop_px)
+    for line in small:
+        report(f"skipped {line}")
+    found = f"data: {len(images)} images from {name}"
+    needed = memory.store_bytes(sizes, **tiles)
+    if needed <= config.device_share * (devices.memory_bytes() or devices.host_memory_bytes()):
+        report(f"{found}, decoded once into {needed / 1e6:,.0f} MB of tiles on each device")
+        return Samples(_build_store(images, **tiles), None)
+    raw = int(sizes.prod(axis=1).sum()) * plan.channels
+    if raw > 0.8 * devices.host_memory_bytes():
+        raise UserError(f"{name} takes {raw / 1e9:.1f} GB decoded; use --config.data.source=stream")
+    report(
+        f"{found}, decoded once into {raw / 1e6:,.0f} MB of host memory ({needed / 1e6:,.0f} MB of tiles exceed "
+        "config.data.device_share)"
+    )
+    return _from_host(datasets.decode_all(kept), plan, config)
+
+
+def open_stream(images: Images, name: str, plan: BatchPlan, config: DataConfig, report: Report) -> Samples:
+    """Decodes images as they are needed, ahead of the updates."""
+    everywhere = functools.partial(report, everywhere=True)  # each process meets other corrupt files
+    images = skip_corrupt.SoundImages(images, everywhere, plan.window["crop_px"])
+    report(f"data: {len(images)} images from {name}, decoded as they are needed")
+    return _from_host(images, plan, config)
+
+
+SOURCES: Mapping[str, Callable[[Images, str, BatchPlan, DataConfig, Report], Samples]] = {
+    "memory": open_memory,
+    "stream": open_stream,
+}
+
+
+def _from_host(images: Images, plan: BatchPlan, config: DataConfig) -> Samples:
+    mine = devices.local_slice(plan.batch_size)
+    windows = functools.partial(
+        stream.stream_windows,
+        images,
+        indices=np.arange(mine.start, mine.stop, dtype=np.int32),
+        batch_size=plan.batch_size,
+        threads=config.threads or None,
+        **plan.window,
+    )
+    return Samples(None, lambda seed, steps: windows(seed=seed, steps=steps))
+
+
+def _build_store(images: skip_corrupt.SoundImages, *, crop_px: int, **options: int) -> dict[str, np.ndarray]:
+    """The tiles of the images that are large enough; again where some turned out to be corrupt when decoded."""
+    while True:
+        known = len(images.damaged)
+        kept, sizes, _ = datasets.without_small(images, crop_px)
+        store = memory.build_store(kept, sizes, crop_px=crop_px, **options)
+        if len(images.damaged) == known:
+            return store

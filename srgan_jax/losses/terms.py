@@ -1,0 +1,182 @@
+"""Loss terms by name, for both players. A loss is a list of named terms, each with a weight.
+
+A new term is one function `(views, **options) -> array`, of which the mean counts, and one entry in a table:
+
+    TERMS["frequency"] = Term(frequency, ("sr", "hr"))
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol, cast
+
+import jax
+import jax.numpy as jnp
+
+from srgan_jax.losses.adversarial import ADVERSARIAL, Decision
+from srgan_jax.losses.penalties import gradient_penalty, total_variation
+from srgan_jax.losses.pixel import PIXEL
+from srgan_jax.losses.views import Views
+from srgan_jax.ops import color
+from srgan_jax.runtime.errors import UserError, lookup
+
+Metrics = dict[str, jax.Array]
+Weight = float | Callable[[jax.Array], jax.Array]  # a number, or a function of the step
+
+
+class TermFunction(Protocol):
+    """What a term computes."""
+
+    def __call__(self, views: Views, **options: object) -> jax.Array:
+        """Returns an array whose mean is the value of the term."""
+        ...
+
+
+class Term(NamedTuple):
+    """An entry of `TERMS` or `DISCRIMINATOR_TERMS`.
+
+    Attributes:
+      function: `(views, **options) -> array`; the mean over all its elements is the term's value.
+      views: the fields of `Views` that it reads.
+      decision: of a discriminator's adversarial term: logits on real and on generated images to the same, positive
+        where the discriminator takes an image for real. D's accuracy is computed with it.
+    """
+
+    function: TermFunction
+    views: tuple[str, ...]
+    decision: Decision | None = None
+
+
+class WeightedTerm(NamedTuple):
+    """A term as one stage uses it.
+
+    Attributes:
+      name: under which it is logged.
+      term: its entry.
+      weight: a number, or a function of the step.
+      options: keyword arguments of the function.
+    """
+
+    name: str
+    term: Term
+    weight: Weight
+    options: Mapping[str, object] = {}
+
+    def value(self, views: Views) -> jax.Array:
+        """Returns the term, unweighted: a scalar."""
+        return self.term.function(views, **self.options).mean()
+
+    def weight_at(self, step: jax.Array | int) -> jax.Array | float:
+        """Returns the weight at an update."""
+        return self.weight(jnp.asarray(step)) if callable(self.weight) else self.weight
+
+
+def ramp(weight: float, steps: int) -> Weight:
+    """Returns a weight that rises linearly from 0 over so many updates; with 0 steps it is constant."""
+    return (lambda step: weight * jnp.minimum(1.0, (step + 1.0) / steps)) if steps else weight
+
+
+def weighted_sum(terms: Sequence[WeightedTerm], views: Views, step: jax.Array | int) -> tuple[jax.Array, Metrics]:
+    """Returns the sum, and for each term its weighted value under its name, its plain value under `NAME_unweighted`."""
+    metrics: Metrics = {}
+    total: jax.Array | float = 0.0
+    for term in terms:
+        value = term.value(views)
+        metrics[term.name] = term.weight_at(step) * value
+        metrics[f"{term.name}_unweighted"] = value
+        total = total + metrics[term.name]
+    return jnp.asarray(total), metrics
+
+
+def views_of(terms: Sequence[WeightedTerm]) -> frozenset[str]:
+    """Returns the fields of `Views` that any of the terms reads."""
+    return frozenset(field for term in terms for field in term.term.views)
+
+
+def taps_of(terms: Sequence[WeightedTerm]) -> tuple[str, ...]:
+    """Returns the extractor's taps that the terms compare, each once, in their order."""
+    found = [cast(Sequence[str], term.options.get("taps", ())) for term in terms if "features" in term.term.views]
+    return tuple(dict.fromkeys(tap for taps in found for tap in taps))
+
+
+# ---------------------------------------------------------------------------------------------- the entries
+
+
+def pixel(views: Views, *, loss: str, **options: float) -> jax.Array:
+    """A loss of `PIXEL` between SR and HR on [-1, 1], as the paper has it."""
+    return PIXEL[loss](color.to_signed(views.sr), color.to_signed(views.hr), **options)
+
+
+def perceptual(
+    views: Views, *, distance: str = "mse", taps: Sequence[str] = (), tap_weights: Sequence[float] = ()
+) -> jax.Array:
+    """The distance of features of SR and HR, summed over the taps.
+
+    The paper's equation 5 sums squared feature differences over the channels; here, as in most reproductions, every
+    term is a mean over all its elements.
+
+    Args:
+      views: with `features`.
+      distance: a name in `PIXEL`.
+      taps: of the extractor.
+      tap_weights: one for each tap; () for 1.
+    """
+    function = lookup(PIXEL, distance, "perceptual loss")
+    if len(tap_weights) not in (0, len(taps)):
+        raise UserError(f"tap_weights has {len(tap_weights)} numbers for {len(taps)} taps")
+    if not taps:
+        raise UserError("taps is empty: nothing is compared")
+    weights = tuple(tap_weights) or (1.0,) * len(taps)
+    distances = [w * function(*views.features[tap]).mean() for tap, w in zip(taps, weights, strict=True)]
+    return jnp.asarray(sum(distances))
+
+
+def variation(views: Views) -> jax.Array:
+    """The total variation of SR on [-1, 1]."""
+    return total_variation(color.to_signed(views.sr))
+
+
+def adversarial(views: Views, *, loss: str) -> jax.Array:
+    """The generator's part of a loss of `ADVERSARIAL`, the mean over D's heads."""
+    heads = [ADVERSARIAL[loss].generator(real, fake) for real, fake in views.logits]
+    return jnp.asarray(sum(heads)) / len(heads)
+
+
+def discrimination(views: Views, *, loss: str, label_smoothing: float = 0.0) -> jax.Array:
+    """The discriminator's part of a loss of `ADVERSARIAL`, the mean over its heads.
+
+    Args:
+      views: with `logits`.
+      loss: a name in `ADVERSARIAL`.
+      label_smoothing: the target for real images is 1 minus this (one-sided, arXiv 1606.03498, section 3.4).
+    """
+    if not 0.0 <= label_smoothing < 1.0:
+        raise UserError(f"label_smoothing={label_smoothing}: expected 0 or more and less than 1")
+    heads = [ADVERSARIAL[loss].discriminator(real, fake, 1.0 - label_smoothing) for real, fake in views.logits]
+    return jnp.asarray(sum(heads)) / len(heads)
+
+
+def penalty(views: Views) -> jax.Array:
+    """WGAN-GP's gradient penalty, the mean over D's heads; 10 is its usual weight."""
+    if views.critic is None or views.keys is None:
+        raise UserError("gradient_penalty needs a discriminator that takes images alone")
+    critic, keys = views.critic, views.keys
+    values = [
+        gradient_penalty(lambda image, head=head: critic(image)[head], views.hr, views.sr, keys)
+        for head in range(len(views.logits))
+    ]
+    return jnp.asarray(sum(values)) / len(values)
+
+
+TERMS: dict[str, Term] = {
+    **{name: Term(functools.partial(pixel, loss=name), ("sr", "hr")) for name in PIXEL},
+    "perceptual": Term(perceptual, ("features",)),
+    "total_variation": Term(variation, ("sr",)),
+    **{name: Term(functools.partial(adversarial, loss=name), ("logits",)) for name in ADVERSARIAL},
+}
+DISCRIMINATOR_TERMS: dict[str, Term] = {
+    **{
+        name: Term(functools.partial(discrimination, loss=name), ("logits",), entry.decision)
+        for name, entry in ADVERSARIAL.items()
+    },
+    "gradient_penalty": Term(penalty, ("sr", "hr", "critic")),
+}

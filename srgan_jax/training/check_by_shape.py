@@ -1,0 +1,56 @@
+"""What a stage will do, traced without being computed: what can't work is refused before anything runs."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from srgan_jax.runtime.errors import UserError
+from srgan_jax.training.game import Player
+from srgan_jax.training.stage import Stage, with_features
+
+
+def check_by_shape(stage: Stage) -> None:
+    """Traces everything that a stage will do, without computing it.
+
+    Raises:
+      UserError: it can't be done; the message says what stood against it.
+    """
+    alone = _on_one_device(stage)
+    plan, draws = stage.plan, stage.draws
+    count = stage.game.averaging.microbatches
+    sides = (plan.crop_px, plan.crop_px // plan.scale)
+    hr, lr = (jax.ShapeDtypeStruct((count, side, side, 3), jnp.float32) for side in sides)
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count))
+    try:
+        state = jax.eval_shape(alone.init, None)
+        batches = [{"hr": hr, "lr": lr, "keys": keys}] * draws
+        variables = None if stage.extractor is None else stage.extractor.variables
+
+        def update(state, batches, variables):
+            return alone.step.function(state, batches, with_features(alone.game, alone.extractor, variables))
+
+        jax.eval_shape(update, state, batches, variables)
+        mask = jax.ShapeDtypeStruct((*lr.shape[:3], 1), jnp.float32)
+        sr = jax.eval_shape(lambda ema, lr, mask: alone.generator.apply(ema, lr, mask=mask), dict(state.ema), lr, mask)
+    except UserError as error:
+        raise UserError(f"config.stages.{stage.name}: {error}") from None
+    except Exception as error:  # networks and losses, people's own too, raise all kinds
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"config.stages.{stage.name} can't be built ({type(error).__name__}): {text[:500]}") from error
+    if sr.shape != hr.shape:
+        raise UserError(f"config.generator gives {sr.shape[1:]} for crops of {hr.shape[1:]}")
+
+
+def _on_one_device(stage: Stage) -> Stage:
+    """The stage without the axis of pmap, which exists only inside it."""
+
+    def alone(player: Player) -> Player:
+        return player._replace(module=player.module.clone(axis_name=None))
+
+    game = stage.game
+    game = dataclasses.replace(
+        game, generator=alone(game.generator), discriminator=alone(game.discriminator) if game.discriminator else None,
+        averaging=game.averaging._replace(axis_name=None),
+    )  # fmt: skip
+    return dataclasses.replace(stage, game=game, generator=game.generator.module)

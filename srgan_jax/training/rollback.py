@@ -1,0 +1,55 @@
+"""Rolling back a run that diverges to its last sound checkpoint, with another order of samples."""
+
+import functools
+from collections.abc import Callable
+
+from jax.sharding import Mesh
+
+from srgan_jax.config.schema import GuardConfig
+from srgan_jax.runtime import devices, messages
+from srgan_jax.runtime.errors import UserError
+from srgan_jax.training import nonfinite
+from srgan_jax.training.checkpoints import Checkpoints
+from srgan_jax.training.state import TrainState
+from srgan_jax.training.workdir import ADVICE
+
+
+class Rollback:
+    """Called with a state whose alarm is set: the state to go on from."""
+
+    def __init__(self, saver: Checkpoints, begin: Callable[[], TrainState], mesh: Mesh, limits: GuardConfig, name: str):
+        """Prepares for one stage.
+
+        Args:
+          saver: its checkpoints.
+          begin: makes the state before its first update.
+          mesh: of all devices.
+          limits: how often it may roll back, and why.
+          name: of the stage.
+        """
+        self._saver, self._begin, self._mesh, self._limits, self._name = saver, begin, mesh, limits, name
+
+    def __call__(self, state: TrainState) -> TrainState:
+        """Returns the last sound state, with the seed of another order of samples.
+
+        Raises:
+          UserError: it rolled back `limits.max_rollbacks` times already.
+        """
+        state, limits = devices.as_global(state, self._mesh), self._limits
+        rollbacks, bad = int(state.health.rollbacks) + 1, self._reason(state)
+        if rollbacks > limits.max_rollbacks:
+            raise UserError(f"{self._name}: {bad}, for the {rollbacks}th time; {ADVICE.format(self._name)}")
+        sound = functools.partial(nonfinite.is_sound, d_wins_steps=limits.d_wins_steps)
+        back = self._saver.restore(state, sound)
+        back = nonfinite.rolled_back(self._begin() if back is None else back, rollbacks)
+        messages.report(
+            f"WARNING: {self._name}: {bad}; back to update {int(back.step)}, with another order of samples "
+            f"({rollbacks} of {limits.max_rollbacks})"
+        )
+        return back
+
+    def _reason(self, state: TrainState) -> str:
+        step, health, limits = int(state.step), state.health, self._limits
+        if limits.d_wins_steps and int(health.d_wins) >= limits.d_wins_steps:
+            return f"in the {int(health.d_wins)} updates up to {step} D was right about every image"
+        return f"{limits.max_skips} or more updates in a row up to {step} were not finite"

@@ -1,0 +1,158 @@
+"""A stage of a run: its modules, its step, and the update that the loop repeats."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from srgan_jax.config.schema import (
+    StageConfig,
+)
+from srgan_jax.data import sampling
+from srgan_jax.data.batch_plan import BatchPlan, draw_batch
+from srgan_jax.losses.terms import Metrics
+from srgan_jax.runtime.types import PyTree
+from srgan_jax.training.game import Game, Player
+from srgan_jax.training.state import TrainState, create_network_state, create_train_state
+from srgan_jax.training.steps import Step
+
+
+class Intervals(NamedTuple):
+    """When a stage does what, in updates."""
+
+    total: int
+    per_call: int
+    log: int
+    validate: int
+    show: int
+    save: int
+
+    def logs(self, step: int) -> bool:
+        """Whether the numbers of an update are logged: the first, the last, and every so many."""
+        return step in (self.per_call, self.total) or step % self.log == 0
+
+    def validates(self, step: int) -> bool:
+        """Whether an update is followed by a validation."""
+        return step % self.validate == 0 or step == self.total
+
+    def shows(self, step: int) -> bool:
+        """Whether previews are drawn for TensorBoard alone."""
+        return self.show > 0 and step % self.show == 0 and not self.validates(step)
+
+    def saves(self, step: int) -> bool:
+        """Whether an update is followed by a checkpoint."""
+        return step % self.save == 0 or step == self.total
+
+
+class Extractor(NamedTuple):
+    """A network whose features are compared: `apply(variables, images) -> {tap: features}`."""
+
+    apply: Callable[[PyTree, jax.Array], Mapping[str, jax.Array]]
+    variables: PyTree
+    remat: bool = False  # keep nothing of a pass for its gradient
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A stage, ready to run.
+
+    Attributes:
+      name: in the config.
+      config: its section.
+      generator: module.
+      step: its entry in `STEPS`.
+      game: the players; the features are added in the update, whose arguments hold the extractor's variables.
+      plan: of a batch.
+      extractor: None where nothing looks at features.
+      intervals: when it does what.
+      seed: of its samples and initialisation.
+    """
+
+    name: str
+    config: StageConfig
+    generator: nn.Module
+    step: Step
+    game: Game
+    plan: BatchPlan
+    extractor: Extractor | None
+    intervals: Intervals
+    seed: int
+
+    @property
+    def draws(self) -> int:
+        """How many batches an update takes."""
+        return self.step.batches(self.config)
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The names of the terms that add up to the generator's loss."""
+        return tuple(term.name for term in self.game.generator.losses)
+
+    def init(self, variables: Mapping[str, PyTree] | None) -> TrainState:
+        """Returns the state before the first update, with the generator's `variables` or fresh ones."""
+        extractor = self.extractor
+        features = functools.partial(extractor.apply, extractor.variables) if extractor else None
+        game = dataclasses.replace(self.game, features=features)
+        return init_state(game, self.plan.crop_px, self.plan.scale, self.seed, variables)
+
+    def update(
+        self, state: TrainState, frozen: Mapping[str, PyTree], sharded: Mapping[str, PyTree]
+    ) -> tuple[TrainState, Metrics]:
+        """Draws the batches of an update and makes it; pure, for one device's part of the batch.
+
+        Args:
+          state: before.
+          frozen: "store" (tiles or None) and "extractor" (its variables or None).
+          sharded: "indices" of the samples in the global batch and, where crops come from the host, their "windows"
+            `[B, draws, ...]`.
+        """
+        seed = sampling.salted(state.seed, state.health.rollbacks)
+        batches = []
+        for number in range(self.draws):
+            step, windows = state.step * self.draws + number, sharded.get("windows")
+            windows = None if windows is None else windows[:, number]
+            batches.append(draw_batch(self.plan, seed, step, sharded["indices"], frozen["store"], windows))
+        return self.step.function(state, batches, with_features(self.game, self.extractor, frozen["extractor"]))
+
+
+def with_features(game: Game, extractor: Extractor | None, variables: PyTree) -> Game:
+    """The game with the extractor's variables, which belong to the update's arguments."""
+    if extractor is None:
+        return game
+    features = functools.partial(extractor.apply, variables)
+    return dataclasses.replace(game, features=jax.checkpoint(features) if extractor.remat else features)
+
+
+def init_state(
+    game: Game, crop_px: int, scale: int, seed: int = 0, variables: Mapping[str, PyTree] | None = None
+) -> TrainState:
+    """Returns the state before the first update.
+
+    Args:
+      game: the players.
+      crop_px: side of the HR crops.
+      scale: HR pixels per LR pixel.
+      seed: of the initialisation, the order of the samples and their crops.
+      variables: the generator's, from the stage before; None initialises afresh.
+    """
+    key = jax.random.key(seed)
+    hr, lr = (jnp.zeros((1, side, side, 3)) for side in (crop_px, crop_px // scale))
+
+    def create(player: Player, number: int, inputs: Mapping[str, PyTree], start: Mapping[str, PyTree] | None = None):
+        optimizer = player.optimizer
+        return create_network_state(
+            player.module, optimizer.transformation, jax.random.fold_in(key, number), inputs, start,
+            with_history=optimizer.historical_averaging > 0,
+        )  # fmt: skip
+
+    g, d = create(game.generator, 0, {"lr": lr}, variables), None
+    if game.discriminator is not None:
+        shapes = jax.eval_shape(game.features, hr) if game.features else {}
+        features = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        inputs = {"image": hr, "features": features, "lr": lr}
+        d = create(game.discriminator, 1, {name: inputs[name] for name in game.discriminator.takes})
+    return create_train_state(seed, g, d)
