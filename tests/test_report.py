@@ -1,5 +1,9 @@
 """The report, in a real browser."""
 
+import base64
+import io
+import json
+import re
 import shutil
 
 import numpy as np
@@ -102,11 +106,11 @@ def test_the_slider_moves_and_the_table_sorts(browser, page):
     assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
 
 
-def test_pictures_are_embedded_without_loss(photo):
-    import base64
-
-    url = html_report._data_url(photo)
-    assert url.startswith("data:image/webp;base64,")
-    import io
-
-    np.testing.assert_array_equal(images.decode_rgb(io.BytesIO(base64.b64decode(url.split(",")[1]))), photo)
+def test_pictures_are_embedded_without_loss(page):
+    path, _, pairs = page
+    embedded = json.loads(re.search(r'id="images">(.*?)</script>', path.read_text())[1])
+    assert len(embedded) == len(pairs) == 3
+    for pair in pairs:
+        kind, _, content = embedded[f"cats/{pair.name}"]["HR"].partition(";base64,")
+        assert kind == "data:image/webp"
+        np.testing.assert_array_equal(images.decode_rgb(io.BytesIO(base64.b64decode(content))), pair.hr)

@@ -1,5 +1,7 @@
 """Tiles equal the whole picture."""
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
@@ -9,8 +11,6 @@ from flax.core import freeze
 import srgan_jax
 from srgan_jax import inference, models
 from srgan_jax.inference import tiler as tiler_module
-from srgan_jax.inference.tiler import _upscale_windows
-from srgan_jax.runtime import devices
 
 
 def _architecture(**fields):
@@ -67,7 +67,9 @@ def test_chosen_tiles_fit_the_pictures_and_the_memory():
 # ---------------------------------------------------------------------------------------------- equality
 
 
-@pytest.mark.parametrize("name", sorted(models.GENERATORS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n == "compact" else pytest.mark.slow) for n in sorted(models.GENERATORS)]
+)
 def test_tiles_equal_the_whole_at_full_depth(name):
     """Of each architecture; of those that look farther than 64 px, with as few blocks as bring them below."""
     small = dict.fromkeys(("width", "growth", "upsampling_width"), 4) | ({"scale": 1} if name == "restoration" else {})
@@ -97,13 +99,26 @@ def test_tiles_equal_the_whole_at_random_sizes(shallow):
         assert np.abs(tiled - whole).max() <= 1, (height, width)
 
 
-def test_one_pixel_of_halo_less_is_not_enough(shallow, monkeypatch):
+def _stitched(params, image, side, halo):
+    """The result of square windows that overlap by twice `halo`, each upscaled alone, without `Tiler`."""
+    sr, scale = np.full((params.scale * len(image), params.scale * len(image), 3), np.nan, np.float32), params.scale
+    spans = inference.spans(len(image), side, halo)
+    for rows, columns in itertools.product(spans, spans):
+        tile = srgan_jax.upscale(params, image[rows.start : rows.stop, columns.start : columns.stop])
+        kept, place = (
+            tuple(slice(scale * (s.keep_start - first), scale * (s.keep_stop - first)) for s, first in pairs)
+            for pairs in (((rows, rows.start), (columns, columns.start)), ((rows, 0), (columns, 0)))
+        )
+        sr[place] = np.asarray(tile)[kept]
+    return sr
+
+
+def test_one_pixel_of_halo_less_is_not_enough(shallow):
     image = np.random.default_rng(3).random((60, 60, 3), np.float32)
     whole = np.asarray(srgan_jax.upscale(shallow, image))
     halo, _ = inference.halo_px(shallow.architecture)
-    monkeypatch.setattr(tiler_module, "halo_px", lambda architecture: (halo - 1, True))
-    tiled = srgan_jax.upscale_tiled(shallow, image, tile_px=(2 * halo, 64))
-    assert np.abs(tiled - whole).max() > 1e-5
+    np.testing.assert_allclose(_stitched(shallow, image, 2 * halo + 4, halo), whole, atol=1e-5)
+    assert np.abs(_stitched(shallow, image, 2 * halo + 4, halo - 1) - whole).max() > 1e-5
 
 
 def test_a_folder_of_mixed_sizes_compiles_once(shallow):
@@ -114,49 +129,68 @@ def test_a_folder_of_mixed_sizes_compiles_once(shallow):
         ]
 
     run([(7, 9)])
-    compiled = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, seconds, **_: compiled.append(event) if "backend_compile" in event else None
-    )
-    assert run([(7, 9), (1, 1), (100, 20), (33, 47), (64, 64)]) == [28, 4, 400, 132, 256]
-    assert compiled == []
-    jax.jit(lambda x: x + 2)(1.0)
+    with toys.compilations() as compiled:
+        assert run([(7, 9), (1, 1), (100, 20), (33, 47), (64, 64)]) == [28, 4, 400, 132, 256]
+        assert compiled == []
+        jax.jit(lambda x: x + 2)(1.0)
     assert compiled  # the listener does listen
 
 
-def test_batches_hold_tiles_of_several_pictures(shallow, monkeypatch):
-    calls = []
-    real = _upscale_windows
-    monkeypatch.setattr(tiler_module, "_upscale_windows", lambda *args: calls.append(1) or real(*args))
-    pictures = [inference.from_array(np.zeros((8, 8, 3), np.uint8)) for _ in range(8)]
-    tiler = inference.Tiler(shallow, (32, 32))
-    assert len([list(strips) for _, strips in tiler.upscale(pictures)]) == 8
-    assert len(calls) == 8 / jax.local_device_count() == 2
+def test_batches_hold_tiles_of_several_pictures(shallow):
+    """A batch has a tile for each device: as many small images are taken before the first result comes."""
+    taken = []
+
+    def images():
+        for index in range(8):
+            taken.append(index)
+            yield inference.from_array(np.zeros((8, 8, 3), np.uint8))
+
+    after = [len(taken) for _, _ in inference.Tiler(shallow, (32, 32)).upscale(images())]
+    count = jax.local_device_count()
+    assert count == 4 and after == [4] * count + [8] * count
+
+
+def _out_of_memory(monkeypatch, params, fails):
+    """The generator `params` in an architecture of the test's own, whose large windows don't fit into memory."""
+
+    class Greedy(type(params.module())):
+        def __call__(self, image, **options):
+            return super().__call__(fails(image) if image.shape[1] > 40 else image, **options)
+
+    monkeypatch.setitem(models.GENERATORS, "greedy", Greedy)
+    return srgan_jax.make_weights(dict(params.variables), dict(params.architecture) | {"name": "greedy"})
+
+
+def _fails(*_):
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
+
+
+def _halved(params, greedy, image):
+    """Upscales with windows that don't fit, compares with the whole image, and returns the reports."""
+    lines = []
+    tiler = inference.Tiler(greedy, (64, 64), say=lines.append)
+    ((_, strips),) = [(source, list(strips)) for source, strips in tiler.upscale([inference.from_array(image)])]
+    np.testing.assert_allclose(np.concatenate(strips), srgan_jax.upscale(params, image), atol=1e-5)
+    return lines
 
 
 def test_out_of_memory_halves_the_tile(shallow, monkeypatch):
-    real = _upscale_windows
+    greedy = _out_of_memory(monkeypatch, shallow, _fails)
+    (line,) = _halved(shallow, greedy, np.random.default_rng(4).random((90, 100, 3), np.float32))
+    assert "out of memory" in line and "64 x 64" in line and "32 x 32" in line
 
-    def limited(params, windows, sizes):
-        if windows.shape[1] > 40:
-            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
-        return real(params, windows, sizes)
 
-    monkeypatch.setattr(tiler_module, "_upscale_windows", limited)
-    image = np.random.default_rng(4).random((90, 100, 3), np.float32)
-    lines = []
-    tiler = inference.Tiler(shallow, (64, 64), say=lines.append)
-    ((_, strips),) = [(source, list(strips)) for source, strips in tiler.upscale([inference.from_array(image)])]
-    np.testing.assert_allclose(np.concatenate(strips), srgan_jax.upscale(shallow, image), atol=1e-5)
-    assert lines == ["out of memory with tiles of 64 x 64: going on with 32 x 32"]
-    monkeypatch.setattr(tiler_module, "_upscale_windows", lambda *_: limited(None, np.zeros((1, 99)), None))
-    with pytest.raises(ValueError, match="not enough memory on the device for tiles of 32 x 32"):
-        list(tiler.upscale([inference.from_array(image)]))
+def test_out_of_memory_with_the_smallest_tile_is_an_error(monkeypatch):
+    deep = toys.random_weights(name="srresnet", blocks=8, width=2)
+    side = inference.smallest_tile(inference.halo_px(deep.architecture)[0])
+    tiler = inference.Tiler(_out_of_memory(monkeypatch, deep, _fails), (side, side))
+    with pytest.raises(ValueError, match=f"not enough memory .*{side} x {side}"):
+        list(tiler.upscale([inference.from_array(np.zeros((90, 100, 3), np.float32))]))
 
 
 def test_out_of_memory_that_shows_late_halves_once(shallow, monkeypatch):
     """Two batches are under way when the first is fetched and fails: the second is no reason to halve again."""
-    real = _upscale_windows
+    real = tiler_module._upscale_windows
 
     class Late:
         def __array__(self, *args, **kwargs):
@@ -166,13 +200,9 @@ def test_out_of_memory_that_shows_late_halves_once(shallow, monkeypatch):
         return Late() if windows.shape[1] > 40 else real(params, windows, sizes)
 
     monkeypatch.setattr(tiler_module, "_upscale_windows", limited)
-    monkeypatch.setattr(devices, "must_block", lambda: False)
-    image = np.random.default_rng(4).random((200, 200, 3), np.float32)
-    lines = []
-    tiler = inference.Tiler(shallow, (64, 64), say=lines.append)
-    ((_, strips),) = [(source, list(strips)) for source, strips in tiler.upscale([inference.from_array(image)])]
-    np.testing.assert_allclose(np.concatenate(strips), srgan_jax.upscale(shallow, image), atol=1e-5)
-    assert lines == ["out of memory with tiles of 64 x 64: going on with 32 x 32"]
+    monkeypatch.setattr(jax, "device_count", lambda: 1)  # with several CPU devices each batch is waited for
+    (line,) = _halved(shallow, shallow, np.random.default_rng(4).random((200, 200, 3), np.float32))
+    assert "out of memory" in line and "64 x 64" in line and "32 x 32" in line
 
 
 def test_thin_pictures_take_thin_tiles():
