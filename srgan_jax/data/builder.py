@@ -10,7 +10,7 @@ import io
 import json
 import platform
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    pkg_dir_path = Path(__file__).parent  # no metadata files beside this module
+    # No metadata files beside this module.
+    pkg_dir_path = Path(__file__).parent  # pyright: ignore[reportAssignmentType]  # tfds declares etils' kind of path
 
     def __init__(
         self, *, folder: str = "", min_side_px: int = 1, on_picture: Callable[[], Any] = lambda: None, **kwargs
@@ -119,9 +120,10 @@ def prepare(
         paired_folders.match_pairs(folder)  # before anything is replaced
     if not images.find_pictures(folder):
         raise DatasetError(f"{folder} holds no picture ({', '.join(images.SUFFIXES)})")
+    with _quiet():
+        builder = PhotoFolder(folder=folder, min_side_px=min_side_px, on_picture=on_picture, data_dir=out)
     try:
         with _quiet(), tempfile.TemporaryDirectory() as downloads:
-            builder = PhotoFolder(folder=folder, min_side_px=min_side_px, on_picture=on_picture, data_dir=out)
             config = tfds.download.DownloadConfig(download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)
             builder.download_and_prepare(download_dir=downloads, download_config=config)
     except Exception:
@@ -147,7 +149,7 @@ def _quiet():
         logging.set_verbosity(verbosity)
 
 
-def _find_builder(dataset: str, data_dir: str | None):
+def _find_builder(dataset: str, data_dir: str | None) -> Any:  # tfds' decorators hide what its methods take
     _check_platform()
     folder = Path(dataset)
     found = sorted(folder.glob("**/dataset_info.json")) if folder.is_dir() else []
@@ -182,6 +184,7 @@ def prepare_named(dataset: str, data_dir: str | None = None) -> None:
       DatasetError: no such name; its files can't be downloaded; tfds' code for it needs what isn't installed.
     """
     import requests  # tfds' own
+    from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
     by_hand = "download the pictures and prepare their folder: srgan-jax prepare FOLDER --out data/NAME"
     builder = _find_builder(dataset, data_dir)
@@ -197,7 +200,7 @@ def prepare_named(dataset: str, data_dir: str | None = None) -> None:
     except requests.RequestException as error:
         url = error.request.url if error.request is not None else "its pages"
         raise DatasetError(f"{dataset} can't be downloaded, {url} can't be reached; later, or {by_hand}") from None
-    except (tfds.download.DownloadError, tfds.core.download.download_manager.NonMatchingChecksumError) as error:
+    except (tfds.download.DownloadError, NonMatchingChecksumError) as error:
         raise DatasetError(f"{dataset} can't be downloaded: {' '.join(str(error).split())}; or {by_hand}") from None
 
 
@@ -245,7 +248,7 @@ def _image_feature(builder: Any, feature: str) -> str:
     return feature
 
 
-class Pictures(Sequence):
+class Pictures:
     """One image feature of a tfds data source, as `[H, W, 3]` uint8."""
 
     def __init__(self, source: Any, feature: str):

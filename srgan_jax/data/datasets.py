@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from srgan_jax.data import builder
-from srgan_jax.data.builder import DatasetError, Pictures
+from srgan_jax.data.builder import DatasetError
+from srgan_jax.data.images import ImageArrays, Images, PreparedImages
 from srgan_jax.ops.resize import weight_matrix
 
 
@@ -29,10 +30,10 @@ def pack(hr: np.ndarray, lr: np.ndarray) -> np.ndarray:
     return np.concatenate([blocks, lr], axis=-1)
 
 
-class Resized(Sequence):
+class Resized:
     """Pictures made squares of one size, by antialiased bicubic."""
 
-    def __init__(self, pictures: Sequence[np.ndarray], side_px: int):
+    def __init__(self, pictures: PreparedImages, side_px: int):
         self._pictures, self._side_px = pictures, side_px
 
     def __len__(self) -> int:
@@ -59,10 +60,10 @@ class Resized(Sequence):
         return self._pictures.name(index)
 
 
-class Chosen(Sequence):
+class Chosen:
     """Some of the pictures of a data set."""
 
-    def __init__(self, pictures: Sequence[np.ndarray], indices: Sequence[int]):
+    def __init__(self, pictures: Images, indices: Sequence[int] | np.ndarray):
         self._pictures, self._indices = pictures, indices
 
     def __len__(self) -> int:
@@ -80,10 +81,10 @@ class Chosen(Sequence):
         return self._pictures.name(self._indices[index])
 
 
-class Pairs(Sequence):
+class Pairs:
     """Pairs of one data set, packed."""
 
-    def __init__(self, hr: Sequence[np.ndarray], lr: Sequence[np.ndarray], scale: int):
+    def __init__(self, hr: PreparedImages, lr: PreparedImages, scale: int):
         self._hr, self._lr, self._scale = hr, lr, scale
 
     def __len__(self) -> int:
@@ -95,6 +96,14 @@ class Pairs(Sequence):
     def size(self, index: int) -> tuple[int, int]:
         """Height and width of LR, without decoding."""
         return self._lr.size(index)
+
+    def digest(self, index: int) -> str:
+        """Of HR."""
+        return self._hr.digest(index)
+
+    def name(self, index: int) -> str:
+        """Its number: HR and LR have names of their own."""
+        return f"number {index}"
 
     def check(self) -> None:
         """Raises DatasetError where an HR picture is not `scale` times its LR picture; lists the first ten."""
@@ -122,7 +131,7 @@ def open_pictures(
     lr_feature: str = "",
     data_dir: str | None = None,
     resize_px: int = 0,
-) -> Sequence[np.ndarray]:
+) -> PreparedImages:
     """The pictures of a data set by index, `[H, W, 3]` uint8; or pairs, packed, where `lr_feature` is given.
 
     Args:
@@ -134,8 +143,8 @@ def open_pictures(
     Raises:
       DatasetError: not prepared, no such split or feature, or pairs whose sizes don't fit.
     """
-    hr = builder.open_source(dataset, split=split, feature=feature, data_dir=data_dir)
-    hr = Resized(hr, resize_px) if resize_px else hr
+    source = builder.open_source(dataset, split=split, feature=feature, data_dir=data_dir)
+    hr = Resized(source, resize_px) if resize_px else source
     if not lr_feature:
         return hr
     lr = builder.open_source(dataset, split=split, feature=lr_feature, data_dir=data_dir)
@@ -144,14 +153,14 @@ def open_pictures(
     return pairs
 
 
-def hold_out(pictures: Sequence[np.ndarray], count: int, min_side_px: int) -> tuple[Chosen, Chosen]:
+def hold_out(pictures: PreparedImages, count: int, min_side_px: int) -> tuple[Chosen, Chosen]:
     """Parts a data set into pictures to train on and pictures to judge by.
 
     Who is held out follows from what the pictures show, not from their order or names; copies of one that is held out
     are in neither part.
 
     Args:
-      pictures: with the methods `size`, `name` and `digest`.
+      pictures: all of them.
       count: how many to hold out; a quarter of the pictures at most.
       min_side_px: smaller ones are not held out.
 
@@ -185,7 +194,7 @@ def _or(read: Callable[[int], Any], index: int, otherwise: Any) -> Any:
         return otherwise
 
 
-def without_small(pictures: Pictures, crop_px: int) -> tuple[Sequence[np.ndarray], np.ndarray, list[str]]:
+def without_small(pictures: Images, crop_px: int) -> tuple[Images, np.ndarray, list[str]]:
     """The pictures that a crop fits into, their heights and widths `[N, 2]`, and a line on those left out.
 
     Raises:
@@ -201,7 +210,7 @@ def without_small(pictures: Pictures, crop_px: int) -> tuple[Sequence[np.ndarray
     return (Chosen(pictures, np.flatnonzero(fits)), sizes[fits], [line]) if small.size else (pictures, sizes, [])
 
 
-def decode_all(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+def decode_all(pictures: ImageArrays) -> list[np.ndarray]:
     """Every picture decoded, in host memory."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(pictures.__getitem__, range(len(pictures))))

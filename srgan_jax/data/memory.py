@@ -1,13 +1,14 @@
 """The source `memory`: images decoded once into uint8 tiles on the device; crops are gathered in the update."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
 
 from srgan_jax.data import sampling
+from srgan_jax.data.images import ImageArrays
 
 
 def _tile_counts(sizes: np.ndarray, tile_px: int, window_px: int, crop_px: int) -> np.ndarray:
@@ -27,7 +28,7 @@ def store_bytes(sizes: np.ndarray, *, crop_px: int, margin_px: int, tile_px: int
 
 
 def build_store(
-    pictures: Sequence[np.ndarray],
+    pictures: ImageArrays,
     sizes: np.ndarray,
     *,
     crop_px: int,

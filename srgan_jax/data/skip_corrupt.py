@@ -1,26 +1,27 @@
 """Pictures of which some turn out to be unreadable after the data set was prepared."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from srgan_jax.data.builder import DatasetError
+from srgan_jax.data.images import Images
 
 
-class SoundImages(Sequence):
+class SoundImages:
     """Pictures where one that can't be read is replaced by the next one that can: the same whenever it is asked for.
 
     Attributes:
       damaged: index and reason of those that were replaced so far.
     """
 
-    def __init__(self, pictures: Sequence[np.ndarray], report: Callable[[str], object], min_side_px: int = 1):
+    def __init__(self, pictures: Images, report: Callable[[str], object], min_side_px: int = 1):
         """Wraps `pictures`.
 
         Args:
-          pictures: `[H, W, C]` uint8 each; those with `size` and `name` methods are asked for them.
+          pictures: `[H, W, C]` uint8 each.
           report: called once for each picture that is replaced, with its name, the reason, and how many there are.
           min_side_px: smaller pictures are replaced too.
         """
@@ -37,6 +38,10 @@ class SoundImages(Sequence):
     def size(self, index: int) -> tuple[int, int]:
         """Height and width, without decoding: of a picture that is not yet known to be damaged, as it says itself."""
         return self._first_sound(index, self._pictures.size, lambda size: size)
+
+    def name(self, index: int) -> str:
+        """As the data set has it; of one that is replaced, its own."""
+        return self._pictures.name(index)
 
     def _first_sound(self, index: int, read: Callable[[int], Any], size_of: Callable[[Any], tuple]) -> Any:
         for place in range(index, index + len(self)):
@@ -61,6 +66,5 @@ class SoundImages(Sequence):
                 return
             self.damaged[index] = reason
             count = len(self.damaged)
-        name = getattr(self._pictures, "name", lambda index: f"number {index}")(index)
-        self._report(f"WARNING: picture {name} can't be used ({reason}); the next one takes its place, "
+        self._report(f"WARNING: picture {self.name(index)} can't be used ({reason}); the next one takes its place, "
                   f"{count} of {len(self)} so far")  # fmt: skip

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import grain
 import jax
@@ -10,6 +10,8 @@ import numpy as np
 
 from srgan_jax.data import sampling
 from srgan_jax.data.builder import DatasetError
+from srgan_jax.data.images import ImageArrays
+from srgan_jax.runtime.types import Device
 
 
 @functools.partial(jax.jit, static_argnames=("batch_size", "pictures"))
@@ -31,7 +33,7 @@ def _cut(picture: np.ndarray, corner: np.ndarray, crop_px: int, margin_px: int) 
     return picture[rows[:, None], columns]
 
 
-def _cpu() -> jax.Device:
+def _cpu() -> Device:
     try:
         return jax.local_devices(backend="cpu")[0]
     except RuntimeError:
@@ -39,7 +41,7 @@ def _cpu() -> jax.Device:
 
 
 def read_windows(
-    pictures: Sequence[np.ndarray],
+    pictures: ImageArrays,
     seed: np.ndarray,
     step: int,
     indices: np.ndarray,
@@ -67,7 +69,7 @@ def read_windows(
 
 
 def stream_windows(
-    pictures: Sequence[np.ndarray],
+    pictures: ImageArrays,
     seed: np.ndarray,
     steps: range,
     indices: np.ndarray,
@@ -97,5 +99,5 @@ def stream_windows(
             pictures, seed, int(step), indices, batch_size=batch_size, crop_px=crop_px, margin_px=margin_px
         )
 
-    options = grain.ReadOptions(num_threads=threads or os.cpu_count(), prefetch_buffer_size=prefetch)
+    options = grain.ReadOptions(num_threads=threads or os.cpu_count() or 1, prefetch_buffer_size=prefetch)
     return iter(grain.MapDataset.range(steps.start, steps.stop).map(read).to_iter_dataset(options))

@@ -3,3 +3,4 @@
 from typing import Any
 
 PyTree = Any  # nested dicts, tuples and dataclasses with arrays as leaves, as `jax.tree` knows them
+Device = Any  # `jax.Device`, a class of jaxlib, which comes without types
