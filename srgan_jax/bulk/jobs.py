@@ -39,20 +39,20 @@ def find_jobs(inputs: Sequence[str | Path], out: str | Path | None, *, suffix: s
         raise UserError("an empty name among the inputs")
     if os.sep in suffix or os.sep in format:
         raise UserError(f"--suffix and --format are parts of a name, got {suffix or format!r}")
-    inputs, format = list(dict.fromkeys(map(Path, inputs))), format.removeprefix(".")
+    paths, format = list(dict.fromkeys(map(Path, inputs))), format.removeprefix(".")
     if format:
         images.format_of(f"x.{format}")
-    if out is None and any(os.path.isdir(path) for path in inputs):
+    if out is None and any(os.path.isdir(path) for path in paths):
         raise UserError("say where the results of a folder go: -o FOLDER")
-    if out and len(inputs) == 1 and not os.path.isdir(inputs[0]) and Path(out).suffix and not os.path.isdir(out):
+    if out and len(paths) == 1 and not os.path.isdir(paths[0]) and Path(out).suffix and not os.path.isdir(out):
         if suffix or format:
             raise UserError(f"{out} is a file's name: --suffix and --format go with a folder")
         images.format_of(out)
-        jobs = [Job(inputs[0], Path(out))]
+        jobs = [Job(paths[0], Path(out))]
     else:
         if out:
             _check_folder(Path(out))
-        found = _found(inputs, Path(out) if out else None, suffix)
+        found = _found(paths, Path(out) if out else None, suffix)
         jobs = _told_apart([Job(source, _target(source, folder, suffix, format)) for source, folder in found])
     sources = {os.path.realpath(job.source) for job in jobs}
     for job in jobs:
@@ -73,7 +73,7 @@ def _found(inputs: Sequence[Path], out: Path | None, suffix: str) -> list[tuple[
     """Every picture with the folder of its result; earlier results that lie among the inputs are left out."""
     found = []
     for path in inputs:
-        if not os.path.isdir(path):
+        if out is None or not os.path.isdir(path):  # of folders only with `out`
             found.append((path, out or path.parent))
             continue
         into = os.path.realpath(out)
@@ -153,8 +153,10 @@ def target_size(
 
     def size_of(before_height: int, before_width: int) -> tuple[int, int]:
         ratio = scale or network_scale
-        if width or long_side:
-            ratio = width / before_width if width else long_side / max(before_height, before_width)
+        if width:
+            ratio = width / before_width
+        elif long_side:
+            ratio = long_side / max(before_height, before_width)
         return max(1, round(before_height * ratio)), max(1, round(before_width * ratio))
 
     return size_of

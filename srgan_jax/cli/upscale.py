@@ -43,7 +43,8 @@ def _list_weights() -> int:
 
     for name in pretrained.names():
         usual = " (used where --weights is not given)" if name == pretrained.DEFAULT else ""
-        print(f"{name}{usual}: {weights.read_header(pretrained.path_of(name)).get('purpose', 'no description')}")
+        header = weights.read_header(pretrained.path_of(name) or name)
+        print(f"{name}{usual}: {header.get('purpose', 'no description')}")
     print("srgan-jax info NAME prints the whole model card")
     return 0
 

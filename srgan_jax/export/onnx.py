@@ -42,10 +42,15 @@ def to_onnx(params: Weights, path: str | os.PathLike, provenance: Mapping[str, s
         sr = module.apply(params.variables, jnp.transpose(lr, (0, 2, 3, 1)))
         return jnp.transpose(jnp.clip(sr, 0.0, 1.0), (0, 3, 1, 2))
 
-    names = {"input_names": ["lr"], "output_names": ["sr"]}
     try:
         with layers.keeping_sizes(), jax.default_matmul_precision("highest"):
-            model = jax2onnx.to_onnx(apply, [("N", 3, "H", "W")], model_name=params.architecture["name"], **names)
+            model = jax2onnx.to_onnx(
+                apply,
+                [("N", 3, "H", "W")],
+                model_name=params.architecture["name"],
+                input_names=["lr"],
+                output_names=["sr"],
+            )
     except Exception as error:  # the converter raises nearly everything on what it doesn't know
         raise UserError(f"{params.architecture['name']} can't be converted to ONNX: {error}") from None
     for key, value in description(params, provenance or {}, "[N, 3, H, W]").items():
@@ -54,7 +59,8 @@ def to_onnx(params: Weights, path: str | os.PathLike, provenance: Mapping[str, s
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
 
     def run(lr: np.ndarray) -> np.ndarray:
-        return session.run(["sr"], {"lr": np.ascontiguousarray(lr.transpose(0, 3, 1, 2))})[0].transpose(0, 2, 3, 1)
+        (sr,) = session.run(["sr"], {"lr": np.ascontiguousarray(lr.transpose(0, 3, 1, 2))})
+        return np.asarray(sr).transpose(0, 2, 3, 1)
 
     largest = largest_difference(run, params, "ONNX")
     with atomic_file(path) as temporary:

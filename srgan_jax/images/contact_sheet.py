@@ -15,10 +15,10 @@ def side_by_side(columns: list[np.ndarray], height: int | None = None, gap: int 
     Returns:
       `[height, sum of widths + gaps, 3]` uint8.
     """
-    height = height or max(image.shape[0] for image in columns)
+    side = height or max(image.shape[0] for image in columns)
     row = []
     for image in columns:
-        size = (round(image.shape[1] * height / image.shape[0]), height)
+        size = (round(image.shape[1] * side / image.shape[0]), side)
         row += [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.NEAREST))]
-        row += [np.full((height, gap, 3), 255, np.uint8)]
+        row += [np.full((side, gap, 3), 255, np.uint8)]
     return np.concatenate(row[:-1], axis=1)

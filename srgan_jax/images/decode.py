@@ -5,12 +5,13 @@ import functools
 import os
 import threading
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from srgan_jax.images import deep, metadata
 from srgan_jax.images.errors import ImageError, check_pixels, reason
+from srgan_jax.images.files import is_open
 from srgan_jax.images.metadata import metadata_of
 from srgan_jax.images.picture import Picture
 from srgan_jax.images.pixels import alike, page_of, pixels_of
@@ -20,8 +21,13 @@ def upright_size(image: Image.Image, orientation: int) -> tuple[int, int]:
     """Height and width of an opened picture once its EXIF orientation is applied; 5 to 8 swap the axes."""
     width, height = image.size
     if image.format == "TIFF":  # Pillow may have turned the size already
-        width, height = image.tag_v2[256], image.tag_v2[257]
+        width, height = _tags(image)[256], _tags(image)[257]
     return (width, height) if orientation >= 5 else (height, width)
+
+
+def _tags(image: Image.Image) -> TiffImagePlugin.ImageFileDirectory_v2:
+    """Of a TIFF that Pillow opened."""
+    return cast(TiffImagePlugin.TiffImageFile, image).tag_v2
 
 
 def is_gray(path: str | os.PathLike) -> bool:
@@ -53,7 +59,7 @@ def open_picture(file: str | os.PathLike | BinaryIO, max_pixels: int = MAX_PIXEL
     try:
         with contextlib.ExitStack() as stack:
             # Not by its path: Pillow would map some TIFFs into memory, and read turned ones wrongly.
-            stream = file if hasattr(file, "read") else stack.enter_context(_open_file(file))
+            stream = file if is_open(file) else stack.enter_context(_open_file(file))
             with _lock:
                 limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is checked below
                 try:
@@ -130,8 +136,8 @@ def image_size(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXE
             raise
         with deep.tiff_pages(file, max_pixels) as pages:
             turned = deep.orientation(pages[0]) >= 5
-            size = pages[0].imagelength, pages[0].imagewidth
-            return size[::-1] if turned else size
+            height, width = pages[0].imagelength, pages[0].imagewidth
+            return (width, height) if turned else (height, width)
 
 
 def _read_with_pillow(file: str | os.PathLike | BinaryIO, max_pixels: int, first_frame: bool) -> Picture:
@@ -189,11 +195,12 @@ def _has_deep_page(image: Image.Image, count: int) -> bool:
 def is_deep(image: Image.Image) -> bool:
     """Whether Pillow would cut the samples to 8 bits, or misread them: it knows 16 bits for plain gray alone."""
     if image.format == "PNG":
-        args = image.tile[0].args if image.tile else ""
+        tiles = cast(ImageFile.ImageFile, image).tile
+        args = tiles[0].args if tiles else ""
         return "16" in str(args) and (image.mode[0] != "I" or "transparency" in image.info)
     if image.format == "TIFF":
-        bits = image.tag_v2.get(258, (8,))
+        bits = _tags(image).get(258, (8,))
         bits = max(bits if isinstance(bits, tuple) else (bits,))
-        plain = image.mode.startswith("I;16") and bits == 16 and image.tag_v2.get(262) == 1  # black is zero
+        plain = image.mode.startswith("I;16") and bits == 16 and _tags(image).get(262) == 1  # black is zero
         return bits > 8 and not plain
     return False

@@ -6,11 +6,15 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
 from srgan_jax.images.errors import ImageError, check_pixels, reason
+from srgan_jax.images.files import is_open
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
 
 MAX_FRAMES = 4096  # of animations too
 
@@ -19,7 +23,7 @@ def png_pixels(file: str | os.PathLike | BinaryIO, turned: int) -> np.ndarray:
     """A PNG as `[H, W, C]` uint16, turned upright from the EXIF orientation `turned`."""
     from imagecodecs import png_decode
 
-    pixels = png_decode(Path(file).read_bytes() if not hasattr(file, "read") else _all_of(file))
+    pixels = png_decode(Path(file).read_bytes() if not is_open(file) else _all_of(file))
     return upright(pixels if pixels.ndim == 3 else pixels[..., None], turned)
 
 
@@ -41,7 +45,7 @@ def of_one_depth(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     return tuple(map(to_uint16, frames) if is_deep else frames)
 
 
-def orientation(page: Any) -> int:
+def orientation(page: "TiffPage") -> int:
     """Of a TIFF page, 1 to 8 as in EXIF."""
     tag = page.tags.get(274)
     return int(tag.value) if tag else 1
@@ -49,7 +53,7 @@ def orientation(page: Any) -> int:
 
 def is_tiff(file: str | os.PathLike | BinaryIO) -> bool:
     """Whether the file begins as a TIFF or BigTIFF does."""
-    head = _all_of(file)[:4] if hasattr(file, "read") else _head(file)
+    head = _all_of(file)[:4] if is_open(file) else _head(file)
     return head in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -59,13 +63,16 @@ def _head(path: str | os.PathLike) -> bytes:
 
 
 @contextlib.contextmanager
-def tiff_pages(file: str | os.PathLike | BinaryIO, max_pixels: int, first_only: bool = False) -> Iterator[list]:
+def tiff_pages(
+    file: str | os.PathLike | BinaryIO, max_pixels: int, first_only: bool = False
+) -> Iterator[list["TiffPage"]]:
     """The pages of a TIFF as tifffile has them, for what Pillow can't read."""
     from tifffile import TiffFile
 
     try:
-        with TiffFile(BytesIO(_all_of(file)) if hasattr(file, "read") else file) as tiff:
-            pages = list(itertools.islice(tiff.pages, 1 if first_only else MAX_FRAMES))
+        with TiffFile(BytesIO(_all_of(file)) if is_open(file) else file) as tiff:
+            found = itertools.islice(tiff.pages, 1 if first_only else MAX_FRAMES)
+            pages = cast("list[TiffPage]", list(found))  # frames only where asked for
             check_pixels(sum(page.imagewidth * page.imagelength for page in pages), max_pixels)
             yield pages
     except ImageError:

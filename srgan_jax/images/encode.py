@@ -47,13 +47,14 @@ def write_image(path: str | os.PathLike, picture: Picture | np.ndarray, *, quali
 def _check_holds(path: str | os.PathLike, picture: Picture) -> None:
     held, channels = format_of(path), max(frame.shape[-1] for frame in picture.frames)
     height, width = (max(frame.shape[axis] for frame in picture.frames) for axis in (0, 1))
-    pages = len(picture.frames) > 1 and not picture.durations_ms
+    count = len(picture.frames)
+    pages = count > 1 and not picture.durations_ms
     wrong = [
         (max(height, width) > held.max_side_px, f"{width} x {height} pixels; at most {held.max_side_px} a side fit"),
         (picture.frames[0].dtype == np.uint16 and not held.deep, "16 bits"),
         (channels in (2, 4) and not held.alpha, "transparency"),
-        (len(picture.frames) > 1 and not held.frames, f"{len(picture.frames)} frames"),
-        (pages and held is not TIFF, f"{len(picture.frames)} pages"),
+        (count > 1 and not held.frames, f"{count} frames"),
+        (pages and held is not TIFF, f"{count} pages"),
     ]
     for is_wrong, what in wrong:
         if is_wrong:
@@ -86,7 +87,7 @@ def _deep_png(picture: Picture) -> bytes:
 
     encoded = png_encode(np.ascontiguousarray(picture.frames[0]), level=3)
     start = 33  # after the signature (8 bytes) and the header chunk (25): where what describes the samples belongs
-    return encoded[:start] + b"".join(png_chunks(picture)) + encoded[start:]
+    return bytes(encoded[:start]) + b"".join(png_chunks(picture)) + encoded[start:]
 
 
 def encode_png(image: np.ndarray) -> bytes:

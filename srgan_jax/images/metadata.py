@@ -4,14 +4,17 @@ import contextlib
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from srgan_jax.images.picture import Picture
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
 
 KEPT_EXIF = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, 0x8769, 0x8825)  # the rest describes the old file
 STALE_EXIF = (0xA002, 0xA003, 0xA005)  # of the Exif directory: old width and height, interoperability
@@ -22,8 +25,9 @@ def metadata_of(image: Image.Image) -> dict[str, Any]:
     """Returns "icc", "exif" and "dpi" of an image that Pillow opened, for `Picture`."""
     icc, dpi = image.info.get("icc_profile"), image.info.get("dpi")
     with contextlib.suppress(Exception):  # damaged: as if there were none
-        dpi = tuple(float(value) for value in dpi)
-        dpi = dpi if len(dpi) == 2 and all(1 <= value <= 100_000 for value in dpi) else None
+        if dpi is not None:
+            dpi = tuple(float(value) for value in dpi)
+            dpi = dpi if len(dpi) == 2 and all(1 <= value <= 100_000 for value in dpi) else None
     return {"icc": icc or None, "exif": _exif(image), "dpi": dpi if isinstance(dpi, tuple) else None}
 
 
@@ -39,12 +43,12 @@ def _exif(image: Image.Image) -> bytes | None:
     return None
 
 
-def tiff_metadata(page: Any) -> dict[str, Any]:
+def tiff_metadata(page: "TiffPage") -> dict[str, Any]:
     """ "icc" and "dpi" of a TIFF page, for `Picture`."""
     icc, unit = page.tags.get(34675), page.tags.get(296)
     resolution = [page.tags[tag].value for tag in (282, 283) if tag in page.tags]
     known = len(resolution) == 2 and unit is not None and int(unit.value) in (2, 3) and all(r[1] for r in resolution)
-    per_inch = {2: 1.0, 3: 2.54}[int(unit.value)] if known else 1.0
+    per_inch = {2: 1.0, 3: 2.54}[int(unit.value)] if known and unit is not None else 1.0
     dpi = tuple(above / below * per_inch for above, below in resolution) if known else None
     return {"icc": bytes(icc.value) if icc else None, "dpi": dpi}
 
@@ -84,7 +88,8 @@ def add_exif_directories(path: Path, directories: dict[int, ImageFileDirectory_v
     from tifffile import TiffFile
 
     with TiffFile(path) as tiff:
-        places = [(tag, page.tags[tag + 1]) for page in tiff.pages for tag in directories]
+        pages = cast("Iterable[TiffPage]", tiff.pages)  # frames only where asked for
+        places = [(tag, page.tags[tag + 1]) for page in pages for tag in directories]
     with open(path, "r+b") as file:
         starts = {}
         for tag, directory in directories.items():

@@ -2,6 +2,7 @@
 
 import contextlib
 from io import BytesIO
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
@@ -44,13 +45,15 @@ def _through(image: Image.Image) -> Image.Image:
     """CMYK or Lab to sRGB, through the profile in the file where it has one that fits."""
     if profile := image.info.get("icc_profile"):
         with contextlib.suppress(ImageCms.PyCMSError, OSError):
-            return ImageCms.profileToProfile(
-                image, ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode="RGB"
-            )
+            return _to_srgb(image, ImageCms.ImageCmsProfile(BytesIO(profile)))
     if image.mode == "LAB":
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+        return _to_srgb(image, ImageCms.createProfile("LAB"))
     return image.convert("RGB")
+
+
+def _to_srgb(image: Image.Image, profile: Any) -> Image.Image:
+    converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    return cast(Image.Image, converted)  # None only where Pillow converts in place
 
 
 def alike(frames: list[np.ndarray]) -> tuple[np.ndarray, ...]:

@@ -46,7 +46,7 @@ def resize_rows(
 
 def _resize(image: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]) -> np.ndarray:
     def channel(samples: np.ndarray) -> np.ndarray:
-        return np.asarray(Image.fromarray(samples).resize(size[::-1], Image.Resampling.BICUBIC, box=box))
+        return np.asarray(Image.fromarray(samples).resize((size[1], size[0]), Image.Resampling.BICUBIC, box=box))
 
     dtype, alpha = image.dtype, image.shape[-1] in (2, 4)
     largest = np.float32(np.iinfo(dtype).max)
