@@ -112,14 +112,19 @@ def chosen(key: jax.Array, probabilities: tuple[float, ...]) -> jax.Array:
 
 
 def random_resize_matrices(
-    key: jax.Array, kernels: tuple[str, ...], in_size: tuple[int, int], out_size: tuple[int, int], factor: jax.Array
+    key: jax.Array,
+    kernels: tuple[str, ...],
+    in_size: tuple[int, ...],
+    out_size: tuple[int, ...],
+    factor: jax.Array | float,
 ) -> tuple[jax.Array, jax.Array]:
     """The two matrices of one of `kernels`, each as likely."""
     index = jax.random.randint(key, (), 0, len(kernels))
-    return tuple(
+    rows, columns = (
         jnp.stack([resize_matrix(kernel, before, after, factor) for kernel in kernels])[index]
         for before, after in zip(in_size, out_size, strict=True)
     )
+    return rows, columns
 
 
 def uniform(key: jax.Array, bounds: tuple[float, float]) -> jax.Array:

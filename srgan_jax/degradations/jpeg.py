@@ -30,9 +30,10 @@ TO_RGB = np.array([[1.0, 0.0, 1.402], [1.0, -0.344136, -0.714136], [1.0, 1.772, 
 def quantisation_tables(quality: jax.Array | float) -> tuple[jax.Array, jax.Array]:
     """The tables `[8, 8]` of luma and chroma that libjpeg takes at a quality of 1 to 100."""
     percent = jnp.where(quality < 50, jnp.floor(5000.0 / quality), 200.0 - 2.0 * quality)
-    return tuple(
+    luma, chroma = (
         jnp.clip(jnp.floor((table * percent + 50.0) / 100.0), 1.0, 255.0) for table in (LUMA_TABLE, CHROMA_TABLE)
     )
+    return luma, chroma
 
 
 def _round(x: jax.Array) -> jax.Array:

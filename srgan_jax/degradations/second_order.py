@@ -108,7 +108,8 @@ def second_order(
 
 
 def _canvas(size: tuple[int, ...], factor: float) -> tuple[int, int]:
-    return tuple(math.ceil(side * max(factor, 1.0)) for side in size[:2])
+    height, width = (math.ceil(side * max(factor, 1.0)) for side in size[:2])
+    return height, width
 
 
 def _resized(key: jax.Array, x: jax.Array, size: tuple[int, int], factor: jax.Array) -> jax.Array:

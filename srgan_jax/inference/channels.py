@@ -87,4 +87,4 @@ def _turns(image: np.ndarray) -> list[np.ndarray]:
 
 def _mean_of_turns(images: list[np.ndarray]) -> np.ndarray:
     back = [np.rot90(image, -turns % 4) for image, turns in zip(images, itertools.cycle(range(4)), strict=False)]
-    return np.mean([*back[:4], *(image[:, ::-1] for image in back[4:])], axis=0, dtype=np.float32)
+    return np.asarray(np.mean([*back[:4], *(image[:, ::-1] for image in back[4:])], axis=0, dtype=np.float32))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from flax.core import FrozenDict, freeze
 
 from srgan_jax.models import GENERATORS, build
 from srgan_jax.runtime import devices
@@ -19,7 +20,6 @@ HOST_BYTES = 2 << 30  # of activations on a CPU: larger tiles are hardly quicker
 MAX_TILE_PX = 1024**2  # area
 
 
-@functools.lru_cache(maxsize=64)
 def halo_px(architecture: Mapping[str, Any]) -> tuple[int, bool]:
     """How far a generator looks, from its architecture: a NaN spreads exactly as far as the network reaches.
 
@@ -29,14 +29,19 @@ def halo_px(architecture: Mapping[str, Any]) -> tuple[int, bool]:
     Returns:
       LR pixels, and whether they are all; False where it reaches beyond `MAX_HALO_PX`, which is then returned.
     """
+    return _halo_px(freeze(dict(architecture)))
+
+
+@functools.lru_cache(maxsize=64)
+def _halo_px(architecture: FrozenDict) -> tuple[int, bool]:
     module = build(GENERATORS, architecture)
     centre = MAX_HALO_PX + 2
     strip = np.zeros((2, 1, 2 * centre + 2, 3), np.float32)
     strip[0, :, centre] = strip[1, :, centre + 1] = np.nan  # both phases of a stride of 2
     shapes = jax.eval_shape(module.init, jax.eval_shape(lambda: jax.random.key(0)), strip)
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    sr = np.isnan(np.asarray(jax.jit(module.apply)(zeros, strip))).any(axis=(1, 3))
-    seen = sr.reshape(2, -1, sr.shape[1] // strip.shape[2]).any(axis=-1)
+    sr = np.asarray(np.isnan(np.asarray(jax.jit(module.apply)(zeros, strip))).any(axis=(1, 3)))
+    seen = np.asarray(sr.reshape(2, -1, sr.shape[1] // strip.shape[2]).any(axis=-1))
     reach = max(np.abs(np.flatnonzero(row) - centre - index).max() for index, row in enumerate(seen))
     return min(int(reach), MAX_HALO_PX), bool(reach <= MAX_HALO_PX)
 

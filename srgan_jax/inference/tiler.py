@@ -82,6 +82,7 @@ class Tiler:
 
     def seconds_per_tile(self) -> float:
         """Measured on the second of two batches: the first compiles."""
+        began = 0.0
         for _ in range(2):
             began = time.perf_counter()
             zeros = channels.from_array(np.zeros((*self.tile_px, 3), np.float32))
@@ -89,7 +90,7 @@ class Tiler:
         return (time.perf_counter() - began) / self._batch
 
     def _strips(self, source: channels.Source, grid: list[list[Span]], results: Iterator[list[np.ndarray]]):
-        above = [None] * len(grid[1])
+        above: list[tuple[Span, np.ndarray] | None] = [None] * len(grid[1])
         for rows in grid[0]:
             strip, left = [], None
             for place, columns in enumerate(grid[1]):
@@ -181,7 +182,8 @@ class Tiler:
         if tile_px != self.tile_px:
             return
         smallest = smallest_tile(self.halo_px)
-        smaller = tuple(min(side, max(smallest, side // 2)) for side in self.tile_px)
+        height, width = (min(side, max(smallest, side // 2)) for side in self.tile_px)
+        smaller = (height, width)
         if smaller == self.tile_px:
             raise UserError(
                 f"not enough memory on the device for tiles of {self.tile_px[0]} x {self.tile_px[1]}, the smallest "

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from srgan_jax.inference.checks import checked_image
 from srgan_jax.ops import color
@@ -14,7 +15,7 @@ from srgan_jax.weights import Weights, make_weights
 
 def upscale(
     params: Weights | Mapping[str, Any],
-    img: jax.Array,
+    img: jax.Array | np.ndarray,
     *,
     architecture: Mapping[str, Any] | None = None,
     self_ensemble: bool = False,
@@ -34,18 +35,20 @@ def upscale(
       UserError: another shape or dtype, values far outside [0, 1] in a NumPy array, or params that don't fit their
         architecture.
     """
-    img = checked_image(img, jnp.asarray, axes=(3, 4))
+    image = checked_image(img, jnp.asarray, axes=(3, 4))
     if not isinstance(params, Weights):
         params = make_weights(params, architecture)
-    lr = color.from_uint8(img) if img.dtype == jnp.uint8 else img.astype(jnp.float32)
+    lr = color.from_uint8(image) if image.dtype == jnp.uint8 else image.astype(jnp.float32)
     apply = _apply_to_all_turns if self_ensemble else _apply
     sr = apply(params, lr if lr.ndim == 4 else lr[None])
     sr = sr if lr.ndim == 4 else sr[0]
-    return color.to_uint8(sr) if img.dtype == jnp.uint8 else jnp.clip(sr, 0.0, 1.0).astype(img.dtype)
+    return color.to_uint8(sr) if image.dtype == jnp.uint8 else jnp.clip(sr, 0.0, 1.0).astype(image.dtype)
 
 
 @functools.partial(jax.jit, static_argnames="dtype")
-def _apply(weights: Weights, lr: jax.Array, mask: jax.Array | None = None, dtype: Any = jnp.float32) -> jax.Array:
+def _apply(
+    weights: Weights, lr: jax.Array | np.ndarray, mask: jax.Array | None = None, dtype: Any = jnp.float32
+) -> jax.Array:
     return weights.module(dtype=dtype).apply(weights.variables, lr, mask=mask)
 
 
@@ -57,10 +60,10 @@ def _apply_to_all_turns(weights: Weights, lr: jax.Array) -> jax.Array:
         back = jnp.rot90(jnp.clip(_apply(weights, seen), 0.0, 1.0), -turns, axes=(1, 2))
         return back[:, :, ::-1] if flip else back
 
-    return sum(turned(turns, flip) for flip in (False, True) for turns in range(4)) / 8.0
+    return jnp.asarray(sum(turned(turns, flip) for flip in (False, True) for turns in range(4))) / 8.0
 
 
-def upscale_canvas(weights: Weights, lr: jax.Array, size: tuple[int, int]) -> jax.Array:
+def upscale_canvas(weights: Weights, lr: jax.Array | np.ndarray, size: tuple[int, int]) -> jax.Array:
     """Super-resolves a picture that lies in the top left of a larger canvas, as if it stood alone.
 
     Pictures of many sizes laid into canvases of one size share one compilation.

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import flax.linen as nn
 
@@ -10,9 +10,25 @@ from srgan_jax.models.discriminators import DISCRIMINATORS
 from srgan_jax.models.extractors import EXTRACTORS
 from srgan_jax.models.generators import GENERATORS
 from srgan_jax.runtime.errors import lookup
+from srgan_jax.runtime.types import PyTree
 
-__all__ = ["DISCRIMINATORS", "EXTRACTORS", "GENERATORS", "architecture_of", "build", "fields_of"]
+__all__ = ["DISCRIMINATORS", "EXTRACTORS", "GENERATORS", "Network", "architecture_of", "build", "fields_of"]
 RUNTIME_FIELDS = ("dtype", "axis_name", "remat", "parent", "name")
+
+
+class Network(Protocol):
+    """A Flax module, as its callers use it.
+
+    Flax says that `apply` may return a pair, the second part being changed variables; that is so with `mutable` alone.
+    """
+
+    def init(self, rngs: PyTree, *args: Any, **kwargs: Any) -> PyTree:
+        """New variables."""
+        ...
+
+    def apply(self, variables: PyTree, *args: Any, **kwargs: Any) -> PyTree:
+        """What the module makes of its input."""
+        ...
 
 
 def fields_of(module: type[nn.Module]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def to_signed(image: jax.Array) -> jax.Array:
@@ -9,7 +10,7 @@ def to_signed(image: jax.Array) -> jax.Array:
     return image * 2.0 - 1.0
 
 
-def from_uint8(image: jax.Array) -> jax.Array:
+def from_uint8(image: jax.Array | np.ndarray) -> jax.Array:
     """uint8 to float32 in [0, 1]."""
     return jnp.asarray(image, jnp.float32) / 255.0
 

@@ -1,9 +1,11 @@
 """Interpolation kernels: functions of the distance in samples, for NumPy's and JAX's arrays alike."""
 
+from typing import TypeVar
+
 import jax
 import numpy as np
 
-Array = np.ndarray | jax.Array
+Array = TypeVar("Array", np.ndarray, jax.Array)
 
 
 def cubic(x: Array) -> Array:

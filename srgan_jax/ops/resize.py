@@ -58,7 +58,9 @@ def weight_matrix(in_size: int, out_size: int, kernel: str = "bicubic", border: 
     return matrix
 
 
-def resize(image: jax.Array, size: tuple[int, int], *, convention: str = "A", kernel: str = "bicubic") -> jax.Array:
+def resize(
+    image: jax.Array | np.ndarray, size: tuple[int, int], *, convention: str = "A", kernel: str = "bicubic"
+) -> jax.Array:
     """Resizes like MATLAB's `imresize`, with antialiasing when shrinking.
 
     Args:
@@ -85,7 +87,7 @@ def resize(image: jax.Array, size: tuple[int, int], *, convention: str = "A", ke
     return x / unit
 
 
-def downscale(hr: jax.Array, scale: int, *, convention: str = "A") -> jax.Array:
+def downscale(hr: jax.Array | np.ndarray, scale: int, *, convention: str = "A") -> jax.Array:
     """The bicubic LR image of `hr`.
 
     Args:

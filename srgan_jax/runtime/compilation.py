@@ -10,6 +10,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -58,7 +59,7 @@ def keep_programs(folder: str = "auto", say: Callable[[str], None] = lambda line
     Returns:
       The folder, or None where nothing was set.
     """
-    if not folder or jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache:
+    if not folder or _setting("jax_compilation_cache_dir") or not _setting("jax_enable_compilation_cache"):
         return None
     try:
         base = user_cache_folder() / "srgan_jax" if folder == "auto" else Path(folder).expanduser().absolute()
@@ -69,9 +70,14 @@ def keep_programs(folder: str = "auto", say: Callable[[str], None] = lambda line
         say(f"compiled programs are not kept for the next start: {error}")
         return None
     jax.config.update("jax_compilation_cache_dir", str(kept))
-    if jax.config.jax_persistent_cache_min_compile_time_secs == 1.0:  # JAX's default: nobody chose another
+    if _setting("jax_persistent_cache_min_compile_time_secs") == 1.0:  # JAX's default: nobody chose another
         jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_SECONDS)
     return kept
+
+
+def _setting(name: str) -> Any:
+    """What JAX's settings are; they are no attributes that its class declares."""
+    return getattr(jax.config, name)
 
 
 def _clean(folder: Path) -> None:

@@ -11,6 +11,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from srgan_jax.runtime.errors import UserError, lookup
+from srgan_jax.runtime.types import Device, PyTree
 
 AXIS = "data"
 DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops=true"
@@ -29,7 +30,7 @@ def check_deterministic() -> None:
         raise UserError(f"config.deterministic=True needs XLA_FLAGS={DETERMINISTIC_FLAG} before JAX is first used")
 
 
-def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(devices: Sequence[Device] | None = None) -> Mesh:
     """`devices`, by default all of all processes, in one axis, "data"."""
     devices = jax.devices() if devices is None else devices
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
@@ -56,7 +57,7 @@ def free_bytes() -> int:
     return psutil.virtual_memory().available  # what could be had without swapping: more than what is unused
 
 
-def replicate(tree: Any, mesh: Mesh) -> Any:
+def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
     """Every array of `tree`, which all processes have alike, on every device of the mesh."""
     whole = NamedSharding(mesh, PartitionSpec())
     if jax.process_count() == 1:
@@ -65,7 +66,7 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(whole, np.asarray(x)), tree)
 
 
-def as_global(tree: Any, mesh: Mesh) -> Any:
+def as_global(tree: PyTree, mesh: Mesh) -> PyTree:
     """Replicated arrays of all processes, from what `map_update` returned: pmap's belong to their process alone."""
     leaves = jax.tree.leaves(tree)
     if jax.process_count() == 1 or not leaves[0].is_fully_addressable:
@@ -90,7 +91,7 @@ def local_slice(batch_size: int, micro_batches: int = 1) -> slice:
     return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
 
 
-def shard(tree: Any, mesh: Mesh, mapping: str) -> Any:
+def shard(tree: PyTree, mesh: Mesh, mapping: str) -> PyTree:
     """This process's share of a batch, laid over its devices.
 
     Args:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
+K = TypeVar("K", str, int)
 T = TypeVar("T")
 
 
@@ -17,7 +18,7 @@ class MissingFileError(UserError, FileNotFoundError):
     """A file or folder that isn't there."""
 
 
-def lookup(table: Mapping[str, T], name: str, what: str) -> T:
+def lookup(table: Mapping[K, T], name: K, what: str) -> T:
     """Returns `table[name]`.
 
     Args:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -31,7 +31,11 @@ def start_cluster(coordinator: str = "", num_processes: int | None = None, proce
         return
     if any(described) and not all(described):
         raise UserError("--coordinator HOST:PORT, --num_processes and --process_id belong together; or none of them")
-    if any(described) and not (":" in coordinator and 0 <= process_id < num_processes):
+    if (
+        num_processes is not None
+        and process_id is not None
+        and not (":" in coordinator and 0 <= process_id < num_processes)
+    ):
         raise UserError(
             f"expected --coordinator HOST:PORT and 0 <= --process_id < --num_processes, got {coordinator!r}, "
             f"{process_id} and {num_processes}"
@@ -74,7 +78,8 @@ def on_first(function: Callable[[], T]) -> T:
             result = function()
         except (UserError, OSError) as raised:
             error = str(raised)
-    result, error = gather([result, error])[0]
+    outcome: list[Any] = [result, error]
+    result, error = gather(outcome)[0]
     if error:
         raise UserError(error)
     return result

@@ -7,10 +7,11 @@ from typing import Any
 import flax.struct
 import jax
 import numpy as np
-from flax.core import FrozenDict, freeze
+from flax.core import freeze
 from flax.traverse_util import flatten_dict
 
-from srgan_jax.models import GENERATORS, architecture_of, build
+from srgan_jax.models import GENERATORS, Network, architecture_of, build
+from srgan_jax.runtime.types import PyTree
 from srgan_jax.weights.safetensors_io import WeightsError
 
 
@@ -27,9 +28,9 @@ class Weights:
     """
 
     variables: Mapping[str, Any]
-    architecture: FrozenDict = flax.struct.field(pytree_node=False)
+    architecture: Mapping[str, Any] = flax.struct.field(pytree_node=False)
 
-    def module(self, **runtime: Any):
+    def module(self, **runtime: Any) -> Network:
         """The Flax module; `runtime` may set its `dtype`."""
         return build(GENERATORS, self.architecture, **runtime)
 
@@ -89,11 +90,16 @@ def _infer_architecture(params: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _by_path(variables: Mapping[str, PyTree]) -> dict[str, Any]:
+    """The leaves, named "params/layer/kernel"."""
+    return {"/".join(path): leaf for path, leaf in flatten_dict(dict(variables)).items()}
+
+
 def _check_shapes(variables: Mapping[str, Any], module: Any) -> None:
     lr = jax.ShapeDtypeStruct((1, 8, 8, 3), np.float32)
     expected = jax.eval_shape(module.init, jax.eval_shape(lambda: jax.random.key(0)), lr)
-    expected = {"/".join(path): leaf.shape for path, leaf in flatten_dict(dict(expected)).items()}
-    found = {"/".join(path): np.shape(leaf) for path, leaf in flatten_dict(dict(variables)).items()}
+    expected = {name: leaf.shape for name, leaf in _by_path(expected).items()}
+    found = {name: np.shape(leaf) for name, leaf in _by_path(variables).items()}
     wrong = [f"missing {name} {expected[name]}" for name in expected.keys() - found.keys()]
     wrong += [f"surplus {name} {found[name]}" for name in found.keys() - expected.keys()]
     wrong += [

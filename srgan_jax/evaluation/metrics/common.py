@@ -40,7 +40,7 @@ def prepare(sr: jax.Array, hr: jax.Array, channel: str) -> tuple[jax.Array, jax.
     return convert(sr), convert(hr)
 
 
-def inside(shape: tuple[int, ...], border: int, size: tuple[int, int], window: int = 1) -> jax.Array:
+def inside(shape: tuple[int, ...], border: int, size: tuple[int, ...], window: int = 1) -> jax.Array:
     """`[H, W, 1]` whether the window that begins there lies in the picture of `size` without its `border`."""
     height, width = size
     rows = jnp.arange(shape[0])[:, None, None]
@@ -54,12 +54,12 @@ def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
     return jnp.sum(jnp.where(mask, values, 0.0)) / (jnp.sum(mask) * values.shape[2])
 
 
-def smooth(x: jax.Array, taps: jax.Array) -> jax.Array:
+def smooth(x: jax.Array, taps: jax.Array | np.ndarray) -> jax.Array:
     """`[H, W, C]` filtered along both axes by `taps [K]`, valid windows only; sums, not products: never bf16."""
     count = len(taps)
     height, width = x.shape[0] - count + 1, x.shape[1] - count + 1
-    x = sum(taps[i] * x[i : i + height] for i in range(count))
-    return sum(taps[i] * x[:, i : i + width] for i in range(count))
+    x = jnp.asarray(sum(taps[i] * x[i : i + height] for i in range(count)))
+    return jnp.asarray(sum(taps[i] * x[:, i : i + width] for i in range(count)))
 
 
 def cut(image: jax.Array, border: int, size: Size) -> np.ndarray:

@@ -73,7 +73,7 @@ def ms_ssim(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y"
     x, y = (image[border:, border:] for image in prepare(sr, hr, channel))
     height, width = sr.shape[:2] if size is None else size
     height, width = height - 2 * border, width - 2 * border
-    result = 1.0
+    result = jnp.ones(())
     for scale, weight in enumerate(MS_WEIGHTS):
         if min(x.shape[:2]) < WINDOW:
             return jnp.full((), jnp.nan)
@@ -142,7 +142,7 @@ def _ssim_daala(sr, hr, rows, columns, size, *, border, channel):
     reach = [len(taps) // 2 for taps in (rows, columns)]
     padded = jnp.pad(stack, ((reach[0], reach[0]), (reach[1], reach[1]), (0, 0)))
     height, width = x.shape[:2]
-    padded = sum(rows[i] * padded[i : i + height] for i in range(len(rows)))
+    padded = jnp.asarray(sum(rows[i] * padded[i : i + height] for i in range(len(rows))))
     moments = sum(columns[i] * padded[:, i : i + width] for i in range(len(columns)))
     weight, mean_x, mean_y, mean_xx, mean_yy, mean_xy = jnp.split(moments / 65536.0, 6, axis=-1)
     c1, c2 = (c * 255.0**2 * weight**2 for c in (C1, C2))

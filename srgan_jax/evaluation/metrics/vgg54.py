@@ -3,6 +3,7 @@
 import functools
 import hashlib
 from collections.abc import Mapping
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,9 @@ def vgg54_weights() -> tuple[dict[str, np.ndarray], str]:
 
 
 @functools.partial(jax.jit, static_argnames="convention")
-def vgg54_features(weights: Mapping[str, jax.Array], image: jax.Array, convention: str) -> jax.Array:
+def vgg54_features(
+    weights: Mapping[str, jax.Array | np.ndarray], image: jax.Array | np.ndarray, convention: str
+) -> jax.Array:
     """VGG19's relu5_4, scaled as the SRGAN paper's content loss has it.
 
     Args:
@@ -32,7 +35,8 @@ def vgg54_features(weights: Mapping[str, jax.Array], image: jax.Array, conventio
     """
     flat = {tuple(name.split("/")): jnp.asarray(tensor, jnp.float32) for name, tensor in weights.items()}
     module = VGG19(taps=("relu5_4",), convention=convention)
-    return FEATURE_SCALE[convention] * module.apply({"params": unflatten_dict(flat)}, image)["relu5_4"]
+    features = cast("dict[str, jax.Array]", module.apply({"params": unflatten_dict(flat)}, image))
+    return FEATURE_SCALE[convention] * features["relu5_4"]
 
 
 def _vgg54_features(picture: np.ndarray) -> np.ndarray:

@@ -69,7 +69,7 @@ def lpips_distance(weights: Mapping[str, jax.Array], x: jax.Array, y: jax.Array,
       `[N]`.
     """
     both = ((image - jnp.array(SHIFT)) / jnp.array(SCALE) for image in (x, y))
-    total = 0.0
+    total = jnp.zeros(len(x))
     for index, (a, b) in enumerate(zip(*(_taps(weights, image, backbone) for image in both), strict=True)):
         a, b = (t / (jnp.linalg.norm(t, axis=-1, keepdims=True) + 1e-10) for t in (a, b))
         total += jnp.sum(jnp.square(a - b) * weights[f"lin{index}"], axis=-1).mean(axis=(1, 2))

@@ -41,5 +41,5 @@ class ResNet152V2(nn.Module):
         offset = self.param("conv2_block1_preact_bn_offset", nn.initializers.zeros, (64,))
         preact = nn.relu(x * scale.astype(x.dtype) + offset.astype(x.dtype))
         last = nn.relu(layers.conv(64, 1, "conv2_block1_1_conv", dtype=self.dtype)(preact))
-        features = dict(zip(TAPS, (preact, last), strict=True))
+        features: dict[str, jax.Array] = dict(zip(TAPS, (preact, last), strict=True))
         return {tap: features[tap].astype(jnp.float32) for tap in self.taps}

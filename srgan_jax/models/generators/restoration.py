@@ -32,7 +32,7 @@ class RestorationNet(nn.Module):
         if self.scale != 1:
             raise UserError(f"the restoration network keeps the size: scale must be 1, got {self.scale}")
         half = None if mask is None else mask[:, ::2, ::2]  # a position of the halved map lies on an even pixel
-        whole = None if mask is None else layers.nearest(half, 2)
+        whole = None if half is None else layers.nearest(half, 2)
 
         x = layers.from_unit(lr, "signed").astype(self.dtype)
         x = first = self._conv(x, self.width, "conv_in", mask, size=9, stride=2)
