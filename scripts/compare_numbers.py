@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 
 ROOT = Path(__file__).parents[1]
 LONG = ("srresnet", "srgan", "esrgan", "patchgan_lsgan")  # for 20 updates, the others for 3
-VARIANTS = {"srgan_mse": ("options", "microbatches")}  # recipe: what is trained besides it, see TOY
+VARIANTS = {"srgan_mse": ("options", "cadence", "microbatches")}  # recipe: what is trained besides it, see TOY
 TIMEOUT_S = 900
 
 # A config file that makes another one small. It is read with either revision, so it names few keys.
@@ -60,7 +60,7 @@ def get_config():
     if {variant!r} == "options":
         gan = config.stages.gan
         gan.historical_averaging = 0.01
-        gan.discriminator_updates, gan.discriminator_every, gan.fresh_batch = 2, 2, True
+        gan.discriminator_updates, gan.fresh_batch = 2, True
         if "losses" in gan:
             gan.step = "gan_several_updates"
             gan.discriminator_losses.d_loss.options.label_smoothing = 0.1
@@ -70,6 +70,8 @@ def get_config():
         gan.clip_norm, gan.weight_decay = 0.05, 0.1
         config.discriminator.norm = "none"
         config.discriminator.minibatch_kernels, config.discriminator.dropout = 2, 0.2
+    if {variant!r} == "cadence":
+        config.stages.gan.discriminator_every = 2
     if {variant!r} == "microbatches":
         config.micro_batches, config.remat = 2, True
         config.stages.pretrain.optimizer = "muon"
@@ -136,7 +138,7 @@ def _run(checkout: Path, folder: Path, *arguments: str) -> None:
         )
 
 
-def record(checkout: Path, folder: Path) -> None:
+def record(checkout: Path, folder: Path, recipes: list[str]) -> None:
     """Trains all recipes of `checkout`; each leaves its run in `folder/runs`."""
     folder.mkdir()
     make_data(folder)
@@ -144,6 +146,8 @@ def record(checkout: Path, folder: Path) -> None:
         files = str(folder / f"{name}_files")
         _run(checkout, folder, "-m", "srgan_jax.cli", "prepare", files, "--out", name, "--min-side", "32")
     for recipe in sorted((checkout / "configs").glob("[!_]*.py")):
+        if recipes and recipe.stem not in recipes:
+            continue
         for variant in ("", *VARIANTS.get(recipe.stem, ())):
             name = f"{recipe.stem} {variant}".strip().replace(" ", "_")
             toy = folder / f"{name}.py"
@@ -189,6 +193,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("revision", help="a commit of this repository")
     parser.add_argument("--tolerance", type=float, default=0.0, help="largest relative difference (default: 0)")
+    parser.add_argument("--recipes", nargs="+", default=[], metavar="NAME", help="only these")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the runs of both revisions there")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -199,8 +204,8 @@ def main() -> int:
                        check=True, capture_output=True)  # fmt: skip
         try:
             with ThreadPoolExecutor(2) as pool:
-                sides = [pool.submit(record, checkout, folder / side) for checkout, side in ((before, "before"),
-                         (ROOT, "after"))]  # fmt: skip
+                folders = {folder / "before": before, folder / "after": ROOT}
+                sides = [pool.submit(record, checkout, out, args.recipes) for out, checkout in folders.items()]
                 for side in sides:
                     side.result()
         finally:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need, then runs ruff and the whole suite, in two processes. Other arguments go to pytest:
+# Installs what the tests need, then runs ruff, the type checker and the whole suite, in two processes. Other arguments go to pytest:
 # bash scripts/test.sh -k resize; -n 0 runs in one process, to use a debugger, say.
 #   --fast      leaves out the tests marked slow: those that train in a process of their own, kill, or take seconds
 #   --torch     first installs PyTorch (CPU), for the tests that compare with it
@@ -26,4 +26,5 @@ while true; do
 done
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
+.venv/bin/basedpyright
 .venv/bin/python -m pytest -n 2 "${tier[@]}" "$@"

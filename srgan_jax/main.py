@@ -21,6 +21,8 @@ from srgan_jax.runtime import compilation, devices, messages, processes
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.training.loop import train_and_evaluate
 
+EXAMPLE = "python -m srgan_jax.main --config srgan --workdir runs/srgan"
+
 
 def parser() -> argparse.ArgumentParser:
     """The flags; what begins with `--config.` is left to `apply_overrides`."""
@@ -42,16 +44,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.set_verbosity(logging.WARNING)  # JAX and tfds log much at INFO
     try:
         if not args.config:
-            raise UserError(f"expected --config, for instance: {__doc__.split('`')[1]}")
+            raise UserError(f"expected --config, for instance: {EXAMPLE}")
         config = load_config(args.config)
         apply_overrides(config, overrides)
+        run = resolve(config)
         jax.config.update("jax_debug_nans", args.debug_nans)
-        if config.deterministic:
+        if run.deterministic:
             devices.make_deterministic()
         processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
-        compilation.keep_programs(config.compilation_cache, messages.report)
+        compilation.keep_programs(run.compilation_cache, messages.report)
         workdir = args.workdir or Path("runs", Path(args.config).stem)
-        train_and_evaluate(resolve(config), workdir, profile=args.profile)
+        train_and_evaluate(run, workdir, profile=args.profile)
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
 

@@ -150,7 +150,7 @@ def test_gradient_penalty_holds_the_critic():
 
 def _discriminator_step(game, d, batch, sr):
     """One update of the discriminator alone."""
-    generated = Generated(sr, {}, {}, lambda cotangents: (), {})
+    generated = Generated(sr, lambda cotangent: (), {})
     grads, stats, metrics = discriminator_gradient(game, d, batch, generated, jnp.int32(0))
     return apply_gradient(d, grads, stats, game.discriminator.optimizer, jnp.int32(0)), metrics
 

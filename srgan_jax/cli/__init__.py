@@ -24,6 +24,7 @@ from srgan_jax.cli.prepare import add_prepare
 from srgan_jax.cli.quickstart import add_quickstart
 from srgan_jax.cli.upscale import add_upscale
 from srgan_jax.runtime.errors import UserError
+from srgan_jax.runtime.user_code import import_module
 
 COMPILING = ("upscale", "evaluate")  # commands that look for what an earlier start compiled
 
@@ -33,6 +34,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (add_upscale, add_info, add_evaluate, add_prepare, add_import, add_export, add_port, add_quickstart):
         add(commands)
+    for command in commands.choices.values():
+        command.add_argument(
+            "--import", dest="imports", action="append", default=[], metavar="MODULE",
+            help="a module or .py file of yours that adds architectures, metrics ... to the tables",
+        )  # fmt: skip
     return parser
 
 
@@ -48,6 +54,8 @@ def main(argv: list[str] | None = None) -> int:
     elif unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
+        for name in args.imports:
+            import_module(name)
         if args.command in COMPILING:
             from srgan_jax.runtime import compilation
 

@@ -42,12 +42,13 @@ def train(overrides: list[str]) -> None:
 
     config = load_config("quickstart")
     apply_overrides(config, overrides)
-    compilation.keep_programs(config.compilation_cache, messages.report)
+    run = resolve(config)
+    compilation.keep_programs(run.compilation_cache, messages.report)
     if not DATASET.exists():
         messages.report(f"preparing {PHOTOS / 'train'}")
         for name, reason in builder.prepare(str(PHOTOS / "train"), str(DATASET)).items():
             messages.report(f"skipped {name}: {reason}")
-    train_and_evaluate(resolve(config), RUN)
+    train_and_evaluate(run, RUN)
 
 
 def print_table() -> None:

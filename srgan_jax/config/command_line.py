@@ -3,11 +3,11 @@
 import ast
 import difflib
 from collections.abc import Sequence
-from typing import Any
 
 from ml_collections import ConfigDict
 
 from srgan_jax.runtime.errors import UserError
+from srgan_jax.runtime.types import PyTree
 
 PREFIX = "--config."
 BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -40,9 +40,9 @@ def apply_overrides(config: ConfigDict, arguments: Sequence[str]) -> None:
 
 def _find(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
     """The section that holds a key, and the key's last part."""
-    *sections, field = key.split(".")
-    node = config
-    for part in [*sections, field]:
+    parts = key.split(".")
+    section, node = config, config
+    for part in parts:
         if not isinstance(node, ConfigDict) or part not in node:
             near = difflib.get_close_matches(part, list(node) if isinstance(node, ConfigDict) else [], n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -50,10 +50,10 @@ def _find(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
         section, node = node, node[part]
     if isinstance(node, ConfigDict):
         raise UserError(f"--config.{key} is a section; its keys: {', '.join(sorted(node))}")
-    return section, field
+    return section, parts[-1]
 
 
-def _value(key: str, before: Any, text: str) -> Any:
+def _value(key: str, before: PyTree, text: str) -> PyTree:
     """`text` as a value of the type of `before`."""
     if isinstance(before, tuple):
         return _items(key, text)

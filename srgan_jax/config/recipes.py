@@ -4,11 +4,11 @@ import importlib.util
 import inspect
 import traceback
 from pathlib import Path
-from types import ModuleType
 
 from ml_collections import ConfigDict
 
 from srgan_jax.runtime.errors import MissingFileError, UserError, lookup
+from srgan_jax.runtime.user_code import execute
 
 PACKAGE = "srgan_jax.recipes"  # `configs/` of the checkout, mapped by pyproject.toml; a wheel holds it too
 
@@ -48,7 +48,7 @@ def load_config(name: str) -> ConfigDict:
     name, _, argument = name.partition(":") if ".py:" in name else (name, "", None)
     path = find_config(name)
     try:
-        module = _execute(path)
+        module = execute(path)
         if not hasattr(module, "get_config"):
             raise UserError(f"{path} has no function get_config; a config file defines one")
         takes_text = argument is not None and inspect.signature(module.get_config).parameters
@@ -60,13 +60,6 @@ def load_config(name: str) -> ConfigDict:
     if not isinstance(config, ConfigDict):
         raise UserError(f"{path}: get_config returned {type(config).__name__}, expected a ConfigDict")
     return config.lock()
-
-
-def _execute(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("config_file", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _place(error: Exception, path: Path) -> str:

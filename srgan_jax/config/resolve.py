@@ -4,14 +4,16 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TypeVar
 
 from ml_collections import ConfigDict
 
 from srgan_jax.config.renamed import refuse_renamed
 from srgan_jax.config.schema import NETWORK_LOWEST, GanStageConfig, LossConfig, Options, RunConfig, StageConfig
 from srgan_jax.runtime.errors import UserError
+from srgan_jax.runtime.types import PyTree
 
-LEAVES = {"str": str, "bool": bool, "int": int, "float": (int, float)}
+S = TypeVar("S")
 OPEN = ("generator", "discriminator", "degradation")  # sections whose keys depend on the name in them
 
 
@@ -57,9 +59,9 @@ def given(section: Mapping[str, object], default: Mapping[str, object]) -> Optio
     return MappingProxyType({"name": section["name"], **changed})
 
 
-def _section(kind: type, values: Mapping[str, object], path: str):
+def _section(kind: type[S], values: Mapping[str, PyTree], path: str) -> S:
     """A dataclass of the package from a section of the config."""
-    fields = {field.name: field for field in dataclasses.fields(kind)}
+    fields = {field.name: field for field in _fields_of(kind)}
     for name in values:
         if name not in fields:
             if path.startswith("config.stages."):
@@ -70,14 +72,20 @@ def _section(kind: type, values: Mapping[str, object], path: str):
     return kind(**found)
 
 
-def _value(field: dataclasses.Field, value: object, path: str) -> object:
-    default = field.default_factory() if field.default is dataclasses.MISSING else field.default
+def _fields_of(kind: PyTree) -> tuple[dataclasses.Field, ...]:
+    return dataclasses.fields(kind)
+
+
+def _value(field: dataclasses.Field, value: PyTree, path: str) -> PyTree:
+    factory: PyTree = field.default_factory
+    default: PyTree = field.default if factory is dataclasses.MISSING else factory()
+    known = list(default) if isinstance(default, Mapping) else []
     if dataclasses.is_dataclass(default):
         return _section(type(default), value, path)
     if field.name == "stages":
         return MappingProxyType({name: _stage(stage, f"{path}.{name}") for name, stage in value.items()})
     if field.name in ("losses", "discriminator_losses"):
-        names = sorted(value, key=lambda name: (list(default).index(name) if name in default else len(default), name))
+        names = sorted(value, key=lambda name: (known.index(name) if name in known else len(known), name))
         return MappingProxyType({name: _section(LossConfig, value[name], f"{path}.{name}") for name in names})
     if isinstance(default, Mapping):
         if field.name in OPEN and "name" not in value:
@@ -89,15 +97,15 @@ def _value(field: dataclasses.Field, value: object, path: str) -> object:
     return _leaf(field, default, value, path)
 
 
-def _stage(values: Mapping[str, object], path: str) -> StageConfig:
+def _stage(values: Mapping[str, PyTree], path: str) -> StageConfig:
     return _section(GanStageConfig if "discriminator_losses" in values else StageConfig, values, path)
 
 
-def _frozen(value: object) -> object:
+def _frozen(value: PyTree) -> PyTree:
     return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
-def _leaf(field: dataclasses.Field, default: object, value: object, path: str) -> object:
+def _leaf(field: dataclasses.Field, default: PyTree, value: PyTree, path: str) -> PyTree:
     kind = type(default)
     if kind is tuple:
         if not isinstance(value, tuple | list):

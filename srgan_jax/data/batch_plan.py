@@ -78,9 +78,11 @@ def draw_batch(
     """
     keys = sampling.sample_keys(seed, step, indices)
     if windows is None:
+        if store is None:
+            raise ValueError("expected tiles in a store, or windows")
         chosen = sampling.choose_pictures(seed, step, indices, plan.batch_size, store["sizes"].shape[0])
         windows = memory.gather_windows(store, chosen, keys, **plan.window)
-    if plan.is_paired:
+    if plan.degrade is None:
         batch = batches.make_paired_batch(windows, keys, scale=plan.scale, augment=plan.augment)
     else:
         batch = batches.make_batch(

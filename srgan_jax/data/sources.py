@@ -5,7 +5,7 @@ A source is opened by `(images, name, plan, config, report) -> Samples`. A new o
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -13,11 +13,11 @@ from srgan_jax.config.schema import DataConfig
 from srgan_jax.data import datasets, memory, skip_corrupt, stream
 from srgan_jax.data.batch_plan import BatchPlan
 from srgan_jax.data.feed import Samples
+from srgan_jax.data.images import ImageArrays, Images
 from srgan_jax.runtime import devices
 from srgan_jax.runtime.errors import UserError
 
 Report = Callable[..., None]  # a line for the user; with everywhere=True from each process
-Images = Sequence[np.ndarray]
 
 
 def open_memory(images: Images, name: str, plan: BatchPlan, config: DataConfig, report: Report) -> Samples:
@@ -58,7 +58,7 @@ SOURCES: Mapping[str, Callable[[Images, str, BatchPlan, DataConfig, Report], Sam
 }
 
 
-def _from_host(images: Images, plan: BatchPlan, config: DataConfig) -> Samples:
+def _from_host(images: ImageArrays, plan: BatchPlan, config: DataConfig) -> Samples:
     mine = devices.local_slice(plan.batch_size)
     windows = functools.partial(
         stream.stream_windows,

@@ -6,13 +6,13 @@ import jax
 import numpy as np
 
 from srgan_jax.evaluation import metrics
+from srgan_jax.evaluation.metrics.common import MIN_SIDE_PX
 from srgan_jax.evaluation.pairs import Pair
 from srgan_jax.ops import color, resize
 from srgan_jax.runtime.errors import UserError
 
 # upscale_fn(lr [H, W, 3] in [0, 1], size) -> sr: the picture of `size` lies in the top left of both, see
 # inference.upscale_canvas
-MIN_SIDE_PX = 11  # a window of SSIM
 UpscaleFn = Callable[[np.ndarray, tuple[int, int]], jax.Array]
 
 
@@ -52,9 +52,8 @@ def check_sizes(pairs: Iterable[Pair], names: Iterable[str], border: int | None 
       names: in `evaluation.metrics.METRICS`.
       border: as for `score`.
     """
-    smallest = {"every metric": (MIN_SIDE_PX, MIN_SIDE_PX)} | {
-        n: metrics.SMALLEST_PX[n] for n in names if n in metrics.SMALLEST_PX
-    }
+    smallest = {"every metric": (MIN_SIDE_PX, MIN_SIDE_PX)}
+    smallest |= {name: metric.smallest_px for name, metric in metrics.find_all(names).items()}
     for pair in pairs:
         cut = _border(pair, border)
         sides = sorted(side - 2 * cut for side in pair.hr.shape[:2])

@@ -18,15 +18,6 @@ BORDERS = {
     "B": "borders mirrored, 8 bits between the passes",
     "C": "borders mirrored, doubles",
 }
-NOTES = {  # by metric, to stand under a table that has it
-    "ssim_y": "Wang, 11 x 11 gaussian, sigma 1.5, valid windows",
-    "ssim_daala": "daala's dump_ssim on 8-bit Y",
-    "ms_ssim": "five scales, on Y",
-    "niqe": "MATLAB's Y rounded, blocks of 96 px",
-    "lpips_alex": "v0.1 on RGB, AlexNet",
-    "lpips_vgg": "v0.1 on RGB, VGG16",
-    "vgg54": "mean squared difference of VGG19's relu5_4 features, over 12.75 with Caffe's weights",
-}
 Method = Callable[[Sequence[Pair]], list[np.ndarray]]  # pairs -> SR pictures, uint8
 
 
@@ -127,8 +118,9 @@ def intervals(rows: Sequence[Row], baseline: str) -> dict[tuple[str, str], dict[
 
 
 def format_score(name: str, value: float) -> str:
-    """dB with three digits, similarities with four."""
-    return f"{value:.3f}" if name.startswith("psnr") else f"{value:.4f}"
+    """dB with three decimal places, similarities with four."""
+    entry = metrics.METRICS.get(name)
+    return f"{value:.{entry.digits if isinstance(entry, metrics.Metric) else 4}f}"
 
 
 def _signed(name: str, value: float) -> str:
@@ -137,8 +129,13 @@ def _signed(name: str, value: float) -> str:
 
 def notes(rows: Sequence[Row], protocol_lines: Sequence[str]) -> list[str]:
     """What stands under a table: the protocol, then what its metrics are."""
-    lower = dict.fromkeys(metrics.LOWER_IS_BETTER, "; lower is better")
-    return [*protocol_lines, *(f"{n}: {NOTES[n]}{lower.get(n, '')}" for n in rows[0].scores if n in NOTES)]
+    known = {name: metrics.METRICS.get(name) for name in rows[0].scores}
+    captions = [
+        f"{name}: {entry.caption}{'; lower is better' if entry.lower_is_better else ''}"
+        for name, entry in known.items()
+        if isinstance(entry, metrics.Metric) and entry.caption
+    ]
+    return [*protocol_lines, *captions]
 
 
 def markdown(rows: Sequence[Row], protocol_lines: Sequence[str], baseline: str | None = None) -> str:

@@ -70,12 +70,14 @@ def relativistic_discriminator(real_logits: jax.Array, fake_logits: jax.Array, r
 
     A scalar. Under pmap the means are those of a device's share of the batch.
     """
-    return bce_discriminator(*_against_the_others(real_logits, fake_logits), real_label)
+    real, fake = _against_the_others(real_logits, fake_logits)
+    return bce_discriminator(real, fake, real_label)
 
 
 def relativistic_generator(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
     """The same with the labels exchanged (ESRGAN, arXiv 1809.00219, equation 2): a scalar."""
-    return bce_discriminator(*_against_the_others(real_logits, fake_logits)[::-1])
+    real, fake = _against_the_others(real_logits, fake_logits)
+    return bce_discriminator(fake, real)
 
 
 def _refuse_label(real_label: float) -> None:

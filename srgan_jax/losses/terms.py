@@ -7,7 +7,7 @@ A new term is one function `(views, **options) -> array`, of which the mean coun
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -20,15 +20,8 @@ from srgan_jax.ops import color
 from srgan_jax.runtime.errors import UserError, lookup
 
 Metrics = dict[str, jax.Array]
+TermFunction = Callable[..., jax.Array]  # (views, **options) -> array, whose mean is the value of the term
 Weight = float | Callable[[jax.Array], jax.Array]  # a number, or a function of the step
-
-
-class TermFunction(Protocol):
-    """What a term computes."""
-
-    def __call__(self, views: Views, **options: object) -> jax.Array:
-        """Returns an array whose mean is the value of the term."""
-        ...
 
 
 class Term(NamedTuple):

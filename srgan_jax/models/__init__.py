@@ -51,6 +51,8 @@ def build(table: Mapping[str, type[nn.Module]], description: Mapping[str, Any], 
     module = lookup(table, options.pop("name"), "network")
     for field in options:
         lookup(fields_of(module), field, f"field of {description['name']}")
+    known = {field.name for field in dataclasses.fields(module)}
+    runtime = {name: value for name, value in runtime.items() if name in known}  # a network need not have them
     return module(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}, **runtime)
 
 

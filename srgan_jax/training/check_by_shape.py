@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -46,7 +47,7 @@ def _on_one_device(stage: Stage) -> Stage:
     """The stage without the axis of pmap, which exists only inside it."""
 
     def alone(player: Player) -> Player:
-        return player._replace(module=player.module.clone(axis_name=None))
+        return player._replace(module=_without_axis(player.module))
 
     game = stage.game
     game = dataclasses.replace(
@@ -54,3 +55,7 @@ def _on_one_device(stage: Stage) -> Stage:
         averaging=game.averaging._replace(axis_name=None),
     )  # fmt: skip
     return dataclasses.replace(stage, game=game, generator=game.generator.module)
+
+
+def _without_axis(module: nn.Module) -> nn.Module:
+    return module.clone(axis_name=None) if hasattr(module, "axis_name") else module

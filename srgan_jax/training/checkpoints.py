@@ -75,9 +75,16 @@ class Checkpoints:
         self._report = report
         self._open = functools.partial(_open_manager, self.folder, keep, best_metric, lower_is_better)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._manager: ocp.CheckpointManager | None = None  # opened when the folder is tidy
+        self._opened: ocp.CheckpointManager | None = None  # opened when the folder is tidy
         self._writing: threading.Thread | None = None
         self._step, self._failure = 0, ""
+
+    @property
+    def _manager(self) -> ocp.CheckpointManager:
+        if self._opened is None:
+            self._reopen()
+        assert self._opened is not None
+        return self._opened
 
     # ------------------------------------------------------------------------------------------ writing
 
@@ -91,8 +98,6 @@ class Checkpoints:
           RuntimeError: Orbax refused the step (it is not above the latest).
         """
         self._settle()
-        if self._manager is None:
-            self._reopen()
         self._step = step
         try:
             if jax.process_index() == 0:
@@ -138,12 +143,12 @@ class Checkpoints:
     def _reopen(self) -> None:
         processes.gather(None)  # no process looks at the folder before process 0 has tidied it
         self._shut()
-        self._manager = self._open()
+        self._opened = self._open()
 
     def _shut(self) -> str:
         try:
-            if self._manager is not None:
-                self._manager.close()
+            if self._opened is not None:
+                self._opened.close()
         except Exception as error:  # after a failed save Orbax raises its error again
             return _reason(error)
         return ""
@@ -219,7 +224,8 @@ class Checkpoints:
 
     def _read(self, step: int, like: PyTree) -> PyTree:
         expected = _leaves(like)
-        stored = ocp.StandardCheckpointer().metadata(self.folder / str(step) / ITEM).item_metadata.tree
+        stored: PyTree = ocp.StandardCheckpointer().metadata(self.folder / str(step) / ITEM).item_metadata
+        stored = stored.tree
         found = {name: tuple(leaf.shape) for name, leaf in _leaves(stored).items()}
         names = optimizer_layouts.names_of(found.keys(), expected.keys())  # as this checkpoint calls our leaves
         wanted = {names.get(name, name): tuple(leaf.shape) for name, leaf in expected.items()}
@@ -246,7 +252,7 @@ def _name(path: tuple) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def _leaves(tree: PyTree) -> dict[str, jax.Array]:
+def _leaves(tree: PyTree) -> dict[str, PyTree]:
     return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 

@@ -80,3 +80,10 @@ class Game:
     ema_decay: float = 0.999
     grad_share: bool = False
     discriminator_updates: int = 1
+
+    @property
+    def opponent(self) -> Player:
+        """The discriminator; ValueError in a stage without one."""
+        if self.discriminator is None:
+            raise ValueError("this step needs a stage with a discriminator")
+        return self.discriminator

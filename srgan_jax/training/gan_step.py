@@ -32,14 +32,14 @@ def gan_step(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[T
       of the discriminator's, and D's accuracies "d_accuracy_real" and "d_accuracy_fake".
     """
     (batch,) = batches
-    g, d = state.generator, state.discriminator
+    g, d = state.generator, state.opponent
     generated = once(lambda part: generate(game, g, part), batch, game.averaging)  # one pass serves both players
 
     def d_gradient(part):
         return discriminator_gradient(game, d, part, generated(part), state.step)
 
     d_grads, d_stats, d_metrics = averaged(d_gradient, batch, game.averaging)
-    d = apply_gradient(d, d_grads, d_stats, game.discriminator.optimizer, state.step)
+    d = apply_gradient(d, d_grads, d_stats, game.opponent.optimizer, state.step)
 
     def g_gradient(part):
         return generator_gradient(game, d, part, generated(part), state.step)

@@ -19,7 +19,7 @@ from srgan_jax.training.state import TrainState
 def generator_first(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[TrainState, Metrics]:
     """As `gan_step`, but the generator plays against the discriminator of before; that sees the images of before."""
     (batch,) = batches
-    g, d = state.generator, state.discriminator
+    g, d = state.generator, state.opponent
     generated = once(lambda part: generate(game, g, part), batch, game.averaging)
 
     def g_gradient(part):
@@ -31,7 +31,7 @@ def generator_first(state: TrainState, batches: Sequence[Batch], game: Game) -> 
     g_grads, g_stats, g_metrics = averaged(g_gradient, batch, game.averaging)
     d_grads, d_stats, d_metrics = averaged(d_gradient, batch, game.averaging)
     g = apply_gradient(g, g_grads, g_stats, game.generator.optimizer, state.step)
-    d = apply_gradient(d, d_grads, d_stats, game.discriminator.optimizer, state.step)
+    d = apply_gradient(d, d_grads, d_stats, game.opponent.optimizer, state.step)
     return advance(state, g, game.ema_decay, discriminator=d), g_metrics | d_metrics
 
 
@@ -46,7 +46,7 @@ def several_updates(state: TrainState, batches: Sequence[Batch], game: Game) -> 
     Returns:
       As `gan_step`; D's metrics are those of its last update.
     """
-    g, d, count = state.generator, state.discriminator, game.discriminator_updates
+    g, d, count = state.generator, state.opponent, game.discriminator_updates
     passes = [once(lambda part: generate(game, g, part), batch, game.averaging) for batch in batches]
     metrics: Metrics = {}
     for number, (batch, generated) in enumerate(zip(batches[:count], passes, strict=False)):
@@ -55,7 +55,7 @@ def several_updates(state: TrainState, batches: Sequence[Batch], game: Game) -> 
             return discriminator_gradient(game, d, part, generated(part), state.step)
 
         grads, stats, metrics = averaged(d_gradient, batch, game.averaging)
-        optimizer = game.discriminator.optimizer
+        optimizer = game.opponent.optimizer
         d = apply_gradient(d, grads, stats, optimizer, state.step, count=state.step * count + number)
 
     def g_gradient(part):
@@ -69,7 +69,7 @@ def several_updates(state: TrainState, batches: Sequence[Batch], game: Game) -> 
 def two_steps(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[TrainState, Metrics]:
     """The discriminator's optimiser makes two steps, one by the real and one by the generated images."""
     (batch,) = batches
-    g, d = state.generator, state.discriminator
+    g, d = state.generator, state.opponent
     generated = once(lambda part: generate(game, g, part), batch, game.averaging)
     metrics: Metrics = {}
     for number, through in enumerate(("real", "fake")):
@@ -78,7 +78,7 @@ def two_steps(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[
             return discriminator_gradient(game, d, part, generated(part), state.step, through)
 
         grads, stats, metrics = averaged(d_gradient, batch, game.averaging)
-        optimizer = game.discriminator.optimizer
+        optimizer = game.opponent.optimizer
         d = apply_gradient(d, grads, stats, optimizer, state.step, count=2 * state.step + number)
 
     def g_gradient(part):

@@ -1,6 +1,7 @@
 """The training loop: `train_and_evaluate` runs the stages, `train_stage` one of them. Copy this file for your own."""
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +12,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from srgan_jax import models, weights
-from srgan_jax.config.schema import GuardConfig, RunConfig
+from srgan_jax.config.schema import DataConfig, GuardConfig, Options, RunConfig, ValidationConfig
 from srgan_jax.data import sampling
+from srgan_jax.data.batch_plan import BatchPlan
 from srgan_jax.data.feed import Samples
-from srgan_jax.evaluation.metrics import LOWER_IS_BETTER
+from srgan_jax.data.images import Images
+from srgan_jax.evaluation import metrics
 from srgan_jax.evaluation.pairs import Pair
 from srgan_jax.evaluation.tables import Protocol
 from srgan_jax.runtime import devices, messages
@@ -68,14 +71,31 @@ def train_and_evaluate(run: RunConfig, folder: str | Path, *, profile: bool = Fa
     folder = Path(folder)
     with workdir.locked(folder), StopRequest() as stop:
         before = current = weights.load(run.init_from, fold=False) if run.init_from else None
-        run = start.with_generator_of(before, run)
+        if run.generator_of_init_from:
+            run = dataclasses.replace(run, generator=start.generator_of(before, run.init_from))
         stages = setup.build(run)
         architecture = models.architecture_of(models.GENERATORS, stages[0].generator)
         workdir.refuse_another_run(folder, architecture, run.stage_names, run.init_from)
-        shared = prepare(run, stages[0], folder, stop, profile)
+        if run.deterministic:
+            devices.check_deterministic()
+        mesh, plan = devices.make_mesh(), stages[0].plan
+        devices.local_slice(plan.batch_size, run.micro_batches)  # raises where the batch can't be divided
+        validation, found = open_data(run.data, run.validation, run.degradation, plan, folder)
+        for line in record_run(folder, run):
+            messages.report(f"changed since this run began: {line}")
+        report_devices(run.compute_dtype, run.devices.mapping)
+        data = samples.open_samples(found, run.data, plan, run.steps_per_call)
+        data = data._replace(store=devices.replicate(data.store, mesh))  # frees the host copy
+        drawn = previews.make_previews(run.sample_pictures, validation, data, plan, run.seed)
+        stop.listen(mesh)
+        shared = Shared(
+            folder, run.stage_names, mesh, run.devices.mapping, data, validation, drawn, stop, run.guard,
+            run.validation.best, run.keep_checkpoints, run.data.folder or run.data.dataset, profile,
+        )  # fmt: skip
         for stage in stages:
             current = train_stage(stage, current, shared)
         workdir.publish_last(folder / f"{stages[-1].name}.safetensors")
+        assert current is not None  # build refuses a run without stages
         if before and shared.validation.pairs:
             scale, config = stages[0].plan.scale, run.validation
             protocol = Protocol(scale, degradation=str(run.degradation["name"]) if config.degraded else "")
@@ -126,7 +146,7 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
                 sharded = devices.shard(
                     {"indices": stage_indices(stage), "windows": feed.take(metrics)}, shared.mesh, shared.mapping
                 )
-            with jax.transfer_guard("allow" if jax.config.jax_debug_nans else "disallow"):
+            with jax.transfer_guard("allow" if jax.config.jax_debug_nans else "disallow"):  # pyright: ignore[reportAttributeAccessIssue] made at run time
                 state, metrics = update(state, frozen, sharded)
             trace.after(step, state)
             if devices.must_block():
@@ -173,37 +193,27 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
         found = f"saved after update {step}" if saver.saved == step else f"NOT saved after update {step}"
         messages.report(f"{name}: {found}; the same command resumes at update {saver.saved or 0}")
         raise SystemExit(128 + stopping)
+    assert current is not None  # the loop ends at the stage's end, or by a stop
     return current
 
 
 # ---------------------------------------------------------------------------------------------- parts of both
 
 
-def prepare(run: RunConfig, stage: Stage, folder: Path, stop: StopRequest, profile: bool) -> Shared:
-    """Opens the data, and records the run; everything was checked before."""
-    if run.deterministic:
-        devices.check_deterministic()
-    mesh, plan = devices.make_mesh(), stage.plan
-    devices.local_slice(plan.batch_size, run.micro_batches)  # raises where the batch can't be divided
-    images, held_out = samples.open_images(run.data, run.validation, plan.scale, folder)
-    degrade, _ = setup.find_degradation(run.degradation, plan.scale)
-    degrade = functools.partial(degrade, scale=plan.scale)
-    validation = read_validation(run.validation, plan.scale, degrade, held_out)
-    for line in record_run(folder, run):
-        messages.report(f"changed since this run began: {line}")
-    dtype = np.dtype(devices.compute_dtype(run.compute_dtype)).name
-    messages.report(
-        f"devices: {jax.device_count()} x {jax.devices()[0].device_kind}, {jax.process_count()} processes, "
-        f"{dtype}, {run.devices.mapping}"
-    )
-    data = samples.open_samples(images, run.data, plan, run.steps_per_call)
-    data = data._replace(store=devices.replicate(data.store, mesh))  # frees the host copy
-    drawn = previews.make_previews(run.sample_pictures, validation, data, plan, run.seed)
-    stop.listen(mesh)
-    return Shared(
-        folder, run.stage_names, mesh, run.devices.mapping, data, validation, drawn, stop, run.guard,
-        run.validation.best, run.keep_checkpoints, run.data.folder or run.data.dataset, profile,
-    )  # fmt: skip
+def open_data(
+    data: DataConfig, validation: ValidationConfig, degradation: Options, plan: BatchPlan, folder: Path
+) -> tuple[Validation, Images]:
+    """Opens what is validated on and what is trained on; the latter still encoded."""
+    images, held_out = samples.open_images(data, validation, plan.scale, folder)
+    degrade, _ = setup.find_degradation(degradation, plan.scale)
+    return read_validation(validation, plan.scale, functools.partial(degrade, scale=plan.scale), held_out), images
+
+
+def report_devices(dtype: str, how: str) -> None:
+    """Says on what the run computes."""
+    name = np.dtype(devices.compute_dtype(dtype)).name
+    kind, count = jax.devices()[0].device_kind, jax.device_count()
+    messages.report(f"devices: {count} x {kind}, {jax.process_count()} processes, {name}, {how}")
 
 
 def open_saver(shared: Shared, name: str) -> Checkpoints:
@@ -212,7 +222,7 @@ def open_saver(shared: Shared, name: str) -> Checkpoints:
         shared.folder / "checkpoints" / name,
         keep=shared.keep_checkpoints,
         best_metric=shared.best if shared.validation.pairs else "",
-        lower_is_better=shared.best in LOWER_IS_BETTER,
+        lower_is_better=metrics.find(shared.best).lower_is_better,
         report=functools.partial(messages.report, everywhere=True),
     )
 
@@ -247,7 +257,7 @@ def stage_indices(stage: Stage) -> np.ndarray:
 
 def open_feed(stage: Stage, state: TrainState, data: Samples):
     """Returns the windows of the updates to come; None where crops are cut on the devices."""
-    seed = sampling.salted(np.asarray(state.seed), np.asarray(state.health.rollbacks))
+    seed = sampling.salted(*jax.device_get((state.seed, state.health.rollbacks)))
     return data.feed(np.asarray(seed), int(state.step), stage.intervals.total, stage.draws)
 
 

@@ -1,7 +1,6 @@
 """One update mapped over all devices: `jit` or `pmap`, repeated in a call, in microbatches."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +8,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from srgan_jax.runtime.devices import AXIS
 from srgan_jax.runtime.errors import lookup
+from srgan_jax.runtime.types import PyTree
 
 MAPPINGS = {"jit": None, "pmap": AXIS}  # the name of the axis that an update averages over
 
@@ -23,14 +23,14 @@ def repeated(update: Callable, count: int) -> Callable:
             step = lambda state, _: update(state, frozen, sharded)  # noqa: E731
             state, metrics = jax.lax.scan(step, state, length=count)
             return state, jax.tree.map(lambda values: values[-1], metrics)
-        for _ in range(count):  # inside a scan, XLA's convolutions run on one thread of a CPU
-            state, metrics = update(state, frozen, sharded)
-        return state, metrics
+        for _ in range(count - 1):  # inside a scan, XLA's convolutions run on one thread of a CPU
+            state, _ = update(state, frozen, sharded)
+        return update(state, frozen, sharded)
 
     return updates
 
 
-def mean_of_parts(function: Callable[[Any], Any], batch: Any, parts: int) -> Any:
+def mean_of_parts(function: Callable[[PyTree], PyTree], batch: PyTree, parts: int) -> PyTree:
     """The mean of `function(part)` over the parts of a batch, computed one after the other in the memory of one.
 
     Args:

@@ -50,8 +50,10 @@ def muon(schedule: optax.Schedule, *, b1: float, b2: float, weight_decay: float)
     square of about 0.2 learning rates; the best rate of the compact generator is twice Adam's. Adam has `b1` and `b2`,
     and Nesterov's momentum (Dozat, 2016).
     """
-    options = {"adam_b1": b1, "adam_b2": b2, "consistent_rms": 0.2, "weight_decay": weight_decay}
-    return optax.contrib.muon(schedule, muon_weight_dimension_numbers=_kernels_as_matrices, **options)
+    return optax.contrib.muon(
+        schedule, adam_b1=b1, adam_b2=b2, consistent_rms=0.2, weight_decay=weight_decay,
+        muon_weight_dimension_numbers=_kernels_as_matrices,
+    )  # fmt: skip
 
 
 def _are_kernels(params: PyTree) -> PyTree:

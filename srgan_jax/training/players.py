@@ -3,7 +3,6 @@
 A step (`pretrain_step`, `gan_step`, `gan_variants`) puts these functions in order; nothing here names a device.
 """
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -43,29 +42,22 @@ class Generated(NamedTuple):
 
     Attributes:
       sr: `[N, H, W, 3]`.
-      features: of SR, by tap; {} without an extractor.
-      hr_features: of HR.
-      pull_back: the gradient of `(sr, features)` to that of the parameters.
+      pull_back: the gradient of SR to that of the parameters.
       batch_stats: the changed ones.
     """
 
     sr: jax.Array
-    features: Mapping[str, jax.Array]
-    hr_features: Mapping[str, jax.Array]
-    pull_back: Callable[[tuple[jax.Array, PyTree]], tuple[PyTree]]
+    pull_back: Callable[[jax.Array], tuple[PyTree]]
     batch_stats: PyTree
 
 
 def generate(game: Game, g: NetworkState, batch: Batch) -> Generated:
-    """Returns SR of a batch, with the features that the losses and the discriminator look at."""
-    features = game.features or (lambda image: {})
+    """Returns SR of a batch."""
 
     def run(params):
-        sr, batch_stats = forward(game.generator, params, g.batch_stats, batch["lr"])
-        return (sr, features(sr)), batch_stats
+        return forward(game.generator, params, g.batch_stats, batch["lr"])
 
-    (sr, of_sr), pull_back, batch_stats = jax.vjp(run, g.params, has_aux=True)
-    return Generated(sr, of_sr, features(batch["hr"]), pull_back, batch_stats)
+    return Generated(*jax.vjp(run, g.params, has_aux=True))
 
 
 def once(function: Callable[[Batch], T], batch: Batch, averaging: Averaging) -> Callable[[Batch], T]:
@@ -98,10 +90,18 @@ def _keys(batch: Batch, purpose: int) -> jax.Array | None:
     return None if keys is None else keys_for(keys, purpose)
 
 
-def _sides(batch: Batch, generated: Generated) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
-    """What a discriminator may look at, of real and of generated images."""
-    real = {"image": batch["hr"], "features": generated.hr_features, "lr": batch["lr"]}
-    return real, {"image": generated.sr, "features": generated.features, "lr": batch["lr"]}
+def _features(game: Game, image: jax.Array) -> Mapping[str, jax.Array]:
+    """Features of images, for losses and discriminators; XLA computes those of one image once, whoever asks."""
+    return game.features(image) if game.features else {}
+
+
+def _look(
+    game: Game, params: PyTree, batch_stats: PyTree, image: jax.Array, batch: Batch, purpose: int
+) -> tuple[tuple[jax.Array, ...], PyTree]:
+    """The discriminator's logits on real or generated images of a batch, with all that it takes besides."""
+    features = _features(game, image) if "features" in game.opponent.takes else {}
+    inputs = {"image": image, "lr": batch["lr"], "features": features}
+    return discriminate(game.opponent, params, batch_stats, inputs, _keys(batch, purpose))
 
 
 # ---------------------------------------------------------------------------------------------- gradients
@@ -116,28 +116,28 @@ def discriminator_gradient(
       game: the players.
       d: the discriminator.
       batch: "hr", "lr" and "keys".
-      generated: SR and the features of both sides.
+      generated: SR.
       step: updates so far.
       through: "real" or "fake": the gradient flows through the logits on these images alone; "both".
     """
-    player = _discriminator_of(game)
-    real_inputs, fake_inputs = _sides(batch, generated)
+    player = game.opponent
 
     def loss_fn(params):
-        see = functools.partial(discriminate, player, params)
         # The two batches pass apart: their statistics must not mix.
-        real, batch_stats = see(d.batch_stats, real_inputs, _keys(batch, PURPOSE_DROPOUT_REAL))
-        fake, batch_stats = see(batch_stats, fake_inputs, _keys(batch, PURPOSE_DROPOUT_FAKE))
+        real, batch_stats = _look(game, params, d.batch_stats, batch["hr"], batch, PURPOSE_DROPOUT_REAL)
+        fake, batch_stats = _look(game, params, batch_stats, generated.sr, batch, PURPOSE_DROPOUT_FAKE)
         real = jax.lax.stop_gradient(real) if through == "fake" else real
         fake = jax.lax.stop_gradient(fake) if through == "real" else fake
 
         def critic(image):
-            return see(d.batch_stats, {"image": image}, _keys(batch, PURPOSE_DROPOUT_REAL))[0]
+            keys = _keys(batch, PURPOSE_DROPOUT_REAL)
+            return discriminate(player, params, d.batch_stats, {"image": image}, keys)[0]
 
         logits = tuple(zip(real, fake, strict=True))
+        features = _paired(game, generated.sr, batch["hr"], player.losses)
         keys = _keys(batch, PURPOSE_GRADIENT_PENALTY)
         views = Views(
-            generated.sr, batch["hr"], batch["lr"], _paired(generated), logits,
+            generated.sr, batch["hr"], batch["lr"], features, logits,
             critic if player.takes == ("image",) else None, keys,
         )  # fmt: skip
         total, metrics = weighted_sum(player.losses, views, step)
@@ -171,56 +171,50 @@ def generator_gradient(
     """
     terms = game.generator.losses
 
-    def views(sr, features):
-        now = generated._replace(sr=sr, features=features)
-        logits = _logits_for_generator(game, d, batch, now) if "logits" in views_of(terms) else ()
-        return Views(sr, batch["hr"], batch["lr"], _paired(now), logits)
+    def views(sr):
+        logits = _logits_for_generator(game, d, batch, sr) if "logits" in views_of(terms) else ()
+        return Views(sr, batch["hr"], batch["lr"], _paired(game, sr, batch["hr"], terms), logits)
 
-    def loss_fn(seen):
-        return weighted_sum(terms, views(*seen), step)
-
-    seen = (generated.sr, generated.features)
-    cotangents, metrics = jax.grad(loss_fn, has_aux=True)(seen)
+    cotangent, metrics = jax.grad(lambda sr: weighted_sum(terms, views(sr), step), has_aux=True)(generated.sr)
     metrics = {"loss": jnp.asarray(sum(metrics[term.name] for term in terms)), **metrics}
     if game.grad_share:
-        metrics |= _gradient_norms(game, views, generated.sr, step)
-    return generated.pull_back(cotangents)[0], generated.batch_stats, metrics
+        metrics |= _gradient_norms(terms, views, generated.sr, step)
+    return generated.pull_back(cotangent)[0], generated.batch_stats, metrics
 
 
-def _gradient_norms(game: Game, views: Callable[..., Views], sr: jax.Array, step: jax.Array) -> Metrics:
+def _gradient_norms(
+    terms: Sequence[WeightedTerm], views: Callable[[jax.Array], Views], sr: jax.Array, step: jax.Array
+) -> Metrics:
     """The norm of each weighted term's gradient on SR, as a fraction of the sum of these norms."""
-    features = game.features or (lambda image: {})
 
     def norm(term: WeightedTerm) -> jax.Array:
-        gradient = jax.grad(lambda sr: term.weight_at(step) * term.value(views(sr, features(sr))))(sr)
+        gradient = jax.grad(lambda sr: term.weight_at(step) * term.value(views(sr)))(sr)
         return jnp.sqrt(jnp.square(gradient).sum())
 
-    norms = {term.name: norm(term) for term in game.generator.losses}
+    norms = {term.name: norm(term) for term in terms}
     total = jnp.maximum(jnp.asarray(sum(norms.values())), 1e-30)
     return {f"{name}_grad_share": value / total for name, value in norms.items()}
 
 
 def _logits_for_generator(
-    game: Game, d: NetworkState | None, batch: Batch, generated: Generated
+    game: Game, d: NetworkState | None, batch: Batch, sr: jax.Array
 ) -> tuple[tuple[jax.Array, jax.Array], ...]:
     """D's logits in the generator's update; the pass over real images is compiled away where no term reads it."""
     if d is None:
         raise ValueError("a term of the generator's loss reads logits, but the stage has no discriminator")
-    real_inputs, fake_inputs = _sides(batch, generated)
-    see = functools.partial(discriminate, _discriminator_of(game), d.params, d.batch_stats)
-    real, _ = see(real_inputs, _keys(batch, PURPOSE_DROPOUT_REAL))
-    fake, _ = see(fake_inputs, _keys(batch, PURPOSE_DROPOUT_FAKE))
+    real, _ = _look(game, d.params, d.batch_stats, batch["hr"], batch, PURPOSE_DROPOUT_REAL)
+    fake, _ = _look(game, d.params, d.batch_stats, sr, batch, PURPOSE_DROPOUT_FAKE)
     return tuple(zip(real, fake, strict=True))
 
 
-def _paired(generated: Generated) -> dict[str, tuple[jax.Array, jax.Array]]:
-    return {tap: (of_sr, generated.hr_features[tap]) for tap, of_sr in generated.features.items()}
-
-
-def _discriminator_of(game: Game) -> Player:
-    if game.discriminator is None:
-        raise ValueError("this step needs a stage with a discriminator")
-    return game.discriminator
+def _paired(
+    game: Game, sr: jax.Array, hr: jax.Array, terms: Sequence[WeightedTerm]
+) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Features of SR and HR by tap, where a term compares them."""
+    if "features" not in views_of(terms):
+        return {}
+    ours, theirs = _features(game, sr), _features(game, hr)
+    return {tap: (ours[tap], theirs[tap]) for tap in ours}
 
 
 # ---------------------------------------------------------------------------------------------- optimisers

@@ -1,23 +1,22 @@
 """The images of a run: prepared, held out, and opened as a source of samples."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-
-import numpy as np
 
 from srgan_jax.config.schema import DataConfig, ValidationConfig
 from srgan_jax.data import builder, datasets
 from srgan_jax.data.batch_plan import BatchPlan
 from srgan_jax.data.feed import Samples
+from srgan_jax.data.images import ImageArrays, Images
 from srgan_jax.data.sources import SOURCES
 from srgan_jax.runtime import atomic, messages, processes
 from srgan_jax.runtime.errors import UserError
 
-Images = Sequence[np.ndarray]
 
-
-def open_images(data: DataConfig, validation: ValidationConfig, scale: int, workdir: Path) -> tuple[Images, Images]:
+def open_images(
+    data: DataConfig, validation: ValidationConfig, scale: int, workdir: Path
+) -> tuple[Images, ImageArrays]:
     """Returns the images to train on, and those of them that are held out; none where `validation` asks for none."""
     count = validation.hold_out
     if count and (validation.folder or data.lr_feature):

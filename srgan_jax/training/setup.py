@@ -3,7 +3,9 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -49,12 +51,33 @@ def build(run: RunConfig) -> tuple[Stage, ...]:
         metrics.find(metric)
     lookup(SOURCES, run.data.source, "config.data.source")
     lookup(models.EXTRACTORS, run.extractor.name, "network")
-    plan = make_plan(run.data, run.degradation, given(run.generator, DEFAULTS.generator))
+    described = given(run.generator, DEFAULTS.generator)
+    plan = make_plan(run.data, run.degradation, described)
     _check_sizes(run.data.crop_px, run.data.resize_px, plan.scale)
-    stages = tuple(_make_stage(run, name, plan) for name in run.stage_names)
-    for stage in stages:
-        check_by_shape(stage)
-    return stages
+    axis_name = lookup(MAPPINGS, run.devices.mapping, "config.devices.mapping")
+    dtype = devices.compute_dtype(run.compute_dtype)
+    runtime = {"dtype": dtype, "axis_name": axis_name if run.devices.sync_bn else None}
+    rules = {"averaging": Averaging(run.micro_batches, axis_name), "ema_decay": run.ema_decay}
+    stages = []
+    for index, name in enumerate(run.stage_names):
+        config = run.stages[name]
+        step = lookup(STEPS, config.step, "step")
+        generator = models.build(models.GENERATORS, described, remat=run.remat, **runtime)
+        g = make_generator(generator, config)
+        d = None
+        if step.has_discriminator:
+            d = make_discriminator(run.discriminator, config, plan.crop_px, run.remat, runtime)
+        extractor = find_extractor(run.extractor, g, d, dtype, run.remat, name)
+        updates = config.discriminator_updates if isinstance(config, GanStageConfig) else 1
+        game = Game(g, d, grad_share=run.log_grad_share, discriminator_updates=updates, **rules)
+        intervals = Intervals(
+            config.total_steps, run.steps_per_call, run.log_every_steps, run.validate_every_steps,
+            run.show_every_steps, run.save_every_steps,
+        )  # fmt: skip
+        seed = run.seed + STAGE_SEED_STRIDE * index
+        stages.append(Stage(name, config, generator, step, game, plan, extractor, intervals, seed))
+        check_by_shape(stages[-1])
+    return tuple(stages)
 
 
 def make_plan(data: DataConfig, degradation: Options, generator: Options) -> BatchPlan:
@@ -70,7 +93,7 @@ def make_plan(data: DataConfig, degradation: Options, generator: Options) -> Bat
 def find_degradation(section: Options, scale: int) -> tuple[Callable[..., jax.Array], int]:
     """Returns `(key, hr, *, scale) -> lr` with its options, and how many HR pixels around a crop LR depends on."""
     options = {name: value for name, value in section.items() if name != "name"}
-    entry = lookup(DEGRADATIONS, section["name"], "degradation")
+    entry = lookup(DEGRADATIONS, str(section["name"]), "degradation")
     valid = dict.fromkeys(name for name in inspect.getfullargspec(entry.degrade).kwonlyargs if name != "scale")
     for option in options:
         lookup(valid, option, f"option of {section['name']}")
@@ -78,8 +101,8 @@ def find_degradation(section: Options, scale: int) -> tuple[Callable[..., jax.Ar
 
 
 def _scale_of(generator: Options) -> int:
-    fields = models.fields_of(lookup(models.GENERATORS, generator["name"], "network"))
-    return generator.get("scale", fields["scale"])
+    fields = models.fields_of(lookup(models.GENERATORS, str(generator["name"]), "network"))
+    return cast(int, generator.get("scale", fields["scale"]))
 
 
 def _check_sizes(crop_px: int, resize_px: int, scale: int) -> None:
@@ -94,52 +117,40 @@ def _check_sizes(crop_px: int, resize_px: int, scale: int) -> None:
         )
 
 
-def _make_stage(run: RunConfig, name: str, plan: BatchPlan) -> Stage:
-    config = run.stages[name]
-    step = lookup(STEPS, config.step, "step")
-    axis_name = lookup(MAPPINGS, run.devices.mapping, "config.devices.mapping")
-    dtype = devices.compute_dtype(run.compute_dtype)
-    runtime = {"dtype": dtype, "axis_name": axis_name if run.devices.sync_bn else None}
-    generator = models.build(models.GENERATORS, given(run.generator, DEFAULTS.generator), remat=run.remat, **runtime)
-    terms = weighted_terms(config.losses, TERMS, "loss term")
-    g = Player(generator, _optimizer(config, config.learning_rate), terms)  # its blocks rematerialise themselves
-    d = _make_discriminator(run, config, runtime) if step.has_discriminator else None
-    everything = (*terms, *(d.losses if d else ()))
-    extractor = None
-    if _reads_features(everything, d):
-        extractor = load_extractor(run.extractor, taps_of(everything), dtype, name)._replace(remat=run.remat)
-    game = Game(
-        g, d, averaging=Averaging(run.micro_batches, axis_name), ema_decay=run.ema_decay,
-        grad_share=run.log_grad_share, discriminator_updates=getattr(config, "discriminator_updates", 1),
-    )  # fmt: skip
-    intervals = Intervals(
-        config.total_steps, run.steps_per_call, run.log_every_steps, run.validate_every_steps, run.show_every_steps,
-        run.save_every_steps,
-    )  # fmt: skip
-    seed = run.seed + STAGE_SEED_STRIDE * run.stage_names.index(name)
-    return Stage(name, config, generator, step, game, plan, extractor, intervals, seed)
-
-
-def _reads_features(terms: Sequence[WeightedTerm], d: Player | None) -> bool:
-    return "features" in views_of(terms) or (d is not None and "features" in d.takes)
-
-
 def _optimizer(config: StageConfig, learning_rate: float) -> Optimizer:
     averaging = config.historical_averaging if isinstance(config, GanStageConfig) else 0.0
     return Optimizer(create_optimizer(config, learning_rate), config.clip_norm, averaging)
 
 
-def _make_discriminator(run: RunConfig, config: StageConfig, runtime: Mapping[str, object]) -> Player:
+def make_generator(module: nn.Module, config: StageConfig) -> Player:
+    """Returns the generator of a stage as a player; its blocks rematerialise themselves where they are asked to."""
+    return Player(module, _optimizer(config, config.learning_rate), weighted_terms(config.losses, TERMS, "loss term"))
+
+
+def make_discriminator(
+    section: Options, config: StageConfig, crop_px: int, remat: bool, runtime: Mapping[str, PyTree]
+) -> Player:
+    """Returns the discriminator of a stage as a player."""
     if not isinstance(config, GanStageConfig):
-        raise UserError(f"config.stages: step={config.step} needs a stage with discriminator_losses")
-    described = dict(given(run.discriminator, DEFAULTS.discriminator))
-    kind = lookup(models.DISCRIMINATORS, described["name"], "network")
+        raise UserError(f"step={config.step} needs a stage with discriminator_losses, as config.stages.gan has them")
+    described = dict(given(section, DEFAULTS.discriminator))
+    kind = lookup(models.DISCRIMINATORS, str(described["name"]), "network")
     if "crop_px" in models.fields_of(kind):
-        described["crop_px"] = run.data.crop_px
+        described["crop_px"] = crop_px
     module = models.build(models.DISCRIMINATORS, described, **runtime)
     optimizer = _optimizer(config, config.discriminator_learning_rate)._replace(every=config.discriminator_every)
     terms = weighted_terms(config.discriminator_losses, DISCRIMINATOR_TERMS, "term of a discriminator's loss")
-    return Player(module, optimizer, terms, tuple(getattr(kind, "TAKES", ("image",))), remat=run.remat)
+    return Player(module, optimizer, terms, tuple(getattr(kind, "TAKES", ("image",))), remat=remat)
+
+
+def find_extractor(
+    config: ExtractorConfig, g: Player, d: Player | None, dtype: jnp.dtype, remat: bool, stage: str
+) -> Extractor | None:
+    """Returns the extractor where a term or the discriminator of a stage reads features, else None."""
+    terms = (*g.losses, *(d.losses if d else ()))
+    if "features" not in views_of(terms) and not (d and "features" in d.takes):
+        return None
+    return load_extractor(config, taps_of(terms), dtype, stage)._replace(remat=remat)
 
 
 def weighted_terms(losses: Mapping[str, LossConfig], table: Mapping[str, Term], what: str) -> tuple[WeightedTerm, ...]:
@@ -165,6 +176,7 @@ def load_extractor(config: ExtractorConfig, taps: Sequence[str], dtype: jnp.dtyp
     messages.report(f"{stage}: {config.name} {', '.join(taps)}, {convention} weights, features x {scale:.4g}")
 
     def apply(variables: PyTree, image: jax.Array) -> Mapping[str, jax.Array]:
-        return {tap: scale * feature for tap, feature in module.apply(variables, image).items()}
+        found = cast(Mapping[str, jax.Array], module.apply(variables, image))
+        return {tap: scale * feature for tap, feature in found.items()}
 
     return Extractor(apply, variables)

@@ -1,6 +1,5 @@
 """The generator that a stage begins with, and the one it hands on."""
 
-import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -9,7 +8,7 @@ import jax
 from jax.sharding import Mesh
 
 from srgan_jax import models, weights
-from srgan_jax.config.schema import RunConfig
+from srgan_jax.config.schema import Options
 from srgan_jax.runtime import devices, messages
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.types import PyTree
@@ -23,13 +22,13 @@ def differing(first: Mapping[str, object], second: Mapping[str, object]) -> list
     return [field for field in found if field[0] == "name"] or found
 
 
-def with_generator_of(start: weights.Weights | None, run: RunConfig) -> RunConfig:
-    """Returns the config with the architecture of `start` as its generator, where it asks for that."""
-    if not run.generator_of_init_from or start is None:
-        return run
+def generator_of(start: weights.Weights | None, name: str) -> Options:
+    """Returns the architecture of the weights `name`, in place of config.generator."""
+    if start is None:
+        raise UserError("config.generator_of_init_from=True needs config.init_from")
     listed = ", ".join(f"{key} {value}" for key, value in start.architecture.items())
-    messages.report(f"the generator is that of {run.init_from} ({listed}); config.generator is ignored")
-    return dataclasses.replace(run, generator=MappingProxyType(dict(start.architecture)))
+    messages.report(f"the generator is that of {name} ({listed}); config.generator is ignored")
+    return MappingProxyType(dict(start.architecture))
 
 
 def starting_variables(start: weights.Weights | None, generator: nn.Module) -> PyTree:

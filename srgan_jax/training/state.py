@@ -47,12 +47,19 @@ class TrainState(flax.struct.PyTreeNode):
     discriminator: NetworkState | None = None
     health: Health = flax.struct.field(default_factory=fresh_health)
 
+    @property
+    def opponent(self) -> NetworkState:
+        """The discriminator; ValueError in a stage without one."""
+        if self.discriminator is None:
+            raise ValueError("the state has no discriminator")
+        return self.discriminator
+
 
 def create_network_state(
     module: nn.Module,
     transformation: optax.GradientTransformation,
     key: jax.Array,
-    inputs: Mapping[str, jax.Array],
+    inputs: Mapping[str, PyTree],
     variables: Mapping[str, PyTree] | None = None,
     *,
     with_history: bool = False,

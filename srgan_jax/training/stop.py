@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+from collections.abc import Callable
 from types import FrameType
 
 import jax
@@ -11,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from srgan_jax.runtime.devices import AXIS
 
+Handler = Callable[[int, FrameType | None], object] | int | None  # as signal.getsignal returns it
 POLL_CALLS = 4  # between two questions of whether a process was told to stop; so all stop within twice as many
 
 
@@ -19,7 +21,7 @@ class StopRequest(contextlib.AbstractContextManager):
 
     def __init__(self):
         self._received = 0
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Handler] = {}
         self._agreed: AgreedStop | None = None
 
     def __enter__(self) -> "StopRequest":

@@ -10,6 +10,7 @@ import numpy as np
 
 from srgan_jax import inference, weights
 from srgan_jax.config.schema import ValidationConfig
+from srgan_jax.data.images import ImageArrays
 from srgan_jax.evaluation import scoring, tables
 from srgan_jax.evaluation.pairs import Pair, degrade_pairs, make_pair, read_pairs
 from srgan_jax.runtime import atomic, messages, processes
@@ -47,13 +48,16 @@ class Validation(NamedTuple):
 
 
 def read_validation(
-    config: ValidationConfig, scale: int, degrade: Degrade | None, held_out: Sequence[np.ndarray] = ()
+    config: ValidationConfig, scale: int, degrade: Degrade | None, held_out: ImageArrays = ()
 ) -> Validation:
     """Returns the validation images: those of the config's folder, or the middles of those held out, or none."""
     if config.folder:
         found = read_pairs(config.folder, scale)
     else:
-        found = [make_pair(f"held out {index}", _middle(hr), scale) for index, hr in enumerate(held_out)]
+        found = [
+            make_pair(f"held out {index}", _middle(hr), scale)
+            for index, hr in enumerate(held_out[place] for place in range(len(held_out)))
+        ]
     scoring.check_sizes(found, config.metrics)
     validation = Validation(found, config.metrics, degrade if config.degraded else None)
     return validation._replace(pairs=validation.with_its_lr(found))

@@ -16,6 +16,7 @@ from srgan_jax.config.resolve import given
 from srgan_jax.config.schema import RunConfig
 from srgan_jax.runtime import atomic, messages, processes
 from srgan_jax.runtime.errors import UserError
+from srgan_jax.runtime.types import PyTree
 from srgan_jax.training import nonfinite
 from srgan_jax.training.start import differing
 
@@ -102,7 +103,7 @@ def _refuse_another_run(
     workdir: Path, generator: Mapping[str, object], stage_names: Sequence[str], init_from: str
 ) -> None:
     file = workdir / "config.json"
-    before = json.loads(file.read_text()) if file.exists() else {"stage_names": []}
+    before: PyTree = json.loads(file.read_text()) if file.exists() else {"stage_names": []}
     began = before["stage_names"]
     while began and not _is_trained(workdir, began[-1]):
         began = began[:-1]

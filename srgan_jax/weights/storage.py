@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from srgan_jax.models import GENERATORS
 from srgan_jax.weights import pretrained
 from srgan_jax.weights.safetensors_io import FORMAT, PYTORCH, WeightsError, import_hint, read_tensors, write_tensors
 from srgan_jax.weights.transform import fold_norms
@@ -79,9 +80,18 @@ def load(path: str | os.PathLike, *, fold: bool = True) -> Weights:
     """
     path = _file_of(path)
     tensors, header = read_tensors(path, FORMAT)
+    _check_architecture(path, json.loads(header["architecture"]))
     variables = unflatten_dict({tuple(name.split("/")): tensor.astype(np.float32) for name, tensor in tensors.items()})
     try:
         loaded = make_weights(jax.tree.map(jnp.asarray, variables), json.loads(header["architecture"]))
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path}: {error}") from None
     return fold_norms(loaded) if fold else loaded
+
+
+def _check_architecture(path: str | os.PathLike, architecture: Mapping[str, object]) -> None:
+    if architecture.get("name") not in GENERATORS:
+        raise WeightsError(
+            f"{path}: unknown architecture {architecture.get('name')!r}; valid: {', '.join(sorted(GENERATORS))}. One "
+            "of your own is known once the module is imported that adds it to models.GENERATORS: --import MODULE"
+        )

@@ -1,5 +1,6 @@
 """Generators as files: `Weights`, a pytree that describes itself, and one `.safetensors` that holds it."""
 
+import json
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 from flax.core import freeze
 from flax.traverse_util import flatten_dict
+from jax import export
 
 from srgan_jax.models import GENERATORS, Network, architecture_of, build
 from srgan_jax.runtime.types import PyTree
@@ -38,6 +40,28 @@ class Weights:
     def scale(self) -> int:
         """SR pixels per LR pixel, along each axis."""
         return self.architecture["scale"]
+
+    def __repr__(self) -> str:
+        """The architecture and the count of numbers, not the numbers."""
+        fields = ", ".join(f"{key}={value}" for key, value in self.architecture.items() if key != "name")
+        count = sum(getattr(leaf, "size", 1) for leaf in jax.tree.leaves(self.variables))
+        return f"Weights({self.architecture.get('name')}: {fields}; {count:,} numbers)"
+
+
+def _serialize_architecture(static: tuple[Mapping[str, Any], ...]) -> bytes:
+    return json.dumps([dict(architecture) for architecture in static]).encode()
+
+
+def _deserialize_architecture(data: bytes | bytearray) -> tuple[Mapping[str, Any], ...]:
+    return tuple(freeze(architecture) for architecture in json.loads(bytes(data)))
+
+
+export.register_pytree_node_serialization(  # so that jax.export can save functions of weights
+    Weights,
+    serialized_name="srgan_jax.Weights",
+    serialize_auxdata=_serialize_architecture,
+    deserialize_auxdata=_deserialize_architecture,
+)
 
 
 def make_weights(variables: Mapping[str, Any], architecture: Mapping[str, Any] | None = None) -> Weights:

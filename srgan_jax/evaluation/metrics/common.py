@@ -10,6 +10,7 @@ import numpy as np
 from srgan_jax.ops import color
 from srgan_jax.runtime.errors import lookup
 
+MIN_SIDE_PX = 11  # a window of SSIM
 Size = tuple[int, int] | None
 
 

@@ -1,0 +1,35 @@
+"""Python files and modules of the user's: config files, and what `--import` names."""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from srgan_jax.runtime.errors import UserError
+
+
+def execute(path: Path) -> ModuleType:
+    """Returns a Python file as a module, under a name of its own in `sys.modules`, which dataclasses in it need."""
+    module = ModuleType(f"srgan_jax_file_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module
+    exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+    return module
+
+
+def import_module(name: str) -> None:
+    """Imports what adds entries to the tables: a module, looked for in the current folder too, or a `.py` file.
+
+    Raises:
+      UserError: there is no such module, or it raised an error.
+    """
+    try:
+        if name.endswith(".py"):
+            execute(Path(name))
+            return
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
+        importlib.import_module(name)
+    except Exception as error:  # whatever the code of the module raises
+        raise UserError(f"--import {name}: {type(error).__name__}: {error}") from error
