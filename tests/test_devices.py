@@ -165,7 +165,10 @@ def _poisoned(batch, sample):
     return batch | {"hr": hr}
 
 
-@pytest.mark.parametrize(("stage", "mapping"), [("pretrain", "jit"), ("gan", "jit"), ("gan", "pmap")])
+@pytest.mark.parametrize(
+    ("stage", "mapping"),
+    [("pretrain", "jit"), ("gan", "jit"), pytest.param("gan", "pmap", marks=pytest.mark.slow)],
+)
 def test_a_poisoned_batch_changes_nothing_but_counters(batch, stage, mapping):
     mesh = devices.make_mesh(jax.devices()[:4])
     state, update = _update(mesh, mapping, stage=stage, learning_rate=0.01)

@@ -22,6 +22,7 @@ from srgan_jax.training.pretrain_step import pretrain_step
 from srgan_jax.training.stage import init_state
 
 CROP = 32
+SLOW = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +76,15 @@ def whole(batch):
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "gan"])
-@pytest.mark.parametrize(("mapping", "count", "parts"), [("jit", 1, 4), ("jit", 4, 2), ("pmap", 4, 2)])
+@pytest.mark.parametrize(
+    ("mapping", "count", "parts"),
+    [("jit", 1, 4), pytest.param("jit", 4, 2, marks=SLOW), pytest.param("pmap", 4, 2, marks=SLOW)],
+)
 def test_parts_give_the_update_of_the_whole_batch(batch, whole, stage, mapping, count, parts):
     _same_update(_updated(batch, mapping, count, stage, microbatches=parts), whole(stage))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mapping", "count"), [("jit", 1), ("pmap", 4)])
 def test_parts_in_a_scan(batch, whole, monkeypatch, mapping, count):
     """What accelerators run."""
@@ -117,7 +122,7 @@ VARIATIONS = {
 }
 
 
-@pytest.mark.parametrize("name", models.GENERATORS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=SLOW if n != "compact" else []) for n in models.GENERATORS])
 def test_computing_again_gives_the_same_update(batch, name):
     fields, stage = {"name": name, "blocks": 2} | VARIATIONS[name], "gan" if name == "srresnet" else "pretrain"
     if name == "restoration":
