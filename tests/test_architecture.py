@@ -82,7 +82,7 @@ def _external(path):
         ("orbax", {"training.checkpoints"}),
         ("tensorflow_datasets", {"data.builder"}),
         ("grain", {"data.stream"}),
-        ("tensorboardX", {"training.logs"}),
+        ("tensorboardX", {"training.writers"}),
         ("tensorflow", set()),
         ("torch", {"weights.torch_checkpoint"}),
     ],

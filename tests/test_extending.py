@@ -68,10 +68,10 @@ def test_its_tables_exist():
     from srgan_jax.data import sources
     from srgan_jax.evaluation import metrics
     from srgan_jax.models import layers
-    from srgan_jax.training import optimizers, steps
+    from srgan_jax.training import optimizers, steps, writers
     from srgan_jax.weights import importers
 
-    places = (degradations, losses, models, sources, metrics, layers, optimizers, steps, importers)
+    places = (degradations, losses, models, sources, metrics, layers, optimizers, steps, importers, writers)
     names = set(re.findall(r"`(?:[\w.]+\.)?([A-Z_]{4,})`", PAGE)) - {"TAKES"}
     assert len(names) >= 14
     for name in names:

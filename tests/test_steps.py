@@ -1,5 +1,6 @@
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -247,3 +248,48 @@ def test_generator_learns_one_crop(photo):
         return scoring.score([pair], [np.asarray(result)], border=0)[0]["psnr_y"]
 
     assert psnr(srgan_jax.upscale(params, pair.lr)) > 40 > 32 > psnr(scoring.bicubic(pair.lr, 4))
+
+
+class _TwoHeads(nn.Module):
+    """A discriminator on features, with a logit for each place and one for the whole."""
+
+    @nn.compact
+    def __call__(self, features, *, train=False, keys=None):
+        edges = features["relu1_1"]
+        return nn.Conv(1, (3, 3))(edges), nn.Dense(1)(edges.mean(axis=(1, 2)))
+
+
+def test_a_discriminator_may_look_at_features_and_have_several_heads(batch):
+    losses = PIXEL | {"adversarial": ("bce", 1.0)}
+    game = make_game(GENERATOR, _TwoHeads(), losses=losses, features=_features, takes=("features",))
+    state = init_state(game, CROP, 4)
+    after, metrics = jax.jit(lambda state, batch: gan_step(state, [batch], game))(state, batch)
+    for network in ("generator", "discriminator"):
+        before, moved = (getattr(each, network).params for each in (state, after))
+        change = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), before, moved)
+        assert max(jax.tree.leaves(change)) > 0, network
+    # The mean over the heads, by hand: BCE of each head's logits on features of HR and of SR.
+    variables = {"params": state.generator.params, "batch_stats": state.generator.batch_stats}
+    sr, _ = GENERATOR.apply(variables, batch["lr"], train=True, mutable=["batch_stats"])
+    real, fake = (
+        _TwoHeads().apply({"params": state.discriminator.params}, _features(image)) for image in (batch["hr"], sr)
+    )
+    expected = np.mean([ADVERSARIAL["bce"].discriminator(r, f) for r, f in zip(real, fake, strict=True)])
+    assert float(metrics["d_loss"]) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_shares_of_the_gradient_on_sr(batch):
+    """Of two terms that are one up to a factor of 3, one has a quarter and the other three quarters."""
+    losses = {"one": ("mse", 1.0), "three": ("mse", 3.0)}
+    game = make_game(GENERATOR, losses=losses, grad_share=True)
+    _, metrics = jax.jit(lambda state, batch: pretrain_step(state, [batch], game))(init_state(game, CROP, 4), batch)
+    assert float(metrics["one_grad_share"]) == pytest.approx(0.25, rel=1e-5)
+    assert float(metrics["three_grad_share"]) == pytest.approx(0.75, rel=1e-5)
+    assert float(metrics["three"]) == pytest.approx(3 * float(metrics["three_unweighted"]), rel=1e-6)
+
+
+def test_a_weight_may_be_a_function_of_the_step(batch):
+    views = _views(batch["hr"] * 0.5, batch["hr"])
+    terms = weighted({"pixel": ("mse", lambda step: 0.5 * step)})
+    totals = [float(weighted_sum(terms, views, jnp.int32(step))[0]) for step in (0, 1, 4)]
+    assert totals == pytest.approx([0.0, totals[1], 4 * totals[1]], rel=1e-6) and totals[1] > 0

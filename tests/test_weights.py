@@ -209,3 +209,16 @@ def test_a_folder_does_not_hide_shipped_weights_of_its_name(tmp_path, monkeypatc
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="empty/generator.safetensors"):
         srgan_jax.load("empty")
+
+
+def test_weights_are_printed_in_a_line():
+    params = srgan_jax.load("compact_x4")
+    assert repr(params) == "Weights(compact: blocks=6, width=40, scale=4; 191,968 numbers)"
+
+
+def test_functions_of_weights_can_be_exported():
+    params = toys.random_weights(name="compact", blocks=1, width=4, scale=2)
+    lr = np.random.default_rng(0).random((1, 6, 8, 3), np.float32)
+    exported = jax.export.export(jax.jit(srgan_jax.upscale))(params, lr)
+    again = jax.export.deserialize(exported.serialize())
+    np.testing.assert_array_equal(again.call(params, lr), jax.jit(srgan_jax.upscale)(params, lr))

@@ -259,6 +259,7 @@ class RunConfig:
         "auto", 'compiled programs are kept in the user\'s cache folder, or this one; "": nowhere'
     )
     log_every_steps: int = key(100, "updates between two log lines", low=1)
+    writers: tuple[str, ...] = key(("tensorboard",), "names in training.writers.WRITERS, besides metrics.jsonl")
     log_grad_share: bool = key(False, "log the norm of each term's gradient on SR, too")
     validate_every_steps: int = key(5_000, "updates between two validations and written previews", low=1)
     show_every_steps: int = key(0, "updates between two previews in TensorBoard; 0: only when they are written", low=0)

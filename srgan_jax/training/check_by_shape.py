@@ -1,14 +1,19 @@
 """What a stage will do, traced without being computed: what can't work is refused before anything runs."""
 
 import dataclasses
+import functools
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from srgan_jax.runtime.errors import UserError
-from srgan_jax.training.game import Player
+from srgan_jax.runtime.types import PyTree
+from srgan_jax.training.game import Batch, Player
+from srgan_jax.training.players import discriminator_loss, forward, generator_loss
 from srgan_jax.training.stage import Stage, with_features
+from srgan_jax.training.state import TrainState
 
 
 def check_by_shape(stage: Stage) -> None:
@@ -18,20 +23,18 @@ def check_by_shape(stage: Stage) -> None:
       UserError: it can't be done; the message says what stood against it.
     """
     alone = _on_one_device(stage)
-    plan, draws = stage.plan, stage.draws
+    plan = stage.plan
     count = stage.game.averaging.microbatches
     sides = (plan.crop_px, plan.crop_px // plan.scale)
     hr, lr = (jax.ShapeDtypeStruct((count, side, side, 3), jnp.float32) for side in sides)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count))
     try:
         state = jax.eval_shape(alone.init, None)
-        batches = [{"hr": hr, "lr": lr, "keys": keys}] * draws
+        batch = {"hr": hr, "lr": lr, "keys": keys}
         variables = None if stage.extractor is None else stage.extractor.variables
-
-        def update(state, batches, variables):
-            return alone.step.function(state, batches, with_features(alone.game, alone.extractor, variables))
-
-        jax.eval_shape(update, state, batches, variables)
+        jax.eval_shape(functools.partial(_losses, alone), state, batch, variables)
+        if not stage.step.function.__module__.startswith("srgan_jax."):  # one of the user's own
+            jax.eval_shape(functools.partial(_update, alone), state, [batch] * stage.draws, variables)
         mask = jax.ShapeDtypeStruct((*lr.shape[:3], 1), jnp.float32)
         sr = jax.eval_shape(lambda ema, lr, mask: alone.generator.apply(ema, lr, mask=mask), dict(state.ema), lr, mask)
     except UserError as error:
@@ -41,6 +44,19 @@ def check_by_shape(stage: Stage) -> None:
         raise UserError(f"config.stages.{stage.name} can't be built ({type(error).__name__}): {text[:500]}") from error
     if sr.shape != hr.shape:
         raise UserError(f"config.generator gives {sr.shape[1:]} for crops of {hr.shape[1:]}")
+
+
+def _losses(stage: Stage, state: TrainState, batch: Batch, variables: PyTree) -> PyTree:
+    """What both players compute before their gradients."""
+    game, d, step = with_features(stage.game, stage.extractor, variables), state.discriminator, state.step
+    g = state.generator
+    sr, _ = forward(game.generator, g.params, g.batch_stats, batch["lr"])
+    of_generator = generator_loss(sr, game, d, batch, step)
+    return of_generator, None if d is None else discriminator_loss(d.params, game, d, batch, sr, step)
+
+
+def _update(stage: Stage, state: TrainState, batches: Sequence[Batch], variables: PyTree) -> PyTree:
+    return stage.step.function(state, batches, with_features(stage.game, stage.extractor, variables))
 
 
 def _on_one_device(stage: Stage) -> Stage:

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import tensorboardX
 from tqdm import tqdm
 
 from srgan_jax.runtime import atomic
 from srgan_jax.runtime.messages import report
 from srgan_jax.runtime.types import PyTree
+from srgan_jax.training.writers import WRITERS, Writer
 
-EVENTS_ROOM_BYTES = 1 << 20  # with less on the disk no TensorBoard events: a failed write would end their thread
+EVENTS_ROOM_BYTES = 1 << 20  # with less on the disk the writers get nothing: a failed write ends TensorBoard's thread
 
 
 def format_terms(terms: Mapping[str, float]) -> str:
@@ -83,11 +83,30 @@ class Trace:
 class StageLog:
     """Progress and metrics of one stage, from `start` updates to `total`; only process 0 writes."""
 
-    def __init__(self, workdir: Path, stage: str, start: int, total: int, batch_size: int):
+    def __init__(
+        self,
+        workdir: Path,
+        stage: str,
+        start: int,
+        total: int,
+        batch_size: int,
+        writers: Sequence[str] = ("tensorboard",),
+    ):
+        """Opens the log of a stage.
+
+        Args:
+          workdir: of the run.
+          stage: its name.
+          start: updates that are done.
+          total: updates of the stage.
+          batch_size: for the rate in the progress bar.
+          writers: names in `WRITERS`.
+        """
         self._workdir, self._stage, self._batch_size = workdir, stage, batch_size
         self._began, self._pending, self._full = time.time(), "", False
         self._quiet = jax.process_index() > 0
-        self._events: tensorboardX.SummaryWriter | None = None
+        self._names = writers
+        self._writers: list[Writer] = []
         terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=total, initial=start, desc=stage, unit=" updates", dynamic_ncols=terminal, disable=self._quiet,
@@ -96,14 +115,12 @@ class StageLog:
         self.rewind(start)
 
     def rewind(self, step: int) -> None:
-        """Resumes at `step`: the bar, and TensorBoard, which forgets what came later."""
+        """Resumes at `step`: the bar, and the writers, which forget what came later."""
         self._bar.n = step
-        if self._events:
-            self._events.close()
-        folder = self._workdir / "tensorboard" / self._stage
-        self._events = (
-            None if self._quiet else tensorboardX.SummaryWriter(str(folder), purge_step=step + 1 if step else None)
-        )
+        for writer in self._writers:
+            writer.close()
+        if not self._quiet:
+            self._writers = [WRITERS[name](self._workdir, self._stage, step) for name in self._names]
 
     def advance(self, updates: int = 1) -> None:
         """Counts updates."""
@@ -116,10 +133,8 @@ class StageLog:
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         row = {"stage": self._stage, "step": step, "seconds": round(time.time() - self._began, 3), **finite}
         self._append(json.dumps(row) + "\n")
-        if self._events and self._has_room():
-            for name, value in finite.items():
-                if value is not None:
-                    self._events.add_scalar(name, value, step)
+        for writer in self._writers if self._has_room() else ():
+            writer.write(step, {name: value for name, value in finite.items() if value is not None})
         rate = self._bar.format_dict["rate"]
         text = {name: f"{values[name]:.3g}" for name in shown if name in values}
         self._bar.set_postfix({"images/s": f"{rate * self._batch_size:.3g}", **text} if rate else text, refresh=False)
@@ -152,14 +167,14 @@ class StageLog:
                 report(f"{self._stage}: update {step}: {line}", everywhere=everywhere)
 
     def image(self, step: int, image: np.ndarray) -> None:
-        """A preview `[H, W, 3]` uint8 for TensorBoard."""
-        if self._events and self._has_room():
-            self._events.add_image("LR | SR | HR", image, step, dataformats="HWC")
+        """Writes a preview `[H, W, 3]` uint8."""
+        for writer in self._writers if self._has_room() else ():
+            writer.image(step, image)
 
     def close(self) -> None:
         """Flushes and closes the files and the bar."""
         if self._pending:
             self._append("")
         self._bar.close()
-        if self._events:
-            self._events.close()
+        for writer in self._writers:
+            writer.close()

@@ -50,6 +50,7 @@ class Shared(NamedTuple):
     best: str
     keep_checkpoints: int
     dataset: str
+    writers: tuple[str, ...]
     profile: bool
 
 
@@ -90,7 +91,7 @@ def train_and_evaluate(run: RunConfig, folder: str | Path, *, profile: bool = Fa
         stop.listen(mesh)
         shared = Shared(
             folder, run.stage_names, mesh, run.devices.mapping, data, validation, drawn, stop, run.guard,
-            run.validation.best, run.keep_checkpoints, run.data.folder or run.data.dataset, profile,
+            run.validation.best, run.keep_checkpoints, run.data.folder or run.data.dataset, run.writers, profile,
         )  # fmt: skip
         for stage in stages:
             current = train_stage(stage, current, shared)
@@ -237,7 +238,8 @@ def open_log(stage: Stage, first: int, shared: Shared) -> logs.StageLog:
         messages.report(f"{stage.name}: resumed after update {first}")
     elif dropped:
         messages.report(f"{stage.name}: there is no checkpoint yet; it begins again at update 1")
-    return logs.StageLog(shared.folder, stage.name, first, stage.intervals.total, stage.plan.batch_size)
+    total, batch_size = stage.intervals.total, stage.plan.batch_size
+    return logs.StageLog(shared.folder, stage.name, first, total, batch_size, shared.writers)
 
 
 def compile_update(stage: Stage, shared: Shared):

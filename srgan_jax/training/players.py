@@ -3,6 +3,7 @@
 A step (`pretrain_step`, `gan_step`, `gan_variants`) puts these functions in order; nothing here names a device.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -107,43 +108,46 @@ def _look(
 # ---------------------------------------------------------------------------------------------- gradients
 
 
-def discriminator_gradient(
-    game: Game, d: NetworkState, batch: Batch, generated: Generated, step: jax.Array, through: str = "both"
-) -> tuple[PyTree, PyTree, Metrics]:
-    """Returns the gradient of the discriminator's loss, its batch statistics, and what is logged.
+def discriminator_loss(
+    params: PyTree, game: Game, d: NetworkState, batch: Batch, sr: jax.Array, step: jax.Array, through: str = "both"
+) -> tuple[jax.Array, tuple[Metrics, PyTree]]:
+    """Returns the discriminator's loss, and beside it what is logged and the changed batch statistics.
 
     Args:
+      params: the discriminator's.
       game: the players.
-      d: the discriminator.
+      d: the discriminator, for its batch statistics.
       batch: "hr", "lr" and "keys".
-      generated: SR.
+      sr: generated images.
       step: updates so far.
       through: "real" or "fake": the gradient flows through the logits on these images alone; "both".
     """
     player = game.opponent
+    # The two batches pass apart: their statistics must not mix.
+    real, batch_stats = _look(game, params, d.batch_stats, batch["hr"], batch, PURPOSE_DROPOUT_REAL)
+    fake, batch_stats = _look(game, params, batch_stats, sr, batch, PURPOSE_DROPOUT_FAKE)
+    real = jax.lax.stop_gradient(real) if through == "fake" else real
+    fake = jax.lax.stop_gradient(fake) if through == "real" else fake
 
-    def loss_fn(params):
-        # The two batches pass apart: their statistics must not mix.
-        real, batch_stats = _look(game, params, d.batch_stats, batch["hr"], batch, PURPOSE_DROPOUT_REAL)
-        fake, batch_stats = _look(game, params, batch_stats, generated.sr, batch, PURPOSE_DROPOUT_FAKE)
-        real = jax.lax.stop_gradient(real) if through == "fake" else real
-        fake = jax.lax.stop_gradient(fake) if through == "real" else fake
+    def critic(image):
+        keys = _keys(batch, PURPOSE_DROPOUT_REAL)
+        return discriminate(player, params, d.batch_stats, {"image": image}, keys)[0]
 
-        def critic(image):
-            keys = _keys(batch, PURPOSE_DROPOUT_REAL)
-            return discriminate(player, params, d.batch_stats, {"image": image}, keys)[0]
+    logits = tuple(zip(real, fake, strict=True))
+    features = _paired(game, sr, batch["hr"], player.losses)
+    of_images = critic if player.takes == ("image",) else None
+    keys = _keys(batch, PURPOSE_GRADIENT_PENALTY)
+    views = Views(sr, batch["hr"], batch["lr"], features, logits, of_images, keys)
+    total, metrics = weighted_sum(player.losses, views, step)
+    return total, (metrics | accuracies(player.losses, logits), batch_stats)
 
-        logits = tuple(zip(real, fake, strict=True))
-        features = _paired(game, generated.sr, batch["hr"], player.losses)
-        keys = _keys(batch, PURPOSE_GRADIENT_PENALTY)
-        views = Views(
-            generated.sr, batch["hr"], batch["lr"], features, logits,
-            critic if player.takes == ("image",) else None, keys,
-        )  # fmt: skip
-        total, metrics = weighted_sum(player.losses, views, step)
-        return total, (metrics | accuracies(player.losses, logits), batch_stats)
 
-    grads, (metrics, batch_stats) = jax.grad(loss_fn, has_aux=True)(d.params)
+def discriminator_gradient(
+    game: Game, d: NetworkState, batch: Batch, generated: Generated, step: jax.Array, through: str = "both"
+) -> tuple[PyTree, PyTree, Metrics]:
+    """Returns the gradient of `discriminator_loss`, the batch statistics, and what is logged."""
+    gradient = jax.grad(discriminator_loss, has_aux=True)
+    grads, (metrics, batch_stats) = gradient(d.params, game, d, batch, generated.sr, step, through)
     return grads, batch_stats, metrics
 
 
@@ -157,28 +161,38 @@ def accuracies(terms: Sequence[WeightedTerm], logits: Sequence[tuple[jax.Array, 
     return {name: jnp.asarray(sum(head.mean() for head in heads)) / len(heads) for name, heads in right.items()}
 
 
-def generator_gradient(
-    game: Game, d: NetworkState | None, batch: Batch, generated: Generated, step: jax.Array
-) -> tuple[PyTree, PyTree, Metrics]:
-    """Returns the gradient of the generator's loss, its batch statistics, and what is logged.
+def generator_loss(
+    sr: jax.Array, game: Game, d: NetworkState | None, batch: Batch, step: jax.Array
+) -> tuple[jax.Array, Metrics]:
+    """Returns the generator's loss as a function of SR, and what is logged.
 
     Args:
+      sr: generated images.
       game: the players.
       d: the discriminator that the generator plays against; None for pretraining.
       batch: "hr", "lr" and "keys".
-      generated: from `generate`, of the same batch.
       step: updates so far.
     """
     terms = game.generator.losses
+    total, metrics = weighted_sum(terms, _views_of_generator(game, d, batch, sr), step)
+    return total, {"loss": total, **metrics}
 
-    def views(sr):
-        logits = _logits_for_generator(game, d, batch, sr) if "logits" in views_of(terms) else ()
-        return Views(sr, batch["hr"], batch["lr"], _paired(game, sr, batch["hr"], terms), logits)
 
-    cotangent, metrics = jax.grad(lambda sr: weighted_sum(terms, views(sr), step), has_aux=True)(generated.sr)
-    metrics = {"loss": jnp.asarray(sum(metrics[term.name] for term in terms)), **metrics}
+def _views_of_generator(game: Game, d: NetworkState | None, batch: Batch, sr: jax.Array) -> Views:
+    terms = game.generator.losses
+    logits = _logits_for_generator(game, d, batch, sr) if "logits" in views_of(terms) else ()
+    return Views(sr, batch["hr"], batch["lr"], _paired(game, sr, batch["hr"], terms), logits)
+
+
+def generator_gradient(
+    game: Game, d: NetworkState | None, batch: Batch, generated: Generated, step: jax.Array
+) -> tuple[PyTree, PyTree, Metrics]:
+    """Returns the gradient of `generator_loss`, the batch statistics, and what is logged."""
+    sr = generated.sr
+    cotangent, metrics = jax.grad(generator_loss, has_aux=True)(sr, game, d, batch, step)
     if game.grad_share:
-        metrics |= _gradient_norms(terms, views, generated.sr, step)
+        views = functools.partial(_views_of_generator, game, d, batch)
+        metrics |= _gradient_norms(game.generator.losses, views, sr, step)
     return generated.pull_back(cotangent)[0], generated.batch_stats, metrics
 
 

@@ -26,6 +26,7 @@ from srgan_jax.degradations import DEGRADATIONS
 from srgan_jax.evaluation import metrics
 from srgan_jax.losses.terms import DISCRIMINATOR_TERMS, TERMS, Term, WeightedTerm, ramp, taps_of, views_of
 from srgan_jax.models.extractors import FEATURE_SCALE
+from srgan_jax.models.protocols import check_discriminator, check_extractor, check_generator, takes_of
 from srgan_jax.runtime import devices, messages
 from srgan_jax.runtime.errors import UserError, lookup
 from srgan_jax.runtime.types import PyTree
@@ -35,6 +36,7 @@ from srgan_jax.training.mapping import MAPPINGS
 from srgan_jax.training.optimizers import create_optimizer
 from srgan_jax.training.stage import Extractor, Intervals, Stage
 from srgan_jax.training.steps import STEPS
+from srgan_jax.training.writers import WRITERS
 
 STAGE_SEED_STRIDE = 7919  # each stage has its own order of samples
 DEFAULTS = RunConfig()
@@ -51,6 +53,8 @@ def build(run: RunConfig) -> tuple[Stage, ...]:
         metrics.find(metric)
     lookup(SOURCES, run.data.source, "config.data.source")
     lookup(models.EXTRACTORS, run.extractor.name, "network")
+    for writer in run.writers:
+        lookup(WRITERS, writer, "writer of metrics")
     described = given(run.generator, DEFAULTS.generator)
     plan = make_plan(run.data, run.degradation, described)
     _check_sizes(run.data.crop_px, run.data.resize_px, plan.scale)
@@ -101,7 +105,10 @@ def find_degradation(section: Options, scale: int) -> tuple[Callable[..., jax.Ar
 
 
 def _scale_of(generator: Options) -> int:
-    fields = models.fields_of(lookup(models.GENERATORS, str(generator["name"]), "network"))
+    name = str(generator["name"])
+    kind = lookup(models.GENERATORS, name, "network")
+    check_generator(name, kind)
+    fields = models.fields_of(kind)
     return cast(int, generator.get("scale", fields["scale"]))
 
 
@@ -137,10 +144,11 @@ def make_discriminator(
     kind = lookup(models.DISCRIMINATORS, str(described["name"]), "network")
     if "crop_px" in models.fields_of(kind):
         described["crop_px"] = crop_px
+    check_discriminator(str(described["name"]), kind)
     module = models.build(models.DISCRIMINATORS, described, **runtime)
     optimizer = _optimizer(config, config.discriminator_learning_rate)._replace(every=config.discriminator_every)
     terms = weighted_terms(config.discriminator_losses, DISCRIMINATOR_TERMS, "term of a discriminator's loss")
-    return Player(module, optimizer, terms, tuple(getattr(kind, "TAKES", ("image",))), remat=remat)
+    return Player(module, optimizer, terms, takes_of(kind), remat=remat)
 
 
 def find_extractor(
@@ -166,6 +174,7 @@ def weighted_terms(losses: Mapping[str, LossConfig], table: Mapping[str, Term], 
 def load_extractor(config: ExtractorConfig, taps: Sequence[str], dtype: jnp.dtype, stage: str) -> Extractor:
     """Returns the extractor with its weights, for some of its taps."""
     network = lookup(models.EXTRACTORS, config.name, "network")
+    check_extractor(config.name, network)
     for tap in taps:
         lookup(dict.fromkeys(network.TAPS), tap, f"{config.name} feature")
     variables, header = weights.load_extractor(config.name, config.weights)

@@ -14,6 +14,7 @@ from srgan_jax.evaluation.metrics import lpips, niqe, vgg54
 from srgan_jax.evaluation.metrics.common import CHANNELS, MIN_SIDE_PX
 from srgan_jax.evaluation.metrics.fidelity import ms_ssim, psnr, ssim, ssim_daala
 from srgan_jax.runtime.errors import lookup
+from srgan_jax.runtime.offers import check_parameters
 
 __all__ = ["CHANNELS", "METRICS", "Metric", "find", "find_all", "ms_ssim", "psnr", "ssim", "ssim_daala"]
 
@@ -80,6 +81,9 @@ def find(name: str) -> Metric:
     """
     entry = lookup(METRICS, name, "metric")
     metric = entry if isinstance(entry, Metric) else Metric(entry)  # a plain function has the defaults
+    check_parameters(
+        metric.function, ("border", "channel", "size"), f"metric {name!r}", "(sr, hr, *, border, channel, size)"
+    )
     if metric.weights is not None:
         metric.weights()
     return metric

@@ -1,0 +1,35 @@
+"""Whether an entry of a table offers what its users will ask of it; said at the start, not in the middle of a run."""
+
+import inspect
+from collections.abc import Callable, Sequence
+
+from srgan_jax.runtime.errors import UserError
+
+
+def check_parameters(function: Callable[..., object], wanted: Sequence[str], what: str, call: str) -> None:
+    """Checks that a function takes keyword arguments.
+
+    Args:
+      function: of an entry.
+      wanted: the names of the arguments.
+      what: the entry, for the message: "generator 'edsr'".
+      call: how it will be called: "(lr, *, train, mask)".
+
+    Raises:
+      UserError: it lacks some; the message names them.
+    """
+    parameters = inspect.signature(function).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    if missing := [name for name in wanted if name not in parameters]:
+        raise UserError(f"{what} takes no {' and no '.join(missing)}; it is called as {call}")
+
+
+def check_attributes(entry: object, wanted: Sequence[str], what: str) -> None:
+    """Checks that an entry has attributes, such as the fields of a Flax module.
+
+    Raises:
+      UserError: it lacks some; the message names them.
+    """
+    if missing := [name for name in wanted if not hasattr(entry, name)]:
+        raise UserError(f"{what} has no {' and no '.join(missing)}")
