@@ -5,6 +5,7 @@ import graphlib
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,22 @@ def test_public_things_have_docstrings(path):
             methods = [m for m in node.body if isinstance(node, ast.ClassDef) and isinstance(m, ast.FunctionDef)]
             for method in methods:
                 assert method.name.startswith("_") or ast.get_docstring(method), method.name
+
+
+def test_every_package_is_installed():
+    """A wheel holds what pyproject.toml lists, the recipes among it."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in PACKAGE.rglob("__init__.py")}
+    assert sorted(listed) == sorted(found | {"srgan_jax.recipes"})
+
+
+def test_recipes_are_found_from_anywhere(tmp_path, monkeypatch):
+    """By their names, also where a folder has the name of one."""
+    from srgan_jax.config import recipes
+
+    (tmp_path / "srgan").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert recipes.find_config("srgan").name == "srgan.py"
+    assert sorted(recipes.recipe_files()) == sorted(path.stem for path in (ROOT / "configs").glob("[!_]*.py"))
+    with pytest.raises(ValueError, match="'srgna'; valid: celeba_lsgan"):
+        recipes.find_config("srgna")

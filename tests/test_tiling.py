@@ -10,7 +10,7 @@ from flax.core import freeze
 
 import srgan_jax
 from srgan_jax import inference, models
-from srgan_jax.inference import tiler as tiler_module
+from srgan_jax.inference.tiler import upscale_windows
 
 
 def _architecture(**fields):
@@ -165,10 +165,10 @@ def _fails(*_):
     raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
 
 
-def _halved(params, greedy, image):
+def _halved(params, greedy, image, **options):
     """Upscales with windows that don't fit, compares with the whole image, and returns the reports."""
     lines = []
-    tiler = inference.Tiler(greedy, (64, 64), say=lines.append)
+    tiler = inference.Tiler(greedy, (64, 64), say=lines.append, **options)
     ((_, strips),) = [(source, list(strips)) for source, strips in tiler.upscale([inference.from_array(image)])]
     np.testing.assert_allclose(np.concatenate(strips), srgan_jax.upscale(params, image), atol=1e-5)
     return lines
@@ -190,18 +190,17 @@ def test_out_of_memory_with_the_smallest_tile_is_an_error(monkeypatch):
 
 def test_out_of_memory_that_shows_late_halves_once(shallow, monkeypatch):
     """Two batches are under way when the first is fetched and fails: the second is no reason to halve again."""
-    real = tiler_module._upscale_windows
 
     class Late:
         def __array__(self, *args, **kwargs):
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
     def limited(params, windows, sizes):
-        return Late() if windows.shape[1] > 40 else real(params, windows, sizes)
+        return Late() if windows.shape[1] > 40 else upscale_windows(params, windows, sizes)
 
-    monkeypatch.setattr(tiler_module, "_upscale_windows", limited)
     monkeypatch.setattr(jax, "device_count", lambda: 1)  # with several CPU devices each batch is waited for
-    (line,) = _halved(shallow, shallow, np.random.default_rng(4).random((200, 200, 3), np.float32))
+    image = np.random.default_rng(4).random((200, 200, 3), np.float32)
+    (line,) = _halved(shallow, shallow, image, run=limited)
     assert "out of memory" in line and "64 x 64" in line and "32 x 32" in line
 
 

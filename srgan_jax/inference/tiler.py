@@ -25,7 +25,8 @@ from srgan_jax.weights import Weights, make_weights
 
 
 @jax.jit
-def _upscale_windows(params: Weights, windows: jax.Array, sizes: jax.Array) -> jax.Array:
+def upscale_windows(params: Weights, windows: jax.Array, sizes: jax.Array) -> jax.Array:
+    """Returns SR of windows `[N, H, W, 3]` in [0, 1], of each of which the top left part of `sizes [N, 2]` counts."""
     rows = jnp.arange(windows.shape[1]) < sizes[:, :1]
     columns = jnp.arange(windows.shape[2]) < sizes[:, 1:]
     mask = (rows[:, :, None] & columns[:, None, :])[..., None].astype(jnp.float32)
@@ -41,11 +42,20 @@ class Tiler:
         tile_px: tuple[int, int],
         *,
         say: Callable[[str], None] = lambda line: None,
+        run: Callable[[Weights, jax.Array, jax.Array], jax.Array] = upscale_windows,
     ):
-        """`tile_px`: height and width in LR pixels, more than two halos; `say` gets what a user should know."""
+        """Prepares tiles of one shape.
+
+        Args:
+          params: the generator.
+          tile_px: height and width in LR pixels, more than two halos.
+          say: gets lines for the user.
+          run: computes a batch of windows.
+        """
         self.halo_px, self.exact = halo_px(params.architecture)
         self.tile_px, self.say = tile_px, say
         self.seam_difference = 0.0  # largest seen between two tiles where they meet; of networks beyond MAX_HALO_PX
+        self._run_windows = run
         self._mesh = devices.make_mesh(jax.local_devices())
         self._batch = self._mesh.size  # a tile for each device
         self._params = devices.replicate(params, self._mesh)
@@ -158,7 +168,7 @@ class Tiler:
             border = ((0, height - window.shape[0]), (0, width - window.shape[1]), (0, 0))
             place[:] = np.pad(window, border, mode="edge") if any(sum(border, ())) else window
         try:
-            return _upscale_windows(self._params, *devices.shard((windows, sizes), self._mesh, "jit"))
+            return self._run_windows(self._params, *devices.shard((windows, sizes), self._mesh, "jit"))
         except jax.errors.JaxRuntimeError as error:
             return self._shrink(error, self.tile_px)
 
