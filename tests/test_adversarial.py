@@ -233,7 +233,14 @@ DISCRIMINATORS = [
 MAPS = [(1,), (1, 1, 1), (16, 16, 1), (16, 16, 1)]  # a logit a picture; for a patch of 16 px; for each pixel
 
 
-@pytest.mark.parametrize(("fields", "shape"), [*zip(DISCRIMINATORS, MAPS, strict=True)], ids=str)
+@pytest.mark.parametrize(
+    ("fields", "shape"),
+    [
+        pytest.param(fields, shape, marks=pytest.mark.slow if fields.get("head") else [])
+        for fields, shape in zip(DISCRIMINATORS, MAPS, strict=True)
+    ],
+    ids=str,
+)
 def test_every_parameter_of_each_discriminator_moves(fields, shape):
     module = models.build(models.DISCRIMINATORS, {"width": 4, **fields})
     game = make_game(Constant(), module, d_rate=1.0)

@@ -15,9 +15,12 @@ from srgan_jax.config.recipes import load_config
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("[!_]*.py"))
+FAST = ("compact", "photo", "quickstart", "srgan", "srresnet")
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [pytest.param(path, id=path.stem, marks=[] if path.stem in FAST else pytest.mark.slow) for path in CONFIGS]
+)
 def test_recipe_makes_updates(path, extractor_file):
     """Of each stage at full size, only with fewer blocks: every name resolves, state and loss come out of an update."""
     config = load_config(str(path))

@@ -485,6 +485,7 @@ def _stop_at(monkeypatch, stage, step):
 
 
 def test_a_signal_while_numbers_are_written_saves_that_update(config, tmp_path, monkeypatch, capsys):
+    config.sample_pictures = 0
     with monkeypatch.context() as patch:
         _stop_at(patch, "pretrain", 3)
         with pytest.raises(SystemExit, match="143"):
