@@ -88,8 +88,8 @@ def _pictures(folder):
     ("name", "hr", "lr", "convention", "count"),
     [
         ("Set5", "HR", "LRx4", "A", 5),
-        ("Set14", "HR", "LRx4", "A", 14),
-        ("BSD100", "HR", "LRx4", "A", 100),
+        pytest.param("Set14", "HR", "LRx4", "A", 14, marks=pytest.mark.slow),
+        pytest.param("BSD100", "HR", "LRx4", "A", 100, marks=pytest.mark.slow),
         ("Set5", "HR", "LRx4_symmetric", "B", 5),
         ("Set5", "GTmod12", "GTmod12_LRx4_float", "C", 5),
     ],

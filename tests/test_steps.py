@@ -80,7 +80,9 @@ def _views(sr, hr):
     return Views(sr, hr, features={tap: (ours[tap], theirs[tap]) for tap in ours})
 
 
-@pytest.mark.parametrize("adversarial", ADVERSARIAL)
+@pytest.mark.parametrize(
+    "adversarial", [pytest.param(name, marks=pytest.mark.slow if name != "bce" else []) for name in ADVERSARIAL]
+)
 def test_adversarial_term_reaches_every_parameter(batch, adversarial):
     state, step = _gan(optax.sgd(1.0), optax.sgd(0.0), {}, adversarial)
     after, metrics = jax.jit(step)(state, batch)
