@@ -10,6 +10,7 @@ yardstick is a program that prints one JSON object a line: {"what": ..., "second
 
 import argparse
 import functools
+import importlib
 import json
 import os
 import platform
@@ -28,16 +29,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
-from srgan_jax.training.batches import make_batch
 
 import srgan_jax
-from srgan_jax import bulk, defaults, export, images, models
+from srgan_jax import bulk, defaults, export, images, models, weights
+from srgan_jax.config.resolve import resolve
+from srgan_jax.data.batch_plan import draw_batch
 from srgan_jax.data.memory import build_store
 from srgan_jax.data.stream import stream_windows
 from srgan_jax.inference import Tiler, choose_tile, from_array, max_area
 from srgan_jax.runtime import compilation, devices
-from srgan_jax.training import batches as batches_
 from srgan_jax.training import mapping, nonfinite, setup
+from srgan_jax.training.stage import Stage
 
 Row = dict[str, Any]
 RUNS, WARMUP = 7, 2
@@ -89,42 +91,49 @@ def matrix_products() -> Iterable[Row]:
 
 
 def _config(batch: int, crop: int) -> Any:
-    config = defaults.get_config()
+    config: Any = defaults.get_config()
     config.data.batch_size, config.data.crop_px = batch, crop
     return config
 
 
-def _store(config: Any) -> Any:
+def _store(stage: Stage, tile_px: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (480, 480, 3), np.uint8) for _ in range(16)]
-    geometry = batches_.geometry(config)
     sizes = np.array([picture.shape[:2] for picture in pictures])
-    return build_store(pictures, sizes, tile_px=config.data.tile_px, **geometry)
+    return build_store(pictures, sizes, tile_px=tile_px, **stage.plan.window)
 
 
-def _features(config: Any, stage: str) -> tuple[Callable, Any]:
-    """VGG19 with random weights, as `stages.load_extractor` gives it."""
-    taps = {"name": "vgg19", "taps": tuple(config.stages[stage].perceptual_taps), "convention": "caffe"}
-    module = models.build(models.EXTRACTORS, taps, dtype=devices.compute_dtype(config.compute_dtype))
-    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+def _vgg19(folder: str) -> str:
+    """A file with VGG19's random weights; returns its path."""
+    module = models.build(models.EXTRACTORS, {"name": "vgg19", "taps": ("conv5_4",), "convention": "caffe"})
+    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
     rng = np.random.default_rng(0)
-    draw = lambda leaf: rng.normal(0, (2 / max(1, np.prod(leaf.shape[:-1]))) ** 0.5, leaf.shape).astype(np.float32)  # noqa: E731
-    variables = jax.tree.map(draw, shapes)
-    return lambda values, image: {tap: f / 12.75 for tap, f in module.apply(values, image).items()}, variables
+    draw = lambda shape: rng.normal(0, (2 / max(1, np.prod(shape[:-1]))) ** 0.5, shape).astype(np.float32)  # noqa: E731
+    tensors = {f"{layer}/{name}": draw(leaf.shape) for layer, leaves in shapes.items() for name, leaf in leaves.items()}
+    path = f"{folder}/vgg19.safetensors"
+    weights.save_extractor(path, tensors, {"network": "vgg19", "convention": "caffe"})
+    return path
 
 
-def prepare_update(config: Any, name: str) -> tuple[Callable, Any, Any, dict[str, float]]:
+def build_stage(config: Any, name: str) -> Stage:
+    """The stage of a run, with random weights of the feature extractor."""
+    with tempfile.TemporaryDirectory() as folder:
+        config.extractor.weights = _vgg19(folder)
+        stages = {stage.name: stage for stage in setup.build(resolve(config))}
+    return stages[name]
+
+
+def prepare_update(config: Any, name: str) -> tuple[Any, Any, Any, dict[str, float]]:
     """The compiled, guarded update of a stage, its state, what it reads, and how long tracing and compiling took."""
     mesh = devices.make_mesh()
-    stage = setup.make_stage(config, name)
-    features, variables = _features(config, name) if config.stages[name].perceptual_weight else (None, None)
+    stage = build_stage(config, name)
     state = devices.replicate(jax.jit(stage.init)(None), mesh)
-    frozen = devices.replicate({"store": _store(config), "extractor": variables}, mesh)
+    variables = stage.extractor.variables if stage.extractor else None
+    frozen = devices.replicate({"store": _store(stage, config.data.tile_px), "extractor": variables}, mesh)
     indices = np.arange(config.data.batch_size, dtype=np.int32)
     sharded = devices.shard({"indices": indices}, mesh, "jit")
     limits = {"max_skips": config.guard.max_skips, "d_wins_steps": config.guard.d_wins_steps}
-    update = nonfinite.guarded(setup.make_update(config, stage, features), **limits)
-    update = mapping.map_update(update, mesh, "jit")
+    update: Any = mapping.map_update(nonfinite.guarded(stage.update, **limits), mesh, "jit")
     began = time.perf_counter()
     lowered = update.lower(state, frozen, sharded)
     traced = time.perf_counter()
@@ -184,14 +193,14 @@ def data(batch: int, crop: int) -> Iterable[Row]:
 def batches_in_updates(config: Any, degradation: str) -> Iterable[Row]:
     """The batch alone; SRResNet's update on one that doesn't change, and on one that it makes itself."""
     batch = config.data.batch_size
-    make = jax.jit(functools.partial(make_batch, config))
+    stage = build_stage(config, "pretrain")
+    make = jax.jit(functools.partial(draw_batch, stage.plan))
     seed = jax.random.key_data(jax.random.key(0))
     compiled, state, (frozen, sharded), _ = prepare_update(config, "pretrain")
     given = (seed, jnp.int32(1), np.arange(batch, dtype=np.int32), frozen["store"])
     seconds = seconds_of(lambda: make(*given))
     yield row(f"batch from memory, {degradation}", seconds, images_per_second=batch / seconds)
-    stage = setup.make_stage(config, "pretrain")
-    update = jax.jit(lambda state, batch: stage.step(state, [batch], None), donate_argnums=0)
+    update = jax.jit(lambda state, batch: stage.step.function(state, [batch], stage.game), donate_argnums=0)
     constant = repeatedly(update, jax.tree.map(jnp.copy, state), (make(*given),))
     alone, inside = side_by_side([constant, repeatedly(compiled, state, (frozen, sharded))])
     yield row(f"srresnet_update, constant batch ({degradation})", alone)
@@ -212,7 +221,7 @@ def streaming(config: Any, pictures: int = 48, side: int = 480, batches: int = 3
             )
         builder.prepare(f"{folder}/in", f"{folder}/out")
         found = datasets.open_pictures(f"{folder}/out", scale=config.generator.scale)
-        geometry = {key: batches_.geometry(config)[key] for key in ("crop_px", "margin_px")}
+        geometry = build_stage(config, "pretrain").plan.window
         stream = functools.partial(
             stream_windows, found, np.asarray(jax.random.key_data(jax.random.key(0))), indices=indices,
             batch_size=batch, threads=threads, **geometry,
@@ -306,7 +315,7 @@ def _onnxruntime(path: str) -> Callable[[np.ndarray], Any]:
 
 
 def _openvino(precision: str, path: str) -> Callable[[np.ndarray], Any]:
-    import openvino
+    openvino: Any = importlib.import_module("openvino")  # not a package of the project's own tests
 
     settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
@@ -354,10 +363,12 @@ def start(batch: int, crop: int) -> Iterable[Row]:
 def first_update(stage: str, folder: str, sizes: dict[str, int]) -> None:
     """Makes one update with compiled programs kept in `folder`, and prints how long what took."""
     compiling = []
-    event = "/jax/core/compile/backend_compile_duration"  # reading the cache is part of it
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda name, seconds, **_: compiling.append(seconds) if name == event else None
-    )
+
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":  # reading the cache is part of it
+            compiling.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
     compilation.keep_programs(folder)
     compiled, state, inputs, took = prepare_update(_config(**sizes), stage)
     jax.block_until_ready(compiled(state, *inputs))

@@ -91,7 +91,7 @@ def score_table(scores: dict) -> str:
 
 def facts_table() -> str:
     """How each of the shipped generators came about, from the headers of their files."""
-    headers = {name: weights.read_header(pretrained.path_of(name)) for name in pretrained.names()}
+    headers = {name: weights.read_header(name) for name in pretrained.names()}
     if not headers:
         raise UserError(f"no generator ships from {pretrained.FOLDER} yet; make them with scripts/ship.py")
     lines = [f"| | {' | '.join(headers)} |", "| --- " * (1 + len(headers)) + "|"]
