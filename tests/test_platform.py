@@ -44,6 +44,7 @@ def test_pictures_are_enlarged_and_scored_without_posix(small, tmp_path):
     assert scored.returncode == 0 and "| bicubic | " in scored.stdout, scored.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["prepare", "train"])
 def test_training_names_the_platforms_that_it_runs_on(command, small, tmp_path):
     arguments = {

@@ -50,6 +50,7 @@ def test_shell_scripts_parse(script):
     subprocess.run(["bash", "-n", str(script)], check=True)
 
 
+@pytest.mark.slow
 def test_kubernetes_manifest_names_flags_that_exist():
     import yaml
 

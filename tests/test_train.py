@@ -466,6 +466,7 @@ def test_mistakes_in_a_config_file_name_the_line(tmp_path, body, message):
     _ends_in_one_line(["--config", str(file), "--workdir", str(tmp_path)], (f"{file}, line 5: ", message))
 
 
+@pytest.mark.slow
 def test_a_mistake_ends_the_process_with_status_1(tmp_path):
     result = toys.run([sys.executable, "-m", "srgan_jax.main", "--config", "srgna", "--workdir", str(tmp_path)])
     assert result.returncode == 1 and result.stderr.startswith("error: ") and len(result.stderr.splitlines()) == 1
@@ -484,6 +485,7 @@ def _stop_at(monkeypatch, stage, step):
     toys.when_logged(monkeypatch, {(stage, step): term})
 
 
+@pytest.mark.slow
 def test_a_signal_while_numbers_are_written_saves_that_update(config, tmp_path, monkeypatch, capsys):
     config.sample_pictures = 0
     with monkeypatch.context() as patch:
@@ -496,6 +498,7 @@ def test_a_signal_while_numbers_are_written_saves_that_update(config, tmp_path, 
     assert "pretrain: resumed after update 3" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_last_update_of_a_stage_stops_before_the_next(config, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         _stop_at(patch, "pretrain", 4)
@@ -504,6 +507,7 @@ def test_a_signal_in_the_last_update_of_a_stage_stops_before_the_next(config, tm
     assert (tmp_path / "pretrain.safetensors").exists() and not (tmp_path / "checkpoints" / "gan").exists()
 
 
+@pytest.mark.slow
 def test_a_kill_before_publication_is_mended(config, tmp_path):
     config.stage_names = ("pretrain",)
     first = toys.train(config, tmp_path)
