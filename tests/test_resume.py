@@ -534,6 +534,21 @@ def test_a_discriminator_that_always_wins_is_noticed(config, tmp_path, monkeypat
     assert not any(row["d_accuracy_real"] == row["d_accuracy_fake"] == 1.0 for row in toys.rows(tmp_path))
 
 
+@pytest.mark.slow
+def test_a_discriminator_that_wins_is_reported(config, tmp_path, monkeypatch, capsys):
+    """At the tenth update in a row; training continues."""
+    config.stage_names, config.stages.gan.total_steps = ("gan",), 11
+    config.stages.gan.losses.pixel.weight, config.stages.gan.losses.perceptual.weight = 1.0, 0.0
+    config.save_every_steps = 100
+    monkeypatch.setitem(models.DISCRIMINATORS, "range", _Range)
+    config.discriminator = ConfigDict({"name": "range"})
+    _spoil(monkeypatch, config, range(11), 1e5)
+    toys.train(config, tmp_path)
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if "discriminator wins" in line]
+    assert "gan: update 10:" in warning and "100% of real" in warning
+    assert toys.rows(tmp_path)[-1]["step"] == 11
+
+
 # ---------------------------------------------------------------------------------------------- the folder
 
 

@@ -330,16 +330,6 @@ def test_names_that_depend_on_others_are_checked_too(config, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_discriminator_that_wins_is_told(config, tmp_path, capsys):
-    config.stage_names = ("gan",)
-    config.stages.gan.total_steps = 11
-    config.stages.gan.balance_accuracy = -1.0  # always above
-    config.validate_every_steps = config.save_every_steps = 100
-    toys.train(config, tmp_path)
-    assert "gan: update 10: the discriminator wins: it judged" in capsys.readouterr().err
-
-
-@pytest.mark.slow
 def test_changed_configs_are_told(config, tmp_path, capsys):
     config.stage_names = ("pretrain",)
     toys.train(config, tmp_path)
