@@ -192,7 +192,7 @@ def test_a_poisoned_batch_changes_nothing_but_counters(batch, stage, mapping):
 
 def test_batches_that_do_not_divide():
     assert devices.local_slice(8) == slice(0, 8)
-    with pytest.raises(UserError, match="batch_size=13 can't be divided by 4 devices; 12 can"):
+    with pytest.raises(UserError, match="batch_size=13 .* 4 devices.* 12 "):
         devices.local_slice(13)
 
 
@@ -223,5 +223,5 @@ def test_deterministic_flag(monkeypatch):
     devices.check_deterministic()
     monkeypatch.setenv("XLA_FLAGS", "")
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    with pytest.raises(UserError, match="needs XLA_FLAGS=--xla_gpu_deterministic_ops=true before JAX is first used"):
+    with pytest.raises(UserError, match="XLA_FLAGS=--xla_gpu_deterministic_ops=true"):
         devices.check_deterministic()

@@ -83,13 +83,13 @@ def test_ends_with_before_and_after_on_pictures_never_trained_on(config, tmp_pat
     assert (tmp_path / "run" / "before_after.md").read_text() == table
     assert (tmp_path / "run" / "dataset" / "folder.txt").stat().st_mtime_ns == prepared
     config.data.folder = str(tmp_path / "mine" / "copies")
-    with pytest.raises(UserError, match=r"was trained on .*mine; for .*copies use another --workdir"):
+    with pytest.raises(UserError, match=r"mine.*copies .*--workdir"):
         toys.train(config, tmp_path / "run")
 
 
 def test_held_out_pictures_and_other_validation_exclude_each_other(config, tmp_path):
     config.validation.folder = str(tmp_path / "mine")
-    with pytest.raises(UserError, match="goes neither with validation.folder nor with data.lr_feature"):
+    with pytest.raises(UserError, match="validation.folder .*data.lr_feature"):
         toys.open_images(config, tmp_path / "run")
 
 
@@ -103,7 +103,7 @@ def test_what_was_trained_on_is_not_held_out_later(config, tmp_path, then, now):
     samples.check_held_out(config.validation.hold_out, config.data.crop_px, tmp_path)
     for key, value in now.items():
         sections[key][key] = value
-    with pytest.raises(UserError, match=f"{next(iter(now))}=.* was trained with .* another --workdir"):
+    with pytest.raises(UserError, match=f"{next(iter(now))}=.* another --workdir"):
         toys.open_images(config, tmp_path)
 
 

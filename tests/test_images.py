@@ -160,9 +160,9 @@ def test_linked_folders_are_searched_but_not_in_circles(tmp_path):
 
 
 def test_writing_leaves_no_half_files(tmp_path, photo):
-    with pytest.raises(ValueError, match="unknown picture format '.xyz'; valid: .avif, .bmp"):
+    with pytest.raises(ValueError, match="unknown .*'.xyz'; valid: .avif, .bmp"):
         images.write_image(tmp_path / "picture.xyz", photo)
-    with pytest.raises(ValueError, match=r"expected \[H, W, 1 to 4\] uint8 or uint16, got \(300, 448, 3\) float64"):
+    with pytest.raises(ValueError, match=r"expected .* uint8 or uint16, got \(300, 448, 3\) float64"):
         images.write_image(tmp_path / "picture.png", photo / 255)
     assert list(tmp_path.iterdir()) == []
     images.write_image(tmp_path / "deep" / "picture.jpg", photo)

@@ -126,12 +126,12 @@ def test_floats_a_little_outside_are_taken(params, lr):
 
 @pytest.mark.parametrize("upscale", [srgan_jax.upscale, srgan_jax.upscale_tiled])
 def test_what_is_no_weights_is_refused(params, lr, upscale):
-    with pytest.raises(ValueError, match=r"expected weights, got a name; srgan_jax.load\(name\) reads them"):
+    with pytest.raises(ValueError, match=r"expected weights, got .*srgan_jax.load\(name\)"):
         upscale("photo_x4", lr)
     with pytest.raises(ValueError, match="expected an array, got weights; they come first") as caught:
         upscale(lr, params)
     assert len(str(caught.value)) < 200
-    with pytest.raises(ValueError, match="expected weights, or a Flax variables dict, got ndarray"):
+    with pytest.raises(ValueError, match="expected weights.* got ndarray"):
         upscale(lr, lr)
 
 
@@ -185,12 +185,12 @@ def test_blending_after_folding_is_sound(trained_on):
 
 
 def test_blending_other_architectures_is_refused(trained_on, params):
-    with pytest.raises(ValueError, match="only generators of one architecture can be blended; base: none and bicubic"):
+    with pytest.raises(ValueError, match="one architecture .*base: none and bicubic"):
         srgan_jax.blend(trained_on[0], params, 0.5)
     unfolded = {"name": "srresnet", "blocks": 1, "width": 4, "block_order": "activation_norm"}
     module = models.build(models.GENERATORS, unfolded)
     other = srgan_jax.make_weights(module.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3))), unfolded)
-    with pytest.raises(ValueError, match="its batch normalisation can't be folded; blend its pictures instead"):
+    with pytest.raises(ValueError, match="normalisation can't be folded"):
         srgan_jax.blend(other, other, 0.5)
     with pytest.raises(ValueError, match="these variables are not an SRResNet's"):
         srgan_jax.blend(trained_on[0], {}, 0.5)

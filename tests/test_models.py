@@ -216,11 +216,9 @@ UNKNOWN = (
 
 
 def test_unknown_names_list_the_valid_ones():
-    with pytest.raises(
-        ValueError, match="unknown network 'srresnett'; valid: compact, msrresnet, restoration, rrdb, srresnet"
-    ):
+    with pytest.raises(ValueError, match="unknown .*'srresnett'; valid: .*srresnet"):
         models.build(models.GENERATORS, {"name": "srresnett"})
-    with pytest.raises(ValueError, match="unknown field of srresnet 'block'; valid: activation, base, bias"):
+    with pytest.raises(ValueError, match="unknown .*srresnet 'block'; valid: activation, base"):
         models.build(models.GENERATORS, {"name": "srresnet", "block": 3})
     for fields in UNKNOWN:
         with pytest.raises(ValueError, match="valid: "):

@@ -143,7 +143,7 @@ def test_who_is_held_out_follows_from_the_pictures():
     turned = datasets.hold_out(_Album(album[4:] + album[:4]), 2, 32)[1]
     assert {int(picture[0, 0, 0]) for picture in turned} == shown
     assert len(datasets.hold_out(album, 100, 32)[1]) == 2  # a quarter of nine
-    with pytest.raises(UserError, match="3 different pictures of 32 px or more: too few to hold some out"):
+    with pytest.raises(UserError, match="3 different .* 32 px .*too few"):
         datasets.hold_out(_Album(large[:3] * 2), 2, 32)
 
 

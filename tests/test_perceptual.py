@@ -92,7 +92,7 @@ def test_niqe_equals_the_same_in_numpy(folder, parameters, photo):
     assert metrics.METRICS["niqe"](flat, flat, border=4, channel="gray") != pytest.approx(expected, rel=1e-2)
     canvas = jnp.pad(image, ((0, 9), (0, 30), (0, 0)))
     assert metrics.METRICS["niqe"](canvas, canvas, border=4, size=(300, 448)) == pytest.approx(expected, rel=2e-3)
-    with pytest.raises(UserError, match="NIQE needs two blocks of 96 x 96 px or more, got 92 x 192"):
+    with pytest.raises(UserError, match="NIQE .*96 x 96 .*got 92 x 192"):
         metrics.METRICS["niqe"](image[:200, :100], image[:200, :100], border=4)
 
 
@@ -169,7 +169,7 @@ def test_lpips_equals_pytorch(folder, photo, name):
 def test_layers_are_the_networks():
     assert len(lpips.layers_of("alex")) == 5 and len(lpips.layers_of("vgg")) == 13
     assert sum(layer.tapped for layer in lpips.layers_of("vgg")) == 5
-    with pytest.raises(UserError, match="unknown LPIPS backbone 'squeeze'; valid: alex, vgg"):
+    with pytest.raises(UserError, match="unknown .*'squeeze'; valid: alex, vgg"):
         lpips.layers_of("squeeze")
 
 

@@ -147,7 +147,7 @@ def test_recipes_are_told_apart_by_their_configs(page, capsys):
 
 def test_a_page_without_markers_is_refused(page, capsys):
     page.write_text("nothing")
-    with pytest.raises(UserError, match="expected the markers <!-- test --> and <!-- /test --> once"):
+    with pytest.raises(UserError, match="expected .*<!-- test -->"):
         results.fill(page, "test", "new")
 
 

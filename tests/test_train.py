@@ -317,7 +317,7 @@ def test_a_vgg_loss_without_weights_stops_before_training(config, tmp_path):
 def test_names_that_depend_on_others_are_checked_too(config, tmp_path):
     config.stages.gan.losses.perceptual.weight = 1.0
     config.stages.gan.losses.perceptual.options.taps = ("relu5_5",)
-    with pytest.raises(UserError, match="unknown vgg19 feature 'relu5_5'; valid: conv1_1"):
+    with pytest.raises(UserError, match="unknown .*'relu5_5'; valid: conv1_1"):
         toys.train(config, tmp_path)
     config.stages.gan.losses.perceptual.weight = 0.0
     config.stages.gan.losses.adversarial.term = "hinge"
@@ -325,7 +325,7 @@ def test_names_that_depend_on_others_are_checked_too(config, tmp_path):
     with pytest.raises(UserError, match="no labels to smooth"):
         toys.train(config, tmp_path)
     config.degradation = ConfigDict({"name": "gaussian_blur", "sigma": 2.0})
-    with pytest.raises(UserError, match="unknown option of gaussian_blur 'sigma'; valid: antialias, sigma_px, size_px"):
+    with pytest.raises(UserError, match="unknown .*gaussian_blur 'sigma'; valid: antialias, sigma_px"):
         toys.train(config, tmp_path)
 
 

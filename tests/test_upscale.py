@@ -413,5 +413,5 @@ def test_heic_in_folders(tmp_path, photo, bilinear):
 def test_bombs_behind_the_first_page(tmp_path):
     pages = images.Picture((np.zeros((1, 1, 3), np.uint8), np.zeros((600, 600, 3), np.uint8)))
     images.write_image(tmp_path / "a.tif", pages)
-    with pytest.raises(images.ImageError, match="0.36 megapixels, more than the limit of 0.001"):
+    with pytest.raises(images.ImageError, match="0.36 .*limit of 0.001"):
         images.read_image(tmp_path / "a.tif", max_pixels=1000)

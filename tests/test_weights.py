@@ -78,9 +78,7 @@ def test_foreign_files_are_refused(tmp_path, vgg_file):
     (tmp_path / "text.safetensors").write_text("not weights")
     with pytest.raises(srgan_jax.WeightsError, match="not a readable .safetensors file"):
         srgan_jax.load(tmp_path / "text.safetensors")
-    with pytest.raises(
-        srgan_jax.WeightsError, match="expected the format 'srgan_jax generator 1', found 'srgan_jax extr"
-    ):
+    with pytest.raises(srgan_jax.WeightsError, match="expected .*'srgan_jax generator 1', found 'srgan_jax extr"):
         srgan_jax.load(vgg_file)
     made = srgan_jax.make_weights(_variables(blocks=1, width=4))
     srgan_jax.save(tmp_path / "whole.safetensors", made)
@@ -100,7 +98,7 @@ def test_files_of_other_programs_are_told_where_to_go(tmp_path):
     safetensors_io.write_tensors(
         tmp_path / "theirs.safetensors", {"conv1.0.weight": np.zeros(3, np.float32)}, {"format": "pt"}
     )
-    with pytest.raises(srgan_jax.WeightsError, match="found 'pt'; make it one of ours first: srgan-jax import /"):
+    with pytest.raises(srgan_jax.WeightsError, match="found 'pt'.*srgan-jax import /"):
         srgan_jax.load(tmp_path / "theirs.safetensors")
 
 
