@@ -14,8 +14,10 @@ from ml_collections import ConfigDict
 from srgan_jax import defaults, models
 from srgan_jax.config import command_line, renamed
 from srgan_jax.config.keys import as_dict
-from srgan_jax.config.resolve import given, resolve
+from srgan_jax.config.resolve import resolve
 from srgan_jax.config.schema import RunConfig
+from srgan_jax.losses.terms import TERMS, Term
+from srgan_jax.models.generators.compact import CompactResNet
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.training import setup
 
@@ -123,19 +125,22 @@ def test_a_generator_without_mask_is_refused_before_training(config, monkeypatch
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
-def test_unchanged_defaults_of_another_architecture_do_not_count():
+def test_keys_that_an_architecture_lacks_do_not_count_at_their_defaults():
     config = defaults.get_config()
     command_line.apply_overrides(config, ["--config.generator.name=compact", "--config.generator.width=24"])
-    described = given(resolve(config).generator, RunConfig().generator)
-    assert dict(described) == {"name": "compact", "width": 24}
-    module = models.build(models.GENERATORS, described)
-    assert (module.blocks, module.width, module.scale) == (6, 24, 4)
+    section = resolve(config).generator
+    described = setup.describe(models.GENERATORS["compact"], section, RunConfig().generator)
+    assert dict(described) == {"name": "compact", "blocks": 16, "width": 24, "scale": 4}  # as the config has them
 
 
-def test_a_section_that_is_replaced_says_all_that_it_holds():
+@pytest.mark.parametrize("scale", [2, 4])
+def test_a_scale_that_is_given_is_used_even_if_it_is_the_default(scale):
+    """CompactResNet's own default is 4, the class's here 2."""
+    kind = type("Twice", (CompactResNet,), {"__annotations__": {"scale": int}, "scale": 2})
     config = defaults.get_config()
-    config.generator = ConfigDict({"name": "compact", "blocks": 16})  # SRResNet's default, meant here
-    assert dict(given(resolve(config).generator, RunConfig().generator)) == {"name": "compact", "blocks": 16}
+    command_line.apply_overrides(config, ["--config.generator.name=compact", f"--config.generator.scale={scale}"])
+    described = setup.describe(kind, resolve(config).generator, RunConfig().generator)
+    assert models.build({"compact": kind}, described).scale == scale
 
 
 @pytest.mark.parametrize(
@@ -223,3 +228,24 @@ def test_the_config_stops_where_it_is_resolved():
     assert takes_root == allowed | {"_check_intervals"}  # a part of resolve
     editable = {(path.parent.name, name) for path, name, annotation in _annotations() if "ConfigDict" in annotation}
     assert {folder for folder, _ in editable} == {"config"}
+
+
+def test_a_key_that_is_no_key_names_those_like_it(config):
+    with pytest.raises(UserError, match=r"pretrain\.steps.*'total_steps'"):
+        command_line.apply_overrides(config, ["--config.stages.pretrain.steps=4"])
+    with pytest.raises(UserError, match="'stage_names'"):
+        command_line.apply_overrides(config, ["--config.stage=gan"])
+
+
+def test_a_misspelt_option_of_a_term_is_named(config):
+    config.stages.pretrain.losses.total_variation = {"term": "total_variation", "weight": 1.0, "options": {"powr": 2}}
+    with pytest.raises(UserError, match="option of the loss term 'total_variation' 'powr'"):
+        setup.build(resolve(config))
+
+
+def test_a_term_that_reads_what_its_entry_does_not_name_is_named(config, monkeypatch):
+    monkeypatch.setitem(TERMS, "greedy", Term(lambda views: views.features["relu5_4"][0], ("sr",)))
+    config.stages.pretrain.losses.mine = {"term": "greedy", "weight": 1.0}
+    config.stage_names = ("pretrain",)
+    with pytest.raises(UserError, match="loss term 'mine', whose entry names the views sr"):
+        setup.build(resolve(config))

@@ -356,7 +356,7 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
         ),
         ("devices.mapping", "xmap", "unknown config.devices.mapping 'xmap'; valid: jit, pmap"),
         ("compute_dtype", "float16", "unknown compute_dtype 'float16'; valid: auto, bfloat16, float32"),
-        ("stage_names", ("pretrain", "gun"), "unknown stage 'gun'; stages: gan, pretrain"),
+        ("stage_names", ("pretrain", "gun"), "config.stage_names: no stage 'gun'; stages: gan, pretrain"),
         ("validation.folder", "no/such/folder", "no such folder: no/such/folder"),
         ("validation.metrics", ("psnr_y", "psnr"), "unknown metric 'psnr'; valid: lpips_alex, lpips_vgg, ms_ssim"),
         ("data.dataset", "no_such_set", "no data set 'no_such_set'"),

@@ -1,12 +1,11 @@
 """Keys of a config set on the command line: `--config.stages.pretrain.total_steps=100`."""
 
 import ast
-import difflib
 from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from srgan_jax.runtime.errors import UserError
+from srgan_jax.runtime.errors import UserError, did_you_mean
 from srgan_jax.runtime.types import PyTree
 
 PREFIX = "--config."
@@ -44,8 +43,7 @@ def _find(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
     section, node = config, config
     for part in parts:
         if not isinstance(node, ConfigDict) or part not in node:
-            near = difflib.get_close_matches(part, list(node) if isinstance(node, ConfigDict) else [], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(part, node if isinstance(node, ConfigDict) else [])
             raise UserError(f"--config.{key}: no such key in the config: {part!r}{hint}")
         section, node = node, node[part]
     if isinstance(node, ConfigDict):

@@ -1,7 +1,6 @@
 """`resolve`: the editable config checked once, and frozen. Nothing below it sees a ConfigDict."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TypeVar
@@ -9,8 +8,8 @@ from typing import TypeVar
 from ml_collections import ConfigDict
 
 from srgan_jax.config.renamed import refuse_renamed
-from srgan_jax.config.schema import NETWORK_LOWEST, GanStageConfig, LossConfig, Options, RunConfig, StageConfig
-from srgan_jax.runtime.errors import UserError
+from srgan_jax.config.schema import NETWORK_LOWEST, GanStageConfig, LossConfig, RunConfig, StageConfig
+from srgan_jax.runtime.errors import UserError, did_you_mean
 from srgan_jax.runtime.types import PyTree
 
 S = TypeVar("S")
@@ -31,7 +30,7 @@ def resolve(config: ConfigDict | RunConfig) -> RunConfig:
         _check_stage(f"config.stages.{name}", stage)
     unknown = [name for name in run.stage_names if name not in run.stages]
     if unknown or not run.stage_names:
-        found = f"unknown stage {unknown[0]!r}" if unknown else "config.stage_names is empty"
+        found = f"config.stage_names: no stage {unknown[0]!r}" if unknown else "config.stage_names is empty"
         raise UserError(f"{found}; stages: {', '.join(sorted(run.stages))}")
     if run.validation.best not in run.validation.metrics:
         raise UserError(
@@ -46,19 +45,6 @@ def resolve(config: ConfigDict | RunConfig) -> RunConfig:
     return run
 
 
-def given(section: Mapping[str, object], default: Mapping[str, object]) -> Options:
-    """Returns what a config says of a network: its name, and the keys that were changed from their defaults.
-
-    So `--config.generator.name=compact` alone works, although the other keys are those of SRResNet. A section that was
-    replaced as a whole, and lacks some default keys, says all that it holds.
-    """
-    section = {name: tuple(value) if isinstance(value, list) else value for name, value in section.items()}
-    if not default.keys() <= section.keys():
-        return MappingProxyType(section)
-    changed = {name: value for name, value in section.items() if name not in default or value != default[name]}
-    return MappingProxyType({"name": section["name"], **changed})
-
-
 def _section(kind: type[S], values: Mapping[str, PyTree], path: str) -> S:
     """A dataclass of the package from a section of the config."""
     fields = {field.name: field for field in _fields_of(kind)}
@@ -66,8 +52,7 @@ def _section(kind: type[S], values: Mapping[str, PyTree], path: str) -> S:
         if name not in fields:
             if path.startswith("config.stages."):
                 refuse_renamed(path.split(".")[2], name)
-            near = difflib.get_close_matches(name, fields, n=1)
-            raise UserError(f"{path}.{name}: no such key" + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise UserError(f"{path}.{name}: no such key{did_you_mean(name, fields)}")
     found = {name: _value(field, values[name], f"{path}.{name}") for name, field in fields.items() if name in values}
     return kind(**found)
 

@@ -56,7 +56,13 @@ class WeightedTerm(NamedTuple):
 
     def value(self, views: Views) -> jax.Array:
         """Returns the term, unweighted: a scalar."""
-        return self.term.function(views, **self.options).mean()
+        try:
+            return self.term.function(views, **self.options).mean()
+        except UserError:
+            raise
+        except Exception as error:  # terms may be people's own
+            error.add_note(f"in the loss term {self.name!r}, whose entry names the views {', '.join(self.term.views)}")
+            raise
 
     def weight_at(self, step: jax.Array | int) -> jax.Array | float:
         """Returns the weight at an update."""

@@ -1,6 +1,7 @@
 """Errors that are the user's to fix, and names looked up in the tables of this package."""
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 K = TypeVar("K", str, int)
@@ -32,3 +33,11 @@ def lookup(table: Mapping[K, T], name: K, what: str) -> T:
     if name not in table:
         raise UserError(f"unknown {what} {name!r}; valid: {', '.join(map(str, sorted(table)))}")
     return table[name]
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """Returns a question that names up to three valid names like `name`, to end a message with; "" where none is."""
+    valid = list(valid)
+    longer = [other for other in valid if name and name in other]
+    near = list(dict.fromkeys([*longer, *difflib.get_close_matches(name, valid, n=2)]))[:3]
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -40,8 +40,10 @@ def check_by_shape(stage: Stage) -> None:
     except UserError as error:
         raise UserError(f"config.stages.{stage.name}: {error}") from None
     except Exception as error:  # networks and losses, people's own too, raise all kinds
-        text = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"config.stages.{stage.name} can't be built ({type(error).__name__}): {text[:500]}") from error
+        text = " ".join(str(error).split())[:500] or type(error).__name__
+        notes = [note for note in getattr(error, "__notes__", []) if note.startswith("in the loss term")]
+        where = f" ({', '.join(notes)})" if notes else ""
+        raise UserError(f"config.stages.{stage.name} can't be built: {type(error).__name__}: {text}{where}") from error
     if sr.shape != hr.shape:
         raise UserError(f"config.generator gives {sr.shape[1:]} for crops of {hr.shape[1:]}")
 

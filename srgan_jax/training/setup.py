@@ -3,6 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import cast
 
 import flax.linen as nn
@@ -10,7 +11,6 @@ import jax
 import jax.numpy as jnp
 
 from srgan_jax import models, weights
-from srgan_jax.config.resolve import given
 from srgan_jax.config.schema import (
     DataConfig,
     ExtractorConfig,
@@ -55,7 +55,7 @@ def build(run: RunConfig) -> tuple[Stage, ...]:
     lookup(models.EXTRACTORS, run.extractor.name, "network")
     for writer in run.writers:
         lookup(WRITERS, writer, "writer of metrics")
-    described = given(run.generator, DEFAULTS.generator)
+    described = describe(find_generator(str(run.generator["name"])), run.generator, DEFAULTS.generator)
     plan = make_plan(run.data, run.degradation, described)
     _check_sizes(run.data.crop_px, run.data.resize_px, plan.scale)
     axis_name = lookup(MAPPINGS, run.devices.mapping, "config.devices.mapping")
@@ -84,6 +84,33 @@ def build(run: RunConfig) -> tuple[Stage, ...]:
     return tuple(stages)
 
 
+def find_generator(name: str) -> type[nn.Module]:
+    """Returns the class of a generator, checked for what training, validation and tiling need of it."""
+    kind = lookup(models.GENERATORS, name, "network")
+    check_generator(name, kind)
+    return kind
+
+
+def describe(kind: type[nn.Module], section: Options, default: Options) -> Options:
+    """Returns a network's section without the keys that the network lacks and that have their defaults.
+
+    So `--config.generator.name=compact` alone works, although the other keys are those of SRResNet. A key that the
+    network has is used as the config has it.
+
+    Args:
+      kind: the network.
+      section: of the config.
+      default: the section of the default config.
+    """
+    fields = {"name", *models.fields_of(kind)}
+    kept = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in section.items()
+        if name in fields or name not in default or value != default[name]
+    }
+    return MappingProxyType(kept)
+
+
 def make_plan(data: DataConfig, degradation: Options, generator: Options) -> BatchPlan:
     """Returns how batches are made."""
     scale = _scale_of(generator)
@@ -105,10 +132,7 @@ def find_degradation(section: Options, scale: int) -> tuple[Callable[..., jax.Ar
 
 
 def _scale_of(generator: Options) -> int:
-    name = str(generator["name"])
-    kind = lookup(models.GENERATORS, name, "network")
-    check_generator(name, kind)
-    fields = models.fields_of(kind)
+    fields = models.fields_of(find_generator(str(generator["name"])))
     return cast(int, generator.get("scale", fields["scale"]))
 
 
@@ -140,11 +164,12 @@ def make_discriminator(
     """Returns the discriminator of a stage as a player."""
     if not isinstance(config, GanStageConfig):
         raise UserError(f"step={config.step} needs a stage with discriminator_losses, as config.stages.gan has them")
-    described = dict(given(section, DEFAULTS.discriminator))
-    kind = lookup(models.DISCRIMINATORS, str(described["name"]), "network")
+    name = str(section["name"])
+    kind = lookup(models.DISCRIMINATORS, name, "network")
+    check_discriminator(name, kind)
+    described = dict(describe(kind, section, DEFAULTS.discriminator))
     if "crop_px" in models.fields_of(kind):
         described["crop_px"] = crop_px
-    check_discriminator(str(described["name"]), kind)
     module = models.build(models.DISCRIMINATORS, described, **runtime)
     optimizer = _optimizer(config, config.discriminator_learning_rate)._replace(every=config.discriminator_every)
     terms = weighted_terms(config.discriminator_losses, DISCRIMINATOR_TERMS, "term of a discriminator's loss")
@@ -164,11 +189,23 @@ def find_extractor(
 def weighted_terms(losses: Mapping[str, LossConfig], table: Mapping[str, Term], what: str) -> tuple[WeightedTerm, ...]:
     """Returns the terms that have a weight, looked up; the names of the others are looked up too."""
     entries = {name: (loss, lookup(table, loss.term, what)) for name, loss in losses.items()}
+    used = {name: (loss, term) for name, (loss, term) in entries.items() if loss.weight}
+    for name, (loss, term) in used.items():
+        _check_options(name, term, loss.options)
     return tuple(
         WeightedTerm(name, term, ramp(loss.weight, loss.ramp_steps), loss.options)
-        for name, (loss, term) in entries.items()
-        if loss.weight
+        for name, (loss, term) in used.items()
     )
+
+
+def _check_options(name: str, term: Term, options: Options) -> None:
+    arguments = inspect.getfullargspec(term.function)
+    bound = term.function.keywords if isinstance(term.function, functools.partial) else {}
+    valid = dict.fromkeys(
+        argument for argument in (*arguments.args[1:], *arguments.kwonlyargs) if argument not in bound
+    )
+    for option in options if not arguments.varkw else ():
+        lookup(valid, option, f"option of the loss term {name!r}")
 
 
 def load_extractor(config: ExtractorConfig, taps: Sequence[str], dtype: jnp.dtype, stage: str) -> Extractor:

@@ -12,12 +12,12 @@ from pathlib import Path
 import jax
 
 from srgan_jax import models, weights
-from srgan_jax.config.resolve import given
 from srgan_jax.config.schema import RunConfig
 from srgan_jax.runtime import atomic, messages, processes
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training import nonfinite
+from srgan_jax.training.setup import describe, find_generator
 from srgan_jax.training.start import differing
 
 try:
@@ -109,7 +109,7 @@ def _refuse_another_run(
         began = began[:-1]
     if not began:
         return
-    described = given(before["generator"], RunConfig().generator)
+    described = describe(find_generator(before["generator"]["name"]), before["generator"], RunConfig().generator)
     then = models.architecture_of(models.GENERATORS, models.build(models.GENERATORS, described))
     changed = [(f"generator.{key}", *values) for key, *values in differing(then, generator)]
     names, start = list(stage_names), before.get("init_from", "")

@@ -93,5 +93,5 @@ def _check_architecture(path: str | os.PathLike, architecture: Mapping[str, obje
     if architecture.get("name") not in GENERATORS:
         raise WeightsError(
             f"{path}: unknown architecture {architecture.get('name')!r}; valid: {', '.join(sorted(GENERATORS))}. One "
-            "of your own is known once the module is imported that adds it to models.GENERATORS: --import MODULE"
+            "of your own must be added to models.GENERATORS first: import its module, in a command by --import MODULE"
         )
