@@ -188,6 +188,21 @@ def _flip(file, place, bit):
         opened.write(bytes([value]))
 
 
+def test_flipped_bits_of_line_ends_are_caught(tmp_path):
+    """A line feed with its lowest bit flipped is a vertical tab, at which Python's `splitlines` splits, too."""
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    checksums.write(tmp_path)
+    manifest = tmp_path / checksums.FILE
+    text = manifest.read_bytes()
+    assert not checksums.damages(tmp_path) and text.count(b"\n") == 2
+    for place in (place for place, byte in enumerate(text) if byte == ord("\n")):
+        for bit in range(8):
+            _flip(manifest, place, bit)
+            assert checksums.damages(tmp_path), (place, bit)
+            manifest.write_bytes(text)
+
+
 def test_200_flipped_bits_are_caught(three):
     """At random places of all files of a checkpoint, manifest included; each is detected and its file is named."""
     folder = three[0] / "3"

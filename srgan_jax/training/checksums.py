@@ -41,12 +41,15 @@ def damages(folder: str | os.PathLike) -> list[str]:
     """What differs from the manifest, a line for each file: none where `folder` is as it was written."""
     folder = Path(folder)
     try:
-        text = (folder / FILE).read_text()
+        text = (folder / FILE).read_bytes().decode()
     except FileNotFoundError:
         return [f"{FILE} is missing"]
     except (OSError, UnicodeDecodeError):
         return [f"{FILE} can't be read"]
-    expected = {name: value for value, _, name in (line.partition("  ") for line in text.splitlines())}
+    # Not splitlines: it also splits at characters that are one flipped bit away from a line feed.
+    expected = {
+        name: value for value, _, name in (line.partition("  ") for line in text.removesuffix("\n").split("\n"))
+    }
     try:
         found = _sums(folder)
     except OSError as error:

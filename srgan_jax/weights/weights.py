@@ -17,8 +17,7 @@ from srgan_jax.runtime.types import PyTree
 from srgan_jax.weights.safetensors_io import WeightsError
 
 
-@flax.struct.dataclass
-class Weights:
+class Weights(flax.struct.PyTreeNode):
     """A generator: its variables, and the architecture they belong to.
 
     A pytree whose leaves are the arrays; the architecture is its one static part, so that `Weights` passes through
