@@ -47,9 +47,8 @@ def damages(folder: str | os.PathLike) -> list[str]:
     except (OSError, UnicodeDecodeError):
         return [f"{FILE} can't be read"]
     # Not splitlines: it also splits at characters that are one flipped bit away from a line feed.
-    expected = {
-        name: value for value, _, name in (line.partition("  ") for line in text.removesuffix("\n").split("\n"))
-    }
+    rows = [line.partition("  ") for line in text.split("\n") if line]
+    expected = {name: value for value, _, name in rows}
     try:
         found = _sums(folder)
     except OSError as error:
