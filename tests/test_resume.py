@@ -452,8 +452,8 @@ def _spoil(monkeypatch, config, updates, value, rollbacks=1):
     """
     seed, indices = jax.random.key_data(jax.random.key(config.seed)), np.arange(config.data.batch_size)
     keys = [
-        sampling.sample_keys(sampling.salted(seed, np.int32(salt)), np.int32(update), indices)
-        for salt in range(rollbacks)
+        sampling.sample_keys(sampling.rollback_seed(seed, np.int32(count)), np.int32(update), indices)
+        for count in range(rollbacks)
         for update in updates
     ]
     bad = np.concatenate([jax.random.key_data(keys_for(key, PURPOSE_DEGRADATION)) for key in keys])

@@ -170,7 +170,7 @@ class ValidationConfig:
 
 @dataclasses.dataclass(frozen=True)
 class GuardConfig:
-    """Updates that aren't finite are never applied. Looked at with every log line."""
+    """Updates that aren't finite are never applied. Checked at every logged update."""
 
     max_skips: int = key(
         10, "after as many in a row, roll back to the last sound checkpoint, with other samples", low=1

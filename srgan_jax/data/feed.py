@@ -11,13 +11,13 @@ from srgan_jax.runtime.types import PyTree
 
 
 class Feed:
-    """The windows of the updates to come; tells when the updates wait for them."""
+    """The windows of the updates to come; reports when the updates wait for them."""
 
     EVERY = 8  # updates of which one is measured: waiting for the device first costs a little
-    SHARE = 0.1  # of the time: waiting that is told
+    SHARE = 0.1  # of the time: more waiting is reported
 
     def __init__(self, windows: Iterator[np.ndarray], draws: int):
-        self._windows, self._draws, self._told = windows, draws, False
+        self._windows, self._draws, self._reported = windows, draws, False
         self._begin()
 
     def _begin(self) -> None:
@@ -36,19 +36,19 @@ class Feed:
         return windows
 
     def line(self) -> str | None:
-        """What to say about the updates since the last call that gave an answer; None most of the time."""
+        """Returns what is to be reported about the updates since the last answer, else None."""
         if not self._waits:
             return None
         each = (time.perf_counter() - self._began) / self._count
         share = sum(self._waits) / len(self._waits) / each
-        told, self._told = self._told, share > self.SHARE
+        reported, self._reported = self._reported, share > self.SHARE
         self._begin()
-        if self._told and not told:
+        if self._reported and not reported:
             return (
-                f"the updates wait for their pictures {min(share, 1):.0%} of the time: decoding is the limit here; "
+                f"the updates wait for their images {min(share, 1):.0%} of the time: decoding is the limit here; "
                 "config.data.source=memory decodes once, more cores (config.data.threads) decode faster"
             )
-        return "the updates no longer wait for their pictures" if told and not self._told else None
+        return "the updates no longer wait for their images" if reported and not self._reported else None
 
 
 class Samples(NamedTuple):

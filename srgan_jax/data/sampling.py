@@ -41,9 +41,9 @@ def shuffled(index: jax.Array, size: int, seed: jax.Array) -> jax.Array:
     return index.astype(jnp.int32)
 
 
-def salted(seed: jax.Array, salt: jax.Array) -> jax.Array:
-    """The key data of another order of samples for each salt; salt 0 is `seed` itself."""
-    return seed ^ _mix(jnp.asarray(salt).astype(jnp.uint32))
+def rollback_seed(seed: jax.Array, rollbacks: jax.Array) -> jax.Array:
+    """Returns the key data of another order of samples after each rollback; with 0 of them `seed` itself."""
+    return seed ^ _mix(jnp.asarray(rollbacks).astype(jnp.uint32))
 
 
 def sample_keys(seed: jax.Array, step: jax.Array, indices: jax.Array) -> jax.Array:

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 
 
 class BalanceGuard:
-    """Tells when the discriminator wins: the generator then learns next to nothing from it."""
+    """Warns when the discriminator wins: the generator then learns next to nothing from it."""
 
-    PATIENCE = 10  # logged updates on end
+    PATIENCE = 10  # consecutive logged updates
 
     def __init__(self, accuracy: float):
         self._accuracy, self._count = accuracy, 0
 
     def line(self, metrics: Mapping[str, float]) -> str | None:
-        """What to say after a logged update; None most of the time.
+        """Returns the warning that is due after a logged update, else None.
 
         Args:
           metrics: of `gan_step`; those of other steps are ignored.
@@ -21,8 +21,8 @@ class BalanceGuard:
         won, self._count = self._count, self._count + 1 if min(real, fake) > self._accuracy else 0
         if self._count == self.PATIENCE:
             return (
-                f"the discriminator wins: it judged {real:.0%} of real and {fake:.0%} of generated pictures "
-                f"rightly, more than {self._accuracy:.0%} at each of the last {self.PATIENCE} logged updates; try "
+                f"the discriminator wins: it judged {real:.0%} of real and {fake:.0%} of generated images "
+                f"correctly, more than {self._accuracy:.0%} at each of the last {self.PATIENCE} logged updates; try "
                 "label_smoothing=0.1, a lower discriminator_learning_rate, or discriminator_every=2"
             )
         return "the discriminator no longer wins" if won >= self.PATIENCE and not self._count else None

@@ -259,7 +259,7 @@ def stage_indices(stage: Stage) -> np.ndarray:
 
 def open_feed(stage: Stage, state: TrainState, data: Samples):
     """Returns the windows of the updates to come; None where crops are cut on the devices."""
-    seed = sampling.salted(*jax.device_get((state.seed, state.health.rollbacks)))
+    seed = sampling.rollback_seed(*jax.device_get((state.seed, state.health.rollbacks)))
     return data.feed(np.asarray(seed), int(state.step), stage.intervals.total, stage.draws)
 
 

@@ -19,9 +19,9 @@ class Health(flax.struct.PyTreeNode):
     Attributes:
       skipped: updates that were not applied, int32.
       in_a_row: of these, the latest ones without an applied update between them.
-      d_wins: updates in a row in which the discriminator judged every picture rightly.
+      d_wins: updates in a row in which the discriminator judged every image correctly.
       alarm: whether a limit was passed since the stage began or went back last.
-      rollbacks: how often the stage went back to an earlier checkpoint; the salt of the order of its samples.
+      rollbacks: how often the stage went back to an earlier checkpoint; each changes the order of its samples.
     """
 
     skipped: jax.Array
@@ -53,7 +53,7 @@ def is_sound(state: PyTree, d_wins_steps: int = 0) -> bool:
 
 
 def rolled_back(state: PyTree, rollbacks: int) -> PyTree:
-    """`state` with clean counters and the salt of a new order of samples."""
+    """`state` with clean counters, and so many rollbacks, which give a new order of samples."""
     health = fresh_health().replace(skipped=state.health.skipped, rollbacks=jnp.int32(rollbacks))
     return state.replace(health=jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), health, state.health))
 
@@ -81,7 +81,7 @@ def guarded(
     Args:
       update: `(state, ...) -> (state, metrics)`, pure; the state has `step` and `health`.
       max_skips: updates in a row that may be left out before `Health.alarm` is set.
-      d_wins_steps: updates in a row in which the discriminator may judge everything rightly; 0: any number.
+      d_wins_steps: updates in a row in which the discriminator may judge everything correctly; 0: any number.
 
     Returns:
       The same function, with "skipped" (how many so far) and "alarm" among the metrics.

@@ -152,7 +152,7 @@ def discriminator_gradient(
 
 
 def accuracies(terms: Sequence[WeightedTerm], logits: Sequence[tuple[jax.Array, jax.Array]]) -> Metrics:
-    """Returns the fractions of real and of generated images that D judges rightly, over all heads."""
+    """Returns the fractions of real and of generated images that D judges correctly, over all heads."""
     decision = next((term.term.decision for term in terms if term.term.decision), None)
     if decision is None:
         return {}

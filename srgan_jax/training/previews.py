@@ -1,4 +1,4 @@
-"""Images that are looked at during training: LR, SR and HR side by side."""
+"""Previews: LR, SR and HR of a few images side by side, drawn during training."""
 
 import functools
 import os

@@ -110,7 +110,7 @@ class Stage:
           sharded: "indices" of the samples in the global batch and, where crops come from the host, their "windows"
             `[B, draws, ...]`.
         """
-        seed = sampling.salted(state.seed, state.health.rollbacks)
+        seed = sampling.rollback_seed(state.seed, state.health.rollbacks)
         batches = []
         for number in range(self.draws):
             step, windows = state.step * self.draws + number, sharded.get("windows")
