@@ -1,10 +1,10 @@
-"""`srgan-jax info`: the model card of a generator."""
+"""`srgan-jax info`: prints the model card of a generator."""
 
 import argparse
 
 
 def info(args: argparse.Namespace) -> int:
-    """Prints what a generator is and what its file says about it."""
+    """Prints the architecture of a generator, its number of parameters, and the metadata of its file."""
     import jax
 
     from srgan_jax import weights
@@ -12,7 +12,7 @@ def info(args: argparse.Namespace) -> int:
     params = weights.load(args.weights, fold=False)
     count = sum(leaf.size for leaf in jax.tree.leaves(params.variables))
     fields = ", ".join(f"{key} {value}" for key, value in params.architecture.items() if key != "name")
-    lines = {"architecture": f"{params.architecture['name']}: {fields}", "numbers": f"{count:,}"}
+    lines = {"architecture": f"{params.architecture['name']}: {fields}", "parameters": f"{count:,}"}
     for key, value in (lines | dict(sorted(weights.read_provenance(args.weights).items()))).items():
         print(f"{key.replace('_', ' ')}: {value}")
     return 0
@@ -21,5 +21,5 @@ def info(args: argparse.Namespace) -> int:
 def add_info(commands) -> None:
     """Adds `info` to the commands of the parser."""
     sub = commands.add_parser("info", help="print the model card of a generator")
-    sub.add_argument("weights", help="name of one that ships, .safetensors or run folder")
+    sub.add_argument("weights", help="name of shipped weights, .safetensors file or run folder")
     sub.set_defaults(run=info)
