@@ -50,8 +50,8 @@ def test_upscaling_and_scoring_work_without_what_training_needs(tmp_path, photo)
     absent = sorted({name for extra in extras.MODULES for name in extras.MODULES[extra]} - {"absl"})  # optax has absl
     script = (
         f"import sys; sys.modules |= dict.fromkeys({absent!r}); from srgan_jax import cli; "
-        "sys.exit(cli.main(['upscale', 'set/a.png', '-o', 'b.png']) or cli.main(['evaluate', '--weights', 'compact_x4', "
-        "'--data', 'set', '-o', 'scores']) or cli.main(['info']) or cli.main(['info', 'photo_x4']))"
+        "sys.exit(cli.main(['upscale', 'set/a.png', '-o', 'b.png']) or cli.main(['evaluate', '--weights', "
+        "'compact_x4', '--data', 'set', '-o', 'scores']) or cli.main(['info']) or cli.main(['info', 'photo_x4']))"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

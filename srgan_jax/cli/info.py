@@ -34,13 +34,14 @@ def _print_environment() -> None:
 
     _print_fields(versions.platform_versions() | versions.package_versions(versions.RECORDED + versions.OTHERS))
     found = jax.devices()
+    variable = networks.FOLDER_VARIABLE
     _print_fields({
         "devices": f"{len(found)} x {found[0].device_kind} ({found[0].platform})",
         "processor cores": os.cpu_count(),
         "free memory": f"{devices.free_bytes() / 1e9:.1f} GB",
         "compiled programs": compilation.user_cache_folder() / "srgan_jax",
         "shipped weights": f"{', '.join(pretrained.names())} (in {pretrained.FOLDER})",
-        networks.FOLDER_VARIABLE: os.environ.get(networks.FOLDER_VARIABLE, "not set, so weights/ in the current folder"),
+        variable: os.environ.get(variable, "not set, so weights/ in the current folder"),
     })  # fmt: skip
     for name in networks.COMMANDS:
         path = networks.network_path(name)
