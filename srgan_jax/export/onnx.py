@@ -43,7 +43,7 @@ def to_onnx(params: Weights, path: str | os.PathLike, provenance: Mapping[str, s
         return jnp.transpose(jnp.clip(sr, 0.0, 1.0), (0, 3, 1, 2))
 
     try:
-        with layers.keeping_sizes(), jax.default_matmul_precision("highest"):
+        with layers.shape_preserving_interpolation(), jax.default_matmul_precision("highest"):
             model = jax2onnx.to_onnx(
                 apply,
                 [("N", 3, "H", "W")],

@@ -38,8 +38,8 @@ def to_stablehlo(params: Weights, path: str | os.PathLike, provenance: Mapping[s
         jax.ShapeDtypeStruct((batch, height, width, 3), jnp.float32)
     )
     data = exported.serialize()
-    again = jax.export.deserialize(data)
-    largest = largest_difference(lambda lr: np.asarray(again.call(lr)), params, "StableHLO")
+    restored = jax.export.deserialize(data)
+    largest = largest_difference(lambda lr: np.asarray(restored.call(lr)), params, "StableHLO")
     about = json.dumps(description(params, provenance or {}, "[N, H, W, 3]"), indent=1)
     with atomic_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("model.stablehlo", bytes(data))

@@ -15,8 +15,8 @@ from srgan_jax.runtime import devices
 from srgan_jax.weights import Weights
 
 MAX_HALO_PX = 64  # LR pixels; networks that look farther get this halo, and a measured difference at the seams
-STEP_PX = 16  # tiles have multiples of it as sides
-HOST_BYTES = 2 << 30  # of activations on a CPU: larger tiles are hardly quicker there
+TILE_MULTIPLE_PX = 16  # tiles have multiples of it as sides
+MAX_CPU_BYTES = 2 << 30  # of activations on a CPU: larger tiles are hardly quicker there
 MAX_TILE_PX = 1024**2  # area
 
 
@@ -41,9 +41,9 @@ def _halo_px(architecture: FrozenDict) -> tuple[int, bool]:
     shapes = jax.eval_shape(module.init, jax.eval_shape(lambda: jax.random.key(0)), strip)
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     sr = np.asarray(np.isnan(np.asarray(jax.jit(module.apply)(zeros, strip))).any(axis=(1, 3)))
-    seen = np.asarray(sr.reshape(2, -1, sr.shape[1] // strip.shape[2]).any(axis=-1))
-    reach = max(np.abs(np.flatnonzero(row) - centre - index).max() for index, row in enumerate(seen))
-    return min(int(reach), MAX_HALO_PX), bool(reach <= MAX_HALO_PX)
+    affected = np.asarray(sr.reshape(2, -1, sr.shape[1] // strip.shape[2]).any(axis=-1))
+    radius = max(np.abs(np.flatnonzero(row) - centre - index).max() for index, row in enumerate(affected))
+    return min(int(radius), MAX_HALO_PX), bool(radius <= MAX_HALO_PX)
 
 
 class Span(NamedTuple):
@@ -87,8 +87,8 @@ def choose_tile(sizes: Sequence[tuple[int, int]], halo: int, max_area: int, squa
       Height and width, multiples of 16.
     """
     smallest = smallest_tile(halo)
-    largest = max(smallest, min(max_area // smallest, -(-max(map(max, sizes)) // STEP_PX) * STEP_PX))
-    sides = np.arange(STEP_PX, largest + 1, STEP_PX)
+    largest = max(smallest, min(max_area // smallest, -(-max(map(max, sizes)) // TILE_MULTIPLE_PX) * TILE_MULTIPLE_PX))
+    sides = np.arange(TILE_MULTIPLE_PX, largest + 1, TILE_MULTIPLE_PX)
     heights, widths = np.array(sorted(set(sizes))).T
 
     def tiles(lengths):  # [pictures, sides]; a side of two halos or less can only hold a whole picture
@@ -117,10 +117,10 @@ def bytes_per_px(params: Weights) -> float:
 def max_area(params: Weights) -> int:
     """LR pixels of the largest tile that the free memory of a device, or of the host, allows."""
     free = devices.free_bytes()
-    budget = 0.5 * free if devices.memory_bytes() else min(0.25 * free, HOST_BYTES)
+    budget = 0.5 * free if devices.memory_bytes() else min(0.25 * free, MAX_CPU_BYTES)
     return min(MAX_TILE_PX, int(budget / bytes_per_px(params)))
 
 
 def smallest_tile(halo: int) -> int:
     """The side of the smallest tile that holds more than its halos."""
-    return -(-(2 * halo + 2) // STEP_PX) * STEP_PX
+    return -(-(2 * halo + 2) // TILE_MULTIPLE_PX) * TILE_MULTIPLE_PX

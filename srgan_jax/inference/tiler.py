@@ -25,12 +25,12 @@ from srgan_jax.weights import Weights, make_weights
 
 
 @jax.jit
-def upscale_windows(params: Weights, windows: jax.Array, sizes: jax.Array) -> jax.Array:
+def upscale_tiles(params: Weights, tiles: jax.Array, sizes: jax.Array) -> jax.Array:
     """Returns SR of windows `[N, H, W, 3]` in [0, 1], of each of which the top left part of `sizes [N, 2]` counts."""
-    rows = jnp.arange(windows.shape[1]) < sizes[:, :1]
-    columns = jnp.arange(windows.shape[2]) < sizes[:, 1:]
+    rows = jnp.arange(tiles.shape[1]) < sizes[:, :1]
+    columns = jnp.arange(tiles.shape[2]) < sizes[:, 1:]
     mask = (rows[:, :, None] & columns[:, None, :])[..., None].astype(jnp.float32)
-    return jnp.clip(params.module().apply(params.variables, windows, mask=mask), 0.0, 1.0)
+    return jnp.clip(params.module().apply(params.variables, tiles, mask=mask), 0.0, 1.0)
 
 
 class Tiler:
@@ -41,49 +41,51 @@ class Tiler:
         params: Weights,
         tile_px: tuple[int, int],
         *,
-        say: Callable[[str], None] = lambda line: None,
-        run: Callable[[Weights, jax.Array, jax.Array], jax.Array] = upscale_windows,
+        report: Callable[[str], None] = lambda line: None,
+        run: Callable[[Weights, jax.Array, jax.Array], jax.Array] = upscale_tiles,
     ):
         """Prepares tiles of one shape.
 
         Args:
           params: the generator.
           tile_px: height and width in LR pixels, more than two halos.
-          say: gets lines for the user.
+          report: gets lines for the user.
           run: computes a batch of windows.
         """
         self.halo_px, self.exact = halo_px(params.architecture)
-        self.tile_px, self.say = tile_px, say
+        self.tile_px, self.report = tile_px, report
         self.seam_difference = 0.0  # largest seen between two tiles where they meet; of networks beyond MAX_HALO_PX
-        self._run_windows = run
+        self._run_tiles = run
         self._mesh = devices.make_mesh(jax.local_devices())
         self._batch = self._mesh.size  # a tile for each device
         self._params = devices.replicate(params, self._mesh)
         self.scale = params.scale
 
-    def upscale(self, pictures: Iterable[channels.Source]) -> Iterator[tuple[channels.Source, Iterator[np.ndarray]]]:
+    def upscale(
+        self, images: Iterable[channels.TiledImage]
+    ) -> Iterator[tuple[channels.TiledImage, Iterator[np.ndarray]]]:
         """Upscales pictures one after the other; a batch may hold tiles of several.
 
         Args:
-          pictures: pulled as tiles are needed, a little ahead of the results.
+          images: pulled as tiles are needed, a little ahead of the results.
 
         Yields:
           Each source with its result as strips of rows, `[h, width * scale, C]` from top to bottom.
         """
-        begun = collections.deque()
+        started = collections.deque()
 
-        def windows():
-            for source in pictures:
-                grid = [spans(size, tile, self.halo_px) for size, tile in zip(source.size, self.tile_px, strict=True)]
-                begun.append((source, grid))
+        def tiles():
+            for image in images:
+                grid = [spans(size, tile, self.halo_px) for size, tile in zip(image.size, self.tile_px, strict=True)]
+                started.append((image, grid))
                 for rows, columns in itertools.product(*grid):
-                    yield source.cut(rows, columns)
+                    yield image.cut(rows, columns)
 
-        results = self._run(windows())
+        results = self._run_batches(tiles())
         for first in results:
-            source, grid = begun.popleft()
-            strips = self._strips(source, grid, itertools.chain([first], results))
-            yield source, strips
+            image, grid = started.popleft()
+            strips = self._strips(image, grid, itertools.chain([first], results))
+            yield image, strips
             collections.deque(strips, maxlen=0)  # what the caller left
 
     def count_tiles(self, size: tuple[int, int]) -> int:
@@ -92,28 +94,28 @@ class Tiler:
 
     def seconds_per_tile(self) -> float:
         """Measured on the second of two batches: the first compiles."""
-        began = 0.0
+        start = 0.0
         for _ in range(2):
-            began = time.perf_counter()
+            start = time.perf_counter()
             zeros = channels.from_array(np.zeros((*self.tile_px, 3), np.float32))
             collections.deque(next(self.upscale([zeros] * self._batch))[1], maxlen=0)
-        return (time.perf_counter() - began) / self._batch
+        return (time.perf_counter() - start) / self._batch
 
-    def _strips(self, source: channels.Source, grid: list[list[Span]], results: Iterator[list[np.ndarray]]):
+    def _strips(self, image: channels.TiledImage, grid: list[list[Span]], results: Iterator[list[np.ndarray]]):
         above: list[tuple[Span, np.ndarray] | None] = [None] * len(grid[1])
         for rows in grid[0]:
             strip, left = [], None
-            for place, columns in enumerate(grid[1]):
-                tile = source.join(next(results), rows, columns)
-                strip.append(self._kept(tile, rows, columns))
+            for index, columns in enumerate(grid[1]):
+                tile = image.join(next(results), rows, columns)
+                strip.append(self._trim_overlap(tile, rows, columns))
                 if not self.exact:
-                    self._compare(left, (columns, tile))
-                    turned = (rows, tile.swapaxes(0, 1))
-                    self._compare(above[place], turned)
-                    left, above[place] = (columns, tile), turned
+                    self._measure_seam(left, (columns, tile))
+                    transposed = (rows, tile.swapaxes(0, 1))
+                    self._measure_seam(above[index], transposed)
+                    left, above[index] = (columns, tile), transposed
             yield strip[0] if len(strip) == 1 else np.concatenate(strip, axis=1)
 
-    def _kept(self, tile: np.ndarray, rows: Span, columns: Span) -> np.ndarray:
+    def _trim_overlap(self, tile: np.ndarray, rows: Span, columns: Span) -> np.ndarray:
         top, bottom, left, right = (
             self.scale * at
             for span in (rows, columns)
@@ -121,35 +123,35 @@ class Tiler:
         )
         return tile[top:bottom, left:right]
 
-    def _compare(self, left: tuple[Span, np.ndarray] | None, right: tuple[Span, np.ndarray]) -> None:
+    def _measure_seam(self, left: tuple[Span, np.ndarray] | None, right: tuple[Span, np.ndarray]) -> None:
         """Notes by how much two neighbouring tiles differ in the two LR columns beside their seam."""
         if left is None:
             return
         seam = right[0].keep_start
-        here, there = (
+        left_columns, right_columns = (
             tile[:, self.scale * (seam - 1 - span.start) : self.scale * (seam + 1 - span.start)]
             for span, tile in (left, right)
         )
-        largest = np.iinfo(here.dtype).max if here.dtype.kind == "u" else 1.0
-        difference = np.abs(here.astype(np.float64) - there).max() / largest
+        largest = np.iinfo(left_columns.dtype).max if left_columns.dtype.kind == "u" else 1.0
+        difference = np.abs(left_columns.astype(np.float64) - right_columns).max() / largest
         self.seam_difference = max(self.seam_difference, float(difference))
 
-    def _run(self, groups: Iterable[list[np.ndarray]]) -> Iterator[list[np.ndarray]]:
+    def _run_batches(self, groups: Iterable[list[np.ndarray]]) -> Iterator[list[np.ndarray]]:
         """Windows in groups to results in the same groups; the next batch is computed while one is fetched."""
-        lengths, waiting, results = collections.deque(), collections.deque(), []
+        lengths, in_flight, results = collections.deque(), collections.deque(), []
 
-        def flat():
+        def flatten():
             for group in groups:
                 lengths.append(len(group))
                 yield from group
 
-        windows = flat()
+        tiles = flatten()
         while True:
-            batch = list(itertools.islice(windows, self._batch))
+            batch = list(itertools.islice(tiles, self._batch))
             if batch:
-                waiting.append((batch, self.tile_px, self._start(batch)))
-            while waiting and (len(waiting) > 1 or not batch or devices.must_block()):
-                results += self._finish(*waiting.popleft())
+                in_flight.append((batch, self.tile_px, self._start_batch(batch)))
+            while in_flight and (len(in_flight) > 1 or not batch or devices.must_block()):
+                results += self._fetch_batch(*in_flight.popleft())
             while lengths and len(results) >= lengths[0]:
                 count = lengths.popleft()
                 yield results[:count]
@@ -157,35 +159,37 @@ class Tiler:
             if not batch:
                 return
 
-    def _start(self, batch: list[np.ndarray]) -> jax.Array | None:
+    def _start_batch(self, batch: list[np.ndarray]) -> jax.Array | None:
         """Begins to compute a batch of windows; None where the memory doesn't suffice."""
-        if any(side > tile for window in batch for side, tile in zip(window.shape, self.tile_px, strict=False)):
+        if any(side > limit for tile in batch for side, limit in zip(tile.shape, self.tile_px, strict=False)):
             return None  # cut before the tile was made smaller
         height, width = self.tile_px
-        sizes = np.array([window.shape[:2] for window in batch] + [(1, 1)] * (self._batch - len(batch)), np.int32)
-        windows = np.zeros((self._batch, height, width, 3), np.float32)
-        for place, window in zip(windows, batch, strict=False):
-            border = ((0, height - window.shape[0]), (0, width - window.shape[1]), (0, 0))
-            place[:] = np.pad(window, border, mode="edge") if any(sum(border, ())) else window
+        sizes = np.array([tile.shape[:2] for tile in batch] + [(1, 1)] * (self._batch - len(batch)), np.int32)
+        padded = np.zeros((self._batch, height, width, 3), np.float32)
+        for target, tile in zip(padded, batch, strict=False):
+            border = ((0, height - tile.shape[0]), (0, width - tile.shape[1]), (0, 0))
+            target[:] = np.pad(tile, border, mode="edge") if any(sum(border, ())) else tile
         try:
-            return self._run_windows(self._params, *devices.shard((windows, sizes), self._mesh, "jit"))
+            return self._run_tiles(self._params, *devices.shard((padded, sizes), self._mesh, "jit"))
         except jax.errors.JaxRuntimeError as error:
-            return self._shrink(error, self.tile_px)
+            return self._halve_tile(error, self.tile_px)
 
-    def _finish(self, batch: list[np.ndarray], tile_px: tuple[int, int], results: jax.Array | None) -> list[np.ndarray]:
+    def _fetch_batch(
+        self, batch: list[np.ndarray], tile_px: tuple[int, int], results: jax.Array | None
+    ) -> list[np.ndarray]:
         """The results of a batch that was started with tiles of `tile_px`."""
         if results is not None:
             try:
                 sr = np.asarray(results)
-                sizes = [(self.scale * window.shape[0], self.scale * window.shape[1]) for window in batch]
+                sizes = [(self.scale * tile.shape[0], self.scale * tile.shape[1]) for tile in batch]
                 return [tile[:height, :width] for tile, (height, width) in zip(sr, sizes, strict=False)]
             except jax.errors.JaxRuntimeError as error:
-                self._shrink(error, tile_px)
+                self._halve_tile(error, tile_px)
         # A window is a picture, whose tiles may be smaller.
-        pictures = [channels.Source(window.shape[:2], _window_of(window), _only) for window in batch]
-        return [np.concatenate(list(strips)) for _, strips in self.upscale(pictures)]
+        images = [channels.TiledImage(tile.shape[:2], _cut_from(tile), _first_result) for tile in batch]
+        return [np.concatenate(list(strips)) for _, strips in self.upscale(images)]
 
-    def _shrink(self, error: Exception, tile_px: tuple[int, int]) -> None:
+    def _halve_tile(self, error: Exception, tile_px: tuple[int, int]) -> None:
         """Halves the tile when memory ran out, unless a batch before has done so; raises where it can't be smaller."""
         if "RESOURCE_EXHAUSTED" not in str(error) and "out of memory" not in str(error).lower():
             raise error
@@ -199,18 +203,18 @@ class Tiler:
                 f"not enough memory on the device for tiles of {self.tile_px[0]} x {self.tile_px[1]}, the smallest "
                 "that this generator allows; use a smaller generator or another device"
             ) from None
-        self.say(
+        self.report(
             f"out of memory with tiles of {self.tile_px[0]} x {self.tile_px[1]}: going on with "
             f"{smaller[0]} x {smaller[1]}"
         )
         self.tile_px = smaller
 
 
-def _only(results: list[np.ndarray], rows: Span, columns: Span) -> np.ndarray:
+def _first_result(results: list[np.ndarray], rows: Span, columns: Span) -> np.ndarray:
     return results[0]
 
 
-def _window_of(image: np.ndarray) -> Callable[[Span, Span], list[np.ndarray]]:
+def _cut_from(image: np.ndarray) -> Callable[[Span, Span], list[np.ndarray]]:
     """The `cut` of `[H, W, 3]` float32 in [0, 1]."""
     return lambda rows, columns: [image[rows.start : rows.stop, columns.start : columns.stop]]
 
@@ -251,7 +255,7 @@ def upscale_tiled(
         )
     if self_ensemble and tile_px[0] != tile_px[1]:
         raise ValueError(f"self-ensemble turns tiles: expected a square tile, got {tile_px}")
-    source = channels.from_array(image)
-    source = channels.self_ensemble(source) if self_ensemble else source
-    ((_, strips),) = ((source, list(strips)) for source, strips in Tiler(params, tile_px).upscale([source]))
+    tiled = channels.from_array(image)
+    tiled = channels.self_ensemble(tiled) if self_ensemble else tiled
+    ((_, strips),) = ((tiled, list(strips)) for tiled, strips in Tiler(params, tile_px).upscale([tiled]))
     return np.concatenate(strips)

@@ -39,7 +39,7 @@ def upscale(
     if not isinstance(params, Weights):
         params = make_weights(params, architecture)
     lr = color.from_uint8(image) if image.dtype == jnp.uint8 else image.astype(jnp.float32)
-    apply = _apply_to_all_turns if self_ensemble else _apply
+    apply = _apply_to_orientations if self_ensemble else _apply
     sr = apply(params, lr if lr.ndim == 4 else lr[None])
     sr = sr if lr.ndim == 4 else sr[0]
     return color.to_uint8(sr) if image.dtype == jnp.uint8 else jnp.clip(sr, 0.0, 1.0).astype(image.dtype)
@@ -52,15 +52,15 @@ def _apply(
     return weights.module(dtype=dtype).apply(weights.variables, lr, mask=mask)
 
 
-def _apply_to_all_turns(weights: Weights, lr: jax.Array) -> jax.Array:
+def _apply_to_orientations(weights: Weights, lr: jax.Array) -> jax.Array:
     """The mean over flips and rotations, `[N, H, W, 3]`, clipped before it is taken as results are."""
 
-    def turned(turns: int, flip: bool) -> jax.Array:
-        seen = jnp.rot90(lr[:, :, ::-1] if flip else lr, turns, axes=(1, 2))
-        back = jnp.rot90(jnp.clip(_apply(weights, seen), 0.0, 1.0), -turns, axes=(1, 2))
-        return back[:, :, ::-1] if flip else back
+    def oriented(turns: int, flip: bool) -> jax.Array:
+        lr_oriented = jnp.rot90(lr[:, :, ::-1] if flip else lr, turns, axes=(1, 2))
+        sr = jnp.rot90(jnp.clip(_apply(weights, lr_oriented), 0.0, 1.0), -turns, axes=(1, 2))
+        return sr[:, :, ::-1] if flip else sr
 
-    return jnp.asarray(sum(turned(turns, flip) for flip in (False, True) for turns in range(4))) / 8.0
+    return jnp.asarray(sum(oriented(turns, flip) for flip in (False, True) for turns in range(4))) / 8.0
 
 
 def upscale_canvas(weights: Weights, lr: jax.Array | np.ndarray, size: tuple[int, int]) -> jax.Array:

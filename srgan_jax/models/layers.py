@@ -50,18 +50,18 @@ def interpolate(image: jax.Array, scale: int, kernel: str = "bicubic") -> jax.Ar
     Returns:
       `[N, H * scale, W * scale, C]`, the dtype of `image`.
     """
-    reach = 2  # a cubic kernel reads two samples to each side
-    size = 2 * reach + 1
-    phases = weight_matrix(size, size * scale, kernel)[reach * scale : (reach + 1) * scale]  # [scale, size]
+    radius = 2  # a cubic kernel reads two samples to each side
+    size = 2 * radius + 1
+    phases = weight_matrix(size, size * scale, kernel)[radius * scale : (radius + 1) * scale]  # [scale, size]
     one_channel = np.einsum("ah,bw->hwab", phases, phases).reshape(size, size, 1, scale * scale)
     channels = image.shape[-1]
     weights = jnp.asarray(np.einsum("hwip,cd->hwcdp", one_channel, np.eye(channels)), image.dtype)
     weights = weights.reshape(size, size, channels, channels * scale * scale)
-    if _keep_sizes.get():
-        neighbours = jnp.concatenate(_clamped_neighbours(image, reach), axis=-1)
+    if _shape_preserving.get():
+        neighbours = jnp.concatenate(_clamped_neighbours(image, radius), axis=-1)
         phases_of_image = _plain_conv(neighbours, weights.reshape(1, 1, -1, weights.shape[-1]), "SAME")
     else:
-        padded = jnp.pad(image, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
+        padded = jnp.pad(image, ((0, 0), (radius, radius), (radius, radius), (0, 0)), mode="edge")
         phases_of_image = _plain_conv(padded, weights, "VALID")
     return pixel_shuffle(phases_of_image, scale)
 
@@ -78,24 +78,24 @@ def _plain_conv(x: jax.Array, kernel: jax.Array, padding: str, groups: int = 1) 
     )
 
 
-_keep_sizes: contextvars.ContextVar[bool] = contextvars.ContextVar("keep_sizes", default=False)
+_shape_preserving: contextvars.ContextVar[bool] = contextvars.ContextVar("shape_preserving", default=False)
 
 
 @contextlib.contextmanager
-def keeping_sizes() -> Iterator[None]:
+def shape_preserving_interpolation() -> Iterator[None]:
     """Inside it `interpolate` is traced without operations that change height or width by a constant.
 
     Slower, the same values: converters to ONNX can't follow `H + 4` of an unknown H.
     """
-    token = _keep_sizes.set(True)
+    token = _shape_preserving.set(True)
     try:
         yield
     finally:
-        _keep_sizes.reset(token)
+        _shape_preserving.reset(token)
 
 
-def _clamped_neighbours(image: jax.Array, reach: int) -> list[jax.Array]:
-    """The image shifted by -reach to reach rows and columns, its outermost pixels repeated: rows slowest."""
+def _clamped_neighbours(image: jax.Array, radius: int) -> list[jax.Array]:
+    """The image shifted by -radius to radius rows and columns, its outermost pixels repeated: rows slowest."""
 
     def shift(x: jax.Array, axis: int, by: int) -> jax.Array:  # by 1 or -1: x[i + by]
         kernel = np.zeros((3, 3, 1, x.shape[-1]), np.float32)
@@ -105,7 +105,7 @@ def _clamped_neighbours(image: jax.Array, reach: int) -> list[jax.Array]:
 
     def line(x: jax.Array, axis: int) -> list[jax.Array]:
         before, after = [x], [x]
-        for _ in range(reach):
+        for _ in range(radius):
             before.insert(0, shift(before[0], axis, -1))
             after.append(shift(after[-1], axis, 1))
         return before + after[1:]
@@ -127,7 +127,7 @@ def conv(features: int, size: int, name: str, *, stride: int = 1, pad: int | Non
     return nn.Conv(features, (size, size), (stride, stride), padding=((pad, pad), (pad, pad)), name=name, **kwargs)
 
 
-def block(module: nn.Module, function: Callable[..., Any]) -> Callable[[jax.Array], Any]:
+def maybe_remat(module: nn.Module, function: Callable[..., Any]) -> Callable[[jax.Array], Any]:
     """`x -> function(module, x)`; where `module.remat` says so, its insides are computed again for the gradient.
 
     Their submodules have to be made of the module that `function` is given.
@@ -173,11 +173,11 @@ def activation(kind: str, name: str):
     return lookup(ACTIVATIONS, kind, "activation")(name)
 
 
-IMAGENET_MEAN, IMAGENET_DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+IMAGENET_MEAN, IMAGENET_STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 RANGES = {  # name: slope and offset that take [0, 1] there
     "unit": (np.array(1.0), np.array(0.0)),
     "signed": (np.array(2.0), np.array(-1.0)),  # [-1, 1]
-    "imagenet": (1 / IMAGENET_DEVIATION, -IMAGENET_MEAN / IMAGENET_DEVIATION),  # minus its mean, over its deviation
+    "imagenet": (1 / IMAGENET_STD, -IMAGENET_MEAN / IMAGENET_STD),  # minus its mean, over its deviation
 }
 
 

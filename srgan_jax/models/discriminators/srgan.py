@@ -73,14 +73,14 @@ class SRGANDiscriminator(nn.Module):
 
     def _block(self, x: jax.Array, index: int, train: bool) -> jax.Array:
         norm_first = lookup(layers.BLOCK_ORDERS, self.block_order, "block order")
-        normed = self.norm == "batch" and index > 0
+        has_norm = self.norm == "batch" and index > 0
         stride = lookup(STRIDES, self.strides, "strides")[index % 2]
-        bias = self.use_bias and not (normed and norm_first)
+        bias = self.use_bias and not (has_norm and norm_first)
         features = self.width * 2 ** (index // 2)
         x = self._conv(features, 3, f"conv_{index + 1}", train, stride=stride, use_bias=bias)(x)
-        x = self._norm(x, f"norm_{index + 1}", train) if normed and norm_first else x
+        x = self._norm(x, f"norm_{index + 1}", train) if has_norm and norm_first else x
         x = nn.leaky_relu(x, self.negative_slope)
-        return self._norm(x, f"norm_{index + 1}", train) if normed and not norm_first else x
+        return self._norm(x, f"norm_{index + 1}", train) if has_norm and not norm_first else x
 
     def _conv(self, features: int, size: int, name: str, train: bool, **kwargs: Any):
         init = lookup(layers.INITIALIZATIONS, self.initialization, "initialization")

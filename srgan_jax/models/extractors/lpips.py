@@ -21,7 +21,7 @@ class Layer(NamedTuple):
     stride: int = 1
     padding: int = 1
     pool: int = 0  # side of the maximum pooling with stride 2 before it; 0 for none
-    tapped: bool = True  # whether it is compared
+    compared: bool = True  # whether it is compared
 
 
 ALEX = (Layer(64, 11, 4, 2), Layer(192, 5, 1, 2, pool=3), Layer(384, pool=3), Layer(256), Layer(256))
@@ -32,7 +32,7 @@ def layers_of(backbone: str) -> tuple[Layer, ...]:
     if lookup({"alex": True, "vgg": False}, backbone, "LPIPS backbone"):
         return ALEX
     return tuple(
-        Layer(width, pool=2 if block and not index else 0, tapped=index == count - 1)
+        Layer(width, pool=2 if block and not index else 0, compared=index == count - 1)
         for block, (width, count) in enumerate(VGG_BLOCKS)
         for index in range(count)
     )
@@ -42,8 +42,8 @@ def _max_pool(x: jax.Array, side: int) -> jax.Array:
     return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, side, side, 1), (1, 2, 2, 1), "VALID")
 
 
-def _taps(weights: Mapping[str, jax.Array], x: jax.Array, backbone: str) -> list[jax.Array]:
-    taps = []
+def _compared_features(weights: Mapping[str, jax.Array], x: jax.Array, backbone: str) -> list[jax.Array]:
+    features = []
     for index, layer in enumerate(layers_of(backbone)):
         x = _max_pool(x, layer.pool) if layer.pool else x
         x = jax.lax.conv_general_dilated(
@@ -51,8 +51,8 @@ def _taps(weights: Mapping[str, jax.Array], x: jax.Array, backbone: str) -> list
             dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest",
         )  # fmt: skip
         x = jax.nn.relu(x + weights[f"conv{index}/bias"])
-        taps += [x] if layer.tapped else []
-    return taps
+        features += [x] if layer.compared else []
+    return features
 
 
 @functools.partial(jax.jit, static_argnames="backbone")
@@ -70,7 +70,7 @@ def lpips_distance(weights: Mapping[str, jax.Array], x: jax.Array, y: jax.Array,
     """
     both = ((image - jnp.array(SHIFT)) / jnp.array(SCALE) for image in (x, y))
     total = jnp.zeros(len(x))
-    for index, (a, b) in enumerate(zip(*(_taps(weights, image, backbone) for image in both), strict=True)):
+    for index, (a, b) in enumerate(zip(*(_compared_features(weights, image, backbone) for image in both), strict=True)):
         a, b = (t / (jnp.linalg.norm(t, axis=-1, keepdims=True) + 1e-10) for t in (a, b))
         total += jnp.sum(jnp.square(a - b) * weights[f"lin{index}"], axis=-1).mean(axis=(1, 2))
     return total

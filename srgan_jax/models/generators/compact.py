@@ -28,7 +28,7 @@ class CompactResNet(nn.Module):
     def __call__(self, lr: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
         x = self._conv(lr.astype(self.dtype) - 0.5, self.width, "conv_in", mask)
         for index in range(self.blocks):
-            x = x + layers.block(self, lambda own, x, name=f"block_{index:02d}": own._residual(x, name, mask))(x)
+            x = x + layers.maybe_remat(self, lambda own, x, name=f"block_{index:02d}": own._residual(x, name, mask))(x)
         x = self._conv(x, 3 * self.scale**2, "conv_out", mask, init_scale=1e-4).astype(jnp.float32)
         return layers.pixel_shuffle(x, self.scale) + layers.interpolate(lr.astype(jnp.float32), self.scale, "bilinear")
 

@@ -31,7 +31,7 @@ class MSRResNet(nn.Module):
         factors = lookup(UPSAMPLING_FACTORS, self.scale, "scale")
         x = self._leaky(self._conv(lr.astype(self.dtype), self.width, "conv_in", mask))
         for index in range(self.blocks):
-            x = x + layers.block(self, lambda own, x, name=f"block_{index:02d}": own._residual(x, name, mask))(x)
+            x = x + layers.maybe_remat(self, lambda own, x, name=f"block_{index:02d}": own._residual(x, name, mask))(x)
         for index, factor in enumerate(factors):
             x = self._leaky(
                 layers.pixel_shuffle(self._conv(x, self.width * factor**2, f"conv_up_{index}", mask), factor)

@@ -31,19 +31,21 @@ class RestorationNet(nn.Module):
     def __call__(self, lr: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
         if self.scale != 1:
             raise UserError(f"the restoration network keeps the size: scale must be 1, got {self.scale}")
-        half = None if mask is None else mask[:, ::2, ::2]  # a position of the halved map lies on an even pixel
-        whole = None if half is None else layers.nearest(half, 2)
+        half_mask = None if mask is None else mask[:, ::2, ::2]  # a position of the halved map lies on an even pixel
+        upsampled_mask = None if half_mask is None else layers.nearest(half_mask, 2)
 
         x = layers.from_unit(lr, "signed").astype(self.dtype)
         x = first = self._conv(x, self.width, "conv_in", mask, size=9, stride=2)
         for index in range(self.blocks):
-            x = x + layers.block(self, lambda own, x, name=f"block_{index:02d}": own._residual(x, name, train, half))(x)
-        x = first + self._norm("norm_trunk", train)(self._conv(x, self.width, "conv_trunk", half, use_bias=False))
-        x = self._leaky(self._conv(layers.nearest(x, 2), self.upsampling_width, "conv_up_0", whole, stride=2))
+            x = x + layers.maybe_remat(
+                self, lambda own, x, name=f"block_{index:02d}": own._residual(x, name, train, half_mask)
+            )(x)
+        x = first + self._norm("norm_trunk", train)(self._conv(x, self.width, "conv_trunk", half_mask, use_bias=False))
+        x = self._leaky(self._conv(layers.nearest(x, 2), self.upsampling_width, "conv_up_0", upsampled_mask, stride=2))
         for index in (1, 2, 3):
-            x = self._leaky(self._conv(x, self.upsampling_width, f"conv_up_{index}", half))
-        x = nn.relu(self._conv(layers.nearest(x, 2), self.upsampling_width, "conv_up_4", whole))
-        x = nn.tanh(self._conv(x, 3, "conv_out", whole, size=9).astype(jnp.float32))
+            x = self._leaky(self._conv(x, self.upsampling_width, f"conv_up_{index}", half_mask))
+        x = nn.relu(self._conv(layers.nearest(x, 2), self.upsampling_width, "conv_up_4", upsampled_mask))
+        x = nn.tanh(self._conv(x, 3, "conv_out", upsampled_mask, size=9).astype(jnp.float32))
         return layers.to_unit(x[:, : lr.shape[1], : lr.shape[2]], "signed")
 
     def _residual(self, x, name, train, mask):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from srgan_jax.models import layers
 from srgan_jax.runtime.errors import lookup
 
-UPSAMPLINGS = {1: 0, 2: 1, 4: 2, 8: 3}  # how many doublings
+UPSAMPLING_STEPS = {1: 0, 2: 1, 4: 2, 8: 3}  # scale -> number of 2x upsampling steps
 
 
 class RRDBNet(nn.Module):
@@ -31,17 +31,17 @@ class RRDBNet(nn.Module):
 
     @nn.compact
     def __call__(self, lr: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
-        doublings = lookup(UPSAMPLINGS, self.scale, "scale")
+        upsampling_steps = lookup(UPSAMPLING_STEPS, self.scale, "scale")
         x = first = self._conv(lr.astype(self.dtype), self.width, "conv_in", mask)
         for index in range(self.blocks):
             branch = x
             for dense in (1, 2, 3):
                 name = f"block_{index:02d}_dense_{dense}"
-                grown = layers.block(self, lambda own, x, name=name: own._dense(x, name, mask))(branch)
+                grown = layers.maybe_remat(self, lambda own, x, name=name: own._dense(x, name, mask))(branch)
                 branch = branch + self.residual_scale * grown
             x = x + self.residual_scale * branch
         x = first + self._conv(x, self.width, "conv_trunk", mask)
-        for index in range(doublings):
+        for index in range(upsampling_steps):
             x, mask = layers.nearest(x, 2), None if mask is None else layers.nearest(mask, 2)
             x = self._leaky(self._conv(x, self.width, f"conv_up_{index}", mask))
         x = self._leaky(self._conv(x, self.width, "conv_hr", mask))

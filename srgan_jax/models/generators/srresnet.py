@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from srgan_jax.models import layers
-from srgan_jax.models.convolution import convolution, thin_convolution
+from srgan_jax.models.convolution import convolution, few_channel_convolution
 from srgan_jax.runtime.errors import lookup
 
 OUTPUTS = {"linear": lambda x: x, "tanh": jnp.tanh}
@@ -57,15 +57,15 @@ class SRResNet(nn.Module):
         lookup(dict.fromkeys(("batch", "none")), self.norm, "norm")
         x = layers.from_unit(lr, self.input_range).astype(self.dtype)
         x = first = self._activation("act_in")(self._conv(self.width, 9, "conv_in", mask)(x))
-        residual, trunk = (self._shared if self.shared_blocks else self._separate)(train, mask)
+        residual, trunk = (self._shared_layers if self.shared_blocks else self._separate_layers)(train, mask)
         for index in range(self.blocks):
             x = x + residual(index, x)
         x = first + trunk(x)
         for index, factor in enumerate(factors):
-            x = layers.block(self, lambda own, x, at=(index, factor, train, mask): own._upsample(x, *at))(x)
+            x = layers.maybe_remat(self, lambda own, x, at=(index, factor, train, mask): own._upsample(x, *at))(x)
             mask = None if mask is None else layers.nearest(mask, factor)
         last_scale = 1e-4 if self.base != "none" else 1.0
-        run = thin_convolution if train else convolution
+        run = few_channel_convolution if train else convolution
         return self._finish(self._conv(3, 9, "conv_out", mask, init_scale=last_scale, run=run)(x), lr)
 
     def _finish(self, x: jax.Array, lr: jax.Array) -> jax.Array:
@@ -78,25 +78,25 @@ class SRResNet(nn.Module):
 
     def _upsample(self, x, index, factor, train, mask):
         subpixel = lookup({"subpixel": True, "nearest": False}, self.upsampling, "upsampling")
-        larger = None if mask is None else layers.nearest(mask, factor)
+        upsampled_mask = None if mask is None else layers.nearest(mask, factor)
         width = self.width * factor**2 if subpixel else self.upsampling_width or self.width
         x = x if subpixel else layers.nearest(x, factor)
-        conv_mask = mask if subpixel else larger
+        conv_mask = mask if subpixel else upsampled_mask
         x = self._conv(width, 3, f"conv_up_{index}", conv_mask, before_norm=self.norm_upsampling)(x)
         x = self._norm(f"norm_up_{index}", train, self.bn_epsilon_upsampling)(x) if self.norm_upsampling else x
         x = layers.pixel_shuffle(x, factor) if subpixel else x
         return self._activation(f"act_up_{index}")(x)
 
-    def _separate(self, train, mask):
+    def _separate_layers(self, train, mask):
         """The residual branch of each block and the trunk after them."""
 
         def residual(index, x):
-            return layers.block(self, lambda own, x: own._residual(x, f"block_{index:02d}", train, mask))(x)
+            return layers.maybe_remat(self, lambda own, x: own._residual(x, f"block_{index:02d}", train, mask))(x)
 
         def trunk(x):
-            normed = lookup({"norm": True, "activation": False}, self.trunk, "trunk")
-            x = self._conv(self.width, 3, "conv_trunk", mask, before_norm=normed)(x)
-            return (self._norm("norm_trunk", train) if normed else self._activation("act_trunk"))(x)
+            has_norm = lookup({"norm": True, "activation": False}, self.trunk, "trunk")
+            x = self._conv(self.width, 3, "conv_trunk", mask, before_norm=has_norm)(x)
+            return (self._norm("norm_trunk", train) if has_norm else self._activation("act_trunk"))(x)
 
         return residual, trunk
 
@@ -108,8 +108,8 @@ class SRResNet(nn.Module):
         conv_2 = self._conv(self.width, 3, f"{name}_conv_2", mask, before_norm=True, init_scale=last_scale)
         return self._branch(x, conv_1, norm_1, act, conv_2, self._norm(f"{name}_norm_2", train))
 
-    def _shared(self, train, mask):
-        """As `_separate`, with the same three layers everywhere."""
+    def _shared_layers(self, train, mask):
+        """As `_separate_layers`, with the same three layers everywhere."""
         conv = self._conv(self.width, 3, "block_shared_conv", mask, before_norm=True)
         norm, act = self._norm("block_shared_norm", train), self._activation("block_shared_act")
         return lambda index, x: self._branch(x, conv, norm, act, conv, norm), lambda x: norm(conv(x))
@@ -124,8 +124,8 @@ class SRResNet(nn.Module):
         if init_scale != 1.0:
             init = nn.initializers.variance_scaling(init_scale, "fan_in", "truncated_normal")
         bias = self.norm == "none" or self.bias_before_norm if before_norm else self.use_bias
-        how = {"kernel_init": init, "dtype": self.dtype, "conv_general_dilated": run}
-        conv = layers.conv(features, size, name, use_bias=bias, **how)
+        options = {"kernel_init": init, "dtype": self.dtype, "conv_general_dilated": run}
+        conv = layers.conv(features, size, name, use_bias=bias, **options)
         return lambda x: conv(x if mask is None else x * mask.astype(x.dtype))
 
     def _norm(self, name, train, epsilon=None):
