@@ -16,8 +16,8 @@ from srgan_jax.inference.upscale import upscale, upscale_canvas
 
 __all__ = [
     "MAX_HALO_PX",
-    "TiledImage",
     "Span",
+    "TiledImage",
     "Tiler",
     "bytes_per_px",
     "choose_tile",
