@@ -1,4 +1,4 @@
-"""Generators applied: to arrays (`upscale`), and to images of any size in tiles that equal the whole."""
+"""Inference: `upscale` for arrays, `upscale_tiled` and `Tiler` for images of any size, tile by tile."""
 
 from srgan_jax.inference.channels import TiledImage, from_array, self_ensemble
 from srgan_jax.inference.tile_grid import (

@@ -1,4 +1,4 @@
-"""Pictures as the network sees them: gray, alpha, any depth, in all flips and rotations, window by window."""
+"""Conversion between images (gray, RGB, alpha, any depth) and the RGB tiles that a generator takes; self-ensemble."""
 
 import itertools
 from collections.abc import Callable
@@ -10,18 +10,21 @@ from srgan_jax.inference.tile_grid import Span
 
 
 class TiledImage(NamedTuple):
-    """A picture to be upscaled, as windows of it: whatever it is made of, the network sees RGB."""
+    """An image to upscale, as two functions: one cuts RGB tiles for the generator, one converts their results back."""
 
     size: tuple[int, int]  # height and width, LR pixels
-    cut: Callable[[Span, Span], list[np.ndarray]]  # rows, columns -> windows [h, w, 3] in [0, 1]
-    join: Callable[[list[np.ndarray], Span, Span], np.ndarray]  # their results -> [h * scale, w * scale, C]
+    cut: Callable[[Span, Span], list[np.ndarray]]  # rows, columns -> tiles [h, w, 3] in [0, 1]
+    join: Callable[[list[np.ndarray], Span, Span], np.ndarray]  # SR of these tiles -> [h * scale, w * scale, C]
 
 
 def from_array(frame: np.ndarray) -> TiledImage:
-    """A `TiledImage` of `[H, W, C]` uint8, uint16, or float in [0, 1]; the result has the same channels and dtype.
+    """Returns a `TiledImage` of `frame`; its result has the same channels and dtype.
 
-    Gray (C = 1) is shown to the network as RGB. Alpha (the last of 2 or 4 channels) is upscaled beside the colours,
-    which are multiplied by it before and divided afterwards: what is transparent doesn't show at edges.
+    Gray is repeated to RGB. Alpha is upscaled as an image of its own. Colours are multiplied by alpha before upscaling
+    and divided by it afterwards, so that the colours of transparent pixels don't bleed into edges.
+
+    Args:
+      frame: `[H, W, C]` uint8, uint16, or float in [0, 1]; C is 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha).
     """
     largest = np.float32(np.iinfo(frame.dtype).max if frame.dtype.kind == "u" else 1.0)
     colours = frame.shape[-1] - (frame.shape[-1] in (2, 4))
@@ -51,7 +54,7 @@ def from_array(frame: np.ndarray) -> TiledImage:
 
 
 def _local_bounds(alpha: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest of the 3 x 3 pixels around each, enlarged to `size`: plain areas stay exactly plain."""
+    """Returns minimum and maximum of each 3 x 3 neighbourhood, enlarged to `size`; they keep constant areas constant."""
     padded = np.pad(alpha, ((1, 1), (1, 1), (0, 0)), mode="edge")
     around = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))
     factors = [after // before for after, before in zip(size, alpha.shape, strict=False)]
@@ -62,14 +65,14 @@ def _local_bounds(alpha: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray,
 
 
 def to_dtype(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Floats in [0, 1] to `dtype`: uint8 and uint16 rounded half up over their whole range, floats as they are."""
+    """Converts floats in [0, 1] to `dtype`: uint8 and uint16 scaled to their full range and rounded half up."""
     if dtype.kind != "u":
         return image.astype(dtype)
     return np.floor(image * np.float32(np.iinfo(dtype).max) + np.float32(0.5)).astype(dtype)
 
 
 def self_ensemble(image: TiledImage) -> TiledImage:
-    """The same picture upscaled in its eight flips and rotations, averaged (Timofte et al., CVPR 2016, section 3.7)."""
+    """Returns `image` with self-ensemble: the mean over eight flips and rotations (Timofte et al., CVPR 2016, 3.7)."""
 
     def cut(rows: Span, columns: Span) -> list[np.ndarray]:
         return [oriented for tile in image.cut(rows, columns) for oriented in _orientations(tile)]

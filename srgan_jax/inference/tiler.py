@@ -1,8 +1,8 @@
-"""Pictures of any size in tiles of one shape, equal to the whole picture's result.
+"""Upscaling images of any size in tiles of one shape, with the result of upscaling the whole image.
 
-A tile is a window of the picture with a halo: as many LR pixels on each inner side as the network looks around. At the
-picture's borders windows are shifted inwards, so that they end where the picture ends and the network sees the zeros
-that it would see there; a picture smaller than a tile lies in its corner under a validity mask.
+Tiles overlap by a halo, the radius of the generator's receptive field in LR pixels. At the borders of an image tiles are
+shifted inwards, so that they end at the border and convolutions pad zeros there, as for the whole image. An image smaller
+than a tile lies in its top left corner; a mask marks the valid pixels.
 """
 
 import collections
@@ -26,7 +26,7 @@ from srgan_jax.weights import Weights, make_weights
 
 @jax.jit
 def upscale_tiles(params: Weights, tiles: jax.Array, sizes: jax.Array) -> jax.Array:
-    """Returns SR of windows `[N, H, W, 3]` in [0, 1], of each of which the top left part of `sizes [N, 2]` counts."""
+    """Returns SR of `tiles [N, H, W, 3]` in [0, 1]; the top left `sizes [N, 2]` (height, width) of each tile is valid."""
     rows = jnp.arange(tiles.shape[1]) < sizes[:, :1]
     columns = jnp.arange(tiles.shape[2]) < sizes[:, 1:]
     mask = (rows[:, :, None] & columns[:, None, :])[..., None].astype(jnp.float32)
@@ -34,7 +34,7 @@ def upscale_tiles(params: Weights, tiles: jax.Array, sizes: jax.Array) -> jax.Ar
 
 
 class Tiler:
-    """A generator ready for pictures of any size: one compilation, batches of tiles on all local devices."""
+    """Upscales images of any size in tiles of one shape: one compilation, batches of tiles on all local devices."""
 
     def __init__(
         self,
@@ -44,33 +44,33 @@ class Tiler:
         report: Callable[[str], None] = lambda line: None,
         run: Callable[[Weights, jax.Array, jax.Array], jax.Array] = upscale_tiles,
     ):
-        """Prepares tiles of one shape.
+        """Replicates the weights to all local devices.
 
         Args:
           params: the generator.
           tile_px: height and width in LR pixels, more than two halos.
-          report: gets lines for the user.
-          run: computes a batch of windows.
+          report: is called with each message to the user.
+          run: computes SR of a batch of tiles.
         """
         self.halo_px, self.exact = halo_px(params.architecture)
         self.tile_px, self.report = tile_px, report
-        self.seam_difference = 0.0  # largest seen between two tiles where they meet; of networks beyond MAX_HALO_PX
+        self.seam_difference = 0.0  # largest difference at a seam, of values in [0, 1]; 0 where the halo is exact
         self._run_tiles = run
         self._mesh = devices.make_mesh(jax.local_devices())
-        self._batch = self._mesh.size  # a tile for each device
+        self._batch = self._mesh.size  # one tile per device
         self._params = devices.replicate(params, self._mesh)
         self.scale = params.scale
 
     def upscale(
         self, images: Iterable[channels.TiledImage]
     ) -> Iterator[tuple[channels.TiledImage, Iterator[np.ndarray]]]:
-        """Upscales pictures one after the other; a batch may hold tiles of several.
+        """Upscales images one after another; a batch may hold tiles of several images.
 
         Args:
-          images: pulled as tiles are needed, a little ahead of the results.
+          images: iterated lazily, slightly ahead of the results.
 
         Yields:
-          Each source with its result as strips of rows, `[h, width * scale, C]` from top to bottom.
+          Each image with its result as strips `[h, width * scale, C]`, from top to bottom.
         """
         started = collections.deque()
 
@@ -86,14 +86,14 @@ class Tiler:
             image, grid = started.popleft()
             strips = self._strips(image, grid, itertools.chain([first], results))
             yield image, strips
-            collections.deque(strips, maxlen=0)  # what the caller left
+            collections.deque(strips, maxlen=0)  # consume the strips that the caller has not
 
     def count_tiles(self, size: tuple[int, int]) -> int:
-        """How many tiles a picture of this height and width takes."""
+        """Returns the number of tiles of an image of this height and width."""
         return math.prod(len(spans(s, t, self.halo_px)) for s, t in zip(size, self.tile_px, strict=True))
 
     def seconds_per_tile(self) -> float:
-        """Measured on the second of two batches: the first compiles."""
+        """Returns the time per tile, measured on the second of two batches; the first compiles."""
         start = 0.0
         for _ in range(2):
             start = time.perf_counter()
@@ -124,7 +124,7 @@ class Tiler:
         return tile[top:bottom, left:right]
 
     def _measure_seam(self, left: tuple[Span, np.ndarray] | None, right: tuple[Span, np.ndarray]) -> None:
-        """Notes by how much two neighbouring tiles differ in the two LR columns beside their seam."""
+        """Updates `seam_difference` with two neighbouring tiles, compared in the two LR columns beside their seam."""
         if left is None:
             return
         seam = right[0].keep_start
@@ -137,7 +137,7 @@ class Tiler:
         self.seam_difference = max(self.seam_difference, float(difference))
 
     def _run_batches(self, groups: Iterable[list[np.ndarray]]) -> Iterator[list[np.ndarray]]:
-        """Windows in groups to results in the same groups; the next batch is computed while one is fetched."""
+        """Yields the results of groups of tiles; the next batch is computed while one is fetched."""
         lengths, in_flight, results = collections.deque(), collections.deque(), []
 
         def flatten():
@@ -160,9 +160,9 @@ class Tiler:
                 return
 
     def _start_batch(self, batch: list[np.ndarray]) -> jax.Array | None:
-        """Begins to compute a batch of windows; None where the memory doesn't suffice."""
+        """Dispatches a batch of tiles; returns None when memory ran out."""
         if any(side > limit for tile in batch for side, limit in zip(tile.shape, self.tile_px, strict=False)):
-            return None  # cut before the tile was made smaller
+            return None  # these tiles were cut before the tile size was halved
         height, width = self.tile_px
         sizes = np.array([tile.shape[:2] for tile in batch] + [(1, 1)] * (self._batch - len(batch)), np.int32)
         padded = np.zeros((self._batch, height, width, 3), np.float32)
@@ -177,7 +177,7 @@ class Tiler:
     def _fetch_batch(
         self, batch: list[np.ndarray], tile_px: tuple[int, int], results: jax.Array | None
     ) -> list[np.ndarray]:
-        """The results of a batch that was started with tiles of `tile_px`."""
+        """Returns the results of a batch that was dispatched with tiles of `tile_px`; computes it again if that failed."""
         if results is not None:
             try:
                 sr = np.asarray(results)
@@ -185,12 +185,16 @@ class Tiler:
                 return [tile[:height, :width] for tile, (height, width) in zip(sr, sizes, strict=False)]
             except jax.errors.JaxRuntimeError as error:
                 self._halve_tile(error, tile_px)
-        # A window is a picture, whose tiles may be smaller.
+        # Memory ran out: upscale each tile as an image of its own, with the smaller tiles.
         images = [channels.TiledImage(tile.shape[:2], _cut_from(tile), _first_result) for tile in batch]
         return [np.concatenate(list(strips)) for _, strips in self.upscale(images)]
 
     def _halve_tile(self, error: Exception, tile_px: tuple[int, int]) -> None:
-        """Halves the tile when memory ran out, unless a batch before has done so; raises where it can't be smaller."""
+        """Halves the tile size after an out-of-memory error, unless an earlier batch has already; raises any other error.
+
+        Raises:
+          UserError: the tile has the smallest size already.
+        """
         if "RESOURCE_EXHAUSTED" not in str(error) and "out of memory" not in str(error).lower():
             raise error
         if tile_px != self.tile_px:
@@ -201,10 +205,10 @@ class Tiler:
         if smaller == self.tile_px:
             raise UserError(
                 f"not enough memory on the device for tiles of {self.tile_px[0]} x {self.tile_px[1]}, the smallest "
-                "that this generator allows; use a smaller generator or another device"
+                "that the receptive field of this generator allows; use a smaller generator or another device"
             ) from None
         self.report(
-            f"out of memory with tiles of {self.tile_px[0]} x {self.tile_px[1]}: going on with "
+            f"out of memory with tiles of {self.tile_px[0]} x {self.tile_px[1]}: continuing with "
             f"{smaller[0]} x {smaller[1]}"
         )
         self.tile_px = smaller
@@ -215,7 +219,7 @@ def _first_result(results: list[np.ndarray], rows: Span, columns: Span) -> np.nd
 
 
 def _cut_from(image: np.ndarray) -> Callable[[Span, Span], list[np.ndarray]]:
-    """The `cut` of `[H, W, 3]` float32 in [0, 1]."""
+    """Returns the `TiledImage.cut` of `image [H, W, 3]` float32 in [0, 1]."""
     return lambda rows, columns: [image[rows.start : rows.stop, columns.start : columns.stop]]
 
 
@@ -227,23 +231,23 @@ def upscale_tiled(
     tile_px: tuple[int, int] | None = None,
     self_ensemble: bool = False,
 ) -> np.ndarray:
-    """Super-resolves a picture of any size in host memory, tile by tile: the result of `upscale` in bounded memory.
+    """Upscales an image of any size tile by tile, in bounded device memory.
 
-    Equal to it but for rounding (1e-5 in floats, one step in uint8) where the generator looks at most 64 LR pixels
-    far; others get that halo.
+    The result equals that of `upscale` up to rounding (1e-5 in floats, one step in uint8) if the radius of the
+    generator's receptive field is at most 64 LR pixels. Other generators get a halo of 64, and differ slightly.
 
     Args:
       params: from `srgan_jax.load`, or a Flax variables dict of a generator.
       image: `[H, W, 3]` RGB; uint8, or float in [0, 1].
-      architecture: for a variables dict whose architecture is not the paper's, see `weights.make_weights`.
-      tile_px: height and width of a tile in LR pixels, halo included; by default from the picture and free memory.
+      architecture: of a variables dict if it isn't the paper's, see `weights.make_weights`.
+      tile_px: height and width of a tile in LR pixels, halo included; by default chosen from image size and free memory.
       self_ensemble: average the results of the eight flips and rotations.
 
     Returns:
       `[H * scale, W * scale, 3]` in the dtype of `image`; floats are clipped to [0, 1].
 
     Raises:
-      ValueError: another shape, dtype or range, or a tile of two halos or less.
+      ValueError: `image` has another shape, dtype or range, or `tile_px` is two halos or less.
     """
     image = checked_image(image, np.asarray, axes=(3,))
     params = params if isinstance(params, Weights) else make_weights(params, architecture)
@@ -251,10 +255,10 @@ def upscale_tiled(
     tile_px = tile_px or choose_tile([image.shape[:2]], halo, max_area(params), square=self_ensemble)
     if any(tile < min(size, 2 * halo + 2) for size, tile in zip(image.shape, tile_px, strict=False)):
         raise ValueError(
-            f"this generator looks {halo} px far: expected tiles of {2 * halo + 2} px or more, got {tile_px}"
+            f"tile_px={tile_px}: expected tiles of {2 * halo + 2} px or more for this generator, whose halo is {halo} px"
         )
     if self_ensemble and tile_px[0] != tile_px[1]:
-        raise ValueError(f"self-ensemble turns tiles: expected a square tile, got {tile_px}")
+        raise ValueError(f"tile_px={tile_px}: expected a square tile, because self_ensemble rotates tiles")
     tiled = channels.from_array(image)
     tiled = channels.self_ensemble(tiled) if self_ensemble else tiled
     ((_, strips),) = ((tiled, list(strips)) for tiled, strips in Tiler(params, tile_px).upscale([tiled]))
