@@ -16,7 +16,7 @@ from srgan_jax.weights import Weights
 
 
 def to_onnx(params: Weights, path: str | os.PathLike, provenance: Mapping[str, str] | None = None) -> float:
-    """Writes a generator as ONNX, input "lr" `[N, 3, H, W]`, output "sr" `[N, 3, H * scale, W * scale]`, both in [0, 1].
+    """Writes a generator as ONNX: input "lr" `[N, 3, H, W]`, output "sr" `[N, 3, H * scale, W * scale]`, in [0, 1].
 
     Args:
       params: from `srgan_jax.load`.

@@ -54,7 +54,7 @@ def from_array(frame: np.ndarray) -> TiledImage:
 
 
 def _local_bounds(alpha: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns minimum and maximum of each 3 x 3 neighbourhood, enlarged to `size`; they keep constant areas constant."""
+    """Returns minimum and maximum of each 3 x 3 neighbourhood, enlarged to `size`: constant areas stay constant."""
     padded = np.pad(alpha, ((1, 1), (1, 1), (0, 0)), mode="edge")
     around = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))
     factors = [after // before for after, before in zip(size, alpha.shape, strict=False)]

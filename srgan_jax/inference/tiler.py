@@ -1,8 +1,8 @@
 """Upscaling images of any size in tiles of one shape, with the result of upscaling the whole image.
 
-Tiles overlap by a halo, the radius of the generator's receptive field in LR pixels. At the borders of an image tiles are
-shifted inwards, so that they end at the border and convolutions pad zeros there, as for the whole image. An image smaller
-than a tile lies in its top left corner; a mask marks the valid pixels.
+Tiles overlap by a halo, the radius of the generator's receptive field in LR pixels. At the borders of an image tiles
+are shifted inwards, so that they end at the border and convolutions pad zeros there, as for the whole image. An image
+smaller than a tile lies in its top left corner; a mask marks the valid pixels.
 """
 
 import collections
@@ -26,7 +26,7 @@ from srgan_jax.weights import Weights, make_weights
 
 @jax.jit
 def upscale_tiles(params: Weights, tiles: jax.Array, sizes: jax.Array) -> jax.Array:
-    """Returns SR of `tiles [N, H, W, 3]` in [0, 1]; the top left `sizes [N, 2]` (height, width) of each tile is valid."""
+    """Returns SR of `tiles [N, H, W, 3]` in [0, 1]; the top left `sizes [N, 2]`, height and width, are valid."""
     rows = jnp.arange(tiles.shape[1]) < sizes[:, :1]
     columns = jnp.arange(tiles.shape[2]) < sizes[:, 1:]
     mask = (rows[:, :, None] & columns[:, None, :])[..., None].astype(jnp.float32)
@@ -177,7 +177,7 @@ class Tiler:
     def _fetch_batch(
         self, batch: list[np.ndarray], tile_px: tuple[int, int], results: jax.Array | None
     ) -> list[np.ndarray]:
-        """Returns the results of a batch that was dispatched with tiles of `tile_px`; computes it again if that failed."""
+        """Returns the results of a batch dispatched with tiles of `tile_px`; computes it again if that failed."""
         if results is not None:
             try:
                 sr = np.asarray(results)
@@ -190,7 +190,7 @@ class Tiler:
         return [np.concatenate(list(strips)) for _, strips in self.upscale(images)]
 
     def _halve_tile(self, error: Exception, tile_px: tuple[int, int]) -> None:
-        """Halves the tile size after an out-of-memory error, unless an earlier batch has already; raises any other error.
+        """Halves the tile size after an out-of-memory error, unless an earlier batch has; raises any other error.
 
         Raises:
           UserError: the tile has the smallest size already.
@@ -240,7 +240,7 @@ def upscale_tiled(
       params: from `srgan_jax.load`, or a Flax variables dict of a generator.
       image: `[H, W, 3]` RGB; uint8, or float in [0, 1].
       architecture: of a variables dict if it isn't the paper's, see `weights.make_weights`.
-      tile_px: height and width of a tile in LR pixels, halo included; by default chosen from image size and free memory.
+      tile_px: height and width of a tile in LR pixels, halo included; by default from image size and free memory.
       self_ensemble: average the results of the eight flips and rotations.
 
     Returns:
@@ -255,7 +255,7 @@ def upscale_tiled(
     tile_px = tile_px or choose_tile([image.shape[:2]], halo, max_area(params), square=self_ensemble)
     if any(tile < min(size, 2 * halo + 2) for size, tile in zip(image.shape, tile_px, strict=False)):
         raise ValueError(
-            f"tile_px={tile_px}: expected tiles of {2 * halo + 2} px or more for this generator, whose halo is {halo} px"
+            f"tile_px={tile_px}: expected tiles of {2 * halo + 2} px or more; this generator has a halo of {halo} px"
         )
     if self_ensemble and tile_px[0] != tile_px[1]:
         raise ValueError(f"tile_px={tile_px}: expected a square tile, because self_ensemble rotates tiles")

@@ -32,8 +32,8 @@ def upscale(
       `[H * scale, W * scale, 3]` or `[N, H * scale, W * scale, 3]` in the dtype of `img`; floats are clipped to [0, 1].
 
     Raises:
-      UserError: `img` has another shape or dtype, is a NumPy array with values far outside [0, 1], or `params` don't fit
-        their architecture.
+      UserError: `img` has another shape or dtype, or is a NumPy array with values far outside [0, 1]; or `params` don't
+        fit their architecture.
     """
     image = checked_image(img, jnp.asarray, axes=(3, 4))
     if not isinstance(params, Weights):

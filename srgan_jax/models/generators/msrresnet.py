@@ -1,4 +1,4 @@
-"""BasicSR's modified SRResNet: the generator of its published SRGAN and "MSRResNet" models."""
+"""BasicSR's modified SRResNet, the generator of its published SRGAN and "MSRResNet" models."""
 
 from typing import Any
 
@@ -13,18 +13,18 @@ UPSAMPLING_FACTORS = {2: (2,), 3: (3,), 4: (2, 2)}
 
 
 class MSRResNet(nn.Module):
-    """SRResNet without normalisation, without long skip, over a bilinear base (BasicSR, `srresnet_arch.py`).
+    """SRResNet without normalisation and long skip, added to bilinear upsampling (BasicSR, `srresnet_arch.py`).
 
     3x3 convolutions throughout, ReLU in the blocks, LeakyReLU 0.1 after the first convolution and in the upsampling.
-    Called as `SRResNet` is: `lr [N, H, W, 3]` in [0, 1], optionally `mask [N, H, W, 1]`.
+    Arguments as of `SRResNet`: `lr [N, H, W, 3]` in [0, 1], optionally `mask [N, H, W, 1]`.
     """
 
     blocks: int = 16
     width: int = 64
     scale: int = 4  # 2, 3 or 4
     dtype: Any = jnp.float32
-    axis_name: str | None = None  # nothing to share
-    remat: bool = False  # compute the blocks again for the gradients instead of keeping their activations
+    axis_name: str | None = None  # unused: no batch statistics
+    remat: bool = False  # recompute the activations of blocks for the gradient instead of storing them
 
     @nn.compact
     def __call__(self, lr: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:

@@ -1,4 +1,4 @@
-"""A residual network that keeps the size: low-quality pictures in, restored ones out."""
+"""A residual network for restoration: low-quality images to high-quality images of the same size."""
 
 from typing import Any
 
@@ -11,27 +11,28 @@ from srgan_jax.runtime.errors import UserError
 
 
 class RestorationNet(nn.Module):
-    """Halves, runs residual blocks, doubles, halves and doubles again (see configs/restoration.py for its source).
+    """Downsamples by 2, runs residual blocks, upsamples, downsamples and upsamples again (see configs/restoration.py).
 
-    Called as `SRResNet` is: `lr [N, H, W, 3]` in [0, 1], optionally `mask [N, H, W, 1]`; the result has the same size.
-    The layers see and give [-1, 1]. Inside, an odd side counts half a pixel more; the surplus is cut off at the end.
+    Arguments as of `SRResNet`: `lr [N, H, W, 3]` in [0, 1], optionally `mask [N, H, W, 1]`; the result has the size of
+    `lr`. The first layer takes and the last one returns [-1, 1]. Odd sides are rounded up when halved, and the result is
+    cropped.
     """
 
     blocks: int = 16
     width: int = 64
     upsampling_width: int = 256
-    scale: int = 1  # nothing else is possible
-    bn_momentum: float = 0.8  # share of the old running statistics kept at each update
+    scale: int = 1  # the only valid value
+    bn_momentum: float = 0.8  # fraction of the old running statistics kept at each update
     bn_epsilon: float = 1e-3
     dtype: Any = jnp.float32
     axis_name: str | None = None  # under pmap: the axis over which batch statistics are shared
-    remat: bool = False  # compute the blocks again for the gradients instead of keeping their activations
+    remat: bool = False  # recompute the activations of blocks for the gradient instead of storing them
 
     @nn.compact
     def __call__(self, lr: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
         if self.scale != 1:
-            raise UserError(f"the restoration network keeps the size: scale must be 1, got {self.scale}")
-        half_mask = None if mask is None else mask[:, ::2, ::2]  # a position of the halved map lies on an even pixel
+            raise UserError(f"generator.scale={self.scale}: expected 1, because the restoration network keeps the size")
+        half_mask = None if mask is None else mask[:, ::2, ::2]  # stride 2 samples the even pixels
         upsampled_mask = None if half_mask is None else layers.nearest(half_mask, 2)
 
         x = layers.from_unit(lr, "signed").astype(self.dtype)

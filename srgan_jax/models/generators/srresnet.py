@@ -1,4 +1,4 @@
-"""Generators: `[N, H, W, 3]` RGB in [0, 1] to `[N, H * scale, W * scale, 3]` in about [0, 1]."""
+"""SRResNet, the generator of SRGAN."""
 
 from typing import Any
 
@@ -17,14 +17,14 @@ UPSAMPLING_FACTORS = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
 class SRResNet(nn.Module):
     """The generator of SRGAN (Ledig et al., arXiv 1609.04802, figure 4) with its common variations as fields.
 
-    Call it with `lr [N, H, W, 3]` in [0, 1], whatever `input_range` and `output_range` are: those say what the layers
-    see and give. The result is not clipped.
+    Maps `lr [N, H, W, 3]` in [0, 1] to `[N, H * scale, W * scale, 3]` in about [0, 1], not clipped. `input_range` and
+    `output_range` are the ranges inside: of the first convolution's input and the last one's output.
 
-    With `mask [N, H, W, 1]` (1 inside the picture, 0 outside) every convolution sees zeros outside, so a picture laid
-    into a larger canvas, its outermost pixels repeated outwards, gives the values it gives alone.
+    `mask [N, H, W, 1]` is 1 inside the image and 0 outside; the input of every convolution is zeroed outside. So an
+    image in a larger canvas, padded with its outermost pixels, has the same result as alone.
     """
 
-    # The architecture: JSON values only, they travel in the header of a weights file.
+    # The architecture: JSON values only, stored in the header of a weights file.
     blocks: int = 16
     width: int = 64
     scale: int = 4  # 2, 3, 4 or 8
@@ -32,24 +32,24 @@ class SRResNet(nn.Module):
     block_order: str = "norm_activation"  # inside a block; or "activation_norm"
     shared_blocks: bool = False  # one convolution, norm and activation for all blocks and the trunk
     norm: str = "batch"  # or "none"
-    bn_momentum: float = 0.9  # share of the old running statistics kept at each update
+    bn_momentum: float = 0.9  # fraction of the old running statistics kept at each update
     bn_epsilon: float = 1e-5
-    norm_upsampling: bool = False  # normalise in the upsampling too
+    norm_upsampling: bool = False  # batch normalisation in the upsampling too
     bn_epsilon_upsampling: float = 1e-5
-    trunk: str = "norm"  # what follows the convolution after the blocks; or "activation"
-    use_bias: bool = True  # of the convolutions that have no norm behind them
-    bias_before_norm: bool = False  # does nothing in front of batch normalisation; other people's weights have it
-    upsampling: str = "subpixel"  # or "nearest": repeat pixels, then convolve, which leaves no checkerboard
-    upsampling_width: int = 0  # channels of the convolutions of "nearest"; 0: as many as `width`
+    trunk: str = "norm"  # follows the convolution after the blocks; or "activation"
+    use_bias: bool = True  # of the convolutions that no norm follows
+    bias_before_norm: bool = False  # has no effect before batch normalisation; for imported weights
+    upsampling: str = "subpixel"  # or "nearest", then a convolution: no checkerboard artefacts
+    upsampling_width: int = 0  # channels of the convolutions of "nearest"; 0: `width`
     initialization: str = "lecun"  # a name in layers.INITIALIZATIONS
     output: str = "linear"  # or "tanh"
-    base: str = "none"  # or "bilinear", "bicubic": the network adds to the interpolated input
+    base: str = "none"  # or "bilinear", "bicubic": the result is added to the interpolated input
     input_range: str = "unit"  # a name in layers.RANGES
     output_range: str = "signed"
-    # How it runs, not what it is.
+    # Options of the computation, not part of the architecture.
     dtype: Any = jnp.float32
     axis_name: str | None = None  # under pmap: the axis over which batch statistics are shared
-    remat: bool = False  # compute the blocks again for the gradients instead of keeping their activations
+    remat: bool = False  # recompute the activations of blocks for the gradient instead of storing them
 
     @nn.compact
     def __call__(self, lr: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
@@ -88,7 +88,7 @@ class SRResNet(nn.Module):
         return self._activation(f"act_up_{index}")(x)
 
     def _separate_layers(self, train, mask):
-        """The residual branch of each block and the trunk after them."""
+        """Returns the residual branches of the blocks and the trunk after them."""
 
         def residual(index, x):
             return layers.maybe_remat(self, lambda own, x: own._residual(x, f"block_{index:02d}", train, mask))(x)
@@ -101,7 +101,7 @@ class SRResNet(nn.Module):
         return residual, trunk
 
     def _residual(self, x, name, train, mask):
-        # Without normalisation the branch starts small, or the sum of many blocks starts far too large.
+        # Without normalisation the branch is initialised small; else the sum of many blocks is far too large at first.
         last_scale = 0.01 if self.norm == "none" else 1.0
         conv_1 = self._conv(self.width, 3, f"{name}_conv_1", mask, before_norm=True)
         norm_1, act = self._norm(f"{name}_norm_1", train), self._activation(f"{name}_act")
@@ -109,7 +109,7 @@ class SRResNet(nn.Module):
         return self._branch(x, conv_1, norm_1, act, conv_2, self._norm(f"{name}_norm_2", train))
 
     def _shared_layers(self, train, mask):
-        """As `_separate_layers`, with the same three layers everywhere."""
+        """As `_separate_layers`, with one convolution, norm and activation for all."""
         conv = self._conv(self.width, 3, "block_shared_conv", mask, before_norm=True)
         norm, act = self._norm("block_shared_norm", train), self._activation("block_shared_act")
         return lambda index, x: self._branch(x, conv, norm, act, conv, norm), lambda x: norm(conv(x))
