@@ -165,6 +165,7 @@ ACTIVATIONS = {
     "prelu_shared": lambda name: PReLU(shared=True, name=name),
     "relu": lambda name: nn.relu,
     "leaky_relu": lambda name: lambda x: nn.leaky_relu(x, 0.2),
+    "leaky_relu_01": lambda name: lambda x: nn.leaky_relu(x, 0.1),
 }
 
 
