@@ -25,7 +25,7 @@ def test_prepare_lists_what_it_skips(tmp_path, photo, capsys):
     told = capsys.readouterr().out.splitlines()
     assert told[:2] == [
         "skipped small.png: 448 x 50 px, smaller than 96 px",
-        "skipped text.jpg: not a picture in a known format",
+        "skipped text.jpg: not an image in a known format",
     ]
     assert told[2].startswith("1 images prepared, 2 skipped")
     assert cli.main(["prepare", str(folder), "--out", str(tmp_path / "out"), "--min-side", "32"]) == 0

@@ -47,7 +47,7 @@ def test_every_file_is_used_or_listed(tmp_path, photo):
     skipped = builder.prepare(str(folder), str(out), min_side_px=96)
     assert set(skipped) == {"tiny.png", "text.png", "empty.jpg", "truncated.jpg"}
     assert skipped["tiny.png"] == "300 x 20 px, smaller than 96 px"
-    assert skipped["text.png"] == "not a picture in a known format"
+    assert skipped["text.png"] == "not an image in a known format"
     assert "truncated" in skipped["truncated.jpg"]
     assert json.loads((out / "skipped.json").read_text()) == skipped
     assert builder.read_converted(str(out)) == {

@@ -50,7 +50,7 @@ def test_gray_palette_alpha_and_16_bit(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "not a picture in a known format"), (b"text", "not a picture in a known format"), (None, "truncated")],
+    [(b"", "not an image in a known format"), (b"text", "not a picture in a known format"), (None, "truncated")],
 )
 def test_bad_files_say_why(tmp_path, photo, content, reason):
     whole = images.encode_png(photo)
@@ -180,7 +180,7 @@ def test_side_by_side(photo):
 
 def test_a_picture_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "text.jpg").write_text("not a picture")
-    for name, reason in (("text.jpg", "not a picture in a known format"), ("absent.jpg", "no such file")):
+    for name, reason in (("text.jpg", "not an image in a known format"), ("absent.jpg", "no such file")):
         with pytest.raises(images.ImageError) as caught:
             images.read_image(tmp_path / name)
         assert str(caught.value) == f"{tmp_path / name}: {reason}"

@@ -1,4 +1,4 @@
-"""Image files to arrays and back: the one place that decodes and encodes."""
+"""Reading and writing of image files. All decoding and encoding of the package is here."""
 
 from srgan_jax.images.contact_sheet import side_by_side
 from srgan_jax.images.decode import MAX_PIXELS, decode_picture, image_size, is_gray, open_picture, read_image

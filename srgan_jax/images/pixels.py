@@ -1,4 +1,4 @@
-"""Frames that Pillow opened, as arrays of gray, RGB and alpha."""
+"""Conversion of frames that Pillow opened to arrays of gray, RGB and alpha."""
 
 import contextlib
 from io import BytesIO
@@ -12,17 +12,17 @@ from srgan_jax.images.errors import ImageError
 
 
 def page_of(image: Image.Image, index: int) -> np.ndarray:
-    """Returns frame number `index` as `pixels_of` gives it."""
+    """Returns `pixels_of` the frame number `index`."""
     image.seek(index)
     return pixels_of(image)
 
 
 def pixels_of(image: Image.Image) -> np.ndarray:
-    """The current frame as `[H, W, C]`, uint8, or uint16 where it has 16 bits."""
+    """Returns the current frame as `[H, W, C]`, uint16 if it has 16 bits, otherwise uint8."""
     image = ImageOps.exif_transpose(image)
     if image.mode[0] in "IF":
         samples = np.asarray(image)
-        if image.mode == "I":  # 32 bits, as which 16-bit files are read now and then
+        if image.mode == "I":  # 32 bits; Pillow uses it for some 16-bit files
             if samples.min() < 0 or samples.max() > 65535:
                 raise ImageError(f"32-bit samples from {samples.min()} to {samples.max()}; expected 0 to 65535")
             samples = samples.astype(np.uint16)
@@ -32,7 +32,7 @@ def pixels_of(image: Image.Image) -> np.ndarray:
 
 
 def _plain_mode(image: Image.Image) -> str:
-    """L, LA, RGB or RGBA: the one that loses nothing."""
+    """Returns the smallest lossless mode: L, LA, RGB or RGBA."""
     alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
     gray = image.mode in ("1", "L", "LA", "La")
     if image.mode == "P" and not image.info.get("icc_profile"):
@@ -42,7 +42,7 @@ def _plain_mode(image: Image.Image) -> str:
 
 
 def _through(image: Image.Image) -> Image.Image:
-    """CMYK or Lab to sRGB, through the profile in the file where it has one that fits."""
+    """Converts CMYK or Lab to sRGB, by the colour profile of the file if it has a suitable one."""
     if profile := image.info.get("icc_profile"):
         with contextlib.suppress(ImageCms.PyCMSError, OSError):
             return _to_srgb(image, ImageCms.ImageCmsProfile(BytesIO(profile)))
@@ -57,7 +57,7 @@ def _to_srgb(image: Image.Image, profile: Any) -> Image.Image:
 
 
 def alike(frames: list[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Frames with the same channels: gray becomes RGB, opaque gets alpha, where another frame has them."""
+    """Converts all frames to the same channels: to RGB if one frame is RGB, with alpha if one frame has alpha."""
     colour, alpha = any(f.shape[-1] > 2 for f in frames), any(f.shape[-1] in (2, 4) for f in frames)
     alike = []
     for frame in frames:
