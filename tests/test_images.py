@@ -50,7 +50,7 @@ def test_gray_palette_alpha_and_16_bit(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "not an image in a known format"), (b"text", "not a picture in a known format"), (None, "truncated")],
+    [(b"", "not an image in a known format"), (b"text", "not an image in a known format"), (None, "truncated")],
 )
 def test_bad_files_say_why(tmp_path, photo, content, reason):
     whole = images.encode_png(photo)
