@@ -117,7 +117,10 @@ def test_evaluate_makes_lr_by_a_degradation(tmp_path, photo, capsys):
         return capsys.readouterr().out
 
     degraded = table("--degradation", "photo")
-    assert "- LR: photo, each picture by a random key of its name" in degraded and "convention A" not in degraded
+    assert (
+        "- LR: degradation photo, random key of each image derived from its name" in degraded
+        and "convention A" not in degraded
+    )
     assert table("--degradation", "photo") == degraded
     score = {text: float(text.splitlines()[2].split("|")[3]) for text in (table(), degraded)}
     assert score[degraded] < max(score.values())

@@ -1,4 +1,4 @@
-"""HR images with their LR images: test sets read from folders, and LR made from HR."""
+"""Pairs of HR and LR images: reading of test sets from folders, and computation of LR from HR."""
 
 import functools
 import os
@@ -16,16 +16,16 @@ from srgan_jax.runtime.errors import MissingFileError, UserError
 
 
 class Pair(NamedTuple):
-    """A picture and its LR image, uint8, `hr.shape == scale * lr.shape` in height and width."""
+    """An HR image and its LR image, uint8; height and width of `hr` are `scale` times those of `lr`."""
 
     name: str
     lr: np.ndarray
     hr: np.ndarray
-    gray: bool = False  # a gray file: its samples are compared as they are, not as MATLAB's luma of RGB
+    gray: bool = False  # a gray file: its samples are scored directly, not MATLAB's luma of RGB
 
 
 def crop_to_multiple(image: np.ndarray, scale: int) -> np.ndarray:
-    """The top left part whose sides are multiples of `scale`."""
+    """Crops the image at the right and bottom, so that its sides are multiples of `scale`."""
     height, width = image.shape[:2]
     return image[: height - height % scale, : width - width % scale]
 
@@ -36,7 +36,7 @@ def _shrink(hr: jax.Array, scale: int, convention: str) -> jax.Array:
 
 
 def make_pair(name: str, hr: np.ndarray, scale: int, convention: str = "A", gray: bool = False) -> Pair:
-    """`hr` (uint8) cropped to a multiple of `scale`, with its bicubic LR image rounded to 8 bits."""
+    """Crops `hr` (uint8) to multiples of `scale` and computes its bicubic LR image, rounded to 8 bits."""
     hr = crop_to_multiple(hr, scale)
     return Pair(name, np.asarray(_shrink(hr, scale, convention)), hr, gray)
 
@@ -46,15 +46,20 @@ def _holds_pictures(folder: Path) -> bool:
 
 
 def _test_pictures(folder: Path) -> list[Path]:
-    """The pictures in `folder` itself, whose names must tell them apart."""
+    """Returns the image files in `folder` itself.
+
+    Raises:
+      MissingFileError: there are none.
+      UserError: two of them have the same name up to the suffix.
+    """
     paths = images.find_pictures(folder, recursive=False)
     if not paths:
         inside = [str(path) for path in sorted(folder.iterdir()) if path.is_dir() and _holds_pictures(path)]
-        hint = f" itself; name the sub-folders that hold some: {', '.join(inside[:10])}" if inside else ""
-        raise MissingFileError(f"no pictures in {folder}{hint}")
+        hint = f" itself; give the sub-folders that contain images: {', '.join(inside[:10])}" if inside else ""
+        raise MissingFileError(f"no images in {folder}{hint}")
     stems = [path.stem for path in paths]
-    if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
-        raise UserError(f"{folder} holds several pictures of one name: {', '.join(twice[:10])}")
+    if duplicates := sorted({stem for stem in stems if stems.count(stem) > 1}):
+        raise UserError(f"{folder} contains images whose names differ in the suffix only: {', '.join(duplicates[:10])}")
     return paths
 
 
@@ -65,19 +70,20 @@ def read_pairs(
     keep_gray: bool = True,
     mine: Callable[[list[Path]], list[Path]] = lambda paths: paths,
 ) -> list[Pair]:
-    """The pictures of a test set.
+    """Reads the pairs of a test set.
 
     Args:
-      folder: HR pictures, sub-folders not looked into; or sub-folders `HR` and `LRx4` (for scale 4), same names.
+      folder: a folder of HR images, without its sub-folders; or a folder with sub-folders `HR` and `LRx4` (for scale
+        4), with the same names in both.
       scale: HR pixels per LR pixel.
-      convention: of the LR images that are made, see `resize`; those found in `LRx4` are used as they are.
-      keep_gray: compare the samples of gray files as they are, as MATLAB code does; else as MATLAB's luma of RGB.
-      mine: which of the HR files to read, such as `processes.process_share`.
+      convention: how LR is computed from HR, see `resize`; not used with a folder `LRx4`.
+      keep_gray: score the samples of gray files directly, as MATLAB code does; otherwise MATLAB's luma of RGB.
+      mine: function that selects the HR files to read, such as `processes.process_share`.
 
     Raises:
-      MissingFileError: no such folder, or no picture in it.
+      MissingFileError: no such folder, or no image in it.
       UserError: names or sizes of HR and LR don't match.
-      ImageError: a picture can't be read.
+      ImageError: an image can't be read.
     """
     root = Path(folder)
     hr_folder = root / "HR" if (root / "HR").is_dir() else root
@@ -104,15 +110,17 @@ def read_pairs(
         else:
             pairs.append(Pair(path.stem, lr, hr, gray))
     if wrong:
-        raise UserError(f"{len(wrong)} pictures of {folder} don't match:\n  " + "\n  ".join(wrong[:10]))
+        raise UserError(f"{len(wrong)} images of {folder} have no matching HR or LR:\n  " + "\n  ".join(wrong[:10]))
     return pairs
 
 
 def degrade_pairs(pairs: Sequence[Pair], degrade: Callable[..., jax.Array]) -> list[Pair]:
-    """The same pictures with other LR images, each by a random key of its own name: the same every time.
+    """Returns the pairs with LR images computed by a degradation.
+
+    The random key of each image is derived from its name, so the result is deterministic.
 
     Args:
-      pairs: the pictures.
+      pairs: the pairs; their LR images are replaced.
       degrade: `(key, hr) -> lr`, a function of `degradations.DEGRADATIONS` with its options.
     """
     shrink = jax.jit(lambda key, hr: color.to_uint8(degrade(key, color.from_uint8(hr))))

@@ -1,4 +1,4 @@
-"""Metrics that compare with the original: PSNR, and the structural similarities of Wang and of daala."""
+"""Full-reference metrics: PSNR, SSIM and MS-SSIM of Wang et al., and the SSIM of daala."""
 
 import functools
 import math
@@ -9,24 +9,24 @@ import numpy as np
 
 from srgan_jax.evaluation.metrics.common import Size, inside, masked_mean, prepare, smooth
 
-WINDOW, SIGMA = 11, 1.5  # Wang's gaussian
+WINDOW, SIGMA = 11, 1.5  # the Gaussian window of Wang et al. 2004
 C1, C2 = 0.01**2, 0.03**2
 MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang, Simoncelli & Bovik 2003, from fine to coarse
 
 
 @functools.partial(jax.jit, static_argnames=("border", "channel"))
 def psnr(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y", size: Size = None) -> jax.Array:
-    """Peak signal-to-noise ratio in dB, peak 1 (that is 255 for 8 bits).
+    """Computes the peak signal-to-noise ratio in dB, for the peak 1 (255 in 8 bits).
 
     Args:
       sr: `[H, W, 3]` RGB float in [0, 1].
-      hr: the same shape.
-      border: pixels left out at each side; papers leave out `scale`.
+      hr: array of the same shape.
+      border: pixels ignored at each side; papers ignore `scale` pixels.
       channel: a name in `common.CHANNELS`.
-      size: `(height, width)` of the picture in the top left of the arrays; None is all of them.
+      size: `(height, width)` of the image in the top left of the arrays; None for the whole arrays.
 
     Returns:
-      A scalar; infinite for equal pictures.
+      A scalar; infinite for equal images.
     """
     x, y = prepare(sr, hr, channel)
     return -10.0 * jnp.log10(masked_mean(jnp.square(x - y), inside(x.shape, border, size or x.shape[:2])))
@@ -38,7 +38,7 @@ def _gaussian() -> np.ndarray:
 
 
 def _similarity(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Luminance and contrast-structure at each valid window, `[H - 10, W - 10, C]`."""
+    """Returns luminance and contrast-structure of each valid window, `[H - 10, W - 10, C]`."""
     moments = smooth(jnp.concatenate([x, y, x * x, y * y, x * y], axis=-1), _gaussian())
     mean_x, mean_y, mean_xx, mean_yy, mean_xy = jnp.split(moments, 5, axis=-1)
     luminance = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
@@ -48,10 +48,10 @@ def _similarity(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 @functools.partial(jax.jit, static_argnames=("border", "channel"))
 def ssim(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y", size: Size = None) -> jax.Array:
-    """Structural similarity (Wang et al. 2004): 11 x 11 gaussian, sigma 1.5, only windows wholly inside.
+    """Computes the structural similarity (Wang et al. 2004): 11 x 11 Gaussian, sigma 1.5, valid windows only.
 
-    Arguments as for `psnr`; what is left of the picture within its border must be 11 x 11 or larger. RGB is the mean
-    of the channels' values.
+    Arguments as for `psnr`; the image without its border must be 11 x 11 or larger. For RGB it is the mean over the
+    channels.
 
     Returns:
       A scalar in [-1, 1].
@@ -63,9 +63,10 @@ def ssim(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y", s
 
 @functools.partial(jax.jit, static_argnames=("border", "channel"))
 def ms_ssim(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y", size: Size = None) -> jax.Array:
-    """Multi-scale structural similarity (Wang, Simoncelli & Bovik 2003): five scales, halved by 2 x 2 means.
+    """Computes the multi-scale structural similarity (Wang, Simoncelli & Bovik 2003).
 
-    Arguments as for `psnr`; within its border the picture must be 176 x 176 or larger, otherwise the result is NaN.
+    It has five scales; each halves the image by 2 x 2 means. Arguments as for `psnr`; the image without its border must
+    be 176 x 176 or larger, otherwise the result is NaN.
 
     Returns:
       A scalar in [0, 1].
@@ -91,23 +92,21 @@ def _halve(x: jax.Array) -> jax.Array:
     return x[:height, :width].reshape(height // 2, 2, width // 2, 2, -1).mean(axis=(1, 3))
 
 
-DAALA_REACH = (
-    24  # taps to each side, enough for pictures of 1,900 px height; longer kernels are a compilation of their own
-)
+DAALA_REACH = 24  # taps on each side, enough for images of 1,900 px height; longer kernels need another compilation
 
 
 def daala_taps(height: int, longest: int) -> np.ndarray:
-    """The gaussian of daala's `dump_ssim.c`: integers that sum to 256, sigma = 1.5 / 256 of the height.
+    """Returns the Gaussian of daala's `dump_ssim.c`: integers that sum to 256, with sigma = height * 1.5 / 256.
 
     Args:
-      height: of the picture, after cropping.
-      longest: pixels along the axis that is filtered.
+      height: height of the image without its border.
+      longest: pixels along the filtered axis.
 
     Returns:
       `[2 n + 1]` float32.
     """
     sigma = height * 1.5 / 256
-    cut = math.sqrt(0.5 * math.pi) * sigma / 256  # beyond, a tap rounds to nothing
+    cut = math.sqrt(0.5 * math.pi) * sigma / 256  # relative weight at which a tap rounds to 0
     reach = 0 if cut >= 1 else math.floor(sigma * math.sqrt(-2 * math.log(cut)))
     reach = min(reach, longest - 1)
     scale = 256 / (math.sqrt(2 * math.pi) * sigma)
@@ -116,10 +115,10 @@ def daala_taps(height: int, longest: int) -> np.ndarray:
 
 
 def ssim_daala(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y8", size: Size = None) -> jax.Array:
-    """Structural similarity as daala's tools compute it, and the SRGAN paper reports it.
+    """Computes the structural similarity of daala's tools, which the SRGAN paper reports.
 
-    8-bit luma; a gaussian whose width follows the height of the picture; at the borders windows are cut off and
-    weighted by what is left of them. Arguments as for `psnr`.
+    It uses 8-bit luma and a Gaussian whose sigma is proportional to the height of the image. Windows are truncated at
+    the borders and weighted by the sum of their remaining taps. Arguments as for `psnr`.
 
     Returns:
       A scalar in [-1, 1].
