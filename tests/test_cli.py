@@ -206,7 +206,7 @@ def test_pairs_that_do_not_match_are_listed(test_set, tmp_path, photo):
             images.write_image(tmp_path / folder / f"{name}.png", photo[:side, :side])
     with pytest.raises(UserError) as raised:
         read_pairs(tmp_path, 2)
-    assert "3 pictures" in str(raised.value)
+    assert "3 images" in str(raised.value)
     for line in ("b: HR 40 x 40, LR 10 x 10", "c: not in", "d: not in"):
         assert line in str(raised.value)
 

@@ -110,7 +110,7 @@ def read_pairs(
         else:
             pairs.append(Pair(path.stem, lr, hr, gray))
     if wrong:
-        raise UserError(f"{len(wrong)} images of {folder} have no matching HR or LR:\n  " + "\n  ".join(wrong[:10]))
+        raise UserError(f"{len(wrong)} images of {folder} don't form pairs of HR and LR:\n  " + "\n  ".join(wrong[:10]))
     return pairs
 
 
