@@ -128,8 +128,8 @@ def ship(run: Path, name: str, folder: str, hardware: str, out: Path) -> Path:
             baseline = scoring.mean(scoring.score(pairs, [scoring.bicubic(p.lr, trained.scale) for p in pairs]))
             if abs(before["psnr_y"] - after["psnr_y"]) > MAX_LOSS_DB:
                 raise UserError(
-                    f"LR by {lr}: {before['psnr_y']:.4f} dB, in float16 {after['psnr_y']:.4f} dB; expected to differ by "
-                    f"at most {MAX_LOSS_DB} dB"
+                    f"LR by {lr}: {before['psnr_y']:.4f} dB, in float16 {after['psnr_y']:.4f} dB; expected a "
+                    f"difference of at most {MAX_LOSS_DB} dB"
                 )
             card[f"validation_{lr}"] = (
                 f"{after['psnr_y']:.3f} dB, SSIM {after['ssim_y']:.4f}; bicubic {baseline['psnr_y']:.3f} dB, "
