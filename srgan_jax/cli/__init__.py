@@ -2,7 +2,8 @@
 
 srgan-jax upscale IN ... -o OUT               upscales images and folders of images
 srgan-jax info W                              prints the model card of a generator
-srgan-jax prepare FOLDER --out data/NAME      converts a folder of images to a tfds data set
+srgan-jax info                                prints versions, devices and where weights are looked for
+srgan-jax prepare FOLDER -o data/NAME         converts a folder of images to a tfds data set
 srgan-jax prepare celeb_a                     downloads and prepares a data set of the tfds catalogue
 srgan-jax evaluate --weights W --data DIR     prints a table of scores of generators and of bicubic
 srgan-jax import FILE --from NAME             converts a published PyTorch generator to .safetensors
@@ -13,6 +14,7 @@ srgan-jax quickstart                          trains a small SRGAN on a few phot
 
 import argparse
 import io
+import os
 import sys
 
 from srgan_jax.cli.evaluate import add_evaluate
@@ -25,12 +27,14 @@ from srgan_jax.cli.quickstart import add_quickstart
 from srgan_jax.cli.upscale import add_upscale
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.user_code import import_module
+from srgan_jax.runtime.versions import package_versions
 
 COMPILING = ("upscale", "evaluate")  # commands that use the persistent compilation cache
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="srgan-jax", description="Super-resolution with SRGAN, in JAX.")
+    parser.add_argument("--version", action="version", version=f"srgan-jax {package_versions()['srgan-jax']}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (add_upscale, add_info, add_evaluate, add_prepare, add_import, add_export, add_port, add_quickstart):
         add(commands)
@@ -60,7 +64,12 @@ def main(argv: list[str] | None = None) -> int:
             from srgan_jax.runtime import compilation
 
             compilation.keep_programs(say=lambda line: print(line, file=sys.stderr))
-        return args.run(args)
+        status = args.run(args)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has ended: so does a command of Unix, silently
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes nowhere
+        return 141
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

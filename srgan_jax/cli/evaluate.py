@@ -128,7 +128,7 @@ def add_evaluate(commands) -> None:
         choices=["bicubic", "weights"],
         help="add 95%% bootstrap intervals of the difference to bicubic, or to the first of --weights",
     )
-    sub.add_argument("--out", metavar="DIR", help="write scores.md, scores.json, scores.csv and pictures.csv")
+    sub.add_argument("-o", "--out", metavar="DIR", help="write scores.md, scores.json, scores.csv and pictures.csv")
     sub.add_argument("--report", metavar="DIR", help="write index.html, which compares the images with sliders")
     add_cluster(sub)
     sub.set_defaults(run=evaluate)

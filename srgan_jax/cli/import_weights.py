@@ -32,6 +32,8 @@ def add_import(commands) -> None:
         required=True,
         help="code base of the checkpoint: srgan5, lornatang, eriklindernoren, basicsr-msrresnet",
     )
-    sub.add_argument("--out", help="output file (default: the input's name with .safetensors, in the current folder)")
+    sub.add_argument(
+        "-o", "--out", help="output file (default: the input's name with .safetensors, in the current folder)"
+    )
     sub.add_argument("--overwrite", action="store_true", help="replace an existing file")
     sub.set_defaults(run=import_weights)

@@ -51,5 +51,5 @@ def add_port(commands) -> None:
             )
         if entry.option:
             sub.add_argument(f"--{entry.option}", choices=entry.choices, required=entry.required)
-        sub.add_argument("--out", type=Path, help="output file (default: where losses and metrics look for it)")
+        sub.add_argument("-o", "--out", type=Path, help="output file (default: where losses and metrics look for it)")
         sub.set_defaults(run=port, download=None)

@@ -4,11 +4,13 @@ import argparse
 import logging
 import os
 
+from srgan_jax.runtime import extras
 from srgan_jax.runtime.errors import UserError
 
 
 def prepare(args: argparse.Namespace) -> int:
     """Writes a data set and lists the skipped images."""
+    extras.require("train", "srgan-jax prepare")
     from tqdm import tqdm
 
     from srgan_jax import images
@@ -40,7 +42,7 @@ def add_prepare(commands) -> None:
     """Adds `prepare` to the commands of the parser."""
     sub = commands.add_parser("prepare", help="convert a folder of images to a training data set")
     sub.add_argument("source", help="folder of images, or of pairs in hr/ and lr/; or the name of a tfds data set")
-    sub.add_argument("--out", help="output folder of the data set, for --config.data.dataset")
+    sub.add_argument("-o", "--out", help="output folder of the data set, for --config.data.dataset")
     sub.add_argument(
         "--min-side", type=int, default=96, metavar="PX", help="skip images with a smaller side (default: 96)"
     )

@@ -4,6 +4,8 @@ import argparse
 import shutil
 from pathlib import Path
 
+from srgan_jax.runtime import extras
+
 TRAIN = (
     "astronaut.png", "brick.png", "camera.png", "coffee.png", "coins.png", "grass.png", "gravel.png",
     "motorcycle_left.png", "motorcycle_right.png", "rocket.jpg",
@@ -18,12 +20,9 @@ def copy_photos() -> None:
     Raises:
       UserError: scikit-image is not installed.
     """
-    from srgan_jax.runtime.errors import UserError
+    extras.require("quickstart", "srgan-jax quickstart")
+    import skimage.data
 
-    try:
-        import skimage.data
-    except ImportError:
-        raise UserError('the photographs come from scikit-image: pip install "srgan-jax[quickstart]"') from None
     shipped = Path(skimage.data.__file__).parent
     for split, names in (("train", TRAIN), ("held_out", (VALIDATION,))):
         (PHOTOS / split).mkdir(parents=True, exist_ok=True)
@@ -33,6 +32,7 @@ def copy_photos() -> None:
 
 def train(overrides: list[str]) -> None:
     """Prepares the photographs and trains the recipe `quickstart`, or resumes its run."""
+    extras.require("train", "training")
     from srgan_jax.config.command_line import apply_overrides
     from srgan_jax.config.recipes import load_config
     from srgan_jax.config.resolve import resolve
