@@ -21,7 +21,7 @@ SEED = np.asarray(jax.random.key_data(jax.random.key(1)))
 def test_a_folder_comes_back_pixel_by_pixel(dataset, photo_folder):
     pictures = builder.open_source(dataset)
     found = sorted((pictures[i].tobytes(), pictures[i].shape) for i in range(len(pictures)))
-    expected = [images.read_rgb(path) for path in images.find_pictures(photo_folder)]
+    expected = [images.read_rgb(path) for path in images.find_images(photo_folder)]
     assert found == sorted((image.tobytes(), image.shape) for image in expected) and len(found) == 6
     assert [pictures.size(i) for i in range(6)] == [pictures[i].shape[:2] for i in range(6)]
 

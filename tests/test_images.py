@@ -139,7 +139,7 @@ def test_folders_are_searched_in_order(tmp_path):
     for name in ("b.png", "a/z.JPG", "a/.hidden.png", ".cache/x.png", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert [path.relative_to(tmp_path).as_posix() for path in images.find_pictures(tmp_path)] == ["a/z.JPG", "b.png"]
+    assert [path.relative_to(tmp_path).as_posix() for path in images.find_images(tmp_path)] == ["a/z.JPG", "b.png"]
 
 
 def test_linked_folders_are_searched_but_not_in_circles(tmp_path):
@@ -151,7 +151,7 @@ def test_linked_folders_are_searched_but_not_in_circles(tmp_path):
     (tmp_path / "elsewhere" / "up").symlink_to(tmp_path / "data")
     (tmp_path / "elsewhere" / "self").symlink_to("self")
     (tmp_path / "elsewhere" / "deep" / "broken").symlink_to(tmp_path / "absent")
-    found = images.find_pictures(tmp_path / "data")
+    found = images.find_images(tmp_path / "data")
     assert [path.relative_to(tmp_path / "data").as_posix() for path in found] == [
         "b.png",
         "linked/c.png",

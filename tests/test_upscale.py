@@ -253,7 +253,7 @@ def test_too_many_pixels(capsys, weights, tmp_path, photo):
 
 def test_large_results_say_size_and_time_first_and_go_to_tiff(bilinear, tmp_path, photo, monkeypatch):
     monkeypatch.setattr(run, "LARGE_PIXELS", 100_000)
-    monkeypatch.setattr(formats, "WHOLE_BYTES", 300_000)
+    monkeypatch.setattr(formats, "MAX_IN_MEMORY_BYTES", 300_000)
     Image.fromarray(photo).save(tmp_path / "a.png")
     jobs, lines = bulk.find_jobs([tmp_path / "a.png"], tmp_path / "out"), []
     summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=64, say=lines.append)
@@ -349,7 +349,7 @@ def test_killed_in_the_middle_and_run_again(weights, photo, tmp_path):
 
 def test_fallbacks_never_meet_another_file(bilinear, photo, tmp_path, monkeypatch):
     """A result that its format can't hold goes to a name of its own, not to another's result or to an input."""
-    monkeypatch.setattr(formats, "WHOLE_BYTES", 5_000)  # everything but .tif is too large
+    monkeypatch.setattr(formats, "MAX_IN_MEMORY_BYTES", 5_000)  # everything but .tif is too large
     for name in ("a.png", "a.webp", "a.tif"):
         images.write_image(tmp_path / name, photo[:20, :30])
     jobs = bulk.find_jobs([tmp_path / name for name in ("a.png", "a.webp", "a.tif")], tmp_path / "out")

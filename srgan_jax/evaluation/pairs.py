@@ -31,30 +31,30 @@ def crop_to_multiple(image: np.ndarray, scale: int) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnames=("scale", "convention"))
-def _shrink(hr: jax.Array, scale: int, convention: str) -> jax.Array:
+def _downscale(hr: jax.Array, scale: int, convention: str) -> jax.Array:
     return color.to_uint8(resize.downscale(color.from_uint8(hr), scale, convention=convention))
 
 
 def make_pair(name: str, hr: np.ndarray, scale: int, convention: str = "A", gray: bool = False) -> Pair:
     """Crops `hr` (uint8) to multiples of `scale` and computes its bicubic LR image, rounded to 8 bits."""
     hr = crop_to_multiple(hr, scale)
-    return Pair(name, np.asarray(_shrink(hr, scale, convention)), hr, gray)
+    return Pair(name, np.asarray(_downscale(hr, scale, convention)), hr, gray)
 
 
-def _holds_pictures(folder: Path) -> bool:
-    return (folder / "HR").is_dir() or bool(images.find_pictures(folder, recursive=False))
+def _contains_images(folder: Path) -> bool:
+    return (folder / "HR").is_dir() or bool(images.find_images(folder, recursive=False))
 
 
-def _test_pictures(folder: Path) -> list[Path]:
+def _find_test_images(folder: Path) -> list[Path]:
     """Returns the image files in `folder` itself.
 
     Raises:
       MissingFileError: there are none.
       UserError: two of them have the same name up to the suffix.
     """
-    paths = images.find_pictures(folder, recursive=False)
+    paths = images.find_images(folder, recursive=False)
     if not paths:
-        inside = [str(path) for path in sorted(folder.iterdir()) if path.is_dir() and _holds_pictures(path)]
+        inside = [str(path) for path in sorted(folder.iterdir()) if path.is_dir() and _contains_images(path)]
         hint = f" itself; give the sub-folders that contain images: {', '.join(inside[:10])}" if inside else ""
         raise MissingFileError(f"no images in {folder}{hint}")
     stems = [path.stem for path in paths]
@@ -68,7 +68,7 @@ def read_pairs(
     scale: int,
     convention: str = "A",
     keep_gray: bool = True,
-    mine: Callable[[list[Path]], list[Path]] = lambda paths: paths,
+    select: Callable[[list[Path]], list[Path]] = lambda paths: paths,
 ) -> list[Pair]:
     """Reads the pairs of a test set.
 
@@ -78,7 +78,7 @@ def read_pairs(
       scale: HR pixels per LR pixel.
       convention: how LR is computed from HR, see `resize`; not used with a folder `LRx4`.
       keep_gray: score the samples of gray files directly, as MATLAB code does; otherwise MATLAB's luma of RGB.
-      mine: function that selects the HR files to read, such as `processes.process_share`.
+      select: function that selects the HR files to read, such as `processes.process_share`.
 
     Raises:
       MissingFileError: no such folder, or no image in it.
@@ -88,29 +88,31 @@ def read_pairs(
     root = Path(folder)
     hr_folder = root / "HR" if (root / "HR").is_dir() else root
     lr_folder = root / f"LRx{scale}"
-    everything = _test_pictures(hr_folder)
-    paths = mine(everything)
+    all_paths = _find_test_images(hr_folder)
+    paths = select(all_paths)
     grays = [keep_gray and images.is_gray(path) for path in paths]
-    pictures = [images.read_rgb(path) for path in paths]
+    hr_images = [images.read_rgb(path) for path in paths]
     if not lr_folder.is_dir():
         return [
             make_pair(path.stem, hr, scale, convention, gray)
-            for path, hr, gray in zip(paths, pictures, grays, strict=True)
+            for path, hr, gray in zip(paths, hr_images, grays, strict=True)
         ]
-    lr_paths = {path.stem: path for path in _test_pictures(lr_folder)}
-    found = {path.stem: images.read_rgb(lr_paths[path.stem]) for path in paths if path.stem in lr_paths}
+    lr_paths = {path.stem: path for path in _find_test_images(lr_folder)}
+    lr_images = {path.stem: images.read_rgb(lr_paths[path.stem]) for path in paths if path.stem in lr_paths}
     pairs = []
-    wrong = [f"{name}: not in {hr_folder}" for name in sorted(lr_paths.keys() - {path.stem for path in everything})]
-    for path, hr, gray in zip(paths, pictures, grays, strict=True):
-        hr, lr = crop_to_multiple(hr, scale), found.get(path.stem)
+    mismatches = [f"{name}: not in {hr_folder}" for name in sorted(lr_paths.keys() - {path.stem for path in all_paths})]
+    for path, hr, gray in zip(paths, hr_images, grays, strict=True):
+        hr, lr = crop_to_multiple(hr, scale), lr_images.get(path.stem)
         if lr is None:
-            wrong.append(f"{path.stem}: not in {lr_folder}")
+            mismatches.append(f"{path.stem}: not in {lr_folder}")
         elif (lr.shape[0] * scale, lr.shape[1] * scale) != hr.shape[:2]:
-            wrong.append(f"{path.stem}: HR {hr.shape[1]} x {hr.shape[0]}, LR {lr.shape[1]} x {lr.shape[0]}")
+            mismatches.append(f"{path.stem}: HR {hr.shape[1]} x {hr.shape[0]}, LR {lr.shape[1]} x {lr.shape[0]}")
         else:
             pairs.append(Pair(path.stem, lr, hr, gray))
-    if wrong:
-        raise UserError(f"{len(wrong)} images of {folder} don't form pairs of HR and LR:\n  " + "\n  ".join(wrong[:10]))
+    if mismatches:
+        raise UserError(
+            f"{len(mismatches)} images of {folder} don't form pairs of HR and LR:\n  " + "\n  ".join(mismatches[:10])
+        )
     return pairs
 
 
@@ -123,6 +125,6 @@ def degrade_pairs(pairs: Sequence[Pair], degrade: Callable[..., jax.Array]) -> l
       pairs: the pairs; their LR images are replaced.
       degrade: `(key, hr) -> lr`, a function of `degradations.DEGRADATIONS` with its options.
     """
-    shrink = jax.jit(lambda key, hr: color.to_uint8(degrade(key, color.from_uint8(hr))))
+    downscale = jax.jit(lambda key, hr: color.to_uint8(degrade(key, color.from_uint8(hr))))
     keys = [jax.random.fold_in(jax.random.key(0), zlib.crc32(pair.name.encode())) for pair in pairs]
-    return [pair._replace(lr=np.asarray(shrink(key, pair.hr))) for key, pair in zip(keys, pairs, strict=True)]
+    return [pair._replace(lr=np.asarray(downscale(key, pair.hr))) for key, pair in zip(keys, pairs, strict=True)]

@@ -27,7 +27,7 @@ def nearest(lr: np.ndarray, scale: int) -> np.ndarray:
     return lr.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def _onto_canvas(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
+def _pad_to_canvas(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """Pads a uint8 image to `size` by edge replication at the right and bottom; returns float32 in [0, 1]."""
     pad = [(0, size[0] - image.shape[0]), (0, size[1] - image.shape[1]), (0, 0)]
     return np.pad(image, pad, mode="edge").astype(np.float32) / 255.0
@@ -39,7 +39,7 @@ def upscale_all(upscale_fn: UpscaleFn, pairs: Sequence[Pair]) -> list[np.ndarray
     results = []
     for pair in pairs:
         with jax.default_matmul_precision("highest"):  # the default is bf16 on TPU and TF32 on GPU
-            sr = upscale_fn(_onto_canvas(pair.lr, canvas), pair.lr.shape[:2])
+            sr = upscale_fn(_pad_to_canvas(pair.lr, canvas), pair.lr.shape[:2])
         results.append(np.asarray(color.to_uint8(sr))[: pair.hr.shape[0], : pair.hr.shape[1]])
     return results
 
@@ -58,17 +58,17 @@ def check_sizes(pairs: Iterable[Pair], names: Iterable[str], border: int | None 
     smallest = {"every metric": (MIN_SIDE_PX, MIN_SIDE_PX)}
     smallest |= {name: metric.smallest_px for name, metric in metrics.find_all(names).items()}
     for pair in pairs:
-        cut = _border(pair, border)
-        sides = sorted(side - 2 * cut for side in pair.hr.shape[:2])
+        border_px = _border_px(pair, border)
+        sides = sorted(side - 2 * border_px for side in pair.hr.shape[:2])
         for name, (short, long) in smallest.items():
-            if cut < 0 or sides[0] < short or sides[1] < long:
+            if border_px < 0 or sides[0] < short or sides[1] < long:
                 raise UserError(
-                    f"{pair.name} is {pair.hr.shape[1]} x {pair.hr.shape[0]} px; without a border of {cut} px at each "
-                    f"side, at least {long} x {short} px must remain for {name}"
+                    f"{pair.name} is {pair.hr.shape[1]} x {pair.hr.shape[0]} px; without a border of {border_px} px "
+                    f"at each side, at least {long} x {short} px must remain for {name}"
                 )
 
 
-def _border(pair: Pair, border: int | None) -> int:
+def _border_px(pair: Pair, border: int | None) -> int:
     return pair.hr.shape[0] // pair.lr.shape[0] if border is None else border
 
 
@@ -100,11 +100,11 @@ def score(
         if result.shape != pair.hr.shape:
             raise ValueError(f"{pair.name}: expected a result of {pair.hr.shape}, got {result.shape}")
         options = {
-            "border": _border(pair, border),
+            "border": _border_px(pair, border),
             "channel": ("gray" if pair.gray else "y") + ("8" if round_y else ""),
             "size": pair.hr.shape[:2],
         }
-        both = (_onto_canvas(result, canvas), _onto_canvas(pair.hr, canvas))
+        both = (_pad_to_canvas(result, canvas), _pad_to_canvas(pair.hr, canvas))
         try:
             rows.append({name: float(measure(*both, **options)) for name, measure in measures.items()})
         except UserError as error:

@@ -61,7 +61,7 @@ class Protocol(NamedTuple):
             *lr,
             f"{self.scale if self.border is None else self.border} px ignored at each border; SR rounded to 8 bits",
             f"Y is MATLAB's (BT.601, 16 to 235), {rounding}; gray files: {gray}",
-            "bicubic: MATLAB's imresize in double precision; scores are means over images",
+            "bicubic: MATLAB's imresize without rounding between the passes; scores are means over images",
         ]
 
 
@@ -90,8 +90,8 @@ def compare(
             results = upscale(pairs) if pairs else []
             options = {"border": protocol.border, "round_y": protocol.round_y}
             scores = scoring.score(pairs, results, names, **options) if pairs else []
-            mine = [(pair.name, values) for pair, values in zip(pairs, scores, strict=True)]
-            rows += [Row(set_name, method, name, values) for name, values in processes.merge_shares(mine)]
+            local = [(pair.name, values) for pair, values in zip(pairs, scores, strict=True)]
+            rows += [Row(set_name, method, name, values) for name, values in processes.merge_shares(local)]
             for pair, result in zip(pairs, results, strict=True):
                 on_result(set_name, pair, method, result)
     return rows
@@ -142,12 +142,12 @@ def markdown(rows: Sequence[Row], protocol_lines: Sequence[str], baseline: str |
     """Returns the means as a Markdown table with notes; with `baseline`, also intervals of the difference to it."""
     names = list(rows[0].scores)
     lines = [f"| set | method | {' | '.join(names)} |", "| --- " * (2 + len(names)) + "|"]
-    spread = intervals(rows, baseline) if baseline else {}
+    differences = intervals(rows, baseline) if baseline else {}
     for (set_name, method), scores in means(rows).items():
         cells = [format_score(name, scores[name]) for name in names]
-        if (set_name, method) in spread:
+        if (set_name, method) in differences:
             for index, name in enumerate(names):
-                low, high = (_signed(name, value) for value in spread[set_name, method][name])
+                low, high = (_signed(name, value) for value in differences[set_name, method][name])
                 cells[index] += f" ({low} to {high})"
         lines.append(f"| {set_name} | {method} | {' | '.join(cells)} |")
     below = notes(rows, protocol_lines)
@@ -162,10 +162,10 @@ def write(
     """Writes `scores.md` and `scores.csv` (the table), `pictures.csv` (scores of each image), `scores.json` (both)."""
     folder = Path(folder)
     atomic.write_text(folder / "scores.md", table + "\n")
-    spread = intervals(rows, baseline) if baseline else {}
+    differences = intervals(rows, baseline) if baseline else {}
     averages = [{"set": s, "method": m, **scores} for (s, m), scores in means(rows).items()]
     pictures = [{"set": r.set, "method": r.method, "picture": r.picture, **r.scores} for r in rows]
-    gains = [{"set": s, "method": m, "over": baseline, **scores} for (s, m), scores in spread.items()]
+    gains = [{"set": s, "method": m, "over": baseline, **scores} for (s, m), scores in differences.items()]
     content = {"protocol": notes(rows, protocol_lines), "means": averages, "intervals": gains, "pictures": pictures}
     atomic.write_text(folder / "scores.json", json.dumps(_finite(content), indent=1, allow_nan=False))
     for name, lines in (("scores.csv", averages), ("pictures.csv", pictures)):

@@ -9,12 +9,12 @@ from typing import BinaryIO, cast
 
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
-from srgan_jax.images import deep, metadata
+from srgan_jax.images import high_bit_depth, metadata
 from srgan_jax.images.errors import ImageError, check_pixels, reason
 from srgan_jax.images.files import is_open
 from srgan_jax.images.metadata import metadata_of
 from srgan_jax.images.picture import Picture
-from srgan_jax.images.pixels import alike, page_of, pixels_of
+from srgan_jax.images.pixels import current_frame, frame_at, unify_channels
 
 
 def upright_size(image: Image.Image, orientation: int) -> tuple[int, int]:
@@ -49,7 +49,7 @@ class UnknownFormatError(ImageError):
 
 
 @contextlib.contextmanager
-def open_picture(file: str | os.PathLike | BinaryIO, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+def open_image(file: str | os.PathLike | BinaryIO, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
     """Opens a file with Pillow, reads its header and checks the number of pixels.
 
     Raises:
@@ -108,12 +108,12 @@ def read_image(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXE
       ImageError: no such file, not an image, damaged, too large, or not readable; the message begins with the path.
     """
     try:
-        return decode_picture(file, max_pixels=max_pixels)
+        return decode_image(file, max_pixels=max_pixels)
     except ImageError as error:
         raise ImageError(f"{os.fspath(file)}: {error}" if isinstance(file, str | os.PathLike) else str(error)) from None
 
 
-def decode_picture(
+def decode_image(
     file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXELS, first_frame: bool = False
 ) -> Picture:
     """Reads an image like `read_image`, but error messages don't contain the path.
@@ -123,38 +123,38 @@ def decode_picture(
     try:
         return _read_with_pillow(file, max_pixels, first_frame)
     except UnknownFormatError:
-        if not deep.is_tiff(file):
+        if not high_bit_depth.is_tiff(file):
             raise
-        with deep.tiff_pages(file, max_pixels, first_frame) as pages:
-            return Picture(tuple(map(deep.tiff_pixels, pages)), **metadata.tiff_metadata(pages[0]))
+        with high_bit_depth.tiff_pages(file, max_pixels, first_frame) as pages:
+            return Picture(tuple(map(high_bit_depth.tiff_pixels, pages)), **metadata.tiff_metadata(pages[0]))
 
 
 def image_size(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Returns height and width of the image that `decode_picture` gives, from the header; raises the same errors."""
+    """Returns height and width of the image that `decode_image` gives, from the header; raises the same errors."""
     try:
-        with open_picture(file, max_pixels) as image:
+        with open_image(file, max_pixels) as image:
             in_header = "exif" in image.info or image.format != "PNG"  # otherwise getexif decodes the whole PNG
             return upright_size(image, image.getexif().get(0x0112, 1) if in_header else 1)
     except UnknownFormatError:
-        if not deep.is_tiff(file):
+        if not high_bit_depth.is_tiff(file):
             raise
-        with deep.tiff_pages(file, max_pixels) as pages:
-            swapped = deep.orientation(pages[0]) >= 5
+        with high_bit_depth.tiff_pages(file, max_pixels) as pages:
+            swapped = high_bit_depth.orientation(pages[0]) >= 5
             height, width = pages[0].imagelength, pages[0].imagewidth
             return (width, height) if swapped else (height, width)
 
 
 def _read_with_pillow(file: str | os.PathLike | BinaryIO, max_pixels: int, first_frame: bool) -> Picture:
-    with open_picture(file, max_pixels) as image:
+    with open_image(file, max_pixels) as image:
         available = _frame_count(image)
         start = 1 if image.info.get("default_image") and available > 1 else 0  # not part of the animation
         count = start + 1 if first_frame else available
         check_pixels(image.width * image.height * count, max_pixels)
-        deep_file = _has_deep_page(image, count) if image.format == "TIFF" else is_deep(image)
-        if deep_file and image.format == "PNG" and available == 1:
-            return Picture((deep.png_pixels(file, image.getexif().get(0x0112, 1)),), **metadata_of(image))
-        if deep_file and image.format == "TIFF":
-            frames = deep.tiff_frames(file, max_pixels, functools.partial(page_of, image), first_frame)
+        above_8_bits = _has_page_above_8_bits(image, count) if image.format == "TIFF" else exceeds_8_bits(image)
+        if above_8_bits and image.format == "PNG" and available == 1:
+            return Picture((high_bit_depth.png_pixels(file, image.getexif().get(0x0112, 1)),), **metadata_of(image))
+        if above_8_bits and image.format == "TIFF":
+            frames = high_bit_depth.tiff_frames(file, max_pixels, functools.partial(frame_at, image), first_frame)
             image.seek(0)
             return Picture(frames, **metadata_of(image))
         frames, durations, pixels = [], [], 0
@@ -162,41 +162,41 @@ def _read_with_pillow(file: str | os.PathLike | BinaryIO, max_pixels: int, first
             image.seek(index)
             pixels += image.width * image.height
             check_pixels(pixels, max_pixels)
-            frames.append(pixels_of(image))
+            frames.append(current_frame(image))
             durations.append(max(0, int(image.info.get("duration") or 0)))
-        about = metadata_of(image)  # after the frames are read, because it deletes the orientation
+        fields = metadata_of(image)  # after the frames are read, because it deletes the orientation
         if image.mode not in ("RGB", "RGBA", "RGBX", "L", "LA", "1", "P") and image.mode[0] != "I":
-            about["icc"] = None  # the conversion has applied it
+            fields["icc"] = None  # the conversion has applied it
         if available > 1 and image.format in ANIMATED:
             default_loop = 1 if image.format == "GIF" else None  # a GIF without a loop count is played once
-            about |= {"durations_ms": tuple(durations), "loop": image.info.get("loop", default_loop)}
-            about["notes"] = (f"animated {image.format} of 16 bits: read as 8 bits",) if deep_file else ()
-            return Picture(alike(frames), **about)
-        return Picture(deep.of_one_depth(frames), **about)
+            fields |= {"durations_ms": tuple(durations), "loop": image.info.get("loop", default_loop)}
+            fields["notes"] = (f"animated {image.format} of 16 bits: read as 8 bits",) if above_8_bits else ()
+            return Picture(unify_channels(frames), **fields)
+        return Picture(high_bit_depth.unify_bit_depth(frames), **fields)
 
 
 def _frame_count(image: Image.Image) -> int:
     if image.format not in (*ANIMATED, "TIFF"):
         return 1
     count = getattr(image, "n_frames", 1)
-    if count > deep.MAX_FRAMES:
-        raise ImageError(f"{count} frames, more than the limit of {deep.MAX_FRAMES}")
+    if count > high_bit_depth.MAX_FRAMES:
+        raise ImageError(f"{count} frames, more than the limit of {high_bit_depth.MAX_FRAMES}")
     return count
 
 
-def _has_deep_page(image: Image.Image, count: int) -> bool:
-    """Returns whether `is_deep` holds for a page of a TIFF, or Pillow can't read a page."""
+def _has_page_above_8_bits(image: Image.Image, count: int) -> bool:
+    """Returns whether `exceeds_8_bits` holds for a page of a TIFF, or Pillow can't read a page."""
     for index in range(count):
         try:
             image.seek(index)
         except Exception:  # Pillow's plug-ins raise exceptions of many types
             return True
-        if is_deep(image):
+        if exceeds_8_bits(image):
             return True
     return False
 
 
-def is_deep(image: Image.Image) -> bool:
+def exceeds_8_bits(image: Image.Image) -> bool:
     """Returns whether Pillow would truncate the samples to 8 bits or misread them.
 
     Pillow supports 16 bits for gray without alpha only.
@@ -208,6 +208,6 @@ def is_deep(image: Image.Image) -> bool:
     if image.format == "TIFF":
         bits = _tags(image).get(258, (8,))
         bits = max(bits if isinstance(bits, tuple) else (bits,))
-        plain = image.mode.startswith("I;16") and bits == 16 and _tags(image).get(262) == 1  # black is zero
-        return bits > 8 and not plain
+        native_16_bit = image.mode.startswith("I;16") and bits == 16 and _tags(image).get(262) == 1  # black is zero
+        return bits > 8 and not native_16_bit
     return False

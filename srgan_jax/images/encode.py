@@ -33,32 +33,35 @@ def write_image(path: str | os.PathLike, picture: Picture | np.ndarray, *, quali
     for frame in picture.frames:
         if frame.ndim != 3 or frame.shape[-1] not in (1, 2, 3, 4) or frame.dtype not in (np.uint8, np.uint16):
             raise ValueError(f"expected [H, W, 1 to 4] uint8 or uint16, got {frame.shape} {frame.dtype}")
-    _check_holds(path, picture)
-    deep = picture.frames[0].dtype == np.uint16
+    _check_supported(path, picture)
+    sixteen_bit = picture.frames[0].dtype == np.uint16
     with atomic_file(path) as temporary:
         if Path(path).suffix.lower() in TIFFS:
             write_pages(temporary, (([frame], frame.shape, frame.dtype) for frame in picture.frames), picture)
-        elif deep and picture.shape[-1] > 1:
-            temporary.write_bytes(_deep_png(picture))
+        elif sixteen_bit and picture.shape[-1] > 1:
+            temporary.write_bytes(_encode_png_16(picture))
         else:
             _save(temporary, picture, Path(path).suffix.lower(), quality)
 
 
-def _check_holds(path: str | os.PathLike, picture: Picture) -> None:
-    held, channels = format_of(path), max(frame.shape[-1] for frame in picture.frames)
+def _check_supported(path: str | os.PathLike, picture: Picture) -> None:
+    supported, channels = format_of(path), max(frame.shape[-1] for frame in picture.frames)
     height, width = (max(frame.shape[axis] for frame in picture.frames) for axis in (0, 1))
     count = len(picture.frames)
     pages = count > 1 and not picture.durations_ms
-    wrong = [
-        (max(height, width) > held.max_side_px, f"{width} x {height} pixels (at most {held.max_side_px} a side)"),
-        (picture.frames[0].dtype == np.uint16 and not held.deep, "16 bits"),
-        (channels in (2, 4) and not held.alpha, "transparency"),
-        (count > 1 and not held.frames, f"{count} frames"),
-        (pages and held is not TIFF, f"{count} pages"),
+    unsupported = [
+        (
+            max(height, width) > supported.max_side_px,
+            f"{width} x {height} pixels (at most {supported.max_side_px} a side)",
+        ),
+        (picture.frames[0].dtype == np.uint16 and not supported.sixteen_bit, "16 bits"),
+        (channels in (2, 4) and not supported.alpha, "transparency"),
+        (count > 1 and not supported.frames, f"{count} frames"),
+        (pages and supported is not TIFF, f"{count} pages"),
     ]
-    for is_wrong, what in wrong:
-        if is_wrong:
-            raise UserError(f"{Path(path).suffix} doesn't support {what}; .png and .tif do")
+    for is_unsupported, feature in unsupported:
+        if is_unsupported:
+            raise UserError(f"{Path(path).suffix} doesn't support {feature}; .png and .tif do")
 
 
 def _save(path: Path, picture: Picture, suffix: str, quality: int) -> None:
@@ -71,8 +74,8 @@ def _save(path: Path, picture: Picture, suffix: str, quality: int) -> None:
         "AVIF": {"quality": quality, "subsampling": "4:4:4"},
         "PNG": {"compress_level": 3},
     }.get(name, {})
-    about = {"icc_profile": picture.icc, "exif": picture.exif} if format_of(f"x{suffix}").profile else {}
-    options |= {key: value for key, value in {**about, "dpi": picture.dpi}.items() if value}
+    metadata = {"icc_profile": picture.icc, "exif": picture.exif} if format_of(f"x{suffix}").profile else {}
+    options |= {key: value for key, value in {**metadata, "dpi": picture.dpi}.items() if value}
     if rest:
         options |= {"save_all": True, "append_images": rest, "duration": list(picture.durations_ms)}
         options |= {"GIF": {"disposal": 2}, "PNG": {"disposal": 0}}.get(name, {})
@@ -81,7 +84,7 @@ def _save(path: Path, picture: Picture, suffix: str, quality: int) -> None:
     first.save(path, name, **options)
 
 
-def _deep_png(picture: Picture) -> bytes:
+def _encode_png_16(picture: Picture) -> bytes:
     """Returns the bytes of a PNG with 16 bits per sample and colour or alpha, which Pillow can't write."""
     from imagecodecs import png_encode
 

@@ -11,7 +11,7 @@ SUFFIXES = (
 )  # fmt: skip
 
 
-def folders(root: str | os.PathLike, above: tuple = ()) -> Iterator[Path]:
+def folders(root: str | os.PathLike, parents: tuple = ()) -> Iterator[Path]:
     """Yields `root` and the folders below it, sorted, without hidden folders.
 
     Links are followed, except to a folder that contains them. A folder without read permission is included; its
@@ -19,21 +19,21 @@ def folders(root: str | os.PathLike, above: tuple = ()) -> Iterator[Path]:
 
     Args:
       root: a folder.
-      above: device and inode of its parent folders up to the root of the search.
+      parents: device and inode of its parent folders up to the root of the search.
     """
     root = Path(root)
     status = root.stat()
-    place = (status.st_dev, status.st_ino)
-    if place in above:
+    identity = (status.st_dev, status.st_ino)
+    if identity in parents:
         return
     yield root
     if os.access(root, os.R_OK | os.X_OK):
         for path in sorted(root.iterdir()):
             if path.is_dir() and not path.name.startswith("."):
-                yield from folders(path, (*above, place))
+                yield from folders(path, (*parents, identity))
 
 
-def find_pictures(
+def find_images(
     folder: str | os.PathLike, *, recursive: bool = True, suffixes: Collection[str] = SUFFIXES
 ) -> list[Path]:
     """Returns the image files in `folder`, sorted by path, without hidden files and folders.

@@ -10,27 +10,27 @@ from typing import NamedTuple
 import numpy as np
 
 from srgan_jax.images.picture import Picture
-from srgan_jax.images.rgb import on_white, to_uint8
+from srgan_jax.images.rgb import composite_on_white, to_uint8
 from srgan_jax.runtime.errors import lookup
 
 MAX_JPEG_EXIF = 65_533  # bytes of a JPEG segment without its length field
-WHOLE_BYTES = 1 << 30  # bytes of samples; larger results are written row by row, which only TIFF supports
+MAX_IN_MEMORY_BYTES = 1 << 30  # bytes of samples; larger results are written row by row, which only TIFF supports
 
 
 class Format(NamedTuple):
     """Capabilities of a file format."""
 
     max_side_px: int
-    deep: bool = False  # 16 bits
+    sixteen_bit: bool = False  # 16 bits
     alpha: bool = True
     frames: bool = False  # several images in one file
     profile: bool = True  # ICC and EXIF
 
 
 JPEG = Format(65_500, alpha=False)
-TIFF = Format(2**31 - 1, deep=True, frames=True)
+TIFF = Format(2**31 - 1, sixteen_bit=True, frames=True)
 FORMATS = {
-    ".png": Format(2**31 - 1, deep=True, frames=True),
+    ".png": Format(2**31 - 1, sixteen_bit=True, frames=True),
     ".tif": TIFF, ".tiff": TIFF,
     ".jpg": JPEG, ".jpeg": JPEG, ".jpe": JPEG,
     ".webp": Format(16_383, frames=True),
@@ -70,25 +70,27 @@ def fit_format(
       the notes: those of `picture`, then one for each conversion.
     """
     path, notes = Path(path), list(picture.notes)
-    held, frames = format_of(path), picture.frames
+    supported, frames = format_of(path), picture.frames
     sizes = [size_of(*frame.shape[:2]) for frame in frames]
     samples = sum(math.prod(size) * frame.shape[-1] * frame.itemsize for size, frame in zip(sizes, frames, strict=True))
-    if max(map(max, sizes)) > held.max_side_px or (samples > WHOLE_BYTES and path.suffix not in TIFFS):
-        suffix = ".tif" if samples > WHOLE_BYTES else ".png"
+    if max(map(max, sizes)) > supported.max_side_px or (samples > MAX_IN_MEMORY_BYTES and path.suffix not in TIFFS):
+        suffix = ".tif" if samples > MAX_IN_MEMORY_BYTES else ".png"
         notes.append(f"{sizes[0][1]} x {sizes[0][0]} pixels is too large for {path.suffix}: written as {suffix}")
         path = path.with_suffix(suffix)
-        held = format_of(path)
-    if len(frames) > 1 and not (held is TIFF or (held.frames and picture.durations_ms)):
+        supported = format_of(path)
+    if len(frames) > 1 and not (supported is TIFF or (supported.frames and picture.durations_ms)):
         notes.append(f"{path.suffix} supports one image: only the first of {len(frames)} is written")
         frames = frames[:1]
-    if any(frame.dtype == np.uint16 for frame in frames) and (not held.deep or (len(frames) > 1 and held is not TIFF)):
+    if any(frame.dtype == np.uint16 for frame in frames) and (
+        not supported.sixteen_bit or (len(frames) > 1 and supported is not TIFF)
+    ):
         notes.append(f"{path.suffix} supports 8 bits: 16 bits are rounded to 8")
         frames = [to_uint8(frame) for frame in frames]
-    if any(frame.shape[-1] in (2, 4) for frame in frames) and not held.alpha:
+    if any(frame.shape[-1] in (2, 4) for frame in frames) and not supported.alpha:
         notes.append(f"{path.suffix} doesn't support transparency: composited on white")
-        frames = [on_white(frame) if frame.shape[-1] in (2, 4) else frame for frame in frames]
+        frames = [composite_on_white(frame) if frame.shape[-1] in (2, 4) else frame for frame in frames]
     exif = picture.exif
-    if held is JPEG and exif and len(exif) > MAX_JPEG_EXIF:
+    if supported is JPEG and exif and len(exif) > MAX_JPEG_EXIF:
         notes.append(f"EXIF has {len(exif)} bytes, JPEG supports {MAX_JPEG_EXIF}: EXIF is dropped")
         exif = None
     return dataclasses.replace(picture, frames=tuple(frames), exif=exif), path, notes

@@ -7,17 +7,17 @@ from typing import Any, cast
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-from srgan_jax.images import deep
+from srgan_jax.images import high_bit_depth
 from srgan_jax.images.errors import ImageError
 
 
-def page_of(image: Image.Image, index: int) -> np.ndarray:
-    """Returns `pixels_of` the frame number `index`."""
+def frame_at(image: Image.Image, index: int) -> np.ndarray:
+    """Returns the frame number `index`, as `current_frame` does."""
     image.seek(index)
-    return pixels_of(image)
+    return current_frame(image)
 
 
-def pixels_of(image: Image.Image) -> np.ndarray:
+def current_frame(image: Image.Image) -> np.ndarray:
     """Returns the current frame as `[H, W, C]`, uint16 if it has 16 bits, otherwise uint8."""
     image = ImageOps.exif_transpose(image)
     if image.mode[0] in "IF":
@@ -26,8 +26,10 @@ def pixels_of(image: Image.Image) -> np.ndarray:
             if samples.min() < 0 or samples.max() > 65535:
                 raise ImageError(f"32-bit samples from {samples.min()} to {samples.max()}; expected 0 to 65535")
             samples = samples.astype(np.uint16)
-        return deep.to_uint16(samples.astype(samples.dtype.newbyteorder("=")))[..., None]
-    pixels = np.asarray(image.convert(_plain_mode(image)) if image.mode not in ("CMYK", "LAB") else _through(image))
+        return high_bit_depth.to_uint16(samples.astype(samples.dtype.newbyteorder("=")))[..., None]
+    pixels = np.asarray(
+        image.convert(_plain_mode(image)) if image.mode not in ("CMYK", "LAB") else _convert_by_profile(image)
+    )
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
@@ -41,7 +43,7 @@ def _plain_mode(image: Image.Image) -> str:
     return ("L" if gray else "RGB") + ("A" if alpha else "")
 
 
-def _through(image: Image.Image) -> Image.Image:
+def _convert_by_profile(image: Image.Image) -> Image.Image:
     """Converts CMYK or Lab to sRGB, by the colour profile of the file if it has a suitable one."""
     if profile := image.info.get("icc_profile"):
         with contextlib.suppress(ImageCms.PyCMSError, OSError):
@@ -56,15 +58,16 @@ def _to_srgb(image: Image.Image, profile: Any) -> Image.Image:
     return cast(Image.Image, converted)  # None only where Pillow converts in place
 
 
-def alike(frames: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+def unify_channels(frames: list[np.ndarray]) -> tuple[np.ndarray, ...]:
     """Converts all frames to the same channels: to RGB if one frame is RGB, with alpha if one frame has alpha."""
     colour, alpha = any(f.shape[-1] > 2 for f in frames), any(f.shape[-1] in (2, 4) for f in frames)
-    alike = []
+    unified = []
     for frame in frames:
         channels = frame.shape[-1]
-        plain = frame[..., : channels - (channels in (2, 4))]
-        plain = np.repeat(plain, 3, axis=-1) if colour and plain.shape[-1] == 1 else plain
+        without_alpha = frame[..., : channels - (channels in (2, 4))]
+        if colour and without_alpha.shape[-1] == 1:
+            without_alpha = np.repeat(without_alpha, 3, axis=-1)
         opaque = np.full((*frame.shape[:2], 1), np.iinfo(frame.dtype).max, frame.dtype)
-        over = frame[..., -1:] if channels in (2, 4) else opaque
-        alike.append(np.concatenate([plain, over], axis=-1) if alpha else plain)
-    return tuple(alike)
+        alpha_channel = frame[..., -1:] if channels in (2, 4) else opaque
+        unified.append(np.concatenate([without_alpha, alpha_channel], axis=-1) if alpha else without_alpha)
+    return tuple(unified)

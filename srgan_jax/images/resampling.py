@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 BAND_PX = 256  # rows of the result that are computed at a time
-CUBIC_REACH = 2.0
+CUBIC_RADIUS = 2.0
 
 
 def resize_rows(
@@ -28,20 +28,20 @@ def resize_rows(
         yield from strips
         return
     ratio = shape[0] / size[0]  # input rows per output row
-    reach = CUBIC_REACH * max(ratio, 1.0) + 1.0
+    radius = CUBIC_RADIUS * max(ratio, 1.0) + 1.0
     strips = iter(strips)
-    held, first = np.zeros((0, *shape[1:]), np.uint8), 0  # rows `first`, ... of the input
+    buffer, first = np.zeros((0, *shape[1:]), np.uint8), 0  # rows `first`, ... of the input
     for top in range(0, size[0], BAND_PX):
         bottom = min(top + BAND_PX, size[0])
-        start, stop = max(0, int(top * ratio - reach)), min(shape[0], int(np.ceil(bottom * ratio + reach)))
-        parts, rows = [held[start - first :]], first + len(held)
+        start, stop = max(0, int(top * ratio - radius)), min(shape[0], int(np.ceil(bottom * ratio + radius)))
+        pieces, rows = [buffer[start - first :]], first + len(buffer)
         while rows < stop:
             strip = next(strips)
-            parts.append(strip)
+            pieces.append(strip)
             rows += len(strip)
-        held, first = np.concatenate([part for part in parts if len(part)]), start
+        buffer, first = np.concatenate([piece for piece in pieces if len(piece)]), start
         box = (0.0, top * ratio - start, float(shape[1]), bottom * ratio - start)
-        yield _resize(held[: stop - start], (bottom - top, size[1]), box)
+        yield _resize(buffer[: stop - start], (bottom - top, size[1]), box)
 
 
 def _resize(image: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]) -> np.ndarray:

@@ -5,12 +5,12 @@ from typing import BinaryIO
 
 import numpy as np
 
-from srgan_jax.images.decode import MAX_PIXELS, decode_picture, is_deep, open_picture
+from srgan_jax.images.decode import MAX_PIXELS, decode_image, exceeds_8_bits, open_image
 from srgan_jax.images.errors import ImageError
 
 
 def decode_rgb(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Returns the first frame of `decode_picture` as 8-bit RGB.
+    """Returns the first frame of `decode_image` as 8-bit RGB.
 
     Gray is repeated to three channels, transparency is composited on white, and 16 bits are rounded to 8.
 
@@ -24,8 +24,8 @@ def decode_rgb(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXE
     Raises:
       ImageError: not an image, damaged, too large, or not readable.
     """
-    frame = decode_picture(file, max_pixels=max_pixels, first_frame=True).frames[0]
-    frame = to_uint8(on_white(frame) if frame.shape[-1] in (2, 4) else frame)
+    frame = decode_image(file, max_pixels=max_pixels, first_frame=True).frames[0]
+    frame = to_uint8(composite_on_white(frame) if frame.shape[-1] in (2, 4) else frame)
     return np.repeat(frame, 3, axis=-1) if frame.shape[-1] == 1 else frame
 
 
@@ -42,7 +42,7 @@ def to_uint8(frame: np.ndarray) -> np.ndarray:
     return np.floor(frame / 257.0 + 0.5).astype(np.uint8) if frame.dtype == np.uint16 else frame
 
 
-def on_white(frame: np.ndarray) -> np.ndarray:
+def composite_on_white(frame: np.ndarray) -> np.ndarray:
     """Composites `[H, W, 2 or 4]` on white; returns `[H, W, 1 or 3]` of the same dtype."""
     largest = np.iinfo(frame.dtype).max
     colour, alpha = frame[..., :-1].astype(np.float64), frame[..., -1:] / largest
@@ -52,11 +52,11 @@ def on_white(frame: np.ndarray) -> np.ndarray:
 def conversion(path: str | os.PathLike) -> str:
     """Returns a short description of what `decode_rgb` converts: "CMYK", "first of 12 frames"; "" for 8-bit RGB."""
     try:
-        with open_picture(path) as image:
+        with open_image(path) as image:
             kinds = {"L": "gray", "1": "gray", "P": "palette", "RGB": "", "RGBA": "alpha", "LA": "gray, alpha"}
             kind = "gray" if image.mode.startswith("I") else kinds.get(image.mode, image.mode)
-            found = ["16 bits"] * (is_deep(image) or image.mode.startswith("I")) + [kind] * bool(kind)
+            conversions = ["16 bits"] * (exceeds_8_bits(image) or image.mode.startswith("I")) + [kind] * bool(kind)
             frames = getattr(image, "n_frames", 1)
-            return ", ".join(found + [f"first of {frames} frames"] * (frames > 1))
+            return ", ".join(conversions + [f"first of {frames} frames"] * (frames > 1))
     except Exception:  # Pillow's plug-ins raise exceptions of many types; decoding the file reports the reason
         return ""

@@ -17,26 +17,26 @@ BIG_BYTES = 3_500_000_000
 Page = tuple[Iterable[np.ndarray], tuple[int, int, int], Any]  # strips of rows, (H, W, C) of the page, dtype
 
 
-def write_tiff_pages(path: str | os.PathLike, pages: Iterable[Page], about: Picture, total_bytes: int) -> None:
+def write_tiff_pages(path: str | os.PathLike, pages: Iterable[Page], metadata: Picture, total_bytes: int) -> None:
     """Writes a TIFF from strips of rows; only one band of rows is in memory at a time.
 
     Args:
       path: the file, written atomically.
       pages: for each page its strips `[h, W, C]` from top to bottom, its `(H, W, C)`, and its dtype, uint8 or uint16.
         All strips of a page are read before the next page.
-      about: the source of colour profile, resolution and EXIF; its frames are ignored.
+      metadata: the source of colour profile, resolution and EXIF; its frames are ignored.
       total_bytes: bytes of all samples; above 3.5 GB a BigTIFF is written.
     """
     with atomic_file(path) as temporary:
-        write_pages(temporary, pages, about, total_bytes)
+        write_pages(temporary, pages, metadata, total_bytes)
 
 
-def write_pages(path: Path, pages: Iterable[Page], about: Picture, total_bytes: int = 0) -> None:
+def write_pages(path: Path, pages: Iterable[Page], metadata: Picture, total_bytes: int = 0) -> None:
     """Writes the TIFF of `write_tiff_pages` to `path` itself, without a temporary file."""
     from tifffile import TiffWriter
 
     big, exif = total_bytes > BIG_BYTES, Image.Exif()
-    exif.load(about.exif or b"")
+    exif.load(metadata.exif or b"")
     directories = exif_directories(exif, big)
     tags = [(tag, "s", 0, str(text), True) for tag, text in exif.items() if isinstance(text, str)]
     tags += [(tag + 1, "Q" if big else "I", 1, 0, True) for tag in directories]  # replaced by `add_exif_directories`
@@ -53,9 +53,9 @@ def write_pages(path: Path, pages: Iterable[Page], about: Picture, total_bytes: 
                 compression="zlib",
                 compressionargs={"level": 3},
                 predictor=True,
-                iccprofile=about.icc,
-                resolution=about.dpi,
-                resolutionunit="inch" if about.dpi else None,
+                iccprofile=metadata.icc,
+                resolution=metadata.dpi,
+                resolutionunit="inch" if metadata.dpi else None,
                 metadata=None,
                 software=False,
                 extratags=tags,
@@ -76,15 +76,15 @@ def _tiff_tiles(strips: Iterable[np.ndarray], shape: tuple[int, int, int]) -> It
 
 def bands(strips: Iterable[np.ndarray], height: int) -> Iterator[np.ndarray]:
     """Regroups strips of any height to bands of `height` rows each; the last band may have fewer rows."""
-    held: list[np.ndarray] = []
+    buffer: list[np.ndarray] = []
     rows = 0
     for strip in strips:
-        held.append(strip)
+        buffer.append(strip)
         rows += len(strip)
         if rows >= height:
-            joined = np.concatenate(held)
+            joined = np.concatenate(buffer)
             whole = rows // height * height
             yield from (joined[top : top + height] for top in range(0, whole, height))
-            held, rows = [joined[whole:].copy()], rows - whole
+            buffer, rows = [joined[whole:].copy()], rows - whole
     if rows:
-        yield np.concatenate(held)
+        yield np.concatenate(buffer)

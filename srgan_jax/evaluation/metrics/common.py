@@ -41,7 +41,7 @@ def prepare(sr: jax.Array, hr: jax.Array, channel: str) -> tuple[jax.Array, jax.
     return convert(sr), convert(hr)
 
 
-def inside(shape: tuple[int, ...], border: int, size: tuple[int, ...], window: int = 1) -> jax.Array:
+def valid_mask(shape: tuple[int, ...], border: int, size: tuple[int, ...], window: int = 1) -> jax.Array:
     """Returns the mask `[H, W, 1]` of the windows inside the image of `size` without its `border`.
 
     An element belongs to the window whose top left pixel it is.
@@ -58,7 +58,7 @@ def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
     return jnp.sum(jnp.where(mask, values, 0.0)) / (jnp.sum(mask) * values.shape[2])
 
 
-def smooth(x: jax.Array, taps: jax.Array | np.ndarray) -> jax.Array:
+def filter_separable(x: jax.Array, taps: jax.Array | np.ndarray) -> jax.Array:
     """Filters `[H, W, C]` along both axes by `taps [K]`, valid windows only.
 
     It is a sum of shifted arrays and not a convolution, so that it is computed in float32 and not in bf16.
@@ -69,7 +69,7 @@ def smooth(x: jax.Array, taps: jax.Array | np.ndarray) -> jax.Array:
     return jnp.asarray(sum(taps[i] * x[:, i : i + width] for i in range(count)))
 
 
-def cut(image: jax.Array, border: int, size: Size) -> np.ndarray:
+def crop_border(image: jax.Array, border: int, size: Size) -> np.ndarray:
     """Returns the image in the top left `size` of its canvas, without its border."""
     height, width = image.shape[:2] if size is None else size
     return np.asarray(image)[border : height - border, border : width - border]

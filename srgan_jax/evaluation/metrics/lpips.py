@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from srgan_jax.evaluation.metrics.common import cut
+from srgan_jax.evaluation.metrics.common import crop_border
 from srgan_jax.models.extractors.lpips import lpips_distance
 from srgan_jax.ops import color
 from srgan_jax.weights.networks import read_network
@@ -22,7 +22,7 @@ def vgg_weights() -> dict[str, np.ndarray]:
 
 def _lpips(sr, hr, *, backbone, border=0, channel="y", size=None):
     weights = {"alex": alex_weights, "vgg": vgg_weights}[backbone]()
-    x, y = (color.to_signed(jnp.asarray(cut(image, border, size)))[None] for image in (sr, hr))
+    x, y = (color.to_signed(jnp.asarray(crop_border(image, border, size)))[None] for image in (sr, hr))
     return float(lpips_distance(weights, x, y, backbone)[0])
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from srgan_jax.evaluation.metrics.common import Size, cut
+from srgan_jax.evaluation.metrics.common import Size, crop_border
 from srgan_jax.ops import color, resize
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.weights.networks import read_network
@@ -53,7 +53,7 @@ def _block_moments(y: jax.Array, window: jax.Array, block: jax.Array) -> jax.Arr
     return jnp.stack([*moments, jnp.abs(maps).mean(axis=(2, 3)), squares.mean(axis=(2, 3))], axis=-1)
 
 
-def _fit(moments: np.ndarray) -> tuple[float, float, float]:
+def _fit_aggd(moments: np.ndarray) -> tuple[float, float, float]:
     """Fits an asymmetric generalised Gaussian; returns its shape, and its left and right scale."""
     left, right = np.sqrt(moments[:2])
     ratio = left / right
@@ -64,10 +64,10 @@ def _fit(moments: np.ndarray) -> tuple[float, float, float]:
 
 
 def _block_features(moments: np.ndarray) -> list[float]:
-    shape, left, right = _fit(moments[0])
+    shape, left, right = _fit_aggd(moments[0])
     features = [shape, (left + right) / 2]
     for product in moments[1:]:
-        shape, left, right = _fit(product)
+        shape, left, right = _fit_aggd(product)
         features += [shape, (right - left) * _gamma_ratio(2 / shape, 1 / shape), left, right]
     return features
 
@@ -98,8 +98,8 @@ def niqe_of_luma(y: np.ndarray, parameters: Mapping[str, np.ndarray]) -> float:
         y = np.asarray(resize.resize(y[..., None] / 255.0, half, convention="C"))[..., 0] * 255.0
     features = np.concatenate([np.array(scale) for scale in features], axis=1)
     mean = np.nanmean(features, axis=0)
-    spread = np.cov(features[~np.isnan(features).any(axis=1)], rowvar=False)
-    inverse = np.linalg.pinv((parameters["cov_pris_param"].astype(np.float64) + spread) / 2)
+    covariance = np.cov(features[~np.isnan(features).any(axis=1)], rowvar=False)
+    inverse = np.linalg.pinv((parameters["cov_pris_param"].astype(np.float64) + covariance) / 2)
     difference = parameters["mu_pris_param"].astype(np.float64).ravel() - mean
     return float(np.sqrt(difference @ inverse @ difference))
 
@@ -113,5 +113,5 @@ def niqe(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y", s
     """Computes `niqe_of_luma` of `sr [H, W, 3]` in [0, 1]; `hr` is ignored. Other arguments as for `psnr`."""
     del hr, channel  # always MATLAB's Y
     parameters = niqe_weights()
-    luma = color.rgb_to_y(jnp.asarray(cut(sr, border, size)))[..., 0]
+    luma = color.rgb_to_y(jnp.asarray(crop_border(sr, border, size)))[..., 0]
     return niqe_of_luma(np.round(np.asarray(luma, np.float64) * 255), parameters)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from srgan_jax.evaluation.metrics.common import Size, cut
+from srgan_jax.evaluation.metrics.common import Size, crop_border
 from srgan_jax.models.extractors import FEATURE_SCALE
 from srgan_jax.models.extractors.vgg19 import VGG19
 from srgan_jax.weights.networks import network_path, read_network
@@ -39,22 +39,22 @@ def vgg54_features(
     return FEATURE_SCALE[convention] * features["relu5_4"]
 
 
-def _vgg54_features(picture: np.ndarray) -> np.ndarray:
+def _vgg54_features(image: np.ndarray) -> np.ndarray:
     weights, convention = vgg54_weights()
     with jax.default_matmul_precision("highest"):
-        return np.asarray(vgg54_features(weights, picture[None], convention))
+        return np.asarray(vgg54_features(weights, image[None], convention))
 
 
-_seen: dict[tuple, np.ndarray] = {}  # cache of the features of the last 128 HR images, which every method uses
+_hr_cache: dict[tuple, np.ndarray] = {}  # cache of the features of the last 128 HR images, which every method uses
 
 
 def _vgg54_of_hr(hr: np.ndarray) -> np.ndarray:
     key = (hashlib.sha256(hr.tobytes()).digest(), hr.shape, str(network_path("vgg19").absolute()))
-    if key not in _seen:
-        if len(_seen) == 128:
-            del _seen[next(iter(_seen))]
-        _seen[key] = _vgg54_features(hr)
-    return _seen[key]
+    if key not in _hr_cache:
+        if len(_hr_cache) == 128:
+            del _hr_cache[next(iter(_hr_cache))]
+        _hr_cache[key] = _vgg54_features(hr)
+    return _hr_cache[key]
 
 
 def vgg54(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y", size: Size = None) -> float:
@@ -63,5 +63,5 @@ def vgg54(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y", 
     Arguments as for `psnr`; `channel` is ignored.
     """
     del channel
-    x, y = (np.asarray(cut(image, border, size), np.float32) for image in (sr, hr))
+    x, y = (np.asarray(crop_border(image, border, size), np.float32) for image in (sr, hr))
     return float(np.square(_vgg54_features(x) - _vgg54_of_hr(y)).mean())

@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 MAX_FRAMES = 4096  # of TIFFs and animations
 
 
-def png_pixels(file: str | os.PathLike | BinaryIO, turned: int) -> np.ndarray:
-    """Returns a PNG as `[H, W, C]` uint16, with the EXIF orientation `turned` applied."""
+def png_pixels(file: str | os.PathLike | BinaryIO, orientation: int) -> np.ndarray:
+    """Returns a PNG as `[H, W, C]` uint16, with the EXIF orientation applied."""
     from imagecodecs import png_decode
 
-    pixels = png_decode(Path(file).read_bytes() if not is_open(file) else _all_of(file))
-    return upright(pixels if pixels.ndim == 3 else pixels[..., None], turned)
+    pixels = png_decode(Path(file).read_bytes() if not is_open(file) else _read_all(file))
+    return upright(pixels if pixels.ndim == 3 else pixels[..., None], orientation)
 
 
 def tiff_frames(
     file: str | os.PathLike | BinaryIO,
     max_pixels: int,
-    shallow: Callable[[int], np.ndarray],
+    read_8_bit: Callable[[int], np.ndarray],
     first_only: bool = False,
 ) -> tuple[np.ndarray, ...]:
-    """Returns the pages of a TIFF, `[H, W, C]` uint16 each, upright; `shallow` reads the 8-bit page of an index."""
+    """Returns the pages of a TIFF, `[H, W, C]` uint16 each, upright; `read_8_bit` reads the 8-bit page of an index."""
     with tiff_pages(file, max_pixels, first_only) as pages:
-        read = (tiff_pixels(page) if page.bitspersample > 8 else shallow(n) for n, page in enumerate(pages))
-        return of_one_depth(list(read))
+        read = (tiff_pixels(page) if page.bitspersample > 8 else read_8_bit(n) for n, page in enumerate(pages))
+        return unify_bit_depth(list(read))
 
 
-def of_one_depth(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+def unify_bit_depth(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     """Converts all frames to 16 bits if one of them has 16 bits."""
-    is_deep = any(frame.dtype == np.uint16 for frame in frames)
-    return tuple(map(to_uint16, frames) if is_deep else frames)
+    has_16_bits = any(frame.dtype == np.uint16 for frame in frames)
+    return tuple(map(to_uint16, frames) if has_16_bits else frames)
 
 
 def orientation(page: "TiffPage") -> int:
@@ -53,7 +53,7 @@ def orientation(page: "TiffPage") -> int:
 
 def is_tiff(file: str | os.PathLike | BinaryIO) -> bool:
     """Returns whether the file begins with the signature of a TIFF or BigTIFF."""
-    head = _all_of(file)[:4] if is_open(file) else _head(file)
+    head = _read_all(file)[:4] if is_open(file) else _head(file)
     return head in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -70,9 +70,9 @@ def tiff_pages(
     from tifffile import TiffFile
 
     try:
-        with TiffFile(BytesIO(_all_of(file)) if is_open(file) else file) as tiff:
-            found = itertools.islice(tiff.pages, 1 if first_only else MAX_FRAMES)
-            pages = cast("list[TiffPage]", list(found))  # tifffile gives TiffFrame on request only
+        with TiffFile(BytesIO(_read_all(file)) if is_open(file) else file) as tiff:
+            first_pages = itertools.islice(tiff.pages, 1 if first_only else MAX_FRAMES)
+            pages = cast("list[TiffPage]", list(first_pages))  # tifffile gives TiffFrame on request only
             check_pixels(sum(page.imagewidth * page.imagelength for page in pages), max_pixels)
             yield pages
     except ImageError:
@@ -81,7 +81,7 @@ def tiff_pages(
         raise ImageError(reason(error)) from None
 
 
-def _all_of(file: BinaryIO) -> bytes:
+def _read_all(file: BinaryIO) -> bytes:
     file.seek(0)
     return file.read()
 
