@@ -89,8 +89,11 @@ def test_weights_are_listed_and_described(capsys):
     ("arguments", "message"),
     [
         (["upscale"], "say which pictures to upscale: srgan-jax upscale photo.jpg"),
-        (["upscale", "{photo}", "--weights", "srgan_x4"], "no weights at srgan_x4; these ship: compact_x4, photo_x4"),
-        (["info", "srgan_x4"], "no weights at srgan_x4; these ship: compact_x4, photo_x4"),
+        (
+            ["upscale", "{photo}", "--weights", "srgan_x4"],
+            "no weights at srgan_x4; shipped weights: compact_x4, photo_x4",
+        ),
+        (["info", "srgan_x4"], "no weights at srgan_x4; shipped weights: compact_x4, photo_x4"),
         (["evaluate", "--data", ".", "--degradation", "foto"], "unknown degradation 'foto'; valid: bicubic"),
     ],
 )

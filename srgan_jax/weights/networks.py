@@ -46,7 +46,7 @@ def read_network(name: str, path: str | os.PathLike = "") -> tuple[dict[str, np.
     if not path.is_file():
         command = PORT_COMMANDS.get(name)
         out_option = f" --out {path}" if command and path != network_path(name) else ""
-        hint = f"; get them with: {command}{out_option} (or give it a file you have)" if command else ""
+        hint = f"; get them with: {command}{out_option} (or pass it a file that you have)" if command else ""
         raise MissingFileError(f"no {name} weights at {path.absolute()}{hint}")
     return _read(str(path.absolute()), path.stat().st_mtime_ns)
 

@@ -43,7 +43,9 @@ def read_tensors(path: str | os.PathLike, expected_format: str) -> tuple[dict[st
     """
     if not os.path.isfile(path):
         shipped = ", ".join(pretrained.names())
-        raise MissingFileError(f"no weights at {os.fspath(path)}" + (f"; these ship: {shipped}" if shipped else ""))
+        raise MissingFileError(
+            f"no weights at {os.fspath(path)}" + (f"; shipped weights: {shipped}" if shipped else "")
+        )
     tensors, header = read_any(path)
     found = header.get("format")
     if found != expected_format:

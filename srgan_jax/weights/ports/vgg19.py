@@ -37,7 +37,7 @@ TORCH_POSITIONS = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
 
 
 def read_keras(path: Path) -> dict[str, np.ndarray]:
-    """Returns the tensors of a Keras `.h5`; kernel (HWIO) and bias are told apart by axes, as names vary by version."""
+    """Returns the tensors of a Keras `.h5`; kernels (HWIO) have 4 axes, biases 1; names depend on Keras' version."""
     found = files.read_h5(path, LAYERS)
     return {
         f"{layer}/{'kernel' if value.ndim == 4 else 'bias'}": value
