@@ -555,7 +555,7 @@ def test_pictures_too_small_for_a_metric_stop_before_training(config, tmp_path, 
     save_file({"mu_pris_param": np.zeros((1, 36))}, tmp_path / "niqe.safetensors")
     images.write_image(tmp_path / "held" / "small.png", np.zeros((196, 120, 3), np.uint8))
     config.validation.folder, config.validation.metrics = str(tmp_path / "held"), ("psnr_y", "niqe")
-    told = "small is 120 x 196 px; with 4 px left out at each side, at least 192 x 96 must remain for niqe"
+    told = "small is 120 x 196 px; without a border of 4 px at each side, at least 192 x 96 px must remain for niqe"
     with pytest.raises(UserError, match=told):
         toys.train(config, tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.jsonl").exists()

@@ -1,6 +1,6 @@
-"""Image quality, as papers on super-resolution measure it: per image, `[H, W, 3]` RGB in [0, 1].
+"""Metrics of image quality that papers on super-resolution report. They take images `[H, W, 3]` RGB in [0, 1].
 
-A new metric is one function and one entry in `METRICS`.
+To add a metric, write a function and add an entry to `METRICS`.
 """
 
 import functools
@@ -20,14 +20,14 @@ __all__ = ["CHANNELS", "METRICS", "Metric", "find", "find_all", "ms_ssim", "psnr
 
 
 class Metric(NamedTuple):
-    """An entry of `METRICS`; it can be called as its function is.
+    """An entry of `METRICS`; calling it calls its function.
 
     Attributes:
-      function: `(sr, hr, *, border, channel, size) -> scalar`; those in RGB ignore the channel.
-      lower_is_better: its direction.
-      weights: reads the weights that it needs, or raises MissingFileError that names the command that makes them.
+      function: `(sr, hr, *, border, channel, size) -> scalar`; metrics on RGB ignore the channel.
+      lower_is_better: whether lower scores are better.
+      weights: function that reads its weights, or raises MissingFileError with the command that creates them.
       smallest_px: shorter and longer side, without borders, of the smallest image that it can score.
-      caption: what it is, to stand under a table; "" where the name says it.
+      caption: description below tables; "" if the name is sufficient.
       digits: decimal places in tables.
     """
 
@@ -44,7 +44,7 @@ class Metric(NamedTuple):
 
 
 def in_rgb(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Returns a metric on RGB, whatever channel it is asked for."""
+    """Returns the metric computed on RGB; its argument `channel` is ignored."""
 
     @functools.wraps(function)
     def on_rgb(sr: jax.Array, hr: jax.Array, *, channel: str = "rgb", **options: object) -> jax.Array:
@@ -74,13 +74,13 @@ METRICS: dict[str, Metric] = {
 
 
 def find(name: str) -> Metric:
-    """Returns the metric of that name, once its weights (if it needs any) are found.
+    """Returns the metric of that name and checks that its weights exist.
 
     Raises:
-      UserError: unknown name, or weights missing; the message names the command that makes them.
+      UserError: unknown name, or missing weights; the message contains the command that creates them.
     """
     entry = lookup(METRICS, name, "metric")
-    metric = entry if isinstance(entry, Metric) else Metric(entry)  # a plain function has the defaults
+    metric = entry if isinstance(entry, Metric) else Metric(entry)  # a plain function gets the defaults
     check_parameters(
         metric.function, ("border", "channel", "size"), f"metric {name!r}", "(sr, hr, *, border, channel, size)"
     )
