@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from srgan_jax import images
-from srgan_jax.evaluation import tables
+from srgan_jax.evaluation import scoring, tables
 from srgan_jax.evaluation.pairs import Pair
 from srgan_jax.evaluation.tables import Row
 from srgan_jax.runtime import atomic
@@ -118,7 +118,7 @@ class Report:
         notes = tables.notes(rows, protocol_lines)
         text = lambda scores: [tables.format_score(name, scores[name]) for name in names]  # noqa: E731
         means = [[*key, *text(scores)] for key, scores in tables.means(rows).items()]
-        pictures = [[row.set, row.method, row.picture, *text(row.scores)] for row in rows]
+        pictures = [[row.set, row.method, row.picture, *text(scoring.of_one_image(row.scores))] for row in rows]
         content = "".join(
             [
                 "<h1>Comparison of super-resolution methods</h1>",

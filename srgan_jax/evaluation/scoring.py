@@ -1,6 +1,7 @@
 """Upscaling and scoring of the images of a test set, and the two baselines."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,6 +12,7 @@ from srgan_jax.evaluation.pairs import Pair
 from srgan_jax.ops import color, resize
 from srgan_jax.runtime.errors import UserError
 
+Scores = Mapping[str, Any]  # name of a metric to its value for one image, a number, or the list that the metric pools
 # upscale_fn(lr [H, W, 3] in [0, 1], size) -> sr: the image of `size` is in the top left corner of both arrays, see
 # inference.upscale_canvas
 UpscaleFn = Callable[[np.ndarray, tuple[int, int]], jax.Array]
@@ -79,7 +81,7 @@ def score(
     *,
     border: int | None = None,
     round_y: bool = False,
-) -> list[dict[str, float]]:
+) -> list[Scores]:
     """Computes the metrics of each image, on SR rounded to 8 bits as in image files.
 
     Args:
@@ -106,15 +108,20 @@ def score(
         }
         both = (_pad_to_canvas(result, canvas), _pad_to_canvas(pair.hr, canvas))
         try:
-            rows.append({name: float(measure(*both, **options)) for name, measure in measures.items()})
+            rows.append({name: np.asarray(measure(*both, **options)).tolist() for name, measure in measures.items()})
         except UserError as error:
             raise UserError(f"{pair.name}: {error}") from None
     return rows
 
 
-def mean(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Returns the mean of each metric over the images."""
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+def mean(rows: Sequence[Scores]) -> dict[str, float]:
+    """Returns the value of each metric for a set of images: the mean, unless the metric's entry says otherwise."""
+    return {name: metrics.pooled(name, [row[name] for row in rows]) for name in rows[0]}
+
+
+def of_one_image(row: Scores) -> dict[str, float]:
+    """Returns the scores of one image as numbers: some metrics have several values per image until they are pooled."""
+    return {name: metrics.pooled(name, [value]) for name, value in row.items()}
 
 
 def bootstrap_interval(differences: Sequence[float], *, draws: int = 10_000, seed: int = 0) -> tuple[float, float]:

@@ -27,7 +27,7 @@ class Row(NamedTuple):
     set: str
     method: str
     picture: str
-    scores: dict[str, float]
+    scores: scoring.Scores
 
 
 class Protocol(NamedTuple):
@@ -99,7 +99,7 @@ def compare(
 
 def means(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, float]]:
     """Returns the mean of each metric for each (set, method), in the order of the rows."""
-    groups: dict[tuple[str, str], list[dict[str, float]]] = {}
+    groups: dict[tuple[str, str], list[scoring.Scores]] = {}
     for row in rows:
         groups.setdefault((row.set, row.method), []).append(row.scores)
     return {key: scoring.mean(scores) for key, scores in groups.items()}
@@ -107,12 +107,13 @@ def means(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, float]]:
 
 def intervals(rows: Sequence[Row], baseline: str) -> dict[tuple[str, str], dict[str, tuple[float, float]]]:
     """Returns the 95 % interval of the mean difference to `baseline` for each (set, method) and metric."""
-    reference = {(row.set, row.picture): row.scores for row in rows if row.method == baseline}
+    scores = {id(row): scoring.of_one_image(row.scores) for row in rows}
+    reference = {(row.set, row.picture): scores[id(row)] for row in rows if row.method == baseline}
     groups: dict[tuple[str, str], dict[str, list[float]]] = {}
     for row in rows:
         if row.method != baseline:
             group = groups.setdefault((row.set, row.method), {name: [] for name in row.scores})
-            for name, value in row.scores.items():
+            for name, value in scores[id(row)].items():
                 group[name].append(value - reference[row.set, row.picture][name])
     return {key: {n: scoring.bootstrap_interval(v) for n, v in group.items()} for key, group in groups.items()}
 
@@ -131,11 +132,17 @@ def notes(rows: Sequence[Row], protocol_lines: Sequence[str]) -> list[str]:
     """Returns the notes below a table: the protocol, then the captions of its metrics."""
     known = {name: metrics.METRICS.get(name) for name in rows[0].scores}
     captions = [
-        f"{name}: {entry.caption}{'; lower is better' if entry.lower_is_better else ''}"
+        f"{name}: {entry.caption}{_direction(entry)}"
         for name, entry in known.items()
         if isinstance(entry, metrics.Metric) and entry.caption
     ]
     return [*protocol_lines, *captions]
+
+
+def _direction(entry: metrics.Metric) -> str:
+    if entry.target is not None:
+        return f"; best: {entry.target:g}"
+    return "; lower is better" if entry.lower_is_better else ""
 
 
 def markdown(rows: Sequence[Row], protocol_lines: Sequence[str], baseline: str | None = None) -> str:
@@ -164,7 +171,9 @@ def write(
     atomic.write_text(folder / "scores.md", table + "\n")
     differences = intervals(rows, baseline) if baseline else {}
     averages = [{"set": s, "method": m, **scores} for (s, m), scores in means(rows).items()]
-    pictures = [{"set": r.set, "method": r.method, "picture": r.picture, **r.scores} for r in rows]
+    pictures = [
+        {"set": r.set, "method": r.method, "picture": r.picture, **scoring.of_one_image(r.scores)} for r in rows
+    ]
     gains = [{"set": s, "method": m, "over": baseline, **scores} for (s, m), scores in differences.items()]
     content = {"protocol": notes(rows, protocol_lines), "means": averages, "intervals": gains, "pictures": pictures}
     atomic.write_text(folder / "scores.json", json.dumps(_finite(content), indent=1, allow_nan=False))

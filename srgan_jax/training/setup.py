@@ -50,7 +50,10 @@ def build(run: RunConfig) -> tuple[Stage, ...]:
         crops that don't fit together; the message names the key.
     """
     for metric in run.validation.metrics:
-        metrics.find(metric)
+        if metrics.find(metric).target is not None and metric == run.validation.best:
+            raise UserError(
+                f"config.validation.best={metric!r}: expected a metric that is better where it is higher or lower"
+            )
     lookup(SOURCES, run.data.source, "config.data.source")
     lookup(models.EXTRACTORS, run.extractor.name, "network")
     for writer in run.writers:
