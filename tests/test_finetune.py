@@ -16,7 +16,7 @@ from srgan_jax.evaluation.pairs import degrade_pairs, make_pair
 from srgan_jax.models import GENERATORS, build
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.training import provenance, samples, setup
-from srgan_jax.training.start import generator_of, starting_variables
+from srgan_jax.training.start import generator_from, initial_variables
 from srgan_jax.weights import pretrained
 
 
@@ -116,11 +116,11 @@ def test_degraded_pictures_are_the_same_every_time(photo):
     np.testing.assert_array_equal(again[0].lr, first[0].lr)
 
 
-def _with_generator_of(start, config):
+def _with_generator_from(start, config):
     run = resolve(config)
     if not config.generator_of_init_from:
         return run
-    return dataclasses.replace(run, generator=generator_of(start, config.init_from))
+    return dataclasses.replace(run, generator=generator_from(start, config.init_from))
 
 
 @pytest.mark.parametrize("recipe", recipe_files())
@@ -128,5 +128,5 @@ def test_configs_start_from_weights_of_their_architecture(recipe):
     config = load_config(recipe)
     if config.init_from:
         start = srgan_jax.load(config.init_from, fold=False)
-        stages = setup.build(_with_generator_of(start, config))
-        assert starting_variables(start, stages[0].generator)
+        stages = setup.build(_with_generator_from(start, config))
+        assert initial_variables(start, stages[0].generator)

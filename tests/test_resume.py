@@ -195,11 +195,11 @@ def test_flipped_bits_of_line_ends_are_caught(tmp_path):
     checksums.write(tmp_path)
     manifest = tmp_path / checksums.FILE
     text = manifest.read_bytes()
-    assert not checksums.damages(tmp_path) and text.count(b"\n") == 2
+    assert not checksums.verify(tmp_path) and text.count(b"\n") == 2
     for place in (place for place, byte in enumerate(text) if byte == ord("\n")):
         for bit in range(8):
             _flip(manifest, place, bit)
-            assert checksums.damages(tmp_path), (place, bit)
+            assert checksums.verify(tmp_path), (place, bit)
             manifest.write_bytes(text)
 
 
@@ -213,7 +213,7 @@ def test_200_flipped_bits_are_caught(three):
         which = int(np.searchsorted(ends, place, side="right"))
         offset, bit = int(place - (ends[which - 1] if which else 0)), int(rng.integers(8))
         _flip(files[which], offset, bit)
-        damages = checksums.damages(folder)
+        damages = checksums.verify(folder)
         name = files[which].relative_to(folder).as_posix()
         assert damages, (name, offset, bit)
         if name != checksums.FILE:  # a flip in the manifest may show as a file that differs from it
@@ -221,7 +221,7 @@ def test_200_flipped_bits_are_caught(three):
         caught, hit = caught + 1, hit | {name}
         _flip(files[which], offset, bit)
     assert caught == 200 and len(hit) >= 4 and checksums.FILE in hit
-    assert checksums.damages(folder) == []
+    assert checksums.verify(folder) == []
 
 
 def test_truncated_deleted_and_added_files_are_caught(three):
@@ -230,10 +230,10 @@ def test_truncated_deleted_and_added_files_are_caught(three):
         content, name = file.read_bytes(), file.relative_to(folder).as_posix()
         for damage in (lambda f, c: f.write_bytes(c[: len(c) // 2]), lambda f, c: f.unlink()):
             damage(file, content)
-            assert content == b"" or any(name in line for line in checksums.damages(folder)), name
+            assert content == b"" or any(name in line for line in checksums.verify(folder)), name
             file.write_bytes(content)
     (folder / "default" / "stray").write_text("x")
-    assert checksums.damages(folder) == ["default/stray is not in manifest.sha256"]
+    assert checksums.verify(folder) == ["default/stray is not in manifest.sha256"]
 
 
 def test_manifests_are_read_by_sha256sum(three):

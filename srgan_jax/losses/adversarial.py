@@ -45,7 +45,7 @@ def probability_lsgan_discriminator(
 
 def wgan_discriminator(real_logits: jax.Array, fake_logits: jax.Array, real_label: float = 1.0) -> jax.Array:
     """`D(fake) - D(real)`: a scalar (arXiv 1701.07875); wants a gradient penalty (arXiv 1704.00028)."""
-    _refuse_label(real_label)
+    _reject_label_smoothing(real_label)
     return fake_logits.mean() - real_logits.mean()
 
 
@@ -57,11 +57,11 @@ def wgan_generator(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
 
 def hinge_discriminator(real_logits: jax.Array, fake_logits: jax.Array, real_label: float = 1.0) -> jax.Array:
     """`max(0, 1 - D(real)) + max(0, 1 + D(fake))`: a scalar (Lim & Ye, arXiv 1705.02894)."""
-    _refuse_label(real_label)
+    _reject_label_smoothing(real_label)
     return nn.relu(1.0 - real_logits).mean() + nn.relu(1.0 + fake_logits).mean()
 
 
-def _against_the_others(real_logits: jax.Array, fake_logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _relative_logits(real_logits: jax.Array, fake_logits: jax.Array) -> tuple[jax.Array, jax.Array]:
     return real_logits - fake_logits.mean(), fake_logits - real_logits.mean()
 
 
@@ -70,22 +70,22 @@ def relativistic_discriminator(real_logits: jax.Array, fake_logits: jax.Array, r
 
     A scalar. Under pmap the means are those of a device's share of the batch.
     """
-    real, fake = _against_the_others(real_logits, fake_logits)
+    real, fake = _relative_logits(real_logits, fake_logits)
     return bce_discriminator(real, fake, real_label)
 
 
 def relativistic_generator(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
     """The same with the labels exchanged (ESRGAN, arXiv 1809.00219, equation 2): a scalar."""
-    real, fake = _against_the_others(real_logits, fake_logits)
+    real, fake = _relative_logits(real_logits, fake_logits)
     return bce_discriminator(fake, real)
 
 
-def _refuse_label(real_label: float) -> None:
+def _reject_label_smoothing(real_label: float) -> None:
     if real_label != 1.0:
         raise UserError("this adversarial loss has no labels to smooth; set label_smoothing to 0, or use bce or lsgan")
 
 
-def _from_a_half(real_logits: jax.Array, fake_logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _subtract_half(real_logits: jax.Array, fake_logits: jax.Array) -> tuple[jax.Array, jax.Array]:
     return real_logits - 0.5, fake_logits - 0.5
 
 
@@ -108,9 +108,9 @@ class Adversarial(NamedTuple):
 
 ADVERSARIAL = {
     "bce": Adversarial(bce_discriminator, bce_generator),
-    "lsgan": Adversarial(lsgan_discriminator, lsgan_generator, _from_a_half),
+    "lsgan": Adversarial(lsgan_discriminator, lsgan_generator, _subtract_half),
     "probability_lsgan": Adversarial(probability_lsgan_discriminator, bce_generator),
     "hinge": Adversarial(hinge_discriminator, wgan_generator),
-    "wgan": Adversarial(wgan_discriminator, wgan_generator, _against_the_others),
-    "relativistic": Adversarial(relativistic_discriminator, relativistic_generator, _against_the_others),
+    "wgan": Adversarial(wgan_discriminator, wgan_generator, _relative_logits),
+    "relativistic": Adversarial(relativistic_discriminator, relativistic_generator, _relative_logits),
 }

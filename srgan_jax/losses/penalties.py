@@ -34,11 +34,12 @@ def gradient_penalty(
     Returns:
       `[N]`.
     """
-    share = jax.vmap(lambda key: jax.random.uniform(key, (1, 1, 1)))(keys)
+    fraction = jax.vmap(lambda key: jax.random.uniform(key, (1, 1, 1)))(keys)
 
-    def total(image):
+    def logit_sum(image):
         logits = critic(image)
         return logits.reshape(len(logits), -1).mean(axis=1).sum()
 
-    slope = jax.grad(total)(share * real + (1.0 - share) * fake) / 2.0  # [-1, 1] is twice as long as [0, 1]
-    return jnp.square(jnp.sqrt(jnp.square(slope).sum(axis=(1, 2, 3)) + 1e-12) - 1.0)
+    mixed = fraction * real + (1.0 - fraction) * fake
+    gradient = jax.grad(logit_sum)(mixed) / 2.0  # from [0, 1] to [-1, 1], which is twice as wide
+    return jnp.square(jnp.sqrt(jnp.square(gradient).sum(axis=(1, 2, 3)) + 1e-12) - 1.0)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 
-class BalanceGuard:
+class BalanceMonitor:
     """Warns when the discriminator wins: the generator then learns next to nothing from it."""
 
     PATIENCE = 10  # consecutive logged updates

@@ -22,7 +22,7 @@ def check_by_shape(stage: Stage) -> None:
     Raises:
       UserError: it can't be done; the message says what stood against it.
     """
-    alone = _on_one_device(stage)
+    alone = _without_pmap_axis(stage)
     plan = stage.plan
     count = stage.game.averaging.microbatches
     sides = (plan.crop_px, plan.crop_px // plan.scale)
@@ -61,11 +61,11 @@ def _update(stage: Stage, state: TrainState, batches: Sequence[Batch], variables
     return stage.step.function(state, batches, with_features(stage.game, stage.extractor, variables))
 
 
-def _on_one_device(stage: Stage) -> Stage:
+def _without_pmap_axis(stage: Stage) -> Stage:
     """The stage without the axis of pmap, which exists only inside it."""
 
     def alone(player: Player) -> Player:
-        return player._replace(module=_without_axis(player.module))
+        return player._replace(module=_clear_axis_name(player.module))
 
     game = stage.game
     game = dataclasses.replace(
@@ -75,5 +75,5 @@ def _on_one_device(stage: Stage) -> Stage:
     return dataclasses.replace(stage, game=game, generator=game.generator.module)
 
 
-def _without_axis(module: nn.Module) -> nn.Module:
+def _clear_axis_name(module: nn.Module) -> nn.Module:
     return module.clone(axis_name=None) if hasattr(module, "axis_name") else module

@@ -23,13 +23,13 @@ from srgan_jax.runtime.types import PyTree
 from srgan_jax.training import checksums, optimizer_layouts
 
 ITEM = "default"  # Orbax' name of the folder with the state in a checkpoint
-WITHOUT_SCORE = float("-inf")
+NO_SCORE = float("-inf")
 
 
 def _open_manager(folder: Path, keep: int, best_metric: str, lower_is_better: bool) -> ocp.CheckpointManager:
     def score(metrics):
         if best_metric not in (metrics or {}):
-            return WITHOUT_SCORE
+            return NO_SCORE
         return -metrics[best_metric] if lower_is_better else metrics[best_metric]
 
     kept = [policies.LatestN(keep)]
@@ -71,20 +71,20 @@ class Checkpoints:
         absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax' errors reach us as exceptions, and are told in a line
         logging.getLogger("orbax").setLevel(logging.CRITICAL)
         self.folder, self.saved = Path(os.path.abspath(folder)), None
-        self._note = self.folder.with_name(f"{self.folder.name}.saving")
+        self._marker = self.folder.with_name(f"{self.folder.name}.saving")
         self._report = report
         self._open = functools.partial(_open_manager, self.folder, keep, best_metric, lower_is_better)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._opened: ocp.CheckpointManager | None = None  # opened when the folder is tidy
+        self._current: ocp.CheckpointManager | None = None  # opened when the folder is tidy
         self._writing: threading.Thread | None = None
         self._step, self._failure = 0, ""
 
     @property
     def _manager(self) -> ocp.CheckpointManager:
-        if self._opened is None:
-            self._reopen()
-        assert self._opened is not None
-        return self._opened
+        if self._current is None:
+            self._reopen_manager()
+        assert self._current is not None
+        return self._current
 
     # ------------------------------------------------------------------------------------------ writing
 
@@ -97,11 +97,11 @@ class Checkpoints:
         Raises:
           RuntimeError: Orbax refused the step (it is not above the latest).
         """
-        self._settle()
+        self._finish_pending()
         self._step = step
         try:
             if jax.process_index() == 0:
-                atomic.write_text(self._note, str(step))
+                atomic.write_text(self._marker, str(step))
             saved = self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics or None)
         except Exception as error:  # a full disk shows in all kinds of exceptions
             self._failure = _reason(error)
@@ -116,11 +116,11 @@ class Checkpoints:
             self._manager.wait_until_finished()
             if jax.process_index() == 0:
                 checksums.write(self.folder / str(step))
-                self._note.unlink()
+                self._marker.unlink()
         except Exception as error:  # told by the next call in the main thread
             self._failure = _reason(error)
 
-    def _join(self) -> str:
+    def _wait_for_write(self) -> str:
         """Waits for what is being written; why it failed, or ""."""
         if self._writing:
             self._writing.join()
@@ -129,43 +129,43 @@ class Checkpoints:
         failure, self._failure = self._failure, ""
         return failure
 
-    def _settle(self) -> None:
-        failures = [failure for failure in processes.gather(self._join()) if failure]
+    def _finish_pending(self) -> None:
+        failures = [failure for failure in processes.gather(self._wait_for_write()) if failure]
         if not failures:
             return
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would tell the same again, at length
         if jax.process_index() == 0:
-            self._forget(self._step)
+            self._delete(self._step)
         self._report(f"WARNING: checkpoint {self._step} could not be written ({failures[0]}); training goes on, "
                   f"checkpoint {self.saved} is the newest, the next save tries again")  # fmt: skip
-        self._reopen()
+        self._reopen_manager()
 
-    def _reopen(self) -> None:
+    def _reopen_manager(self) -> None:
         processes.gather(None)  # no process looks at the folder before process 0 has tidied it
-        self._shut()
-        self._opened = self._open()
+        self._close_manager()
+        self._current = self._open()
 
-    def _shut(self) -> str:
+    def _close_manager(self) -> str:
         try:
-            if self._opened is not None:
-                self._opened.close()
+            if self._current is not None:
+                self._current.close()
         except Exception as error:  # after a failed save Orbax raises its error again
             return _reason(error)
         return ""
 
-    def _forget(self, step: int) -> None:
+    def _delete(self, step: int) -> None:
         """Deletes a checkpoint, or what there is of it."""
         for path in [self.folder / str(step), *self.folder.glob(f"{step}.orbax-checkpoint-tmp*")]:
             shutil.rmtree(path, ignore_errors=True)
-        self._note.unlink(missing_ok=True)
+        self._marker.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Waits for what is being written."""
-        failure = self._join()
-        failure = self._shut() or failure
+        failure = self._wait_for_write()
+        failure = self._close_manager() or failure
         if failure:
             if jax.process_index() == 0:
-                self._forget(self._step)
+                self._delete(self._step)
             self._report(f"WARNING: checkpoint {self._step} could not be written ({failure})")
 
     # ------------------------------------------------------------------------------------------ reading
@@ -179,55 +179,55 @@ class Checkpoints:
         Raises:
           UserError: the checkpoint doesn't fit `like`, or all are damaged.
         """
-        self._settle()
+        self._finish_pending()
         while True:
-            step = processes.on_first(self._newest_sound)
-            self._reopen()
+            step = processes.on_first(self._newest_intact)
+            self._reopen_manager()
             if step is None:
                 return None
             state = self._read(step, like)
             if accept(state):
                 self.saved = step
                 return state
-            processes.on_first(functools.partial(self._forget, step))
+            processes.on_first(functools.partial(self._delete, step))
 
     def _steps(self) -> list[int]:
         return sorted((int(path.name) for path in self.folder.iterdir() if path.name.isdigit()), reverse=True)
 
-    def _newest_sound(self) -> int | None:
+    def _newest_intact(self) -> int | None:
         """The step of the newest checkpoint whose files are as they were written; what is newer is put aside."""
-        if self._note.exists():
-            unfinished = self._note.read_text()
+        if self._marker.exists():
+            unfinished = self._marker.read_text()
             known = unfinished.isdigit() and (self.folder / unfinished).is_dir()  # else the kill came before the save
             if known and not checksums.exists(self.folder / unfinished):
                 self._report(f"checkpoint {unfinished} was being written when the run ended: passed over")
-                self._forget(int(unfinished))
-            self._note.unlink(missing_ok=True)
+                self._delete(int(unfinished))
+            self._marker.unlink(missing_ok=True)
         steps, found = self._steps(), []
         for step in steps:
-            damages = checksums.damages(self.folder / str(step))
-            if not damages:
+            differences = checksums.verify(self.folder / str(step))
+            if not differences:
                 return step
-            found.append(f"checkpoint {step} is damaged: {'; '.join(damages)}")
+            found.append(f"checkpoint {step} is damaged: {'; '.join(differences)}")
             if step != steps[-1]:
-                self._report(f"WARNING: {found[-1]}; moved to {self._put_aside(step)}, the one before it is used")
+                self._report(f"WARNING: {found[-1]}; moved to {self._move_damaged(step)}, the one before it is used")
         if found:
             raise UserError(f"no sound checkpoint is left in {self.folder}: {found[-1]}; put a copy in its place, or "
                             "delete the folder to begin this stage again")  # fmt: skip
         return None
 
-    def _put_aside(self, step: int) -> Path:
-        aside = self.folder.with_name(f"{self.folder.name}.damaged") / str(step)
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.parent.mkdir(exist_ok=True)
-        return (self.folder / str(step)).rename(aside)
+    def _move_damaged(self, step: int) -> Path:
+        target = self.folder.with_name(f"{self.folder.name}.damaged") / str(step)
+        shutil.rmtree(target, ignore_errors=True)
+        target.parent.mkdir(exist_ok=True)
+        return (self.folder / str(step)).rename(target)
 
     def _read(self, step: int, like: PyTree) -> PyTree:
         expected = _leaves(like)
         stored: PyTree = ocp.StandardCheckpointer().metadata(self.folder / str(step) / ITEM).item_metadata
         stored = stored.tree
         found = {name: tuple(leaf.shape) for name, leaf in _leaves(stored).items()}
-        names = optimizer_layouts.names_of(found.keys(), expected.keys())  # as this checkpoint calls our leaves
+        names = optimizer_layouts.stored_names(found.keys(), expected.keys())  # as this checkpoint calls our leaves
         wanted = {names.get(name, name): tuple(leaf.shape) for name, leaf in expected.items()}
         wrong = [
             f"{name}: expected {wanted.get(name, 'nothing')}, found {found.get(name, 'nothing')}"

@@ -10,7 +10,7 @@ FILE = "manifest.sha256"
 BLOCK_BYTES = 1 << 20
 
 
-def _sum(path: Path) -> str:
+def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(BLOCK_BYTES):
@@ -18,18 +18,18 @@ def _sum(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _sums(folder: Path) -> dict[str, str]:
+def _checksums(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / FILE)
-    return {path.relative_to(folder).as_posix(): _sum(path) for path in files}
+    return {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
 
 
-def _text(sums: dict[str, str]) -> str:
+def _format(sums: dict[str, str]) -> str:
     return "".join(f"{value}  {name}\n" for name, value in sums.items())
 
 
 def write(folder: str | os.PathLike) -> None:
     """Writes the sums of every file in `folder` and below beside them."""
-    atomic.write_text(Path(folder, FILE), _text(_sums(Path(folder))), durable=True)
+    atomic.write_text(Path(folder, FILE), _format(_checksums(Path(folder))), durable=True)
 
 
 def exists(folder: str | os.PathLike) -> bool:
@@ -37,7 +37,7 @@ def exists(folder: str | os.PathLike) -> bool:
     return Path(folder, FILE).is_file()
 
 
-def damages(folder: str | os.PathLike) -> list[str]:
+def verify(folder: str | os.PathLike) -> list[str]:
     """What differs from the manifest, a line for each file: none where `folder` is as it was written."""
     folder = Path(folder)
     try:
@@ -50,7 +50,7 @@ def damages(folder: str | os.PathLike) -> list[str]:
     rows = [line.partition("  ") for line in text.split("\n") if line]
     expected = {name: value for value, _, name in rows}
     try:
-        found = _sums(folder)
+        found = _checksums(folder)
     except OSError as error:
         return [f"{error.filename or folder} can't be read: {error.strerror}"]
     lines = [f"{name} is missing" for name in expected.keys() - found.keys()]

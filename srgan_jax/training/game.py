@@ -56,7 +56,7 @@ class Averaging(NamedTuple):
     axis_name: str | None = None
 
 
-NOT_DIVIDED = Averaging()
+NO_AVERAGING = Averaging()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Game:
     generator: Player
     discriminator: Player | None = None
     features: Features | None = None
-    averaging: Averaging = NOT_DIVIDED
+    averaging: Averaging = NO_AVERAGING
     ema_decay: float = 0.999
     grad_share: bool = False
     discriminator_updates: int = 1

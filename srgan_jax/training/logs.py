@@ -19,7 +19,7 @@ from srgan_jax.runtime.messages import report
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training.writers import WRITERS, Writer
 
-EVENTS_ROOM_BYTES = 1 << 20  # with less on the disk the writers get nothing: a failed write ends TensorBoard's thread
+MIN_FREE_BYTES = 1 << 20  # with less on the disk the writers get nothing: a failed write ends TensorBoard's thread
 
 
 def format_terms(terms: Mapping[str, float]) -> str:
@@ -58,13 +58,13 @@ class Trace:
     def __init__(self, folder: Path | None, start: int):
         """Writes to `folder`, None for no trace, some updates after update `start`."""
         self._folder, self._start = folder, start
-        self._begun, self._running = folder is None, False
+        self._started, self._running = folder is None, False
 
     def before(self, step: int) -> None:
         """Starts the trace when it is time."""
-        if step - self._start >= self.FIRST and not self._begun:
+        if step - self._start >= self.FIRST and not self._started:
             jax.profiler.start_trace(str(self._folder))
-            self._running = self._begun = True
+            self._running = self._started = True
 
     def after(self, step: int, state: PyTree) -> None:
         """Ends the trace when it is time, once `state` is computed."""
@@ -103,7 +103,7 @@ class StageLog:
           writers: names in `WRITERS`.
         """
         self._workdir, self._stage, self._batch_size = workdir, stage, batch_size
-        self._began, self._pending, self._full = time.time(), "", False
+        self._start_time, self._pending, self._disk_full = time.time(), "", False
         self._quiet = jax.process_index() > 0
         self._names = writers
         self._writers: list[Writer] = []
@@ -131,9 +131,9 @@ class StageLog:
         if self._quiet:
             return
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        row = {"stage": self._stage, "step": step, "seconds": round(time.time() - self._began, 3), **finite}
+        row = {"stage": self._stage, "step": step, "seconds": round(time.time() - self._start_time, 3), **finite}
         self._append(json.dumps(row) + "\n")
-        for writer in self._writers if self._has_room() else ():
+        for writer in self._writers if self._has_free_space() else ():
             writer.write(step, {name: value for name, value in finite.items() if value is not None})
         rate = self._bar.format_dict["rate"]
         text = {name: f"{values[name]:.3g}" for name in shown if name in values}
@@ -147,18 +147,18 @@ class StageLog:
             try:
                 written = file.write(self._pending.encode())
                 if written == len(self._pending.encode()):
-                    self._pending, self._full = "", False
+                    self._pending, self._disk_full = "", False
                     return
                 reason = os.strerror(errno.ENOSPC)
             except OSError as error:
                 reason = error.strerror
             file.truncate(size)
-        if not self._full:
+        if not self._disk_full:
             report(f"WARNING: metrics can't be written ({reason}); they are kept until they can")
-        self._full = True
+        self._disk_full = True
 
-    def _has_room(self) -> bool:
-        return shutil.disk_usage(self._workdir).free >= EVENTS_ROOM_BYTES
+    def _has_free_space(self) -> bool:
+        return shutil.disk_usage(self._workdir).free >= MIN_FREE_BYTES
 
     def warn(self, step: int, *lines: str | None, everywhere: bool = False) -> None:
         """Reports what there is to say about an update, if anything."""
@@ -168,7 +168,7 @@ class StageLog:
 
     def image(self, step: int, image: np.ndarray) -> None:
         """Writes a preview `[H, W, 3]` uint8."""
-        for writer in self._writers if self._has_room() else ():
+        for writer in self._writers if self._has_free_space() else ():
             writer.image(step, image)
 
     def close(self) -> None:

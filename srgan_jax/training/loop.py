@@ -23,7 +23,7 @@ from srgan_jax.evaluation.tables import Protocol
 from srgan_jax.runtime import devices, messages
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.training import logs, mapping, nonfinite, previews, samples, setup, start, workdir
-from srgan_jax.training.balance import BalanceGuard
+from srgan_jax.training.balance import BalanceMonitor
 from srgan_jax.training.checkpoints import Checkpoints
 from srgan_jax.training.provenance import record_run
 from srgan_jax.training.rollback import Rollback
@@ -73,10 +73,10 @@ def train_and_evaluate(run: RunConfig, folder: str | Path, *, profile: bool = Fa
     with workdir.locked(folder), StopRequest() as stop:
         before = current = weights.load(run.init_from, fold=False) if run.init_from else None
         if run.generator_of_init_from:
-            run = dataclasses.replace(run, generator=start.generator_of(before, run.init_from))
+            run = dataclasses.replace(run, generator=start.generator_from(before, run.init_from))
         stages = setup.build(run)
         architecture = models.architecture_of(models.GENERATORS, stages[0].generator)
-        workdir.refuse_another_run(folder, architecture, run.stage_names, run.init_from)
+        workdir.check_same_run(folder, architecture, run.stage_names, run.init_from)
         if run.deterministic:
             devices.check_deterministic()
         mesh, plan = devices.make_mesh(), stages[0].plan
@@ -87,10 +87,10 @@ def train_and_evaluate(run: RunConfig, folder: str | Path, *, profile: bool = Fa
         report_devices(run.compute_dtype, run.devices.mapping)
         data = samples.open_samples(found, run.data, plan, run.steps_per_call)
         data = data._replace(store=devices.replicate(data.store, mesh))  # frees the host copy
-        drawn = previews.make_previews(run.sample_pictures, validation, data, plan, run.seed)
+        preview_pairs = previews.make_previews(run.sample_pictures, validation, data, plan, run.seed)
         stop.listen(mesh)
         shared = Shared(
-            folder, run.stage_names, mesh, run.devices.mapping, data, validation, drawn, stop, run.guard,
+            folder, run.stage_names, mesh, run.devices.mapping, data, validation, preview_pairs, stop, run.guard,
             run.validation.best, run.keep_checkpoints, run.data.folder or run.data.dataset, run.writers, profile,
         )  # fmt: skip
         for stage in stages:
@@ -117,11 +117,11 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
     if workdir.finished_steps(published) >= when.total:
         messages.report(f"{name}: finished, {published}")
         return weights.load(published, fold=False)
-    workdir.refuse_stale_stages(shared.folder, shared.stage_names, name)
+    workdir.check_later_stages(shared.folder, shared.stage_names, name)
 
     with contextlib.ExitStack() as open_files:
         # -------------------------------------------------------- restore
-        begin = functools.partial(start.begin_stage, stage, current, shared.mesh)
+        begin = functools.partial(start.initial_state, stage, current, shared.mesh)
         saver = open_saver(shared, name)
         open_files.callback(saver.close)  # waits for what is being written
         state = begin()
@@ -134,8 +134,8 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
         trace = logs.Trace(shared.folder / "profile" if shared.profile else None, first)
         open_files.callback(trace.close)
         rollback = Rollback(saver, begin, shared.mesh, shared.guard, name)
-        balance = BalanceGuard(getattr(stage.config, "balance_accuracy", 1.0))
-        left_out = nonfinite.SkippedUpdates(int(state.health.skipped))
+        balance = BalanceMonitor(getattr(stage.config, "balance_accuracy", 1.0))
+        skipped = nonfinite.SkippedUpdates(int(state.health.skipped))
         messages.report(f"{name}: {count_parameters(state.generator.params):,} parameters; compiling the update")
         scores, stopping = {}, 0
 
@@ -163,20 +163,20 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
                     messages.report(f"{name}: loss at update {step}: {terms}")
                 if when.logs(step):  # the same lines whether or not the run was interrupted
                     log.write(step, values, shown=("loss", *stage.terms, *SHOWN))
-                    log.warn(step, balance.line(values), left_out.line(values))
+                    log.warn(step, balance.line(values), skipped.line(values))
                     log.warn(step, feed.line() if feed else None, everywhere=True)
                     if alarm:
                         state = rollback(state)
                         step = int(state.step)
                         logs.truncate_metrics(shared.folder / "metrics.jsonl", shared.stage_names, name, step)
                         log.rewind(step)
-                        left_out = nonfinite.SkippedUpdates(int(state.health.skipped))
+                        skipped = nonfinite.SkippedUpdates(int(state.health.skipped))
                         feed = open_feed(stage, state, shared.samples)
                         continue
 
             # ---------------------------------------------------- validate, save, stop
             try:
-                scores = look(stage, state, step, shared, log)
+                scores = validate_and_preview(stage, state, step, shared, log)
             except Exception:  # the due checkpoint is worth more than its scores
                 if when.saves(step):
                     saver.save(step, devices.as_global(state, shared.mesh))
@@ -186,7 +186,7 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
                 saver.save(step, devices.as_global(state, shared.mesh), scores)
 
     if step >= when.total:
-        workdir.refuse_untrained(name, state.health, step)
+        workdir.check_was_trained(name, state.health, step)
         current = start.averaged_generator(state, stage.generator)
         scores = scores or shared.validation.scores(current)
         publish(stage, current, scores, shared, published)
@@ -244,8 +244,10 @@ def open_log(stage: Stage, first: int, shared: Shared) -> logs.StageLog:
 
 def compile_update(stage: Stage, shared: Shared):
     """Returns the update over all devices, and its arguments besides the state."""
-    update = nonfinite.guarded(stage.update, max_skips=shared.guard.max_skips, d_wins_steps=shared.guard.d_wins_steps)
-    update = mapping.map_update(mapping.repeated(update, stage.intervals.per_call), shared.mesh, shared.mapping)
+    update = nonfinite.skip_nonfinite(
+        stage.update, max_skips=shared.guard.max_skips, d_wins_steps=shared.guard.d_wins_steps
+    )
+    update = mapping.map_update(mapping.repeat_update(update, stage.intervals.per_call), shared.mesh, shared.mapping)
     variables = stage.extractor.variables if stage.extractor else None
     frozen = {"store": shared.samples.store, "extractor": devices.replicate(variables, shared.mesh)}
     return update, frozen, devices.shard({"indices": stage_indices(stage)}, shared.mesh, shared.mapping)
@@ -263,7 +265,9 @@ def open_feed(stage: Stage, state: TrainState, data: Samples):
     return data.feed(np.asarray(seed), int(state.step), stage.intervals.total, stage.draws)
 
 
-def look(stage: Stage, state: TrainState, step: int, shared: Shared, log: logs.StageLog) -> dict[str, float]:
+def validate_and_preview(
+    stage: Stage, state: TrainState, step: int, shared: Shared, log: logs.StageLog
+) -> dict[str, float]:
     """Validates and draws previews where it is time; returns the scores."""
     when = stage.intervals
     if not when.validates(step) and not when.shows(step):

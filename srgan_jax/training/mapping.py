@@ -13,7 +13,7 @@ from srgan_jax.runtime.types import PyTree
 MAPPINGS = {"jit": None, "pmap": AXIS}  # the name of the axis that an update averages over
 
 
-def repeated(update: Callable, count: int) -> Callable:
+def repeat_update(update: Callable, count: int) -> Callable:
     """`count` updates in one, with the metrics of the last; all on the samples that the state itself addresses."""
     if count == 1:
         return update
@@ -30,7 +30,7 @@ def repeated(update: Callable, count: int) -> Callable:
     return updates
 
 
-def mean_of_parts(function: Callable[[PyTree], PyTree], batch: PyTree, parts: int) -> PyTree:
+def mean_over_microbatches(function: Callable[[PyTree], PyTree], batch: PyTree, parts: int) -> PyTree:
     """The mean of `function(part)` over the parts of a batch, computed one after the other in the memory of one.
 
     Args:

@@ -31,7 +31,7 @@ class Health(flax.struct.PyTreeNode):
     rollbacks: jax.Array
 
 
-def fresh_health() -> Health:
+def initial_health() -> Health:
     """Of a stage that begins."""
     zeros = [jnp.zeros((), jnp.int32) for _ in range(4)]  # four arrays: each is donated
     return Health(*zeros[:3], alarm=jnp.zeros((), bool), rollbacks=zeros[3])
@@ -45,16 +45,16 @@ def all_finite(tree: PyTree) -> jax.Array:
     return jax.lax.optimization_barrier(finite).all()
 
 
-def is_sound(state: PyTree, d_wins_steps: int = 0) -> bool:
+def is_healthy(state: PyTree, d_wins_steps: int = 0) -> bool:
     """Whether training can go back to `state`: its last update was applied, and D's series of wins was young."""
     health = state.health
     winning = d_wins_steps > 0 and 2 * int(health.d_wins) >= d_wins_steps
     return not (int(health.in_a_row) or winning or bool(health.alarm))
 
 
-def rolled_back(state: PyTree, rollbacks: int) -> PyTree:
+def reset_health(state: PyTree, rollbacks: int) -> PyTree:
     """`state` with clean counters, and so many rollbacks, which give a new order of samples."""
-    health = fresh_health().replace(skipped=state.health.skipped, rollbacks=jnp.int32(rollbacks))
+    health = initial_health().replace(skipped=state.health.skipped, rollbacks=jnp.int32(rollbacks))
     return state.replace(health=jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), health, state.health))
 
 
@@ -70,7 +70,7 @@ def _next_health(old: Health, finite: jax.Array, metrics: Mapping[str, jax.Array
     return Health(old.skipped + ~finite, in_a_row, d_wins, alarm, old.rollbacks)
 
 
-def guarded(
+def skip_nonfinite(
     update: Callable[..., tuple[PyTree, dict[str, jax.Array]]], *, max_skips: int, d_wins_steps: int = 0
 ) -> Callable[..., tuple[PyTree, dict[str, jax.Array]]]:
     """`update` that leaves everything but the step and the counters as it was where a result is not finite.
@@ -87,14 +87,14 @@ def guarded(
       The same function, with "skipped" (how many so far) and "alarm" among the metrics.
     """
 
-    def guarded_update(state, *args):
+    def checked_update(state, *args):
         new, metrics = update(state, *args)
         finite = all_finite((new, metrics))
         kept = jax.tree.map(lambda ours, before: jnp.where(finite, ours, before), new, state)
         health = _next_health(state.health, finite, metrics, (max_skips, d_wins_steps))
         return kept.replace(step=new.step, health=health), metrics | {"skipped": health.skipped, "alarm": health.alarm}
 
-    return guarded_update
+    return checked_update
 
 
 class SkippedUpdates:

@@ -15,7 +15,7 @@ LAYOUTS = {  # of an optimiser's state: pattern of now -> the name in earlier ve
 }
 
 
-def names_of(found: Collection[str], expected: Collection[str]) -> dict[str, str]:
+def stored_names(found: Collection[str], expected: Collection[str]) -> dict[str, str]:
     """Returns, for each of our names that a checkpoint calls otherwise, its name there.
 
     Args:
@@ -28,7 +28,7 @@ def names_of(found: Collection[str], expected: Collection[str]) -> dict[str, str
     for rules in LAYOUTS.values():
         names = {name: _renamed(name, rules) for name in expected}
         if set(names.values()) == set(found):
-            return {name: theirs for name, theirs in names.items() if theirs != name}
+            return {name: stored for name, stored in names.items() if stored != name}
     return {}
 
 

@@ -16,7 +16,7 @@ from srgan_jax.losses.views import Views
 from srgan_jax.runtime.random_keys import PURPOSE_DROPOUT_FAKE, PURPOSE_DROPOUT_REAL, PURPOSE_GRADIENT_PENALTY, keys_for
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training.game import Averaging, Batch, Game, Optimizer, Player
-from srgan_jax.training.mapping import mean_of_parts
+from srgan_jax.training.mapping import mean_over_microbatches
 from srgan_jax.training.state import NetworkState, TrainState
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class Generated(NamedTuple):
     """
 
     sr: jax.Array
-    pull_back: Callable[[jax.Array], tuple[PyTree]]
+    vjp: Callable[[jax.Array], tuple[PyTree]]
     batch_stats: PyTree
 
 
@@ -61,18 +61,18 @@ def generate(game: Game, g: NetworkState, batch: Batch) -> Generated:
     return Generated(*jax.vjp(run, g.params, has_aux=True))
 
 
-def once(function: Callable[[Batch], T], batch: Batch, averaging: Averaging) -> Callable[[Batch], T]:
+def compute_once(function: Callable[[Batch], T], batch: Batch, averaging: Averaging) -> Callable[[Batch], T]:
     """Returns `function`, computed once for both players where the batch passes as a whole."""
     if averaging.microbatches > 1:
         return function
-    whole = function(batch)
-    return lambda part: whole
+    result = function(batch)
+    return lambda microbatch: result
 
 
-def averaged(function: Callable[[Batch], T], batch: Batch, averaging: Averaging) -> T:
+def average_over_batch(function: Callable[[Batch], T], batch: Batch, averaging: Averaging) -> T:
     """Returns the mean of `function` over the microbatches of a batch and over devices: nothing else averages."""
     # optax.microbatching splits a batch into consecutive parts, of which a device under jit would hold only some.
-    mean = mean_of_parts(function, batch, averaging.microbatches)
+    mean = mean_over_microbatches(function, batch, averaging.microbatches)
     return mean if averaging.axis_name is None else jax.lax.pmean(mean, averaging.axis_name)
 
 
@@ -80,12 +80,12 @@ def discriminate(
     player: Player, params: PyTree, batch_stats: PyTree, inputs: Mapping[str, PyTree], keys: jax.Array | None
 ) -> tuple[tuple[jax.Array, ...], PyTree]:
     """Returns the logits of each head on one side of the game, and the changed batch statistics."""
-    taken = {name: inputs[name] for name in player.takes}
-    logits, batch_stats = forward(player, params, batch_stats, keys=keys, **taken)
+    arguments = {name: inputs[name] for name in player.takes}
+    logits, batch_stats = forward(player, params, batch_stats, keys=keys, **arguments)
     return (logits if isinstance(logits, tuple) else (logits,)), batch_stats
 
 
-def _keys(batch: Batch, purpose: int) -> jax.Array | None:
+def _sample_keys(batch: Batch, purpose: int) -> jax.Array | None:
     """A key for each sample, for dropout and the like; None where the batch has none."""
     keys = batch.get("keys")
     return None if keys is None else keys_for(keys, purpose)
@@ -96,13 +96,13 @@ def _features(game: Game, image: jax.Array) -> Mapping[str, jax.Array]:
     return game.features(image) if game.features else {}
 
 
-def _look(
+def _discriminator_logits(
     game: Game, params: PyTree, batch_stats: PyTree, image: jax.Array, batch: Batch, purpose: int
 ) -> tuple[tuple[jax.Array, ...], PyTree]:
     """The discriminator's logits on real or generated images of a batch, with all that it takes besides."""
     features = _features(game, image) if "features" in game.opponent.takes else {}
     inputs = {"image": image, "lr": batch["lr"], "features": features}
-    return discriminate(game.opponent, params, batch_stats, inputs, _keys(batch, purpose))
+    return discriminate(game.opponent, params, batch_stats, inputs, _sample_keys(batch, purpose))
 
 
 # ---------------------------------------------------------------------------------------------- gradients
@@ -124,20 +124,20 @@ def discriminator_loss(
     """
     player = game.opponent
     # The two batches pass apart: their statistics must not mix.
-    real, batch_stats = _look(game, params, d.batch_stats, batch["hr"], batch, PURPOSE_DROPOUT_REAL)
-    fake, batch_stats = _look(game, params, batch_stats, sr, batch, PURPOSE_DROPOUT_FAKE)
+    real, batch_stats = _discriminator_logits(game, params, d.batch_stats, batch["hr"], batch, PURPOSE_DROPOUT_REAL)
+    fake, batch_stats = _discriminator_logits(game, params, batch_stats, sr, batch, PURPOSE_DROPOUT_FAKE)
     real = jax.lax.stop_gradient(real) if through == "fake" else real
     fake = jax.lax.stop_gradient(fake) if through == "real" else fake
 
     def critic(image):
-        keys = _keys(batch, PURPOSE_DROPOUT_REAL)
+        keys = _sample_keys(batch, PURPOSE_DROPOUT_REAL)
         return discriminate(player, params, d.batch_stats, {"image": image}, keys)[0]
 
     logits = tuple(zip(real, fake, strict=True))
-    features = _paired(game, sr, batch["hr"], player.losses)
-    of_images = critic if player.takes == ("image",) else None
-    keys = _keys(batch, PURPOSE_GRADIENT_PENALTY)
-    views = Views(sr, batch["hr"], batch["lr"], features, logits, of_images, keys)
+    features = _feature_pairs(game, sr, batch["hr"], player.losses)
+    critic_of_images = critic if player.takes == ("image",) else None
+    keys = _sample_keys(batch, PURPOSE_GRADIENT_PENALTY)
+    views = Views(sr, batch["hr"], batch["lr"], features, logits, critic_of_images, keys)
     total, metrics = weighted_sum(player.losses, views, step)
     return total, (metrics | accuracies(player.losses, logits), batch_stats)
 
@@ -156,9 +156,12 @@ def accuracies(terms: Sequence[WeightedTerm], logits: Sequence[tuple[jax.Array, 
     decision = next((term.term.decision for term in terms if term.term.decision), None)
     if decision is None:
         return {}
-    decided = [decision(real, fake) for real, fake in logits]
-    right = {"d_accuracy_real": [real > 0 for real, _ in decided], "d_accuracy_fake": [fake < 0 for _, fake in decided]}
-    return {name: jnp.asarray(sum(head.mean() for head in heads)) / len(heads) for name, heads in right.items()}
+    decisions = [decision(real, fake) for real, fake in logits]
+    correct = {
+        "d_accuracy_real": [real > 0 for real, _ in decisions],
+        "d_accuracy_fake": [fake < 0 for _, fake in decisions],
+    }
+    return {name: jnp.asarray(sum(head.mean() for head in heads)) / len(heads) for name, heads in correct.items()}
 
 
 def generator_loss(
@@ -181,7 +184,7 @@ def generator_loss(
 def _views_of_generator(game: Game, d: NetworkState | None, batch: Batch, sr: jax.Array) -> Views:
     terms = game.generator.losses
     logits = _logits_for_generator(game, d, batch, sr) if "logits" in views_of(terms) else ()
-    return Views(sr, batch["hr"], batch["lr"], _paired(game, sr, batch["hr"], terms), logits)
+    return Views(sr, batch["hr"], batch["lr"], _feature_pairs(game, sr, batch["hr"], terms), logits)
 
 
 def generator_gradient(
@@ -193,7 +196,7 @@ def generator_gradient(
     if game.grad_share:
         views = functools.partial(_views_of_generator, game, d, batch)
         metrics |= _gradient_norms(game.generator.losses, views, sr, step)
-    return generated.pull_back(cotangent)[0], generated.batch_stats, metrics
+    return generated.vjp(cotangent)[0], generated.batch_stats, metrics
 
 
 def _gradient_norms(
@@ -216,12 +219,12 @@ def _logits_for_generator(
     """D's logits in the generator's update; the pass over real images is compiled away where no term reads it."""
     if d is None:
         raise ValueError("a term of the generator's loss reads logits, but the stage has no discriminator")
-    real, _ = _look(game, d.params, d.batch_stats, batch["hr"], batch, PURPOSE_DROPOUT_REAL)
-    fake, _ = _look(game, d.params, d.batch_stats, sr, batch, PURPOSE_DROPOUT_FAKE)
+    real, _ = _discriminator_logits(game, d.params, d.batch_stats, batch["hr"], batch, PURPOSE_DROPOUT_REAL)
+    fake, _ = _discriminator_logits(game, d.params, d.batch_stats, sr, batch, PURPOSE_DROPOUT_FAKE)
     return tuple(zip(real, fake, strict=True))
 
 
-def _paired(
+def _feature_pairs(
     game: Game, sr: jax.Array, hr: jax.Array, terms: Sequence[WeightedTerm]
 ) -> dict[str, tuple[jax.Array, jax.Array]]:
     """Features of SR and HR by tap, where a term compares them."""
@@ -254,8 +257,8 @@ def apply_gradient(
     """
     history = network.history
     if history is not None:
-        pull = 2.0 * optimizer.historical_averaging
-        grads = jax.tree.map(lambda grad, p, mean: grad + pull * (p - mean), grads, network.params, history)
+        coefficient = 2.0 * optimizer.historical_averaging
+        grads = jax.tree.map(lambda grad, p, mean: grad + coefficient * (p - mean), grads, network.params, history)
     if optimizer.clip_norm:  # without a state, so that it can be switched on when a run resumes
         grads, _ = optax.clip_by_global_norm(optimizer.clip_norm).update(grads, optax.EmptyState())
     updates, opt_state = optimizer.transformation.update(grads, network.opt_state, network.params)
@@ -263,10 +266,10 @@ def apply_gradient(
     if history is not None:  # the first parameters count as one
         steps = (step if count is None else count) + 2.0
         history = jax.tree.map(lambda mean, p: mean + (p - mean) / steps, history, params)
-    moved = NetworkState(params, batch_stats, opt_state, history)
+    updated = NetworkState(params, batch_stats, opt_state, history)
     if optimizer.every == 1:
-        return moved
-    return jax.tree.map(lambda new, old: jnp.where(step % optimizer.every == 0, new, old), moved, network)
+        return updated
+    return jax.tree.map(lambda new, old: jnp.where(step % optimizer.every == 0, new, old), updated, network)
 
 
 def advance(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from srgan_jax.losses.terms import Metrics
 from srgan_jax.training.game import Batch, Game
-from srgan_jax.training.players import advance, apply_gradient, averaged, generate, generator_gradient
+from srgan_jax.training.players import advance, apply_gradient, average_over_batch, generate, generator_gradient
 from srgan_jax.training.state import TrainState
 
 
@@ -22,9 +22,9 @@ def pretrain_step(state: TrainState, batches: Sequence[Batch], game: Game) -> tu
     (batch,) = batches
     g = state.generator
 
-    def gradient(part):
-        return generator_gradient(game, None, part, generate(game, g, part), state.step)
+    def gradient(microbatch):
+        return generator_gradient(game, None, microbatch, generate(game, g, microbatch), state.step)
 
-    grads, batch_stats, metrics = averaged(gradient, batch, game.averaging)
-    moved = apply_gradient(g, grads, batch_stats, game.generator.optimizer, state.step)
-    return advance(state, moved, game.ema_decay), metrics
+    grads, batch_stats, metrics = average_over_batch(gradient, batch, game.averaging)
+    g = apply_gradient(g, grads, batch_stats, game.generator.optimizer, state.step)
+    return advance(state, g, game.ema_decay), metrics

@@ -30,7 +30,7 @@ def make_previews(count: int, validation: Validation, samples: Samples, plan: Ba
     side = min(PREVIEW_PX, *(min(pair.hr.shape[:2]) for pair in pairs)) // scale * scale
     corners = [((p.hr.shape[0] - side) // 2, (p.hr.shape[1] - side) // 2) for p in pairs]
     crops = [p.hr[y : y + side, x : x + side] for p, (y, x) in zip(pairs, corners, strict=True)]
-    return validation.with_its_lr([make_pair(f"sample {index}", crop, scale) for index, crop in enumerate(crops)])
+    return validation.replace_lr([make_pair(f"sample {index}", crop, scale) for index, crop in enumerate(crops)])
 
 
 def training_samples(samples: Samples, plan: BatchPlan, seed: int) -> list[Pair]:

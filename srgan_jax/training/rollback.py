@@ -11,7 +11,7 @@ from srgan_jax.runtime.errors import UserError
 from srgan_jax.training import nonfinite
 from srgan_jax.training.checkpoints import Checkpoints
 from srgan_jax.training.state import TrainState
-from srgan_jax.training.workdir import ADVICE
+from srgan_jax.training.workdir import DIVERGENCE_ADVICE
 
 
 class Rollback:
@@ -38,15 +38,15 @@ class Rollback:
         state, limits = devices.as_global(state, self._mesh), self._limits
         rollbacks, bad = int(state.health.rollbacks) + 1, self._reason(state)
         if rollbacks > limits.max_rollbacks:
-            raise UserError(f"{self._name}: {bad}, for the {rollbacks}th time; {ADVICE.format(self._name)}")
-        sound = functools.partial(nonfinite.is_sound, d_wins_steps=limits.d_wins_steps)
-        back = self._saver.restore(state, sound)
-        back = nonfinite.rolled_back(self._begin() if back is None else back, rollbacks)
+            raise UserError(f"{self._name}: {bad}, for the {rollbacks}th time; {DIVERGENCE_ADVICE.format(self._name)}")
+        is_healthy = functools.partial(nonfinite.is_healthy, d_wins_steps=limits.d_wins_steps)
+        restored = self._saver.restore(state, is_healthy)
+        restored = nonfinite.reset_health(self._begin() if restored is None else restored, rollbacks)
         messages.report(
-            f"WARNING: {self._name}: {bad}; back to update {int(back.step)}, with another order of samples "
+            f"WARNING: {self._name}: {bad}; back to update {int(restored.step)}, with another order of samples "
             f"({rollbacks} of {limits.max_rollbacks})"
         )
-        return back
+        return restored
 
     def _reason(self, state: TrainState) -> str:
         step, health, limits = int(state.step), state.health, self._limits

@@ -50,12 +50,12 @@ def check_held_out(hold_out: int, crop_px: int, workdir: Path) -> None:
     """
     file = Path(workdir, "config.json")
     before: Mapping[str, Mapping[str, int]] = json.loads(file.read_text()) if file.exists() else {}
-    for section, key, now in (("validation", "hold_out", hold_out), ("data", "crop_px", crop_px)):
-        then = before[section].get(key, 0) if before else now
-        if then != now:
+    for section, key, value in (("validation", "hold_out", hold_out), ("data", "crop_px", crop_px)):
+        previous = before[section].get(key, 0) if before else value
+        if previous != value:
             raise UserError(
-                f"config.{section}.{key}={now}, but {workdir} was trained with {then}, perhaps on images that would "
-                f"be held out now; give {then} again, or another --workdir"
+                f"config.{section}.{key}={value}: expected {previous}, with which {workdir} was trained, as the "
+                f"validation images could now include training images; write {previous}, or use another --workdir"
             )
 
 
@@ -66,16 +66,16 @@ def prepare_folder(folder: str, workdir: Path, min_side_px: int) -> str:
       UserError: the run's folder holds the data set of another folder.
     """
     source, out = str(Path(folder).expanduser().resolve()), Path(workdir, "dataset")
-    note = out / "folder.txt"  # written last
+    marker = out / "folder.txt"  # written last
 
     def prepare() -> None:
-        if note.exists() and note.read_text() != source:
-            raise UserError(f"{workdir} was trained on {note.read_text()}; for {source} use another --workdir")
-        if not note.exists():
+        if marker.exists() and marker.read_text() != source:
+            raise UserError(f"{workdir} was trained on {marker.read_text()}; for {source} use another --workdir")
+        if not marker.exists():
             messages.report(f"preparing {source}")
             for name, reason in builder.prepare(source, str(out), min_side_px=min_side_px).items():
                 messages.report(f"skipped {name}: {reason}")
-            atomic.write_text(note, source)
+            atomic.write_text(marker, source)
 
     processes.on_first(prepare)
     return str(out)

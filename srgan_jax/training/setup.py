@@ -55,7 +55,7 @@ def build(run: RunConfig) -> tuple[Stage, ...]:
     lookup(models.EXTRACTORS, run.extractor.name, "network")
     for writer in run.writers:
         lookup(WRITERS, writer, "writer of metrics")
-    described = describe(find_generator(str(run.generator["name"])), run.generator, DEFAULTS.generator)
+    described = select_keys(find_generator(str(run.generator["name"])), run.generator, DEFAULTS.generator)
     plan = make_plan(run.data, run.degradation, described)
     _check_sizes(run.data.crop_px, run.data.resize_px, plan.scale)
     axis_name = lookup(MAPPINGS, run.devices.mapping, "config.devices.mapping")
@@ -91,7 +91,7 @@ def find_generator(name: str) -> type[nn.Module]:
     return kind
 
 
-def describe(kind: type[nn.Module], section: Options, default: Options) -> Options:
+def select_keys(kind: type[nn.Module], section: Options, default: Options) -> Options:
     """Returns a network's section without the keys that the network lacks and that have their defaults.
 
     So `--config.generator.name=compact` alone works, although the other keys are those of SRResNet. A key that the
@@ -167,7 +167,7 @@ def make_discriminator(
     name = str(section["name"])
     kind = lookup(models.DISCRIMINATORS, name, "network")
     check_discriminator(name, kind)
-    described = dict(describe(kind, section, DEFAULTS.discriminator))
+    described = dict(select_keys(kind, section, DEFAULTS.discriminator))
     if "crop_px" in models.fields_of(kind):
         described["crop_px"] = crop_px
     module = models.build(models.DISCRIMINATORS, described, **runtime)

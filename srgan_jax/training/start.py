@@ -16,13 +16,15 @@ from srgan_jax.training.stage import Stage
 from srgan_jax.training.state import TrainState
 
 
-def differing(first: Mapping[str, object], second: Mapping[str, object]) -> list[tuple[str, object, object]]:
+def architecture_differences(
+    first: Mapping[str, object], second: Mapping[str, object]
+) -> list[tuple[str, object, object]]:
     """Returns the fields in which two architectures differ, with both values; where it is the name, that alone."""
     found = [(key, first.get(key), value) for key, value in second.items() if first.get(key) != value]
     return [field for field in found if field[0] == "name"] or found
 
 
-def generator_of(start: weights.Weights | None, name: str) -> Options:
+def generator_from(start: weights.Weights | None, name: str) -> Options:
     """Returns the architecture of the weights `name`, in place of config.generator."""
     if start is None:
         raise UserError("config.generator_of_init_from=True needs config.init_from")
@@ -31,7 +33,7 @@ def generator_of(start: weights.Weights | None, name: str) -> Options:
     return MappingProxyType(dict(start.architecture))
 
 
-def starting_variables(start: weights.Weights | None, generator: nn.Module) -> PyTree:
+def initial_variables(start: weights.Weights | None, generator: nn.Module) -> PyTree:
     """Returns the variables of `start`, which must be of the architecture of `generator`; None where there is no start.
 
     It may have fewer blocks: see `weights.deepen`.
@@ -39,7 +41,7 @@ def starting_variables(start: weights.Weights | None, generator: nn.Module) -> P
     if start is None:
         return None
     wanted = models.architecture_of(models.GENERATORS, generator)
-    differences = differing(start.architecture, wanted)
+    differences = architecture_differences(start.architecture, wanted)
     have, blocks = start.architecture.get("blocks", 0), wanted.get("blocks", 0)
     if [key for key, _, _ in differences] == ["blocks"] and blocks > have:
         messages.report(
@@ -62,7 +64,7 @@ def averaged_generator(state: TrainState, generator: nn.Module) -> weights.Weigh
     return weights.make_weights(variables, models.architecture_of(models.GENERATORS, generator))
 
 
-def begin_stage(stage: Stage, start: weights.Weights | None, mesh: Mesh) -> TrainState:
+def initial_state(stage: Stage, start: weights.Weights | None, mesh: Mesh) -> TrainState:
     """Returns the state before the first update of a stage, on all devices."""
-    variables = starting_variables(start, stage.generator)
+    variables = initial_variables(start, stage.generator)
     return devices.replicate(jax.jit(stage.init)(variables), mesh)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from srgan_jax.runtime.types import PyTree
-from srgan_jax.training.nonfinite import Health, fresh_health
+from srgan_jax.training.nonfinite import Health, initial_health
 
 
 class NetworkState(flax.struct.PyTreeNode):
@@ -37,7 +37,7 @@ class TrainState(flax.struct.PyTreeNode):
       generator: the generator in training.
       ema: `{"params", "batch_stats"}` of the generator, averaged; what validation, export and the next stage use.
       discriminator: None in the pretraining stage.
-      health: what `nonfinite.guarded` counts.
+      health: what `nonfinite.skip_nonfinite` counts.
     """
 
     step: jax.Array
@@ -45,7 +45,7 @@ class TrainState(flax.struct.PyTreeNode):
     generator: NetworkState
     ema: Mapping[str, PyTree]
     discriminator: NetworkState | None = None
-    health: Health = flax.struct.field(default_factory=fresh_health)
+    health: Health = flax.struct.field(default_factory=initial_health)
 
     @property
     def opponent(self) -> NetworkState:

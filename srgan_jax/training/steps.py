@@ -14,13 +14,13 @@ from srgan_jax.training.state import TrainState
 StepFunction = Callable[[TrainState, Sequence[Batch], Game], tuple[TrainState, Metrics]]
 
 
-def one(stage: StageConfig) -> int:
+def one_batch(stage: StageConfig) -> int:
     """An update takes one batch."""
     del stage
     return 1
 
 
-def one_for_each_update(stage: StageConfig) -> int:
+def batch_per_update(stage: StageConfig) -> int:
     """A batch for each update of the discriminator, and one more where the generator gets its own."""
     return stage.discriminator_updates + stage.fresh_batch if isinstance(stage, GanStageConfig) else 1
 
@@ -35,7 +35,7 @@ class Step(NamedTuple):
     """
 
     function: StepFunction
-    batches: Callable[[StageConfig], int] = one
+    batches: Callable[[StageConfig], int] = one_batch
     has_discriminator: bool = True
 
 
@@ -43,6 +43,6 @@ STEPS: dict[str, Step] = {
     "pretrain": Step(pretrain_step, has_discriminator=False),
     "gan": Step(gan_step),
     "gan_generator_first": Step(gan_variants.generator_first),
-    "gan_several_updates": Step(gan_variants.several_updates, one_for_each_update),
+    "gan_several_updates": Step(gan_variants.several_updates, batch_per_update),
     "gan_two_steps": Step(gan_variants.two_steps),
 }

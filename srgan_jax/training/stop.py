@@ -21,23 +21,23 @@ class StopRequest(contextlib.AbstractContextManager):
 
     def __init__(self):
         self._received = 0
-        self._before: dict[int, Handler] = {}
+        self._previous_handlers: dict[int, Handler] = {}
         self._agreed: AgreedStop | None = None
 
     def __enter__(self) -> "StopRequest":
-        self._before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._previous_handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            for number in self._before:
-                signal.signal(number, self._note)
+            for number in self._previous_handlers:
+                signal.signal(number, self._handle_signal)
         except ValueError:  # not in the main thread: signals are the caller's
-            self._before = {}
+            self._previous_handlers = {}
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler or signal.SIG_DFL)  # None: JAX's own, in the processes of a job
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _handle_signal(self, number: int, frame: FrameType | None) -> None:
         self._received = self._received or number
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
@@ -54,9 +54,9 @@ class AgreedStop:
     """Whether any process was told to stop, known to all of them at the same update, without waiting for a device."""
 
     def __init__(self, mesh: Mesh):
-        self._parts = NamedSharding(mesh, PartitionSpec(AXIS))
+        self._sharding = NamedSharding(mesh, PartitionSpec(AXIS))
         self._largest = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
-        self._calls, self._asked = 0, None
+        self._calls, self._pending = 0, None
 
     def __call__(self, wanted: int) -> int:
         """Returns the largest `wanted` (a signal's number, 0 for none) of all processes."""
@@ -65,7 +65,7 @@ class AgreedStop:
         self._calls += 1
         if self._calls % POLL_CALLS:
             return 0
-        agreed = 0 if self._asked is None else int(self._asked)
-        here = np.full(jax.local_device_count(), wanted, np.int32)
-        self._asked = self._largest(jax.make_array_from_process_local_data(self._parts, here))
+        agreed = 0 if self._pending is None else int(self._pending)
+        local = np.full(jax.local_device_count(), wanted, np.int32)
+        self._pending = self._largest(jax.make_array_from_process_local_data(self._sharding, local))
         return agreed

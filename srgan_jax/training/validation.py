@@ -33,7 +33,7 @@ class Validation(NamedTuple):
     metrics: tuple[str, ...]
     degrade: Degrade | None = None
 
-    def with_its_lr(self, pairs: Sequence[Pair]) -> Sequence[Pair]:
+    def replace_lr(self, pairs: Sequence[Pair]) -> Sequence[Pair]:
         """Returns other pairs with LR made in the same way."""
         return degrade_pairs(pairs, self.degrade) if self.degrade else pairs
 
@@ -41,9 +41,9 @@ class Validation(NamedTuple):
         """Returns the mean scores of a generator, in full float32; each process computes its part of them."""
         if not self.pairs:
             return {}
-        mine = processes.process_share(self.pairs)
-        results = scoring.upscale_all(functools.partial(inference.upscale_canvas, averaged), mine) if mine else []
-        rows = scoring.score(mine, results, self.metrics) if mine else []
+        pairs = processes.process_share(self.pairs)
+        results = scoring.upscale_all(functools.partial(inference.upscale_canvas, averaged), pairs) if pairs else []
+        rows = scoring.score(pairs, results, self.metrics) if pairs else []
         return scoring.mean(processes.merge_shares(rows))
 
 
@@ -55,15 +55,15 @@ def read_validation(
         found = read_pairs(config.folder, scale)
     else:
         found = [
-            make_pair(f"held out {index}", _middle(hr), scale)
+            make_pair(f"held out {index}", _centre_crop(hr), scale)
             for index, hr in enumerate(held_out[place] for place in range(len(held_out)))
         ]
     scoring.check_sizes(found, config.metrics)
     validation = Validation(found, config.metrics, degrade if config.degraded else None)
-    return validation._replace(pairs=validation.with_its_lr(found))
+    return validation._replace(pairs=validation.replace_lr(found))
 
 
-def _middle(image: np.ndarray) -> np.ndarray:
+def _centre_crop(image: np.ndarray) -> np.ndarray:
     corner = [max(0, side - HELD_OUT_PX) // 2 for side in image.shape[:2]]
     return image[corner[0] : corner[0] + HELD_OUT_PX, corner[1] : corner[1] + HELD_OUT_PX].copy()
 

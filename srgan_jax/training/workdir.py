@@ -17,8 +17,8 @@ from srgan_jax.runtime import atomic, messages, processes
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training import nonfinite
-from srgan_jax.training.setup import describe, find_generator
-from srgan_jax.training.start import differing
+from srgan_jax.training.setup import find_generator, select_keys
+from srgan_jax.training.start import architecture_differences
 
 try:
     import fcntl
@@ -26,7 +26,7 @@ except ImportError:  # Windows, where nothing trains: see data.builder
     fcntl = None
 
 
-ADVICE = (
+DIVERGENCE_ADVICE = (
     "try a lower learning rate, gradient clipping (--config.stages.{}.clip_norm=1.0), or --debug_nans to see where it "
     "begins"
 )
@@ -72,7 +72,7 @@ def finished_steps(file: Path) -> int:
     return processes.on_first(lambda: int(weights.read_header(file).get("steps", -1)) if file.exists() else -1)
 
 
-def refuse_stale_stages(workdir: Path, names: Sequence[str], name: str) -> None:
+def check_later_stages(workdir: Path, names: Sequence[str], name: str) -> None:
     """Raises UserError where a stage after `name` is finished already: it started from weights that will change."""
     for later in list(names)[list(names).index(name) + 1 :]:
         if processes.on_first((workdir / f"{later}.safetensors").exists):
@@ -82,9 +82,7 @@ def refuse_stale_stages(workdir: Path, names: Sequence[str], name: str) -> None:
             )
 
 
-def refuse_another_run(
-    workdir: Path, generator: Mapping[str, object], stage_names: Sequence[str], init_from: str
-) -> None:
+def check_same_run(workdir: Path, generator: Mapping[str, object], stage_names: Sequence[str], init_from: str) -> None:
     """Whether a config is that of the run in `workdir`, where that has trained something.
 
     Args:
@@ -96,12 +94,10 @@ def refuse_another_run(
     Raises:
       UserError: the config has another generator, another start, or leaves out a stage that is trained.
     """
-    processes.on_first(lambda: _refuse_another_run(workdir, generator, stage_names, init_from))
+    processes.on_first(lambda: _check_same_run(workdir, generator, stage_names, init_from))
 
 
-def _refuse_another_run(
-    workdir: Path, generator: Mapping[str, object], stage_names: Sequence[str], init_from: str
-) -> None:
+def _check_same_run(workdir: Path, generator: Mapping[str, object], stage_names: Sequence[str], init_from: str) -> None:
     file = workdir / "config.json"
     before: PyTree = json.loads(file.read_text()) if file.exists() else {"stage_names": []}
     began = before["stage_names"]
@@ -109,9 +105,9 @@ def _refuse_another_run(
         began = began[:-1]
     if not began:
         return
-    described = describe(find_generator(before["generator"]["name"]), before["generator"], RunConfig().generator)
-    then = models.architecture_of(models.GENERATORS, models.build(models.GENERATORS, described))
-    changed = [(f"generator.{key}", *values) for key, *values in differing(then, generator)]
+    described = select_keys(find_generator(before["generator"]["name"]), before["generator"], RunConfig().generator)
+    previous = models.architecture_of(models.GENERATORS, models.build(models.GENERATORS, described))
+    changed = [(f"generator.{key}", *values) for key, *values in architecture_differences(previous, generator)]
     names, start = list(stage_names), before.get("init_from", "")
     changed += [("stage_names", began, names)] if names[: len(began)] != began else []
     changed += [("init_from", start, init_from)] if start != init_from else []
@@ -126,10 +122,12 @@ def _is_trained(workdir: Path, name: str) -> bool:
     return saved or (workdir / f"{name}.safetensors").exists()
 
 
-def refuse_untrained(name: str, health: nonfinite.Health, step: int) -> None:
+def check_was_trained(name: str, health: nonfinite.Health, step: int) -> None:
     """Raises UserError where no update up to `step` was applied; going back leads to one that was, or to the first."""
     if int(health.in_a_row) >= step:
-        raise UserError(f"{name}: none of {step} updates was finite, so nothing was trained; {ADVICE.format(name)}")
+        raise UserError(
+            f"{name}: none of {step} updates was finite, so nothing was trained; {DIVERGENCE_ADVICE.format(name)}"
+        )
 
 
 def publish(averaged: weights.Weights, file: Path, provenance: dict[str, str]) -> None:
