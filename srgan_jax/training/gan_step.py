@@ -1,6 +1,7 @@
-"""The paper's update (SRGAN, arXiv 1609.04802, section 2.2): pure, un-jitted, no device named.
+"""The paper's GAN update (SRGAN, arXiv 1609.04802, section 2.2): a pure function, not yet jitted.
 
-Copy this file for an update of your own, and add it to `steps.STEPS`; `gan_variants` shows some.
+It is independent of devices. To write an update of your own, copy this file and add the function to `steps.STEPS`;
+`gan_variants` has examples.
 """
 
 from collections.abc import Sequence
@@ -24,12 +25,12 @@ def gan_step(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[T
 
     Args:
       state: from `state.create_train_state`, with a discriminator.
-      batches: one, with "lr", "hr" and "keys".
+      batches: one batch, with "lr", "hr" and "keys".
       game: both players with their losses and optimisers.
 
     Returns:
-      The next state, and scalars: "loss" and each term of the generator's under its name, "d_loss" and the other terms
-      of the discriminator's, and D's accuracies "d_accuracy_real" and "d_accuracy_fake".
+      The next state, and scalar metrics: "loss" and each term of the generator's loss under its name, "d_loss" and the
+      other terms of the discriminator's loss, and its accuracies "d_accuracy_real" and "d_accuracy_fake".
     """
     (batch,) = batches
     g, d = state.generator, state.opponent

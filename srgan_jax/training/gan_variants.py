@@ -1,4 +1,4 @@
-"""Other orders of a GAN's update, of the same functions as `gan_step`."""
+"""GAN updates in other orders than `gan_step`, made of the same functions."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,10 @@ from srgan_jax.training.state import TrainState
 
 
 def generator_first(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[TrainState, Metrics]:
-    """As `gan_step`, but the generator plays against the discriminator of before; that sees the images of before."""
+    """Updates both networks, each against the other before its update.
+
+    Arguments and results are those of `gan_step`. There the generator is updated against the updated discriminator.
+    """
     (batch,) = batches
     g, d = state.generator, state.opponent
     generated = compute_once(lambda microbatch: generate(game, g, microbatch), batch, game.averaging)
@@ -36,15 +39,15 @@ def generator_first(state: TrainState, batches: Sequence[Batch], game: Game) -> 
 
 
 def several_updates(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[TrainState, Metrics]:
-    """The discriminator moves several times, each on a batch of its own, then the generator on the last batch.
+    """Updates the discriminator several times, each time on a batch of its own, then the generator on the last batch.
 
     Args:
       state: with a discriminator.
-      batches: `game.discriminator_updates`, and one more where the generator gets a batch of its own.
-      game: both players.
+      batches: `game.discriminator_updates` batches, and one more where the generator uses a batch of its own.
+      game: both players with their losses and optimisers.
 
     Returns:
-      As `gan_step`; D's metrics are those of its last update.
+      As `gan_step`; the discriminator's metrics are those of its last update.
     """
     g, d, count = state.generator, state.opponent, game.discriminator_updates
     passes = [
@@ -69,7 +72,10 @@ def several_updates(state: TrainState, batches: Sequence[Batch], game: Game) -> 
 
 
 def two_steps(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[TrainState, Metrics]:
-    """The discriminator's optimiser makes two steps, one by the real and one by the generated images."""
+    """Updates the discriminator twice, once on real and once on generated images, then the generator.
+
+    Arguments and results are those of `gan_step`.
+    """
     (batch,) = batches
     g, d = state.generator, state.opponent
     generated = compute_once(lambda microbatch: generate(game, g, microbatch), batch, game.averaging)

@@ -1,4 +1,4 @@
-"""One update of the generator alone: pure, un-jitted, no device named."""
+"""The update of pretraining: the generator alone. A pure function, not yet jitted, independent of devices."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,15 @@ from srgan_jax.training.state import TrainState
 
 
 def pretrain_step(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[TrainState, Metrics]:
-    """Updates the generator on its loss.
+    """Returns the state after one update of the generator.
 
     Args:
       state: from `state.create_train_state`.
-      batches: one, with "lr" `[N, h, w, 3]` and "hr" `[N, h * scale, w * scale, 3]` in [0, 1].
-      game: the generator and its loss.
+      batches: one batch, with "lr" `[N, h, w, 3]` and "hr" `[N, h * scale, w * scale, 3]` in [0, 1].
+      game: the generator with its optimiser and loss.
 
     Returns:
-      The next state, and scalars: "loss" and each term under its name.
+      The next state, and scalar metrics: "loss" and each term of it under its name.
     """
     (batch,) = batches
     g = state.generator

@@ -1,4 +1,4 @@
-"""The updates by name: `config.stages.NAME.step`. A new one is a function and an entry in `STEPS`."""
+"""`STEPS`: the updates by name, for `config.stages.NAME.step`. A new one is a function and an entry in `STEPS`."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -15,13 +15,13 @@ StepFunction = Callable[[TrainState, Sequence[Batch], Game], tuple[TrainState, M
 
 
 def one_batch(stage: StageConfig) -> int:
-    """An update takes one batch."""
+    """Returns 1: an update uses one batch."""
     del stage
     return 1
 
 
 def batch_per_update(stage: StageConfig) -> int:
-    """A batch for each update of the discriminator, and one more where the generator gets its own."""
+    """Returns the number of discriminator updates, plus 1 if the generator uses a batch of its own."""
     return stage.discriminator_updates + stage.fresh_batch if isinstance(stage, GanStageConfig) else 1
 
 
@@ -30,8 +30,8 @@ class Step(NamedTuple):
 
     Attributes:
       function: `(state, batches, game) -> (state, metrics)`, pure.
-      batches: how many batches an update takes, from the stage's config.
-      has_discriminator: whether it needs one.
+      batches: returns the number of batches of an update, given the stage's config.
+      has_discriminator: whether the step needs a discriminator.
     """
 
     function: StepFunction
