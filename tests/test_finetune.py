@@ -46,7 +46,7 @@ def test_as_many_as_asked_for_needs_no_word(config, tmp_path, capsys):
     config.validation.hold_out = 2
     toys.open_images(config, tmp_path / "run")
     told = capsys.readouterr().err
-    assert "held out, never trained on: " in told and "a quarter" not in told
+    assert "validation images, not trained on: " in told and "a quarter" not in told
 
 
 def _psnr_y(sr, hr):
@@ -64,7 +64,7 @@ def test_ends_with_before_and_after_on_pictures_never_trained_on(config, tmp_pat
     rows = {line.split(" | ")[1]: float(line.split(" | ")[2].strip(" |")) for line in table.splitlines()[2:5]}
     assert list(rows) == ["bicubic", "before", "after"]
 
-    assert "8 asked for by config.validation.hold_out, 2 held out: a quarter at most" in told
+    assert "config.validation.hold_out=8: only 2 images are held out, a quarter of all at most" in told
     rest, held_out = toys.open_images(config, tmp_path / "run")
     assert (len(rest), len(held_out)) in ((7, 2), (6, 2))  # of nine files, two a copy of each other
     seen = {picture.tobytes() for picture in rest}
@@ -83,7 +83,7 @@ def test_ends_with_before_and_after_on_pictures_never_trained_on(config, tmp_pat
     assert (tmp_path / "run" / "before_after.md").read_text() == table
     assert (tmp_path / "run" / "dataset" / "folder.txt").stat().st_mtime_ns == prepared
     config.data.folder = str(tmp_path / "mine" / "copies")
-    with pytest.raises(UserError, match=r"mine.*copies .*--workdir"):
+    with pytest.raises(UserError, match=r"mine/copies: expected .*mine, .*--workdir"):
         toys.train(config, tmp_path / "run")
 
 

@@ -1,4 +1,4 @@
-"""The generator that a stage begins with, and the one it hands on."""
+"""The initial generator of a stage, and its averaged generator at the end."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -19,24 +19,29 @@ from srgan_jax.training.state import TrainState
 def architecture_differences(
     first: Mapping[str, object], second: Mapping[str, object]
 ) -> list[tuple[str, object, object]]:
-    """Returns the fields in which two architectures differ, with both values; where it is the name, that alone."""
+    """Returns the fields in which two architectures differ, with both values; only the name if the names differ."""
     found = [(key, first.get(key), value) for key, value in second.items() if first.get(key) != value]
     return [field for field in found if field[0] == "name"] or found
 
 
 def generator_from(start: weights.Weights | None, name: str) -> Options:
-    """Returns the architecture of the weights `name`, in place of config.generator."""
+    """Returns the architecture of the weights `name`, which replaces config.generator."""
     if start is None:
-        raise UserError("config.generator_of_init_from=True needs config.init_from")
+        raise UserError(
+            "config.generator_of_init_from=True: expected weights in config.init_from; write --config.init_from=NAME"
+        )
     listed = ", ".join(f"{key} {value}" for key, value in start.architecture.items())
-    messages.report(f"the generator is that of {name} ({listed}); config.generator is ignored")
+    messages.report(f"the generator is that of {name} ({listed}); config.generator is not used")
     return MappingProxyType(dict(start.architecture))
 
 
 def initial_variables(start: weights.Weights | None, generator: nn.Module) -> PyTree:
-    """Returns the variables of `start`, which must be of the architecture of `generator`; None where there is no start.
+    """Returns the variables of `start`; None if `start` is None.
 
-    It may have fewer blocks: see `weights.deepen`.
+    The architecture must be that of `generator`, except that `start` may have fewer blocks: see `weights.deepen`.
+
+    Raises:
+      UserError: the architectures differ otherwise.
     """
     if start is None:
         return None
@@ -45,15 +50,15 @@ def initial_variables(start: weights.Weights | None, generator: nn.Module) -> Py
     have, blocks = start.architecture.get("blocks", 0), wanted.get("blocks", 0)
     if [key for key, _, _ in differences] == ["blocks"] and blocks > have:
         messages.report(
-            f"starts from weights of {have} blocks; the {blocks - have} behind them are new and zero-initialised"
+            f"initial weights have {have} blocks; the {blocks - have} blocks after them are new and zero-initialised"
         )
         return weights.deepen(start, blocks).variables
     if differences:
         listed = ", ".join(f"{key} {found} instead of {wanted}" for key, found, wanted in differences)
         folded = ("norm", "none", "batch") in differences
         raise UserError(
-            f"the weights to start from are of another architecture: {listed}"
-            + ("; weights saved after srgan_jax.load need load(..., fold=False)" if folded else "")
+            f"the initial weights are of another architecture than config.generator: {listed}"
+            + ("; to save weights for training, load them with srgan_jax.load(..., fold=False)" if folded else "")
         )
     return start.variables
 
