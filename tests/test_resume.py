@@ -265,7 +265,7 @@ def test_without_a_sound_checkpoint_the_run_stops(three):
     for step in (1, 2, 3):
         _largest(folder / str(step)).unlink()
     for _ in range(2):  # and says so again when it is started again
-        with pytest.raises(UserError, match="no sound checkpoint .*checkpoint 1 .*missing"):
+        with pytest.raises(UserError, match="no intact checkpoint .*checkpoint 1 .*missing"):
             open_again().restore(_state(0))
     assert [re.search(r"checkpoint (\d) .*damaged", line)[1] for line in said] == ["3", "2"]
 
@@ -275,7 +275,7 @@ def test_a_checkpoint_without_manifest_is_damaged_or_unfinished(three):
     (folder / "3" / "manifest.sha256").unlink()
     (folder.parent / "stage.saving").write_text("3")  # killed before the manifest
     jax.tree.map(np.testing.assert_array_equal, open_again().restore(_state(0)), _state(2))
-    assert said == ["checkpoint 3 was being written when the run ended: passed over"]
+    assert said == ["checkpoint 3 was being written when the run ended: it is skipped"]
     (folder / "2" / "manifest.sha256").unlink()  # somebody deleted it
     jax.tree.map(np.testing.assert_array_equal, open_again().restore(_state(0)), _state(1))
     assert "checkpoint 2 " in said[1] and "manifest.sha256 is missing" in said[1]
@@ -313,7 +313,7 @@ def test_damaged_runs_end_like_undisturbed_ones(undisturbed, command, tmp_path):
     for folder in _checkpoints(workdir).values():
         _flip(_largest(folder), 100, 7)
     result = toys.run(command(workdir))
-    assert result.returncode == 1 and "error: no sound checkpoint" in result.stderr
+    assert result.returncode == 1 and "error: no intact checkpoint" in result.stderr
 
 
 # ---------------------------------------------------------------------------------------------- full disk
@@ -439,7 +439,7 @@ def test_metrics_wait_for_room_on_a_full_disk(small_disk, capsys):
     log.write(4, row)
     log.close()
     assert [line["step"] for line in toys.rows(small_disk)] == [1, 2, 3, 4]
-    assert capsys.readouterr().err.count("WARNING: metrics can't be written (No space left on device)") == 1
+    assert capsys.readouterr().err.count("WARNING: metrics.jsonl can't be written (No space left on device)") == 1
 
 
 # ---------------------------------------------------------------------------------------------- divergence

@@ -1,4 +1,4 @@
-"""Sums of the files in a folder, in the format of `sha256sum -c`: written once, compared before the files are used."""
+"""SHA-256 checksums of the files in a folder, in the format of `sha256sum -c`."""
 
 import hashlib
 import os
@@ -28,17 +28,17 @@ def _format(sums: dict[str, str]) -> str:
 
 
 def write(folder: str | os.PathLike) -> None:
-    """Writes the sums of every file in `folder` and below beside them."""
+    """Writes the checksums of all files in `folder` and its subfolders to `folder/manifest.sha256`."""
     atomic.write_text(Path(folder, FILE), _format(_checksums(Path(folder))), durable=True)
 
 
 def exists(folder: str | os.PathLike) -> bool:
-    """Whether `write` was finished for `folder`."""
+    """Returns whether `folder` has a file of checksums."""
     return Path(folder, FILE).is_file()
 
 
 def verify(folder: str | os.PathLike) -> list[str]:
-    """What differs from the manifest, a line for each file: none where `folder` is as it was written."""
+    """Returns a line for each file that differs from its checksum, is missing, or was added: [] for no difference."""
     folder = Path(folder)
     try:
         text = (folder / FILE).read_bytes().decode()
@@ -46,7 +46,7 @@ def verify(folder: str | os.PathLike) -> list[str]:
         return [f"{FILE} is missing"]
     except (OSError, UnicodeDecodeError):
         return [f"{FILE} can't be read"]
-    # Not splitlines: it also splits at characters that are one flipped bit away from a line feed.
+    # Not splitlines, which also splits at characters that differ from a line feed in one bit.
     rows = [line.partition("  ") for line in text.split("\n") if line]
     expected = {name: value for value, _, name in rows}
     try:
@@ -55,6 +55,6 @@ def verify(folder: str | os.PathLike) -> list[str]:
         return [f"{error.filename or folder} can't be read: {error.strerror}"]
     lines = [f"{name} is missing" for name in expected.keys() - found.keys()]
     lines += [f"{name} is not in {FILE}" for name in found.keys() - expected.keys()]
-    lines += [f"{name} has other content than when it was written" for name in found.keys() & expected.keys()
+    lines += [f"{name} differs from its checksum" for name in found.keys() & expected.keys()
               if found[name] != expected[name]]  # fmt: skip
     return sorted(lines)
