@@ -38,9 +38,8 @@ def _open_manager(folder: Path, keep: int, best_metric: str, lower_is_better: bo
         kept += [policies.BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)]
     options = ocp.CheckpointManagerOptions(
         preservation_policy=policies.AnyPreservationPolicy(kept),
-        best_fn=score
-        if best_metric
-        else None,  # without it Orbax doesn't store the scores, and they are lost at a resume
+        # Without best_fn Orbax doesn't store the scores, and they are lost at a resume.
+        best_fn=score if best_metric else None,
         cleanup_tmp_directories=True,
     )
     return ocp.CheckpointManager(folder, options=options)
@@ -69,7 +68,7 @@ class Checkpoints:
           keep: number of newest checkpoints to keep.
           best_metric: the checkpoint with the best value of this metric is kept too; "" for none.
           lower_is_better: whether the lowest value is the best.
-          report: called with a message for each checkpoint that is skipped or can't be written.
+          report: called with a message for each checkpoint that is deleted, damaged or can't be written.
         """
         absl_logging.set_verbosity(absl_logging.FATAL)  # we get Orbax' errors as exceptions, and report each in a line
         logging.getLogger("orbax").setLevel(logging.CRITICAL)
@@ -78,9 +77,7 @@ class Checkpoints:
         self._report = report
         self._open = functools.partial(_open_manager, self.folder, keep, best_metric, lower_is_better)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._current: ocp.CheckpointManager | None = (
-            None  # opened after unfinished and damaged checkpoints are removed
-        )
+        self._current: ocp.CheckpointManager | None = None  # opened after damaged checkpoints are removed
         self._writing: threading.Thread | None = None
         self._step, self._failure = 0, ""
 
@@ -207,11 +204,10 @@ class Checkpoints:
         """Returns the step of the newest checkpoint whose checksums match. Newer, damaged ones are moved away."""
         if self._marker.exists():
             unfinished = self._marker.read_text()
-            known = (
-                unfinished.isdigit() and (self.folder / unfinished).is_dir()
-            )  # otherwise the process ended before the save
-            if known and not checksums.exists(self.folder / unfinished):
-                self._report(f"checkpoint {unfinished} was being written when the run ended: it is skipped")
+            # Without a folder, the process ended before the save began.
+            started = unfinished.isdigit() and (self.folder / unfinished).is_dir()
+            if started and not checksums.exists(self.folder / unfinished):
+                self._report(f"checkpoint {unfinished} was being written when the run ended: it is deleted")
                 self._delete(int(unfinished))
             self._marker.unlink(missing_ok=True)
         steps, found = self._steps(), []

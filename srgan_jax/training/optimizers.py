@@ -20,7 +20,7 @@ def constant_schedule(learning_rate: float, total_steps: int, **_: object) -> op
 def piecewise_schedule(
     learning_rate: float, total_steps: int, *, drops: tuple[float, ...], drop_factor: float = 0.1, **_: object
 ) -> optax.Schedule:
-    """Returns a rate multiplied by `drop_factor` at each of `drops`, which are fractions of `total_steps` (SRGAN: 0.5)."""
+    """Returns a rate multiplied by `drop_factor` at each of `drops`, as fractions of `total_steps` (SRGAN: 0.5)."""
     return optax.piecewise_constant_schedule(learning_rate, {round(drop * total_steps): drop_factor for drop in drops})
 
 

@@ -39,7 +39,8 @@ class Rollback:
         rollbacks, reason = int(state.health.rollbacks) + 1, self._reason(state)
         if rollbacks > limits.max_rollbacks:
             raise UserError(
-                f"{self._name}: {reason}, for the {rollbacks}th time; {DIVERGENCE_ADVICE.format(self._name)}"
+                f"{self._name}: {reason}, after {rollbacks - 1} rollbacks (config.guard.max_rollbacks="
+                f"{limits.max_rollbacks}); {DIVERGENCE_ADVICE.format(self._name)}"
             )
         is_healthy = functools.partial(nonfinite.is_healthy, d_wins_steps=limits.d_wins_steps)
         restored = self._saver.restore(state, is_healthy)

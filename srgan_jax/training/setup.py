@@ -55,25 +55,25 @@ def build(run: RunConfig) -> tuple[Stage, ...]:
     lookup(models.EXTRACTORS, run.extractor.name, "network")
     for writer in run.writers:
         lookup(WRITERS, writer, "writer of metrics")
-    described = select_keys(find_generator(str(run.generator["name"])), run.generator, DEFAULTS.generator)
-    plan = make_plan(run.data, run.degradation, described)
+    fields = select_keys(find_generator(str(run.generator["name"])), run.generator, DEFAULTS.generator)
+    plan = make_plan(run.data, run.degradation, fields)
     _check_sizes(run.data.crop_px, run.data.resize_px, plan.scale)
     axis_name = lookup(MAPPINGS, run.devices.mapping, "config.devices.mapping")
     dtype = devices.compute_dtype(run.compute_dtype)
     runtime = {"dtype": dtype, "axis_name": axis_name if run.devices.sync_bn else None}
-    rules = {"averaging": Averaging(run.micro_batches, axis_name), "ema_decay": run.ema_decay}
+    common = {"averaging": Averaging(run.micro_batches, axis_name), "ema_decay": run.ema_decay}
     stages = []
     for index, name in enumerate(run.stage_names):
         config = run.stages[name]
         step = lookup(STEPS, config.step, "step")
-        generator = models.build(models.GENERATORS, described, remat=run.remat, **runtime)
+        generator = models.build(models.GENERATORS, fields, remat=run.remat, **runtime)
         g = make_generator(generator, config)
         d = None
         if step.has_discriminator:
             d = make_discriminator(run.discriminator, config, plan.crop_px, run.remat, runtime)
         extractor = find_extractor(run.extractor, g, d, dtype, run.remat, name)
         updates = config.discriminator_updates if isinstance(config, GanStageConfig) else 1
-        game = Game(g, d, grad_share=run.log_grad_share, discriminator_updates=updates, **rules)
+        game = Game(g, d, grad_share=run.log_grad_share, discriminator_updates=updates, **common)
         intervals = Intervals(
             config.total_steps, run.steps_per_call, run.log_every_steps, run.validate_every_steps,
             run.show_every_steps, run.save_every_steps,
@@ -167,10 +167,10 @@ def make_discriminator(
     name = str(section["name"])
     kind = lookup(models.DISCRIMINATORS, name, "network")
     check_discriminator(name, kind)
-    described = dict(select_keys(kind, section, DEFAULTS.discriminator))
+    fields = dict(select_keys(kind, section, DEFAULTS.discriminator))
     if "crop_px" in models.fields_of(kind):
-        described["crop_px"] = crop_px
-    module = models.build(models.DISCRIMINATORS, described, **runtime)
+        fields["crop_px"] = crop_px
+    module = models.build(models.DISCRIMINATORS, fields, **runtime)
     optimizer = _optimizer(config, config.discriminator_learning_rate)._replace(every=config.discriminator_every)
     terms = weighted_terms(config.discriminator_losses, DISCRIMINATOR_TERMS, "term of a discriminator's loss")
     return Player(module, optimizer, terms, takes_of(kind), remat=remat)

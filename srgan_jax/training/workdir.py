@@ -105,8 +105,8 @@ def _check_same_run(workdir: Path, generator: Mapping[str, object], stage_names:
         trained = trained[:-1]
     if not trained:
         return
-    described = select_keys(find_generator(before["generator"]["name"]), before["generator"], RunConfig().generator)
-    previous = models.architecture_of(models.GENERATORS, models.build(models.GENERATORS, described))
+    fields = select_keys(find_generator(before["generator"]["name"]), before["generator"], RunConfig().generator)
+    previous = models.architecture_of(models.GENERATORS, models.build(models.GENERATORS, fields))
     changed = [(f"generator.{key}", *values) for key, *values in architecture_differences(previous, generator)]
     names, start = list(stage_names), before.get("init_from", "")
     changed += [("stage_names", trained, names)] if names[: len(trained)] != trained else []
