@@ -140,7 +140,7 @@ def prepare_update(config: Any, name: str) -> tuple[Any, Any, Any, dict[str, flo
     indices = np.arange(config.data.batch_size, dtype=np.int32)
     sharded = devices.shard({"indices": indices}, mesh, "jit")
     limits = {"max_skips": config.guard.max_skips, "d_wins_steps": config.guard.d_wins_steps}
-    update: Any = mapping.map_update(nonfinite.guarded(stage.update, **limits), mesh, "jit")
+    update: Any = mapping.map_update(nonfinite.skip_nonfinite(stage.update, **limits), mesh, "jit")
     began = time.perf_counter()
     lowered = update.lower(state, frozen, sharded)
     traced = time.perf_counter()

@@ -360,11 +360,11 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
         ("validation.folder", "no/such/folder", "no such folder: no/such/folder"),
         ("validation.metrics", ("psnr_y", "psnr"), "unknown metric 'psnr'; valid: lpips_alex, lpips_vgg, ms_ssim"),
         ("data.dataset", "no_such_set", "no data set 'no_such_set'"),
-        ("data.crop_px", 30, "crop_px=30 is not a multiple of the scale 4"),
+        ("data.crop_px", 30, "crop_px=30: expected a multiple of the scale 4"),
         (
             "data.resize_px",
             16,
-            "resize_px=16: expected a multiple of the scale 4, and no less",
+            "resize_px=16: expected a multiple of the scale 4, at least ",
         ),
         ("data.rescale", 0.0, "rescale=0.0: expected more than 0 and at most 1"),
         ("data.crop_px", 0, "crop_px=0: expected 1 or more"),
