@@ -130,6 +130,9 @@ class DataConfig:
     source: str = key("memory", "a name in data.sources.SOURCES: memory, or stream for data sets larger than memory")
     batch_size: int = key(16, "samples of an update, over all devices", low=1)
     crop_px: int = key(96, "side of the HR crops, a multiple of the scale", low=1)
+    halo_px: int = key(
+        0, "LR pixels around a crop that only the generator's input has; SR is cropped to crop_px", low=0
+    )
     augment: bool = key(True, "the eight flips and rotations")
     rescale: float = key(1.0, "below 1: HR is first shrunk by a random factor from this to 1", above=0, high=1)
     lr_feature: str = key("", 'image feature with the LR images of a paired data set ("lr"); "": LR is made from HR')

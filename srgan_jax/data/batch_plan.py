@@ -21,6 +21,7 @@ class BatchPlan:
       rescale: smallest factor by which HR is shrunk at random first; 1 leaves it as it is.
       degrade: `(key, hr, *, scale) -> lr`; None where LR images are given (paired data).
       reach_px: HR pixels around a crop that its LR image depends on.
+      halo_px: LR pixels around a crop that the generator's input has besides; SR is cropped before the losses.
     """
 
     scale: int
@@ -30,6 +31,7 @@ class BatchPlan:
     rescale: float = 1.0
     degrade: Callable[..., jax.Array] | None = None
     reach_px: int = 0
+    halo_px: int = 0
 
     @property
     def is_paired(self) -> bool:
@@ -45,9 +47,14 @@ class BatchPlan:
     def window(self) -> dict[str, int]:
         """`crop_px` and `margin_px` of the windows that sources cut; of paired data, in LR pixels."""
         if self.is_paired:
-            return {"crop_px": self.crop_px // self.scale, "margin_px": 0}
-        crop, margin = batches.rescaled_window(self.crop_px, self.margin_px, self.rescale)
+            return {"crop_px": self.input_px, "margin_px": 0}
+        crop, margin = batches.rescaled_window(self.input_px * self.scale, self.margin_px, self.rescale)
         return {"crop_px": crop, "margin_px": margin}
+
+    @property
+    def input_px(self) -> int:
+        """Side of the generator's input in LR pixels, halo included."""
+        return self.crop_px // self.scale + 2 * self.halo_px
 
     @property
     def channels(self) -> int:
@@ -74,7 +81,8 @@ def draw_batch(
       windows: `[B, W, W, C]` uint8 in place of a store.
 
     Returns:
-      "hr" `[B, crop, crop, 3]` and "lr" `[B, crop / scale, crop / scale, 3]` in [0, 1], and "keys" `[B]`.
+      "hr" `[B, crop, crop, 3]` and "lr" `[B, crop / scale, crop / scale, 3]` in [0, 1], and "keys" `[B]`. With a halo
+      also "input" `[B, input_px, input_px, 3]`, the LR image from which the generator makes SR.
     """
     keys = sampling.sample_keys(seed, step, indices)
     if windows is None:
@@ -87,6 +95,17 @@ def draw_batch(
     else:
         batch = batches.make_batch(
             windows, keys, degrade=plan.degrade, scale=plan.scale, margin_px=plan.margin_px,
-            augment=plan.augment, rescale=plan.rescale, crop_px=plan.crop_px,
+            augment=plan.augment, rescale=plan.rescale, crop_px=plan.input_px * plan.scale,
         )  # fmt: skip
-    return batch | {"keys": keys}
+    return _without_halo(batch, plan) | {"keys": keys}
+
+
+def _without_halo(batch: dict[str, jax.Array], plan: BatchPlan) -> dict[str, jax.Array]:
+    if not plan.halo_px:
+        return batch
+    inner, inner_hr = (slice(px, -px) for px in (plan.halo_px, plan.halo_px * plan.scale))
+    return {
+        "hr": batch["hr"][:, inner_hr, inner_hr],
+        "lr": batch["lr"][:, inner, inner],
+        "input": batch["lr"],
+    }

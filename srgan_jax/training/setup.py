@@ -117,7 +117,8 @@ def select_keys(kind: type[nn.Module], section: Options, default: Options) -> Op
 def make_plan(data: DataConfig, degradation: Options, generator: Options) -> BatchPlan:
     """Returns how batches are made."""
     scale = _scale_of(generator)
-    common = {"scale": scale, "crop_px": data.crop_px, "batch_size": data.batch_size, "augment": data.augment}
+    common = {"scale": scale, "crop_px": data.crop_px, "batch_size": data.batch_size, "augment": data.augment,
+              "halo_px": data.halo_px}  # fmt: skip
     if data.lr_feature:
         return BatchPlan(**common)
     degrade, reach_px = find_degradation(degradation, scale)
@@ -184,9 +185,12 @@ def find_extractor(
 ) -> Extractor | None:
     """Returns the extractor if a term or the discriminator of a stage reads features, else None."""
     terms = (*g.losses, *(d.losses if d else ()))
-    if "features" not in views_of(terms) and not (d and "features" in d.takes):
+    taps = taps_of(terms)
+    if d and "features" in d.takes:
+        taps = tuple(dict.fromkeys([*taps, *getattr(d.module, "taps", ())]))
+    elif "features" not in views_of(terms):
         return None
-    return load_extractor(config, taps_of(terms), dtype, stage)._replace(remat=remat)
+    return load_extractor(config, taps, dtype, stage)._replace(remat=remat)
 
 
 def weighted_terms(losses: Mapping[str, LossConfig], table: Mapping[str, Term], what: str) -> tuple[WeightedTerm, ...]:
