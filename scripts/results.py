@@ -22,7 +22,7 @@ from flax.traverse_util import flatten_dict
 
 import srgan_jax
 from srgan_jax import defaults, images, inference, weights
-from srgan_jax.config.renamed import translated
+from srgan_jax.config.renamed import translate_keys
 from srgan_jax.evaluation import pairs, scoring
 from srgan_jax.evaluation.tables import format_score
 from srgan_jax.runtime.errors import MissingFileError, UserError
@@ -118,7 +118,7 @@ def tables(args: argparse.Namespace) -> None:
 
 def recipe(config: dict) -> dict:
     """What of a run's config decides over its result: not how often it is looked at and saved, nor stages left out."""
-    config = translated(config)
+    config = translate_keys(config)
     stages = {name: config["stages"][name] for name in config["stage_names"]}
     keys = flatten_dict(config | {"stages": stages}, sep=".")
     return {key: value for key, value in keys.items() if not key.endswith("_every_steps")}

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if run.deterministic:
             devices.make_deterministic()
         processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
-        compilation.keep_programs(run.compilation_cache, messages.report)
+        compilation.enable_compilation_cache(run.compilation_cache, messages.report)
         workdir = args.workdir or Path("runs", Path(args.config).stem)
         train_and_evaluate(run, workdir, profile=args.profile)
     except (UserError, OSError) as error:

@@ -180,7 +180,7 @@ import jax
 began = time.time()
 devices.start_cluster()
 devices.start_cluster("none")
-print(time.time() - began < 0.5, jax.process_count(), devices.process_share([1, 2]), devices.gather("x"))
+print(time.time() - began < 0.5, jax.process_count(), devices.process_slice([1, 2]), devices.gather("x"))
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=toys.environment())
     assert result.stdout.split("\n")[0] == "True 1 [1, 2] ['x']", result.stderr

@@ -256,14 +256,14 @@ def test_large_results_say_size_and_time_first_and_go_to_tiff(bilinear, tmp_path
     monkeypatch.setattr(formats, "WHOLE_BYTES", 300_000)
     Image.fromarray(photo).save(tmp_path / "a.png")
     jobs, lines = bulk.find_jobs([tmp_path / "a.png"], tmp_path / "out"), []
-    summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=64, say=lines.append)
+    summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=64, report=lines.append)
     assert "896 x 600 pixels, 0.0 GB before compression, about 0 min" in lines[0]
     assert "written as .tif" in lines[1]
     assert summary.done[0].target.name == "a.tif"
     streamed = images.read_image(tmp_path / "out" / "a.tif").frames[0]
     assert np.abs(streamed.astype(int) - np.asarray(srgan_jax.upscale(bilinear, photo))).max() <= 1
     # Again: the .tif counts as done.
-    assert len(bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=64, say=lines.append).skipped) == 1
+    assert len(bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=64, report=lines.append).skipped) == 1
 
 
 def test_ensemble_and_blend_reach_the_command(capsys, tmp_path, photo):
@@ -311,7 +311,7 @@ def test_damaged_files_never_crash(bilinear, photo, tmp_path):
         warnings.simplefilter("ignore")  # as the command does
         jobs = bulk.find_jobs([source], out)
         summary = bulk.upscale_files(
-            jobs, bilinear, bulk.target_size(2), tile_px=64, max_pixels=1_000_000, say=lambda line: None
+            jobs, bilinear, bulk.target_size(2), tile_px=64, max_pixels=1_000_000, report=lambda line: None
         )
         assert len(jobs) == 500 == len(summary.done) + len(summary.failed)
         assert len(summary.done) > 50 and len(summary.failed) > 200
@@ -353,17 +353,17 @@ def test_fallbacks_never_meet_another_file(bilinear, photo, tmp_path, monkeypatc
     for name in ("a.png", "a.webp", "a.tif"):
         images.write_image(tmp_path / name, photo[:20, :30])
     jobs = bulk.find_jobs([tmp_path / name for name in ("a.png", "a.webp", "a.tif")], tmp_path / "out")
-    summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, say=lambda line: None)
+    summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, report=lambda line: None)
     assert len({job.target for job in summary.done}) == 3 and not summary.skipped and not summary.failed
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.tif", "a_png.tif", "a_webp.tif"]
     # Again: every one of them is known as done.
-    again = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, say=lambda line: None)
+    again = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, report=lambda line: None)
     assert len(again.skipped) == 3
     # Beside the inputs: the input a.tif is not what a.png falls back to.
     before = (tmp_path / "a.tif").read_bytes()
     jobs = bulk.find_jobs([tmp_path / "a.webp", tmp_path / "a.tif"], None, suffix="_x2", format="png")
     assert len({job.target for job in jobs}) == 2
-    bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, overwrite=True, say=lambda line: None)
+    bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, overwrite=True, report=lambda line: None)
     assert (tmp_path / "a.tif").read_bytes() == before
 
 
@@ -398,7 +398,7 @@ def test_what_the_device_does_is_no_files_fault(bilinear, photo, tmp_path, monke
     for index in range(6):
         images.write_image(tmp_path / "in" / f"{index}.png", photo[:40, :40])  # 9 tiles each
     jobs = bulk.find_jobs([tmp_path / "in"], tmp_path / "out")
-    options = {"tile_px": 16, "say": lambda line: None, "progress": fill}
+    options = {"tile_px": 16, "report": lambda line: None, "progress": fill}
     summary = bulk.upscale_files(jobs, failing, bulk.target_size(2), **options)
     assert 2 <= len(summary.done) <= 3 and len(summary.done) + len(summary.failed) == 6
     assert all("not upscaled" in why and "memory" in why and "16 x 16" in why for _, why in summary.failed)

@@ -52,8 +52,8 @@ def find_jobs(inputs: Sequence[str | Path], out: str | Path | None, *, suffix: s
     else:
         if out:
             _check_folder(Path(out))
-        found = _found(paths, Path(out) if out else None, suffix)
-        jobs = _told_apart([Job(source, _target(source, folder, suffix, format)) for source, folder in found])
+        found = _find_images(paths, Path(out) if out else None, suffix)
+        jobs = _make_distinct([Job(source, _target(source, folder, suffix, format)) for source, folder in found])
     sources = {os.path.realpath(job.source) for job in jobs}
     for job in jobs:
         if os.path.realpath(job.target) in sources:
@@ -69,8 +69,8 @@ def _check_folder(out: Path) -> None:
         raise UserError(f"-o {out} is a picture's name; expected a folder, as there is more than one picture to write")
 
 
-def _found(inputs: Sequence[Path], out: Path | None, suffix: str) -> list[tuple[Path, Path]]:
-    """Every picture with the folder of its result; earlier results that lie among the inputs are left out."""
+def _find_images(inputs: Sequence[Path], out: Path | None, suffix: str) -> list[tuple[Path, Path]]:
+    """Every picture with the folder of its result; is_result results that lie among the inputs are left out."""
     found = []
     for path in inputs:
         if out is None or not os.path.isdir(path):  # of folders only with `out`
@@ -78,38 +78,38 @@ def _found(inputs: Sequence[Path], out: Path | None, suffix: str) -> list[tuple[
             continue
         into = os.path.realpath(out)
         same = into == os.path.realpath(path)
-        closed = (folder for folder in images.folders(path) if not os.access(folder, os.R_OK | os.X_OK))
-        found += [(folder, out) for folder in closed]  # their turn to say so comes with the others
+        inaccessible = (folder for folder in images.folders(path) if not os.access(folder, os.R_OK | os.X_OK))
+        found += [(folder, out) for folder in inaccessible]  # their turn to say so comes with the others
         for picture in images.find_pictures(path, suffixes=SUFFIXES):
             inside = into in map(str, Path(os.path.realpath(picture.parent), picture.name).parents)
-            earlier = suffix and picture.stem.endswith(suffix) if same else inside
-            if not earlier:
+            is_result = suffix and picture.stem.endswith(suffix) if same else inside
+            if not is_result:
                 found.append((picture, out / picture.relative_to(path).parent))
     if not found:
         raise UserError(f"no pictures in {', '.join(map(str, inputs))}")
     return found
 
 
-def _told_apart(jobs: list[Job]) -> list[Job]:
+def _make_distinct(jobs: list[Job]) -> list[Job]:
     """`a.jpg` and `a.png` in one format become `a_jpg.png` and `a_png.png`; what is still alike is numbered.
 
-    Names that differ by case alone count as alike: some file systems don't tell them apart.
+    Names that differ by case alone count as alike: some file systems don't tell them distinct.
     """
-    counts = collections.Counter(_key(job.target) for job in jobs)
-    apart, taken = [], set()
+    counts = collections.Counter(_casefolded(job.target) for job in jobs)
+    distinct, used = [], set()
     for source, target in jobs:
-        if counts[_key(target)] > 1:
+        if counts[_casefolded(target)] > 1:
             target = other_name(target, source)
         number = 2
-        while _key(target) in taken:
+        while _casefolded(target) in used:
             target = target.with_name(f"{target.stem}_{number}{target.suffix}")
             number += 1
-        taken.add(_key(target))
-        apart.append(Job(source, target))
-    return apart
+        used.add(_casefolded(target))
+        distinct.append(Job(source, target))
+    return distinct
 
 
-def _key(path: Path) -> str:
+def _casefolded(path: Path) -> str:
     return str(path).casefold()
 
 

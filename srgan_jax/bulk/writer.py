@@ -15,7 +15,7 @@ import numpy as np
 from srgan_jax import images
 from srgan_jax.bulk.jobs import Job, SizeOf
 
-AHEAD_BYTES = 512 << 20  # of decoded pictures that wait for the device, and of results that wait for an encoder
+QUEUE_BYTES = 512 << 20  # of decoded pictures that wait for the device, and of results that wait for an encoder
 
 
 @dataclasses.dataclass
@@ -58,7 +58,7 @@ class DeviceError(Exception):
     """The device, or memory, failed while tiles were computed: no file's fault."""
 
 
-def from_device(results: Iterator) -> Iterator:
+def wrap_device_errors(results: Iterator) -> Iterator:
     """The same results, and strips in them, with `DeviceError` for whatever goes wrong there."""
     results = iter(results)
     while True:
@@ -68,21 +68,21 @@ def from_device(results: Iterator) -> Iterator:
             return
         except Exception as error:
             raise DeviceError(images.reason(error)) from error
-        yield (item[0], from_device(item[1])) if isinstance(item, tuple) else item
+        yield (item[0], wrap_device_errors(item[1])) if isinstance(item, tuple) else item
 
 
 class Progress:
     """Tells how many LR pixels are done; a picture's frames share its pixels."""
 
-    def __init__(self, tell: Callable[[int, int], None], planned: dict[Job, tuple[int, int]]):
-        self._tell, self._planned = tell, planned
+    def __init__(self, report: Callable[[int, int], None], planned: dict[Job, tuple[int, int]]):
+        self._report, self._planned = report, planned
         self._done, self._total = 0.0, sum(map(math.prod, planned.values()))
 
     def _add(self, pixels: float) -> None:
         self._done = min(self._done + pixels, self._total)
-        self._tell(round(self._done), self._total)
+        self._report(round(self._done), self._total)
 
-    def leave_out(self, job: Job) -> None:
+    def skip(self, job: Job) -> None:
         """A picture that failed or was skipped."""
         self._add(math.prod(self._planned[job]))
 
@@ -128,15 +128,15 @@ class Writer:
         except (OSError, ValueError, MemoryError) as error:
             self._summary.failed.append((task.job.source, f"can't write {task.target}: {images.reason(error)}"))
         collections.deque(frames, maxlen=0)  # what an error left
-        while len(self._waiting) > self._ahead or sum(entry[2] for entry in self._waiting) > AHEAD_BYTES:
-            self._settle()
+        while len(self._waiting) > self._ahead or sum(entry[2] for entry in self._waiting) > QUEUE_BYTES:
+            self._finish_oldest()
 
     def close(self) -> None:
         """Waits for what is being encoded."""
         while self._waiting:
-            self._settle()
+            self._finish_oldest()
 
-    def _settle(self) -> None:
+    def _finish_oldest(self) -> None:
         task, future, _ = self._waiting.popleft()
         try:
             future.result()

@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.command in COMPILING:
             from srgan_jax.runtime import compilation
 
-            compilation.keep_programs(say=lambda line: print(line, file=sys.stderr))
+            compilation.enable_compilation_cache(report=lambda line: print(line, file=sys.stderr))
         return args.run(args)
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

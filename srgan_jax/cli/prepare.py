@@ -25,7 +25,7 @@ def prepare(args: argparse.Namespace) -> int:
         raise UserError(f"say where the data set goes: srgan-jax prepare {args.source} --out data/NAME")
     found = len(images.find_pictures(args.source))
     with tqdm(total=found, unit=" pictures", desc="preparing", disable=not found) as bar:
-        skipped = builder.prepare(args.source, args.out, min_side_px=args.min_side, on_picture=bar.update)
+        skipped = builder.prepare(args.source, args.out, min_side_px=args.min_side, on_file=bar.update)
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}")
     for name, kind in builder.read_converted(args.out).items():

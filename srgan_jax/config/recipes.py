@@ -56,13 +56,13 @@ def load_config(name: str) -> ConfigDict:
     except UserError:
         raise
     except Exception as error:  # whatever the code of the file raises
-        raise UserError(f"{_place(error, path)}: {_first_line(error)}") from error
+        raise UserError(f"{_location(error, path)}: {_first_line(error)}") from error
     if not isinstance(config, ConfigDict):
         raise UserError(f"{path}: get_config returned {type(config).__name__}, expected a ConfigDict")
     return config.lock()
 
 
-def _place(error: Exception, path: Path) -> str:
+def _location(error: Exception, path: Path) -> str:
     """The line of the config file that an error comes from."""
     if isinstance(error, SyntaxError):
         return f"{path}, line {error.lineno}"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from srgan_jax.runtime.errors import UserError
 
-OF_STAGES = {  # before -> now, within config.stages.NAME
+STAGE_KEYS = {  # before -> now, within config.stages.NAME
     "pixel": "losses.pixel.term",
     "pixel_weight": "losses.pixel.weight",
     "perceptual": "losses.perceptual.options.distance",
@@ -21,14 +21,14 @@ OF_STAGES = {  # before -> now, within config.stages.NAME
 STEP_OF_GENERATOR_FIRST = "gan_generator_first"
 
 
-def refuse_renamed(stage: str, key: str) -> None:
+def check_not_renamed(stage: str, key: str) -> None:
     """Raises UserError where `key` of a stage has another name now; the message says which."""
-    if now := OF_STAGES.get(key):
+    if now := STAGE_KEYS.get(key):
         value = f"={STEP_OF_GENERATOR_FIRST}" if key == "generator_first" else ""
         raise UserError(f"config.stages.{stage}.{key} is called config.stages.{stage}.{now}{value} now")
 
 
-def translated(recorded: Mapping[str, object]) -> dict[str, object]:
+def translate_keys(recorded: Mapping[str, object]) -> dict[str, object]:
     """Returns the content of a `config.json`, written by this or an earlier version, with the keys of now."""
     stages = recorded.get("stages")
     if not isinstance(stages, Mapping):
@@ -44,7 +44,7 @@ def _stage(before: Mapping[str, object]) -> dict[str, object]:
         if key == "generator_first":
             now["step"] = STEP_OF_GENERATOR_FIRST if value else now["step"]
         else:
-            _set(now, OF_STAGES.get(key, key), value)
+            _set(now, STAGE_KEYS.get(key, key), value)
     if now["step"] == "gan" and (before.get("discriminator_updates", 1) != 1 or before.get("fresh_batch")):
         now["step"] = "gan_several_updates"
     return now

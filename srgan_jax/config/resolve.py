@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from ml_collections import ConfigDict
 
-from srgan_jax.config.renamed import refuse_renamed
-from srgan_jax.config.schema import NETWORK_LOWEST, GanStageConfig, LossConfig, RunConfig, StageConfig
+from srgan_jax.config.renamed import check_not_renamed
+from srgan_jax.config.schema import NETWORK_MINIMA, GanStageConfig, LossConfig, RunConfig, StageConfig
 from srgan_jax.runtime.errors import UserError, did_you_mean
 from srgan_jax.runtime.types import PyTree
 
@@ -51,7 +51,7 @@ def _section(kind: type[S], values: Mapping[str, PyTree], path: str) -> S:
     for name in values:
         if name not in fields:
             if path.startswith("config.stages."):
-                refuse_renamed(path.split(".")[2], name)
+                check_not_renamed(path.split(".")[2], name)
             raise UserError(f"{path}.{name}: no such key{did_you_mean(name, fields)}")
     found = {name: _value(field, values[name], f"{path}.{name}") for name, field in fields.items() if name in values}
     return kind(**found)
@@ -75,7 +75,7 @@ def _value(field: dataclasses.Field, value: PyTree, path: str) -> PyTree:
     if isinstance(default, Mapping):
         if field.name in OPEN and "name" not in value:
             raise UserError(f"{path} has no name")
-        for name, lowest in NETWORK_LOWEST.items() if field.name in OPEN else ():
+        for name, lowest in NETWORK_MINIMA.items() if field.name in OPEN else ():
             if name in value and value[name] < lowest:
                 raise UserError(f"{path}.{name}={value[name]}: expected {lowest} or more")
         return MappingProxyType({name: _frozen(item) for name, item in value.items()})
@@ -107,8 +107,8 @@ def _leaf(field: dataclasses.Field, default: PyTree, value: PyTree, path: str) -
 
 def _check_range(path: str, value: float, limits: Mapping[str, float | None]) -> None:
     low, high, above, below = (limits[name] for name in ("low", "high", "above", "below"))
-    right = (low is None or value >= low) and (high is None or value <= high)
-    if right and (above is None or value > above) and (below is None or value < below):
+    in_bounds = (low is None or value >= low) and (high is None or value <= high)
+    if in_bounds and (above is None or value > above) and (below is None or value < below):
         return
     expected = [f"{low:g} or more"] if low is not None else [f"more than {above:g}"] if above is not None else []
     expected += [f"at most {high:g}"] if high is not None else [f"less than {below:g}"] if below is not None else []

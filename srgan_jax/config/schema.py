@@ -179,7 +179,7 @@ class GuardConfig:
     max_rollbacks: int = key(3, "then the run stops", low=0)
 
 
-NETWORK_LOWEST = {"blocks": 0, "width": 1, "scale": 1, "dense": 1}  # of networks whose class has such a field
+NETWORK_MINIMA = {"blocks": 0, "width": 1, "scale": 1, "dense": 1}  # of networks whose class has such a field
 
 
 def _generator() -> Options:

@@ -20,7 +20,7 @@ class BatchPlan:
       augment: flip and rotate at random.
       rescale: smallest factor by which HR is shrunk at random first; 1 leaves it as it is.
       degrade: `(key, hr, *, scale) -> lr`; None where LR images are given (paired data).
-      reach_px: HR pixels around a crop that its LR image depends on.
+      radius_px: HR pixels around a crop that its LR image depends on.
     """
 
     scale: int
@@ -29,7 +29,7 @@ class BatchPlan:
     augment: bool = True
     rescale: float = 1.0
     degrade: Callable[..., jax.Array] | None = None
-    reach_px: int = 0
+    radius_px: int = 0
 
     @property
     def is_paired(self) -> bool:
@@ -38,8 +38,8 @@ class BatchPlan:
 
     @property
     def margin_px(self) -> int:
-        """The margin that is degraded and trimmed: a multiple of the scale that covers `reach_px`."""
-        return 0 if self.is_paired else math.ceil(self.reach_px / self.scale) * self.scale
+        """The margin that is degraded and trimmed: a multiple of the scale that covers `radius_px`."""
+        return 0 if self.is_paired else math.ceil(self.radius_px / self.scale) * self.scale
 
     @property
     def window(self) -> dict[str, int]:
@@ -80,7 +80,7 @@ def draw_batch(
     if windows is None:
         if store is None:
             raise ValueError("expected tiles in a store, or windows")
-        chosen = sampling.choose_pictures(seed, step, indices, plan.batch_size, store["sizes"].shape[0])
+        chosen = sampling.choose_images(seed, step, indices, plan.batch_size, store["sizes"].shape[0])
         windows = memory.gather_windows(store, chosen, keys, **plan.window)
     if plan.degrade is None:
         batch = batches.make_paired_batch(windows, keys, scale=plan.scale, augment=plan.augment)

@@ -11,7 +11,7 @@ from srgan_jax.ops import color
 from srgan_jax.runtime.random_keys import PURPOSE_DEGRADATION, PURPOSE_FLIP, PURPOSE_RESCALE
 
 
-def _turn(key: jax.Array, image: jax.Array) -> jax.Array:
+def _random_flip(key: jax.Array, image: jax.Array) -> jax.Array:
     """One of the eight flips and rotations of a square image."""
     up_down, left_right, diagonal = jax.random.bernoulli(jax.random.fold_in(key, PURPOSE_FLIP), 0.5, (3,))
     image = jnp.where(up_down, image[::-1], image)
@@ -64,7 +64,7 @@ def make_batch(
     trim, trim_lr = slice(margin_px, side - margin_px), slice(margin_lr, side // scale - margin_lr)
 
     def make_sample(window, key):
-        hr = color.from_uint8(_turn(key, window) if augment else window)
+        hr = color.from_uint8(_random_flip(key, window) if augment else window)
         hr = hr if rescale == 1.0 else _shrink(jax.random.fold_in(key, PURPOSE_RESCALE), hr, side, rescale)
         lr = degrade(jax.random.fold_in(key, PURPOSE_DEGRADATION), hr, scale=scale)
         return {"hr": hr[trim, trim], "lr": lr[trim_lr, trim_lr]}
@@ -89,7 +89,7 @@ def make_paired_batch(windows: jax.Array, keys: jax.Array, *, scale: int, augmen
         height, width, _ = window.shape
         blocks = window[..., :-3].reshape(height, width, scale, scale, 3)
         hr = blocks.transpose(0, 2, 1, 3, 4).reshape(height * scale, width * scale, 3)
-        hr, lr = (color.from_uint8(_turn(key, image) if augment else image) for image in (hr, window[..., -3:]))
+        hr, lr = (color.from_uint8(_random_flip(key, image) if augment else image) for image in (hr, window[..., -3:]))
         return {"hr": hr, "lr": lr}
 
     return jax.vmap(make_sample)(windows, keys)

@@ -30,7 +30,7 @@ class DatasetError(UserError):
     """A data set that isn't there or can't be used; the message says what to do."""
 
 
-def _usable(path: Path, min_side_px: int) -> np.ndarray:
+def _decode_usable(path: Path, min_side_px: int) -> np.ndarray:
     picture = images.decode_rgb(path)
     if min(picture.shape[:2]) < min_side_px:
         raise images.ImageError(f"{picture.shape[1]} x {picture.shape[0]} px, smaller than {min_side_px} px")
@@ -38,7 +38,7 @@ def _usable(path: Path, min_side_px: int) -> np.ndarray:
 
 
 class PhotoFolder(tfds.core.GeneratorBasedBuilder):
-    """Pictures of any size and format from a folder and its sub-folders, as lossless RGB: "image", or "hr" and "lr".
+    """TfdsImages of any size and format from a folder and its sub-folders, as lossless RGB: "image", or "hr" and "lr".
 
     Attributes:
       skipped: path and reason of every file that was left out, after `download_and_prepare`.
@@ -49,10 +49,8 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
     # No metadata files beside this module.
     pkg_dir_path = Path(__file__).parent  # pyright: ignore[reportAssignmentType]  # tfds declares etils' kind of path
 
-    def __init__(
-        self, *, folder: str = "", min_side_px: int = 1, on_picture: Callable[[], Any] = lambda: None, **kwargs
-    ):
-        self._folder, self._min_side_px, self._on_picture = Path(folder), min_side_px, on_picture
+    def __init__(self, *, folder: str = "", min_side_px: int = 1, on_file: Callable[[], Any] = lambda: None, **kwargs):
+        self._folder, self._min_side_px, self._on_picture = Path(folder), min_side_px, on_file
         self.skipped: dict[str, str] = {}
         self._names = ("hr", "lr") if paired_folders.is_paired(folder) else ("image",)
         self.converted: dict[str, str] = {}
@@ -77,7 +75,7 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
             for _ in paths:
                 self._on_picture()
             try:  # the LR picture of a pair may be smaller
-                pictures = [_usable(path, 0 if index else self._min_side_px) for index, path in enumerate(paths)]
+                pictures = [_decode_usable(path, 0 if index else self._min_side_px) for index, path in enumerate(paths)]
             except images.ImageError as error:
                 self.skipped[name] = str(error)
                 continue
@@ -96,7 +94,7 @@ def _check_platform() -> None:
 
 
 def prepare(
-    folder: str, out: str, *, min_side_px: int = 96, on_picture: Callable[[], Any] = lambda: None
+    folder: str, out: str, *, min_side_px: int = 96, on_file: Callable[[], Any] = lambda: None
 ) -> dict[str, str]:
     """Turns a folder of pictures into a tfds data set, replacing one that `out` holds already.
 
@@ -104,7 +102,7 @@ def prepare(
       folder: pictures of all common formats and any size, in sub-folders too; or pairs of one name in `hr` and `lr`.
       out: folder of the data set; `config.data.dataset` names it.
       min_side_px: smaller pictures are skipped; at least the HR crop.
-      on_picture: called after each file.
+      on_file: called after each file.
 
     Returns:
       Path and reason of each file that was skipped; also written to `out/skipped.json`, and those that were converted
@@ -121,7 +119,7 @@ def prepare(
     if not images.find_pictures(folder):
         raise DatasetError(f"{folder} holds no picture ({', '.join(images.SUFFIXES)})")
     with _quiet():
-        builder = PhotoFolder(folder=folder, min_side_px=min_side_px, on_picture=on_picture, data_dir=out)
+        builder = PhotoFolder(folder=folder, min_side_px=min_side_px, on_file=on_file, data_dir=out)
     try:
         with _quiet(), tempfile.TemporaryDirectory() as downloads:
             config = tfds.download.DownloadConfig(download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)
@@ -186,7 +184,7 @@ def prepare_named(dataset: str, data_dir: str | None = None) -> None:
     import requests  # tfds' own
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
-    by_hand = "download the pictures and prepare their folder: srgan-jax prepare FOLDER --out data/NAME"
+    manual_hint = "download the pictures and prepare their folder: srgan-jax prepare FOLDER --out data/NAME"
     builder = _find_builder(dataset, data_dir)
     config = tfds.download.DownloadConfig(download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)
     try:
@@ -195,13 +193,13 @@ def prepare_named(dataset: str, data_dir: str | None = None) -> None:
         name = error.name or getattr(error.__cause__, "name", None)  # tfds raises some of them anew
         raise DatasetError(
             f"tfds' own code for {dataset} needs {name}, which srgan_jax doesn't: pip install {name}, "
-            f"prepare it, and uninstall it again; or {by_hand}"
+            f"prepare it, and uninstall it again; or {manual_hint}"
         ) from None
     except requests.RequestException as error:
         url = error.request.url if error.request is not None else "its pages"
-        raise DatasetError(f"{dataset} can't be downloaded, {url} can't be reached; later, or {by_hand}") from None
+        raise DatasetError(f"{dataset} can't be downloaded, {url} can't be reached; later, or {manual_hint}") from None
     except (tfds.download.DownloadError, NonMatchingChecksumError) as error:
-        raise DatasetError(f"{dataset} can't be downloaded: {' '.join(str(error).split())}; or {by_hand}") from None
+        raise DatasetError(f"{dataset} can't be downloaded: {' '.join(str(error).split())}; or {manual_hint}") from None
 
 
 def read_converted(out: str) -> dict[str, str]:
@@ -209,7 +207,7 @@ def read_converted(out: str) -> dict[str, str]:
     return json.loads(Path(out, CONVERTED_FILE).read_text())
 
 
-def open_source(dataset: str, *, split: str = "train", feature: str = "", data_dir: str | None = None) -> "Pictures":
+def open_source(dataset: str, *, split: str = "train", feature: str = "", data_dir: str | None = None) -> "TfdsImages":
     """The pictures of a data set, by index, decoded when asked for.
 
     Args:
@@ -235,7 +233,7 @@ def open_source(dataset: str, *, split: str = "train", feature: str = "", data_d
         ) from None
     if not len(source):
         raise DatasetError(f"{dataset}, split {split}, is empty")
-    return Pictures(source, name)
+    return TfdsImages(source, name)
 
 
 def _image_feature(builder: Any, feature: str) -> str:
@@ -248,7 +246,7 @@ def _image_feature(builder: Any, feature: str) -> str:
     return feature
 
 
-class Pictures:
+class TfdsImages:
     """One image feature of a tfds data source, as `[H, W, 3]` uint8."""
 
     def __init__(self, source: Any, feature: str):

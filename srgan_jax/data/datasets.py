@@ -1,4 +1,4 @@
-"""Data sets as training sees them: HR pictures alone, or with the LR pictures that belong to them; resized if asked."""
+"""Data sets as training sees them: HR images alone, or with the LR images that belong to them; resized if asked."""
 
 import itertools
 import os
@@ -15,7 +15,7 @@ from srgan_jax.ops.resize import weight_matrix
 
 
 def pack(hr: np.ndarray, lr: np.ndarray) -> np.ndarray:
-    """A pair as one array at the size of LR, so that whatever cuts one picture cuts both at the same place.
+    """A pair as one array at the size of LR, so that whatever cuts one image cuts both at the same place.
 
     Args:
       hr: `[h * scale, w * scale, 3]` uint8.
@@ -31,20 +31,18 @@ def pack(hr: np.ndarray, lr: np.ndarray) -> np.ndarray:
 
 
 class Resized:
-    """Pictures made squares of one size, by antialiased bicubic."""
+    """Images made squares of one size, by antialiased bicubic."""
 
-    def __init__(self, pictures: PreparedImages, side_px: int):
-        self._pictures, self._side_px = pictures, side_px
+    def __init__(self, images: PreparedImages, side_px: int):
+        self._images, self._side_px = images, side_px
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._images)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        picture = self._pictures[index].astype(np.float32)
-        rows, columns = (weight_matrix(side, self._side_px).astype(np.float32) for side in picture.shape[:2])
-        resized = np.einsum(
-            "pw,owc->opc", columns, np.einsum("oh,hwc->owc", rows, picture, optimize=True), optimize=True
-        )
+        image = self._images[index].astype(np.float32)
+        rows, columns = (weight_matrix(side, self._side_px).astype(np.float32) for side in image.shape[:2])
+        resized = np.einsum("pw,owc->opc", columns, np.einsum("oh,hwc->owc", rows, image, optimize=True), optimize=True)
         return np.clip(np.floor(resized + 0.5), 0, 255).astype(np.uint8)
 
     def size(self, index: int) -> tuple[int, int]:
@@ -52,33 +50,33 @@ class Resized:
         return self._side_px, self._side_px
 
     def digest(self, index: int) -> str:
-        """Of the picture before it is resized."""
-        return self._pictures.digest(index)
+        """Of the image before it is resized."""
+        return self._images.digest(index)
 
     def name(self, index: int) -> str:
         """As the data set has it."""
-        return self._pictures.name(index)
+        return self._images.name(index)
 
 
-class Chosen:
-    """Some of the pictures of a data set."""
+class Subset:
+    """Some of the images of a data set."""
 
-    def __init__(self, pictures: Images, indices: Sequence[int] | np.ndarray):
-        self._pictures, self._indices = pictures, indices
+    def __init__(self, images: Images, indices: Sequence[int] | np.ndarray):
+        self._images, self._indices = images, indices
 
     def __len__(self) -> int:
         return len(self._indices)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return self._pictures[self._indices[index]]
+        return self._images[self._indices[index]]
 
     def size(self, index: int) -> tuple[int, int]:
         """Height and width, without decoding."""
-        return self._pictures.size(self._indices[index])
+        return self._images.size(self._indices[index])
 
     def name(self, index: int) -> str:
         """As the data set has it."""
-        return self._pictures.name(self._indices[index])
+        return self._images.name(self._indices[index])
 
 
 class Pairs:
@@ -106,7 +104,7 @@ class Pairs:
         return f"number {index}"
 
     def check(self) -> None:
-        """Raises DatasetError where an HR picture is not `scale` times its LR picture; lists the first ten."""
+        """Raises DatasetError where an HR image is not `scale` times its LR image; lists the first ten."""
         wrong = []
         for index in range(len(self)):
             try:
@@ -122,7 +120,7 @@ class Pairs:
             )
 
 
-def open_pictures(
+def open_images(
     dataset: str,
     *,
     scale: int,
@@ -132,12 +130,12 @@ def open_pictures(
     data_dir: str | None = None,
     resize_px: int = 0,
 ) -> PreparedImages:
-    """The pictures of a data set by index, `[H, W, 3]` uint8; or pairs, packed, where `lr_feature` is given.
+    """The images of a data set by index, `[H, W, 3]` uint8; or pairs, packed, where `lr_feature` is given.
 
     Args:
       dataset, split, feature, data_dir: see `builder.open_source`.
       scale: HR pixels per LR pixel.
-      lr_feature: image feature that holds the LR pictures; "" for none.
+      lr_feature: image feature that holds the LR images; "" for none.
       resize_px: HR becomes a square of this side, LR one of `resize_px / scale`; 0 leaves them as they are.
 
     Raises:
@@ -153,64 +151,64 @@ def open_pictures(
     return pairs
 
 
-def hold_out(pictures: PreparedImages, count: int, min_side_px: int) -> tuple[Chosen, Chosen]:
-    """Parts a data set into pictures to train on and pictures to judge by.
+def split_validation(images: PreparedImages, count: int, min_side_px: int) -> tuple[Subset, Subset]:
+    """Parts a data set into images to train on and images to judge by.
 
-    Who is held out follows from what the pictures show, not from their order or names; copies of one that is held out
+    Who is held out follows from what the images show, not from their order or names; copies of one that is held out
     are in neither part.
 
     Args:
-      pictures: all of them.
-      count: how many to hold out; a quarter of the pictures at most.
+      images: all of them.
+      count: how many to hold out; a quarter of the images at most.
       min_side_px: smaller ones are not held out.
 
     Returns:
       The rest, and those held out.
 
     Raises:
-      DatasetError: fewer than four different pictures are large enough.
+      DatasetError: fewer than four different images are large enough.
     """
     owners: dict[str, int] = {}
-    digests = [_or(pictures.digest, index, None) for index in range(len(pictures))]
+    digests = [_try_read(images.digest, index, None) for index in range(len(images))]
     for index, digest in enumerate(digests):
-        if digest is not None and digest not in owners and min(_or(pictures.size, index, (0,))) >= min_side_px:
+        if digest is not None and digest not in owners and min(_try_read(images.size, index, (0,))) >= min_side_px:
             owners[digest] = index
-    sound = (digest for digest in sorted(owners) if _or(pictures.__getitem__, owners[digest], None) is not None)
+    sound = (digest for digest in sorted(owners) if _try_read(images.__getitem__, owners[digest], None) is not None)
     chosen = list(itertools.islice(sound, min(count, len(owners) // 4)))
     if not chosen:
         raise DatasetError(
-            f"{len(owners)} different pictures of {min_side_px} px or more: too few to hold some out "
+            f"{len(owners)} different images of {min_side_px} px or more: too few to hold some out "
             "(config.validation.hold_out); expected 4 or more"
         )
     rest = [index for index, digest in enumerate(digests) if digest not in chosen]
-    return Chosen(pictures, rest), Chosen(pictures, [owners[digest] for digest in chosen])
+    return Subset(images, rest), Subset(images, [owners[digest] for digest in chosen])
 
 
-def _or(read: Callable[[int], Any], index: int, otherwise: Any) -> Any:
-    """What `read` says of a picture, or `otherwise` where it is damaged: it is replaced when it is trained on."""
+def _try_read(read: Callable[[int], Any], index: int, default: Any) -> Any:
+    """What `read` says of an image, or `default` where it is damaged: it is replaced when it is trained on."""
     try:
         return read(index)
     except Exception:
-        return otherwise
+        return default
 
 
-def without_small(pictures: Images, crop_px: int) -> tuple[Images, np.ndarray, list[str]]:
-    """The pictures that a crop fits into, their heights and widths `[N, 2]`, and a line on those left out.
+def without_small(images: Images, crop_px: int) -> tuple[Images, np.ndarray, list[str]]:
+    """The images that a crop fits into, their heights and widths `[N, 2]`, and a line on those left out.
 
     Raises:
-      DatasetError: no picture is large enough.
+      DatasetError: no image is large enough.
     """
-    sizes = np.array([pictures.size(index) for index in range(len(pictures))], np.int32)
+    sizes = np.array([images.size(index) for index in range(len(images))], np.int32)
     fits = sizes.min(axis=1) >= crop_px
     small = np.flatnonzero(~fits)
     listed = ", ".join(f"number {i} ({sizes[i][1]} x {sizes[i][0]})" for i in small[:10])
-    line = f"{small.size} of {len(sizes)} pictures, smaller than config.data.crop_px={crop_px}: {listed}"
+    line = f"{small.size} of {len(sizes)} images, smaller than config.data.crop_px={crop_px}: {listed}"
     if not fits.any():
         raise DatasetError(f"{line}; lower config.data.crop_px")
-    return (Chosen(pictures, np.flatnonzero(fits)), sizes[fits], [line]) if small.size else (pictures, sizes, [])
+    return (Subset(images, np.flatnonzero(fits)), sizes[fits], [line]) if small.size else (images, sizes, [])
 
 
-def decode_all(pictures: ImageArrays) -> list[np.ndarray]:
-    """Every picture decoded, in host memory."""
+def decode_all(images: ImageArrays) -> list[np.ndarray]:
+    """Every image decoded, in host memory."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(pictures.__getitem__, range(len(pictures))))
+        return list(pool.map(images.__getitem__, range(len(images))))

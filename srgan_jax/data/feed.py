@@ -13,39 +13,39 @@ from srgan_jax.runtime.types import PyTree
 class Feed:
     """The windows of the updates to come; reports when the updates wait for them."""
 
-    EVERY = 8  # updates of which one is measured: waiting for the device first costs a little
-    SHARE = 0.1  # of the time: more waiting is reported
+    MEASURE_EVERY = 8  # updates of which one is measured: waiting for the device first costs a little
+    REPORT_ABOVE = 0.1  # of the time: more waiting is reported
 
     def __init__(self, windows: Iterator[np.ndarray], draws: int):
         self._windows, self._draws, self._reported = windows, draws, False
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
-        self._began, self._count, self._waits = time.perf_counter(), 0, []
+    def _reset(self) -> None:
+        self._start_time, self._count, self._waits = time.perf_counter(), 0, []
 
     def take(self, running: PyTree) -> np.ndarray:
         """The windows `[B, draws, ...]` of the next update; `running` are results of the one before."""
         self._count += 1
-        measured = self._count % self.EVERY == 0
+        measured = self._count % self.MEASURE_EVERY == 0
         if measured:  # otherwise the device may still be busy, and nothing is lost by waiting
             jax.block_until_ready(running)
-        began = time.perf_counter()
+        start = time.perf_counter()
         windows = np.stack([next(self._windows) for _ in range(self._draws)], 1)
         if measured:
-            self._waits.append(time.perf_counter() - began)
+            self._waits.append(time.perf_counter() - start)
         return windows
 
     def line(self) -> str | None:
         """Returns what is to be reported about the updates since the last answer, else None."""
         if not self._waits:
             return None
-        each = (time.perf_counter() - self._began) / self._count
-        share = sum(self._waits) / len(self._waits) / each
-        reported, self._reported = self._reported, share > self.SHARE
-        self._begin()
+        each = (time.perf_counter() - self._start_time) / self._count
+        fraction = sum(self._waits) / len(self._waits) / each
+        reported, self._reported = self._reported, fraction > self.REPORT_ABOVE
+        self._reset()
         if self._reported and not reported:
             return (
-                f"the updates wait for their images {min(share, 1):.0%} of the time: decoding is the limit here; "
+                f"the updates wait for their images {min(fraction, 1):.0%} of the time: decoding is the limit here; "
                 "config.data.source=memory decodes once, more cores (config.data.threads) decode faster"
             )
         return "the updates no longer wait for their images" if reported and not self._reported else None

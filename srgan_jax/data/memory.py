@@ -17,7 +17,7 @@ def _tile_counts(sizes: np.ndarray, tile_px: int, window_px: int, crop_px: int) 
 
 
 def _fitted_tile(sizes: np.ndarray, tile_px: int, crop_px: int, margin_px: int) -> int:
-    """`tile_px`, or the whole padded picture where that is smaller; at least one window."""
+    """`tile_px`, or the whole padded image where that is smaller; at least one window."""
     return max(min(tile_px, int(sizes.max()) + 2 * margin_px), crop_px + 2 * margin_px)
 
 
@@ -28,7 +28,7 @@ def store_bytes(sizes: np.ndarray, *, crop_px: int, margin_px: int, tile_px: int
 
 
 def build_store(
-    pictures: ImageArrays,
+    images: ImageArrays,
     sizes: np.ndarray,
     *,
     crop_px: int,
@@ -36,18 +36,18 @@ def build_store(
     tile_px: int,
     channels: int = 3,
 ) -> dict[str, np.ndarray]:
-    """Decodes every picture into overlapping tiles such that any crop with its margins lies within one.
+    """Decodes every image into overlapping tiles such that any crop with its margins lies within one.
 
     Args:
-      pictures: `[H, W, channels]` uint8 each.
+      images: `[H, W, channels]` uint8 each.
       sizes: `[N, 2]`, theirs.
       crop_px: side of the HR crops.
-      margin_px: wanted around a crop; beyond a picture's border its outermost pixels are repeated.
+      margin_px: wanted around a crop; beyond an image's border its outermost pixels are repeated.
       tile_px: side of the tiles.
       channels: 3, or those of packed pairs.
 
     Returns:
-      "tiles" `[M, T, T * channels]` uint8; for each picture "first_tile" `[N]`, "columns" `[N]` and "sizes" `[N, 2]`.
+      "tiles" `[M, T, T * channels]` uint8; for each image "first_tile" `[N]`, "columns" `[N]` and "sizes" `[N, 2]`.
     """
     window = crop_px + 2 * margin_px
     tile_px = _fitted_tile(sizes, tile_px, crop_px, margin_px)
@@ -57,7 +57,7 @@ def build_store(
     stride = tile_px - window + 1
 
     def fill(index):
-        padded = np.pad(pictures[index], ((margin_px, margin_px), (margin_px, margin_px), (0, 0)), mode="edge")
+        padded = np.pad(images[index], ((margin_px, margin_px), (margin_px, margin_px), (0, 0)), mode="edge")
         rows, columns = counts[index]
         for number in range(rows * columns):
             y, x = number // columns * stride, number % columns * stride
@@ -66,7 +66,7 @@ def build_store(
             tiles[ends[index] - rows * columns + number, : cut.shape[0], : cut.shape[1]] = cut
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(fill, range(len(pictures))))
+        list(pool.map(fill, range(len(images))))
     first = (ends - counts.prod(axis=1)).astype(np.int32)
     return {"tiles": tiles, "first_tile": first, "columns": counts[:, 1].astype(np.int32), "sizes": sizes}
 
@@ -78,7 +78,7 @@ def gather_windows(
 
     Args:
       store: from `build_store`.
-      chosen: `[B]` the picture of each sample.
+      chosen: `[B]` the image of each sample.
       keys: `[B]`.
       crop_px: as given to `build_store`.
       margin_px: as given to `build_store`.

@@ -19,25 +19,25 @@ def match_pairs(folder: str | Path) -> list[tuple[Path, Path]]:
     Raises:
       UserError: names without a partner, or sizes that are not one factor apart; the first ten are listed.
     """
-    sides = {side: _by_name(Path(folder, side)) for side in ("hr", "lr")}
+    sides = {side: _paths_by_name(Path(folder, side)) for side in ("hr", "lr")}
     sides["lr"] = {
         name if name in sides["hr"] else re.sub(r"x\d+$", "", name): path for name, path in sides["lr"].items()
     }
-    alone = [f"{side}/{name} has no partner in {other}" for side, other in (("hr", "lr"), ("lr", "hr"))
+    unpaired = [f"{side}/{name} has no partner in {other}" for side, other in (("hr", "lr"), ("lr", "hr"))
              for name in sorted(sides[side].keys() - sides[other].keys())]  # fmt: skip
-    if alone:
-        raise UserError(f"{folder}: {len(alone)} pictures without a partner:\n  " + "\n  ".join(alone[:10]))
+    if unpaired:
+        raise UserError(f"{folder}: {len(unpaired)} pictures without a partner:\n  " + "\n  ".join(unpaired[:10]))
     found = [(sides["hr"][name], sides["lr"][name]) for name in sorted(sides["hr"])]
     _check_factor(folder, found)
     return found
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
+def _paths_by_name(folder: Path) -> dict[str, Path]:
     files = images.find_pictures(folder)
     named = {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
-    twice = [path.name for path in files if path not in named.values()]
-    if twice:
-        raise UserError(f"{folder}: pictures that differ in their suffix alone: {', '.join(twice[:10])}")
+    duplicates = [path.name for path in files if path not in named.values()]
+    if duplicates:
+        raise UserError(f"{folder}: pictures that differ in their suffix alone: {', '.join(duplicates[:10])}")
     return named
 
 

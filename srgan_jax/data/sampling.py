@@ -61,15 +61,15 @@ def sample_keys(seed: jax.Array, step: jax.Array, indices: jax.Array) -> jax.Arr
     return jax.vmap(lambda index: jax.random.fold_in(step_key, index))(indices)
 
 
-def choose_pictures(seed: jax.Array, step: jax.Array, indices: jax.Array, batch_size: int, pictures: int) -> jax.Array:
+def choose_images(seed: jax.Array, step: jax.Array, indices: jax.Array, batch_size: int, image_count: int) -> jax.Array:
     """The picture of each sample: a new random order of all pictures in each epoch, so a batch has distinct ones.
 
     Returns:
-      `[B]` int32 below `pictures`.
+      `[B]` int32 below `image_count`.
     """
     number = step.astype(jnp.uint32) * jnp.uint32(batch_size) + indices.astype(jnp.uint32)
-    epoch = number // jnp.uint32(pictures)
-    return shuffled(number % jnp.uint32(pictures), pictures, _mix(epoch ^ _mix(seed.astype(jnp.uint32)[-1] + 1)))
+    epoch = number // jnp.uint32(image_count)
+    return shuffled(number % jnp.uint32(image_count), image_count, _mix(epoch ^ _mix(seed.astype(jnp.uint32)[-1] + 1)))
 
 
 def choose_corners(keys: jax.Array, sizes: jax.Array, crop_px: int) -> jax.Array:

@@ -22,7 +22,7 @@ Report = Callable[..., None]  # a line for the user; with everywhere=True from e
 
 def open_memory(images: Images, name: str, plan: BatchPlan, config: DataConfig, report: Report) -> Samples:
     """Decodes all images once: into tiles on each device, or into host memory where these don't fit there."""
-    images = skip_corrupt.SoundImages(images, report)
+    images = skip_corrupt.ReadableImages(images, report)
     crop_px = plan.window["crop_px"]
     unit = plan.scale if plan.is_paired else 1  # tiles of pairs are as large in LR pixels
     tiles = {"tile_px": config.tile_px // unit, "channels": plan.channels, **plan.window}
@@ -47,7 +47,7 @@ def open_memory(images: Images, name: str, plan: BatchPlan, config: DataConfig, 
 def open_stream(images: Images, name: str, plan: BatchPlan, config: DataConfig, report: Report) -> Samples:
     """Decodes images as they are needed, ahead of the updates."""
     everywhere = functools.partial(report, everywhere=True)  # each process meets other corrupt files
-    images = skip_corrupt.SoundImages(images, everywhere, plan.window["crop_px"])
+    images = skip_corrupt.ReadableImages(images, everywhere, plan.window["crop_px"])
     report(f"data: {len(images)} images from {name}, decoded as they are needed")
     return _from_host(images, plan, config)
 
@@ -71,11 +71,11 @@ def _from_host(images: ImageArrays, plan: BatchPlan, config: DataConfig) -> Samp
     return Samples(None, lambda seed, steps: windows(seed=seed, steps=steps))
 
 
-def _build_store(images: skip_corrupt.SoundImages, *, crop_px: int, **options: int) -> dict[str, np.ndarray]:
+def _build_store(images: skip_corrupt.ReadableImages, *, crop_px: int, **options: int) -> dict[str, np.ndarray]:
     """The tiles of the images that are large enough; again where some turned out to be corrupt when decoded."""
     while True:
-        known = len(images.damaged)
+        known = len(images.corrupt)
         kept, sizes, _ = datasets.without_small(images, crop_px)
         store = memory.build_store(kept, sizes, crop_px=crop_px, **options)
-        if len(images.damaged) == known:
+        if len(images.corrupt) == known:
             return store

@@ -14,9 +14,9 @@ from srgan_jax.data.images import ImageArrays
 from srgan_jax.runtime.types import Device
 
 
-@functools.partial(jax.jit, static_argnames=("batch_size", "pictures"))
-def _plan(seed, step, indices, batch_size, pictures):
-    chosen = sampling.choose_pictures(seed, step, indices, batch_size, pictures)
+@functools.partial(jax.jit, static_argnames=("batch_size", "image_count"))
+def _plan(seed, step, indices, batch_size, image_count):
+    chosen = sampling.choose_images(seed, step, indices, batch_size, image_count)
     return chosen, jax.random.key_data(sampling.sample_keys(seed, step, indices))
 
 
@@ -25,12 +25,12 @@ def _corners(key_data, sizes, crop_px):
     return sampling.choose_corners(jax.random.wrap_key_data(key_data), sizes, crop_px)
 
 
-def _cut(picture: np.ndarray, corner: np.ndarray, crop_px: int, margin_px: int) -> np.ndarray:
+def _cut(image: np.ndarray, corner: np.ndarray, crop_px: int, margin_px: int) -> np.ndarray:
     rows, columns = (
         np.clip(np.arange(start - margin_px, start + crop_px + margin_px), 0, size - 1)
-        for start, size in zip(corner, picture.shape[:2], strict=True)
+        for start, size in zip(corner, image.shape[:2], strict=True)
     )
-    return picture[rows[:, None], columns]
+    return image[rows[:, None], columns]
 
 
 def _cpu() -> Device:
@@ -41,7 +41,7 @@ def _cpu() -> Device:
 
 
 def read_windows(
-    pictures: ImageArrays,
+    images: ImageArrays,
     seed: np.ndarray,
     step: int,
     indices: np.ndarray,
@@ -56,12 +56,12 @@ def read_windows(
       `[len(indices), W, W, 3]` uint8.
     """
     with jax.default_device(_cpu()):
-        chosen, key_data = _plan(seed, np.int32(step), indices, batch_size, len(pictures))
-        chosen = [pictures[index] for index in np.asarray(chosen)]
-        sizes = np.array([picture.shape[:2] for picture in chosen], np.int32)
+        chosen, key_data = _plan(seed, np.int32(step), indices, batch_size, len(images))
+        chosen = [images[index] for index in np.asarray(chosen)]
+        sizes = np.array([image.shape[:2] for image in chosen], np.int32)
         if sizes.min() < crop_px:
             raise DatasetError(
-                f"a picture of {sizes[sizes.min(axis=1).argmin()].tolist()} px is smaller than config.data.crop_px="
+                f"an image of {sizes[sizes.min(axis=1).argmin()].tolist()} px is smaller than config.data.crop_px="
                 f"{crop_px}; prepare the folder again with --min-side {crop_px}, or use config.data.source=memory"
             )
         corners = np.asarray(_corners(key_data, sizes, crop_px))
@@ -69,7 +69,7 @@ def read_windows(
 
 
 def stream_windows(
-    pictures: ImageArrays,
+    images: ImageArrays,
     seed: np.ndarray,
     steps: range,
     indices: np.ndarray,
@@ -83,7 +83,7 @@ def stream_windows(
     """`read_windows` for each of `steps`, read ahead by grain's threads.
 
     Args:
-      pictures: decoded when indexed.
+      images: decoded when indexed.
       seed: key data, uint32.
       steps: of the updates to come; starting later gives the same windows for the same step.
       indices: of this process's samples in the global batch.
@@ -96,7 +96,7 @@ def stream_windows(
 
     def read(step):
         return read_windows(
-            pictures, seed, int(step), indices, batch_size=batch_size, crop_px=crop_px, margin_px=margin_px
+            images, seed, int(step), indices, batch_size=batch_size, crop_px=crop_px, margin_px=margin_px
         )
 
     options = grain.ReadOptions(num_threads=threads or os.cpu_count() or 1, prefetch_buffer_size=prefetch)

@@ -7,10 +7,10 @@ new degradation is one function, what it reaches beyond a crop, and one line in 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from srgan_jax.degradations.bicubic import bicubic, bicubic_reach_px
-from srgan_jax.degradations.gaussian_blur import gaussian_blur, gaussian_blur_reach_px
-from srgan_jax.degradations.photo import photo, photo_reach_px
-from srgan_jax.degradations.second_order import second_order, second_order_reach_px
+from srgan_jax.degradations.bicubic import bicubic, bicubic_radius_px
+from srgan_jax.degradations.gaussian_blur import gaussian_blur, gaussian_blur_radius_px
+from srgan_jax.degradations.photo import photo, photo_radius_px
+from srgan_jax.degradations.second_order import second_order, second_order_radius_px
 
 __all__ = ["DEGRADATIONS", "Degradation"]
 
@@ -20,16 +20,16 @@ class Degradation(NamedTuple):
 
     Attributes:
       degrade: `(key, hr, *, scale, ...) -> lr`, for one picture.
-      reach_px: `(*, scale, ...) -> HR pixels` around a crop that its LR image depends on.
+      radius_px: `(*, scale, ...) -> HR pixels` around a crop that its LR image depends on.
     """
 
     degrade: Callable
-    reach_px: Callable
+    radius_px: Callable
 
 
 DEGRADATIONS = {
-    "bicubic": Degradation(bicubic, bicubic_reach_px),
-    "gaussian_blur": Degradation(gaussian_blur, gaussian_blur_reach_px),
-    "photo": Degradation(photo, photo_reach_px),
-    "second_order": Degradation(second_order, second_order_reach_px),
+    "bicubic": Degradation(bicubic, bicubic_radius_px),
+    "gaussian_blur": Degradation(gaussian_blur, gaussian_blur_radius_px),
+    "photo": Degradation(photo, photo_radius_px),
+    "second_order": Degradation(second_order, second_order_radius_px),
 }

@@ -20,6 +20,6 @@ def bicubic(key: jax.Array, hr: jax.Array, *, scale: int) -> jax.Array:
     return resize.downscale(hr, scale, convention="A")
 
 
-def bicubic_reach_px(*, scale: int) -> int:
+def bicubic_radius_px(*, scale: int) -> int:
     """8 at x4."""
-    return resize.kernel_reach_px(scale)
+    return resize.kernel_radius_px(scale)

@@ -15,18 +15,18 @@ HIGHEST = jax.lax.Precision.HIGHEST
 def blur(image: jax.Array, kernel: jax.Array) -> jax.Array:
     """Filters each channel of `[H, W, 3]` with `kernel [K, K]`, K odd; by FFT, which is quick for a kernel a sample."""
     height, width = image.shape[:2]
-    reach = kernel.shape[0] // 2
-    padded = jnp.pad(image, ((reach, reach), (reach, reach), (0, 0)), mode="edge")
+    radius = kernel.shape[0] // 2
+    padded = jnp.pad(image, ((radius, radius), (radius, radius), (0, 0)), mode="edge")
     size = padded.shape[:2]
     # A correlation: the kernel's spectrum is conjugated.
     product = jnp.fft.rfft2(padded, axes=(0, 1)) * jnp.conj(jnp.fft.rfft2(kernel, s=size))[..., None]
     return jnp.fft.irfft2(product, s=size, axes=(0, 1))[:height, :width]
 
 
-def gaussian_matrix(size: int, sigma: jax.Array | float, reach: int) -> jax.Array:
-    """A gaussian blur of one axis, cut off `reach` samples away, as a matrix `[size, size]` whose rows sum to 1."""
+def gaussian_matrix(size: int, sigma: jax.Array | float, radius: int) -> jax.Array:
+    """A gaussian blur of one axis, cut off `radius` samples away, as a matrix `[size, size]` whose rows sum to 1."""
     distance = jnp.abs(jnp.arange(size)[:, None] - jnp.arange(size)[None])
-    weights = jnp.exp(-0.5 * jnp.square(distance / jnp.maximum(sigma, 1e-2))) * (distance <= reach)
+    weights = jnp.exp(-0.5 * jnp.square(distance / jnp.maximum(sigma, 1e-2))) * (distance <= radius)
     return weights / weights.sum(axis=1, keepdims=True)
 
 
@@ -49,8 +49,8 @@ def gaussian_kernel(
       beta: exponent of the generalised gaussian, 1 for the usual one.
       plateau: 1 for `1 / (1 + d^beta)` in place of `exp(-d^beta / 2)`, between them a mixture.
     """
-    place = jnp.arange(size) - size // 2
-    y, x = jnp.meshgrid(place, place, indexing="ij")
+    positions = jnp.arange(size) - size // 2
+    y, x = jnp.meshgrid(positions, positions, indexing="ij")
     along, across = jnp.cos(angle) * x + jnp.sin(angle) * y, jnp.cos(angle) * y - jnp.sin(angle) * x
     distance = jnp.square(along / jnp.maximum(sigma_x, 1e-2)) + jnp.square(across / jnp.maximum(sigma_y, 1e-2))
     powered = jnp.where(distance > 0, jnp.power(jnp.maximum(distance, 1e-12), beta), 0.0)
@@ -60,11 +60,13 @@ def gaussian_kernel(
 
 def sinc_kernel(size: int, cutoff: jax.Array) -> jax.Array:
     """The circular low-pass filter of Real-ESRGAN (equation 6), which rings; `cutoff` in radians a pixel, up to pi."""
-    place = jnp.arange(size) - size // 2
-    y, x = jnp.meshgrid(place, place, indexing="ij")
+    positions = jnp.arange(size) - size // 2
+    y, x = jnp.meshgrid(positions, positions, indexing="ij")
     radius = jnp.sqrt(jnp.square(x) + jnp.square(y)).astype(jnp.float32)
-    away = jnp.maximum(radius, 1e-6)
-    kernel = jnp.where(radius > 0, cutoff * _bessel_j1(cutoff * away) / (2 * jnp.pi * away), cutoff**2 / (4 * jnp.pi))
+    positive = jnp.maximum(radius, 1e-6)
+    kernel = jnp.where(
+        radius > 0, cutoff * _bessel_j1(cutoff * positive) / (2 * jnp.pi * positive), cutoff**2 / (4 * jnp.pi)
+    )
     return kernel / kernel.sum()
 
 
@@ -106,7 +108,7 @@ def apply_matrices(rows: jax.Array, columns: jax.Array, image: jax.Array) -> jax
     return jnp.einsum("pw,owc->opc", columns, image, precision=HIGHEST)
 
 
-def chosen(key: jax.Array, probabilities: tuple[float, ...]) -> jax.Array:
+def random_choice(key: jax.Array, probabilities: tuple[float, ...]) -> jax.Array:
     """The index of one of several, by their probabilities (which need not sum to 1)."""
     return jax.random.choice(key, len(probabilities), p=jnp.asarray(probabilities) / sum(probabilities))
 

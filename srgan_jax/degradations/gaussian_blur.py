@@ -29,7 +29,7 @@ def gaussian_blur(
     return color.quantize(filters.apply_matrices(rows, columns, hr))
 
 
-def gaussian_blur_reach_px(*, scale: int, size_px: int = 5, sigma_px: float = 4.0, antialias: bool = False) -> int:
+def gaussian_blur_radius_px(*, scale: int, size_px: int = 5, sigma_px: float = 4.0, antialias: bool = False) -> int:
     """The blur's half and the shrinking kernel's."""
     del sigma_px
     return size_px // 2 + (scale if antialias else 1)

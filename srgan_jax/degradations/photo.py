@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 
 from srgan_jax.degradations import filters
-from srgan_jax.degradations.jpeg import jpeg_in_place
+from srgan_jax.degradations.jpeg import jpeg_unaligned
 from srgan_jax.ops import color
 
-BLUR_REACH_PX = 6  # four deviations of the softest blur
+BLUR_RADIUS_PX = 6  # four deviations of the softest blur
 
 
 def photo(
@@ -40,16 +40,16 @@ def photo(
     size = (hr.shape[0] // scale, hr.shape[1] // scale)
     shrink = filters.random_resize_matrices(keys[1], tuple(kernels), hr.shape[:2], size, 1.0 / scale)
     rows, columns = (
-        jnp.matmul(matrix, filters.gaussian_matrix(side, sigma, BLUR_REACH_PX), precision="highest")
+        jnp.matmul(matrix, filters.gaussian_matrix(side, sigma, BLUR_RADIUS_PX), precision="highest")
         for matrix, side in zip(shrink, hr.shape[:2], strict=True)
     )
     lr = filters.apply_matrices(rows, columns, hr)
     lr = lr + filters.uniform(keys[2], noise) * jax.random.normal(keys[3], lr.shape)
     lr = color.quantize(lr)
-    saved = jpeg_in_place(keys[4], lr, filters.uniform(keys[5], jpeg_quality))
+    saved = jpeg_unaligned(keys[4], lr, filters.uniform(keys[5], jpeg_quality))
     return jnp.where(jax.random.bernoulli(jax.random.fold_in(key, 6), jpeg_share), saved, lr)
 
 
-def photo_reach_px(*, scale: int, **_: object) -> int:
+def photo_radius_px(*, scale: int, **_: object) -> int:
     """Of blur, shrinking kernel, and a JPEG block of 16 LR pixels."""
-    return BLUR_REACH_PX + (2 + 16) * scale
+    return BLUR_RADIUS_PX + (2 + 16) * scale

@@ -72,7 +72,7 @@ def read_pairs(
       scale: HR pixels per LR pixel.
       convention: of the LR images that are made, see `resize`; those found in `LRx4` are used as they are.
       keep_gray: compare the samples of gray files as they are, as MATLAB code does; else as MATLAB's luma of RGB.
-      mine: which of the HR files to read, such as `processes.process_share`.
+      mine: which of the HR files to read, such as `processes.process_slice`.
 
     Raises:
       MissingFileError: no such folder, or no picture in it.

@@ -22,7 +22,7 @@ KERNELS = {"bicubic": (kernels.cubic, 4.0), "bilinear": (kernels.triangle, 2.0)}
 CONVENTIONS = {"A": ("clamp", True), "B": ("symmetric", True), "C": ("symmetric", False)}  # border, 8 bits between
 
 
-def kernel_reach_px(scale: int) -> int:
+def kernel_radius_px(scale: int) -> int:
     """Pixels of HR on each side of a crop that the bicubic shrinking kernel reaches: 8 at x4."""
     return 2 * scale
 

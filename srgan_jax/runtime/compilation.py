@@ -47,19 +47,19 @@ def machine_name() -> str:
     return f"{platform.machine()}-{hashlib.sha256(features.encode()).hexdigest()[:12]}"
 
 
-def keep_programs(folder: str = "auto", say: Callable[[str], None] = lambda line: None) -> Path | None:
+def enable_compilation_cache(folder: str = "auto", report: Callable[[str], None] = lambda line: None) -> Path | None:
     """Makes JAX keep what it compiles from now on, and look there first; to be called before anything is compiled.
 
     Where JAX_COMPILATION_CACHE_DIR or `jax_compilation_cache_dir` is set already, that stays.
 
     Args:
       folder: "auto" for the user's cache folder, "" for none, or a folder; in it one for each kind of CPU is made.
-      say: gets a line where the folder can't be used, which is no error.
+      report: gets a line where the folder can't be used, which is no error.
 
     Returns:
       The folder, or None where nothing was set.
     """
-    if not folder or _setting("jax_compilation_cache_dir") or not _setting("jax_enable_compilation_cache"):
+    if not folder or _jax_option("jax_compilation_cache_dir") or not _jax_option("jax_enable_compilation_cache"):
         return None
     try:
         base = user_cache_folder() / "srgan_jax" if folder == "auto" else Path(folder).expanduser().absolute()
@@ -67,15 +67,15 @@ def keep_programs(folder: str = "auto", say: Callable[[str], None] = lambda line
         kept.mkdir(parents=True, exist_ok=True, mode=0o700)  # who can write there can run code here
         _clean(kept)
     except (OSError, RuntimeError) as error:
-        say(f"compiled programs are not kept for the next start: {error}")
+        report(f"compiled programs are not kept for the next start: {error}")
         return None
     jax.config.update("jax_compilation_cache_dir", str(kept))
-    if _setting("jax_persistent_cache_min_compile_time_secs") == 1.0:  # JAX's default: nobody chose another
+    if _jax_option("jax_persistent_cache_min_compile_time_secs") == 1.0:  # JAX's default: nobody chose another
         jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_SECONDS)
     return kept
 
 
-def _setting(name: str) -> Any:
+def _jax_option(name: str) -> Any:
     """What JAX's settings are; they are no attributes that its class declares."""
     return getattr(jax.config, name)
 
@@ -92,7 +92,7 @@ def _clean(folder: Path) -> None:
     for entry in folder.glob(ENTRIES):
         try:
             found = entry.stat()
-            if found.st_mtime >= since and not _is_whole(entry):
+            if found.st_mtime >= since and not _is_complete(entry):
                 entry.unlink()
             else:
                 used.append((max(found.st_atime, found.st_mtime), found.st_size, entry))
@@ -106,7 +106,7 @@ def _clean(folder: Path) -> None:
         total -= size
 
 
-def _is_whole(entry: Path) -> bool:
+def _is_complete(entry: Path) -> bool:
     data = entry.read_bytes()
     if data[:1] != b"\x78":  # not zlib's: JAX compresses with zstandard where that is installed
         return bool(data)

@@ -75,10 +75,10 @@ def as_global(tree: PyTree, mesh: Mesh) -> PyTree:
 
 
 def local_slice(batch_size: int, micro_batches: int = 1) -> slice:
-    """This process's share of the global batch.
+    """This process's part of the global batch.
 
     Raises:
-      UserError: the batch can't be divided by the devices, each device's share by `micro_batches`.
+      UserError: the batch can't be divided by the devices, each device's part by `micro_batches`.
     """
     if micro_batches < 1:
         raise UserError(f"config.micro_batches={micro_batches}: expected 1 or more")
@@ -87,12 +87,12 @@ def local_slice(batch_size: int, micro_batches: int = 1) -> slice:
         nearest = max(divisor, round(batch_size / divisor) * divisor)
         by = f"{jax.device_count()} devices" + f" x {micro_batches} micro-batches" * (micro_batches > 1)
         raise UserError(f"config.data.batch_size={batch_size} can't be divided by {by}; {nearest} can")
-    share = batch_size // jax.process_count()
-    return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
+    per_process = batch_size // jax.process_count()
+    return slice(jax.process_index() * per_process, (jax.process_index() + 1) * per_process)
 
 
 def shard(tree: PyTree, mesh: Mesh, mapping: str) -> PyTree:
-    """This process's share of a batch, laid over its devices.
+    """This process's part of a batch, laid over its devices.
 
     Args:
       tree: numpy arrays `[local batch, ...]`.

@@ -64,7 +64,7 @@ def gather(value: T) -> list[T]:
                                                                strict=True)]  # fmt: skip
 
 
-def on_first(function: Callable[[], T]) -> T:
+def on_first_process(function: Callable[[], T]) -> T:
     """What `function` returns in process 0, which alone calls it; in every process. So are its errors.
 
     Raises:
@@ -85,12 +85,12 @@ def on_first(function: Callable[[], T]) -> T:
     return result
 
 
-def process_share(items: Sequence[T]) -> list[T]:
+def process_slice(items: Sequence[T]) -> list[T]:
     """This process's share of a list that all processes know: every n-th of n processes."""
     return list(items[jax.process_index() :: jax.process_count()])
 
 
-def merge_shares(rows: Sequence[T]) -> list[T]:
-    """The rows that all processes made of their `process_share`, in the order of the whole list, in every process."""
+def merge_slices(rows: Sequence[T]) -> list[T]:
+    """The rows that all processes made of their `process_slice`, in the order of the whole list, in every process."""
     shares = gather(list(rows))
     return [share[place] for place in range(len(shares[0])) for share in shares if place < len(share)]

@@ -181,7 +181,7 @@ class Checkpoints:
         """
         self._settle()
         while True:
-            step = processes.on_first(self._newest_sound)
+            step = processes.on_first_process(self._newest_sound)
             self._reopen()
             if step is None:
                 return None
@@ -189,7 +189,7 @@ class Checkpoints:
             if accept(state):
                 self.saved = step
                 return state
-            processes.on_first(functools.partial(self._forget, step))
+            processes.on_first_process(functools.partial(self._forget, step))
 
     def _steps(self) -> list[int]:
         return sorted((int(path.name) for path in self.folder.iterdir() if path.name.isdigit()), reverse=True)

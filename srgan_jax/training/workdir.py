@@ -40,7 +40,7 @@ def locked(workdir: Path) -> Iterator[None]:
       UserError: another run holds it; the message says who.
     """
     with contextlib.ExitStack() as held:
-        processes.on_first(lambda: _lock(workdir, held))
+        processes.on_first_process(lambda: _lock(workdir, held))
         yield
 
 
@@ -69,13 +69,13 @@ def _lock(workdir: Path, held: contextlib.ExitStack) -> None:
 
 def finished_steps(file: Path) -> int:
     """Updates behind a stage's published weights; -1 where there are none."""
-    return processes.on_first(lambda: int(weights.read_header(file).get("steps", -1)) if file.exists() else -1)
+    return processes.on_first_process(lambda: int(weights.read_header(file).get("steps", -1)) if file.exists() else -1)
 
 
 def refuse_stale_stages(workdir: Path, names: Sequence[str], name: str) -> None:
     """Raises UserError where a stage after `name` is finished already: it started from weights that will change."""
     for later in list(names)[list(names).index(name) + 1 :]:
-        if processes.on_first((workdir / f"{later}.safetensors").exists):
+        if processes.on_first_process((workdir / f"{later}.safetensors").exists):
             raise UserError(
                 f"{later}.safetensors in {workdir} was trained from an earlier {name}; use another --workdir, or "
                 f"delete it and {workdir / 'checkpoints' / later}"
@@ -96,7 +96,7 @@ def refuse_another_run(
     Raises:
       UserError: the config has another generator, another start, or leaves out a stage that is trained.
     """
-    processes.on_first(lambda: _refuse_another_run(workdir, generator, stage_names, init_from))
+    processes.on_first_process(lambda: _refuse_another_run(workdir, generator, stage_names, init_from))
 
 
 def _refuse_another_run(
