@@ -68,7 +68,7 @@ def test_every_file_is_used_or_listed(tmp_path, photo):
 def test_nothing_usable_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder"):
         builder.prepare(str(tmp_path / "absent"), str(tmp_path / "out"))
-    with pytest.raises(builder.DatasetError, match="holds no picture"):
+    with pytest.raises(builder.DatasetError, match="contains no images"):
         builder.prepare(str(tmp_path), str(tmp_path / "out"))
     (tmp_path / "text.png").write_text("not a picture")
     with pytest.raises(builder.DatasetError, match=r"no usable .*\n  text.png: "):
@@ -94,9 +94,17 @@ def test_absent_data_sets_say_so_at_once(tmp_path, name, message):
 @pytest.mark.parametrize(
     ("name", "status", "message"),
     [
-        ("div2k", None, "div2k can't be downloaded, http.* can't be reached; later, or download the pictures and"),
-        ("div2k", 404, "div2k can't be downloaded: .*404.*; or download the pictures and prepare their folder"),
-        ("celeb_a", 404, "code for celeb_a needs bs4, which .*: pip install bs4, .*; or download the pictures and"),
+        (
+            "div2k",
+            None,
+            "div2k can't be downloaded: http.* can't be reached; try again later, or download the images and",
+        ),
+        ("div2k", 404, "div2k can't be downloaded: .*404.*; or download the images and prepare their folder"),
+        (
+            "celeb_a",
+            404,
+            "code for celeb_a needs the package bs4, which .*: pip install bs4, .*; or download the images and",
+        ),
     ],
 )
 def test_a_failed_download_says_what_else_can_be_done(tmp_path, monkeypatch, name, status, message):
@@ -231,8 +239,8 @@ def test_damaged_records_are_replaced_by_the_next(dataset):
         np.testing.assert_array_equal(mended[index], pictures[expected])
         assert mended.size(index) == pictures.size(expected)
     assert mended.corrupt == {1: "image file is truncated", 2: "corrupted chunk", 5: "image file is truncated"}
-    assert len(said) == 3 and said[0].startswith(f"WARNING: picture {pictures.name(1)} can't be used (image file is")
-    assert pictures.name(1).startswith("part") and "3 of 6 so far" in said[2]
+    assert len(said) == 3 and said[0].startswith(f"WARNING: image {pictures.name(1)} can't be used (image file is")
+    assert pictures.name(1).startswith("part") and "3 of 6 replaced so far" in said[2]
     with pytest.raises(builder.DatasetError, match="none of the 6 .*image file"):
         skip_corrupt.ReadableImages(_Spoilt(pictures, undecodable=range(6)), said.append)[4]
     small = skip_corrupt.ReadableImages(pictures, said.append, min_side_px=90)
@@ -260,6 +268,6 @@ def test_both_sources_replace_alike(dataset, monkeypatch, tiny, share, capsys):
     for config.data.source in ("stream", "memory"):
         crops = [pair.hr for pair in previews.training_samples(_open(config, plan), plan, config.seed)]
         told = capsys.readouterr().err
-        assert told.count("can't be used") == 3 and "of 6 so far" in told
+        assert told.count("can't be used") == 3 and "of 6 replaced so far" in told
         expected = crops if expected is None else expected
         np.testing.assert_array_equal(crops, expected)

@@ -90,10 +90,10 @@ def test_unmatched_names_are_listed(tmp_path, photo):
     with pytest.raises(UserError) as caught:
         builder.prepare(str(tmp_path), str(tmp_path / "out"))
     lines = str(caught.value).splitlines()
-    assert "14 pictures without a partner" in lines[0] and len(lines) == 11
-    assert lines[1].strip() == "hr/a01 has no partner in lr"
+    assert "14 images are in one of them only" in lines[0] and len(lines) == 11
+    assert lines[1].strip() == "hr/a01 is missing in lr"
     (tmp_path / "lr" / "b.jpg").write_bytes((tmp_path / "lr" / "b.png").read_bytes())
-    with pytest.raises(UserError, match=r"differ in their suffix alone: b\.\w+"):
+    with pytest.raises(UserError, match=r"differ in their suffix only: b\.\w+"):
         paired_folders.match_pairs(tmp_path)
 
 
@@ -102,7 +102,7 @@ def test_sizes_of_another_scale_are_listed(tmp_path, photo):
         _write(tmp_path / "hr", f"{index}.png", photo[:hr, :80])
         _write(tmp_path / "lr", f"{index}.png", photo[:lr, :20])
     with pytest.raises(
-        UserError, match=r"2 of 4 pairs are not of one scale \(x4, as most are\):\n  2.png: HR 80 x 84, LR"
+        UserError, match=r"2 of 4 pairs don't have the scale x4 that most have:\n  2.png: HR 80 x 84, LR"
     ):
         builder.prepare(str(tmp_path), str(tmp_path / "out"))
 

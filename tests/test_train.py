@@ -197,7 +197,7 @@ def test_a_slow_source_is_reported(config, tmp_path, capsys):
     config.stages.pretrain.total_steps = 24
     toys.train(config, tmp_path / "run")
     reported = capsys.readouterr().err
-    assert reported.count("decoding is the limit") == 1 and "no longer" not in reported
+    assert reported.count("training waits for data") == 1 and "no longer" not in reported
 
 
 def test_the_end_of_waiting_is_reported():
@@ -209,7 +209,7 @@ def test_the_end_of_waiting_is_reported():
         time.sleep(0.002)  # the update
         lines.append(feed.line())
     (slow, first), (fast, second) = ((n, line) for n, line in enumerate(lines, start=1) if line)
-    assert (slow, fast) == (8, 24) and "decoding is the limit" in first and "no longer" in second
+    assert (slow, fast) == (8, 24) and "training waits for data" in first and "no longer" in second
 
 
 @pytest.mark.slow

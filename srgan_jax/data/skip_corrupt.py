@@ -1,4 +1,4 @@
-"""Images of which some turn out to be unreadable after the data set was prepared."""
+"""`ReadableImages`, which skips the corrupt images of a data set."""
 
 import threading
 from collections.abc import Callable
@@ -11,10 +11,10 @@ from srgan_jax.data.images import Images
 
 
 class ReadableImages:
-    """Images where one that can't be read is replaced by the next one that can: the same whenever it is asked for.
+    """Images in which each corrupt image is replaced by the next readable one; the choice is deterministic.
 
     Attributes:
-      corrupt: index and reason of those that were replaced so far.
+      corrupt: index of each image replaced so far, and the reason.
     """
 
     def __init__(self, images: Images, report: Callable[[str], object], min_side_px: int = 1):
@@ -22,8 +22,8 @@ class ReadableImages:
 
         Args:
           images: `[H, W, C]` uint8 each.
-          report: called once for each image that is replaced, with its name, the reason, and how many there are.
-          min_side_px: smaller images are replaced too.
+          report: called once per replaced image, with a line that states its name, the reason and the count so far.
+          min_side_px: images with a shorter side are replaced too.
         """
         self._images, self._report, self._min_side_px = images, report, min_side_px
         self._lock = threading.Lock()
@@ -36,11 +36,11 @@ class ReadableImages:
         return self._first_readable(index, self._images.__getitem__, lambda image: image.shape[:2])
 
     def size(self, index: int) -> tuple[int, int]:
-        """Height and width, without decoding: of an image that is not yet known to be damaged, as it says itself."""
+        """Returns the height and width, without decoding; of an image not yet known to be corrupt, as in its header."""
         return self._first_readable(index, self._images.size, lambda size: size)
 
     def name(self, index: int) -> str:
-        """As the data set has it; of one that is replaced, its own."""
+        """Returns the name in the data set; for a replaced image, its own name."""
         return self._images.name(index)
 
     def _first_readable(self, index: int, read: Callable[[int], Any], size_of: Callable[[Any], tuple]) -> Any:
@@ -50,7 +50,7 @@ class ReadableImages:
                 continue
             try:
                 found = read(place)
-            except Exception as error:  # decoders and readers of records raise nearly everything on damaged data
+            except Exception as error:  # decoders and record readers raise nearly everything on corrupt data
                 self._mark_corrupt(place, (str(error).strip() or type(error).__name__).splitlines()[0])
                 continue
             height, width = size_of(found)
@@ -66,5 +66,5 @@ class ReadableImages:
                 return
             self.corrupt[index] = reason
             count = len(self.corrupt)
-        self._report(f"WARNING: image {self.name(index)} can't be used ({reason}); the next one takes its place, "
-                  f"{count} of {len(self)} so far")  # fmt: skip
+        self._report(f"WARNING: image {self.name(index)} can't be used ({reason}); the next image replaces it, "
+                  f"{count} of {len(self)} replaced so far")  # fmt: skip

@@ -1,4 +1,4 @@
-"""The source `stream`: images decoded as they are needed, by grain's threads, ahead of the updates."""
+"""The source `stream`: grain's threads decode images on demand, ahead of the updates."""
 
 import functools
 import os
@@ -37,7 +37,7 @@ def _cpu() -> Device:
     try:
         return jax.local_devices(backend="cpu")[0]
     except RuntimeError:
-        raise DatasetError("decoding on the host needs JAX's CPU backend: set JAX_PLATFORMS=cuda,cpu") from None
+        raise DatasetError("decoding on the host needs JAX's CPU backend; set JAX_PLATFORMS=cuda,cpu") from None
 
 
 def read_windows(
@@ -50,10 +50,22 @@ def read_windows(
     crop_px: int,
     margin_px: int,
 ) -> np.ndarray:
-    """The windows that `gather_windows` gives for the same samples, cut on the host.
+    """Returns the same windows as `memory.gather_windows`, cut on the host.
+
+    Args:
+      images: decoded when indexed.
+      seed: key data, uint32.
+      step: number of the batch.
+      indices: `[B]` positions in the global batch.
+      batch_size: samples in the global batch.
+      crop_px: side of the HR crops.
+      margin_px: pixels around a crop.
 
     Returns:
-      `[len(indices), W, W, 3]` uint8.
+      `[B, W, W, C]` uint8, W = crop_px + 2 * margin_px.
+
+    Raises:
+      DatasetError: an image is smaller than `crop_px`, or JAX has no CPU backend.
     """
     with jax.default_device(_cpu()):
         chosen, key_data = _plan(seed, np.int32(step), indices, batch_size, len(images))
@@ -80,18 +92,18 @@ def stream_windows(
     threads: int | None = None,
     prefetch: int = 8,
 ) -> Iterator[np.ndarray]:
-    """`read_windows` for each of `steps`, read ahead by grain's threads.
+    """Returns an iterator over `read_windows` of each of `steps`, read ahead by grain's threads.
 
     Args:
       images: decoded when indexed.
       seed: key data, uint32.
-      steps: of the updates to come; starting later gives the same windows for the same step.
-      indices: of this process's samples in the global batch.
-      batch_size: the global batch.
+      steps: numbers of the batches; the windows of a step don't depend on the first step.
+      indices: `[B]` positions of this process's samples in the global batch.
+      batch_size: samples in the global batch.
       crop_px: side of the HR crops.
-      margin_px: around them.
-      threads: readers; the number of cores by default.
-      prefetch: batches held ready.
+      margin_px: pixels around a crop.
+      threads: number of reading threads; None means the number of cores.
+      prefetch: number of batches read ahead.
     """
 
     def read(step):

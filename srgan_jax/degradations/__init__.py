@@ -1,7 +1,7 @@
-"""How LR images come about from HR images, on the device: `(key, hr, scale=, ...) -> lr`.
+"""Degradations, which make LR images from HR images on the device: `(key, hr, scale=, ...) -> lr`.
 
-`hr` is `[H, W, 3]` in [0, 1]; the result is `[H / scale, W / scale, 3]` in [0, 1], multiples of 1/255 as in a file. A
-new degradation is one function, what it reaches beyond a crop, and one line in `DEGRADATIONS`.
+`hr` is `[H, W, 3]` in [0, 1]; the result is `[H / scale, W / scale, 3]` in [0, 1], multiples of 1/255 as in a file. To
+add one, write the function and one that returns its radius in HR pixels, and add both to `DEGRADATIONS`.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ __all__ = ["DEGRADATIONS", "Degradation"]
 
 
 class Degradation(NamedTuple):
-    """A way to make LR images.
+    """An entry of `DEGRADATIONS`.
 
     Attributes:
-      degrade: `(key, hr, *, scale, ...) -> lr`, for one picture.
-      radius_px: `(*, scale, ...) -> HR pixels` around a crop that its LR image depends on.
+      degrade: `(key, hr, *, scale, ...) -> lr`, for one image.
+      radius_px: `(*, scale, ...) -> int`, the HR pixels around a crop that its LR image depends on.
     """
 
     degrade: Callable
