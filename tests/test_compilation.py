@@ -78,7 +78,7 @@ def test_a_folder_that_can_not_be_written_is_a_line(home, monkeypatch):
     )
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert compilation.enable_compilation_cache("auto", lines.append) is None
-    assert len(lines) == 2 and all(line.startswith("compiled programs are not kept") for line in lines), lines
+    assert len(lines) == 2 and all(line.startswith("compiled programs are not cached") for line in lines), lines
     assert jax.config.jax_compilation_cache_dir is None
 
 
@@ -160,7 +160,7 @@ def test_commands_keep_their_programs(tmp_path, command):
         python = [sys.executable, "-m", f"srgan_jax.{command}", *arguments]
         told[name] = subprocess.run(python, capture_output=True, text=True, cwd=ROOT, env=environment).stderr
     assert (tmp_path / "cache" / "srgan_jax" / compilation.machine_name()).is_dir(), told["usable"]
-    assert "programs" not in told["usable"] and "compiled programs are not kept" in told["unusable"]
+    assert "programs" not in told["usable"] and "compiled programs are not cached" in told["unusable"]
     assert told["unusable"].count("error: ") == 1
 
 

@@ -341,7 +341,7 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("data.batch_size", 6, "batch_size=6 can't be divided by 4 devices; (4|8) can"),
+        ("data.batch_size", 6, "batch_size=6: expected a multiple of 4 .4 devices., for instance (4|8)"),
         ("data.source", "disk", "unknown config.data.source 'disk'; valid: memory, stream"),
         ("degradation.name", "blurr", "unknown degradation 'blurr'; valid: bicubic"),
         ("stages.gan.discriminator_updates", 0, "discriminator_updates=0: expected 1 or more"),

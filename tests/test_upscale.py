@@ -138,7 +138,7 @@ def test_beside_the_input(capsys, folder, weights):
     assert (status, printed) == (0, "2 upscaled, each beside its original\n")
     assert (folder / "a_x2.png").exists() and (folder / "deep" / "b_x2.jpg").exists()
     status, _, error = _run(capsys, folder, "--weights", weights)
-    assert status == 2 and "say where the results of a folder go: -o FOLDER" in error
+    assert status == 2 and "an input is a folder: expected -o FOLDER for the results" in error
 
 
 def test_names_that_are_no_text(weights, folder, tmp_path):
@@ -226,9 +226,12 @@ def test_a_folder_that_may_not_be_looked_into(capsys, folder, weights, tmp_path,
         (["{in}", "-o", "x", "--long-side", "0"], "--long-side 0: expected more than 0"),
         (["{in}", "-o", "x", "--scale", "2", "--width", "9"], "and --long-side, got --scale 2.0, --width 9"),
         (["{in}/a.png", "{in}/deep", "-o", "{in}/cut.png"], "-o {in}/cut.png is a file; expected a folder"),
-        (["{in}", "-o", "deeper/x.png"], "-o deeper/x.png is a picture's name; expected a folder"),
+        (["{in}", "-o", "deeper/x.png"], "-o deeper/x.png is the name of an image; expected a folder"),
         (["{in}", "-o", "x", "--quality", "0"], "--quality 0: expected 1 to 100"),
-        (["{in}", "-o", "x", "--tile", "1"], "--tile 1: this generator looks 2 px far, so 16 or more"),
+        (
+            ["{in}", "-o", "x", "--tile", "1"],
+            "--tile 1: expected 16 or more, because this generator needs a halo of 2 px",
+        ),
         (["{in}", "-o", "x", "--weights", "nowhere"], "no weights at nowhere"),
         (["{in}/deep/er/none", "-o", "x"], "none: no such file"),
     ],

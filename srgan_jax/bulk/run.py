@@ -1,4 +1,4 @@
-"""Upscaling files: decoding ahead of the device, encoding behind it, one bad file never stopping the rest."""
+"""Upscales files: threads decode and encode while the device computes; a file that fails never stops the others."""
 
 import collections
 import contextlib
@@ -19,13 +19,13 @@ from srgan_jax.bulk.writer import QUEUE_BYTES, DeviceError, Progress, Summary, T
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.weights import Weights
 
-LARGE_PIXELS = 100_000_000  # of a result: size and time are told first
+LARGE_PIXELS = 100_000_000  # results with more pixels are reported first, with size and estimated time
 
 
 def plan(
     jobs: Iterable[Job], size_of: SizeOf, *, overwrite: bool, max_pixels: int
 ) -> tuple[dict[Job, tuple[int, int]], Summary]:
-    """What is left to do, with the heights and widths of the pictures; the rest stands in the summary."""
+    """Returns the jobs to do with the heights and widths of their inputs, and a summary of the others."""
     planned, summary = {}, Summary()
     for job in jobs:
         try:
@@ -46,7 +46,14 @@ def make_tiler(
     self_ensemble: bool = False,
     report: Callable[[str], None] = print,
 ) -> inference.Tiler:
-    """A `Tiler` for pictures of these sizes; `tile_px` is the side of its tiles, else chosen from the free memory.
+    """Returns a `Tiler` for images of these sizes.
+
+    Args:
+      params: the generator.
+      sizes: heights and widths of the inputs.
+      tile_px: side of the tiles in LR pixels; None chooses it by the free memory.
+      self_ensemble: whether images will be flipped and rotated; tiles are then square.
+      report: gets lines for the user.
 
     Raises:
       UserError: `tile_px` is too small for the generator.
@@ -54,7 +61,8 @@ def make_tiler(
     halo, _ = inference.halo_px(params.architecture)
     if tile_px and tile_px < inference.smallest_tile(halo):
         raise UserError(
-            f"--tile {tile_px}: this generator looks {halo} px far, so {inference.smallest_tile(halo)} or more"
+            f"--tile {tile_px}: expected {inference.smallest_tile(halo)} or more, because this generator needs a halo "
+            f"of {halo} px"
         )
     chosen = (tile_px, tile_px) if tile_px else None
     chosen = chosen or inference.choose_tile(sizes, halo, inference.max_area(params), square=self_ensemble)
@@ -64,7 +72,7 @@ def make_tiler(
 def report_large(
     tiler: inference.Tiler, planned: dict[Job, tuple[int, int]], size_of: SizeOf, report: Callable, passes: int
 ) -> None:
-    """Says how large and how long, where a result has more than 100 megapixels; each tile takes `passes`."""
+    """Reports size and estimated time of each result with more than 100 megapixels; each tile is run `passes` times."""
     large = {job: size for job, size in planned.items() if math.prod(size_of(*size)) > LARGE_PIXELS}
     if not large:
         return
@@ -78,7 +86,7 @@ def report_large(
 def decode_ahead(
     planned: dict[Job, tuple[int, int]], max_pixels: int, executor: ThreadPoolExecutor, *, ahead: int
 ) -> Iterator[tuple[Job, Future]]:
-    """Jobs with their pictures being decoded, a few ahead as far as the memory set aside goes."""
+    """Yields jobs with the futures of their decoded images; up to `ahead` images, or QUEUE_BYTES, are decoded ahead."""
     waiting: collections.deque[tuple[Job, Future, int]] = collections.deque()
     for job, (height, width) in planned.items():
         size = 4 * height * width
@@ -110,18 +118,20 @@ def upscale_files(
       jobs: from `find_jobs`.
       params: the generator.
       size_of: from `target_size`.
-      quality: of JPEG, WebP and AVIF.
-      overwrite: replace results that are there; else their inputs are skipped.
-      strip, drop_opaque_alpha: leave out profile, EXIF and resolution; alpha channels that are opaque everywhere.
+      quality: of JPEG, WebP and AVIF, 1 to 100.
+      overwrite: replace existing results; False skips their inputs.
+      strip: drop colour profile, EXIF and resolution.
+      drop_opaque_alpha: drop alpha channels that are opaque everywhere.
       self_ensemble: average the results of the eight flips and rotations.
-      max_pixels, tile_px: of a picture, else it is refused; side of the tiles, else chosen from the free memory.
-      threads: that decode ahead of the device, and as many that encode behind it.
+      max_pixels: larger inputs fail.
+      tile_px: side of the tiles in LR pixels; None chooses it by the free memory.
+      threads: number of decoding threads, and of encoding threads.
       report: gets lines for the user.
-      progress: gets the LR pixels done and all there are.
+      progress: gets the number of LR pixels done and their total.
 
     Returns:
-      What became of each file. One that can't be read or written never stops the others; where the device fails, those
-      that are left are listed as failed.
+      The outcome of each file. A file that can't be read or written never stops the others. If the device fails, the
+      remaining files are listed as failed.
 
     Raises:
       UserError: `tile_px` is too small.
@@ -144,15 +154,15 @@ def upscale_files(
         except DeviceError as error:
             _mark_remaining_failed(planned, summary, str(error))
     if not tiler.exact:
-        report(f"this generator looks farther than {tiler.halo_px} px: where tiles meet they differed by at most "
-            f"{tiler.seam_difference:.1e} of the range")  # fmt: skip
+        report(f"the receptive field of this generator exceeds the halo of {tiler.halo_px} px: adjacent tiles differed "
+            f"by at most {tiler.seam_difference:.1e} of the range of values")  # fmt: skip
     return summary
 
 
 def _write_all(
     results: Iterator, tasks: collections.deque[Task], writer: Writer, counter: Progress, size_of: SizeOf, scale: int
 ) -> None:
-    """Takes the results of all frames of all pictures to the writer, and waits for it whatever happens."""
+    """Passes the results of all frames of all images to the writer, and always closes the writer."""
     try:
         for _, first in results:
             task = tasks.popleft()
@@ -174,14 +184,14 @@ def _executors(threads: int) -> Iterator[tuple[ThreadPoolExecutor, ThreadPoolExe
 
 
 def _used_paths(jobs: Sequence[Job]) -> set[str]:
-    """Every file that is read or planned to be written."""
+    """Returns the real paths of all files that are read or planned to be written."""
     return {os.path.realpath(path) for job in jobs for path in job}
 
 
 def _prepare(
     picture: images.Picture, job: Job, size_of: SizeOf, *, strip: bool, drop_opaque_alpha: bool, used: set[str]
 ) -> tuple[images.Picture, Path, list[str]]:
-    """The picture as it goes to the device, its target, and lines for the user."""
+    """Returns the image adapted to the options and the output format, its target, and lines for the user."""
     if strip:
         picture = dataclasses.replace(picture, icc=None, exif=None, dpi=None)
     if drop_opaque_alpha and all(frame.shape[-1] in (2, 4) and _is_opaque(frame) for frame in picture.frames):
@@ -193,7 +203,7 @@ def _prepare(
 
 
 def _unused_name(target: Path, source: Path, used: set[str]) -> Path:
-    """`target`, under another name where that one is read or written by this run; it is then used too."""
+    """Returns `target`, renamed if this run reads or writes that path; adds the result to `used`."""
     wanted, number = target, 2
     if os.path.realpath(target) in used:
         target = wanted = other_name(target, source)
@@ -217,7 +227,7 @@ def _frames(
     report: Callable[[str], None],
     counter: Progress,
 ) -> Iterator[inference.Source]:
-    """Every frame of every picture that can be read; its task is put into `tasks` before its first frame."""
+    """Yields all frames of all readable images; appends the task of each image to `tasks` before its first frame."""
     for job, future in decoded:
         try:
             picture, target, notes = prepare(future.result(), job, size_of)
@@ -236,6 +246,6 @@ def _frames(
 
 
 def _mark_remaining_failed(planned: Iterable[Job], summary: Summary, why: str) -> None:
-    """Lists all that has not been done as failed."""
+    """Adds all jobs without an outcome to `summary.failed`."""
     known = {job.source for job in (*summary.done, *summary.skipped)} | {path for path, _ in summary.failed}
     summary.failed += [(job.source, f"not upscaled: {why}") for job in planned if job.source not in known]
