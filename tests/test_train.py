@@ -373,7 +373,7 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
         ("stage_names", (), "config.stage_names is empty; stages: gan, pretrain"),
         ("keep_checkpoints", 2, "keep_checkpoints=2: expected 3 or more"),
         ("steps_per_call", 0, "steps_per_call=0: expected 1 or more"),
-        ("steps_per_call", 3, "config.log_every_steps=1 is no multiple of config.steps_per_call=3; 3 is"),
+        ("steps_per_call", 3, "log_every_steps=1: expected a multiple of config.steps_per_call=3, for instance 3"),
         ("save_every_steps", 0, "config.save_every_steps=0: expected 1 or more"),
         ("data.batch_size", 0, "config.data.batch_size=0: expected 1 or more"),
         ("data.batch_size", -1, "config.data.batch_size=-1: expected 1 or more"),

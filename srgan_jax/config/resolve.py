@@ -1,4 +1,4 @@
-"""`resolve`: the editable config checked once, and frozen. Nothing below it sees a ConfigDict."""
+"""`resolve`, which checks the editable config and returns it as a frozen `RunConfig`; no other code uses ConfigDict."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ OPEN = ("generator", "discriminator", "degradation")  # sections whose keys depe
 
 
 def resolve(config: ConfigDict | RunConfig) -> RunConfig:
-    """Returns the checked config: every key known, of its type and in its range, and fitting the others.
+    """Returns the checked config: each key is known, of its type, in its range, and consistent with the others.
 
     Raises:
-      UserError: a key is wrong; the message names it, its value, and what was expected.
+      UserError: a key is wrong; the message states the key, its value, and what was expected.
     """
     if isinstance(config, RunConfig):
         return config
@@ -39,14 +39,14 @@ def resolve(config: ConfigDict | RunConfig) -> RunConfig:
         )
     if run.generator_of_init_from and not run.init_from:
         raise UserError(
-            "config.generator_of_init_from=True takes the generator from the weights to start from; name them by "
-            "--config.init_from="
+            "config.generator_of_init_from=True needs initial weights, but config.init_from is empty; add "
+            "--config.init_from=NAME"
         )
     return run
 
 
 def _section(kind: type[S], values: Mapping[str, PyTree], path: str) -> S:
-    """A dataclass of the package from a section of the config."""
+    """Returns the dataclass `kind` with the values of a section."""
     fields = {field.name: field for field in _fields_of(kind)}
     for name in values:
         if name not in fields:
@@ -74,7 +74,7 @@ def _value(field: dataclasses.Field, value: PyTree, path: str) -> PyTree:
         return MappingProxyType({name: _section(LossConfig, value[name], f"{path}.{name}") for name in names})
     if isinstance(default, Mapping):
         if field.name in OPEN and "name" not in value:
-            raise UserError(f"{path} has no name")
+            raise UserError(f"{path}: expected the key name, found {', '.join(value) or 'no keys'}")
         for name, lowest in NETWORK_MINIMA.items() if field.name in OPEN else ():
             if name in value and value[name] < lowest:
                 raise UserError(f"{path}.{name}={value[name]}: expected {lowest} or more")
@@ -126,7 +126,7 @@ def _check_stage(path: str, stage: StageConfig) -> None:
     if stage.schedule == "cosine" and stage.warmup_steps > stage.total_steps:
         raise UserError(f"{path}.warmup_steps={stage.warmup_steps}: expected at most total_steps={stage.total_steps}")
     if not any(loss.weight for loss in stage.losses.values()):
-        raise UserError(f"every weight of {path}.losses is 0: there is no loss")
+        raise UserError(f"every weight of {path}.losses is 0; expected one term or more with a positive weight")
     if isinstance(stage, GanStageConfig) and stage.step != "gan_several_updates":
         for name, value in (
             ("discriminator_updates", stage.discriminator_updates != 1),
@@ -144,4 +144,6 @@ def _check_intervals(run: RunConfig) -> None:
     for name, value in intervals.items():
         if value % count:
             nearest = max(1, round(value / count)) * count
-            raise UserError(f"config.{name}={value} is no multiple of config.steps_per_call={count}; {nearest} is")
+            raise UserError(
+                f"config.{name}={value}: expected a multiple of config.steps_per_call={count}, for instance {nearest}"
+            )
