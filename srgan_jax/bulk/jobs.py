@@ -79,12 +79,12 @@ def _find_images(inputs: Sequence[Path], out: Path | None, suffix: str) -> list[
         if out is None or not os.path.isdir(path):  # `out` is None only if all inputs are files
             found.append((path, out or path.parent))
             continue
-        into = os.path.realpath(out)
-        same = into == os.path.realpath(path)
+        out_path = os.path.realpath(out)
+        same = out_path == os.path.realpath(path)
         inaccessible = (folder for folder in images.folders(path) if not os.access(folder, os.R_OK | os.X_OK))
         found += [(folder, out) for folder in inaccessible]  # reading them fails later, with a report
         for picture in images.find_pictures(path, suffixes=SUFFIXES):
-            inside = into in map(str, Path(os.path.realpath(picture.parent), picture.name).parents)
+            inside = out_path in map(str, Path(os.path.realpath(picture.parent), picture.name).parents)
             is_result = suffix and picture.stem.endswith(suffix) if same else inside
             if not is_result:
                 found.append((picture, out / picture.relative_to(path).parent))
@@ -103,7 +103,7 @@ def _make_distinct(jobs: list[Job]) -> list[Job]:
     distinct, used = [], set()
     for source, target in jobs:
         if counts[_casefolded(target)] > 1:
-            target = other_name(target, source)
+            target = name_with_format(target, source)
         number = 2
         while _casefolded(target) in used:
             target = target.with_name(f"{target.stem}_{number}{target.suffix}")
@@ -117,17 +117,17 @@ def _casefolded(path: Path) -> str:
     return str(path).casefold()
 
 
-def other_name(target: Path, source: Path) -> Path:
+def name_with_format(target: Path, source: Path) -> Path:
     """Returns `target` with the format of its source in the name: `a_jpg.png`."""
     return target.with_name(f"{target.stem}_{source.suffix[1:]}{target.suffix}")
 
 
 def _target(source: Path, folder: Path, suffix: str, format: str) -> Path:
-    ending = f".{format.lower()}" if format else source.suffix.lower()
-    ending = LOSSY.get(ending, ending)
-    if ending not in images.FORMATS or (ending == ".gif" and not format and not _is_animated(source)):
-        ending = ".png"
-    return folder / f"{source.stem}{suffix}{ending}"
+    extension = f".{format.lower()}" if format else source.suffix.lower()
+    extension = LOSSY.get(extension, extension)
+    if extension not in images.FORMATS or (extension == ".gif" and not format and not _is_animated(source)):
+        extension = ".png"
+    return folder / f"{source.stem}{suffix}{extension}"
 
 
 def _is_animated(path: Path) -> bool:

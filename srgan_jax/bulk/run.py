@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from srgan_jax import images, inference
-from srgan_jax.bulk.jobs import Job, SizeOf, other_name
+from srgan_jax.bulk.jobs import Job, SizeOf, name_with_format
 from srgan_jax.bulk.writer import QUEUE_BYTES, DeviceError, Progress, Summary, Task, Writer, wrap_device_errors
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.weights import Weights
@@ -204,11 +204,11 @@ def _prepare(
 
 def _unused_name(target: Path, source: Path, used: set[str]) -> Path:
     """Returns `target`, renamed if this run reads or writes that path; adds the result to `used`."""
-    wanted, number = target, 2
+    base, number = target, 2
     if os.path.realpath(target) in used:
-        target = wanted = other_name(target, source)
+        target = base = name_with_format(target, source)
     while os.path.realpath(target) in used:
-        target, number = wanted.with_name(f"{wanted.stem}_{number}{wanted.suffix}"), number + 1
+        target, number = base.with_name(f"{base.stem}_{number}{base.suffix}"), number + 1
     used.add(os.path.realpath(target))
     return target
 

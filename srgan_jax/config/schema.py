@@ -85,11 +85,11 @@ class StageConfig:
     warmup_steps: int = key(0, "cosine: updates of linear warmup from 0, at most total_steps", low=0)
     b1: float = key(0.9, "Adam: decay of the mean of gradients, at least 0 and below 1", low=0, below=1)
     b2: float = key(0.999, "Adam: decay of the mean of squared gradients, at least 0 and below 1", low=0, below=1)
-    weight_decay: float = key(0.0, "decoupled weight decay of kernels, relative to the learning rate; Muon: 0.1", low=0)
+    weight_decay: float = key(0.0, "decoupled decay of kernels, times the learning rate; usual with Muon: 0.1", low=0)
     clip_norm: float = key(0.0, "largest global norm of the gradients, larger ones are scaled; 0: no clipping", low=0)
     losses: Mapping[str, LossConfig] = section(
         lambda: generator_losses(pixel=1.0, perceptual=0.0),
-        "terms of the generator's loss, by the key they are logged by",
+        "terms of the generator's loss by name; each is logged under its name",
     )
 
 
@@ -104,13 +104,13 @@ class GanStageConfig(StageConfig):
     schedule: str = key("piecewise", "a name in training.optimizers.SCHEDULES: constant, piecewise, cosine")
     losses: Mapping[str, LossConfig] = section(
         lambda: generator_losses(pixel=0.0, perceptual=1.0, adversarial=1e-3),
-        "terms of the generator's loss, by the key they are logged by",
+        "terms of the generator's loss by name; each is logged under its name",
     )
     discriminator_losses: Mapping[str, LossConfig] = section(
         discriminator_losses, "terms of the discriminator's loss; d_loss.term follows losses.adversarial.term"
     )
     discriminator_learning_rate: float = key(1e-4, "learning rate of the discriminator, same schedule", low=0)
-    discriminator_every: int = key(1, "D is updated at every n-th update only; this is n", low=1)
+    discriminator_every: int = key(1, "D is updated once in this many updates; 1: at every update", low=1)
     discriminator_updates: int = key(
         1, "step gan_several_updates: updates of D per update of G, each on its own batch", low=1
     )
@@ -170,8 +170,8 @@ class DevicesConfig:
 class ValidationConfig:
     """Validation during training."""
 
-    folder: str = key("", 'folder of HR validation images, which are never trained on; "": no validation')
-    hold_out: int = key(0, "size of a validation split of the data, in place of folder; at most a quarter", low=0)
+    folder: str = key("", 'folder of HR validation images, which are never trained on; "": none')
+    hold_out: int = key(0, "images in a validation split of the data, in place of folder; at most a quarter", low=0)
     degraded: bool = key(False, "LR is made by config.degradation, deterministically; False: bicubic")
     metrics: tuple[str, ...] = key(("psnr_y", "ssim_y", "psnr_rgb"), "names in evaluation.metrics.METRICS")
     best: str = key("psnr_y", "one of metrics: the checkpoint with its best value is kept")
@@ -183,7 +183,7 @@ class GuardConfig:
 
     max_skips: int = key(
         10,
-        "consecutive non-finite updates after which training rolls back to a sound checkpoint, with a new sample order",
+        "consecutive non-finite updates after which training rolls back to a checkpoint, with a new sample order",
         low=1,
     )
     d_wins_steps: int = key(

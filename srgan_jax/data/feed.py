@@ -27,8 +27,8 @@ class Feed:
         """Returns the windows `[B, draws, ...]` of the next update; `running` are results of the previous update."""
         self._count += 1
         measured = self._count % self.MEASURE_EVERY == 0
-        if measured:  # while the device is busy, waiting for windows costs no time
-            jax.block_until_ready(running)
+        if measured:
+            jax.block_until_ready(running)  # while the device is busy, waiting for windows costs no time
         start = time.perf_counter()
         windows = np.stack([next(self._windows) for _ in range(self._draws)], 1)
         if measured:
@@ -39,8 +39,8 @@ class Feed:
         """Returns the line to report about the updates since the last call, None if there is nothing new."""
         if not self._waits:
             return None
-        each = (time.perf_counter() - self._start_time) / self._count
-        fraction = sum(self._waits) / len(self._waits) / each
+        per_update = (time.perf_counter() - self._start_time) / self._count
+        fraction = sum(self._waits) / len(self._waits) / per_update
         reported, self._reported = self._reported, fraction > self.REPORT_ABOVE
         self._reset()
         if self._reported and not reported:

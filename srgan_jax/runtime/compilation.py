@@ -63,16 +63,16 @@ def enable_compilation_cache(folder: str = "auto", report: Callable[[str], None]
         return None
     try:
         base = user_cache_folder() / "srgan_jax" if folder == "auto" else Path(folder).expanduser().absolute()
-        kept = base / machine_name()
-        kept.mkdir(parents=True, exist_ok=True, mode=0o700)  # whoever can write there can run code here
-        _clean(kept)
+        cache = base / machine_name()
+        cache.mkdir(parents=True, exist_ok=True, mode=0o700)  # whoever can write there can run code here
+        _clean(cache)
     except (OSError, RuntimeError) as error:
         report(f"compiled programs are not cached for the next start: {error}")
         return None
-    jax.config.update("jax_compilation_cache_dir", str(kept))
+    jax.config.update("jax_compilation_cache_dir", str(cache))
     if _jax_option("jax_persistent_cache_min_compile_time_secs") == 1.0:  # JAX's default
         jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_SECONDS)
-    return kept
+    return cache
 
 
 def _jax_option(name: str) -> Any:
@@ -91,15 +91,15 @@ def _clean(folder: Path) -> None:
     used = []
     for entry in folder.glob(ENTRIES):
         try:
-            found = entry.stat()
-            if found.st_mtime >= since and not _is_complete(entry):
+            stat = entry.stat()
+            if stat.st_mtime >= since and not _is_complete(entry):
                 entry.unlink()
             else:
-                used.append((max(found.st_atime, found.st_mtime), found.st_size, entry))
+                used.append((max(stat.st_atime, stat.st_mtime), stat.st_size, entry))
         except FileNotFoundError:  # another process deleted it
             continue
     total = sum(size for _, size, _ in used)
-    for _, size, entry in sorted(used, key=lambda one: one[0]):
+    for _, size, entry in sorted(used, key=lambda entry: entry[0]):
         if total <= MAX_BYTES:
             break
         entry.unlink(missing_ok=True)
