@@ -83,7 +83,7 @@ def _find_images(inputs: Sequence[Path], out: Path | None, suffix: str) -> list[
         same = out_path == os.path.realpath(path)
         inaccessible = (folder for folder in images.folders(path) if not os.access(folder, os.R_OK | os.X_OK))
         found += [(folder, out) for folder in inaccessible]  # reading them fails later, with a report
-        for picture in images.find_pictures(path, suffixes=SUFFIXES):
+        for picture in images.find_images(path, suffixes=SUFFIXES):
             inside = out_path in map(str, Path(os.path.realpath(picture.parent), picture.name).parents)
             is_result = suffix and picture.stem.endswith(suffix) if same else inside
             if not is_result:
@@ -132,7 +132,7 @@ def _target(source: Path, folder: Path, suffix: str, format: str) -> Path:
 
 def _is_animated(path: Path) -> bool:
     try:
-        with images.open_picture(path) as image:
+        with images.open_image(path) as image:
             return getattr(image, "n_frames", 1) > 1
     except images.ImageError:
         return False

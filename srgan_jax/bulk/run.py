@@ -66,7 +66,7 @@ def make_tiler(
         )
     chosen = (tile_px, tile_px) if tile_px else None
     chosen = chosen or inference.choose_tile(sizes, halo, inference.max_area(params), square=self_ensemble)
-    return inference.Tiler(params, chosen, say=report)
+    return inference.Tiler(params, chosen, report=report)
 
 
 def report_large(
@@ -92,7 +92,7 @@ def decode_ahead(
         size = 4 * height * width
         while waiting and (len(waiting) > ahead or size + sum(w[2] for w in waiting) > QUEUE_BYTES):
             yield waiting.popleft()[:2]
-        waiting.append((job, executor.submit(images.decode_picture, job.source, max_pixels=max_pixels), size))
+        waiting.append((job, executor.submit(images.decode_image, job.source, max_pixels=max_pixels), size))
     yield from (entry[:2] for entry in waiting)
 
 
@@ -226,7 +226,7 @@ def _frames(
     summary: Summary,
     report: Callable[[str], None],
     counter: Progress,
-) -> Iterator[inference.Source]:
+) -> Iterator[inference.TiledImage]:
     """Yields all frames of all readable images; appends the task of each image to `tasks` before its first frame."""
     for job, future in decoded:
         try:
