@@ -53,7 +53,7 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
     pkg_dir_path = Path(__file__).parent  # pyright: ignore[reportAssignmentType]  # tfds declares a path type of etils
 
     def __init__(self, *, folder: str = "", min_side_px: int = 1, on_file: Callable[[], Any] = lambda: None, **kwargs):
-        self._folder, self._min_side_px, self._on_picture = Path(folder), min_side_px, on_file
+        self._folder, self._min_side_px, self._on_file = Path(folder), min_side_px, on_file
         self.skipped: dict[str, str] = {}
         self._names = ("hr", "lr") if paired_folders.is_paired(folder) else ("image",)
         self.converted: dict[str, str] = {}
@@ -76,7 +76,7 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
         for paths in found:
             name = paths[0].relative_to(self._folder).as_posix()
             for _ in paths:
-                self._on_picture()
+                self._on_file()
             try:  # the minimum side doesn't apply to the LR image of a pair
                 decoded = [_decode_usable(path, 0 if index else self._min_side_px) for index, path in enumerate(paths)]
             except images.ImageError as error:
