@@ -38,7 +38,7 @@ def test_prepare_lists_what_it_skips(tmp_path, photo, capsys):
         (["prepare", "{folder}"], "--out is required for a folder: srgan-jax prepare {folder} --out data/NAME"),
         (["prepare", "{folder}/absent", "--out", "out"], "no such folder: {folder}/absent"),
         (["prepare", "no_such_set"], "no data set 'no_such_set'"),
-        (["prepare", "{folder}", "--out", "{folder}/out"], "{folder} holds no picture"),
+        (["prepare", "{folder}", "--out", "{folder}/out"], "{folder} contains no images"),
         (["evaluate", "--data", "{folder}/absent"], "no such folder: {folder}/absent"),
         (["evaluate", "--data", "{folder}"], "no images in {folder}"),
         (["evaluate", "--weights", "{folder}/absent", "--data", "{folder}"], "no weights at {folder}/absent"),

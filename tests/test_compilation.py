@@ -47,7 +47,7 @@ def home(tmp_path, monkeypatch, nothing_set):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other platforms have other folders")
 def test_users_folder(home, monkeypatch):
-    kept = compilation.keep_programs()
+    kept = compilation.enable_compilation_cache()
     assert kept == home / "srgan_jax" / compilation.machine_name() and kept.is_dir()
     assert jax.config.jax_compilation_cache_dir == str(kept)
     assert jax.config.jax_persistent_cache_min_compile_time_secs == compilation.MIN_COMPILE_SECONDS
@@ -58,27 +58,27 @@ def test_users_folder(home, monkeypatch):
 
 def test_what_is_set_stays(home):
     jax.config.update("jax_compilation_cache_dir", str(home / "mine"))
-    assert compilation.keep_programs() is None
+    assert compilation.enable_compilation_cache() is None
     assert jax.config.jax_compilation_cache_dir == str(home / "mine")
     assert jax.config.jax_persistent_cache_min_compile_time_secs == 1.0
     assert not (home / "srgan_jax").exists()
 
 
 def test_switched_off(home):
-    assert compilation.keep_programs("") is None and jax.config.jax_compilation_cache_dir is None
+    assert compilation.enable_compilation_cache("") is None and jax.config.jax_compilation_cache_dir is None
     assert not list(home.iterdir())
 
 
 def test_a_folder_that_can_not_be_written_is_a_line(home, monkeypatch):
     (home / "file").touch()
     lines = []
-    assert compilation.keep_programs(str(home / "file" / "cache"), lines.append) is None
+    assert compilation.enable_compilation_cache(str(home / "file" / "cache"), lines.append) is None
     monkeypatch.setattr(
         Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("Could not determine home directory."))
     )
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert compilation.keep_programs("auto", lines.append) is None
-    assert len(lines) == 2 and all(line.startswith("compiled programs are not kept") for line in lines), lines
+    assert compilation.enable_compilation_cache("auto", lines.append) is None
+    assert len(lines) == 2 and all(line.startswith("compiled programs are not cached") for line in lines), lines
     assert jax.config.jax_compilation_cache_dir is None
 
 
@@ -95,7 +95,7 @@ def test_other_processors_have_other_folders(monkeypatch):
 
 
 def test_the_folder_is_bounded_and_free_of_torn_entries(home, monkeypatch):
-    kept = compilation.keep_programs(str(home))
+    kept = compilation.enable_compilation_cache(str(home))
     whole = zlib.compress(os.urandom(1000))
     for age, name in enumerate(["new", "old", "older", "oldest"]):
         entry = kept / f"jit_{name}-cache"
@@ -108,7 +108,7 @@ def test_the_folder_is_bounded_and_free_of_torn_entries(home, monkeypatch):
     (kept / "another_file").write_bytes(whole)
     monkeypatch.setattr(compilation, "MAX_BYTES", 2 * len(whole))
     jax.config.update("jax_compilation_cache_dir", None)
-    compilation.keep_programs(str(home))
+    compilation.enable_compilation_cache(str(home))
     assert {file.name for file in kept.iterdir()} == {"jit_new-cache", "jit_old-cache", "another_file", "checked"}
 
 
@@ -118,7 +118,7 @@ from srgan_jax.runtime import compilation
 events = []
 jax.monitoring.register_event_listener(lambda name, **_: events.append(name.rsplit("/")[-1]))
 assert jax.config.jax_compilation_cache_dir is None  # importing the package sets nothing
-compilation.keep_programs(sys.argv[1], print)
+compilation.enable_compilation_cache(sys.argv[1], print)
 def f(x):
     for _ in range(60):
         x = jnp.sin(x @ x) + jnp.cumsum(x, 0)
@@ -160,7 +160,7 @@ def test_commands_keep_their_programs(tmp_path, command):
         python = [sys.executable, "-m", f"srgan_jax.{command}", *arguments]
         told[name] = subprocess.run(python, capture_output=True, text=True, cwd=ROOT, env=environment).stderr
     assert (tmp_path / "cache" / "srgan_jax" / compilation.machine_name()).is_dir(), told["usable"]
-    assert "programs" not in told["usable"] and "compiled programs are not kept" in told["unusable"]
+    assert "programs" not in told["usable"] and "compiled programs are not cached" in told["unusable"]
     assert told["unusable"].count("error: ") == 1
 
 

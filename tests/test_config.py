@@ -204,12 +204,12 @@ def test_resolving_loses_nothing(config):
 def test_configs_of_earlier_versions_are_translated():
     stage = {"pixel": "l1", "pixel_weight": 0.5, "perceptual_taps": ["relu2_2"], "total_steps": 3}
     gan = stage | {"adversarial": "lsgan", "adversarial_weight": 0.1, "generator_first": True, "label_smoothing": 0.1}
-    found = renamed.translated({"seed": 1, "stages": {"pretrain": stage, "gan": gan}})
+    found = renamed.translate_keys({"seed": 1, "stages": {"pretrain": stage, "gan": gan}})
     assert found["stages"]["pretrain"]["losses"]["pixel"] == {"term": "l1", "weight": 0.5}
     assert found["stages"]["pretrain"]["step"] == "pretrain" and found["stages"]["gan"]["step"] == "gan_generator_first"
     assert found["stages"]["gan"]["losses"]["adversarial"] == {"term": "lsgan", "weight": 0.1}
     assert found["stages"]["gan"]["discriminator_losses"]["d_loss"]["options"] == {"label_smoothing": 0.1}
-    assert renamed.translated(found) == found
+    assert renamed.translate_keys(found) == found
 
 
 def _annotations():

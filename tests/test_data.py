@@ -68,7 +68,7 @@ def test_every_file_is_used_or_listed(tmp_path, photo):
 def test_nothing_usable_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder"):
         builder.prepare(str(tmp_path / "absent"), str(tmp_path / "out"))
-    with pytest.raises(builder.DatasetError, match="holds no picture"):
+    with pytest.raises(builder.DatasetError, match="contains no images"):
         builder.prepare(str(tmp_path), str(tmp_path / "out"))
     (tmp_path / "text.png").write_text("not a picture")
     with pytest.raises(builder.DatasetError, match=r"no usable .*\n  text.png: "):
@@ -94,9 +94,17 @@ def test_absent_data_sets_say_so_at_once(tmp_path, name, message):
 @pytest.mark.parametrize(
     ("name", "status", "message"),
     [
-        ("div2k", None, "div2k can't be downloaded, http.* can't be reached; later, or download the pictures and"),
-        ("div2k", 404, "div2k can't be downloaded: .*404.*; or download the pictures and prepare their folder"),
-        ("celeb_a", 404, "code for celeb_a needs bs4, which .*: pip install bs4, .*; or download the pictures and"),
+        (
+            "div2k",
+            None,
+            "div2k can't be downloaded: http.* can't be reached; try again later, or download the images and",
+        ),
+        ("div2k", 404, "div2k can't be downloaded: .*404.*; or download the images and prepare their folder"),
+        (
+            "celeb_a",
+            404,
+            "code for celeb_a needs the package bs4, which .*: pip install bs4, .*; or download the images and",
+        ),
     ],
 )
 def test_a_failed_download_says_what_else_can_be_done(tmp_path, monkeypatch, name, status, message):
@@ -134,7 +142,7 @@ def test_store_holds_every_crop_with_its_margins(dataset):
 
 
 def _both(pictures, store, step, indices):
-    chosen = sampling.choose_pictures(SEED, np.int32(step), indices, 16, len(pictures))
+    chosen = sampling.choose_images(SEED, np.int32(step), indices, 16, len(pictures))
     keys = sampling.sample_keys(SEED, np.int32(step), indices)
     gathered = memory.gather_windows(store, chosen, keys, **GEOMETRY)
     return gathered, stream.read_windows(pictures, SEED, step, indices, batch_size=16, **GEOMETRY)
@@ -171,7 +179,7 @@ def test_pictures_smaller_than_the_crop_are_left_out_and_told(dataset):
     kept, sizes, told = datasets.without_small(pictures, 90)
     assert len(kept) == len(sizes) == 5 and sizes.min() >= 90
     assert [kept[i].shape[:2] for i in range(5)] == [tuple(size) for size in sizes.tolist()]
-    assert len(told) == 1 and told[0].startswith("1 of 6 pictures, smaller than config.data.crop_px=90: number ")
+    assert len(told) == 1 and told[0].startswith("1 of 6 images, smaller than config.data.crop_px=90: number ")
     assert told[0].endswith("(64 x 64)")
     with pytest.raises(builder.DatasetError, match="6 of 6 .*config.data.crop_px"):
         datasets.without_small(pictures, 1000)
@@ -226,17 +234,17 @@ class _Spoilt:
 
 def test_damaged_records_are_replaced_by_the_next(dataset):
     pictures, said = builder.open_source(dataset), []
-    mended = skip_corrupt.SoundImages(_Spoilt(pictures, undecodable=(1, 5), unreadable=(2,)), said.append)
+    mended = skip_corrupt.ReadableImages(_Spoilt(pictures, undecodable=(1, 5), unreadable=(2,)), said.append)
     for index, expected in enumerate([0, 3, 3, 3, 4, 0]):
         np.testing.assert_array_equal(mended[index], pictures[expected])
         assert mended.size(index) == pictures.size(expected)
-    assert mended.damaged == {1: "image file is truncated", 2: "corrupted chunk", 5: "image file is truncated"}
-    assert len(said) == 3 and said[0].startswith(f"WARNING: picture {pictures.name(1)} can't be used (image file is")
-    assert pictures.name(1).startswith("part") and "3 of 6 so far" in said[2]
+    assert mended.corrupt == {1: "image file is truncated", 2: "corrupted chunk", 5: "image file is truncated"}
+    assert len(said) == 3 and said[0].startswith(f"WARNING: image {pictures.name(1)} can't be used (image file is")
+    assert pictures.name(1).startswith("part") and "3 of 6 replaced so far" in said[2]
     with pytest.raises(builder.DatasetError, match="none of the 6 .*image file"):
-        skip_corrupt.SoundImages(_Spoilt(pictures, undecodable=range(6)), said.append)[4]
-    small = skip_corrupt.SoundImages(pictures, said.append, min_side_px=90)
-    assert min(min(small[index].shape[:2]) for index in range(6)) >= 90 and list(small.damaged.values()) == [
+        skip_corrupt.ReadableImages(_Spoilt(pictures, undecodable=range(6)), said.append)[4]
+    small = skip_corrupt.ReadableImages(pictures, said.append, min_side_px=90)
+    assert min(min(small[index].shape[:2]) for index in range(6)) >= 90 and list(small.corrupt.values()) == [
         "64 x 64 px, smaller than config.data.crop_px=90"
     ]
 
@@ -260,6 +268,6 @@ def test_both_sources_replace_alike(dataset, monkeypatch, tiny, share, capsys):
     for config.data.source in ("stream", "memory"):
         crops = [pair.hr for pair in previews.training_samples(_open(config, plan), plan, config.seed)]
         told = capsys.readouterr().err
-        assert told.count("can't be used") == 3 and "of 6 so far" in told
+        assert told.count("can't be used") == 3 and "of 6 replaced so far" in told
         expected = crops if expected is None else expected
         np.testing.assert_array_equal(crops, expected)

@@ -9,7 +9,7 @@ from scipy import ndimage, special
 
 from srgan_jax.degradations import DEGRADATIONS, filters
 from srgan_jax.degradations import photo as photo_
-from srgan_jax.degradations.jpeg import jpeg, jpeg_in_place
+from srgan_jax.degradations.jpeg import jpeg, jpeg_unaligned
 from srgan_jax.degradations.second_order import add_noise, random_factor
 from srgan_jax.ops import color, resize
 
@@ -50,9 +50,9 @@ def test_chance_is_in_the_key_alone(name, hr, results):
 
 @pytest.mark.parametrize("name", DEGRADATIONS)
 def test_a_crop_with_its_margin_sees_no_border(name, photo):
-    """Whatever lies further away than `reach_px` of a crop doesn't change the crop's LR image."""
-    degrade, reach_px = DEGRADATIONS[name]
-    margin, far, crop = -(-reach_px(scale=4) // 4) * 4, 16, 32
+    """Whatever lies further away than `radius_px` of a crop doesn't change the crop's LR image."""
+    degrade, radius_px = DEGRADATIONS[name]
+    margin, far, crop = -(-radius_px(scale=4) // 4) * 4, 16, 32
     side = crop + 2 * (margin + far)
     picture = np.resize(np.asarray(color.from_uint8(photo)), (300, 448, 3))
     picture = np.pad(picture, ((0, 60), (0, 0), (0, 0)), mode="reflect")[:side, :side]
@@ -103,7 +103,7 @@ def test_jpeg_lets_gradients_through(hr):
 
 
 def test_jpeg_blocks_lie_anywhere(hr):
-    shifted = jax.jit(lambda key: jpeg_in_place(key, hr[:24, :20], 30.0))
+    shifted = jax.jit(lambda key: jpeg_unaligned(key, hr[:24, :20], 30.0))
     different = {np.asarray(shifted(key)).tobytes() for key in jax.random.split(KEYS[0], 12)}
     assert len(different) > 8
 

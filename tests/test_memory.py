@@ -212,7 +212,7 @@ def test_a_run_goes_on_in_parts(config, tmp_path):
 
 def test_batches_that_do_not_divide_into_parts(config, tmp_path):
     config.micro_batches = 3
-    with pytest.raises(UserError, match="batch_size=8 .* 4 devices x 3 .* 12 "):
+    with pytest.raises(UserError, match="batch_size=8: .* multiple of 12 .4 devices x 3 .*, for instance 12$"):
         toys.train(config, tmp_path)
     config.micro_batches = 0
     with pytest.raises(UserError, match="config.micro_batches=0: expected 1 or more"):

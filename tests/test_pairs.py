@@ -30,7 +30,7 @@ def prepared(tmp_path_factory, photo):
 
 
 def test_pairs_come_back_and_fit(prepared):
-    found = datasets.open_pictures(prepared, scale=2, lr_feature="lr")
+    found = datasets.open_images(prepared, scale=2, lr_feature="lr")
     assert len(found) == 3
     for index in range(3):
         packed = found[index]
@@ -41,14 +41,14 @@ def test_pairs_come_back_and_fit(prepared):
 
 @pytest.mark.parametrize("source", ["memory", "stream"])
 def test_crops_of_both_are_of_one_place(prepared, source):
-    found = datasets.open_pictures(prepared, scale=2, lr_feature="lr")
+    found = datasets.open_images(prepared, scale=2, lr_feature="lr")
     geometry, indices = {"crop_px": 16, "margin_px": 0}, np.arange(8, dtype=np.int32)
     keys = sampling.sample_keys(SEED, np.int32(3), indices)
     if source == "memory":
         sizes = datasets.without_small(found, 16)[1]
         store = memory.build_store(found, sizes, tile_px=32, channels=15, **geometry)
         assert store["tiles"].nbytes == memory.store_bytes(sizes, tile_px=32, channels=15, **geometry)
-        chosen = sampling.choose_pictures(SEED, np.int32(3), indices, 8, 3)
+        chosen = sampling.choose_images(SEED, np.int32(3), indices, 8, 3)
         windows = memory.gather_windows(store, chosen, keys, **geometry)
     else:
         windows = stream.read_windows(found, SEED, 3, indices, batch_size=8, **geometry)
@@ -67,10 +67,10 @@ def test_packing_keeps_every_pixel_in_its_place(photo):
 
 
 def test_hr_alone_and_resized(prepared, dataset):
-    assert datasets.open_pictures(prepared, scale=2)[0].shape[-1] == 3  # "hr" is the usual feature
-    found = datasets.open_pictures(prepared, scale=2, lr_feature="lr", resize_px=40)
+    assert datasets.open_images(prepared, scale=2)[0].shape[-1] == 3  # "hr" is the usual feature
+    found = datasets.open_images(prepared, scale=2, lr_feature="lr", resize_px=40)
     assert found[0].shape == (20, 20, 15) and found.size(0) == (20, 20)
-    squares = datasets.open_pictures(dataset, scale=4, resize_px=48)
+    squares = datasets.open_images(dataset, scale=4, resize_px=48)
     original = builder.open_source(dataset)[2]
     assert squares[2].shape == (48, 48, 3) and squares.size(2) == (48, 48)
     expected = np.asarray(resize.resize(original / 255, (48, 48), convention="A")) * 255
@@ -79,7 +79,7 @@ def test_hr_alone_and_resized(prepared, dataset):
 
 def test_scale_must_be_the_generators(prepared):
     with pytest.raises(builder.DatasetError, match=r"3 of 3 pairs are not of scale 4 .*\n  number \d: HR \d+ x"):
-        datasets.open_pictures(prepared, scale=4, lr_feature="lr")
+        datasets.open_images(prepared, scale=4, lr_feature="lr")
 
 
 def test_unmatched_names_are_listed(tmp_path, photo):
@@ -90,10 +90,10 @@ def test_unmatched_names_are_listed(tmp_path, photo):
     with pytest.raises(UserError) as caught:
         builder.prepare(str(tmp_path), str(tmp_path / "out"))
     lines = str(caught.value).splitlines()
-    assert "14 pictures without a partner" in lines[0] and len(lines) == 11
-    assert lines[1].strip() == "hr/a01 has no partner in lr"
+    assert "14 images are in one of them only" in lines[0] and len(lines) == 11
+    assert lines[1].strip() == "hr/a01 is missing in lr"
     (tmp_path / "lr" / "b.jpg").write_bytes((tmp_path / "lr" / "b.png").read_bytes())
-    with pytest.raises(UserError, match=r"differ in their suffix alone: b\.\w+"):
+    with pytest.raises(UserError, match=r"differ in their suffix only: b\.\w+"):
         paired_folders.match_pairs(tmp_path)
 
 
@@ -102,7 +102,7 @@ def test_sizes_of_another_scale_are_listed(tmp_path, photo):
         _write(tmp_path / "hr", f"{index}.png", photo[:hr, :80])
         _write(tmp_path / "lr", f"{index}.png", photo[:lr, :20])
     with pytest.raises(
-        UserError, match=r"2 of 4 pairs are not of one scale \(x4, as most are\):\n  2.png: HR 80 x 84, LR"
+        UserError, match=r"2 of 4 pairs don't have the scale x4 that most have:\n  2.png: HR 80 x 84, LR"
     ):
         builder.prepare(str(tmp_path), str(tmp_path / "out"))
 
@@ -114,7 +114,7 @@ def test_a_damaged_partner_leaves_the_pair_out(tmp_path, photo):
     (tmp_path / "lr" / "1.png").write_bytes(b"no picture")
     skipped = builder.prepare(str(tmp_path), str(tmp_path / "out"))
     assert set(skipped) == {"hr/1.png"} and json.loads((tmp_path / "out" / "skipped.json").read_text()) == skipped
-    assert len(datasets.open_pictures(str(tmp_path / "out"), scale=4, lr_feature="lr")) == 2
+    assert len(datasets.open_images(str(tmp_path / "out"), scale=4, lr_feature="lr")) == 2
 
 
 class _Album(list):
@@ -134,24 +134,24 @@ def test_who_is_held_out_follows_from_the_pictures():
     """Neither order nor names matter; copies of one that is held out are not trained on; small ones are not judged."""
     large = [np.full((40, 50, 3), value, np.uint8) for value in range(9)]
     album = _Album([*large, *large[::-1], np.zeros((8, 9, 3), np.uint8)])
-    rest, held_out = datasets.hold_out(album, 2, 32)
+    rest, held_out = datasets.split_validation(album, 2, 32)
     shown = {int(picture[0, 0, 0]) for picture in held_out}
     assert len(held_out) == 2 and len(shown) == 2 and min(held_out.size(0)) == 40
     trained = [int(picture[0, 0, 0]) for picture in rest if picture.shape[0] == 40]
     assert sorted(trained) == sorted(2 * [value for value in range(9) if value not in shown])
     assert len(rest) == 2 * 7 + 1  # the small one is trained on, or left out there as always
-    turned = datasets.hold_out(_Album(album[4:] + album[:4]), 2, 32)[1]
+    turned = datasets.split_validation(_Album(album[4:] + album[:4]), 2, 32)[1]
     assert {int(picture[0, 0, 0]) for picture in turned} == shown
-    assert len(datasets.hold_out(album, 100, 32)[1]) == 2  # a quarter of nine
+    assert len(datasets.split_validation(album, 100, 32)[1]) == 2  # a quarter of nine
     with pytest.raises(UserError, match="3 different .* 32 px .*too few"):
-        datasets.hold_out(_Album(large[:3] * 2), 2, 32)
+        datasets.split_validation(_Album(large[:3] * 2), 2, 32)
 
 
 @pytest.mark.parametrize("broken", ["digest", "size", "__getitem__"])
 def test_damaged_pictures_are_not_held_out(broken):
     """Training replaces them, and says so, when it comes to them."""
     large = [np.full((40, 50, 3), value, np.uint8) for value in range(9)]
-    chosen = {int(picture[0, 0, 0]) for picture in datasets.hold_out(_Album(large), 2, 32)[1]}
+    chosen = {int(picture[0, 0, 0]) for picture in datasets.split_validation(_Album(large), 2, 32)[1]}
     damaged = min(chosen)
 
     class Damaged(_Album):
@@ -163,6 +163,6 @@ def test_damaged_pictures_are_not_held_out(broken):
         return getattr(_Album, broken)(self, index)
 
     setattr(Damaged, broken, read)
-    rest, held_out = datasets.hold_out(Damaged(large), 2, 32)
+    rest, held_out = datasets.split_validation(Damaged(large), 2, 32)
     assert len(held_out) == 2 and len(rest) == 7
     assert damaged not in {int(picture[0, 0, 0]) for picture in held_out}

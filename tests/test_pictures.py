@@ -26,7 +26,7 @@ def upscale(bilinear):
         lines = []
         jobs = bulk.find_jobs([path], out or path.parent / "out", format=format)
         size_of = options.pop("size_of", bulk.target_size(2))
-        summary = bulk.upscale_files(jobs, bilinear, size_of, tile_px=32, say=lines.append, **options)
+        summary = bulk.upscale_files(jobs, bilinear, size_of, tile_px=32, report=lines.append, **options)
         assert summary.failed == [], summary.failed
         return summary.done[0].target, lines
 

@@ -54,5 +54,7 @@ def test_training_names_the_platforms_that_it_runs_on(command, small, tmp_path):
     }  # fmt: skip
     result = _run(*arguments[command])
     assert result.returncode == {"prepare": 2, "train": 1}[command], result.stderr
-    assert re.search(r"^error: data sets are kept by array_record, .* on Windows: .* in WSL2\)$", result.stderr, re.M)
+    assert re.search(
+        r"^error: data sets need the package array_record, .* on Windows: .* in WSL2\)$", result.stderr, re.M
+    )
     assert "Traceback" not in result.stderr

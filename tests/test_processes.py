@@ -160,8 +160,8 @@ def test_upscale_shares_its_files(held_out, tmp_path, bilinear):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"coordinator": "127.0.0.1:1"}, "--coordinator HOST:PORT, --num_processes and --process_id belong together"),
-        ({"num_processes": 2, "process_id": 0}, "belong together"),
+        ({"coordinator": "127.0.0.1:1"}, "expected all of --coordinator HOST:PORT, --num_processes and --process_id"),
+        ({"num_processes": 2, "process_id": 0}, "or none of them"),
         ({"coordinator": "here", "num_processes": 2, "process_id": 0}, "expected --coordinator HOST:PORT"),
         ({"coordinator": "h:1", "num_processes": 2, "process_id": 2}, "0 <= --process_id < --num_processes"),
     ],
@@ -180,7 +180,7 @@ import jax
 began = time.time()
 devices.start_cluster()
 devices.start_cluster("none")
-print(time.time() - began < 0.5, jax.process_count(), devices.process_share([1, 2]), devices.gather("x"))
+print(time.time() - began < 0.5, jax.process_count(), devices.process_slice([1, 2]), devices.gather("x"))
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=toys.environment())
     assert result.stdout.split("\n")[0] == "True 1 [1, 2] ['x']", result.stderr

@@ -30,7 +30,7 @@ def test_shuffled_is_even():
 def test_every_epoch_shows_every_picture_once():
     batch, pictures = 4, 10
     indices = np.arange(batch)
-    choose = jax.jit(lambda step: sampling.choose_pictures(SEED, step, indices, batch, pictures))
+    choose = jax.jit(lambda step: sampling.choose_images(SEED, step, indices, batch, pictures))
     chosen = np.concatenate([choose(np.int32(step)) for step in range(10)])  # 40 samples: four epochs
     epochs = chosen.reshape(4, pictures)
     assert (np.sort(epochs, axis=1) == np.arange(pictures)).all()

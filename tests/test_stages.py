@@ -23,7 +23,7 @@ def config(tiny):
 
 
 def _store(plan, dataset):
-    images = datasets.open_pictures(dataset, scale=4)
+    images = datasets.open_images(dataset, scale=4)
     images, sizes, _ = datasets.without_small(images, plan.window["crop_px"])
     return memory.build_store(images, sizes, tile_px=200, channels=plan.channels, **plan.window)
 

@@ -197,7 +197,7 @@ def test_a_slow_source_is_reported(config, tmp_path, capsys):
     config.stages.pretrain.total_steps = 24
     toys.train(config, tmp_path / "run")
     reported = capsys.readouterr().err
-    assert reported.count("decoding is the limit") == 1 and "no longer" not in reported
+    assert reported.count("training waits for data") == 1 and "no longer" not in reported
 
 
 def test_the_end_of_waiting_is_reported():
@@ -209,7 +209,7 @@ def test_the_end_of_waiting_is_reported():
         time.sleep(0.002)  # the update
         lines.append(feed.line())
     (slow, first), (fast, second) = ((n, line) for n, line in enumerate(lines, start=1) if line)
-    assert (slow, fast) == (8, 24) and "decoding is the limit" in first and "no longer" in second
+    assert (slow, fast) == (8, 24) and "training waits for data" in first and "no longer" in second
 
 
 @pytest.mark.slow
@@ -341,7 +341,7 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("data.batch_size", 6, "batch_size=6 can't be divided by 4 devices; (4|8) can"),
+        ("data.batch_size", 6, "batch_size=6: expected a multiple of 4 .4 devices., for instance (4|8)"),
         ("data.source", "disk", "unknown config.data.source 'disk'; valid: memory, stream"),
         ("degradation.name", "blurr", "unknown degradation 'blurr'; valid: bicubic"),
         ("stages.gan.discriminator_updates", 0, "discriminator_updates=0: expected 1 or more"),
@@ -373,7 +373,7 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
         ("stage_names", (), "config.stage_names is empty; stages: gan, pretrain"),
         ("keep_checkpoints", 2, "keep_checkpoints=2: expected 3 or more"),
         ("steps_per_call", 0, "steps_per_call=0: expected 1 or more"),
-        ("steps_per_call", 3, "config.log_every_steps=1 is no multiple of config.steps_per_call=3; 3 is"),
+        ("steps_per_call", 3, "log_every_steps=1: expected a multiple of config.steps_per_call=3, for instance 3"),
         ("save_every_steps", 0, "config.save_every_steps=0: expected 1 or more"),
         ("data.batch_size", 0, "config.data.batch_size=0: expected 1 or more"),
         ("data.batch_size", -1, "config.data.batch_size=-1: expected 1 or more"),

@@ -138,7 +138,7 @@ def test_beside_the_input(capsys, folder, weights):
     assert (status, printed) == (0, "2 upscaled, each in the folder of its original\n")
     assert (folder / "a_x2.png").exists() and (folder / "deep" / "b_x2.jpg").exists()
     status, _, error = _run(capsys, folder, "--weights", weights)
-    assert status == 2 and "say where the results of a folder go: -o FOLDER" in error
+    assert status == 2 and "an input is a folder: expected -o FOLDER for the results" in error
 
 
 def test_names_that_are_no_text(weights, folder, tmp_path):
@@ -226,9 +226,12 @@ def test_a_folder_that_may_not_be_looked_into(capsys, folder, weights, tmp_path,
         (["{in}", "-o", "x", "--long-side", "0"], "--long-side 0: expected more than 0"),
         (["{in}", "-o", "x", "--scale", "2", "--width", "9"], "and --long-side, got --scale 2.0, --width 9"),
         (["{in}/a.png", "{in}/deep", "-o", "{in}/cut.png"], "-o {in}/cut.png is a file; expected a folder"),
-        (["{in}", "-o", "deeper/x.png"], "-o deeper/x.png is a picture's name; expected a folder"),
+        (["{in}", "-o", "deeper/x.png"], "-o deeper/x.png is the name of an image; expected a folder"),
         (["{in}", "-o", "x", "--quality", "0"], "--quality 0: expected 1 to 100"),
-        (["{in}", "-o", "x", "--tile", "1"], "--tile 1: this generator looks 2 px far, so 16 or more"),
+        (
+            ["{in}", "-o", "x", "--tile", "1"],
+            "--tile 1: expected 16 or more, because this generator needs a halo of 2 px",
+        ),
         (["{in}", "-o", "x", "--weights", "nowhere"], "no weights at nowhere"),
         (["{in}/deep/er/none", "-o", "x"], "none: no such file"),
     ],
@@ -256,14 +259,14 @@ def test_large_results_say_size_and_time_first_and_go_to_tiff(bilinear, tmp_path
     monkeypatch.setattr(formats, "MAX_IN_MEMORY_BYTES", 300_000)
     Image.fromarray(photo).save(tmp_path / "a.png")
     jobs, lines = bulk.find_jobs([tmp_path / "a.png"], tmp_path / "out"), []
-    summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=64, say=lines.append)
+    summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=64, report=lines.append)
     assert "896 x 600 pixels, 0.0 GB before compression, about 0 min" in lines[0]
     assert "written as .tif" in lines[1]
     assert summary.done[0].target.name == "a.tif"
     streamed = images.read_image(tmp_path / "out" / "a.tif").frames[0]
     assert np.abs(streamed.astype(int) - np.asarray(srgan_jax.upscale(bilinear, photo))).max() <= 1
     # Again: the .tif counts as done.
-    assert len(bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=64, say=lines.append).skipped) == 1
+    assert len(bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=64, report=lines.append).skipped) == 1
 
 
 def test_ensemble_and_blend_reach_the_command(capsys, tmp_path, photo):
@@ -311,7 +314,7 @@ def test_damaged_files_never_crash(bilinear, photo, tmp_path):
         warnings.simplefilter("ignore")  # as the command does
         jobs = bulk.find_jobs([source], out)
         summary = bulk.upscale_files(
-            jobs, bilinear, bulk.target_size(2), tile_px=64, max_pixels=1_000_000, say=lambda line: None
+            jobs, bilinear, bulk.target_size(2), tile_px=64, max_pixels=1_000_000, report=lambda line: None
         )
         assert len(jobs) == 500 == len(summary.done) + len(summary.failed)
         assert len(summary.done) > 50 and len(summary.failed) > 200
@@ -353,17 +356,17 @@ def test_fallbacks_never_meet_another_file(bilinear, photo, tmp_path, monkeypatc
     for name in ("a.png", "a.webp", "a.tif"):
         images.write_image(tmp_path / name, photo[:20, :30])
     jobs = bulk.find_jobs([tmp_path / name for name in ("a.png", "a.webp", "a.tif")], tmp_path / "out")
-    summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, say=lambda line: None)
+    summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, report=lambda line: None)
     assert len({job.target for job in summary.done}) == 3 and not summary.skipped and not summary.failed
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.tif", "a_png.tif", "a_webp.tif"]
     # Again: every one of them is known as done.
-    again = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, say=lambda line: None)
+    again = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, report=lambda line: None)
     assert len(again.skipped) == 3
     # Beside the inputs: the input a.tif is not what a.png falls back to.
     before = (tmp_path / "a.tif").read_bytes()
     jobs = bulk.find_jobs([tmp_path / "a.webp", tmp_path / "a.tif"], None, suffix="_x2", format="png")
     assert len({job.target for job in jobs}) == 2
-    bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, overwrite=True, say=lambda line: None)
+    bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, overwrite=True, report=lambda line: None)
     assert (tmp_path / "a.tif").read_bytes() == before
 
 
@@ -398,7 +401,7 @@ def test_what_the_device_does_is_no_files_fault(bilinear, photo, tmp_path, monke
     for index in range(6):
         images.write_image(tmp_path / "in" / f"{index}.png", photo[:40, :40])  # 9 tiles each
     jobs = bulk.find_jobs([tmp_path / "in"], tmp_path / "out")
-    options = {"tile_px": 16, "say": lambda line: None, "progress": fill}
+    options = {"tile_px": 16, "report": lambda line: None, "progress": fill}
     summary = bulk.upscale_files(jobs, failing, bulk.target_size(2), **options)
     assert 2 <= len(summary.done) <= 3 and len(summary.done) + len(summary.failed) == 6
     assert all("not upscaled" in why and "memory" in why and "16 x 16" in why for _, why in summary.failed)

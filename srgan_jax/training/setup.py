@@ -121,8 +121,8 @@ def make_plan(data: DataConfig, degradation: Options, generator: Options) -> Bat
               "halo_px": data.halo_px}  # fmt: skip
     if data.lr_feature:
         return BatchPlan(**common)
-    degrade, reach_px = find_degradation(degradation, scale)
-    return BatchPlan(**common, rescale=data.rescale, degrade=degrade, reach_px=reach_px)
+    degrade, radius_px = find_degradation(degradation, scale)
+    return BatchPlan(**common, rescale=data.rescale, degrade=degrade, radius_px=radius_px)
 
 
 def find_degradation(section: Options, scale: int) -> tuple[Callable[..., jax.Array], int]:
@@ -132,7 +132,7 @@ def find_degradation(section: Options, scale: int) -> tuple[Callable[..., jax.Ar
     valid = dict.fromkeys(name for name in inspect.getfullargspec(entry.degrade).kwonlyargs if name != "scale")
     for option in options:
         lookup(valid, option, f"option of {section['name']}")
-    return functools.partial(entry.degrade, **options), entry.reach_px(scale=scale, **options)
+    return functools.partial(entry.degrade, **options), entry.radius_px(scale=scale, **options)
 
 
 def _scale_of(generator: Options) -> int:
