@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from games import make_game
+from game_helpers import make_game
 
 from srgan_jax import models
 from srgan_jax.config.schema import StageConfig

@@ -9,7 +9,7 @@ import jax.experimental.multihost_utils
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from games import PIXEL, make_game
+from game_helpers import PIXEL, make_game
 
 from srgan_jax import models
 from srgan_jax.ops import color, resize

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 import toys
-from games import PIXEL, make_game
+from game_helpers import PIXEL, make_game
 
 from srgan_jax import defaults, models
 from srgan_jax.config.resolve import resolve

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from games import PIXEL, make_game, weighted
+from game_helpers import PIXEL, make_game, weighted
 
 import srgan_jax
 from srgan_jax import models
