@@ -24,7 +24,7 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name  # the commands that tests
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 LONGEST = ("test_train", "test_processes", "test_resume", "test_configs")
-DIVIDED = ("test_recipe_trains_and_resumes", "test_two_processes_equal_one_and_resume_there_and_back")
+DIVIDED = ("test_recipe_trains_and_resumes", "test_two_processes_equal_one_and_resume_each_others_runs")
 
 
 def pytest_collection_modifyitems(items):

@@ -66,7 +66,7 @@ def _game(
     return np.array(path), metrics
 
 
-def test_order_by_hand():
+def test_update_order_by_hand():
     # Real images are 0, so with the Wasserstein loss D's slope falls by rate x value and G's value grows by
     # rate x slope: from (1, 1), D first gives the slope 0.9 and the value 1 + 0.1 * 0.9, G first the value 1 + 0.1 * 1
     # and the slope 1 - 0.1 * 1, for D sees the images of before.
@@ -101,7 +101,7 @@ def test_generator_learns_on_its_own_batch():
     assert metrics["pixel"] == pytest.approx(4.0)  # 1 from black; (2 * 1)^2 on [-1, 1]
 
 
-def test_historical_averaging_ends_the_circling():
+def test_historical_averaging_damps_oscillation():
     """The game `value x slope` circles its equilibrium (0, 0) for ever; the mean of the past pulls both inwards."""
     free, _ = _game(steps_=400)
     held, _ = _game(steps_=400, history=0.5)
@@ -119,7 +119,7 @@ def test_history_is_the_mean_of_all_past_parameters():
     assert float(state.generator.history["value"]) == pytest.approx(np.mean(values), rel=1e-5)
 
 
-def test_label_smoothing_keeps_the_discriminator_from_certainty():
+def test_label_smoothing_bounds_the_logits():
     """Pictures of 0 and of 1 are told apart perfectly: D's logits grow without end, or to log(0.9 / 0.1)."""
     options = {"rate_g": 0.0, "rate_d": 3.0, "steps_": 600, "adversarial": "bce"}
     sure, _ = _game(**options)
@@ -137,7 +137,7 @@ def test_gradient_penalty_by_hand():
     np.testing.assert_allclose(penalty, [(np.sqrt(192) * 0.25 / 2 - 1) ** 2] * 4, rtol=1e-5)
 
 
-def test_gradient_penalty_holds_the_critic():
+def test_gradient_penalty_bounds_the_critics_gradient():
     """The Wasserstein critic's slope falls without end, or until its gradient is a little longer than 1."""
     options = {"rate_g": 0.0, "rate_d": 2.0, "steps_": 500}
     free, _ = _game(**options)
@@ -156,7 +156,7 @@ def _discriminator_step(game, d, batch, sr):
 
 
 @pytest.mark.parametrize("kernels", [0, 8])
-def test_minibatch_discrimination_sees_a_collapsed_generator(kernels):
+def test_minibatch_discrimination_detects_a_collapsed_generator(kernels):
     """Each generated picture is as good as a real one, dark or light; but those of a batch are all alike."""
     fields = {"name": "srgan", "width": 4, "dense": 8, "crop_px": 16, "norm": "none", "minibatch_kernels": kernels}
     module = models.build(models.DISCRIMINATORS, fields)
@@ -214,7 +214,7 @@ def test_spectral_norm_is_the_largest_singular_value():
     np.testing.assert_allclose(module.apply(twice, x), plain / largest, atol=1e-4)  # its length doesn't matter
 
 
-def test_dropout_is_each_samples_own():
+def test_dropout_depends_on_each_samples_key():
     x = jnp.ones((4, 50, 50))
     dropped = discriminator_layers.dropout(x, 0.3, KEYS)
     assert set(np.unique(dropped)) == {0.0, np.float32(1 / 0.7)}
@@ -241,7 +241,7 @@ MAPS = [(1,), (1, 1, 1), (16, 16, 1), (16, 16, 1)]  # a logit a picture; for a p
     ],
     ids=str,
 )
-def test_every_parameter_of_each_discriminator_moves(fields, shape):
+def test_an_update_changes_every_parameter_of_each_discriminator(fields, shape):
     module = models.build(models.DISCRIMINATORS, {"width": 4, **fields})
     game = make_game(Constant(), module, d_rate=1.0)
     d = create_network_state(module, optax.sgd(1.0), jax.random.key(0), {"image": jnp.zeros((1, 16, 16, 3))})
@@ -255,12 +255,12 @@ def test_every_parameter_of_each_discriminator_moves(fields, shape):
     assert np.isfinite(metrics["d_loss"])
 
 
-def test_unet_wants_sides_that_can_be_halved():
+def test_unet_refuses_sides_that_are_not_divisible_by_8():
     with pytest.raises(ValueError, match=r"sides divisible by 8, got \(12, 16\)"):
         models.build(models.DISCRIMINATORS, {"name": "unet"}).init(jax.random.key(0), jnp.zeros((1, 12, 16, 3)))
 
 
-def test_balance_guard_tells_once():
+def test_balance_guard_warns_once():
     guard = balance.BalanceMonitor(0.98)
     won, lost = ({"d_accuracy_real": 1.0, "d_accuracy_fake": fake} for fake in (1.0, 0.6))
     told = [guard.line(metrics) for metrics in [won] * 9 + [lost] + [won] * 12 + [lost] * 2]

@@ -15,7 +15,7 @@ from srgan_jax.evaluation.pairs import make_pair, read_pairs
 from srgan_jax.runtime.errors import UserError
 
 
-def test_prepare_lists_what_it_skips(tmp_path, photo, capsys):
+def test_prepare_lists_skipped_files(tmp_path, photo, capsys):
     folder = tmp_path / "photos"
     folder.mkdir()
     Image.fromarray(photo).save(folder / "good.png")
@@ -51,7 +51,7 @@ def test_prepare_lists_what_it_skips(tmp_path, photo, capsys):
         (["import", "{folder}/absent.pth", "--from", "esrgan"], "unknown source 'esrgan'; valid: basicsr-msrresnet"),
     ],
 )
-def test_mistakes_end_in_one_line(tmp_path, capsys, monkeypatch, arguments, message):
+def test_usage_errors_are_reported_in_one_line(tmp_path, capsys, monkeypatch, arguments, message):
     monkeypatch.setenv("SRGAN_JAX_WEIGHTS", str(tmp_path))  # not those that lie in the checkout
     assert cli.main([argument.format(folder=tmp_path) for argument in arguments]) == 2
     told = capsys.readouterr().err
@@ -110,7 +110,7 @@ def test_evaluate_prints_and_writes_one_table(test_set, generator, tmp_path, cap
     assert float(nearest[1]["psnr_y"]) == pytest.approx(alone["psnr_y"], abs=1e-4)
 
 
-def test_pictures_too_small_or_of_one_name_are_named(tmp_path, photo, capsys):
+def test_images_that_are_too_small_or_share_a_name_are_reported(tmp_path, photo, capsys):
     images.write_image(tmp_path / "a.png", photo[:40, :40])
     assert cli.main(["evaluate", "--data", str(tmp_path), "--border", "15"]) == 2
     assert "a is 40 x 40 px; without a border of 15 px at each side" in capsys.readouterr().err
@@ -122,7 +122,7 @@ def test_pictures_too_small_or_of_one_name_are_named(tmp_path, photo, capsys):
     assert "images whose names differ in the suffix only: a" in capsys.readouterr().err
 
 
-def test_pictures_of_many_sizes_compile_once(photo, generator):
+def test_images_of_many_sizes_compile_once(photo, generator):
     params = srgan_jax.load(generator)
 
     # Canvases of 58 x 106, which no other test has.
@@ -139,7 +139,7 @@ def test_pictures_of_many_sizes_compile_once(photo, generator):
     assert counts[0] >= 3 and counts[1] == 0
 
 
-def test_folders_and_weights_of_one_name_are_told_apart(test_set, generator, tmp_path, photo, capsys):
+def test_folders_and_weights_with_the_same_name_are_distinguished(test_set, generator, tmp_path, photo, capsys):
     for part in ("a", "b"):
         images.write_image(tmp_path / part / "photos" / "1.png", photo[:40, :40] // (1 + (part == "b")))
         (tmp_path / part / "bicubic.safetensors").write_bytes(generator.read_bytes())
@@ -156,7 +156,7 @@ def test_folders_and_weights_of_one_name_are_told_apart(test_set, generator, tmp
     assert rows[2][2].count("(") == 0 and rows[3][2].endswith("(+0.000 to +0.000) |")  # the first weights, themselves
 
 
-def test_evaluate_options_change_what_they_say(test_set, capsys):
+def test_evaluate_options_change_the_score_and_the_note(test_set, capsys):
     def psnr(*options):
         assert (
             cli.main(["evaluate", "--data", str(test_set / "plain"), "--scale", "2", "--metrics", "psnr_y", *options])
@@ -193,7 +193,7 @@ def test_help_names_every_metric(capsys):
     assert [name for name in metrics.METRICS if name not in told] == []
 
 
-def test_a_folder_of_test_sets_is_looked_into(test_set, tmp_path, capsys):
+def test_a_folder_of_test_sets_is_refused_with_its_subfolders(test_set, tmp_path, capsys):
     assert cli.main(["evaluate", "--data", str(test_set), "--scale", "2"]) == 2
     told = capsys.readouterr().err
     inside = f"{test_set / 'pairs'}, {test_set / 'plain'}"
@@ -211,7 +211,7 @@ def test_pairs_that_do_not_match_are_listed(test_set, tmp_path, photo):
         assert line in str(raised.value)
 
 
-def test_intervals_by_hand():
+def test_bootstrap_intervals_by_hand():
     # Four differences of exactly 1 dB: every resampling has the mean 1. Of 0 and 2: means 0, 1 and 2 with probabilities
     # 1/4, 1/2, 1/4, so the 2.5th and 97.5th percentiles are 0 and 2.
     assert scoring.bootstrap_interval([1.0] * 4) == (1.0, 1.0)

@@ -46,7 +46,7 @@ def home(tmp_path, monkeypatch, nothing_set):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other platforms have other folders")
-def test_users_folder(home, monkeypatch):
+def test_the_cache_is_in_the_users_cache_folder(home, monkeypatch):
     kept = compilation.enable_compilation_cache()
     assert kept == home / "srgan_jax" / compilation.machine_name() and kept.is_dir()
     assert jax.config.jax_compilation_cache_dir == str(kept)
@@ -56,7 +56,7 @@ def test_users_folder(home, monkeypatch):
     assert compilation.user_cache_folder() == home / "me" / ".cache"
 
 
-def test_what_is_set_stays(home):
+def test_a_cache_folder_that_the_user_set_is_kept(home):
     jax.config.update("jax_compilation_cache_dir", str(home / "mine"))
     assert compilation.enable_compilation_cache() is None
     assert jax.config.jax_compilation_cache_dir == str(home / "mine")
@@ -64,12 +64,12 @@ def test_what_is_set_stays(home):
     assert not (home / "srgan_jax").exists()
 
 
-def test_switched_off(home):
+def test_an_empty_folder_name_switches_the_cache_off(home):
     assert compilation.enable_compilation_cache("") is None and jax.config.jax_compilation_cache_dir is None
     assert not list(home.iterdir())
 
 
-def test_a_folder_that_can_not_be_written_is_a_line(home, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_reported(home, monkeypatch):
     (home / "file").touch()
     lines = []
     assert compilation.enable_compilation_cache(str(home / "file" / "cache"), lines.append) is None
@@ -83,7 +83,7 @@ def test_a_folder_that_can_not_be_written_is_a_line(home, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/cpuinfo")
-def test_other_processors_have_other_folders(monkeypatch):
+def test_each_kind_of_processor_has_its_own_folder(monkeypatch):
     read_text = Path.read_text
     names = []
     for flags in ("fpu sse2 avx2", "fpu sse2 avx2 avx512f", "fpu sse2 avx2"):
@@ -94,7 +94,7 @@ def test_other_processors_have_other_folders(monkeypatch):
     assert names[0] != names[1] and names[0] == names[2]  # whatever its clock does at the moment
 
 
-def test_the_folder_is_bounded_and_free_of_torn_entries(home, monkeypatch):
+def test_old_and_damaged_entries_are_deleted(home, monkeypatch):
     kept = compilation.enable_compilation_cache(str(home))
     whole = zlib.compress(os.urandom(1000))
     for age, name in enumerate(["new", "old", "older", "oldest"]):
@@ -128,7 +128,7 @@ print(float(jax.jit(f)(jnp.eye(4)).sum()), "cache_hits" in events, "cache_misses
 
 
 @pytest.mark.slow
-def test_the_second_start_finds_the_first_ones_programs(tmp_path):
+def test_the_second_start_loads_the_programs_of_the_first(tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
 
     def start():
@@ -145,7 +145,7 @@ def test_the_second_start_finds_the_first_ones_programs(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["main", "cli"])
-def test_commands_keep_their_programs(tmp_path, command):
+def test_commands_cache_their_programs(tmp_path, command):
     """Seen in a start that ends at once, for want of data."""
     absent = str(tmp_path / "absent")
     arguments = {
@@ -165,7 +165,7 @@ def test_commands_keep_their_programs(tmp_path, command):
 
 
 @pytest.mark.parametrize("mapping", ["jit", "pmap"])
-def test_the_guarded_update_grows_with_the_leaves_not_with_their_square(mapping):
+def test_the_size_of_the_checked_update_is_linear_in_the_leaves(mapping):
     """A chain of as many `and`s as there are leaves, copied to each of them, made SRResNet compile for minutes."""
 
     def update(state, gradient):

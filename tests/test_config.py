@@ -111,7 +111,7 @@ def test_a_unet_discriminator_whose_crop_does_not_fit_is_refused(config):
         setup.build(resolve(config))
 
 
-def test_an_option_that_a_term_lacks_is_refused(config):
+def test_an_unknown_option_of_a_term_is_refused(config):
     config.stages.pretrain.losses.pixel.options = {"epsilom": 1e-3}
     with pytest.raises(UserError, match="epsilom"):
         setup.build(resolve(config))
@@ -125,7 +125,7 @@ def test_a_generator_without_mask_is_refused_before_training(config, monkeypatch
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
-def test_keys_that_an_architecture_lacks_do_not_count_at_their_defaults():
+def test_keys_that_an_architecture_lacks_are_ignored_at_their_defaults():
     config = defaults.get_config()
     command_line.apply_overrides(config, ["--config.generator.name=compact", "--config.generator.width=24"])
     section = resolve(config).generator
@@ -168,7 +168,7 @@ def test_overrides_have_the_type_of_their_key(argument, value):
     resolve(config)
 
 
-def test_gan_options_are_keys_of_every_recipe():
+def test_gan_options_reach_the_game_from_the_command_line():
     """Set from the command line, each reaches the game."""
     config = defaults.get_config()
     values = {
@@ -194,7 +194,7 @@ def test_gan_options_are_keys_of_every_recipe():
     assert float(d.losses[0].value(views)) == pytest.approx(0.005)
 
 
-def test_resolving_loses_nothing(config):
+def test_resolving_keeps_all_values_and_freezes_the_config(config):
     run = resolve(config)
     assert json.loads(json.dumps(as_dict(run))) == json.loads(config.to_json())
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -222,7 +222,7 @@ def _annotations():
                         yield path, node.name, ast.unparse(argument.annotation)
 
 
-def test_the_config_stops_where_it_is_resolved():
+def test_few_functions_take_the_whole_config():
     takes_root = {name for _, name, annotation in _annotations() if "RunConfig" in annotation}
     allowed = {"train_and_evaluate", "build", "record_run", "resolve"}
     assert takes_root == allowed | {"_check_intervals"}  # a part of resolve
@@ -230,20 +230,20 @@ def test_the_config_stops_where_it_is_resolved():
     assert {folder for folder, _ in editable} == {"config"}
 
 
-def test_a_key_that_is_no_key_names_those_like_it(config):
+def test_an_unknown_key_is_reported_with_similar_keys(config):
     with pytest.raises(UserError, match=r"pretrain\.steps.*'total_steps'"):
         command_line.apply_overrides(config, ["--config.stages.pretrain.steps=4"])
     with pytest.raises(UserError, match="'stage_names'"):
         command_line.apply_overrides(config, ["--config.stage=gan"])
 
 
-def test_a_misspelt_option_of_a_term_is_named(config):
+def test_a_misspelt_option_of_a_term_is_reported(config):
     config.stages.pretrain.losses.total_variation = {"term": "total_variation", "weight": 1.0, "options": {"powr": 2}}
     with pytest.raises(UserError, match="option of the loss term 'total_variation' 'powr'"):
         setup.build(resolve(config))
 
 
-def test_a_term_that_reads_what_its_entry_does_not_name_is_named(config, monkeypatch):
+def test_a_term_that_reads_undeclared_views_is_reported(config, monkeypatch):
     monkeypatch.setitem(TERMS, "greedy", Term(lambda views: views.features["relu5_4"][0], ("sr",)))
     config.stages.pretrain.losses.mine = {"term": "greedy", "weight": 1.0}
     config.stage_names = ("pretrain",)

@@ -21,7 +21,7 @@ FAST = ("compact", "photo", "quickstart", "srgan", "srresnet")
 @pytest.mark.parametrize(
     "path", [pytest.param(path, id=path.stem, marks=[] if path.stem in FAST else pytest.mark.slow) for path in CONFIGS]
 )
-def test_recipe_makes_updates(path, extractor_file):
+def test_an_update_of_the_recipe_can_be_traced(path, extractor_file):
     """Of each stage at full size, only with fewer blocks: every name resolves, state and loss come out of an update."""
     config = load_config(str(path))
     config.generator.blocks = 1
@@ -70,7 +70,7 @@ def test_recipe_trains_and_resumes(name, resumes, tiny, dataset, extractor_file,
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_config_says_its_command_and_adds_no_keys(path):
+def test_config_file_states_its_command_and_adds_no_keys(path):
     text = path.read_text()
     assert f"--config {path.stem} " in text or f"srgan-jax {path.stem}" in text
 
@@ -80,7 +80,7 @@ def test_config_says_its_command_and_adds_no_keys(path):
     assert keys(load_config(str(path))) == keys(defaults.get_config())
 
 
-def test_the_papers_recipe():
+def test_the_srgan_recipe_has_the_papers_values():
     config = load_config("srgan")
     assert (config.generator.blocks, config.generator.width, config.generator.scale) == (16, 64, 4)
     assert (config.data.crop_px, config.data.batch_size) == (96, 16)

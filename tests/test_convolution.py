@@ -31,7 +31,7 @@ def _close(ours, theirs):
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_chunks_give_the_numbers_of_the_whole(stride):
+def test_chunks_equal_the_whole_convolution(stride):
     args = {"strides": (stride, stride), "padding": ((1, 1), (1, 1)), **NHWC}
     inputs = _inputs(4, 12, 5, 7, 3)
     plain = _value_and_gradients(functools.partial(convolution.chunked_convolution, 1, **args), *inputs)
@@ -39,7 +39,7 @@ def test_chunks_give_the_numbers_of_the_whole(stride):
     _close(_value_and_gradients(functools.partial(convolution.chunked_convolution, 2, **args), *inputs), plain)
 
 
-def test_exchanged_sides_give_the_same_weight_gradient():
+def test_exchanging_input_and_cotangent_gives_the_same_weight_gradient():
     inputs = _inputs(2, 10, 6, 3, 9)
     run = functools.partial(convolution.chunked_convolution, 1, strides=(1, 1), padding=((4, 4), (4, 4)), **NHWC)
     plain = _value_and_gradients(run, *inputs)
@@ -47,7 +47,7 @@ def test_exchanged_sides_give_the_same_weight_gradient():
 
 
 @pytest.mark.parametrize("name", ["convolution", "few_channel_convolution"])
-def test_a_lone_cpu_takes_large_maps_apart(name, monkeypatch):
+def test_a_single_cpu_device_splits_large_feature_maps(name, monkeypatch):
     """Of 48x48 at most four pictures at once; smaller maps and several devices as the batch they are."""
     run = getattr(convolution, name)
     counted = lambda side, pictures: str(  # noqa: E731
@@ -64,7 +64,7 @@ def test_a_lone_cpu_takes_large_maps_apart(name, monkeypatch):
     _close(_value_and_gradients(functools.partial(run, **args), *inputs), plain)
 
 
-def test_what_a_lone_cpu_leaves_whole(monkeypatch):
+def test_what_a_single_cpu_device_does_not_split(monkeypatch):
     """Empty batches, sizes that aren't known yet, and bfloat16, in which parts' gradients would be added coarsely."""
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     run = functools.partial(convolution.convolution, strides=(1, 1), padding=((1, 1), (1, 1)), **NHWC)

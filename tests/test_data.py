@@ -18,7 +18,7 @@ GEOMETRY = {"crop_px": 32, "margin_px": 8}
 SEED = np.asarray(jax.random.key_data(jax.random.key(1)))
 
 
-def test_a_folder_comes_back_pixel_by_pixel(dataset, photo_folder):
+def test_a_prepared_folder_keeps_every_pixel(dataset, photo_folder):
     pictures = builder.open_source(dataset)
     found = sorted((pictures[i].tobytes(), pictures[i].shape) for i in range(len(pictures)))
     expected = [images.read_rgb(path) for path in images.find_images(photo_folder)]
@@ -26,7 +26,7 @@ def test_a_folder_comes_back_pixel_by_pixel(dataset, photo_folder):
     assert [pictures.size(i) for i in range(6)] == [pictures[i].shape[:2] for i in range(6)]
 
 
-def test_every_file_is_used_or_listed(tmp_path, photo):
+def test_every_image_file_is_used_or_listed_as_skipped(tmp_path, photo):
     folder = tmp_path / "mixed"
     (folder / "deep" / "er").mkdir(parents=True)
     picture = Image.fromarray(photo[:100, :120])
@@ -65,7 +65,7 @@ def test_every_file_is_used_or_listed(tmp_path, photo):
     assert len(builder.open_source(str(out))) == 10
 
 
-def test_nothing_usable_is_an_error(tmp_path):
+def test_a_folder_without_usable_images_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder"):
         builder.prepare(str(tmp_path / "absent"), str(tmp_path / "out"))
     with pytest.raises(builder.DatasetError, match="contains no images"):
@@ -84,7 +84,7 @@ def test_nothing_usable_is_an_error(tmp_path):
         ("data/no_such_folder", "run: srgan-jax prepare YOUR_PHOTOS --out data/no_such_folder"),
     ],
 )
-def test_absent_data_sets_say_so_at_once(tmp_path, name, message):
+def test_absent_data_sets_are_reported_at_once(tmp_path, name, message):
     began = time.time()
     with pytest.raises(builder.DatasetError, match=message):
         builder.open_source(name, data_dir=str(tmp_path))
@@ -107,7 +107,7 @@ def test_absent_data_sets_say_so_at_once(tmp_path, name, message):
         ),
     ],
 )
-def test_a_failed_download_says_what_else_can_be_done(tmp_path, monkeypatch, name, status, message):
+def test_a_failed_download_is_reported_with_alternatives(tmp_path, monkeypatch, name, status, message):
     def send(session, request, **options):
         if status is None:
             raise requests.ConnectionError("no network", request=request)
@@ -121,7 +121,7 @@ def test_a_failed_download_says_what_else_can_be_done(tmp_path, monkeypatch, nam
         builder.prepare_named(name, data_dir=str(tmp_path))
 
 
-def test_unprepared_folder_names_the_command(photo_folder, dataset):
+def test_an_unprepared_folder_is_reported_with_the_command(photo_folder, dataset):
     with pytest.raises(builder.DatasetError, match=f"run: srgan-jax prepare {photo_folder} --out data/NAME"):
         builder.open_source(str(photo_folder))
     with pytest.raises(builder.DatasetError, match="no split 'test'; it has: train"):
@@ -130,7 +130,7 @@ def test_unprepared_folder_names_the_command(photo_folder, dataset):
         builder.open_source(dataset, feature="hr")
 
 
-def test_store_holds_every_crop_with_its_margins(dataset):
+def test_the_store_and_the_stream_give_the_same_windows(dataset):
     pictures = builder.open_source(dataset)
     sizes = datasets.without_small(pictures, 32)[1]
     for tile_px in (64, 100, 512):
@@ -148,7 +148,7 @@ def _both(pictures, store, step, indices):
     return gathered, stream.read_windows(pictures, SEED, step, indices, batch_size=16, **GEOMETRY)
 
 
-def test_windows_are_parts_of_their_pictures(dataset):
+def test_windows_are_parts_of_their_images(dataset):
     """Independent of the code that cuts: each window is found in a picture whose border is repeated."""
     pictures = builder.open_source(dataset)
     indices = np.arange(16, dtype=np.int32)
@@ -159,7 +159,7 @@ def test_windows_are_parts_of_their_pictures(dataset):
         assert any((view[:, :, 0] == window).all(axis=(2, 3, 4)).any() for view in views)
 
 
-def test_stream_is_random_access(dataset):
+def test_the_stream_can_start_at_any_step(dataset):
     pictures = builder.open_source(dataset)
     options = {"batch_size": 4, "threads": 2, **GEOMETRY}
     indices = np.arange(4, dtype=np.int32)
@@ -174,7 +174,7 @@ def test_stream_is_random_access(dataset):
     np.testing.assert_array_equal(np.concatenate(halves, axis=1), whole)  # two processes read what one reads
 
 
-def test_pictures_smaller_than_the_crop_are_left_out_and_told(dataset):
+def test_images_smaller_than_the_crop_are_left_out_and_reported(dataset):
     pictures = builder.open_source(dataset)
     kept, sizes, told = datasets.without_small(pictures, 90)
     assert len(kept) == len(sizes) == 5 and sizes.min() >= 90
@@ -185,14 +185,14 @@ def test_pictures_smaller_than_the_crop_are_left_out_and_told(dataset):
         datasets.without_small(pictures, 1000)
 
 
-def test_stream_refuses_pictures_smaller_than_the_crop(dataset):
+def test_the_stream_refuses_images_smaller_than_the_crop(dataset):
     pictures = builder.open_source(dataset)
     with pytest.raises(builder.DatasetError, match=r"\[64, 64\] .*config.data.crop_px=90"):
         indices = np.arange(6, dtype=np.int32)  # an epoch: every picture once
         stream.read_windows(pictures, SEED, 0, indices, batch_size=6, crop_px=90, margin_px=8)
 
 
-def test_several_data_sets_in_a_folder_are_named(tmp_path, photo_folder):
+def test_a_folder_of_several_data_sets_is_refused_with_their_names(tmp_path, photo_folder):
     for name in ("one", "two"):
         builder.prepare(str(photo_folder), str(tmp_path / name), min_side_px=32)
     with pytest.raises(builder.DatasetError, match="2 data sets.*config.data.dataset.*one"):
@@ -232,7 +232,7 @@ class _Spoilt:
         return self._pictures.size(index)
 
 
-def test_damaged_records_are_replaced_by_the_next(dataset):
+def test_corrupt_images_are_replaced_by_the_next(dataset):
     pictures, said = builder.open_source(dataset), []
     mended = skip_corrupt.ReadableImages(_Spoilt(pictures, undecodable=(1, 5), unreadable=(2,)), said.append)
     for index, expected in enumerate([0, 3, 3, 3, 4, 0]):
@@ -250,7 +250,7 @@ def test_damaged_records_are_replaced_by_the_next(dataset):
 
 
 @pytest.mark.parametrize("share", [0.5, 0.0], ids=["tiles", "host"])
-def test_both_sources_replace_alike(dataset, monkeypatch, tiny, share, capsys):
+def test_both_sources_replace_corrupt_images_alike(dataset, monkeypatch, tiny, share, capsys):
     """Training sees the same samples from tiles, host memory and stream, and hears of each damaged picture once."""
     from srgan_jax import defaults
     from srgan_jax.config.resolve import resolve

@@ -41,7 +41,7 @@ def test_degradations_give_eight_bit_lr(name, hr, results):
 
 
 @pytest.mark.parametrize("name", DEGRADATIONS)
-def test_chance_is_in_the_key_alone(name, hr, results):
+def test_randomness_comes_from_the_key_alone(name, hr, results):
     lr = results[name]
     again = jax.jit(lambda key: DEGRADATIONS[name].degrade(key, hr, scale=4))(KEYS[1])
     assert np.abs(again - lr[1]).mean() < 1e-4  # under vmap each sample gets its own
@@ -49,7 +49,7 @@ def test_chance_is_in_the_key_alone(name, hr, results):
 
 
 @pytest.mark.parametrize("name", DEGRADATIONS)
-def test_a_crop_with_its_margin_sees_no_border(name, photo):
+def test_pixels_beyond_the_margin_do_not_change_the_lr_crop(name, photo):
     """Whatever lies further away than `radius_px` of a crop doesn't change the crop's LR image."""
     degrade, radius_px = DEGRADATIONS[name]
     margin, far, crop = -(-radius_px(scale=4) // 4) * 4, 16, 32
@@ -67,7 +67,7 @@ def test_a_crop_with_its_margin_sees_no_border(name, photo):
     assert difference.mean() < 0.5 / 255 if name == "second_order" else not difference.any()
 
 
-def test_gaussian_blur_is_opencvs(hr):
+def test_gaussian_blur_equals_opencv(hr):
     """A 5-tap gaussian of sigma 4, then bilinear at the middle of each 4 x 4: the mean of its inner 2 x 2."""
     taps = np.exp(-0.5 * np.arange(-2, 3) ** 2 / 16)
     blurred = np.asarray(hr, np.float64)
@@ -80,7 +80,7 @@ def test_gaussian_blur_is_opencvs(hr):
 
 @pytest.mark.parametrize("quality", [30, 75, 95])
 @pytest.mark.parametrize("subsampling", [True, False])
-def test_jpeg_is_pillows(photo, quality, subsampling):
+def test_jpeg_is_close_to_pillow(photo, quality, subsampling):
     picture = photo[20:131, 30:205]  # no multiple of a block
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=quality, subsampling=2 if subsampling else 0)
@@ -93,7 +93,7 @@ def test_jpeg_is_pillows(photo, quality, subsampling):
     assert difference.mean() < 0.5 and np.quantile(difference, 0.999) <= 9  # of 255
 
 
-def test_jpeg_lets_gradients_through(hr):
+def test_jpeg_passes_gradients(hr):
     image = hr[:32, :32] * 0.8 + 0.1
     gradient = jax.jit(jax.grad(lambda x: jpeg(x, 50.0).sum()))(image)
     # Colour conversion, DCT and subsampling keep sums, and rounding counts as nothing.
@@ -102,13 +102,13 @@ def test_jpeg_lets_gradients_through(hr):
     assert jnp.abs(poor - image).mean() > jnp.abs(good - image).mean()
 
 
-def test_jpeg_blocks_lie_anywhere(hr):
+def test_jpeg_blocks_start_at_random_offsets(hr):
     shifted = jax.jit(lambda key: jpeg_unaligned(key, hr[:24, :20], 30.0))
     different = {np.asarray(shifted(key)).tobytes() for key in jax.random.split(KEYS[0], 12)}
     assert len(different) > 8
 
 
-def test_blur_equals_scipys(hr):
+def test_blur_equals_scipy(hr):
     kernel = filters.gaussian_kernel(9, 2.0, 0.8, 0.5)
     ours = filters.blur(hr, kernel)
     theirs = [ndimage.correlate(np.asarray(hr[..., c], np.float64), kernel, mode="nearest") for c in range(3)]
@@ -141,14 +141,14 @@ def test_area_is_the_mean():
     np.testing.assert_allclose(filters.resize_matrix("area", 12, 3, 0.25), np.repeat(np.eye(3), 4, axis=1) / 4)
 
 
-def test_a_smaller_picture_lies_in_the_middle_of_its_canvas():
+def test_a_smaller_image_lies_in_the_middle_of_its_canvas():
     ramp = jnp.arange(20.0)
     shrunk = filters.resize_matrix("bilinear", 20, 20, 0.5) @ ramp  # ten samples, five more to each side
     np.testing.assert_allclose(shrunk[6:14], np.arange(20.0).reshape(10, 2).mean(axis=1)[1:9], rtol=1e-5)
     assert (shrunk[:5] == shrunk[0]).all() and (shrunk[-5:] == shrunk[-1]).all()
 
 
-def test_ranges_of_photo(hr):
+def test_photo_follows_its_ranges(hr):
     """Without blur, noise and with the best quality it is plain shrinking; its noise has the deviation asked for."""
     degrade_photo = jax.jit(photo_, static_argnames=("scale", "kernels"))  # of traced ranges
     still = {"blur_sigma_px": (0.0, 0.0), "noise": (0.0, 0.0), "jpeg_quality": (100.0, 100.0), "jpeg_share": 1.0}
@@ -164,7 +164,7 @@ def test_ranges_of_photo(hr):
     assert np.abs(np.diff(soft, axis=0)).mean() < np.abs(np.diff(sharp, axis=0)).mean()
 
 
-def test_a_share_of_photos_is_saved_as_jpeg(hr):
+def test_the_configured_fraction_of_photos_is_saved_as_jpeg(hr):
     still = {"blur_sigma_px": (0.0, 0.0), "noise": (0.0, 0.0), "kernels": ("area",)}
     small, mean = hr[:32, :32], np.asarray(hr[:32, :32]).reshape(8, 4, 8, 4, 3).mean(axis=(1, 3))
     keys = jax.random.split(KEYS[0], 400)
@@ -176,7 +176,7 @@ def test_a_share_of_photos_is_saved_as_jpeg(hr):
     np.testing.assert_array_equal(lr[~as_it_was], same[~as_it_was])  # of all that are, JPEG is that of the same key
 
 
-def test_factors_of_second_order():
+def test_resize_factors_of_second_order():
     keys = jax.random.split(KEYS[0], 3000)
     factors = jax.vmap(lambda key: random_factor(key, (0.2, 0.7, 0.1), (0.15, 1.5)))(keys)
     # Deviations of 3,000 draws: below .009 each.
@@ -185,7 +185,7 @@ def test_factors_of_second_order():
     assert 0.15 <= factors.min() < 0.2 and 1.4 < factors.max() <= 1.5
 
 
-def test_noise_of_light_grows_with_it():
+def test_poisson_noise_grows_with_brightness():
     image = jnp.concatenate([jnp.full((64, 64, 3), 0.1), jnp.full((64, 64, 3), 0.9)])
     noise = jax.vmap(lambda key: add_noise(key, image, (0.0, 0.0), (2.0, 2.0), 0.0))(KEYS) - image
     of_light = [n for n in np.asarray(noise) if n.any()]  # the others drew the gaussian kind, of deviation 0

@@ -138,7 +138,7 @@ def _all_reduced_bytes(program):
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["pretrain", "gan"])
 @pytest.mark.parametrize("mapping", MAPPINGS)
-def test_work_is_divided(batch, mapping, stage):
+def test_computation_is_divided_among_devices(batch, mapping, stage):
     """Each device has a quarter of the operations; what is exchanged is gradients and statistics, once each.
 
     Of each normalisation a forward pass exchanges mean and mean square; the rest is theirs in the backward pass.
@@ -169,7 +169,7 @@ def _poisoned(batch, sample):
     ("stage", "mapping"),
     [("pretrain", "jit"), ("gan", "jit"), pytest.param("gan", "pmap", marks=pytest.mark.slow)],
 )
-def test_a_poisoned_batch_changes_nothing_but_counters(batch, stage, mapping):
+def test_a_batch_with_nan_changes_only_counters(batch, stage, mapping):
     mesh = devices.make_mesh(jax.devices()[:4])
     state, update = _update(mesh, mapping, stage=stage, learning_rate=0.01)
     good, bad = (devices.shard(b, mesh, mapping) for b in (batch, _poisoned(batch, 5)))
@@ -190,13 +190,13 @@ def test_a_poisoned_batch_changes_nothing_but_counters(batch, stage, mapping):
     assert all(changed)  # by the good batch
 
 
-def test_batches_that_do_not_divide():
+def test_batches_that_do_not_divide_among_devices_are_refused():
     assert devices.local_slice(8) == slice(0, 8)
     with pytest.raises(UserError, match="batch_size=13: .* multiple of 4 .4 devices., for instance 12$"):
         devices.local_slice(13)
 
 
-def test_shares_of_the_processes(monkeypatch):
+def test_items_are_divided_among_processes(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 3)
     shares = []
     for index in range(3):

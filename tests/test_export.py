@@ -31,7 +31,7 @@ def weights(params, tmp_path_factory):
     return path
 
 
-def test_stablehlo(params, weights, tmp_path, capsys, photo):
+def test_stablehlo_equals_the_generator(params, weights, tmp_path, capsys, photo):
     out = tmp_path / "small.stablehlo.zip"
     assert cli.main(["export", str(weights), "--to", "stablehlo", "--out", str(out)]) == 0
     assert "small.stablehlo.zip: 0.0 MB, differs from the original by at most" in capsys.readouterr().out
@@ -63,7 +63,7 @@ def _normal(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_what_is_installed_without_extras_suffices(weights, tmp_path):
+def test_export_needs_no_extras(weights, tmp_path):
     """The command finds none of the packages that only happen to be here."""
     base = _installed_with(tomllib.loads((toys.ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
     owners = metadata.packages_distributions()
@@ -85,7 +85,7 @@ def test_what_is_installed_without_extras_suffices(weights, tmp_path):
     ],
     ids=lambda fields: fields["name"],
 )
-def test_onnx(fields, tmp_path):
+def test_onnx_equals_the_generator(fields, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason='pip install "srgan-jax[onnx]"')
     pytest.importorskip("jax2onnx", reason='pip install "srgan-jax[onnx]"')
     params = toys.random_weights(**fields)
@@ -99,7 +99,7 @@ def test_onnx(fields, tmp_path):
         np.testing.assert_allclose(sr.transpose(0, 2, 3, 1), srgan_jax.upscale(params, lr), atol=1e-4)
 
 
-def test_what_differs_is_refused(params, tmp_path, monkeypatch):
+def test_an_export_that_differs_is_refused(params, tmp_path, monkeypatch):
     """By a generator of the test's own that gives something else where sizes are symbols."""
 
     class Other(type(params.module())):
@@ -113,7 +113,7 @@ def test_what_differs_is_refused(params, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_errors(weights, tmp_path, capsys):
+def test_usage_errors(weights, tmp_path, capsys):
     assert cli.main(["export", str(weights), "--to", "tflite"]) == 2
     assert "unknown format 'tflite'; valid: onnx, stablehlo" in capsys.readouterr().err
     with pytest.raises(FileNotFoundError, match="no such file"):
@@ -123,7 +123,7 @@ def test_errors(weights, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("kernel", ["bilinear", "bicubic"])
-def test_interpolation_that_keeps_sizes_gives_the_same(kernel):
+def test_interpolation_with_kept_sizes_gives_the_same_values(kernel):
     image = jax.random.uniform(jax.random.key(0), (2, 6, 5, 3))
     plain = layers.interpolate(image, 3, kernel)
     with layers.shape_preserving_interpolation():

@@ -63,7 +63,7 @@ def test_another_process_upscales_and_scores(trained):
     assert scored.returncode == 0 and "| PHOTOS | mine |" in scored.stdout and "mae: mean absolute" in scored.stdout
 
 
-def test_its_tables_exist():
+def test_tables_that_the_page_names_exist():
     from srgan_jax import degradations, losses, models
     from srgan_jax.data import sources
     from srgan_jax.evaluation import metrics

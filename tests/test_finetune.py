@@ -42,7 +42,7 @@ def config(tiny, tmp_path, photo, monkeypatch):
     return config
 
 
-def test_as_many_as_asked_for_needs_no_word(config, tmp_path, capsys):
+def test_the_requested_number_of_validation_images_gives_no_warning(config, tmp_path, capsys):
     config.validation.hold_out = 2
     toys.open_images(config, tmp_path / "run")
     told = capsys.readouterr().err
@@ -56,7 +56,7 @@ def _psnr_y(sr, hr):
 
 
 @pytest.mark.slow
-def test_ends_with_before_and_after_on_pictures_never_trained_on(config, tmp_path, capsys):
+def test_a_run_ends_with_scores_before_and_after_on_validation_images(config, tmp_path, capsys):
     trained = toys.train(config, tmp_path / "run")
     told = capsys.readouterr().err
     table = (tmp_path / "run" / "before_after.md").read_text()
@@ -87,14 +87,14 @@ def test_ends_with_before_and_after_on_pictures_never_trained_on(config, tmp_pat
         toys.train(config, tmp_path / "run")
 
 
-def test_held_out_pictures_and_other_validation_exclude_each_other(config, tmp_path):
+def test_hold_out_and_a_validation_folder_exclude_each_other(config, tmp_path):
     config.validation.folder = str(tmp_path / "mine")
     with pytest.raises(UserError, match="validation.folder .*data.lr_feature"):
         toys.open_images(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize(("then", "now"), [({"hold_out": 0}, {"hold_out": 2}), ({"crop_px": 64}, {"crop_px": 48})])
-def test_what_was_trained_on_is_not_held_out_later(config, tmp_path, then, now):
+def test_a_resumed_run_cannot_hold_out_images_that_it_trained_on(config, tmp_path, then, now):
     sections = {"hold_out": config.validation, "crop_px": config.data}
     config.validation.hold_out = 2
     for key, value in then.items():
@@ -107,7 +107,7 @@ def test_what_was_trained_on_is_not_held_out_later(config, tmp_path, then, now):
         toys.open_images(config, tmp_path)
 
 
-def test_degraded_pictures_are_the_same_every_time(photo):
+def test_degraded_pairs_are_deterministic(photo):
     pairs = [make_pair(name, photo[:64, :80], 4) for name in "aba"]
     first = degrade_pairs(pairs, lambda key, hr: DEGRADATIONS["photo"].degrade(key, hr, scale=4))
     np.testing.assert_array_equal(first[0].lr, first[2].lr)
@@ -124,7 +124,7 @@ def _with_generator_from(start, config):
 
 
 @pytest.mark.parametrize("recipe", recipe_files())
-def test_configs_start_from_weights_of_their_architecture(recipe):
+def test_recipes_start_from_weights_of_their_architecture(recipe):
     config = load_config(recipe)
     if config.init_from:
         start = srgan_jax.load(config.init_from, fold=False)

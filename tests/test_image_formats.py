@@ -317,7 +317,7 @@ def test_row_of_the_table(row, upscale, photo, tmp_path):
     ROWS[row](upscale, photo, tmp_path)
 
 
-def test_the_table_is_the_readmes():
+def test_every_row_of_the_readmes_table_is_tested():
     section = README.read_text().split("| goes in | comes out |")[1].split("\n\n")[0]
     rows = [line.split("|")[1].strip() for line in section.splitlines()[2:]]
     assert rows == list(ROWS)
@@ -350,7 +350,7 @@ def _with_orientation(image, orientation):
     return image
 
 
-def test_deep_tiffs_of_rare_kinds(tmp_path):
+def test_rare_16_bit_and_float_tiffs(tmp_path):
     import tifffile
 
     ramp = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
@@ -429,7 +429,7 @@ def test_pages_of_different_depth_are_all_read_at_16_bits(tmp_path, photo, shall
     np.testing.assert_array_equal(frames[order.index(1)], expected.astype(np.uint16) * 257)
 
 
-def test_an_animation_of_16_bits_says_that_it_is_cut(upscale, photo, tmp_path):
+def test_reading_a_16_bit_animation_with_8_bits_is_reported(upscale, photo, tmp_path):
     import imagecodecs
 
     def chunks(data):
@@ -460,7 +460,7 @@ def test_an_animation_of_16_bits_says_that_it_is_cut(upscale, photo, tmp_path):
     assert upscale(tmp_path / "still.png")[1] == []
 
 
-def test_a_gif_that_is_played_once_stays_so(tmp_path, photo):
+def test_a_gif_that_plays_once_keeps_its_loop_count(tmp_path, photo):
     frames = [Image.fromarray(_small(photo)), Image.fromarray(_small(photo)[::-1])]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=100)
     once = images.read_image(tmp_path / "a.gif")
@@ -471,7 +471,7 @@ def test_a_gif_that_is_played_once_stays_so(tmp_path, photo):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_orientation_of_deep_pictures(orientation, tmp_path, photo):
+def test_every_orientation_of_16_bit_images(orientation, tmp_path, photo):
     import imagecodecs
 
     exif = Image.Exif()
@@ -485,7 +485,7 @@ def test_every_orientation_of_deep_pictures(orientation, tmp_path, photo):
     np.testing.assert_allclose(deep / 257.0, shallow, atol=1)
 
 
-def test_exact_sizes(bilinear, photo, tmp_path):
+def test_target_sizes(bilinear, photo, tmp_path):
     Image.fromarray(_small(photo)).save(tmp_path / "a.png")
     for wanted, size in (
         ({"scale": 1.5}, (96, 60)),
@@ -520,13 +520,13 @@ def test_resizing_by_rows_equals_resizing_the_whole(dtype, channels):
             assert np.abs(result[..., c] - whole).max() <= (0.51 if dtype == np.uint8 else 2.0)
 
 
-def test_files_in_memory(photo):
+def test_images_are_read_from_memory(photo):
     buffer = BytesIO()
     Image.fromarray(_small(photo)).save(buffer, "PNG")
     np.testing.assert_array_equal(images.read_image(buffer).frames[0], _small(photo))
 
 
-def test_what_cannot_be_written_says_what_can(tmp_path, photo):
+def test_images_that_a_format_cannot_hold_are_refused(tmp_path, photo):
     deep = np.zeros((4, 4, 3), np.uint16)
     with pytest.raises(ValueError, match=re.escape(".jpg doesn't support 16 bits; .png and .tif do")):
         images.write_image(tmp_path / "a.jpg", deep)

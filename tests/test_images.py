@@ -12,7 +12,7 @@ from srgan_jax import images
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "ppm", "webp"])
-def test_lossless_formats_come_back(tmp_path, photo, suffix):
+def test_lossless_formats_are_read_exactly(tmp_path, photo, suffix):
     path = tmp_path / f"picture.{suffix}"
     Image.fromarray(photo).save(path, **({"lossless": True} if suffix == "webp" else {}))
     np.testing.assert_array_equal(images.read_rgb(path), photo)
@@ -52,14 +52,14 @@ def test_gray_palette_alpha_and_16_bit(tmp_path):
     ("content", "reason"),
     [(b"", "not an image in a known format"), (b"text", "not an image in a known format"), (None, "truncated")],
 )
-def test_bad_files_say_why(tmp_path, photo, content, reason):
+def test_unreadable_files_are_reported_with_the_reason(tmp_path, photo, content, reason):
     whole = images.encode_png(photo)
     (tmp_path / "bad.png").write_bytes(whole[: len(whole) // 2] if content is None else content)
     with pytest.raises(images.ImageError, match=f"bad.png: .*{reason}"):
         images.read_rgb(tmp_path / "bad.png")
 
 
-def test_absurd_sizes_are_refused(tmp_path, photo):
+def test_images_over_the_pixel_limit_are_refused(tmp_path, photo):
     images.write_image(tmp_path / "large.png", photo)  # 134,400 pixels
     with pytest.raises(images.ImageError, match="megapixels, more than the limit of 0.1"):
         images.decode_rgb(tmp_path / "large.png", max_pixels=100_000)
@@ -99,7 +99,7 @@ def _kinds(folder, photo):
     frames[0].save(folder / "animated.webp", save_all=True, append_images=frames[1:], lossless=True)
 
 
-def test_there_is_one_decoder(tmp_path, photo):
+def test_read_rgb_agrees_with_read_image(tmp_path, photo):
     """What training and evaluation read is what `read_image` gives: on white, rounded to 8 bits, gray repeated."""
     _kinds(tmp_path, photo)
     paths = sorted(tmp_path.iterdir())
@@ -125,7 +125,7 @@ def test_cmyk_is_read_through_its_profile(tmp_path, photo):
     assert found[1, 1].min() >= 254
 
 
-def test_values_of_16_bits_are_rounded_not_cut(tmp_path):
+def test_16_bit_values_are_rounded_not_truncated(tmp_path):
     """40000 / 257 = 155.64: 156, not 155, and not the 64 of the low byte."""
     samples = np.full((4, 5, 3), 40000, np.uint16)
     tifffile.imwrite(tmp_path / "planar.tif", np.moveaxis(samples, -1, 0), photometric="rgb", planarconfig="separate")
@@ -142,7 +142,7 @@ def test_folders_are_searched_in_order(tmp_path):
     assert [path.relative_to(tmp_path).as_posix() for path in images.find_images(tmp_path)] == ["a/z.JPG", "b.png"]
 
 
-def test_linked_folders_are_searched_but_not_in_circles(tmp_path):
+def test_linked_folders_are_searched_without_cycles(tmp_path):
     """People lay out data sets by `ln -s`."""
     for name in ("data/b.png", "elsewhere/c.png", "elsewhere/deep/d.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -159,7 +159,7 @@ def test_linked_folders_are_searched_but_not_in_circles(tmp_path):
     ]
 
 
-def test_writing_leaves_no_half_files(tmp_path, photo):
+def test_writing_leaves_no_partial_files(tmp_path, photo):
     with pytest.raises(ValueError, match="unknown .*'.xyz'; valid: .avif, .bmp"):
         images.write_image(tmp_path / "picture.xyz", photo)
     with pytest.raises(ValueError, match=r"expected .* uint8 or uint16, got \(300, 448, 3\) float64"):
@@ -178,7 +178,7 @@ def test_side_by_side(photo):
     np.testing.assert_array_equal(row[:, 404:], photo[:300, :400])
 
 
-def test_a_picture_that_cannot_be_read_is_named(tmp_path):
+def test_an_image_that_cannot_be_read_is_named_in_the_error(tmp_path):
     (tmp_path / "text.jpg").write_text("not a picture")
     for name, reason in (("text.jpg", "not an image in a known format"), ("absent.jpg", "no such file")):
         with pytest.raises(images.ImageError) as caught:

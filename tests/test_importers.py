@@ -148,7 +148,7 @@ def test_every_importer_is_tested():
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_equals_pytorch(name, tmp_path):
+def test_imported_generator_equals_pytorch(name, tmp_path):
     network = _network(name)
     torch.save({"params": network.state_dict()}, tmp_path / "theirs.pth")
     ours = importers.import_generator(tmp_path / "theirs.pth", name.split()[0])
@@ -181,7 +181,7 @@ def test_missing_and_surplus_tensors_are_listed(tmp_path):
         importers.import_generator(tmp_path / "absent.pth", "srgan5")
 
 
-def test_another_source_that_fits_is_named(tmp_path):
+def test_the_error_names_another_source_that_fits(tmp_path):
     safetensors_io.write_tensors(
         tmp_path / "a.safetensors", {name: value.numpy() for name, value in _network("srgan5").state_dict().items()}, {}
     )
@@ -197,7 +197,7 @@ def test_another_source_that_fits_is_named(tmp_path):
             importers.import_generator(tmp_path / "b.safetensors", source)
 
 
-def test_other_files_get_no_dangerous_advice(tmp_path, photo):
+def test_errors_of_unreadable_files_give_no_unsafe_advice(tmp_path, photo):
     srgan_jax.write_image(tmp_path / "photo.jpg", photo)
     (tmp_path / "cut.pth").write_bytes(b"PK\x03\x04 and no more")
     (tmp_path / "text.pth").write_text("not a checkpoint")
@@ -223,7 +223,7 @@ def srgan5(shared_data):
     return importers.import_generator(shared_data / "checkpoints" / "srgan5_x4.pth", "srgan5")
 
 
-def test_published_generator_gives_its_golden_outputs(srgan5, shared_data):
+def test_published_generator_gives_its_reference_outputs(srgan5, shared_data):
     with np.load(shared_data / "checkpoints" / "srgan5_x4_golden.npz") as golden:
         for name in ("butterfly", "woman"):
             lr = golden[f"{name}_lr_uint8"][None] / np.float32(255)
@@ -232,7 +232,7 @@ def test_published_generator_gives_its_golden_outputs(srgan5, shared_data):
 
 
 @pytest.mark.slow
-def test_published_generator_scores_what_is_published(srgan5, shared_data):
+def test_published_generator_has_its_published_scores(srgan5, shared_data):
     """Y-PSNR 30.701 dB, SSIM 0.8633 and 28.814 dB in RGB on Set5, computed by another program."""
     pairs = read_pairs(shared_data / "benchmarks" / "Set5", 4)
     results = scoring.upscale_all(lambda lr, size: inference.upscale_canvas(srgan5, lr, size), pairs)

@@ -22,7 +22,7 @@ def lr(photo):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float16", "bfloat16"])
-def test_gives_back_what_it_got(params, lr, dtype):
+def test_the_result_has_the_dtype_and_rank_of_the_input(params, lr, dtype):
     image = jnp.asarray(lr) if dtype == "uint8" else (jnp.asarray(lr) / 255).astype(dtype)
     one = srgan_jax.upscale(params, image)
     assert one.shape == (48, 64, 3) and one.dtype == image.dtype
@@ -63,7 +63,7 @@ def test_under_grad_equals_a_finite_difference(params, lr):
     assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(to_params))
 
 
-def test_plain_variables():
+def test_plain_variables_can_be_upscaled_with():
     module = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 4, "scale": 2})
     image = jax.random.uniform(jax.random.key(1), (1, 6, 7, 3))
     variables = module.init(jax.random.key(0), image)
@@ -74,7 +74,7 @@ def test_plain_variables():
     assert jnp.abs(other - expected).max() > 1e-3
 
 
-def test_canvas_changes_nothing(params, lr):
+def test_padding_to_a_canvas_does_not_change_the_result(params, lr):
     image = np.asarray(lr, np.float32) / 255
     canvas = np.pad(image, ((0, 9), (0, 3), (0, 0)), mode="edge")
     framed = inference.upscale_canvas(params, canvas, (12, 16))[:48, :64]
@@ -113,19 +113,19 @@ def test_threads_get_their_own_results(params, photo):
     ],
 )
 @pytest.mark.parametrize("upscale", [srgan_jax.upscale, srgan_jax.upscale_tiled])
-def test_errors(params, image, message, upscale):
+def test_wrong_images_are_refused(params, image, message, upscale):
     with pytest.raises(ValueError, match=message.replace(r" or \[N, H, W, 3\]", "(?: or .N, H, W, 3.)?")):
         upscale(params, image)
 
 
-def test_floats_a_little_outside_are_taken(params, lr):
+def test_floats_slightly_outside_the_range_are_accepted(params, lr):
     """As resampling leaves them; whatever JAX has computed isn't waited for."""
     image = np.asarray(lr, np.float32) / 255 * 1.4 - 0.2
     np.testing.assert_array_equal(srgan_jax.upscale(params, image), srgan_jax.upscale(params, jnp.asarray(image)))
 
 
 @pytest.mark.parametrize("upscale", [srgan_jax.upscale, srgan_jax.upscale_tiled])
-def test_what_is_no_weights_is_refused(params, lr, upscale):
+def test_arguments_that_are_not_weights_are_refused(params, lr, upscale):
     with pytest.raises(ValueError, match=r"expected weights, got .*srgan_jax.load\(name\)"):
         upscale("photo_x4", lr)
     with pytest.raises(ValueError, match="expected an array, got weights; they are the first argument") as caught:
@@ -164,7 +164,7 @@ def trained_on():
     return (*ends, lr)
 
 
-def test_blending_ends_at_both(trained_on):
+def test_blending_with_0_and_1_gives_the_inputs(trained_on):
     first, second, lr = trained_on
     for share, end in ((0.0, first), (1.0, second)):
         np.testing.assert_allclose(
@@ -172,7 +172,7 @@ def test_blending_ends_at_both(trained_on):
         )
 
 
-def test_blending_after_folding_is_sound(trained_on):
+def test_blends_lie_between_both_results(trained_on):
     """Half way the folded blend stays near the mean of both pictures, much nearer than the ends are to each other."""
     first, second, lr = trained_on
     pictures = [np.asarray(srgan_jax.upscale(end, lr)) for end in (first, second)]
@@ -184,7 +184,7 @@ def test_blending_after_folding_is_sound(trained_on):
     assert from_first == sorted(from_first)
 
 
-def test_blending_other_architectures_is_refused(trained_on, params):
+def test_blending_different_architectures_is_refused(trained_on, params):
     with pytest.raises(ValueError, match="one architecture .*base: none and bicubic"):
         srgan_jax.blend(trained_on[0], params, 0.5)
     unfolded = {"name": "srresnet", "blocks": 1, "width": 4, "block_order": "activation_norm"}

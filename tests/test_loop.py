@@ -23,7 +23,7 @@ def config(tiny, dataset, held_out):
     return config
 
 
-def test_a_failing_validation_leaves_the_due_checkpoint(config, tmp_path, monkeypatch):
+def test_the_checkpoint_is_saved_before_a_validation_that_fails(config, tmp_path, monkeypatch):
     calls = []
 
     def fails(sr, hr, *, border=0, channel="y", size=None):
@@ -74,7 +74,7 @@ class _Lines:
         self._write({"closed": True})
 
 
-def test_numbers_go_to_every_writer_of_the_config(config, tmp_path, monkeypatch):
+def test_metrics_go_to_the_writers_of_the_config(config, tmp_path, monkeypatch):
     monkeypatch.setitem(writers.WRITERS, "lines", _Lines)
     config.writers, config.sample_pictures, config.log_grad_share = ("lines",), 1, True
     config.stages.pretrain.total_steps = 2
@@ -90,14 +90,14 @@ def test_numbers_go_to_every_writer_of_the_config(config, tmp_path, monkeypatch)
         toys.train(config, tmp_path / "other")
 
 
-def test_metrics_without_the_arguments_of_their_call_are_refused(config, tmp_path, monkeypatch):
+def test_metrics_that_lack_required_arguments_are_refused(config, tmp_path, monkeypatch):
     monkeypatch.setitem(metrics.METRICS, "plain", lambda sr, hr: jnp.abs(sr - hr).mean())
     config.validation.metrics = ("psnr_y", "plain")
     with pytest.raises(UserError, match="metric 'plain' takes no border and no channel and no size"):
         toys.train(config, tmp_path)
 
 
-def test_scores_of_a_metric_of_ones_own(config, tmp_path, monkeypatch):
+def test_scores_of_a_user_defined_metric_are_logged(config, tmp_path, monkeypatch):
     """A plain function is an entry, too."""
 
     def brightness(sr, hr, *, border=0, channel="y", size=None):

@@ -80,20 +80,20 @@ def whole(batch):
     ("mapping", "count", "parts"),
     [("jit", 1, 4), pytest.param("jit", 4, 2, marks=SLOW), pytest.param("pmap", 4, 2, marks=SLOW)],
 )
-def test_parts_give_the_update_of_the_whole_batch(batch, whole, stage, mapping, count, parts):
+def test_microbatches_give_the_update_of_the_whole_batch(batch, whole, stage, mapping, count, parts):
     _same_update(_updated(batch, mapping, count, stage, microbatches=parts), whole(stage))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("mapping", "count"), [("jit", 1), ("pmap", 4)])
-def test_parts_in_a_scan(batch, whole, monkeypatch, mapping, count):
+def test_microbatches_in_a_scan_give_the_same_update(batch, whole, monkeypatch, mapping, count):
     """What accelerators run."""
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     _same_update(_updated(batch, mapping, count, "gan", microbatches=2), whole("gan"))
 
 
 @pytest.mark.slow
-def test_every_way_of_playing_the_game_takes_parts(batch, whole):
+def test_microbatches_work_with_other_gan_options(batch, whole):
     d_losses = {"d_loss": ("lsgan", 1.0), "gradient_penalty": ("gradient_penalty", 1.0)}
     options = {"every": 2, "step": gan_variants.generator_first, "adversarial": "lsgan", "d_losses": d_losses}
     keys = jax.random.split(jax.random.key(0), 8)
@@ -102,7 +102,7 @@ def test_every_way_of_playing_the_game_takes_parts(batch, whole):
     assert runs[0][2]["gradient_penalty"] > 0
 
 
-def test_normalisation_sees_parts(batch):
+def test_normalisation_uses_the_statistics_of_each_microbatch(batch):
     """The mean of the parts' statistics is kept: of their means that is the whole batch's, of the variances less."""
     found, expected = (
         _updated(batch, "jit", 1, "pretrain", {"name": "srresnet"}, microbatches=parts)[1].generator.batch_stats
@@ -123,7 +123,7 @@ VARIATIONS = {
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=SLOW if n != "compact" else []) for n in models.GENERATORS])
-def test_computing_again_gives_the_same_update(batch, name):
+def test_rematerialisation_gives_the_same_update(batch, name):
     fields, stage = {"name": name, "blocks": 2} | VARIATIONS[name], "gan" if name == "srresnet" else "pretrain"
     if name == "restoration":
         batch = batch | {"lr": batch["hr"]}
@@ -154,7 +154,7 @@ def _temporary_bytes(config, name, batch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["pretrain", "gan"])
-def test_temporary_memory_shrinks(config, batch, stage):
+def test_microbatches_and_rematerialisation_reduce_temporary_memory(config, batch, stage):
     config.generator.blocks = 6
     needed = {}
     for parts, remat in ((1, False), (4, False), (1, True)):
@@ -164,7 +164,7 @@ def test_temporary_memory_shrinks(config, batch, stage):
 
 
 @pytest.mark.parametrize("mapping", MAPPINGS)
-def test_the_old_state_makes_room_for_the_new(batch, mapping):
+def test_the_old_state_is_donated(batch, mapping):
     mesh = devices.make_mesh()
     state = devices.replicate({"x": np.arange(8.0, dtype=np.float32)}, mesh)
     mean = lambda x: players.average_over_batch(lambda x: x.mean(), x, game_.Averaging(1, MAPPINGS[mapping]))  # noqa: E731
@@ -176,7 +176,7 @@ def test_the_old_state_makes_room_for_the_new(batch, mapping):
 
 
 @pytest.mark.parametrize("mapping", MAPPINGS)
-def test_a_checkpoint_holds_what_was_saved_while_its_memory_is_used_again(tmp_path, mapping):
+def test_a_checkpoint_is_unchanged_when_its_buffers_are_reused(tmp_path, mapping):
     mesh = devices.make_mesh()
     state = devices.replicate({"x": np.zeros((1 << 20), np.float32)}, mesh)
     mean = lambda x: players.average_over_batch(lambda x: x.mean(), x, game_.Averaging(1, MAPPINGS[mapping]))  # noqa: E731
@@ -197,7 +197,7 @@ def _losses(workdir):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_in_parts(config, tmp_path):
+def test_a_run_resumes_with_microbatches(config, tmp_path):
     """One update stays one update: a run of whole batches is taken up with parts, and meets the same samples."""
     config.stage_names, config.sample_pictures, config.stages.gan.schedule = ("gan",), 0, "constant"
     config.stages.gan.total_steps = 4
@@ -210,7 +210,7 @@ def test_a_run_goes_on_in_parts(config, tmp_path):
     assert len(found) == 4 and found == pytest.approx(_losses(tmp_path / "whole"), rel=1e-4)
 
 
-def test_batches_that_do_not_divide_into_parts(config, tmp_path):
+def test_batches_that_do_not_divide_into_microbatches_are_refused(config, tmp_path):
     config.micro_batches = 3
     with pytest.raises(UserError, match="batch_size=8: .* multiple of 12 .4 devices x 3 .*, for instance 12$"):
         toys.train(config, tmp_path)

@@ -37,7 +37,7 @@ def test_border_is_left_out():
 
 
 @pytest.mark.parametrize("border", [0, 4])
-def test_equals_scikit_image(pair, border):
+def test_psnr_and_ssim_equal_scikit_image(pair, border):
     sr, hr = (np.asarray(color.rgb_to_y(image), np.float64)[..., 0] for image in pair)
     inner = (slice(border, 100 - border), slice(border, 120 - border))
     expected = peak_signal_noise_ratio(hr[inner], sr[inner], data_range=1.0)
@@ -52,7 +52,7 @@ NEED_WEIGHTS = {"niqe", "lpips_alex", "lpips_vgg", "vgg54"}
 
 
 @pytest.mark.parametrize("name", [name for name in metrics.METRICS if name not in NEED_WEIGHTS])
-def test_a_larger_canvas_changes_nothing(large, name):
+def test_padding_to_a_canvas_does_not_change_the_score(large, name):
     measure = metrics.METRICS[name]
     canvas = [jnp.pad(image, ((0, 30), (0, 7), (0, 0)), mode="edge") for image in large]
     value = float(measure(*large, border=4))
@@ -74,7 +74,7 @@ def test_channels():
     assert metrics.CHANNELS["gray"](jnp.full((1, 1, 3), 0.3))[0, 0, 0] == pytest.approx(0.3)
 
 
-def test_ms_ssim_equals_the_same_in_numpy(large):
+def test_ms_ssim_equals_a_numpy_implementation(large):
     """Five scales written out in NumPy and SciPy, on MATLAB's luma."""
     from scipy.ndimage import correlate1d
 
@@ -97,7 +97,7 @@ def test_ms_ssim_equals_the_same_in_numpy(large):
     assert np.isnan(metrics.ms_ssim(large[0][:150], large[1][:150]))  # 150 px leave less than a window at scale 5
 
 
-def test_daala_ssim_equals_the_same_in_numpy(pair):
+def test_daala_ssim_equals_a_numpy_implementation(pair):
     """dump_ssim's moments written out with loops over windows, on a small picture."""
     from srgan_jax.evaluation.metrics.fidelity import daala_taps
 
@@ -137,7 +137,7 @@ def test_daala_ssim_equals_the_same_in_numpy(pair):
         ("BSD100", {"ssim_daala": 0.6934}),  # the paper: .6935
     ],
 )
-def test_bicubic_scores_what_is_published(shared_data, name, expected):
+def test_bicubic_has_its_published_scores(shared_data, name, expected):
     from srgan_jax.evaluation import scoring
     from srgan_jax.evaluation.pairs import read_pairs
 

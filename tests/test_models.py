@@ -18,7 +18,7 @@ def _parameters(**fields):
     return state.count_parameters(jax.eval_shape(module.init, jax.random.key(0), LR)["params"])
 
 
-def test_parameter_count_is_the_papers():
+def test_parameter_count_equals_the_papers():
     # conv 9x9 3 -> 64 with bias                          9*9*3*64 + 64          =    15,616
     # 33 convolutions 3x3 64 -> 64 in front of a norm     33 * 3*3*64*64         = 1,216,512
     # 33 norms, scale and shift                           33 * 2 * 64            =     4,224
@@ -90,7 +90,7 @@ VARIATIONS = [
 
 
 @pytest.mark.parametrize("fields", VARIATIONS, ids=str)
-def test_generator_variations(fields):
+def test_generator_variations_have_the_expected_output_shape(fields):
     module = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 8, **fields})
     lr = jax.random.uniform(jax.random.key(1), (2, 6, 5, 3))
     variables = module.init(jax.random.key(0), lr)
@@ -116,7 +116,7 @@ FIRST = list({fields.get("name"): fields for fields in reversed(VARIATIONS)}.val
 @pytest.mark.parametrize(
     "fields", [pytest.param(f, marks=[] if f in FIRST else pytest.mark.slow) for f in VARIATIONS], ids=str
 )
-def test_mask_makes_a_canvas_invisible(fields):
+def test_the_mask_hides_the_padding(fields):
     module = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 8, **fields})
     lr = jax.random.uniform(jax.random.key(1), (1, 6, 5, 3))
     variables = module.init(jax.random.key(0), lr)
@@ -162,7 +162,7 @@ def test_activations_differ_below_zero():
 
 
 @pytest.mark.parametrize("order", layers.BLOCK_ORDERS)
-def test_norms_behind_activations_see_nothing_negative(order):
+def test_norms_after_a_relu_get_no_negative_values(order):
     """A pass in training moves the running means towards those of what each norm saw: a ReLU gives nothing below 0."""
     fields = {"name": "srresnet", "blocks": 1, "width": 16, "scale": 2, "activation": "relu", "block_order": order}
     generator = models.build(models.GENERATORS, fields)
@@ -175,21 +175,21 @@ def test_norms_behind_activations_see_nothing_negative(order):
         assert (changed["batch_stats"][norm]["mean"] >= 0).all() == (order == "activation_norm")
 
 
-def test_shared_blocks_are_one():
+def test_shared_blocks_have_one_set_of_parameters():
     # conv_in 9*9*3*8 + slopes 8; one 3x3 conv, one norm, one PReLU: 9*64 + 16 + 8; up 9*8*32 + 8; out 9*9*8*3; no bias
     fields = {"width": 8, "scale": 2, "shared_blocks": True, "use_bias": False}
     expected = 9 * 9 * 3 * 8 + 8 + 9 * 64 + 16 + 8 + 9 * 8 * 32 + 8 + 9 * 9 * 8 * 3
     assert _parameters(blocks=5, **fields) == _parameters(blocks=2, **fields) == expected
 
 
-def test_rrdb_parameter_count_is_the_papers():
+def test_rrdb_parameter_count_equals_the_papers():
     # ESRGAN's generator: 16,697,987 parameters (the authors' RRDB_ESRGAN_x4.pth).
     module = models.build(models.GENERATORS, {"name": "rrdb"})
     shapes = jax.eval_shape(module.init, jax.random.key(0), LR)
     assert state.count_parameters(shapes["params"]) == 16_697_987
 
 
-def test_batch_norm_only_in_training_uses_the_batch():
+def test_batch_norm_uses_batch_statistics_only_in_training():
     module = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 8})
     lr = jax.random.uniform(jax.random.key(1), (2, 6, 6, 3))
     variables = module.init(jax.random.key(0), lr)
@@ -225,7 +225,7 @@ def test_unknown_names_list_the_valid_ones():
             jax.eval_shape(models.build(models.GENERATORS, {"name": "srresnet", **fields}).init, jax.random.key(0), LR)
 
 
-def test_discriminator_wants_its_crop():
+def test_discriminator_refuses_other_crop_sizes():
     module = models.build(models.DISCRIMINATORS, {"name": "srgan", "width": 4, "dense": 8, "crop_px": 32})
     variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     assert jax.eval_shape(module.apply, variables, jnp.zeros((3, 32, 32, 3))).shape == (3, 1)
@@ -233,7 +233,7 @@ def test_discriminator_wants_its_crop():
         module.apply(variables, jnp.zeros((1, 48, 48, 3)))
 
 
-def test_vgg19_taps():
+def test_vgg19_returns_the_requested_feature_layers():
     assert len(TAPS) == 32
     module = models.build(models.EXTRACTORS, {"name": "vgg19", "taps": ("conv1_2", "relu1_2", "relu3_1")})
     image = jax.random.uniform(jax.random.key(0), (1, 32, 32, 3))

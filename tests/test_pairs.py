@@ -29,7 +29,7 @@ def prepared(tmp_path_factory, photo):
     return out
 
 
-def test_pairs_come_back_and_fit(prepared):
+def test_prepared_pairs_match(prepared):
     found = datasets.open_images(prepared, scale=2, lr_feature="lr")
     assert len(found) == 3
     for index in range(3):
@@ -40,7 +40,7 @@ def test_pairs_come_back_and_fit(prepared):
 
 
 @pytest.mark.parametrize("source", ["memory", "stream"])
-def test_crops_of_both_are_of_one_place(prepared, source):
+def test_hr_and_lr_crops_are_from_the_same_place(prepared, source):
     found = datasets.open_images(prepared, scale=2, lr_feature="lr")
     geometry, indices = {"crop_px": 16, "margin_px": 0}, np.arange(8, dtype=np.int32)
     keys = sampling.sample_keys(SEED, np.int32(3), indices)
@@ -66,7 +66,7 @@ def test_packing_keeps_every_pixel_in_its_place(photo):
     np.testing.assert_array_equal(np.round(np.asarray(batch["lr"][0]) * 255), lr)
 
 
-def test_hr_alone_and_resized(prepared, dataset):
+def test_hr_images_alone_and_resized_images(prepared, dataset):
     assert datasets.open_images(prepared, scale=2)[0].shape[-1] == 3  # "hr" is the usual feature
     found = datasets.open_images(prepared, scale=2, lr_feature="lr", resize_px=40)
     assert found[0].shape == (20, 20, 15) and found.size(0) == (20, 20)
@@ -77,7 +77,7 @@ def test_hr_alone_and_resized(prepared, dataset):
     assert np.abs(squares[2] - expected).max() < 1.01  # A rounds between the passes
 
 
-def test_scale_must_be_the_generators(prepared):
+def test_pairs_must_have_the_generators_scale(prepared):
     with pytest.raises(builder.DatasetError, match=r"3 of 3 pairs are not of scale 4 .*\n  number \d: HR \d+ x"):
         datasets.open_images(prepared, scale=4, lr_feature="lr")
 
@@ -107,7 +107,7 @@ def test_sizes_of_another_scale_are_listed(tmp_path, photo):
         builder.prepare(str(tmp_path), str(tmp_path / "out"))
 
 
-def test_a_damaged_partner_leaves_the_pair_out(tmp_path, photo):
+def test_a_pair_with_a_corrupt_image_is_skipped(tmp_path, photo):
     for index in range(3):
         _write(tmp_path / "hr", f"{index}.png", photo[:96, :96])
         _write(tmp_path / "lr", f"{index}.png", photo[:24, :24])
@@ -130,7 +130,7 @@ class _Album(list):
         return f"number {index}"
 
 
-def test_who_is_held_out_follows_from_the_pictures():
+def test_the_validation_split_depends_on_image_content_alone():
     """Neither order nor names matter; copies of one that is held out are not trained on; small ones are not judged."""
     large = [np.full((40, 50, 3), value, np.uint8) for value in range(9)]
     album = _Album([*large, *large[::-1], np.zeros((8, 9, 3), np.uint8)])
@@ -148,7 +148,7 @@ def test_who_is_held_out_follows_from_the_pictures():
 
 
 @pytest.mark.parametrize("broken", ["digest", "size", "__getitem__"])
-def test_damaged_pictures_are_not_held_out(broken):
+def test_corrupt_images_are_not_in_the_validation_split(broken):
     """Training replaces them, and says so, when it comes to them."""
     large = [np.full((40, 50, 3), value, np.uint8) for value in range(9)]
     chosen = {int(picture[0, 0, 0]) for picture in datasets.split_validation(_Album(large), 2, 32)[1]}

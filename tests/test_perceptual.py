@@ -19,7 +19,7 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["niqe", "lpips_alex", "lpips_vgg", "vgg54"])
-def test_missing_weights_name_the_command(folder, name):
+def test_missing_weights_are_reported_with_the_command(folder, name):
     image = jnp.zeros((100, 100, 3))
     with pytest.raises(UserError, match=r"no \w+ weights at .*; get them with: srgan-jax port (niqe|lpips|vgg19) "):
         metrics.METRICS[name](image, image)
@@ -81,7 +81,7 @@ def parameters():
     return {"mu_pris_param": rng.normal(size=(1, 36)), "cov_pris_param": root @ root.T, "gaussian_window": window}
 
 
-def test_niqe_equals_the_same_in_numpy(folder, parameters, photo):
+def test_niqe_equals_a_numpy_implementation(folder, parameters, photo):
     np.savez(folder / "public.npz", **parameters)
     assert cli.main(["port", "niqe", str(folder / "public.npz"), "--out", str(folder / "niqe.safetensors")]) == 0
     image = color.from_uint8(photo)
@@ -96,7 +96,7 @@ def test_niqe_equals_the_same_in_numpy(folder, parameters, photo):
         metrics.METRICS["niqe"](image[:200, :100], image[:200, :100], border=4)
 
 
-def test_wrong_niqe_parameters_are_named(tmp_path, parameters, capsys):
+def test_wrong_niqe_parameters_are_reported(tmp_path, parameters, capsys):
     np.savez(tmp_path / "bad.npz", **(parameters | {"cov_pris_param": np.zeros((3, 3))}))
     assert cli.main(["port", "niqe", str(tmp_path / "bad.npz")]) == 2
     assert "cov_pris_param: expected (36, 36), found (3, 3)" in capsys.readouterr().err
@@ -166,7 +166,7 @@ def test_lpips_equals_pytorch(folder, photo, name):
     assert cli.main(["port", "lpips", "--backbone", other, *files, "--out", out]) == 2
 
 
-def test_layers_are_the_networks():
+def test_lpips_layers_are_those_of_the_networks():
     assert len(lpips.layers_of("alex")) == 5 and len(lpips.layers_of("vgg")) == 13
     assert sum(layer.compared for layer in lpips.layers_of("vgg")) == 5
     with pytest.raises(UserError, match="unknown .*'squeeze'; valid: alex, vgg"):

@@ -33,7 +33,7 @@ def _check(path, tensors, convention):
 
 
 @pytest.mark.parametrize("names", ["{layer}/{layer}_{short}_1:0", "{layer}/{layer}/{long}:0"])
-def test_keras_h5(tmp_path, tensors, names):
+def test_porting_vgg19_from_keras_h5(tmp_path, tensors, names):
     """The two layouts that Keras has written: `notop` of 2016, and `save_weights` since."""
     path = tmp_path / "notop.h5"
     with h5py.File(path, "w") as file:
@@ -46,7 +46,7 @@ def test_keras_h5(tmp_path, tensors, names):
     _check(tmp_path / "out.safetensors", tensors, "caffe")
 
 
-def test_npz(tmp_path, tensors):
+def test_porting_vgg19_from_npz(tmp_path, tensors):
     np.savez(tmp_path / "vgg.npz", **tensors)
     assert vgg19.port(tmp_path / "vgg.npz", tmp_path / "out.safetensors").endswith("caffe convention")
     _check(tmp_path / "out.safetensors", tensors, "caffe")
@@ -54,7 +54,7 @@ def test_npz(tmp_path, tensors):
     _check(tmp_path / "out.safetensors", tensors, "torchvision")
 
 
-def test_torchvision_pth(tmp_path, tensors):
+def test_porting_vgg19_from_torchvision_pth(tmp_path, tensors):
     """Against PyTorch itself: the ported extractor gives the features of a torch network with the same weights."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (scripts/test.sh --torch)")
     layers, channels = [], 3
@@ -92,7 +92,7 @@ def test_pickles_are_not_executed(tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
-def test_wrong_files_are_named(tmp_path, tensors, capsys):
+def test_wrong_files_are_reported(tmp_path, tensors, capsys):
     broken = dict(tensors) | {"block1_conv1/kernel": np.zeros((5, 5, 3, 64), np.float32)}
     del broken["block3_conv4/bias"]
     np.savez(tmp_path / "broken.npz", **broken)
@@ -117,7 +117,7 @@ def test_digests_are_checked(tmp_path):
         files.check_digest(tmp_path / "file", "sha256", "0000")
 
 
-def test_no_network_is_said_at_once(tmp_path, monkeypatch, capsys):
+def test_a_missing_network_connection_is_reported(tmp_path, monkeypatch, capsys):
     def refuse(*args, **kwargs):
         raise socket.gaierror(-2, "Name or service not known")
 
@@ -127,7 +127,7 @@ def test_no_network_is_said_at_once(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(("source", "library"), [("keras", "h5py"), ("torchvision", "torch")])
-def test_what_reads_a_file_is_looked_for_before_it_is_downloaded(tmp_path, monkeypatch, capsys, source, library):
+def test_a_missing_library_is_reported_before_the_download(tmp_path, monkeypatch, capsys, source, library):
     monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("it was downloaded"))
     assert cli.main(["port", "vgg19", "--download", source, "--out", str(tmp_path / "out.safetensors")]) == 2
@@ -138,7 +138,7 @@ def test_what_reads_a_file_is_looked_for_before_it_is_downloaded(tmp_path, monke
     assert f"mine{suffix} needs {library}: pip install {library}\n" in capsys.readouterr().err
 
 
-def test_features_equal_golden_ones(shared_data, tmp_path):
+def test_features_equal_reference_features(shared_data, tmp_path):
     folder = shared_data / "vgg19"
     vgg19.port(folder / "vgg19_conv_f16.npz", tmp_path / "vgg19.safetensors")
     variables, header = weights.load_extractor("vgg19", tmp_path / "vgg19.safetensors")
@@ -153,7 +153,7 @@ def test_features_equal_golden_ones(shared_data, tmp_path):
             assert float(features[tap].mean()) == pytest.approx(float(golden[f"{name}_pre_relu_mean"]), rel=1e-3)
 
 
-def test_keras_h5_of_resnet152v2(tmp_path, capsys):
+def test_porting_resnet152v2_from_keras_h5(tmp_path, capsys):
     """A file in Keras' layout; the ported extractor gives what the layers give, written out in NumPy."""
     rng = np.random.default_rng(0)
     tensors = {name: rng.normal(0.2, 0.3, shape).astype(np.float32) for name, shape in resnet152v2.SHAPES.items()}
@@ -186,7 +186,7 @@ def test_keras_h5_of_resnet152v2(tmp_path, capsys):
     np.testing.assert_allclose(features[0], x, rtol=1e-3, atol=1e-4 * x.max())
 
 
-def test_wrong_resnet_files_are_named(tmp_path, capsys):
+def test_wrong_resnet_files_are_reported(tmp_path, capsys):
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["conv1_conv/conv1_conv/kernel:0"] = np.zeros((3, 3, 3, 64))
     assert cli.main(["port", "resnet152v2", str(tmp_path / "other.h5"), "--out", str(tmp_path / "out")]) == 2

@@ -87,7 +87,7 @@ def _wait_for(file, started):
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one_and_resume_there_and_back(one_process, command, tmp_path):
+def test_two_processes_equal_one_and_resume_each_others_runs(one_process, command, tmp_path):
     """SIGTERM reaches the second process alone, yet both save together; one process goes on; then two again."""
     mapping, expected = one_process
     arguments = command(tmp_path, mapping)
@@ -113,7 +113,7 @@ def test_two_processes_equal_one_and_resume_there_and_back(one_process, command,
 
 
 @pytest.mark.slow
-def test_mistakes_end_every_process_of_a_job(command, tmp_path):
+def test_an_error_ends_every_process_of_a_job(command, tmp_path):
     """A folder that is in use, and a batch that doesn't divide."""
     from srgan_jax.training.workdir import locked
 
@@ -125,7 +125,7 @@ def test_mistakes_end_every_process_of_a_job(command, tmp_path):
 
 
 @pytest.mark.slow
-def test_evaluate_shares_its_pictures(held_out, tmp_path):
+def test_evaluate_divides_its_images_among_processes(held_out, tmp_path):
     """Two processes score different pictures, and print one table: that of one process."""
     command = [sys.executable, "-m", "srgan_jax.cli", "evaluate", "--data", held_out]
     # Canvases of other sizes let sums be rounded differently: by 6e-8 in an SSIM, unless XLA leaves them as they stand.
@@ -140,7 +140,7 @@ def test_evaluate_shares_its_pictures(held_out, tmp_path):
 
 
 @pytest.mark.slow
-def test_upscale_shares_its_files(held_out, tmp_path, bilinear):
+def test_upscale_divides_its_files_among_processes(held_out, tmp_path, bilinear):
     """Two processes upscale different files of one folder, on their own devices."""
     srgan_jax.save(tmp_path / "bilinear.safetensors", bilinear)
     command = [sys.executable, "-m", "srgan_jax.cli", "upscale", held_out, "-o", str(tmp_path / "out")]
@@ -166,12 +166,12 @@ def test_upscale_shares_its_files(held_out, tmp_path, bilinear):
         ({"coordinator": "h:1", "num_processes": 2, "process_id": 2}, "0 <= --process_id < --num_processes"),
     ],
 )
-def test_half_a_description_of_a_job(flags, message):
+def test_incomplete_cluster_flags_are_refused(flags, message):
     with pytest.raises(UserError, match=message):
         start_cluster(**flags)
 
 
-def test_no_cluster_costs_nothing():
+def test_start_cluster_is_fast_without_a_cluster():
     """In a process of its own, as the tests' JAX is in use already."""
     code = """
 import time

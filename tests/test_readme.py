@@ -33,7 +33,7 @@ def test_every_config_is_in_the_table_once():
         assert ("(V)" in source) == ("port vgg19" in text), name
 
 
-def test_overrides_are_keys():
+def test_overrides_are_config_keys():
     from srgan_jax import defaults
 
     config = defaults.get_config()
@@ -51,7 +51,7 @@ def test_shell_scripts_parse(script):
 
 
 @pytest.mark.slow
-def test_kubernetes_manifest_names_flags_that_exist():
+def test_kubernetes_manifest_uses_existing_flags():
     import yaml
 
     job = yaml.safe_load((ROOT / "scripts" / "cluster" / "jobset.yaml").read_text())
@@ -65,7 +65,7 @@ def test_kubernetes_manifest_names_flags_that_exist():
 
 
 @pytest.mark.slow
-def test_commands_explain_themselves():
+def test_commands_have_help():
     for module in ("srgan_jax.cli", "srgan_jax.main"):
         result = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, cwd=ROOT)
         assert ("prepare" if module.endswith("cli") else "workdir") in result.stdout, result.stderr

@@ -29,7 +29,7 @@ def page(tmp_path_factory, photo):
     return made.write(tmp_path_factory.mktemp("report"), rows, protocol.lines(made=["cats"])), rows, pairs
 
 
-def test_page_needs_nothing_else(page):
+def test_page_loads_no_other_files(page):
     text = page[0].read_text()
     assert "http:" not in text and "https:" not in text and "<link" not in text and "src=" not in text
     assert "ours &lt;&amp;&gt;" in text and "convention A" in text
@@ -106,7 +106,7 @@ def test_the_slider_moves_and_the_table_sorts(browser, page):
     assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
 
 
-def test_pictures_are_embedded_without_loss(page):
+def test_images_are_embedded_losslessly(page):
     path, _, pairs = page
     embedded = json.loads(re.search(r'id="images">(.*?)</script>', path.read_text())[1])
     assert len(embedded) == len(pairs) == 3

@@ -24,7 +24,7 @@ def test_rows_sum_to_one(before, after, border):
     np.testing.assert_allclose(matrix.sum(axis=1), 1.0, atol=1e-12)
 
 
-def test_borders_by_hand():
+def test_border_weights_by_hand():
     # One output sample out of two, at x4 shrinking everything reaches beyond both ends: [a, b] clamped sees a on the
     # left and b on the right, mirrored it sees a, b, b, a, ...
     clamp, mirrored = (resize.weight_matrix(8, 2, border=border)[0] for border in ("clamp", "symmetric"))
@@ -38,7 +38,7 @@ def test_borders_by_hand():
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
-def test_equals_jax_inside(scale, photo):
+def test_equals_jax_away_from_borders(scale, photo):
     hr = color.from_uint8(photo[: 24 * scale, : 32 * scale] if scale == 8 else photo[:240, :432])
     size = (hr.shape[0] // scale, hr.shape[1] // scale)
     theirs = jax.image.resize(hr, (*size, 3), method="cubic", precision="highest")
@@ -48,7 +48,7 @@ def test_equals_jax_inside(scale, photo):
 
 
 @pytest.mark.parametrize("scale", [2, 4])
-def test_equals_pillow_inside_to_a_rounding_step(scale, photo):
+def test_equals_pillow_away_from_borders_within_one_rounding_step(scale, photo):
     hr = photo[:240, :432]
     theirs = np.asarray(Image.fromarray(hr).resize((432 // scale, 240 // scale), Image.Resampling.BICUBIC))
     ours = np.asarray(color.to_uint8(resize.downscale(color.from_uint8(hr), scale)))
@@ -71,7 +71,7 @@ def test_batches_and_gradients(photo):
     assert jnp.abs(jax.grad(lambda x: resize.downscale(x, 4, convention="C").sum())(hr)).max() > 0
 
 
-def test_errors():
+def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match="multiples of 4, got 10 x 12"):
         resize.downscale(jnp.zeros((10, 12, 3)), 4)
     with pytest.raises(ValueError, match="valid: A, B, C"):

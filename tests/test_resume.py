@@ -132,7 +132,7 @@ def _kill_when(command, workdir, moment, delay_s):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)  # twelve starts of a process
-def test_ten_kills(undisturbed, command, tmp_path):
+def test_a_run_killed_ten_times_equals_an_uninterrupted_one(undisturbed, command, tmp_path):
     """`kill -9` ten times under a fixed seed, from both data sources: the run ends as if nothing had happened."""
     rng = random.Random(0)
     anywhere = [_training, _training, _writing, _writing, _without_manifest, _validating, _validating]
@@ -188,7 +188,7 @@ def _flip(file, place, bit):
         opened.write(bytes([value]))
 
 
-def test_flipped_bits_of_line_ends_are_caught(tmp_path):
+def test_flipped_bits_of_line_ends_are_detected(tmp_path):
     """A line feed with its lowest bit flipped is a vertical tab, at which Python's `splitlines` splits, too."""
     for name in ("a", "b"):
         (tmp_path / name).write_text(name)
@@ -203,7 +203,7 @@ def test_flipped_bits_of_line_ends_are_caught(tmp_path):
             manifest.write_bytes(text)
 
 
-def test_200_flipped_bits_are_caught(three):
+def test_200_flipped_bits_are_detected(three):
     """At random places of all files of a checkpoint, manifest included; each is detected and its file is named."""
     folder = three[0] / "3"
     files, rng = _files(folder), np.random.default_rng(0)
@@ -224,7 +224,7 @@ def test_200_flipped_bits_are_caught(three):
     assert checksums.verify(folder) == []
 
 
-def test_truncated_deleted_and_added_files_are_caught(three):
+def test_truncated_deleted_and_added_files_are_detected(three):
     folder = three[0] / "3"
     for file in _files(folder):
         content, name = file.read_bytes(), file.relative_to(folder).as_posix()
@@ -236,7 +236,7 @@ def test_truncated_deleted_and_added_files_are_caught(three):
     assert checksums.verify(folder) == ["default/stray is not in manifest.sha256"]
 
 
-def test_manifests_are_read_by_sha256sum(three):
+def test_sha256sum_reads_the_checksums(three):
     result = subprocess.run(["sha256sum", "-c", "manifest.sha256"], cwd=three[0] / "2", capture_output=True, text=True)
     assert result.returncode == 0 and result.stdout.count(": OK") == len(_files(three[0] / "2")) - 1
 
@@ -245,7 +245,7 @@ def _largest(folder):
     return max((file for file in _files(folder) if file.name != checksums.FILE), key=lambda file: file.stat().st_size)
 
 
-def test_the_newest_sound_checkpoint_is_used(three):
+def test_the_newest_intact_checkpoint_is_used(three):
     folder, said, open_again = three
     damaged = _largest(folder / "3")
     _flip(damaged, damaged.stat().st_size // 2, 3)
@@ -260,7 +260,7 @@ def test_the_newest_sound_checkpoint_is_used(three):
     jax.tree.map(np.testing.assert_array_equal, open_again().restore(_state(0)), _state(33))
 
 
-def test_without_a_sound_checkpoint_the_run_stops(three):
+def test_a_run_without_an_intact_checkpoint_stops(three):
     folder, said, open_again = three
     for step in (1, 2, 3):
         _largest(folder / str(step)).unlink()
@@ -270,7 +270,7 @@ def test_without_a_sound_checkpoint_the_run_stops(three):
     assert [re.search(r"checkpoint (\d) .*damaged", line)[1] for line in said] == ["3", "2"]
 
 
-def test_a_checkpoint_without_manifest_is_damaged_or_unfinished(three):
+def test_a_checkpoint_without_checksums_is_damaged_or_unfinished(three):
     folder, said, open_again = three
     (folder / "3" / "manifest.sha256").unlink()
     (folder.parent / "stage.saving").write_text("3")  # killed before the manifest
@@ -297,7 +297,7 @@ def test_a_kill_before_the_save_began(three):
 
 
 @pytest.mark.slow
-def test_damaged_runs_end_like_undisturbed_ones(undisturbed, command, tmp_path):
+def test_runs_with_damaged_checkpoints_equal_uninterrupted_ones(undisturbed, command, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(undisturbed, workdir)
     (workdir / "gan.safetensors").unlink()
@@ -349,7 +349,7 @@ def _fill(folder):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # tasks that Orbax left behind
-def test_a_full_disk_costs_one_checkpoint(small_disk):
+def test_a_full_disk_loses_only_the_checkpoints_that_do_not_fit(small_disk):
     said = []
     saver = checkpoints.Checkpoints(small_disk / "stage", report=said.append)
     noise = np.random.default_rng(0).random(100_000, np.float32)  # 400 KB that don't compress
@@ -408,7 +408,7 @@ class _Reports(io.StringIO):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # tasks that Orbax left behind
-def test_training_outlives_a_full_disk(config, small_disk, monkeypatch, tmp_path):
+def test_training_continues_on_a_full_disk(config, small_disk, monkeypatch, tmp_path):
     toys.train(config, tmp_path / "undisturbed")
     written = small_disk / "run" / "checkpoints" / "pretrain" / "2" / checksums.FILE
 
@@ -427,7 +427,7 @@ def test_training_outlives_a_full_disk(config, small_disk, monkeypatch, tmp_path
     assert toys.rows(small_disk / "run") == toys.rows(tmp_path / "undisturbed")  # no line is lost
 
 
-def test_metrics_wait_for_room_on_a_full_disk(small_disk, capsys):
+def test_metrics_are_written_when_a_full_disk_has_space_again(small_disk, capsys):
     log = logs.StageLog(small_disk, "gan", 0, 10, 1)
     row = {f"number_{index}": 0.5 for index in range(300)}  # more than the rest of a page
     log.write(1, row)
@@ -467,7 +467,7 @@ def _spoil(monkeypatch, config, updates, value, rollbacks=1):
     config.degradation.name = "spoilt"
 
 
-def test_skipped_updates_are_counted_and_told(config, tmp_path, monkeypatch, capsys):
+def test_skipped_updates_are_counted_and_reported(config, tmp_path, monkeypatch, capsys):
     _spoil(monkeypatch, config, (3, 4), jnp.nan)
     toys.train(config, tmp_path)
     rows = toys.rows(tmp_path)
@@ -492,7 +492,7 @@ def test_a_stage_without_an_applied_update_is_not_finished(config, tmp_path, mon
 
 
 @pytest.mark.slow
-def test_divergence_goes_back_and_takes_other_samples(config, tmp_path, monkeypatch, capsys):
+def test_divergence_rolls_back_and_reseeds_the_sample_order(config, tmp_path, monkeypatch, capsys):
     """Updates 4, 5, 6 fail until the first return: checkpoint 4 was written among them, so training returns to 2."""
     config.guard.max_skips = 3
     toys.train(config, tmp_path / "good")
@@ -509,7 +509,7 @@ def test_divergence_goes_back_and_takes_other_samples(config, tmp_path, monkeypa
 
 
 @pytest.mark.slow
-def test_divergence_stops_the_run_in_the_end(config, tmp_path, monkeypatch, capsys):
+def test_repeated_divergence_stops_the_run(config, tmp_path, monkeypatch, capsys):
     config.guard.max_skips = 2
     _spoil(monkeypatch, config, range(4, 8), jnp.nan, rollbacks=4)
     with pytest.raises(UserError, match="2 .* up to 6 .*not finite, after 3 rollbacks "):
@@ -534,7 +534,7 @@ class _Range(nn.Module):
 
 
 @pytest.mark.slow
-def test_a_discriminator_that_always_wins_is_noticed(config, tmp_path, monkeypatch, capsys):
+def test_training_rolls_back_when_the_discriminator_always_wins(config, tmp_path, monkeypatch, capsys):
     """SR images of updates 3, 4 and 5 are far from [0, 1], until training returned to the checkpoint before them."""
     config.stage_names, config.guard.d_wins_steps = ("gan",), 3
     config.stages.gan.total_steps, config.stages.gan.losses.pixel.weight = 6, 1.0
@@ -568,7 +568,7 @@ def test_a_discriminator_that_wins_is_reported(config, tmp_path, monkeypatch, ca
 
 
 @pytest.mark.slow
-def test_a_second_run_is_told_who_holds_the_folder(config, tmp_path, monkeypatch):
+def test_a_second_run_in_the_same_folder_is_refused(config, tmp_path, monkeypatch):
     told = []
 
     def second():
@@ -584,7 +584,7 @@ def test_a_second_run_is_told_who_holds_the_folder(config, tmp_path, monkeypatch
 
 
 @pytest.mark.slow
-def test_several_updates_in_a_call(config, tmp_path):
+def test_several_updates_per_call_give_the_same_losses(config, tmp_path):
     """The same parameters, a line for the last update of each call."""
     toys.train(config, tmp_path / "one")
     config.steps_per_call = config.log_every_steps = 2
@@ -598,7 +598,7 @@ def test_several_updates_in_a_call(config, tmp_path):
 
 
 @pytest.mark.slow
-def test_files_and_threads_do_not_grow(config, tmp_path, monkeypatch):
+def test_open_files_and_threads_do_not_grow(config, tmp_path, monkeypatch):
     """A thousandth of a long run; the figures of 20,000 updates are in the notes."""
     counts = {}
 

@@ -17,7 +17,7 @@ def test_shuffled_is_a_permutation(size):
     assert (np.sort(orders, axis=1) == np.arange(size)).all()
 
 
-def test_shuffled_is_even():
+def test_shuffled_is_uniform():
     # 20,000 orders of 5 things: each stands at each place 4,000 times, with a deviation of sqrt(20000 * .2 * .8) = 57.
     orders = jax.vmap(lambda seed: sampling.shuffled(jnp.arange(5), 5, seed))(jnp.arange(20_000, dtype=jnp.uint32))
     counts = np.stack([np.bincount(orders[:, place], minlength=5) for place in range(5)])
@@ -27,7 +27,7 @@ def test_shuffled_is_even():
     assert np.abs(pairs[~np.eye(5, dtype=bool)] - 1000).max() < 5 * 31
 
 
-def test_every_epoch_shows_every_picture_once():
+def test_every_epoch_has_every_image_once():
     batch, pictures = 4, 10
     indices = np.arange(batch)
     choose = jax.jit(lambda step: sampling.choose_images(SEED, step, indices, batch, pictures))
@@ -37,7 +37,7 @@ def test_every_epoch_shows_every_picture_once():
     assert len({tuple(epoch) for epoch in epochs}) == 4  # each in its own order
 
 
-def test_samples_are_addressed_by_their_place_in_the_global_batch():
+def test_sample_keys_depend_on_the_place_in_the_global_batch():
     whole = sampling.sample_keys(SEED, 5, jnp.arange(8))
     part = sampling.sample_keys(SEED, 5, jnp.arange(4, 8))
     assert (jax.random.key_data(whole)[4:] == jax.random.key_data(part)).all()
@@ -46,7 +46,7 @@ def test_samples_are_addressed_by_their_place_in_the_global_batch():
     assert (jax.random.key_data(whole) != jax.random.key_data(other)).any(axis=1).all()
 
 
-def test_corners_cover_the_picture_evenly():
+def test_crop_corners_are_uniform():
     keys = sampling.sample_keys(SEED, 0, jnp.arange(6000))
     corners = np.asarray(sampling.choose_corners(keys, jnp.tile(jnp.array([[12, 35]]), (6000, 1)), 10))
     # Three rows and 26 columns: 2,000 a row (deviation 37), 231 a column (deviation 15).
@@ -54,7 +54,7 @@ def test_corners_cover_the_picture_evenly():
     assert np.abs(np.bincount(corners[:, 1], minlength=26) - 231).max() < 5 * 15 and corners[:, 1].max() == 25
 
 
-def test_lr_of_a_crop_sees_no_artificial_border(photo):
+def test_lr_of_a_crop_equals_that_of_the_whole_image(photo):
     """Without augmentation, a crop aligned with the LR grid has the LR image that the whole picture has there."""
     scale, margin, crop = 4, 8, 32
     picture = photo[:200, :240]
@@ -72,7 +72,7 @@ def test_lr_of_a_crop_sees_no_artificial_border(photo):
     assert (cut != batch["lr"][0]).any()  # what a crop without margin would give
 
 
-def test_augmentation_gives_the_eight_turns_of_both(photo):
+def test_augmentation_gives_all_eight_flips_and_rotations(photo):
     scale, margin, crop = 2, 4, 16
     window = photo[50 : 50 + crop + 2 * margin, 60 : 60 + crop + 2 * margin]
     options = {"degrade": DEGRADATIONS["bicubic"].degrade, "scale": scale, "margin_px": margin}

@@ -69,7 +69,7 @@ def test_a_shipped_file_has_its_card(run, monkeypatch, capsys):
         assert card[f"validation_{degradation}"].startswith(f"{psnr} dB, SSIM {ssim}; bicubic {rows['bicubic'][0]} dB")
 
 
-def test_what_must_not_ship_does_not(run, monkeypatch, capsys):
+def test_unsuitable_weights_are_not_shipped(run, monkeypatch, capsys):
     out = run.parent / "shipped"
     out.mkdir()
     monkeypatch.setattr(ship, "MAX_BYTES", 1000)
@@ -113,7 +113,7 @@ def test_tables_hold_the_scores_and_the_papers(run, page, monkeypatch, capsys):
     assert "create it with srgan-jax evaluate" in capsys.readouterr().err
 
 
-def test_recipes_are_told_apart_by_their_configs(page, capsys):
+def test_recipes_are_named_by_the_differences_of_their_configs(page, capsys):
     psnr, runs = {"base": 30.25, "mse": 30.2, "seed": 30.26}, []
     for name, value in psnr.items():
         folder = page.parent / name
@@ -171,7 +171,7 @@ def test_curves_show_what_was_logged(run, page, monkeypatch):
     np.testing.assert_allclose(points[:, 1], 200 - 160 * (30 / np.array([1, 10, 20, 30]) - 1) / 29, atol=0.06)
 
 
-def test_curves_of_runs_that_are_gone_stay(run, page, monkeypatch):
+def test_curves_of_other_runs_are_kept(run, page, monkeypatch):
     monkeypatch.setattr(results, "ROOT", page.parent)
     (page.parent / ".github").mkdir()
     assert results.main(["curves", f"mine={run}"]) == 0
@@ -188,7 +188,7 @@ def test_curves_of_runs_that_are_gone_stay(run, page, monkeypatch):
     assert [text for text in texts if ":" in text] == ["mine: training loss", "other: training loss"]
 
 
-def test_pictures_are_cut_where_they_are_said_to_be(run, page, monkeypatch, photo):
+def test_crops_and_photos_are_cut_at_the_configured_places(run, page, monkeypatch, photo):
     monkeypatch.setattr(results, "ROOT", page.parent)
     monkeypatch.setattr(results, "CROPS", {"Set5/a": (8, 16)})
     monkeypatch.setattr(results, "CROP_PX", 40)

@@ -26,7 +26,7 @@ def shallow():
 # ---------------------------------------------------------------------------------------------- geometry
 
 
-def test_halo_by_arithmetic():
+def test_halo_by_hand():
     # SRResNet: 9x9 reaches 4; 16 blocks of two 3x3 32; the convolution after them 1; 3x3 at LR's size 1, at twice its
     # size 1/2; 9x9 at four times its size 1: 39.5.
     assert inference.halo_px(_architecture(name="srresnet", width=2)) == (40, True)
@@ -54,7 +54,7 @@ def test_spans_cover_with_two_halos_between():
             assert span.stop - span.keep_stop >= halo or span.stop == size
 
 
-def test_chosen_tiles_fit_the_pictures_and_the_memory():
+def test_chosen_tiles_fit_the_images_and_the_memory():
     assert inference.choose_tile([(300, 448)], 12, 10**6) == (304, 448)  # one tile, rounded up to 16
     height, width = inference.choose_tile([(3000, 4000)], 40, 256**2)
     assert height * width <= 256**2 and min(height, width) > 80
@@ -113,7 +113,7 @@ def _stitched(params, image, side, halo):
     return sr
 
 
-def test_one_pixel_of_halo_less_is_not_enough(shallow):
+def test_a_halo_smaller_by_one_pixel_is_not_enough(shallow):
     image = np.random.default_rng(3).random((60, 60, 3), np.float32)
     whole = np.asarray(srgan_jax.upscale(shallow, image))
     halo, _ = inference.halo_px(shallow.architecture)
@@ -136,7 +136,7 @@ def test_a_folder_of_mixed_sizes_compiles_once(shallow):
     assert compiled  # the listener does listen
 
 
-def test_batches_hold_tiles_of_several_pictures(shallow):
+def test_batches_hold_tiles_of_several_images(shallow):
     """A batch has a tile for each device: as many small images are taken before the first result comes."""
     taken = []
 
@@ -188,7 +188,7 @@ def test_out_of_memory_with_the_smallest_tile_is_an_error(monkeypatch):
         list(tiler.upscale([inference.from_array(np.zeros((90, 100, 3), np.float32))]))
 
 
-def test_out_of_memory_that_shows_late_halves_once(shallow, monkeypatch):
+def test_two_late_out_of_memory_errors_halve_the_tile_once(shallow, monkeypatch):
     """Two batches are under way when the first is fetched and fails: the second is no reason to halve again."""
 
     class Late:
@@ -204,7 +204,7 @@ def test_out_of_memory_that_shows_late_halves_once(shallow, monkeypatch):
     assert "out of memory" in line and "64 x 64" in line and "32 x 32" in line
 
 
-def test_thin_pictures_take_thin_tiles():
+def test_thin_images_get_thin_tiles():
     params = toys.random_weights(name="compact", width=2, blocks=8)
     for size in ((1, 900), (700, 3)):
         image = np.random.default_rng(8).integers(0, 256, (*size, 3), np.uint8)
@@ -213,7 +213,7 @@ def test_thin_pictures_take_thin_tiles():
 
 
 @pytest.mark.slow
-def test_seams_of_networks_that_look_too_far_are_measured():
+def test_seams_are_measured_where_the_receptive_field_exceeds_the_halo():
     # 40 blocks that pass on a shifted copy: what lies beyond 64 px does matter. Halved, so that nothing is clipped.
     params = toys.random_weights(name="srresnet", blocks=40, width=2, scale=2, norm="none", activation="leaky_relu")
     variables = dict(params.variables["params"])
@@ -251,7 +251,7 @@ def _on_black(image):
     return image[..., :3].astype(float) * image[..., 3:] / 255
 
 
-def test_hidden_colours_do_not_show_at_edges(bilinear):
+def test_colours_of_transparent_pixels_do_not_show_at_edges(bilinear):
     image = np.zeros((24, 24, 4), np.uint8)
     image[..., 1] = 255  # green where it can't be seen
     image[6:18, 6:18] = (200, 0, 0, 255)
@@ -268,7 +268,7 @@ def test_hidden_colours_do_not_show_at_edges(bilinear):
     assert _on_black(np.concatenate([straight, sr[..., 3:]], axis=-1))[..., 1].max() > 20  # what it would be otherwise
 
 
-def test_plain_alpha_stays_plain(shallow):
+def test_regions_of_constant_alpha_stay_constant(shallow):
     image = np.random.default_rng(7).integers(0, 256, (20, 20, 2), np.uint8)
     image[..., 1] = 255
     image[:6, :, 1] = 0
@@ -291,6 +291,6 @@ def test_plain_alpha_stays_plain(shallow):
         (np.zeros((80, 80, 3), np.uint8), {"tile_px": (48, 64), "self_ensemble": True}, "expected a square tile"),
     ],
 )
-def test_errors(shallow, image, options, message):
+def test_wrong_arguments_are_refused(shallow, image, options, message):
     with pytest.raises(ValueError, match=message):
         srgan_jax.upscale_tiled(shallow, image, **options)

@@ -104,7 +104,7 @@ def test_command_runs_both_stages(finished):
 
 
 @pytest.mark.slow
-def test_run_folder_holds_what_a_user_needs(finished):
+def test_run_folder_has_the_documented_files(finished):
     workdir, _ = finished
     params = srgan_jax.load(workdir)
     assert srgan_jax.upscale(params, np.zeros((8, 8, 3), np.uint8)).shape == (32, 32, 3)
@@ -122,7 +122,7 @@ def test_run_folder_holds_what_a_user_needs(finished):
 
 
 @pytest.mark.slow
-def test_averaged_generator_scores_what_the_log_says(finished, held_out):
+def test_averaged_generator_has_the_logged_score(finished, held_out):
     from srgan_jax.evaluation import scoring
     from srgan_jax.evaluation.pairs import read_pairs
 
@@ -144,7 +144,7 @@ def test_running_again_changes_nothing(finished, dataset, held_out):
 
 
 @pytest.mark.slow
-def test_stopped_runs_end_like_undisturbed_ones(finished, dataset, held_out, tmp_path):
+def test_stopped_runs_equal_uninterrupted_ones(finished, dataset, held_out, tmp_path):
     """Stopped by SIGTERM and by Ctrl-C in the second stage, each a few updates after it began or was resumed."""
     undisturbed, _ = finished
     command, newest = _command(tmp_path, dataset, held_out), 0
@@ -169,7 +169,7 @@ def test_stopped_runs_end_like_undisturbed_ones(finished, dataset, held_out, tmp
 
 
 @pytest.mark.slow
-def test_sources_see_the_same_samples(config, trained, tmp_path):
+def test_sources_give_the_same_samples(config, trained, tmp_path):
     config.data.source = "stream"
     toys.train(config, tmp_path / "stream")
     from_memory, streamed = (toys.rows(folder) for folder in (trained, tmp_path / "stream"))
@@ -200,7 +200,7 @@ def test_a_slow_source_is_reported(config, tmp_path, capsys):
     assert reported.count("training waits for data") == 1 and "no longer" not in reported
 
 
-def test_the_end_of_waiting_is_reported():
+def test_the_end_of_an_input_bound_phase_is_reported():
     """Of a source that is slow for 16 updates, as the loop asks: each measured update is one of 8."""
     windows = itertools.chain((time.sleep(0.05) or np.zeros(1) for _ in range(16)), itertools.repeat(np.zeros(1)))
     feed, lines = Feed(windows, draws=1), []
@@ -222,7 +222,7 @@ def test_both_mappings_train(config, trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_training_goes_on_when_the_total_is_raised(config, tmp_path):
+def test_training_resumes_when_total_steps_is_raised(config, tmp_path):
     config.stage_names = ("pretrain",)
     toys.train(config, tmp_path)
     config.stages.pretrain.total_steps = 6
@@ -269,7 +269,7 @@ def test_starting_from_weights(config, trained, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_another_run_in_a_folder_that_is_used_is_refused(config, trained, tmp_path):
+def test_another_run_in_a_used_folder_is_refused(config, trained, tmp_path):
     """What was trained stays as it was: generator, stages and start are those of the run, finished or not."""
     run = tmp_path / "run"
     shutil.copytree(trained, run)
@@ -296,7 +296,7 @@ def test_another_run_in_a_folder_that_is_used_is_refused(config, trained, tmp_pa
 
 
 @pytest.mark.slow
-def test_what_nothing_was_trained_with_may_change(config, tmp_path):
+def test_a_run_without_updates_may_change_its_architecture(config, tmp_path):
     stopped = config.copy_and_resolve_references()
     stopped.generator.width = 4
     (tmp_path / "config.json").write_text(stopped.to_json_best_effort())  # it stopped before the first update
@@ -330,7 +330,7 @@ def test_names_that_depend_on_others_are_checked_too(config, tmp_path):
 
 
 @pytest.mark.slow
-def test_changed_configs_are_told(config, tmp_path, capsys):
+def test_changed_config_keys_are_reported(config, tmp_path, capsys):
     config.stage_names = ("pretrain",)
     toys.train(config, tmp_path)
     config.log_every_steps = 2
@@ -389,7 +389,7 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
         ("data.dataset", "data/train", "--config.data.folder=YOUR_PHOTOS, or .* srgan-jax prepare YOUR_PHOTOS --out"),
     ],
 )
-def test_mistakes_stop_before_training(config, tmp_path, key, value, message):
+def test_wrong_config_values_stop_before_training(config, tmp_path, key, value, message):
     config.unlock()
     config.update_from_flattened_dict({key: value})
     with pytest.raises(UserError, match=message):
@@ -409,7 +409,7 @@ def test_mistakes_stop_before_training(config, tmp_path, key, value, message):
         (["--nonsense"], ("nonsense",)),
     ],
 )
-def test_mistakes_on_the_command_line_end_in_one_line(tmp_path, arguments, parts):
+def test_command_line_errors_are_reported_in_one_line(tmp_path, arguments, parts):
     command = toys.command(tmp_path)[3:]  # without python -m srgan_jax.main
     _ends_in_one_line([*command, *arguments], parts)
     assert not list(tmp_path.iterdir())
@@ -433,7 +433,7 @@ def _ends_in_one_line(arguments, parts):
         (["--config", "configs/absent.py", "--workdir", "w"], ("configs/absent.py", "recipe")),
     ],
 )
-def test_missing_config_ends_in_one_line(arguments, parts, monkeypatch):
+def test_a_missing_config_is_reported_in_one_line(arguments, parts, monkeypatch):
     monkeypatch.chdir(toys.ROOT)
     _ends_in_one_line(arguments, parts)
 
@@ -448,7 +448,7 @@ def test_missing_config_ends_in_one_line(arguments, parts, monkeypatch):
         ("    open('absent')\n    return config", "No such file or directory: 'absent'"),
     ],
 )
-def test_mistakes_in_a_config_file_name_the_line(tmp_path, body, message):
+def test_errors_in_a_config_file_name_the_line(tmp_path, body, message):
     file = tmp_path / "mine.py"
     file.write_text(
         f"from srgan_jax import defaults\n\ndef get_config():\n    config = defaults.get_config()\n{body}\n"
@@ -457,12 +457,12 @@ def test_mistakes_in_a_config_file_name_the_line(tmp_path, body, message):
 
 
 @pytest.mark.slow
-def test_a_mistake_ends_the_process_with_status_1(tmp_path):
+def test_a_usage_error_ends_the_process_with_status_1(tmp_path):
     result = toys.run([sys.executable, "-m", "srgan_jax.main", "--config", "srgna", "--workdir", str(tmp_path)])
     assert result.returncode == 1 and result.stderr.startswith("error: ") and len(result.stderr.splitlines()) == 1
 
 
-def test_help_is_no_error(capsys):
+def test_help_exits_with_status_0(capsys):
     with pytest.raises(SystemExit) as stopped:
         main.main(["--help"])
     printed = capsys.readouterr()
@@ -476,7 +476,7 @@ def _stop_at(monkeypatch, stage, step):
 
 
 @pytest.mark.slow
-def test_a_signal_while_numbers_are_written_saves_that_update(config, tmp_path, monkeypatch, capsys):
+def test_a_signal_while_metrics_are_written_saves_that_update(config, tmp_path, monkeypatch, capsys):
     config.sample_pictures = 0
     with monkeypatch.context() as patch:
         _stop_at(patch, "pretrain", 3)
@@ -498,7 +498,7 @@ def test_a_signal_in_the_last_update_of_a_stage_stops_before_the_next(config, tm
 
 
 @pytest.mark.slow
-def test_a_kill_before_publication_is_mended(config, tmp_path):
+def test_weights_missing_after_a_kill_are_written_again(config, tmp_path):
     config.stage_names = ("pretrain",)
     first = toys.train(config, tmp_path)
     (tmp_path / "pretrain.safetensors").unlink()
@@ -509,7 +509,7 @@ def test_a_kill_before_publication_is_mended(config, tmp_path):
 
 
 @pytest.mark.slow
-def test_interrupted_logs_have_the_lines_of_undisturbed_ones(config, tmp_path, monkeypatch):
+def test_interrupted_runs_log_the_same_lines_as_uninterrupted_ones(config, tmp_path, monkeypatch):
     config.stage_names, config.log_every_steps = ("pretrain",), 2
     config.stages.pretrain.total_steps = 6
     toys.train(config, tmp_path / "undisturbed")
@@ -548,7 +548,7 @@ def test_a_metric_without_its_weights_stops_before_training(config, held_out, tm
         toys.train(config, tmp_path / "run")
 
 
-def test_pictures_too_small_for_a_metric_stop_before_training(config, tmp_path, monkeypatch):
+def test_images_too_small_for_a_metric_stop_before_training(config, tmp_path, monkeypatch):
     from safetensors.numpy import save_file
 
     monkeypatch.setenv("SRGAN_JAX_WEIGHTS", str(tmp_path))
@@ -561,7 +561,7 @@ def test_pictures_too_small_for_a_metric_stop_before_training(config, tmp_path, 
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
-def test_the_best_of_a_distance_is_the_lowest(tmp_path):
+def test_the_best_checkpoint_of_a_distance_has_the_lowest_value(tmp_path):
     from srgan_jax.training import checkpoints
 
     saver = checkpoints.Checkpoints(tmp_path, keep=1, best_metric="niqe", lower_is_better=True)
@@ -585,13 +585,13 @@ def test_bfloat16_trains_and_resumes(config, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_later_stages_are_not_left_behind(config, trained):
+def test_extending_a_stage_that_a_later_stage_started_from_is_refused(config, trained):
     config.stages.pretrain.total_steps += 1
     with pytest.raises(UserError, match="gan.safetensors .* earlier pretrain"):
         toys.train(config, trained)
 
 
-def test_runs_without_sample_pictures(config, tmp_path):
+def test_runs_without_previews(config, tmp_path):
     config.stage_names, config.sample_pictures = ("pretrain",), 0
     toys.train(config, tmp_path)
     assert not (tmp_path / "samples").exists()

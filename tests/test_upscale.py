@@ -79,7 +79,7 @@ def test_a_folder_of_good_and_bad_files(capsys, folder, weights, tmp_path):
     assert (out / "a.png").stat().st_mtime_ns != stamps["a.png"]
 
 
-def test_a_result_that_is_kept_is_told_apart_from_what_would_be_written(capsys, folder, weights, tmp_path):
+def test_existing_results_that_would_differ_are_reported(capsys, folder, weights, tmp_path):
     out = tmp_path / "out"
     for bad in ("text.jpg", "cut.png", "deep/empty.png"):
         (folder / bad).unlink()
@@ -133,7 +133,7 @@ def test_results_among_the_inputs_are_not_upscaled_again(capsys, folder, weights
     assert (folder / "deep" / "b_x2.jpg").exists()
 
 
-def test_beside_the_input(capsys, folder, weights):
+def test_results_are_written_beside_the_inputs(capsys, folder, weights):
     status, printed, _ = _run(capsys, folder / "a.png", folder / "deep" / "b.jpg", "--weights", weights)
     assert (status, printed) == (0, "2 upscaled, each in the folder of its original\n")
     assert (folder / "a_x2.png").exists() and (folder / "deep" / "b_x2.jpg").exists()
@@ -141,7 +141,7 @@ def test_beside_the_input(capsys, folder, weights):
     assert status == 2 and "an input is a folder: expected -o FOLDER for the results" in error
 
 
-def test_names_that_are_no_text(weights, folder, tmp_path):
+def test_file_names_that_are_not_utf8(weights, folder, tmp_path):
     odd = os.fsencode(folder) + b"/\xff.png"
     with open(odd, "wb") as file:
         file.write((folder / "text.jpg").read_bytes())
@@ -150,14 +150,14 @@ def test_names_that_are_no_text(weights, folder, tmp_path):
     assert result.returncode == 1 and b"\\udcff.png: not an image" in result.stdout, result.stderr
 
 
-def test_one_file_to_a_name(capsys, folder, weights, tmp_path):
+def test_one_file_to_a_given_name(capsys, folder, weights, tmp_path):
     out = tmp_path / "deeper" / "result.jpg"
     assert _run(capsys, folder / "a.png", "-o", out, "--weights", weights, "--long-side", "45")[0] == 0
     with Image.open(out) as image:
         assert image.format == "JPEG" and image.size == (45, 30)
 
 
-def test_an_interrupted_run_leaves_no_half_file(tmp_path, monkeypatch):
+def test_an_interrupted_write_leaves_no_partial_file(tmp_path, monkeypatch):
     """Ctrl-C comes while Pillow writes."""
     save = Image.Image.save
 
@@ -172,7 +172,7 @@ def test_an_interrupted_run_leaves_no_half_file(tmp_path, monkeypatch):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_result_that_cannot_be_written_stops_nothing(capsys, folder, weights, tmp_path):
+def test_a_result_that_cannot_be_written_does_not_stop_the_others(capsys, folder, weights, tmp_path):
     out = tmp_path / "out"
     (out / "deep").mkdir(parents=True)
     (out / "deep" / "er").write_text("a file where a folder should be")
@@ -196,7 +196,7 @@ def test_a_file_without_permission(capsys, folder, weights, tmp_path, monkeypatc
     assert (tmp_path / "out" / "deep" / "b.jpg").exists()
 
 
-def test_a_folder_that_may_not_be_looked_into(capsys, folder, weights, tmp_path, monkeypatch):
+def test_a_folder_without_permission(capsys, folder, weights, tmp_path, monkeypatch):
     """Deep inside an input; a hidden one would have been passed over anyway. The refusal is played."""
     closed = (folder / "deep" / "closed", folder / ".closed")
     allowed, found = os.access, os.scandir
@@ -236,7 +236,7 @@ def test_a_folder_that_may_not_be_looked_into(capsys, folder, weights, tmp_path,
         (["{in}/deep/er/none", "-o", "x"], "none: no such file"),
     ],
 )
-def test_wrong_usage(capsys, folder, weights, tmp_path, args, message, monkeypatch):
+def test_usage_errors(capsys, folder, weights, tmp_path, args, message, monkeypatch):
     monkeypatch.chdir(tmp_path)
     args = [arg.replace("{in}", str(folder)) for arg in args]
     args += [] if "--weights" in args else ["--weights", weights]
@@ -246,7 +246,7 @@ def test_wrong_usage(capsys, folder, weights, tmp_path, args, message, monkeypat
     assert "Traceback" not in error
 
 
-def test_too_many_pixels(capsys, weights, tmp_path, photo):
+def test_images_over_the_pixel_limit_fail(capsys, weights, tmp_path, photo):
     Image.fromarray(photo).save(tmp_path / "a.png")  # 134,400 pixels
     status, printed, _ = _run(
         capsys, tmp_path / "a.png", "-o", tmp_path / "x", "--weights", weights, "--max-pixels", 0.1
@@ -254,7 +254,7 @@ def test_too_many_pixels(capsys, weights, tmp_path, photo):
     assert status == 1 and "a.png: 0.1344 megapixels, more than the limit of 0.1" in printed
 
 
-def test_large_results_say_size_and_time_first_and_go_to_tiff(bilinear, tmp_path, photo, monkeypatch):
+def test_large_results_are_announced_and_written_as_tiff(bilinear, tmp_path, photo, monkeypatch):
     monkeypatch.setattr(run, "LARGE_PIXELS", 100_000)
     monkeypatch.setattr(formats, "MAX_IN_MEMORY_BYTES", 300_000)
     Image.fromarray(photo).save(tmp_path / "a.png")
@@ -269,7 +269,7 @@ def test_large_results_say_size_and_time_first_and_go_to_tiff(bilinear, tmp_path
     assert len(bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=64, report=lines.append).skipped) == 1
 
 
-def test_ensemble_and_blend_reach_the_command(capsys, tmp_path, photo):
+def test_the_command_passes_on_ensemble_and_blend(capsys, tmp_path, photo):
     Image.fromarray(photo[:20, :20]).save(tmp_path / "a.png")
     ends = [toys.random_weights(seed, name="compact", blocks=0, width=2, scale=2) for seed in range(2)]
     for index, end in enumerate(ends):
@@ -327,7 +327,7 @@ def test_damaged_files_never_crash(bilinear, photo, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_and_run_again(weights, photo, tmp_path):
+def test_a_killed_run_is_completed_by_the_next(weights, photo, tmp_path):
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     for index in range(40):
@@ -350,7 +350,7 @@ def test_killed_in_the_middle_and_run_again(weights, photo, tmp_path):
 # ---------------------------------------------------------------------------------------------- several files meet
 
 
-def test_fallbacks_never_meet_another_file(bilinear, photo, tmp_path, monkeypatch):
+def test_fallback_names_never_collide(bilinear, photo, tmp_path, monkeypatch):
     """A result that its format can't hold goes to a name of its own, not to another's result or to an input."""
     monkeypatch.setattr(formats, "MAX_IN_MEMORY_BYTES", 5_000)  # everything but .tif is too large
     for name in ("a.png", "a.webp", "a.tif"):
@@ -370,14 +370,14 @@ def test_fallbacks_never_meet_another_file(bilinear, photo, tmp_path, monkeypatc
     assert (tmp_path / "a.tif").read_bytes() == before
 
 
-def test_no_input_is_a_target(tmp_path, photo):
+def test_results_never_replace_inputs(tmp_path, photo):
     for name in ("p.bmp", "p.png"):
         images.write_image(tmp_path / name, photo[:9, :9])
     with pytest.raises(ValueError, match="the result would replace .*p.bmp"):
         bulk.find_jobs([tmp_path / "p.bmp", tmp_path / "p.png"], tmp_path, suffix="")
 
 
-def test_what_the_device_does_is_no_files_fault(bilinear, photo, tmp_path, monkeypatch):
+def test_files_not_reached_after_a_device_error_are_listed(bilinear, photo, tmp_path, monkeypatch):
     """Out of memory in the middle: every file is accounted for, those that were not reached with the reason.
 
     By a generator of the test's own that fails when it is compiled again, which happens after the second image.
@@ -413,7 +413,7 @@ def test_heic_in_folders(tmp_path, photo, bilinear):
     assert [job.target.name for job in bulk.find_jobs([tmp_path], tmp_path / "out")] == ["a.jpg"]
 
 
-def test_bombs_behind_the_first_page(tmp_path):
+def test_the_pixel_limit_holds_for_every_page(tmp_path):
     pages = images.Picture((np.zeros((1, 1, 3), np.uint8), np.zeros((600, 600, 3), np.uint8)))
     images.write_image(tmp_path / "a.tif", pages)
     with pytest.raises(images.ImageError, match="0.36 .*limit of 0.001"):

@@ -36,7 +36,7 @@ def small(tmp_path_factory, photo):
 
 
 @pytest.mark.slow
-def test_pictures_are_enlarged_and_scored_without_posix(small, tmp_path):
+def test_images_are_upscaled_and_scored_without_posix(small, tmp_path):
     result = _run("srgan_jax.cli", "upscale", small / "a.png", "-o", tmp_path)
     assert result.returncode == 0, result.stderr
     assert srgan_jax.read_image(tmp_path / "a.png").frames[0].shape == (128, 160, 3)
