@@ -1,4 +1,4 @@
-"""The structure of the package as docs/architecture.md states it, sizes, docstrings, and what importing it loads."""
+"""Tests of the package's structure against docs/architecture.md, of sizes, docstrings and what an import loads."""
 
 import ast
 import graphlib
@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
 SUBPACKAGES = re.findall(r"^\| `(\w+)` \|", PAGE.split("## Subpackages")[1].split("\n## ")[0], re.MULTILINE)
-TOP = ("__init__", "defaults", "main")  # files beside the subpackages; any subpackage but `config` is above `defaults`
+TOP = ("__init__", "defaults", "main")  # files beside the subpackages, which none of them imports
 
 
 def _name(path):
@@ -24,7 +24,7 @@ def _name(path):
 
 
 def _imports(path):
-    """Modules of the package that a file imports, anywhere in it."""
+    """Yields the modules of the package that a file imports, anywhere in it."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found = [alias.name for alias in node.names]
@@ -59,7 +59,7 @@ def test_subpackages_import_from_those_above_them(path):
 
 
 def test_there_is_no_import_cycle():
-    """Subpackages are ordered by the page; inside one the modules only need some order."""
+    """The page orders the subpackages; inside a subpackage the modules only need some order."""
     graph = {_name(path): set() for path in FILES if path.parent != PACKAGE}
     for path in FILES:
         for parts in _imports(path):
@@ -111,7 +111,7 @@ def _functions(path):
 
 
 def _code_lines(function):
-    """Lines without docstring, comments and blanks."""
+    """Counts the lines of a function without docstring, comments and blank lines."""
     body = function.body[1:] if ast.get_docstring(function) else function.body
     lines = {n.lineno for statement in body for n in ast.walk(statement) if hasattr(n, "lineno")}
     return len(lines) + 1
@@ -145,14 +145,14 @@ def test_modules_and_public_names_have_docstrings(path):
 
 
 def test_pyproject_lists_every_package():
-    """A wheel holds what pyproject.toml lists, the recipes among it."""
+    """A wheel holds the packages that pyproject.toml lists, the recipes among them."""
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     found = {".".join(path.parent.relative_to(ROOT).parts) for path in PACKAGE.rglob("__init__.py")}
     assert sorted(listed) == sorted(found | {"srgan_jax.recipes"})
 
 
 def test_recipes_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
-    """By their names, also where a folder has the name of one."""
+    """Also where a folder has the name of a recipe."""
     from srgan_jax.config import recipes
 
     (tmp_path / "srgan").mkdir()

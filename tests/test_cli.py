@@ -52,7 +52,7 @@ def test_prepare_lists_skipped_files(tmp_path, photo, capsys):
     ],
 )
 def test_usage_errors_are_reported_in_one_line(tmp_path, capsys, monkeypatch, arguments, message):
-    monkeypatch.setenv("SRGAN_JAX_WEIGHTS", str(tmp_path))  # not those that lie in the checkout
+    monkeypatch.setenv("SRGAN_JAX_WEIGHTS", str(tmp_path))  # not the weights in the checkout
     assert cli.main([argument.format(folder=tmp_path) for argument in arguments]) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: ") and message.format(folder=tmp_path) in told and "Traceback" not in told
@@ -60,7 +60,7 @@ def test_usage_errors_are_reported_in_one_line(tmp_path, capsys, monkeypatch, ar
 
 @pytest.fixture(scope="module")
 def test_set(tmp_path_factory, photo):
-    """Three pictures of different sizes, one of them gray, as HR alone and with LR beside them."""
+    """`plain`: HR images, three of different sizes and a gray one; `pairs`: the three with their LR images."""
     root = tmp_path_factory.mktemp("sets")
     for index, (height, width) in enumerate([(61, 80), (90, 66), (80, 80)]):
         picture = photo[100 : 100 + height, 120 : 120 + width]
@@ -98,7 +98,7 @@ def test_evaluate_prints_and_writes_one_table(test_set, generator, tmp_path, cap
     assert (tmp_path / "scores.md").read_text().strip() in told
     pictures = list(csv.DictReader((tmp_path / "pictures.csv").read_text().splitlines()))
     assert len(pictures) == 3 * (4 + 3) == len(content["pictures"])
-    # The table's mean is the mean of the file's pictures, and each picture's score is what the metric gives.
+    # The table's mean is the mean of the images' scores in the file, and each score is the metric's value.
     nearest = [row for row in pictures if row["set"] == "pairs" and row["method"] == "nearest"]
     average = next(m for m in content["means"] if m["set"] == "pairs" and m["method"] == "nearest")
     assert average["psnr_y"] == pytest.approx(np.mean([float(row["psnr_y"]) for row in nearest]))
@@ -125,7 +125,7 @@ def test_images_that_are_too_small_or_share_a_name_are_reported(tmp_path, photo,
 def test_images_of_many_sizes_compile_once(photo, generator):
     params = srgan_jax.load(generator)
 
-    # Canvases of 58 x 106, which no other test has.
+    # Canvases of 58 x 106, which no other test uses.
     first, second = (
         [make_pair(str(size), photo[: size[0], : size[1]], 2) for size in sizes]
         for sizes in ([(54, 106), (58, 46), (50, 102)], [(52, 106), (58, 64), (30, 40)])
@@ -153,7 +153,7 @@ def test_folders_and_weights_with_the_same_name_are_distinguished(test_set, gene
     assert [(row[0][2:], row[1]) for row in rows] == [
         (folder, method) for folder in folders for method in ("bicubic", "nearest", files[0], "small")
     ]
-    assert rows[2][2].count("(") == 0 and rows[3][2].endswith("(+0.000 to +0.000) |")  # the first weights, themselves
+    assert rows[2][2].count("(") == 0 and rows[3][2].endswith("(+0.000 to +0.000) |")  # compared with themselves
 
 
 def test_evaluate_options_change_the_score_and_the_note(test_set, capsys):

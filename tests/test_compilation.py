@@ -1,4 +1,4 @@
-"""Compiled programs: kept between starts, and no larger than they need to be."""
+"""Tests of the cache of compiled programs, and of the size of a compiled update."""
 
 import functools
 import os
@@ -21,7 +21,7 @@ SETTINGS = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_
 
 @flax.struct.dataclass
 class State:
-    """The least that `nonfinite.skip_nonfinite` takes."""
+    """The smallest state that `nonfinite.skip_nonfinite` takes."""
 
     params: list[jax.Array]
     health: nonfinite.Health
@@ -30,7 +30,7 @@ class State:
 
 @pytest.fixture
 def nothing_set(monkeypatch):
-    """JAX as a command finds it; as the tests need it afterwards."""
+    """Sets JAX's cache options to their defaults, and back to those of the tests afterwards."""
     before = {name: getattr(jax.config, name) for name in SETTINGS}
     for name, value in zip(SETTINGS, (None, 1.0), strict=True):
         jax.config.update(name, value)
@@ -51,7 +51,7 @@ def test_the_cache_is_in_the_users_cache_folder(home, monkeypatch):
     assert kept == home / "srgan_jax" / compilation.machine_name() and kept.is_dir()
     assert jax.config.jax_compilation_cache_dir == str(kept)
     assert jax.config.jax_persistent_cache_min_compile_time_secs == compilation.MIN_COMPILE_SECONDS
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # to be ignored
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # relative folders are ignored
     monkeypatch.setenv("HOME", str(home / "me"))
     assert compilation.user_cache_folder() == home / "me" / ".cache"
 
@@ -91,7 +91,7 @@ def test_each_kind_of_processor_has_its_own_folder(monkeypatch):
         monkeypatch.setattr(Path, "read_text", lambda self, *_, text=text: text)
         names.append(compilation.machine_name())
     monkeypatch.setattr(Path, "read_text", read_text)
-    assert names[0] != names[1] and names[0] == names[2]  # whatever its clock does at the moment
+    assert names[0] != names[1] and names[0] == names[2]  # whatever the clock rate is
 
 
 def test_old_and_damaged_entries_are_deleted(home, monkeypatch):
@@ -101,7 +101,7 @@ def test_old_and_damaged_entries_are_deleted(home, monkeypatch):
         entry = kept / f"jit_{name}-cache"
         entry.write_bytes(whole)
         os.utime(entry, (2e9 - age, 2e9 - age))
-    for name, content in (("torn", whole[:-1]), ("empty", b"")):  # a kill, a full disk
+    for name, content in (("torn", whole[:-1]), ("empty", b"")):  # as after a kill or on a full disk
         entry = kept / f"jit_{name}-cache"
         entry.write_bytes(content)
         os.utime(entry, (2.1e9, 2.1e9))
@@ -140,13 +140,13 @@ def test_the_second_start_loads_the_programs_of_the_first(tmp_path):
     assert first[1:] == ["False", "True"] and second[1:] == ["True", "False"] and first[0] == second[0]
     (entry,) = (tmp_path / compilation.machine_name()).glob("jit_f-*-cache")
     os.truncate(entry, entry.stat().st_size // 2)
-    assert start()[1:] == ["False", "True"] and start()[1:] == ["True", "False"]  # compiled and kept anew
+    assert start()[1:] == ["False", "True"] and start()[1:] == ["True", "False"]  # compiled and stored again
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["main", "cli"])
 def test_commands_cache_their_programs(tmp_path, command):
-    """Seen in a start that ends at once, for want of data."""
+    """Tested by a start that ends at once, as its data set is absent."""
     absent = str(tmp_path / "absent")
     arguments = {
         "main": ["--config", "configs/compact.py", "--workdir", str(tmp_path / "w"), f"--config.data.dataset={absent}"],
@@ -166,7 +166,7 @@ def test_commands_cache_their_programs(tmp_path, command):
 
 @pytest.mark.parametrize("mapping", ["jit", "pmap"])
 def test_the_size_of_the_checked_update_is_linear_in_the_leaves(mapping):
-    """A chain of as many `and`s as there are leaves, copied to each of them, made SRResNet compile for minutes."""
+    """A chain with an `and` for each leaf, copied to each leaf, made SRResNet compile for minutes."""
 
     def update(state, gradient):
         return state.replace(params=[leaf + gradient for leaf in state.params]), {}
@@ -178,4 +178,4 @@ def test_the_size_of_the_checked_update_is_linear_in_the_leaves(mapping):
         lowered = mapped(nonfinite.skip_nonfinite(update, max_skips=3)).lower(*whole((state, jnp.float32(1))))
         return lowered.compile().as_text().count(" = ")
 
-    assert operations(40) < 6 * operations(10)  # four times as many leaves; in squares sixteen
+    assert operations(40) < 6 * operations(10)  # four times as many leaves; quadratic growth would be 16 times

@@ -1,4 +1,4 @@
-"""The config: checked before anything runs, frozen afterwards, and never passed on as a whole."""
+"""Tests of the config: checked before anything runs, frozen afterwards, and passed on by sections only."""
 
 import ast
 import dataclasses
@@ -61,7 +61,7 @@ def _set(config, values):
 )
 def test_wrong_values_are_refused(config, values, parts):
     with pytest.raises(UserError) as raised:
-        for key, value in values.items():  # keys that don't exist are set too, as a config file can
+        for key, value in values.items():  # also keys that don't exist, as in a config file
             *sections, field = key.split(".")
             node = config
             for section in sections:
@@ -73,7 +73,7 @@ def test_wrong_values_are_refused(config, values, parts):
 
 
 class _Maskless(nn.Module):
-    """A generator that training could use, and tiling couldn't."""
+    """A generator without `mask`: training could use it, tiled inference couldn't."""
 
     scale: int = 4
 
@@ -130,12 +130,12 @@ def test_keys_that_an_architecture_lacks_are_ignored_at_their_defaults():
     command_line.apply_overrides(config, ["--config.generator.name=compact", "--config.generator.width=24"])
     section = resolve(config).generator
     described = setup.select_keys(models.GENERATORS["compact"], section, RunConfig().generator)
-    assert dict(described) == {"name": "compact", "blocks": 16, "width": 24, "scale": 4}  # as the config has them
+    assert dict(described) == {"name": "compact", "blocks": 16, "width": 24, "scale": 4}  # as in the config
 
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_a_scale_that_is_given_is_used_even_if_it_is_the_default(scale):
-    """CompactResNet's own default is 4, the class's here 2."""
+    """CompactResNet's default scale is 4, that of the class here is 2."""
     kind = type("Twice", (CompactResNet,), {"__annotations__": {"scale": int}, "scale": 2})
     config = defaults.get_config()
     command_line.apply_overrides(config, ["--config.generator.name=compact", f"--config.generator.scale={scale}"])
@@ -169,7 +169,7 @@ def test_overrides_have_the_type_of_their_key(argument, value):
 
 
 def test_gan_options_reach_the_game_from_the_command_line():
-    """Set from the command line, each reaches the game."""
+    """Every recipe has these keys."""
     config = defaults.get_config()
     values = {
         "losses.adversarial.term": "lsgan", "losses.perceptual.weight": 0.0, "losses.pixel.weight": 1.0,
@@ -225,7 +225,7 @@ def _annotations():
 def test_few_functions_take_the_whole_config():
     takes_root = {name for _, name, annotation in _annotations() if "RunConfig" in annotation}
     allowed = {"train_and_evaluate", "build", "record_run", "resolve"}
-    assert takes_root == allowed | {"_check_intervals"}  # a part of resolve
+    assert takes_root == allowed | {"_check_intervals"}  # called by resolve
     editable = {(path.parent.name, name) for path, name, annotation in _annotations() if "ConfigDict" in annotation}
     assert {folder for folder, _ in editable} == {"config"}
 

@@ -1,4 +1,4 @@
-"""Every recipe makes updates, seen by shape; two of them train and resume."""
+"""Tests of the recipes: an update of each is traced by shape; two are trained, one of them resumes."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ FAST = ("compact", "photo", "quickstart", "srgan", "srresnet")
     "path", [pytest.param(path, id=path.stem, marks=[] if path.stem in FAST else pytest.mark.slow) for path in CONFIGS]
 )
 def test_an_update_of_the_recipe_can_be_traced(path, extractor_file):
-    """Of each stage at full size, only with fewer blocks: every name resolves, state and loss come out of an update."""
+    """For each stage, at full size but with one block: every name resolves, an update returns a state and a loss."""
     config = load_config(str(path))
     config.generator.blocks = 1
     config.extractor.weights = str(extractor_file(config.extractor.name))
@@ -38,9 +38,9 @@ def test_an_update_of_the_recipe_can_be_traced(path, extractor_file):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "resumes"), [("srgan_mse", True), ("real_esrgan", False)])
 def test_recipe_trains_and_resumes(name, resumes, tiny, dataset, extractor_file, tmp_path):
-    """Two updates of each stage at toy size, and one more, which one recipe repeats after a resume."""
+    """Trains two updates of each stage at a small size, and a third, which one recipe repeats after it resumed."""
     config = tiny(load_config(name), crop_px=48)  # smaller maps of VGG19's block5 take XLA four times as long
-    config.data.dataset, config.sample_pictures = dataset, 0  # the loop's own tests look at the previews
+    config.data.dataset, config.sample_pictures = dataset, 0  # test_train.py tests the previews
     config.extractor.weights = str(extractor_file(config.extractor.name))
     last = config.stage_names[-1]
     config.stages[last].total_steps, config.save_every_steps = 3, 2

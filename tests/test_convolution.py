@@ -1,4 +1,4 @@
-"""Convolutions taken apart for XLA's CPU backend: the numbers of plain ones, gradients too."""
+"""Tests of convolutions that are split for XLA's CPU backend: values and gradients are those of plain ones."""
 
 import functools
 
@@ -19,7 +19,7 @@ def _inputs(pictures, side, channels, features, size):
 
 
 def _value_and_gradients(run, x, kernel):
-    """The output, and the gradients of a sum that weighs every output value differently."""
+    """Returns the output, and the gradients of a sum that weighs every output value differently."""
     rng = np.random.default_rng(1)
     weights = jnp.asarray(rng.normal(size=jax.eval_shape(run, x, kernel).shape).astype(np.float32))
     return run(x, kernel), *jax.grad(lambda *args: jnp.sum(run(*args) * weights), argnums=(0, 1))(x, kernel)
@@ -48,7 +48,7 @@ def test_exchanging_input_and_cotangent_gives_the_same_weight_gradient():
 
 @pytest.mark.parametrize("name", ["convolution", "few_channel_convolution"])
 def test_a_single_cpu_device_splits_large_feature_maps(name, monkeypatch):
-    """Of 48x48 at most four pictures at once; smaller maps and several devices as the batch they are."""
+    """At most four images of 48x48 are convolved at once; smaller maps, and maps on several devices, are not split."""
     run = getattr(convolution, name)
     counted = lambda side, pictures: str(  # noqa: E731
         jax.make_jaxpr(lambda x, kernel: run(x, kernel, (1, 1), ((1, 1), (1, 1)), **NHWC))(
@@ -65,7 +65,7 @@ def test_a_single_cpu_device_splits_large_feature_maps(name, monkeypatch):
 
 
 def test_what_a_single_cpu_device_does_not_split(monkeypatch):
-    """Empty batches, sizes that aren't known yet, and bfloat16, in which parts' gradients would be added coarsely."""
+    """Empty batches, symbolic sizes, and bfloat16, in which the chunks' gradients would be added coarsely."""
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     run = functools.partial(convolution.convolution, strides=(1, 1), padding=((1, 1), (1, 1)), **NHWC)
     _, kernel = _inputs(1, 48, 2, 2, 3)

@@ -149,7 +149,7 @@ def _both(pictures, store, step, indices):
 
 
 def test_windows_are_parts_of_their_images(dataset):
-    """Independent of the code that cuts: each window is found in a picture whose border is repeated."""
+    """Independent of the code that cuts windows: each window is found in an image whose border is repeated."""
     pictures = builder.open_source(dataset)
     indices = np.arange(16, dtype=np.int32)
     windows = stream.read_windows(pictures, SEED, 0, indices, batch_size=16, **GEOMETRY)
@@ -171,7 +171,7 @@ def test_the_stream_can_start_at_any_step(dataset):
         np.stack(list(stream.stream_windows(pictures, SEED, range(0, 6), part, **options)))
         for part in (indices[:2], indices[2:])
     ]
-    np.testing.assert_array_equal(np.concatenate(halves, axis=1), whole)  # two processes read what one reads
+    np.testing.assert_array_equal(np.concatenate(halves, axis=1), whole)  # two processes read the samples of one
 
 
 def test_images_smaller_than_the_crop_are_left_out_and_reported(dataset):
@@ -188,7 +188,7 @@ def test_images_smaller_than_the_crop_are_left_out_and_reported(dataset):
 def test_the_stream_refuses_images_smaller_than_the_crop(dataset):
     pictures = builder.open_source(dataset)
     with pytest.raises(builder.DatasetError, match=r"\[64, 64\] .*config.data.crop_px=90"):
-        indices = np.arange(6, dtype=np.int32)  # an epoch: every picture once
+        indices = np.arange(6, dtype=np.int32)  # an epoch: every image once
         stream.read_windows(pictures, SEED, 0, indices, batch_size=6, crop_px=90, margin_px=8)
 
 
@@ -208,7 +208,7 @@ def test_data_set_is_a_tfds_data_set(dataset):
 
 
 class _Spoilt:
-    """A data set of which some pictures can't be decoded (though their headers are whole), or not even be read."""
+    """A data set of which some images can't be decoded (though their headers are intact), and some can't be read."""
 
     def __init__(self, pictures, undecodable=(), unreadable=()):
         self._pictures, self._undecodable, self._unreadable = pictures, undecodable, unreadable
@@ -251,7 +251,7 @@ def test_corrupt_images_are_replaced_by_the_next(dataset):
 
 @pytest.mark.parametrize("share", [0.5, 0.0], ids=["tiles", "host"])
 def test_both_sources_replace_corrupt_images_alike(dataset, monkeypatch, tiny, share, capsys):
-    """Training sees the same samples from tiles, host memory and stream, and hears of each damaged picture once."""
+    """Tiles, host memory and stream give the same samples, and each corrupt image is reported once."""
     from srgan_jax import defaults
     from srgan_jax.config.resolve import resolve
     from srgan_jax.training import previews, samples

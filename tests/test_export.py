@@ -1,4 +1,4 @@
-"""Generators in other runtimes give the same pictures."""
+"""Tests that exported generators give the same images in other runtimes."""
 
 import contextlib
 import json
@@ -37,7 +37,7 @@ def test_stablehlo_equals_the_generator(params, weights, tmp_path, capsys, photo
     assert "small.stablehlo.zip: 0.0 MB, differs from the original by at most" in capsys.readouterr().out
     call, about = export.load_stablehlo(out)
     assert about["dataset"] == "chelsea" and json.loads(about["architecture"])["name"] == "compact"
-    for size in ((1, 5, 31), (3, 16, 9)):  # neither was checked when it was written
+    for size in ((1, 5, 31), (3, 16, 9)):  # sizes that the export did not check
         lr = np.random.default_rng(1).random((*size, 3), np.float32)
         np.testing.assert_allclose(call(lr), srgan_jax.upscale(params, lr), atol=1e-5)
     with zipfile.ZipFile(out) as archive:
@@ -48,12 +48,12 @@ def test_stablehlo_equals_the_generator(params, weights, tmp_path, capsys, photo
 
 
 def _installed_with(requirements):
-    """The distributions that `pip install` without extras brings, as far as they are here."""
+    """Returns the distributions that `pip install` without extras installs, where they are present."""
     found, waiting = set(), [*requirements]
     while waiting:
         name = _normal(re.match(r"[\w.-]+", waiting.pop())[0])
         if name not in found:
-            with contextlib.suppress(metadata.PackageNotFoundError):  # for another system
+            with contextlib.suppress(metadata.PackageNotFoundError):  # a dependency of other systems
                 waiting += [line for line in metadata.requires(name) or [] if "extra ==" not in line]
                 found.add(name)
     return found
@@ -64,7 +64,7 @@ def _normal(name):
 
 
 def test_export_needs_no_extras(weights, tmp_path):
-    """The command finds none of the packages that only happen to be here."""
+    """The command runs with all packages hidden that `pip install` without extras does not install."""
     base = _installed_with(tomllib.loads((toys.ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
     owners = metadata.packages_distributions()
     hidden = {module for module, names in owners.items() if not base & set(map(_normal, names))} - {"srgan_jax"}
@@ -100,7 +100,7 @@ def test_onnx_equals_the_generator(fields, tmp_path):
 
 
 def test_an_export_that_differs_is_refused(params, tmp_path, monkeypatch):
-    """By a generator of the test's own that gives something else where sizes are symbols."""
+    """Uses a generator that gives other values where sizes are symbolic."""
 
     class Other(type(params.module())):
         def __call__(self, image, **options):

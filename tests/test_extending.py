@@ -1,4 +1,4 @@
-"""docs/extending.md is run: one config file adds an entry to six tables; another process uses the weights."""
+"""Runs docs/extending.md: one config file adds an entry to six tables; another process uses the weights."""
 
 import json
 import re
@@ -44,7 +44,7 @@ def test_every_entry_is_used(trained):
     rows = [json.loads(line) for line in (trained / "runs" / "mine" / "metrics.jsonl").read_text().splitlines()]
     assert {"frequency", "loss_db", "d_loss", "adversarial", "pixel"} <= rows[-2].keys()
     assert rows[-1]["val_mae"] > 0
-    # The ramp of 100 updates: of its weight of 0.1 the first update has a hundredth, the second two.
+    # The weight ramps up to 0.1 in 100 updates: the first update has a hundredth of it, the second two hundredths.
     weights = [row["frequency"] / row["frequency_unweighted"] for row in rows if "frequency" in row]
     assert weights == pytest.approx([0.001, 0.002] * 2, rel=1e-5)
     recorded = json.loads((trained / "runs" / "mine" / "config.json").read_text())

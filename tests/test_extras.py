@@ -1,4 +1,4 @@
-"""Optional dependencies: what a command says where they are missing, and what `pyproject.toml` promises of them."""
+"""Tests of optional dependencies: the errors where they are missing, and their lists in `pyproject.toml`."""
 
 import os
 import re

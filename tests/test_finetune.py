@@ -1,4 +1,4 @@
-"""configs/finetune.py: from shipped weights on, with a folder of one's own."""
+"""Tests of configs/finetune.py: training from shipped weights on a user's folder."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ from srgan_jax.weights import pretrained
 
 @pytest.fixture
 def config(tiny, tmp_path, photo, monkeypatch):
-    """The config at toy size, with a folder of eight pictures and a shipped generator of its size."""
+    """The config at a small size, with a folder of eight images and a copy, and a shipped generator of that size."""
     for index in range(8):
         top = 20 * index
         images.write_image(tmp_path / "mine" / f"{index}.png", photo[top : top + 60, :70])
@@ -34,7 +34,7 @@ def config(tiny, tmp_path, photo, monkeypatch):
     config.data.folder, config.validation.hold_out, config.init_from = str(tmp_path / "mine"), hold_out, init_from
     config.validation.metrics = ("psnr_y",)
     config.sample_pictures = 0
-    config.stages.pretrain.warmup_steps, config.stages.pretrain.learning_rate = 0, 1e-2  # two updates are to be seen
+    config.stages.pretrain.warmup_steps, config.stages.pretrain.learning_rate = 0, 1e-2  # visible in two updates
     config.ema_decay = 0.5
     fields = dict(config.generator)
     variables = build(GENERATORS, fields).init(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
@@ -50,7 +50,7 @@ def test_the_requested_number_of_validation_images_gives_no_warning(config, tmp_
 
 
 def _psnr_y(sr, hr):
-    """By hand: MATLAB's luma, 4 px left out."""
+    """Computes PSNR-Y by hand: MATLAB's luma, 4 px left out."""
     y = [image[4:-4, 4:-4].astype(np.float64) @ (65.481, 128.553, 24.966) / 255 for image in (sr, hr)]
     return 10 * np.log10(255**2 / np.mean((y[0] - y[1]) ** 2))
 
@@ -66,7 +66,7 @@ def test_a_run_ends_with_scores_before_and_after_on_validation_images(config, tm
 
     assert "config.validation.hold_out=8: only 2 images are held out, a quarter of all at most" in told
     rest, held_out = toys.open_images(config, tmp_path / "run")
-    assert (len(rest), len(held_out)) in ((7, 2), (6, 2))  # of nine files, two a copy of each other
+    assert (len(rest), len(held_out)) in ((7, 2), (6, 2))  # of nine files, two are copies of each other
     seen = {picture.tobytes() for picture in rest}
     assert not any(picture.tobytes() in seen for picture in held_out)
     degrade = DEGRADATIONS["photo"].degrade

@@ -1,4 +1,4 @@
-"""What pictures are: each row of the README's table of what goes in and what comes out."""
+"""Tests of image formats: each row of the README's table of inputs and outputs."""
 
 import collections
 import re
@@ -20,7 +20,7 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 @pytest.fixture(scope="module")
 def upscale(bilinear):
-    """Upscales one file twice; gives the result's path and the lines that were said."""
+    """A function that upscales one file by 2; returns the result's path and the reported lines."""
 
     def run(path, out=None, format="", **options):
         lines = []
@@ -38,7 +38,7 @@ def _small(photo, channels=3):
 
 
 def _twice(samples):
-    """Bilinear enlargement of `[H, W]` by Pillow, in floats."""
+    """Returns `[H, W]` upscaled by 2, bilinearly by Pillow, in floats."""
     height, width = samples.shape
     image = Image.fromarray(samples.astype(np.float32))
     return np.asarray(image.resize((2 * width, 2 * height), Image.Resampling.BILINEAR))
@@ -54,7 +54,7 @@ def _assert_twice(result, before, tolerance=1.0):
 
 def jpeg(upscale, photo, folder):
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned clockwise when shown
+    exif[0x0112] = 6  # viewers rotate it clockwise
     exif[0x0110] = "Camera"
     path = folder / "a.jpg"
     Image.fromarray(_small(photo)).save(path, quality=100, subsampling=0, exif=exif, icc_profile=SRGB, dpi=(300, 300))
@@ -68,7 +68,7 @@ def jpeg(upscale, photo, folder):
     target, _ = upscale(path, folder / "stripped.jpg", strip=True)
     with Image.open(target) as result:
         assert len(result.getexif()) == 0 and "icc_profile" not in result.info and result.info.get("dpi") != (300, 300)
-        assert result.size == (80, 128)  # turned nonetheless
+        assert result.size == (80, 128)  # rotated nevertheless
 
 
 def same_format(upscale, photo, folder):
@@ -199,7 +199,7 @@ def deep(upscale, photo, folder):
                 assert (read % 257 != 0).any()  # more than 8 bits
             else:
                 _assert_twice(read[..., -1], before[..., -1])
-            if channels != 2 or suffix == "png":  # Pillow knows no 16-bit gray with alpha in TIFF
+            if channels != 2 or suffix == "png":  # Pillow can't read 16-bit gray with alpha from TIFF
                 with Image.open(target) as result:
                     assert result.size == (128, 80)
 
@@ -278,7 +278,7 @@ def avif(upscale, photo, folder):
 
 
 def what_a_format_cannot_hold(upscale, photo, folder):
-    wide = np.tile(_small(photo)[:4], (1, 130, 1))  # 8,320 pixels, 16,640 after: more than WebP has
+    wide = np.tile(_small(photo)[:4], (1, 130, 1))  # 8,320 pixels, 16,640 upscaled: more than WebP allows
     Image.fromarray(wide).save(folder / "wide.webp", lossless=True)
     target, lines = upscale(folder / "wide.webp")
     assert target.name == "wide.png" and images.read_image(target).shape == (8, 16_640, 3)
@@ -326,7 +326,7 @@ def test_every_row_of_the_readmes_table_is_tested():
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_of_every_format(orientation, suffix, tmp_path, photo):
-    """Also of TIFFs that are stored plainly: gray, with alpha, and of 16 bits."""
+    """For TIFF also gray images and images with alpha."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     whole = Image.fromarray(_small(photo))
@@ -339,7 +339,7 @@ def test_every_orientation_of_every_format(orientation, suffix, tmp_path, photo)
         expected = np.asarray(ImageOps.exif_transpose(_with_orientation(image, orientation)))
         difference = np.abs(read.squeeze().astype(int) - expected)
         assert difference.mean() < (5 if suffix == "webp" else 2 if suffix == "jpg" else 0.01), name
-        if name != "rgba":  # decode_rgb lays transparency on white
+        if name != "rgba":  # decode_rgb composites on white
             same = read if read.shape[-1] == 3 else np.repeat(read, 3, axis=-1)
             np.testing.assert_array_equal(images.decode_rgb(path), same, err_msg=name)
 
@@ -376,7 +376,7 @@ def test_rare_16_bit_and_float_tiffs(tmp_path):
 
 @pytest.mark.parametrize("total_bytes", [0, 4_000_000_000], ids=["tiff", "bigtiff"])
 def test_every_page_of_a_tiff_points_to_the_exif(tmp_path, photo, total_bytes):
-    """As Pillow and tifffile read it; the samples are what they were."""
+    """Pillow and tifffile read it there; the pixels are unchanged."""
     import tifffile
 
     exif = Image.Exif()
@@ -500,7 +500,7 @@ def test_target_sizes(bilinear, photo, tmp_path):
             twice = np.stack([_twice(_small(photo)[..., c]) for c in range(3)], axis=-1)
             twice = Image.fromarray(np.floor(twice + 0.5).astype(np.uint8))
             expected = np.asarray(twice.resize(size, Image.Resampling.BICUBIC))
-            np.testing.assert_allclose(np.asarray(result).astype(int), expected, atol=3)  # 8 bits between
+            np.testing.assert_allclose(np.asarray(result).astype(int), expected, atol=3)  # 8 bits between the steps
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

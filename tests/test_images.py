@@ -20,7 +20,7 @@ def test_lossless_formats_are_read_exactly(tmp_path, photo, suffix):
 
 def test_orientation_is_applied(tmp_path, photo):
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise when shown
+    exif[0x0112] = 6  # viewers rotate it by 90 degrees clockwise
     Image.fromarray(photo).save(tmp_path / "turned.png", exif=exif)
     np.testing.assert_array_equal(images.read_rgb(tmp_path / "turned.png"), np.rot90(photo, -1))
     assert images.image_size(tmp_path / "turned.png") == (448, 300)
@@ -66,9 +66,9 @@ def test_images_over_the_pixel_limit_are_refused(tmp_path, photo):
 
 
 def _cmyk_profile():
-    """The smallest ICC profile (version 2.1) from CMYK to Lab: a table of two steps a channel, gray whatever comes.
+    """Returns a minimal ICC profile (version 2.1) from CMYK to Lab: a table of two steps a channel, always gray.
 
-    Lightness is that of the ink alone: 100 without any, and 100 * (1 - (C + 2 M + Y + 4 K) / 8).
+    The lightness is 100 * (1 - (C + 2 M + Y + 4 K) / 8): 100 without ink.
     """
     identity = bytes(range(256))
     inks = itertools.product((0, 1), repeat=4)
@@ -82,7 +82,7 @@ def _cmyk_profile():
 
 
 def _kinds(folder, photo):
-    """Files of which Pillow's own conversion to RGB gives something else, or an error."""
+    """Writes files for which Pillow's own conversion to RGB gives another result, or an error."""
     small = photo[:24, :32]
     deep = small.astype(np.uint16) * 257 + 130  # 130 above a multiple of 257 rounds up
     tifffile.imwrite(folder / "planar16.tif", np.moveaxis(deep, -1, 0), photometric="rgb", planarconfig="separate")
@@ -100,7 +100,7 @@ def _kinds(folder, photo):
 
 
 def test_read_rgb_agrees_with_read_image(tmp_path, photo):
-    """What training and evaluation read is what `read_image` gives: on white, rounded to 8 bits, gray repeated."""
+    """Training and evaluation read the image that `read_image` gives: on white, rounded to 8 bits, gray repeated."""
     _kinds(tmp_path, photo)
     paths = sorted(tmp_path.iterdir())
     assert len(paths) == 10
@@ -126,7 +126,7 @@ def test_cmyk_is_read_through_its_profile(tmp_path, photo):
 
 
 def test_16_bit_values_are_rounded_not_truncated(tmp_path):
-    """40000 / 257 = 155.64: 156, not 155, and not the 64 of the low byte."""
+    """40000 / 257 = 155.64 is read as 156, not as 155, and not as the low byte, 64."""
     samples = np.full((4, 5, 3), 40000, np.uint16)
     tifffile.imwrite(tmp_path / "planar.tif", np.moveaxis(samples, -1, 0), photometric="rgb", planarconfig="separate")
     (tmp_path / "rgb.png").write_bytes(imagecodecs.png_encode(samples))
@@ -143,7 +143,7 @@ def test_folders_are_searched_in_order(tmp_path):
 
 
 def test_linked_folders_are_searched_without_cycles(tmp_path):
-    """People lay out data sets by `ln -s`."""
+    """Users arrange data sets with symbolic links."""
     for name in ("data/b.png", "elsewhere/c.png", "elsewhere/deep/d.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()

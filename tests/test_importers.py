@@ -1,4 +1,4 @@
-"""Imported generators against PyTorch networks that this file builds from the sources' documented layouts."""
+"""Compares imported generators with PyTorch networks, built here from the sources' documented layouts."""
 
 import numpy as np
 import pytest
@@ -132,7 +132,7 @@ NETWORKS = {
 
 
 def _network(name):
-    """With random slopes and statistics, so that nothing is left at a value that could hide a mistake."""
+    """Returns a network with random slopes and statistics, as default values could hide an error."""
     torch.manual_seed(0)
     network = NETWORKS[name]().eval()
     for key, value in network.state_dict().items():

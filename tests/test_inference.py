@@ -119,7 +119,7 @@ def test_wrong_images_are_refused(params, image, message, upscale):
 
 
 def test_floats_slightly_outside_the_range_are_accepted(params, lr):
-    """As resampling leaves them; whatever JAX has computed isn't waited for."""
+    """Resampling gives such values. The values of JAX's arrays are not checked."""
     image = np.asarray(lr, np.float32) / 255 * 1.4 - 0.2
     np.testing.assert_array_equal(srgan_jax.upscale(params, image), srgan_jax.upscale(params, jnp.asarray(image)))
 
@@ -140,7 +140,7 @@ def test_arguments_that_are_not_weights_are_refused(params, lr, upscale):
 
 @pytest.fixture(scope="module")
 def trained_on():
-    """An SRResNet with batch normalisation whose statistics have settled, and another trained on from it."""
+    """An SRResNet with converged batch statistics, the same trained further on another target, and LR images."""
     fields = {"name": "srresnet", "blocks": 2, "width": 8, "scale": 2}
     module = models.build(models.GENERATORS, fields)
     hr = jax.random.uniform(jax.random.key(1), (4, 32, 32, 3))
@@ -173,7 +173,7 @@ def test_blending_with_0_and_1_gives_the_inputs(trained_on):
 
 
 def test_blends_lie_between_both_results(trained_on):
-    """Half way the folded blend stays near the mean of both pictures, much nearer than the ends are to each other."""
+    """The blend of fraction 0.5, after folding, is nearer to the mean of both results than these are to each other."""
     first, second, lr = trained_on
     pictures = [np.asarray(srgan_jax.upscale(end, lr)) for end in (first, second)]
     apart = np.abs(pictures[0] - pictures[1]).mean()

@@ -1,4 +1,4 @@
-"""What the training loop does around the updates: checkpoints before errors, writers, options that change on resume."""
+"""Tests of the training loop: checkpoints before errors, writers, metrics, options that change when a run resumes."""
 
 import json
 
@@ -43,7 +43,7 @@ def test_the_checkpoint_is_saved_before_a_validation_that_fails(config, tmp_path
 @pytest.mark.slow
 @pytest.mark.parametrize(("clip_norm", "weight_decay"), [(0.5, 0.0), (0.0, 0.1), (0.5, 0.1)])
 def test_clipping_and_weight_decay_can_be_switched_on_when_a_run_resumes(config, tmp_path, clip_norm, weight_decay):
-    """What a diverged run is advised to do."""
+    """A remedy for a run that diverged."""
     config.validation.folder = ""
     config.stages.pretrain.total_steps = 2
     toys.train(config, tmp_path)
@@ -54,7 +54,7 @@ def test_clipping_and_weight_decay_can_be_switched_on_when_a_run_resumes(config,
 
 
 class _Lines:
-    """A writer that keeps what it gets."""
+    """A writer that records its calls in a file."""
 
     def __init__(self, workdir, stage, step):
         self._file = workdir / f"{stage}.lines"
@@ -98,7 +98,7 @@ def test_metrics_that_lack_required_arguments_are_refused(config, tmp_path, monk
 
 
 def test_scores_of_a_user_defined_metric_are_logged(config, tmp_path, monkeypatch):
-    """A plain function is an entry, too."""
+    """A plain function can be an entry of the table."""
 
     def brightness(sr, hr, *, border=0, channel="y", size=None):
         return np.asarray(sr)[: size[0], : size[1]].mean()

@@ -15,7 +15,7 @@ KEY = jax.random.key(0)
 def test_pixel_losses_are_distances(name):
     x, y = jax.random.normal(KEY, (2, 3, 4, 5, 3))
     value = losses.PIXEL[name](x, y)
-    assert value.shape == (x.shape[:1] if name == "psnr" else x.shape)  # of each sample, of each element
+    assert value.shape == (x.shape[:1] if name == "psnr" else x.shape)  # a value for each sample, for each element
     np.testing.assert_allclose(value, losses.PIXEL[name](y, x))
     lowest = losses.PIXEL[name](x, x)
     assert (value > lowest).all() and lowest.max() <= 1e-3
@@ -49,7 +49,7 @@ def test_psnr_loss_is_minus_the_metric():
 
 
 def test_psnr_loss_weighs_images_by_their_mse():
-    """Errors of 0.02 and 0.2, 40 and 20 dB of a peak of 2: the slopes of their squares weigh .041 to .0014."""
+    """Errors of 0.02 and 0.2 are 40 and 20 dB at a peak of 2; the weights of their squares are as 1/.0014 to 1/.041."""
     hr = jnp.zeros((2, 4, 4, 3))
     slope = jax.grad(lambda x: pixel.psnr(x, hr).sum())(hr + jnp.array([0.02, 0.2]).reshape(2, 1, 1, 1))
     weights = slope[:, 0, 0, 0] / jnp.array([0.02, 0.2])
@@ -110,5 +110,5 @@ def test_bce_by_hand():
     assert adversarial.bce_discriminator(zero, zero) == pytest.approx(2 * np.log(2))  # -log 1/2 - log 1/2
     logit = jnp.full((2, 1), np.log(3.0))  # D = 3/4
     assert adversarial.bce_generator(zero, logit) == pytest.approx(-np.log(0.75))
-    # Non-saturating: the gradient at a confidently rejected picture stays near -1.
+    # Non-saturating: the gradient at a confidently rejected image stays near -1.
     assert jax.grad(lambda x: adversarial.bce_generator(zero, x))(jnp.full((1, 1), -20.0))[0, 0] == pytest.approx(-1.0)

@@ -1,4 +1,4 @@
-"""What saves memory changes no numbers: parts of a batch one after the other, activations computed again, donation."""
+"""Tests that options which save memory change no results: microbatches, rematerialisation, donated buffers."""
 
 import functools
 import json
@@ -32,12 +32,12 @@ def batch(photo):
 
 
 def _features(image):
-    """A stand-in for VGG19: edges."""
+    """Returns edges in place of VGG19's features."""
     return {"relu1_1": image[:, 1:] - image[:, :-1], "relu1_2": image[:, :, 1:] - image[:, :, :-1]}
 
 
 def _updated(batch, mapping, count, stage, fields=None, *, step=None, adversarial="bce", remat=False, **options):
-    """States before and after an update with SGD of rate 1, so that the difference is the gradient; and metrics."""
+    """Returns the states before and after an update with SGD of rate 1, which differ by the gradient, and metrics."""
     runtime = {"axis_name": MAPPINGS[mapping]}
     described = {"blocks": 1, "width": 8} | (fields or {"name": "srresnet", "norm": "none"})
     generator = models.build(models.GENERATORS, described, remat=remat, **runtime)
@@ -87,7 +87,7 @@ def test_microbatches_give_the_update_of_the_whole_batch(batch, whole, stage, ma
 @pytest.mark.slow
 @pytest.mark.parametrize(("mapping", "count"), [("jit", 1), ("pmap", 4)])
 def test_microbatches_in_a_scan_give_the_same_update(batch, whole, monkeypatch, mapping, count):
-    """What accelerators run."""
+    """Accelerators use a scan; CPUs don't."""
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     _same_update(_updated(batch, mapping, count, "gan", microbatches=2), whole("gan"))
 
@@ -103,14 +103,14 @@ def test_microbatches_work_with_other_gan_options(batch, whole):
 
 
 def test_normalisation_uses_the_statistics_of_each_microbatch(batch):
-    """The mean of the parts' statistics is kept: of their means that is the whole batch's, of the variances less."""
+    """The mean over microbatches is kept: for their means it is the whole batch's, for their variances it is less."""
     found, expected = (
         _updated(batch, "jit", 1, "pretrain", {"name": "srresnet"}, microbatches=parts)[1].generator.batch_stats
         for parts in (4, 1)
     )
     ours, theirs = found["block_00_norm_1"], expected["block_00_norm_1"]
     np.testing.assert_allclose(ours["mean"], theirs["mean"], rtol=1e-3, atol=1e-5)
-    assert (ours["var"] < theirs["var"]).all() and (ours["var"] > 0.9).all()  # one update's momentum: 0.9 of 1 is left
+    assert (ours["var"] < theirs["var"]).all() and (ours["var"] > 0.9).all()  # of the initial 1 the momentum keeps 0.9
 
 
 VARIATIONS = {
@@ -140,7 +140,7 @@ def config(tiny, dataset):
 
 
 def _temporary_bytes(config, name, batch):
-    """What the update of a stage, compiled as for training, takes besides its arguments and results."""
+    """Returns the memory that the compiled update of a stage takes besides its arguments and results."""
     mesh = devices.make_mesh(jax.devices()[:1])
     stage = next(stage for stage in setup.build(resolve(config)) if stage.name == name)
     windows = np.pad(color.to_uint8(batch["hr"]), ((0, 0), (8, 8), (8, 8), (0, 0)))[:, None]
@@ -198,7 +198,7 @@ def _losses(workdir):
 
 @pytest.mark.slow
 def test_a_run_resumes_with_microbatches(config, tmp_path):
-    """One update stays one update: a run of whole batches is taken up with parts, and meets the same samples."""
+    """A run of whole batches resumes with microbatches, and makes the same updates with the same samples."""
     config.stage_names, config.sample_pictures, config.stages.gan.schedule = ("gan",), 0, "constant"
     config.stages.gan.total_steps = 4
     toys.train(config, tmp_path / "whole")

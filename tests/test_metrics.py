@@ -75,7 +75,7 @@ def test_channels():
 
 
 def test_ms_ssim_equals_a_numpy_implementation(large):
-    """Five scales written out in NumPy and SciPy, on MATLAB's luma."""
+    """Computes the five scales in NumPy and SciPy, on MATLAB's luma."""
     from scipy.ndimage import correlate1d
 
     x, y = (np.asarray(color.rgb_to_y(image), np.float64)[..., 0] for image in large)
@@ -98,13 +98,13 @@ def test_ms_ssim_equals_a_numpy_implementation(large):
 
 
 def test_daala_ssim_equals_a_numpy_implementation(pair):
-    """dump_ssim's moments written out with loops over windows, on a small picture."""
+    """Computes dump_ssim's moments by loops over windows, on a small image."""
     from srgan_jax.evaluation.metrics.fidelity import daala_taps
 
     sr, hr = (image[:100, :20] for image in pair)
     x, y = (np.floor(np.asarray(color.rgb_to_y(image), np.float64)[..., 0] * 255 + 0.5) for image in (sr, hr))
     taps = daala_taps(24, 24).astype(np.float64)
-    # sigma = 24 * 1.5 / 256 = 0.140625: a neighbour would weigh 256 / (sqrt(2 pi) sigma) exp(-25.3) = 7e-9, nothing.
+    # sigma = 24 * 1.5 / 256 = 0.140625: a neighbour would weigh 256 / (sqrt(2 pi) sigma) exp(-25.3) = 7e-9, negligible.
     assert taps.tolist() == [256.0]
     big = daala_taps(256, 256)  # sigma 1.5
     assert big.sum() == 256 and len(big) == 9 and big[4] == big.max() and (big == big[::-1]).all()
@@ -149,7 +149,7 @@ def test_bicubic_has_its_published_scores(shared_data, name, expected):
 
 
 def test_gray_files_and_rounding(shared_data):
-    """Set14's "bridge" is gray: read as RGB the mean is 0.094 dB higher. Y rounded to 8 bits: Set5 28.419."""
+    """Set14's "bridge" is gray: read as RGB it raises the mean by 0.094 dB. With Y rounded to 8 bits Set5 is 28.419."""
     from srgan_jax.evaluation import scoring
     from srgan_jax.evaluation.pairs import read_pairs
 

@@ -1,4 +1,4 @@
-"""What the guard counts, which states it trusts, and clipping: small arithmetic."""
+"""Tests of the counters of non-finite updates, of the states to roll back to, and of gradient clipping."""
 
 import types
 
@@ -28,7 +28,7 @@ def _state(**health):
         ({"skipped": 5}, 0, True),
         ({"in_a_row": 1}, 0, False),
         ({"alarm": True}, 0, False),
-        ({"d_wins": 5}, 0, True),  # nobody asked to watch D
+        ({"d_wins": 5}, 0, True),  # the config sets no limit on D's wins
         ({"d_wins": 4}, 9, True),
         ({"d_wins": 5}, 9, False),
     ],

@@ -19,7 +19,7 @@ def _write(folder, name, picture):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory, photo):
-    """Pairs of scale 2 whose HR is LR with every pixel repeated, so that a crop shows by itself whether it fits."""
+    """A data set of pairs of scale 2 whose HR is LR with every pixel repeated, so that every crop shows a mismatch."""
     folder, out = tmp_path_factory.mktemp("pairs"), str(tmp_path_factory.mktemp("prepared"))
     for index, (height, width) in enumerate([(60, 70), (48, 48), (90, 50)]):
         lr = photo[index : index + height, 100 : 100 + width]
@@ -67,14 +67,14 @@ def test_packing_keeps_every_pixel_in_its_place(photo):
 
 
 def test_hr_images_alone_and_resized_images(prepared, dataset):
-    assert datasets.open_images(prepared, scale=2)[0].shape[-1] == 3  # "hr" is the usual feature
+    assert datasets.open_images(prepared, scale=2)[0].shape[-1] == 3  # "hr" is read by default
     found = datasets.open_images(prepared, scale=2, lr_feature="lr", resize_px=40)
     assert found[0].shape == (20, 20, 15) and found.size(0) == (20, 20)
     squares = datasets.open_images(dataset, scale=4, resize_px=48)
     original = builder.open_source(dataset)[2]
     assert squares[2].shape == (48, 48, 3) and squares.size(2) == (48, 48)
     expected = np.asarray(resize.resize(original / 255, (48, 48), convention="A")) * 255
-    assert np.abs(squares[2] - expected).max() < 1.01  # A rounds between the passes
+    assert np.abs(squares[2] - expected).max() < 1.01  # convention A rounds between the passes
 
 
 def test_pairs_must_have_the_generators_scale(prepared):
@@ -118,7 +118,7 @@ def test_a_pair_with_a_corrupt_image_is_skipped(tmp_path, photo):
 
 
 class _Album(list):
-    """Pictures whose names tell nothing, with the methods of a data set's."""
+    """A list of images with the methods of a data set; their names are numbers only."""
 
     def size(self, index):
         return self[index].shape[:2]
@@ -131,7 +131,7 @@ class _Album(list):
 
 
 def test_the_validation_split_depends_on_image_content_alone():
-    """Neither order nor names matter; copies of one that is held out are not trained on; small ones are not judged."""
+    """Order and names don't count; copies of validation images are not trained on; small images are no candidates."""
     large = [np.full((40, 50, 3), value, np.uint8) for value in range(9)]
     album = _Album([*large, *large[::-1], np.zeros((8, 9, 3), np.uint8)])
     rest, held_out = datasets.split_validation(album, 2, 32)
@@ -139,7 +139,7 @@ def test_the_validation_split_depends_on_image_content_alone():
     assert len(held_out) == 2 and len(shown) == 2 and min(held_out.size(0)) == 40
     trained = [int(picture[0, 0, 0]) for picture in rest if picture.shape[0] == 40]
     assert sorted(trained) == sorted(2 * [value for value in range(9) if value not in shown])
-    assert len(rest) == 2 * 7 + 1  # the small one is trained on, or left out there as always
+    assert len(rest) == 2 * 7 + 1  # the small image is kept for training, which may leave it out
     turned = datasets.split_validation(_Album(album[4:] + album[:4]), 2, 32)[1]
     assert {int(picture[0, 0, 0]) for picture in turned} == shown
     assert len(datasets.split_validation(album, 100, 32)[1]) == 2  # a quarter of nine
@@ -149,7 +149,7 @@ def test_the_validation_split_depends_on_image_content_alone():
 
 @pytest.mark.parametrize("broken", ["digest", "size", "__getitem__"])
 def test_corrupt_images_are_not_in_the_validation_split(broken):
-    """Training replaces them, and says so, when it comes to them."""
+    """Training replaces and reports them when it reads them."""
     large = [np.full((40, 50, 3), value, np.uint8) for value in range(9)]
     chosen = {int(picture[0, 0, 0]) for picture in datasets.split_validation(_Album(large), 2, 32)[1]}
     damaged = min(chosen)

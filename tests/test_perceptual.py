@@ -1,4 +1,4 @@
-"""NIQE, LPIPS and VGG54 with random weights, against NumPy, SciPy and PyTorch."""
+"""Compares NIQE, LPIPS and VGG54 with random weights with NumPy, SciPy and PyTorch."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +13,7 @@ from srgan_jax.runtime.errors import UserError
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Where the metrics look for weights."""
+    """The folder in which the metrics look for weights."""
     monkeypatch.setenv("SRGAN_JAX_WEIGHTS", str(tmp_path))
     return tmp_path
 
@@ -29,7 +29,7 @@ def test_missing_weights_are_reported_with_the_command(folder, name):
 
 
 def _niqe_in_numpy(y, parameters):
-    """The published algorithm, block by block."""
+    """Computes NIQE by the published algorithm, block by block."""
     from scipy.ndimage import convolve
     from scipy.special import gamma
 
@@ -177,7 +177,7 @@ def test_lpips_layers_are_those_of_the_networks():
 
 
 def test_vgg54_is_the_papers_content_loss(folder, vgg_file, photo):
-    """Random weights; the extractor itself is compared with published features in test_models.py."""
+    """With random weights; test_ports.py compares the extractor itself with reference features."""
     (folder / "vgg19.safetensors").write_bytes(vgg_file.read_bytes())
     sr, hr = (photo[top : top + 56, :72].astype(np.float32) / 255 for top in (0, 100))
     variables, _ = weights.load_extractor("vgg19", vgg_file)

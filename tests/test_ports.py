@@ -14,7 +14,7 @@ from srgan_jax.weights.ports import files, resnet152v2, vgg19
 
 @pytest.fixture(scope="module")
 def tensors():
-    """VGG19's shapes with values that tell every tensor and place apart, small in memory."""
+    """Random tensors of VGG19's shapes, so that every tensor and position has other values."""
     rng = np.random.default_rng(0)
     found, channels = {}, 3
     for layer, features in zip(vgg19.LAYERS, [64] * 2 + [128] * 2 + [256] * 4 + [512] * 8, strict=True):
@@ -34,7 +34,7 @@ def _check(path, tensors, convention):
 
 @pytest.mark.parametrize("names", ["{layer}/{layer}_{short}_1:0", "{layer}/{layer}/{long}:0"])
 def test_porting_vgg19_from_keras_h5(tmp_path, tensors, names):
-    """The two layouts that Keras has written: `notop` of 2016, and `save_weights` since."""
+    """Keras has written two layouts: `notop` of 2016, and `save_weights` since."""
     path = tmp_path / "notop.h5"
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = [layer.encode() for layer in ("input_1", *vgg19.LAYERS, "block5_pool")]
@@ -55,7 +55,7 @@ def test_porting_vgg19_from_npz(tmp_path, tensors):
 
 
 def test_porting_vgg19_from_torchvision_pth(tmp_path, tensors):
-    """Against PyTorch itself: the ported extractor gives the features of a torch network with the same weights."""
+    """The ported extractor gives the features of a PyTorch network with the same weights."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (scripts/test.sh --torch)")
     layers, channels = [], 3
     for width, count in zip([64, 128, 256, 512, 512], [2, 2, 4, 4, 4], strict=True):
@@ -154,7 +154,7 @@ def test_features_equal_reference_features(shared_data, tmp_path):
 
 
 def test_porting_resnet152v2_from_keras_h5(tmp_path, capsys):
-    """A file in Keras' layout; the ported extractor gives what the layers give, written out in NumPy."""
+    """From a file in Keras' layout; the ported extractor gives the features of the same layers in NumPy."""
     rng = np.random.default_rng(0)
     tensors = {name: rng.normal(0.2, 0.3, shape).astype(np.float32) for name, shape in resnet152v2.SHAPES.items()}
     tensors |= {name: np.abs(value) + 0.1 for name, value in tensors.items() if name.endswith("variance")}
@@ -164,7 +164,7 @@ def test_porting_resnet152v2_from_keras_h5(tmp_path, capsys):
         for name, value in tensors.items():
             layer, kind = name.split("/")
             file[f"{layer}/{layer}/{kind}:0"] = value
-        file["conv2_block1_2_conv/conv2_block1_2_conv/kernel:0"] = np.zeros((3, 3, 64, 64))  # beyond what is used
+        file["conv2_block1_2_conv/conv2_block1_2_conv/kernel:0"] = np.zeros((3, 3, 64, 64))  # a layer that is not used
     assert cli.main(["port", "resnet152v2", str(path), "--out", str(out)]) == 0
     assert "ResNet152V2 up to conv2_block1_1_relu" in capsys.readouterr().out
     variables, header = weights.load_extractor("resnet152v2", out)

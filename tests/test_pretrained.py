@@ -1,4 +1,4 @@
-"""The generators that ship, and the commands that use them."""
+"""Tests of the shipped generators, and of the commands that use them."""
 
 import json
 import re
@@ -22,7 +22,7 @@ CARD = {"purpose", "good_at", "bad_at", "data", "data_licences", "licence", "com
 
 
 def test_documents_name_only_shipped_generators():
-    """Nothing more: a document that names another as one to load would be wrong."""
+    """Users could not load any other generator that a document names."""
     assert tuple(pretrained.names()) == SHIPPED and pretrained.DEFAULT in SHIPPED
     for page in ("README.md", "RESULTS.md", "configs/finetune.py", "configs/photo.py"):
         text = (ROOT / page).read_text()
@@ -46,7 +46,7 @@ def test_a_shipped_file_is_small_and_has_a_card(name):
 
 @pytest.mark.parametrize(("name", "degradation", "gain"), [("compact_x4", "", 0.5), ("photo_x4", "photo", 0.2)])
 def test_a_shipped_generator_beats_bicubic_on_its_degradation(name, degradation, gain, photo):
-    """On a photograph that neither was trained on, degraded in three ways; dB of Y."""
+    """PSNR-Y on a photograph that neither was trained on; `photo` degrades it with three keys."""
     pairs = [make_pair(f"chelsea {index}", photo, 4) for index in range(3 if degradation else 1)]
     if degradation:
         pairs = degrade_pairs(pairs, lambda key, hr: DEGRADATIONS[degradation].degrade(key, hr, scale=4))

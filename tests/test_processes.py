@@ -1,4 +1,4 @@
-"""Two real processes on this machine, joined by `jax.distributed`: they train as one process with two devices does."""
+"""Tests that two processes on this machine, joined by `jax.distributed`, train as one process with two devices."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.processes import start_cluster
 from srgan_jax.training.mapping import MAPPINGS
 
-PATIENCE_S = 500  # for a machine that does other things too
+PATIENCE_S = 500  # as the machine may be busy
 pytestmark = pytest.mark.timeout(3 * PATIENCE_S)
 
 
@@ -29,7 +29,7 @@ def _free_port():
 
 
 def _start(command, processes, devices_each=1, **environment):
-    """The processes of one job."""
+    """Starts the processes of one job."""
     coordinator = f"127.0.0.1:{_free_port()}"
     job = lambda number: [f"--coordinator={coordinator}", f"--num_processes={processes}", f"--process_id={number}"]  # noqa: E731
     options = {"cwd": toys.ROOT, "env": toys.environment(devices_each) | environment, "text": True}
@@ -40,7 +40,7 @@ def _start(command, processes, devices_each=1, **environment):
 
 
 def _end(started):
-    """Exit statuses, standard outputs and errors."""
+    """Waits for processes; returns their exit statuses, standard outputs and standard errors."""
     told = [process.communicate(timeout=PATIENCE_S) for process in started]
     return [process.returncode for process in started], *zip(*told, strict=True)
 
@@ -60,7 +60,7 @@ def command(dataset, held_out):
 
 @pytest.fixture(scope="module", params=MAPPINGS)
 def one_process(request, tmp_path_factory, command):
-    """An undisturbed run of one process with two devices."""
+    """The mapping and the folder of an uninterrupted run of one process with two devices."""
     workdir = tmp_path_factory.mktemp(f"one_{request.param}")
     statuses, _, told = _end(_start(command(workdir, request.param), 1, devices_each=2))
     assert statuses == [0], told
@@ -88,7 +88,7 @@ def _wait_for(file, started):
 
 @pytest.mark.slow
 def test_two_processes_equal_one_and_resume_each_others_runs(one_process, command, tmp_path):
-    """SIGTERM reaches the second process alone, yet both save together; one process goes on; then two again."""
+    """SIGTERM to the second process alone makes both save; one process resumes; then two resume again."""
     mapping, expected = one_process
     arguments = command(tmp_path, mapping)
     started = _start(arguments, 2)
@@ -114,7 +114,7 @@ def test_two_processes_equal_one_and_resume_each_others_runs(one_process, comman
 
 @pytest.mark.slow
 def test_an_error_ends_every_process_of_a_job(command, tmp_path):
-    """A folder that is in use, and a batch that doesn't divide."""
+    """The error is a work folder that is in use."""
     from srgan_jax.training.workdir import locked
 
     with locked(tmp_path):
@@ -126,9 +126,9 @@ def test_an_error_ends_every_process_of_a_job(command, tmp_path):
 
 @pytest.mark.slow
 def test_evaluate_divides_its_images_among_processes(held_out, tmp_path):
-    """Two processes score different pictures, and print one table: that of one process."""
+    """Two processes score different images, and print one table: that of one process."""
     command = [sys.executable, "-m", "srgan_jax.cli", "evaluate", "--data", held_out]
-    # Canvases of other sizes let sums be rounded differently: by 6e-8 in an SSIM, unless XLA leaves them as they stand.
+    # Other sizes of canvases change the rounding of sums, by 6e-8 in an SSIM, unless XLA's optimisations are off.
     flags = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
     statuses, tables, told = _end(_start([*command, "--out", str(tmp_path / "two")], 2, **flags))
     assert statuses == [0, 0], told
@@ -172,7 +172,7 @@ def test_incomplete_cluster_flags_are_refused(flags, message):
 
 
 def test_start_cluster_is_fast_without_a_cluster():
-    """In a process of its own, as the tests' JAX is in use already."""
+    """In its own process, as the tests' process has initialised JAX already."""
     code = """
 import time
 from srgan_jax.runtime import processes as devices

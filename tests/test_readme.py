@@ -1,4 +1,4 @@
-"""What the README says exists."""
+"""Tests that what the README names exists."""
 
 import re
 import subprocess
@@ -28,7 +28,7 @@ def test_every_config_is_in_the_table_once():
     assert all(len(row) == 3 and all(row) for row in rows)
     names = [re.fullmatch(r"`--config (\w+)`", command).group(1) for _, _, command in rows]
     assert sorted(names) == sorted(path.stem for path in (ROOT / "configs").glob("[!_]*.py"))
-    for (source, _, _), name in zip(rows, names, strict=True):  # V: which need VGG19
+    for (source, _, _), name in zip(rows, names, strict=True):  # (V) marks those that need VGG19
         text = (ROOT / "configs" / f"{name}.py").read_text()
         assert ("(V)" in source) == ("port vgg19" in text), name
 
@@ -72,7 +72,7 @@ def test_commands_have_help():
 
 
 def test_python_example_runs(tmp_path, monkeypatch, photo):
-    """The library call of the README as it stands there, with the weights that ship."""
+    """Runs the README's library example with the shipped weights."""
     from srgan_jax import images
 
     images.write_image(tmp_path / "photo.jpg", photo[:8, :8])

@@ -1,4 +1,4 @@
-"""The report, in a real browser."""
+"""Tests of the HTML report, some of them in a browser."""
 
 import base64
 import io
@@ -80,14 +80,14 @@ def test_the_slider_moves_and_the_table_sorts(browser, page):
     ActionChains(browser).send_keys_to_element(slider, *[Keys.ARROW_RIGHT] * 20).perform()
     assert slider.get_attribute("value") == "70" and browser.execute_script(clip) != before
 
-    # The magnifier shows other pixels where the pointer is.
+    # The magnifier shows other pixels where the pointer moves.
     lens = f"return {first}.querySelector('canvas').toDataURL()"
     before = browser.execute_script(lens)
     picture = browser.find_element("css selector", ".pair")
     ActionChains(browser).move_to_element_with_offset(picture, -40, -30).perform()
     assert browser.execute_script(lens) != before
 
-    # Another picture on the left.
+    # Another image on the left.
     source = f"return {first}.querySelectorAll('img')[1].src"
     before = browser.execute_script(source)
     from selenium.webdriver.support.select import Select

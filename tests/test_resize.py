@@ -25,10 +25,10 @@ def test_rows_sum_to_one(before, after, border):
 
 
 def test_border_weights_by_hand():
-    # One output sample out of two, at x4 shrinking everything reaches beyond both ends: [a, b] clamped sees a on the
-    # left and b on the right, mirrored it sees a, b, b, a, ...
+    # The first of two output samples: at x4 downscaling the kernel extends beyond both ends of the 8 samples. There
+    # clamped borders repeat the end samples, mirrored ones give the samples in reverse order.
     clamp, mirrored = (resize.weight_matrix(8, 2, border=border)[0] for border in ("clamp", "symmetric"))
-    # The kernel around 1.5 reaches from -6 to 9. Clamped, weights of -6..-1 fall on sample 0; mirrored, sample -1 - i
+    # The kernel around 1.5 extends from -6 to 9. Clamped, weights of -6..-1 fall on sample 0; mirrored, sample -1 - i
     # is sample i.
     taps = np.arange(-6, 10)
     x = np.abs(taps - 1.5) / 4
@@ -104,7 +104,7 @@ def test_equals_matlab(shared_data, name, hr, lr, convention, count):
             assert not wrong.any(), file
             continue
         # The reference for C was itself made in float32: two of its 140,000 values differ from the float64 result, by
-        # round-off of values within 2e-6 of the middle between two integers. Ours may differ where that is so only.
+        # round-off of values within 2e-6 of the middle between two integers. Ours may differ only there.
         assert wrong.sum() <= 3
         fraction = np.asarray(exact, np.float64)[wrong] * 255 % 1
         np.testing.assert_allclose(fraction, 0.5, atol=5e-5)

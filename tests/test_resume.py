@@ -1,4 +1,4 @@
-"""Nothing is lost: runs that are killed, damaged, poisoned or out of disk."""
+"""Tests that nothing is lost: by kills, damaged checkpoints, a full disk, non-finite updates."""
 
 import contextlib
 import functools
@@ -35,7 +35,7 @@ VALIDATE_EVERY = 8
 
 @pytest.fixture(scope="module")
 def command(dataset, held_out):
-    """The command line of a small SRResNet and SRGAN, for a work folder and further overrides."""
+    """A function from a work folder and further overrides to the command line of a small SRResNet and SRGAN."""
 
     def make(workdir, **more):
         values = {
@@ -61,7 +61,7 @@ def _checkpoints(workdir, stage="gan"):
 
 
 def _assert_same(workdir, expected):
-    """Weights, Adam's moments, averages, counters, metrics lines, and which checkpoints are kept, to the bit."""
+    """Asserts that weights, Adam's moments, averages, counters, metrics and kept checkpoints are equal to the bit."""
     for name in ("pretrain.safetensors", "gan.safetensors", "generator.safetensors"):
         both = (srgan_jax.load(folder / name, fold=False) for folder in (workdir, expected))
         jax.tree.map(np.testing.assert_array_equal, *both)
@@ -89,18 +89,18 @@ def _since(paths, began):
 
 
 def _writing(workdir, began):
-    """While a checkpoint is being written."""
+    """True while a checkpoint is being written."""
     return _since(workdir.glob("checkpoints/*/*.orbax-checkpoint-tmp*"), began)
 
 
 def _without_manifest(workdir, began):
-    """Between Orbax's commit and the manifest."""
+    """True between Orbax's commit and the writing of the checksums."""
     found = _since(workdir.glob("checkpoints/*/[0-9]*"), began)
     return [path for path in found if path.name.isdigit() and not checksums.exists(path)]
 
 
 def _validating(workdir, began):
-    """Between the numbers of an update and its scores."""
+    """True between the metrics of an update and its validation scores."""
     file = workdir / "metrics.jsonl"
     if not _since([file], began):
         return False
@@ -117,7 +117,7 @@ def _training(workdir, began):
 
 
 def _kill_when(command, workdir, moment, delay_s):
-    """Starts a run and kills it `delay_s` after `moment`; False where it was quicker than the signal."""
+    """Starts a run and kills it `delay_s` after `moment`; returns False where it ended before the signal."""
     began = time.time()
     process = subprocess.Popen(
         command, cwd=toys.ROOT, env=toys.environment(), stderr=subprocess.DEVNULL, start_new_session=True
@@ -133,7 +133,7 @@ def _kill_when(command, workdir, moment, delay_s):
 @pytest.mark.slow
 @pytest.mark.timeout(1500)  # twelve starts of a process
 def test_a_run_killed_ten_times_equals_an_uninterrupted_one(undisturbed, command, tmp_path):
-    """`kill -9` ten times under a fixed seed, from both data sources: the run ends as if nothing had happened."""
+    """Kills a run by `kill -9` ten times, at moments drawn with a fixed seed, with both data sources."""
     rng = random.Random(0)
     anywhere = [_training, _training, _writing, _writing, _without_manifest, _validating, _validating]
     rng.shuffle(anywhere)
@@ -156,13 +156,13 @@ def test_a_run_killed_ten_times_equals_an_uninterrupted_one(undisturbed, command
 
 
 def _state(value):
-    """A state of a few thousand numbers."""
+    """Returns a state of 1,701 numbers."""
     return {"a": jnp.full((40, 30), float(value)), "b": {"c": jnp.arange(500) + value, "d": jnp.int32(value)}}
 
 
 @pytest.fixture
 def three(tmp_path):
-    """Checkpoints 1, 2 and 3, what is said of them, and a function that opens them."""
+    """A folder with checkpoints 1, 2 and 3, the list of reported lines, and a function that opens the folder."""
     said = []
 
     def open_again():
@@ -204,7 +204,7 @@ def test_flipped_bits_of_line_ends_are_detected(tmp_path):
 
 
 def test_200_flipped_bits_are_detected(three):
-    """At random places of all files of a checkpoint, manifest included; each is detected and its file is named."""
+    """At random places of all files of a checkpoint, with its checksums; the file of each flipped bit is named."""
     folder = three[0] / "3"
     files, rng = _files(folder), np.random.default_rng(0)
     ends = np.cumsum([file.stat().st_size for file in files])
@@ -216,7 +216,7 @@ def test_200_flipped_bits_are_detected(three):
         damages = checksums.verify(folder)
         name = files[which].relative_to(folder).as_posix()
         assert damages, (name, offset, bit)
-        if name != checksums.FILE:  # a flip in the manifest may show as a file that differs from it
+        if name != checksums.FILE:  # a flip in the checksums may appear as damage of a file
             assert len(damages) == 1 and damages[0].startswith(name), damages
         caught, hit = caught + 1, hit | {name}
         _flip(files[which], offset, bit)
@@ -254,7 +254,7 @@ def test_the_newest_intact_checkpoint_is_used(three):
     jax.tree.map(np.testing.assert_array_equal, restored, _state(2))
     assert len(said) == 1 and "checkpoint 3 is damaged" in said[0]
     assert damaged.relative_to(folder / "3").as_posix() in said[0]
-    assert (folder.parent / "stage.damaged" / "3").is_dir()  # for whoever wants to look
+    assert (folder.parent / "stage.damaged" / "3").is_dir()  # kept for inspection
     saver.save(3, _state(33))  # written again
     saver.close()
     jax.tree.map(np.testing.assert_array_equal, open_again().restore(_state(0)), _state(33))
@@ -264,7 +264,7 @@ def test_a_run_without_an_intact_checkpoint_stops(three):
     folder, said, open_again = three
     for step in (1, 2, 3):
         _largest(folder / str(step)).unlink()
-    for _ in range(2):  # and says so again when it is started again
+    for _ in range(2):  # also when it is started again
         with pytest.raises(UserError, match="no intact checkpoint .*checkpoint 1 .*missing"):
             open_again().restore(_state(0))
     assert [re.search(r"checkpoint (\d) .*damaged", line)[1] for line in said] == ["3", "2"]
@@ -273,10 +273,10 @@ def test_a_run_without_an_intact_checkpoint_stops(three):
 def test_a_checkpoint_without_checksums_is_damaged_or_unfinished(three):
     folder, said, open_again = three
     (folder / "3" / "manifest.sha256").unlink()
-    (folder.parent / "stage.saving").write_text("3")  # killed before the manifest
+    (folder.parent / "stage.saving").write_text("3")  # killed before the checksums were written
     jax.tree.map(np.testing.assert_array_equal, open_again().restore(_state(0)), _state(2))
     assert said == ["checkpoint 3 was being written when the run ended: it is deleted"]
-    (folder / "2" / "manifest.sha256").unlink()  # somebody deleted it
+    (folder / "2" / "manifest.sha256").unlink()  # a user deleted it
     jax.tree.map(np.testing.assert_array_equal, open_again().restore(_state(0)), _state(1))
     assert "checkpoint 2 " in said[1] and "manifest.sha256 is missing" in said[1]
 
@@ -332,14 +332,14 @@ def small_disk(tmp_path):
 
 
 def _wait_for_writers():
-    """Until no checkpoint is being written."""
+    """Waits until no checkpoint is being written."""
     for thread in threading.enumerate():
         if thread.name == "checkpoint":
             thread.join()
 
 
 def _fill(folder):
-    """Takes all space of a file system; returns the file that holds it."""
+    """Fills a file system with one file; returns that file."""
     with open(folder / "ballast", "wb", buffering=0) as file:
         try:
             while file.write(b"x" * 4096):
@@ -365,7 +365,7 @@ def test_a_full_disk_loses_only_the_checkpoints_that_do_not_fit(small_disk):
     saver.save(3, state(3))  # fails at once
     with open(ballast, "ab") as file:
         file.truncate(file.tell() - 200_000)
-    saver.save(4, state(4))  # begins, and fails in the background
+    saver.save(4, state(4))  # starts, and fails in the background
     assert len(said) == 1 and re.match("WARNING: checkpoint 3 .*checkpoint 2 ", said[0]), said
     _wait_for_writers()
     ballast.unlink()
@@ -392,7 +392,7 @@ def config(tiny, dataset):
 
 
 class _Reports(io.StringIO):
-    """Standard error that calls `function` once, when `text` has been written."""
+    """A replacement of standard error that calls `function` once, when `text` has been written."""
 
     def __init__(self, text, function):
         super().__init__()
@@ -434,7 +434,7 @@ def test_metrics_are_written_when_a_full_disk_has_space_again(small_disk, capsys
     ballast = _fill(small_disk)
     log.write(2, row)
     log.write(3, row)
-    assert len(toys.rows(small_disk)) == 1  # and no half line
+    assert len(toys.rows(small_disk)) == 1  # and no partial line
     ballast.unlink()
     log.write(4, row)
     log.close()
@@ -446,9 +446,9 @@ def test_metrics_are_written_when_a_full_disk_has_space_again(small_disk, capsys
 
 
 def _spoil(monkeypatch, config, updates, value, rollbacks=1):
-    """Adds `value` to the LR images of some updates, for as many orders of samples as there are rollbacks.
+    """Adds `value` to the LR images of some updates, in the first `rollbacks` orders of samples.
 
-    By a degradation of the test's own, which knows the random keys of these updates' samples.
+    Uses a degradation that recognises the random keys of these updates' samples.
     """
     seed, indices = jax.random.key_data(jax.random.key(config.seed)), np.arange(config.data.batch_size)
     keys = [
@@ -480,20 +480,20 @@ def test_skipped_updates_are_counted_and_reported(config, tmp_path, monkeypatch,
 
 @pytest.mark.slow
 def test_a_stage_without_an_applied_update_is_not_finished(config, tmp_path, monkeypatch):
-    """Also where it is too short for the guard's alarm, and where the run is started again."""
+    """Also where it is too short for the alarm after `max_skips` updates, and where the run is started again."""
     _spoil(monkeypatch, config, range(8), jnp.nan)
     for _ in range(2):
         with pytest.raises(UserError, match="pretrain: .* 8 updates .*finite"):
             toys.train(config, tmp_path)
     assert not (tmp_path / "pretrain.safetensors").exists()
     config.stages.pretrain.total_steps = 9
-    toys.train(config, tmp_path)  # the ninth is
+    toys.train(config, tmp_path)  # the ninth update is finite
     assert (tmp_path / "generator.safetensors").exists()
 
 
 @pytest.mark.slow
 def test_divergence_rolls_back_and_reseeds_the_sample_order(config, tmp_path, monkeypatch, capsys):
-    """Updates 4, 5, 6 fail until the first return: checkpoint 4 was written among them, so training returns to 2."""
+    """Updates 4, 5, 6 fail until the first rollback, which goes to checkpoint 2, as 4 was written during them."""
     config.guard.max_skips = 3
     toys.train(config, tmp_path / "good")
     _spoil(monkeypatch, config, (3, 4, 5), jnp.nan)
@@ -520,7 +520,7 @@ def test_repeated_divergence_stops_the_run(config, tmp_path, monkeypatch, capsys
 
 
 class _Range(nn.Module):
-    """A discriminator that takes for real what lies near [0, 1], however it is trained."""
+    """A discriminator that classifies images near [0, 1] as real, whatever it is trained on."""
 
     TAKES: ClassVar[tuple[str, ...]] = ("image",)
 
@@ -535,7 +535,7 @@ class _Range(nn.Module):
 
 @pytest.mark.slow
 def test_training_rolls_back_when_the_discriminator_always_wins(config, tmp_path, monkeypatch, capsys):
-    """SR images of updates 3, 4 and 5 are far from [0, 1], until training returned to the checkpoint before them."""
+    """SR images of updates 3, 4 and 5 are far from [0, 1], until training rolled back to the checkpoint before them."""
     config.stage_names, config.guard.d_wins_steps = ("gan",), 3
     config.stages.gan.total_steps, config.stages.gan.losses.pixel.weight = 6, 1.0
     config.stages.gan.losses.perceptual.weight = 0.0
@@ -551,7 +551,7 @@ def test_training_rolls_back_when_the_discriminator_always_wins(config, tmp_path
 
 @pytest.mark.slow
 def test_a_discriminator_that_wins_is_reported(config, tmp_path, monkeypatch, capsys):
-    """At the tenth update in a row; training continues."""
+    """At 10 consecutive log steps; training continues."""
     config.stage_names, config.stages.gan.total_steps = ("gan",), 11
     config.stages.gan.losses.pixel.weight, config.stages.gan.losses.perceptual.weight = 1.0, 0.0
     config.save_every_steps = 100
@@ -564,7 +564,7 @@ def test_a_discriminator_that_wins_is_reported(config, tmp_path, monkeypatch, ca
     assert toys.rows(tmp_path)[-1]["step"] == 11
 
 
-# ---------------------------------------------------------------------------------------------- the folder
+# ---------------------------------------------------------------------------------------------- the work folder
 
 
 @pytest.mark.slow
@@ -580,12 +580,12 @@ def test_a_second_run_in_the_same_folder_is_refused(config, tmp_path, monkeypatc
     toys.train(config, tmp_path)
     assert told and "--workdir" in told[0]
     config.stages.pretrain.total_steps = 10
-    toys.train(config, tmp_path)  # and let go of afterwards
+    toys.train(config, tmp_path)  # the lock is released afterwards
 
 
 @pytest.mark.slow
 def test_several_updates_per_call_give_the_same_losses(config, tmp_path):
-    """The same parameters, a line for the last update of each call."""
+    """The log has a line for the last update of each call."""
     toys.train(config, tmp_path / "one")
     config.steps_per_call = config.log_every_steps = 2
     toys.train(config, tmp_path / "two")
@@ -599,7 +599,7 @@ def test_several_updates_per_call_give_the_same_losses(config, tmp_path):
 
 @pytest.mark.slow
 def test_open_files_and_threads_do_not_grow(config, tmp_path, monkeypatch):
-    """A thousandth of a long run; the figures of 20,000 updates are in the notes."""
+    """A short version of a run of 20,000 updates."""
     counts = {}
 
     def count(step):

@@ -18,11 +18,11 @@ def test_shuffled_is_a_permutation(size):
 
 
 def test_shuffled_is_uniform():
-    # 20,000 orders of 5 things: each stands at each place 4,000 times, with a deviation of sqrt(20000 * .2 * .8) = 57.
+    # 20,000 orders of 5 items: each is at each place 4,000 times, with a std of sqrt(20000 * .2 * .8) = 57.
     orders = jax.vmap(lambda seed: sampling.shuffled(jnp.arange(5), 5, seed))(jnp.arange(20_000, dtype=jnp.uint32))
     counts = np.stack([np.bincount(orders[:, place], minlength=5) for place in range(5)])
     assert np.abs(counts - 4000).max() < 5 * 57
-    # And each of the 20 ordered pairs in the first two places 1,000 times, deviation 31.
+    # And each of the 20 ordered pairs in the first two places 1,000 times, std 31.
     pairs = np.bincount(np.asarray(orders[:, 0] * 5 + orders[:, 1]), minlength=25).reshape(5, 5)
     assert np.abs(pairs[~np.eye(5, dtype=bool)] - 1000).max() < 5 * 31
 
@@ -49,13 +49,13 @@ def test_sample_keys_depend_on_the_place_in_the_global_batch():
 def test_crop_corners_are_uniform():
     keys = sampling.sample_keys(SEED, 0, jnp.arange(6000))
     corners = np.asarray(sampling.choose_corners(keys, jnp.tile(jnp.array([[12, 35]]), (6000, 1)), 10))
-    # Three rows and 26 columns: 2,000 a row (deviation 37), 231 a column (deviation 15).
+    # Three rows and 26 columns: 2,000 a row (std 37), 231 a column (std 15).
     assert np.abs(np.bincount(corners[:, 0], minlength=3) - 2000).max() < 5 * 37 and corners[:, 0].max() == 2
     assert np.abs(np.bincount(corners[:, 1], minlength=26) - 231).max() < 5 * 15 and corners[:, 1].max() == 25
 
 
 def test_lr_of_a_crop_equals_that_of_the_whole_image(photo):
-    """Without augmentation, a crop aligned with the LR grid has the LR image that the whole picture has there."""
+    """Without augmentation, a crop aligned with the LR grid has the LR image that the whole image has there."""
     scale, margin, crop = 4, 8, 32
     picture = photo[:200, :240]
     whole = np.asarray(resize.downscale(color.from_uint8(picture), scale))

@@ -1,4 +1,4 @@
-"""scripts/ship.py and scripts/results.py, on a toy run and toy scores."""
+"""Tests of scripts/ship.py and scripts/results.py, on a small run and its scores."""
 
 import json
 import xml.etree.ElementTree
@@ -19,7 +19,7 @@ COMMAND = "/somewhere/srgan_jax/main.py --config configs/photo.py --workdir /som
 
 @pytest.fixture
 def run(tmp_path, photo):
-    """The folder of a finished run, and of pictures that it was not trained on."""
+    """The folder of a finished run, beside a folder `held` of validation images."""
     fields = {"name": "compact", "blocks": 1, "width": 8}
     variables = models.build(models.GENERATORS, fields).init(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
     folder = tmp_path / "run"
@@ -120,8 +120,8 @@ def test_recipes_are_named_by_the_differences_of_their_configs(page, capsys):
         folder.mkdir()
         stages = {"pretrain": {"pixel": "mse" if name == "mse" else "l1"}, "later": {"pixel": len(runs)}}
         config = {"seed": int(name == "seed"), "stages": stages, "stage_names": ["pretrain"]}
-        config["save_every_steps"] = 1000 + len(runs)  # that and the stage left out are no part of a recipe
-        config |= {} if name == "base" else {"micro_batches": 1}  # its default, which older runs don't mention
+        config["save_every_steps"] = 1000 + len(runs)  # this key and unused stages are no part of a recipe
+        config |= {} if name == "base" else {"micro_batches": 1}  # the default of a key that older runs don't have
         (folder / "config.json").write_text(json.dumps(config))
         rows = [
             {"step": 10, "loss": 0.1},
@@ -152,7 +152,7 @@ def test_a_page_without_markers_is_refused(page, capsys):
 
 
 def _drawn_curves(folder):
-    """The titles and labels of the curves, and the first one's points."""
+    """Returns the titles and labels of the curves, and the points of the first."""
     drawing = xml.etree.ElementTree.parse(folder / ".github" / "curves.svg").getroot()
     texts = [node.text for node in drawing.iter() if node.tag.endswith("text")]
     line = next(node.get("points") for node in drawing.iter() if node.tag.endswith("polyline"))
@@ -183,7 +183,7 @@ def test_curves_of_other_runs_are_kept(run, page, monkeypatch):
     titles = [text for text in texts if ":" in text]
     assert titles == ["mine: training loss", "mine: validation PSNR-Y, dB", "other: training loss"]
     np.testing.assert_array_equal(kept, points)
-    assert results.main(["curves", f"mine={run}"]) == 0  # a run of that name takes the other's place
+    assert results.main(["curves", f"mine={run}"]) == 0  # a run of the same name replaces the earlier one
     texts, _ = _drawn_curves(page.parent)
     assert [text for text in texts if ":" in text] == ["mine: training loss", "other: training loss"]
 

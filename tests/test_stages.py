@@ -1,4 +1,4 @@
-"""What a stage makes of its config: windows, batches, draws."""
+"""Tests of what a stage derives from its config: windows, batches, draws."""
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ def _store(plan, dataset):
 
 @pytest.mark.parametrize(("updates", "fresh", "draws"), [(1, False, 1), (1, True, 2), (3, False, 3), (2, True, 3)])
 def test_batches_of_an_update(config, dataset, monkeypatch, updates, fresh, draws):
-    """A step gets as many batches as its entry says, numbered on from those of the updates before."""
+    """A step gets as many batches as its entry requires; their numbers follow those of earlier updates."""
     got = []
 
     def record(state, batches, game):
@@ -61,7 +61,7 @@ def test_batches_of_an_update(config, dataset, monkeypatch, updates, fresh, draw
     ("name", "margin"), [("bicubic", 8), ("gaussian_blur", 4), ("photo", 80), ("second_order", 124)]
 )
 def test_windows_have_the_margin_of_their_degradation(config, name, margin):
-    # 2 * 4; 2 + 1, up to a multiple of 4; 6 + 18 * 4 = 78, up; 10 + 28 * 4 = 122, up
+    # 2 * 4; 2 + 1; 6 + 18 * 4 = 78; 10 + 28 * 4 = 122; each rounded up to a multiple of 4
     config.degradation = ConfigDict({"name": name})
     assert toys.plan_of(config).window == {"crop_px": 32, "margin_px": margin} and toys.plan_of(config).channels == 3
 

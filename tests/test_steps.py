@@ -32,7 +32,7 @@ def batch(photo):
 
 
 def _features(image):
-    """A stand-in for VGG19: edges at two places."""
+    """Returns edges in two directions in place of VGG19's features."""
     return {"relu1_1": image[:, 1:] - image[:, :-1], "relu1_2": image[:, :, 1:] - image[:, :, :-1]}
 
 
@@ -62,7 +62,7 @@ def test_every_content_term_has_a_gradient_for_every_parameter(batch, term):
     after, metrics = step(state, batch)
     assert set(metrics) == {"loss", term, f"{term}_unweighted"} and metrics[term] > 0
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), after.generator.params, state.generator.params)
-    # The smallest float32 steps may vanish beside a weight: the total variation of weight 2e-8 moves slopes of 0.25 by
+    # In float32 a small step may be lost to rounding: the total variation of weight 2e-8 changes slopes of 0.25 by
     # less than their round-off. The gradient itself must not be zero.
     grads = jax.jit(jax.grad(lambda p: _content(p, batch, state, TERMS[term])))(state.generator.params)
     assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads))
@@ -103,7 +103,7 @@ def test_an_update_changes_every_parameter_of_the_discriminator(batch):
 
 @pytest.mark.slow
 def test_gan_step_equals_a_plain_implementation(batch):
-    """D on real and fake apart, then G against the updated D, by separate gradients of separate forward passes."""
+    """Updates D on real and fake separately, then G against the updated D, by gradients of separate forward passes."""
     weight, learning_rate = 0.5, 0.1
     state, step = _gan(optax.sgd(learning_rate), optax.sgd(learning_rate), weight=weight)
     after, metrics = jax.jit(step)(state, batch)
@@ -177,7 +177,7 @@ def test_adams_first_step_has_the_size_of_the_learning_rate(batch):
 
 
 def test_muons_first_update_has_nearly_equal_singular_values():
-    """Its first update is that of the gradient's singular vectors, all singular values about 1 instead of their own."""
+    """It has the gradient's singular vectors, with all singular values replaced by about 1."""
     random = np.random.default_rng(0)
     grads = {"conv": {"kernel": random.normal(size=(3, 3, 4, 8)), "bias": random.normal(size=8)}}
     grads["conv"]["kernel"][..., 0] *= 100.0  # singular values from about 4 to 500
@@ -232,7 +232,7 @@ def test_schedules(schedule, kwargs, expected):
 
 @pytest.mark.slow
 def test_generator_overfits_one_crop(photo):
-    """Overfitting: more than 40 dB on the crop it is trained on, from the bicubic 29."""
+    """More than 40 dB on the crop that it is trained on; bicubic has 29."""
     hr = photo[96:128, 128:160]
     pair = pairs.make_pair("crop", hr, 4)
     fields = {"name": "srresnet", "blocks": 2, "width": 24, "norm": "none", "base": "bicubic"}
@@ -253,7 +253,7 @@ def test_generator_overfits_one_crop(photo):
 
 
 class _TwoHeads(nn.Module):
-    """A discriminator on features, with a logit for each place and one for the whole."""
+    """A discriminator on features with two heads: a logit for each position, and one for the image."""
 
     @nn.compact
     def __call__(self, features, *, train=False, keys=None):
@@ -281,7 +281,7 @@ def test_a_discriminator_may_take_features_and_have_several_heads(batch):
 
 
 def test_fractions_of_the_gradient_on_sr(batch):
-    """Of two terms that are one up to a factor of 3, one has a quarter and the other three quarters."""
+    """Of two terms that differ by a factor of 3 alone, one has a quarter and the other three quarters."""
     losses = {"one": ("mse", 1.0), "three": ("mse", 3.0)}
     game = make_game(GENERATOR, losses=losses, grad_share=True)
     _, metrics = jax.jit(lambda state, batch: pretrain_step(state, [batch], game))(init_state(game, CROP, 4), batch)

@@ -1,4 +1,4 @@
-"""Tiles equal the whole picture."""
+"""Tests that tiled inference equals inference on the whole image."""
 
 import itertools
 
@@ -27,8 +27,8 @@ def shallow():
 
 
 def test_halo_by_hand():
-    # SRResNet: 9x9 reaches 4; 16 blocks of two 3x3 32; the convolution after them 1; 3x3 at LR's size 1, at twice its
-    # size 1/2; 9x9 at four times its size 1: 39.5.
+    # Radius of SRResNet's receptive field: 9x9 4; 16 blocks of two 3x3 32; the convolution after them 1; 3x3 at LR's
+    # size 1, at twice its size 1/2; 9x9 at four times its size 1: 39.5.
     assert inference.halo_px(_architecture(name="srresnet", width=2)) == (40, True)
     # MSRResNet: 1 + 32 + 1 + 1/2 + 1/4 + 1/4 = 35.
     assert inference.halo_px(_architecture(name="msrresnet", width=2)) == (35, True)
@@ -60,7 +60,7 @@ def test_chosen_tiles_fit_the_images_and_the_memory():
     assert height * width <= 256**2 and min(height, width) > 80
     assert inference.choose_tile([(3000, 4000)], 40, 100) == (96, 96)  # the smallest that holds two halos
     assert len(set(inference.choose_tile([(300, 448)], 12, 10**6, square=True))) == 1
-    # Many small pictures and a large one: not a tile that is mostly empty for nearly all of them.
+    # Many small images and a large one: not a tile that is mostly empty for nearly all of them.
     assert max(inference.choose_tile([(64, 64)] * 999 + [(90, 64)], 12, 10**6)) <= 96
 
 
@@ -71,7 +71,7 @@ def test_chosen_tiles_fit_the_images_and_the_memory():
     "name", [pytest.param(n, marks=[] if n == "compact" else pytest.mark.slow) for n in sorted(models.GENERATORS)]
 )
 def test_tiles_equal_the_whole_at_full_depth(name):
-    """Of each architecture; of those that look farther than 64 px, with as few blocks as bring them below."""
+    """For each architecture; with one block where the receptive field's radius at full depth is over 64 px."""
     small = dict.fromkeys(("width", "growth", "upsampling_width"), 4) | ({"scale": 1} if name == "restoration" else {})
     fields = {field: small[field] for field in small if field in models.fields_of(models.GENERATORS[name])}
     if not inference.halo_px(_architecture(name=name, **fields))[1]:
@@ -100,7 +100,7 @@ def test_tiles_equal_the_whole_at_random_sizes(shallow):
 
 
 def _stitched(params, image, side, halo):
-    """The result of square windows that overlap by twice `halo`, each upscaled alone, without `Tiler`."""
+    """Returns the result of square tiles that overlap by twice `halo`, each upscaled alone, without `Tiler`."""
     sr, scale = np.full((params.scale * len(image), params.scale * len(image), 3), np.nan, np.float32), params.scale
     spans = inference.spans(len(image), side, halo)
     for rows, columns in itertools.product(spans, spans):
@@ -133,11 +133,11 @@ def test_a_folder_of_mixed_sizes_compiles_once(shallow):
         assert run([(7, 9), (1, 1), (100, 20), (33, 47), (64, 64)]) == [28, 4, 400, 132, 256]
         assert compiled == []
         jax.jit(lambda x: x + 2)(1.0)
-    assert compiled  # the listener does listen
+    assert compiled  # the listener works
 
 
 def test_batches_hold_tiles_of_several_images(shallow):
-    """A batch has a tile for each device: as many small images are taken before the first result comes."""
+    """A batch has a tile for each device: that many small images are taken before the first result."""
     taken = []
 
     def images():
@@ -151,7 +151,7 @@ def test_batches_hold_tiles_of_several_images(shallow):
 
 
 def _out_of_memory(monkeypatch, params, fails):
-    """The generator `params` in an architecture of the test's own, whose large windows don't fit into memory."""
+    """Returns the generator `params` with an architecture that calls `fails` for tiles higher than 40 px."""
 
     class Greedy(type(params.module())):
         def __call__(self, image, **options):
@@ -166,7 +166,7 @@ def _fails(*_):
 
 
 def _halved(params, greedy, image, **options):
-    """Upscales with windows that don't fit, compares with the whole image, and returns the reports."""
+    """Upscales with tiles that don't fit into memory, compares with the whole image, and returns the reported lines."""
     lines = []
     tiler = inference.Tiler(greedy, (64, 64), report=lines.append, **options)
     ((_, strips),) = [(source, list(strips)) for source, strips in tiler.upscale([inference.from_array(image)])]
@@ -189,7 +189,7 @@ def test_out_of_memory_with_the_smallest_tile_is_an_error(monkeypatch):
 
 
 def test_two_late_out_of_memory_errors_halve_the_tile_once(shallow, monkeypatch):
-    """Two batches are under way when the first is fetched and fails: the second is no reason to halve again."""
+    """Two batches are in flight when the first is fetched and fails: the second failure must not halve it again."""
 
     class Late:
         def __array__(self, *args, **kwargs):
@@ -214,7 +214,7 @@ def test_thin_images_get_thin_tiles():
 
 @pytest.mark.slow
 def test_seams_are_measured_where_the_receptive_field_exceeds_the_halo():
-    # 40 blocks that pass on a shifted copy: what lies beyond 64 px does matter. Halved, so that nothing is clipped.
+    # 40 blocks: pixels beyond 64 px affect the result. The output is scaled down, so that nothing is clipped.
     params = toys.random_weights(name="srresnet", blocks=40, width=2, scale=2, norm="none", activation="leaky_relu")
     variables = dict(params.variables["params"])
     kernel = variables["conv_out"]["kernel"]
@@ -265,7 +265,7 @@ def test_colours_of_transparent_pixels_do_not_show_at_edges(bilinear):
     assert sr[sr[..., 3] > 0, 0].min() >= 199  # the edge is as red as the inside, only more transparent
     assert set(np.unique(sr[..., 3])) - {0, 255}  # and there is such an edge
     straight = np.asarray(srgan_jax.upscale(bilinear, image[..., :3]))
-    assert _on_black(np.concatenate([straight, sr[..., 3:]], axis=-1))[..., 1].max() > 20  # what it would be otherwise
+    assert _on_black(np.concatenate([straight, sr[..., 3:]], axis=-1))[..., 1].max() > 20  # without treatment of alpha
 
 
 def test_regions_of_constant_alpha_stay_constant(shallow):

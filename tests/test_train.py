@@ -1,4 +1,4 @@
-"""The loop, through `train_and_evaluate` and through the command."""
+"""Tests of training, through `train_and_evaluate` and through the command."""
 
 import functools
 import itertools
@@ -27,9 +27,9 @@ from srgan_jax.runtime.errors import UserError
 
 
 def _small(tiny, dataset):
-    """SRResNet and SRGAN with pixel loss, a few updates on four virtual devices.
+    """Returns the config of SRResNet and SRGAN with pixel loss, for a few updates on four virtual devices.
 
-    Tests that keep stages and totals as they are here find the compiled updates of those before them.
+    Tests that don't change stages and totals use the compiled updates of earlier tests.
     """
     config = tiny(defaults.get_config())
     config.data.dataset = dataset
@@ -49,7 +49,7 @@ def config(tiny, dataset):
 
 @pytest.fixture(scope="module")
 def trained(tiny, dataset, tmp_path_factory):
-    """The folder of a finished run of that config; a test that changes it takes a copy."""
+    """The folder of a finished run of that config; a test that changes the folder makes a copy."""
     workdir = tmp_path_factory.mktemp("trained")
     toys.train(_small(tiny, dataset), workdir)
     return workdir
@@ -63,7 +63,7 @@ def _same(first: Path, second: Path):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, dataset, held_out):
-    """A run of both stages that nobody disturbed, in a process of its own."""
+    """The folder and the standard error of an uninterrupted run of both stages in its own process."""
     workdir = tmp_path_factory.mktemp("finished")
     result = toys.run(_command(workdir, dataset, held_out))
     assert result.returncode == 0, result.stderr
@@ -156,7 +156,7 @@ def test_stopped_runs_equal_uninterrupted_ones(finished, dataset, held_out, tmp_
             time.sleep(0.01)
         process.send_signal(how)
         _, reported = process.communicate(timeout=120)
-        if process.returncode == 0:  # it was quicker than the signal
+        if process.returncode == 0:  # it ended before the signal
             pytest.fail("the run finished before it was stopped; make it longer")
         assert process.returncode == status, reported
         assert "Traceback" not in reported
@@ -201,7 +201,7 @@ def test_a_slow_source_is_reported(config, tmp_path, capsys):
 
 
 def test_the_end_of_an_input_bound_phase_is_reported():
-    """Of a source that is slow for 16 updates, as the loop asks: each measured update is one of 8."""
+    """The source is slow for 16 updates; as in the loop, every eighth update is measured."""
     windows = itertools.chain((time.sleep(0.05) or np.zeros(1) for _ in range(16)), itertools.repeat(np.zeros(1)))
     feed, lines = Feed(windows, draws=1), []
     for _ in range(48):
@@ -264,13 +264,13 @@ def test_starting_from_weights(config, trained, tmp_path, capsys):
     jax.tree.map(close, first.variables["params"], third.variables["params"])
     assert json.loads((tmp_path / "third" / "config.json").read_text())["generator"]["name"] == "srresnet"
     config.stages.pretrain.total_steps += 1
-    toys.train(config, tmp_path / "third")  # goes on as the same run
+    toys.train(config, tmp_path / "third")  # resumes as the same run
     assert toys.rows(tmp_path / "third")[-1]["step"] == config.stages.pretrain.total_steps
 
 
 @pytest.mark.slow
 def test_another_run_in_a_used_folder_is_refused(config, trained, tmp_path):
-    """What was trained stays as it was: generator, stages and start are those of the run, finished or not."""
+    """Generator, stages and initial weights of a run can't change, finished or not; its files stay the same."""
     run = tmp_path / "run"
     shutil.copytree(trained, run)
     kept = {name: (run / name).read_bytes() for name in ("generator.safetensors", "config.json")}
@@ -288,7 +288,7 @@ def test_another_run_in_a_used_folder_is_refused(config, trained, tmp_path):
         changed[key] = value
         with pytest.raises(UserError, match=message):
             toys.train(changed, run)
-    (run / "gan.safetensors").unlink()  # a checkpoint alone is a trained stage, too
+    (run / "gan.safetensors").unlink()  # a stage with a checkpoint alone counts as trained, too
     config.stage_names = ("pretrain",)
     with pytest.raises(UserError, match=r"now \['pretrain'\]"):
         toys.train(config, run)
@@ -302,7 +302,7 @@ def test_a_run_without_updates_may_change_its_architecture(config, tmp_path):
     (tmp_path / "config.json").write_text(stopped.to_json_best_effort())  # it stopped before the first update
     config.stage_names = ("pretrain",)
     toys.train(config, tmp_path)
-    config.stage_names = ("pretrain", "gan")  # one more
+    config.stage_names = ("pretrain", "gan")  # one more stage
     assert dict(toys.train(config, tmp_path).architecture)["width"] == 8
 
 
@@ -470,7 +470,7 @@ def test_help_exits_with_status_0(capsys):
 
 
 def _stop_at(monkeypatch, stage, step):
-    """Sends SIGTERM to this process while the numbers of an update are written."""
+    """Sends SIGTERM to this process while the metrics of an update are written."""
     term = functools.partial(os.kill, os.getpid(), signal.SIGTERM)
     toys.when_logged(monkeypatch, {(stage, step): term})
 
@@ -523,7 +523,7 @@ def test_interrupted_runs_log_the_same_lines_as_uninterrupted_ones(config, tmp_p
 
 @pytest.mark.slow
 def test_the_best_checkpoint_outlives_newer_ones_and_a_resume(config, held_out, tmp_path, monkeypatch):
-    """By a metric of the test's own, which scores one image after the other."""
+    """Uses a metric that returns given scores, one image after the other."""
     scores = itertools.chain.from_iterable([score] * 3 for score in (30.0, 20.0, 21.0, 22.0, 23.0, 24.0, 25.0))
     count = lambda: np.float32(next(scores))  # noqa: E731
     scripted = lambda *_, **__: jax.pure_callback(count, jax.ShapeDtypeStruct((), np.float32))  # noqa: E731
@@ -573,7 +573,7 @@ def test_the_best_checkpoint_of_a_distance_has_the_lowest_value(tmp_path):
 
 @pytest.mark.slow
 def test_bfloat16_trains_and_resumes(config, tmp_path, monkeypatch):
-    """What a GPU does by default."""
+    """bfloat16 is the default on GPUs."""
     config.compute_dtype = "bfloat16"
     with monkeypatch.context() as patch:
         _stop_at(patch, "gan", 2)
@@ -600,6 +600,6 @@ def test_runs_without_previews(config, tmp_path):
 @pytest.mark.slow
 def test_profile_writes_a_trace(config, tmp_path):
     config.stage_names = ("pretrain",)
-    config.stages.pretrain.total_steps = 11  # it ends while the trace is running
+    config.stages.pretrain.total_steps = 11  # training ends while the trace is running
     toys.train(config, tmp_path, profile=True)
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))

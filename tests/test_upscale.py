@@ -1,4 +1,4 @@
-"""`srgan-jax upscale`: files, folders, hostile files."""
+"""Tests of `srgan-jax upscale`: files, folders, damaged files."""
 
 import io
 import os
@@ -28,7 +28,7 @@ def weights(bilinear, tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path, photo):
-    """Good and bad files, in sub-folders."""
+    """A folder of good and bad files, with sub-folders."""
     source = tmp_path / "in"
     (source / "deep" / "er").mkdir(parents=True)
     Image.fromarray(photo[:20, :30]).save(source / "a.png")
@@ -67,7 +67,7 @@ def test_a_folder_of_good_and_bad_files(capsys, folder, weights, tmp_path):
         with Image.open(out / name) as image:
             assert image.size == size
 
-    # Again: what is done is left, what is missing is done.
+    # Again: existing results are kept, missing ones are written.
     stamps = {name: (out / name).stat().st_mtime_ns for name in found}
     (out / "a.png").unlink()
     (folder / "cut.png").unlink()
@@ -182,7 +182,7 @@ def test_a_result_that_cannot_be_written_does_not_stop_the_others(capsys, folder
 
 
 def test_a_file_without_permission(capsys, folder, weights, tmp_path, monkeypatch):
-    """The system's refusal is played, since root may read everything."""
+    """The error is simulated, since root may read everything."""
     opened = io.open
 
     def refuse(path, *args, **kwargs):
@@ -197,7 +197,7 @@ def test_a_file_without_permission(capsys, folder, weights, tmp_path, monkeypatc
 
 
 def test_a_folder_without_permission(capsys, folder, weights, tmp_path, monkeypatch):
-    """Deep inside an input; a hidden one would have been passed over anyway. The refusal is played."""
+    """The folder is inside an input folder; a hidden one is skipped without a report. The error is simulated."""
     closed = (folder / "deep" / "closed", folder / ".closed")
     allowed, found = os.access, os.scandir
     refuse = lambda path: PermissionError(13, "Permission denied", str(path))  # noqa: E731
@@ -283,7 +283,7 @@ def test_the_command_passes_on_ensemble_and_blend(capsys, tmp_path, photo):
 
 
 def _mutations(photo):
-    """500 damaged files: bytes changed, cut out, doubled, or the end cut off, of five formats."""
+    """Yields 500 damaged files: bytes changed, cut out, doubled, or the end cut off, of five formats."""
     rng = np.random.default_rng(0)
     image = Image.fromarray(photo[40:64, 150:180])
     for suffix in ("png", "jpg", "tif", "webp", "gif"):
@@ -347,11 +347,11 @@ def test_a_killed_run_is_completed_by_the_next(weights, photo, tmp_path):
     assert len(list(out.glob("[!.]*.png"))) == 40
 
 
-# ---------------------------------------------------------------------------------------------- several files meet
+# ---------------------------------------------------------------------------------------------- name collisions
 
 
 def test_fallback_names_never_collide(bilinear, photo, tmp_path, monkeypatch):
-    """A result that its format can't hold goes to a name of its own, not to another's result or to an input."""
+    """A result that its format can't hold gets its own name, not that of another result or of an input."""
     monkeypatch.setattr(formats, "MAX_IN_MEMORY_BYTES", 5_000)  # everything but .tif is too large
     for name in ("a.png", "a.webp", "a.tif"):
         images.write_image(tmp_path / name, photo[:20, :30])
@@ -359,10 +359,10 @@ def test_fallback_names_never_collide(bilinear, photo, tmp_path, monkeypatch):
     summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, report=lambda line: None)
     assert len({job.target for job in summary.done}) == 3 and not summary.skipped and not summary.failed
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.tif", "a_png.tif", "a_webp.tif"]
-    # Again: every one of them is known as done.
+    # Again: every one of them counts as done.
     again = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, report=lambda line: None)
     assert len(again.skipped) == 3
-    # Beside the inputs: the input a.tif is not what a.png falls back to.
+    # Beside the inputs: no result falls back to the name of the input a.tif.
     before = (tmp_path / "a.tif").read_bytes()
     jobs = bulk.find_jobs([tmp_path / "a.webp", tmp_path / "a.tif"], None, suffix="_x2", format="png")
     assert len({job.target for job in jobs}) == 2
@@ -378,9 +378,9 @@ def test_results_never_replace_inputs(tmp_path, photo):
 
 
 def test_files_not_reached_after_a_device_error_are_listed(bilinear, photo, tmp_path, monkeypatch):
-    """Out of memory in the middle: every file is accounted for, those that were not reached with the reason.
+    """After running out of memory every file is listed, those that were not reached with the reason.
 
-    By a generator of the test's own that fails when it is compiled again, which happens after the second image.
+    Uses a generator that fails when it is compiled again, which happens after the second image.
     """
     is_full = False
 

@@ -141,7 +141,7 @@ def test_folding_does_not_change_the_output(tmp_path, fields):
     ids=str,
 )
 def test_new_blocks_do_not_change_the_output(fields):
-    """Every residual begins as nothing, but for what is before its last layer, which gradients have to reach."""
+    """The last layer of every new block is zero-initialised; the others are not, so that it gets gradients."""
     fields = {"name": "srresnet", "blocks": 1, "width": 8, **fields}
     before = toys.random_weights(**fields)
     after = weights.deepen(before, 3)
@@ -174,7 +174,7 @@ def test_blocks_that_cannot_be_added(fields, blocks, message):
 
 @pytest.mark.parametrize("fields", [{"block_order": "activation_norm"}, {"name": "restoration", "scale": 1}], ids=str)
 def test_norms_after_activations_are_not_folded(tmp_path, fields):
-    """A norm whose input is padded with zeros afterwards can't become part of a convolution."""
+    """A norm whose output is padded with zeros can't be folded into the convolution after it."""
     fields = {"name": "srresnet", "blocks": 1, "width": 8, **fields}
     variables = _variables(**fields)
     srgan_jax.save(tmp_path / "w.safetensors", srgan_jax.make_weights(variables, fields))
@@ -194,7 +194,7 @@ def test_half_precision_halves_the_file_and_loads_as_float32(tmp_path):
     srgan_jax.save(tmp_path / "half.safetensors", made, dtype="float16")
     sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "whole")]
     os.umask(mask := os.umask(0))
-    assert (tmp_path / "half.safetensors").stat().st_mode & 0o777 == 0o666 & ~mask  # as any file: others may read it
+    assert (tmp_path / "half.safetensors").stat().st_mode & 0o777 == 0o666 & ~mask  # as usual: others may read it
     assert sizes[0] < 0.6 * sizes[1]
     for ours, theirs in zip(
         jax.tree.leaves(srgan_jax.load(tmp_path / "half.safetensors", fold=False)), jax.tree.leaves(made), strict=True

@@ -1,4 +1,4 @@
-"""Where POSIX and array_record are not, as on Windows: pictures are enlarged and scored, and training says why not."""
+"""Tests without POSIX and array_record, as on Windows: images are upscaled and scored, training reports the reason."""
 
 import re
 import subprocess
