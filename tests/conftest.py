@@ -85,7 +85,7 @@ def dataset(tmp_path_factory, photo_folder) -> str:
 
 
 @pytest.fixture(scope="session")
-def held_out(tmp_path_factory, photo) -> str:
+def validation_folder(tmp_path_factory, photo) -> str:
     """A folder of three validation images."""
     from srgan_jax import images
 
@@ -148,9 +148,9 @@ def paired_dataset(tmp_path_factory, photo) -> str:
     for name in ("hr", "lr"):
         (folder / name).mkdir()
     for index in range(4):
-        picture = Image.fromarray(photo[10 * index : 10 * index + 64, :72])
-        picture.save(folder / "hr" / f"{index}.png")
-        picture.filter(ImageFilter.GaussianBlur(2)).save(folder / "lr" / f"{index}.png")
+        image = Image.fromarray(photo[10 * index : 10 * index + 64, :72])
+        image.save(folder / "hr" / f"{index}.png")
+        image.filter(ImageFilter.GaussianBlur(2)).save(folder / "lr" / f"{index}.png")
     out = str(tmp_path_factory.mktemp("paired"))
     assert builder.prepare(str(folder), out, min_side_px=32) == {}
     return out

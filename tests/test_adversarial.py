@@ -45,7 +45,7 @@ class Brightness(nn.Module):
         return slope * image.mean(axis=(1, 2, 3), keepdims=False)[:, None] + offset
 
 
-def _game(
+def _train_game(
     rate_g=0.1, rate_d=0.1, *, hr=HR, steps_=1, step=gan_step, batches=None, adversarial="wgan", weight=1.0,
     losses=None, label_smoothing=0.0, penalty=0.0, **options,
 ):  # fmt: skip
@@ -70,25 +70,25 @@ def test_update_order_by_hand():
     # Real images are 0, so with the Wasserstein loss D's slope falls by rate x value and G's value grows by
     # rate x slope: from (1, 1), D first gives the slope 0.9 and the value 1 + 0.1 * 0.9, G first the value 1 + 0.1 * 1
     # and the slope 1 - 0.1 * 1, as D gets G's earlier images.
-    np.testing.assert_allclose(_game()[0][0, :2], [1.09, 0.9], rtol=1e-6)
-    np.testing.assert_allclose(_game(step=gan_variants.generator_first)[0][0, :2], [1.1, 0.9], rtol=1e-6)
+    np.testing.assert_allclose(_train_game()[0][0, :2], [1.09, 0.9], rtol=1e-6)
+    np.testing.assert_allclose(_train_game(step=gan_variants.generator_first)[0][0, :2], [1.1, 0.9], rtol=1e-6)
 
 
 def test_two_steps_by_hand():
     # On real images of 2 the slope grows by 0.2, then it falls by 0.1 on generated images of 1: 1.1, as in one step of
     # plain SGD. With momentum 0.9 the second step carries 0.9 of the first: 1 + 0.2 + (0.9 * 0.2 - 0.1) = 1.28.
     options = {"step": gan_variants.two_steps, "hr": jnp.full_like(HR, 2.0)}
-    np.testing.assert_allclose(_game(**options)[0][0, :2], [1.11, 1.1], rtol=1e-6)
-    np.testing.assert_allclose(_game(rate_d=optax.sgd(0.1, momentum=0.9), **options)[0][0, 1], 1.28, rtol=1e-6)
+    np.testing.assert_allclose(_train_game(**options)[0][0, :2], [1.11, 1.1], rtol=1e-6)
+    np.testing.assert_allclose(_train_game(rate_d=optax.sgd(0.1, momentum=0.9), **options)[0][0, 1], 1.28, rtol=1e-6)
 
 
 def test_discriminator_to_generator_ratio():
     # Each update of D lowers its slope by rate x value = 0.1, so three leave 0.7, and G then grows by 0.07.
     several = {"step": gan_variants.several_updates, "discriminator_updates": 3}
-    three, _ = _game(batches=[HR] * 3, **several)
+    three, _ = _train_game(batches=[HR] * 3, **several)
     np.testing.assert_allclose(three[0, :2], [1.07, 0.7], rtol=1e-6)
     # D is updated in every second update only: the first and the third.
-    every, _ = _game(steps_=3, every=2)
+    every, _ = _train_game(steps_=3, every=2)
     slopes = [1.0, *every[:, 1]]
     assert slopes[1] < slopes[0] and slopes[2] == slopes[1] and slopes[3] < slopes[2]
 
@@ -96,15 +96,15 @@ def test_discriminator_to_generator_ratio():
 def test_generator_learns_on_its_own_batch():
     """D's batch is white, G's is black: the pixel loss is that of black, D's slope grows towards white."""
     batches, losses = [jnp.ones_like(HR) * 2, HR], {"pixel": ("mse", 1.0)}
-    path, metrics = _game(step=gan_variants.several_updates, batches=batches, losses=losses, weight=0.0)
+    path, metrics = _train_game(step=gan_variants.several_updates, batches=batches, losses=losses, weight=0.0)
     assert path[0, 1] == pytest.approx(1 + 0.1 * (2 - 1))
     assert metrics["pixel"] == pytest.approx(4.0)  # 1 from black; (2 * 1)^2 on [-1, 1]
 
 
 def test_historical_averaging_damps_oscillation():
     """The game `value x slope` circles its equilibrium (0, 0) for ever; historical averaging pulls both inwards."""
-    free, _ = _game(steps_=400)
-    held, _ = _game(steps_=400, history=0.5)
+    free, _ = _train_game(steps_=400)
+    held, _ = _train_game(steps_=400, history=0.5)
     radius = lambda path: np.hypot(path[:, 0], path[:, 1])[-100:].max()  # noqa: E731
     assert radius(free) > 1.0 > 0.3 > radius(held)  # as the initial values lose their weight in the mean
 
@@ -122,12 +122,12 @@ def test_history_is_the_mean_of_all_past_parameters():
 def test_label_smoothing_bounds_the_logits():
     """D separates images of 0 and 1 perfectly: its logits grow without bound, or with smoothing to log(0.9 / 0.1)."""
     options = {"rate_g": 0.0, "rate_d": 3.0, "steps_": 600, "adversarial": "bce"}
-    sure, _ = _game(**options)
-    smooth, _ = _game(label_smoothing=0.1, **options)
+    sure, _ = _train_game(**options)
+    smooth, _ = _train_game(label_smoothing=0.1, **options)
     assert sure[-1, 2] > 5  # real images are 0: their logit is the offset
     assert smooth[-1, 2] == pytest.approx(np.log(9), rel=0.02)
     with pytest.raises(ValueError, match="no labels to smooth"):
-        _game(adversarial="hinge", label_smoothing=0.1)
+        _train_game(adversarial="hinge", label_smoothing=0.1)
 
 
 def test_gradient_penalty_by_hand():
@@ -140,8 +140,8 @@ def test_gradient_penalty_by_hand():
 def test_gradient_penalty_bounds_the_critics_gradient():
     """The Wasserstein critic's slope falls without bound, or with the penalty until its gradient's norm is 2.386."""
     options = {"rate_g": 0.0, "rate_d": 2.0, "steps_": 500}
-    free, _ = _game(**options)
-    held, metrics = _game(penalty=10.0, **options)
+    free, _ = _train_game(**options)
+    held, metrics = _train_game(penalty=10.0, **options)
     length = np.abs([free[-1, 1], held[-1, 1]]) / np.sqrt(192) / 2  # each of 192 pixels has slope / 192
     # The loss is slope + 10 (|slope| / 27.7 - 1)^2: its minimum is where 20 / 27.7 (length - 1) = 1, at 2.386.
     assert length[0] > 20 and length[1] == pytest.approx(2.386, rel=0.01)
@@ -263,8 +263,8 @@ def test_unet_refuses_sides_that_are_not_divisible_by_8():
 def test_balance_guard_warns_once():
     guard = balance.BalanceMonitor(0.98)
     won, lost = ({"d_accuracy_real": 1.0, "d_accuracy_fake": fake} for fake in (1.0, 0.6))
-    told = [guard.line(metrics) for metrics in [won] * 9 + [lost] + [won] * 12 + [lost] * 2]
-    assert [index for index, line in enumerate(told) if line] == [19, 22]
-    assert "classified 100% of real and 100% of generated images correctly" in told[19]
-    assert told[22] == "the discriminator no longer wins"
+    lines = [guard.line(metrics) for metrics in [won] * 9 + [lost] + [won] * 12 + [lost] * 2]
+    assert [index for index, line in enumerate(lines) if line] == [19, 22]
+    assert "classified 100% of real and 100% of generated images correctly" in lines[19]
+    assert lines[22] == "the discriminator no longer wins"
     assert not any(guard.line({"loss": 1.0}) for _ in range(20))  # pretraining has no discriminator

@@ -22,12 +22,12 @@ def test_prepare_lists_skipped_files(tmp_path, photo, capsys):
     Image.fromarray(photo[:50]).save(folder / "small.png")
     (folder / "text.jpg").write_text("not a picture")
     assert cli.main(["prepare", str(folder), "--out", str(tmp_path / "out")]) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert told[:2] == [
+    output = capsys.readouterr().out.splitlines()
+    assert output[:2] == [
         "skipped small.png: 448 x 50 px, smaller than 96 px",
         "skipped text.jpg: not an image in a known format",
     ]
-    assert told[2].startswith("1 images prepared, 2 skipped")
+    assert output[2].startswith("1 images prepared, 2 skipped")
     assert cli.main(["prepare", str(folder), "--out", str(tmp_path / "out"), "--min-side", "32"]) == 0
     assert len(builder.open_source(str(tmp_path / "out"))) == 2
 
@@ -54,8 +54,8 @@ def test_prepare_lists_skipped_files(tmp_path, photo, capsys):
 def test_usage_errors_are_reported_in_one_line(tmp_path, capsys, monkeypatch, arguments, message):
     monkeypatch.setenv("SRGAN_JAX_WEIGHTS", str(tmp_path))  # not the weights in the checkout
     assert cli.main([argument.format(folder=tmp_path) for argument in arguments]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: ") and message.format(folder=tmp_path) in told and "Traceback" not in told
+    output = capsys.readouterr().err
+    assert output.startswith("error: ") and message.format(folder=tmp_path) in output and "Traceback" not in output
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +63,10 @@ def test_set(tmp_path_factory, photo):
     """`plain`: HR images, three of different sizes and a gray one; `pairs`: the three with their LR images."""
     root = tmp_path_factory.mktemp("sets")
     for index, (height, width) in enumerate([(61, 80), (90, 66), (80, 80)]):
-        picture = photo[100 : 100 + height, 120 : 120 + width]
-        images.write_image(root / "plain" / f"{index}.png", picture)
-        images.write_image(root / "pairs" / "HR" / f"{index}.png", picture)
-        lr = make_pair("", picture, 2, "B").lr
+        image = photo[100 : 100 + height, 120 : 120 + width]
+        images.write_image(root / "plain" / f"{index}.png", image)
+        images.write_image(root / "pairs" / "HR" / f"{index}.png", image)
+        lr = make_pair("", image, 2, "B").lr
         images.write_image(root / "pairs" / "LRx2" / f"{index}.png", lr)
     Image.fromarray(photo[:70, :70, 0]).save(root / "plain" / "gray.png")
     return root
@@ -84,22 +84,22 @@ def test_evaluate_prints_and_writes_one_table(test_set, generator, tmp_path, cap
     folders = [str(test_set / name) for name in ("plain", "pairs")]
     arguments = ["evaluate", "--weights", str(generator), "--data", *folders, "--out", str(tmp_path)]
     assert cli.main([*arguments, "--bootstrap", "bicubic", "--metrics", "psnr_y", "ssim_rgb"]) == 0
-    told = capsys.readouterr().out
-    rows = [line for line in told.splitlines() if line.startswith("| p")]
+    output = capsys.readouterr().out
+    rows = [line for line in output.splitlines() if line.startswith("| p")]
     assert [re.split(r" ?\| ?", row)[1:3] for row in rows] == [
         [name, method] for name in ("plain", "pairs") for method in ("bicubic", "nearest", "small")
     ]
-    assert "2 px ignored at each border" in told and "LR of pairs: the files of LRx2" in told
+    assert "2 px ignored at each border" in output and "LR of pairs: the files of LRx2" in output
     assert (
-        "LR of plain: MATLAB bicubic, convention A" in told
-        and "95 % interval of the mean difference to bicubic" in told
+        "LR of plain: MATLAB bicubic, convention A" in output
+        and "95 % interval of the mean difference to bicubic" in output
     )
     content = json.loads((tmp_path / "scores.json").read_text())
-    assert (tmp_path / "scores.md").read_text().strip() in told
-    pictures = list(csv.DictReader((tmp_path / "pictures.csv").read_text().splitlines()))
-    assert len(pictures) == 3 * (4 + 3) == len(content["pictures"])
+    assert (tmp_path / "scores.md").read_text().strip() in output
+    image_rows = list(csv.DictReader((tmp_path / "pictures.csv").read_text().splitlines()))
+    assert len(image_rows) == 3 * (4 + 3) == len(content["pictures"])
     # The table's mean is the mean of the images' scores in the file, and each score is the metric's value.
-    nearest = [row for row in pictures if row["set"] == "pairs" and row["method"] == "nearest"]
+    nearest = [row for row in image_rows if row["set"] == "pairs" and row["method"] == "nearest"]
     average = next(m for m in content["means"] if m["set"] == "pairs" and m["method"] == "nearest")
     assert average["psnr_y"] == pytest.approx(np.mean([float(row["psnr_y"]) for row in nearest]))
     table = list(csv.DictReader((tmp_path / "scores.csv").read_text().splitlines()))
@@ -162,8 +162,8 @@ def test_evaluate_options_change_the_score_and_the_note(test_set, capsys):
             cli.main(["evaluate", "--data", str(test_set / "plain"), "--scale", "2", "--metrics", "psnr_y", *options])
             == 0
         )
-        told = capsys.readouterr().out
-        return float(told.splitlines()[2].split("|")[3]), told
+        output = capsys.readouterr().out
+        return float(output.splitlines()[2].split("|")[3]), output
 
     plain, _ = psnr()
     for options, note in [
@@ -172,32 +172,32 @@ def test_evaluate_options_change_the_score_and_the_note(test_set, capsys):
         (["--gray", "rgb"], "gray files: read as RGB, converted to Y"),
         (["--round-y"], "(BT.601, 16 to 235), rounded to 8 bits"),
     ]:
-        value, told = psnr(*options)
-        assert value != plain and note in told, options
+        value, output = psnr(*options)
+        assert value != plain and note in output, options
 
 
 def test_only_the_metrics_of_the_table_are_explained(test_set, tmp_path, capsys):
     arguments = ["evaluate", "--data", str(test_set / "plain"), "--scale", "2", "--out", str(tmp_path / "out")]
     for names in (["psnr_y"], ["psnr_y", "ssim_daala"]):
         assert cli.main([*arguments, "--report", str(tmp_path / "page"), "--metrics", *names]) == 0
-        told = capsys.readouterr().out
+        output = capsys.readouterr().out
         pages = [tmp_path / "out" / name for name in ("scores.md", "scores.json")] + [tmp_path / "page" / "index.html"]
-        for text in (told, *(page.read_text() for page in pages)):
+        for text in (output, *(page.read_text() for page in pages)):
             assert [name for name in metrics.METRICS if f"{name}: " in text] == names[1:]
 
 
 def test_help_names_every_metric(capsys):
     with pytest.raises(SystemExit):
         cli.main(["evaluate", "--help"])
-    told = capsys.readouterr().out
-    assert [name for name in metrics.METRICS if name not in told] == []
+    output = capsys.readouterr().out
+    assert [name for name in metrics.METRICS if name not in output] == []
 
 
 def test_a_folder_of_test_sets_is_refused_with_its_subfolders(test_set, tmp_path, capsys):
     assert cli.main(["evaluate", "--data", str(test_set), "--scale", "2"]) == 2
-    told = capsys.readouterr().err
+    output = capsys.readouterr().err
     inside = f"{test_set / 'pairs'}, {test_set / 'plain'}"
-    assert told == f"error: no images in {test_set} itself; give the sub-folders that contain images: {inside}\n"
+    assert output == f"error: no images in {test_set} itself; give the sub-folders that contain images: {inside}\n"
 
 
 def test_pairs_that_do_not_match_are_listed(test_set, tmp_path, photo):

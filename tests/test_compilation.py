@@ -29,7 +29,7 @@ class State:
 
 
 @pytest.fixture
-def nothing_set(monkeypatch):
+def default_cache_options(monkeypatch):
     """Sets JAX's cache options to their defaults, and back to those of the tests afterwards."""
     before = {name: getattr(jax.config, name) for name in SETTINGS}
     for name, value in zip(SETTINGS, (None, 1.0), strict=True):
@@ -40,39 +40,39 @@ def nothing_set(monkeypatch):
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch, nothing_set):
+def cache_home(tmp_path, monkeypatch, default_cache_options):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other platforms have other folders")
-def test_the_cache_is_in_the_users_cache_folder(home, monkeypatch):
+def test_the_cache_is_in_the_users_cache_folder(cache_home, monkeypatch):
     kept = compilation.enable_compilation_cache()
-    assert kept == home / "srgan_jax" / compilation.machine_name() and kept.is_dir()
+    assert kept == cache_home / "srgan_jax" / compilation.machine_name() and kept.is_dir()
     assert jax.config.jax_compilation_cache_dir == str(kept)
     assert jax.config.jax_persistent_cache_min_compile_time_secs == compilation.MIN_COMPILE_SECONDS
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # relative folders are ignored
-    monkeypatch.setenv("HOME", str(home / "me"))
-    assert compilation.user_cache_folder() == home / "me" / ".cache"
+    monkeypatch.setenv("HOME", str(cache_home / "me"))
+    assert compilation.user_cache_folder() == cache_home / "me" / ".cache"
 
 
-def test_a_cache_folder_that_the_user_set_is_kept(home):
-    jax.config.update("jax_compilation_cache_dir", str(home / "mine"))
+def test_a_cache_folder_that_the_user_set_is_kept(cache_home):
+    jax.config.update("jax_compilation_cache_dir", str(cache_home / "mine"))
     assert compilation.enable_compilation_cache() is None
-    assert jax.config.jax_compilation_cache_dir == str(home / "mine")
+    assert jax.config.jax_compilation_cache_dir == str(cache_home / "mine")
     assert jax.config.jax_persistent_cache_min_compile_time_secs == 1.0
-    assert not (home / "srgan_jax").exists()
+    assert not (cache_home / "srgan_jax").exists()
 
 
-def test_an_empty_folder_name_switches_the_cache_off(home):
+def test_an_empty_folder_name_switches_the_cache_off(cache_home):
     assert compilation.enable_compilation_cache("") is None and jax.config.jax_compilation_cache_dir is None
-    assert not list(home.iterdir())
+    assert not list(cache_home.iterdir())
 
 
-def test_a_folder_that_cannot_be_written_is_reported(home, monkeypatch):
-    (home / "file").touch()
+def test_a_folder_that_cannot_be_written_is_reported(cache_home, monkeypatch):
+    (cache_home / "file").touch()
     lines = []
-    assert compilation.enable_compilation_cache(str(home / "file" / "cache"), lines.append) is None
+    assert compilation.enable_compilation_cache(str(cache_home / "file" / "cache"), lines.append) is None
     monkeypatch.setattr(
         Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("Could not determine home directory."))
     )
@@ -94,8 +94,8 @@ def test_each_kind_of_processor_has_its_own_folder(monkeypatch):
     assert names[0] != names[1] and names[0] == names[2]  # whatever the clock rate is
 
 
-def test_old_and_damaged_entries_are_deleted(home, monkeypatch):
-    kept = compilation.enable_compilation_cache(str(home))
+def test_old_and_damaged_entries_are_deleted(cache_home, monkeypatch):
+    kept = compilation.enable_compilation_cache(str(cache_home))
     whole = zlib.compress(os.urandom(1000))
     for age, name in enumerate(["new", "old", "older", "oldest"]):
         entry = kept / f"jit_{name}-cache"
@@ -108,7 +108,7 @@ def test_old_and_damaged_entries_are_deleted(home, monkeypatch):
     (kept / "another_file").write_bytes(whole)
     monkeypatch.setattr(compilation, "MAX_BYTES", 2 * len(whole))
     jax.config.update("jax_compilation_cache_dir", None)
-    compilation.enable_compilation_cache(str(home))
+    compilation.enable_compilation_cache(str(cache_home))
     assert {file.name for file in kept.iterdir()} == {"jit_new-cache", "jit_old-cache", "another_file", "checked"}
 
 
@@ -153,15 +153,15 @@ def test_commands_cache_their_programs(tmp_path, command):
         "cli": ["evaluate", "--data", absent],
     }[command]
     (tmp_path / "file").touch()
-    told = {}
+    stderr = {}
     for name, folder in (("usable", tmp_path / "cache"), ("unusable", tmp_path / "file")):
         environment = os.environ | {"XDG_CACHE_HOME": str(folder)}
         environment.pop("JAX_COMPILATION_CACHE_DIR", None)
         python = [sys.executable, "-m", f"srgan_jax.{command}", *arguments]
-        told[name] = subprocess.run(python, capture_output=True, text=True, cwd=ROOT, env=environment).stderr
-    assert (tmp_path / "cache" / "srgan_jax" / compilation.machine_name()).is_dir(), told["usable"]
-    assert "programs" not in told["usable"] and "compiled programs are not cached" in told["unusable"]
-    assert told["unusable"].count("error: ") == 1
+        stderr[name] = subprocess.run(python, capture_output=True, text=True, cwd=ROOT, env=environment).stderr
+    assert (tmp_path / "cache" / "srgan_jax" / compilation.machine_name()).is_dir(), stderr["usable"]
+    assert "programs" not in stderr["usable"] and "compiled programs are not cached" in stderr["unusable"]
+    assert stderr["unusable"].count("error: ") == 1
 
 
 @pytest.mark.parametrize("mapping", ["jit", "pmap"])

@@ -12,9 +12,9 @@ from srgan_jax.models import convolution
 NHWC = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
 
 
-def _inputs(pictures, side, channels, features, size):
+def _inputs(batch_size, side, channels, features, size):
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(pictures, side, side, channels)).astype(np.float32)
+    x = rng.normal(size=(batch_size, side, side, channels)).astype(np.float32)
     return jnp.asarray(x), jnp.asarray(rng.normal(size=(size, size, channels, features)).astype(np.float32))
 
 
@@ -50,9 +50,9 @@ def test_exchanging_input_and_cotangent_gives_the_same_weight_gradient():
 def test_a_single_cpu_device_splits_large_feature_maps(name, monkeypatch):
     """At most four images of 48x48 are convolved at once; smaller maps, and maps on several devices, are not split."""
     run = getattr(convolution, name)
-    counted = lambda side, pictures: str(  # noqa: E731
+    counted = lambda side, batch_size: str(  # noqa: E731
         jax.make_jaxpr(lambda x, kernel: run(x, kernel, (1, 1), ((1, 1), (1, 1)), **NHWC))(
-            *_inputs(pictures, side, 2, 2, 3)
+            *_inputs(batch_size, side, 2, 2, 3)
         )
     ).count("conv_general_dilated[")
     assert counted(48, 6) == 1  # the tests' four devices

@@ -19,24 +19,24 @@ SEED = np.asarray(jax.random.key_data(jax.random.key(1)))
 
 
 def test_a_prepared_folder_keeps_every_pixel(dataset, photo_folder):
-    pictures = builder.open_source(dataset)
-    found = sorted((pictures[i].tobytes(), pictures[i].shape) for i in range(len(pictures)))
+    image_set = builder.open_source(dataset)
+    found = sorted((image_set[i].tobytes(), image_set[i].shape) for i in range(len(image_set)))
     expected = [images.read_rgb(path) for path in images.find_images(photo_folder)]
     assert found == sorted((image.tobytes(), image.shape) for image in expected) and len(found) == 6
-    assert [pictures.size(i) for i in range(6)] == [pictures[i].shape[:2] for i in range(6)]
+    assert [image_set.size(i) for i in range(6)] == [image_set[i].shape[:2] for i in range(6)]
 
 
 def test_every_image_file_is_used_or_listed_as_skipped(tmp_path, photo):
     folder = tmp_path / "mixed"
     (folder / "deep" / "er").mkdir(parents=True)
-    picture = Image.fromarray(photo[:100, :120])
+    image = Image.fromarray(photo[:100, :120])
     for suffix in ("png", "jpg", "webp", "bmp", "tif", "gif", "ppm"):
-        picture.save(folder / "deep" / f"good.{suffix}")
-    picture.convert("L").save(folder / "deep" / "er" / "gray.PNG")
-    picture.convert("CMYK").save(folder / "cmyk.jpg")
+        image.save(folder / "deep" / f"good.{suffix}")
+    image.convert("L").save(folder / "deep" / "er" / "gray.PNG")
+    image.convert("CMYK").save(folder / "cmyk.jpg")
     Image.fromarray(np.full((99, 99), 40000, np.uint16)).save(folder / "deep16.png")
     moving = Image.fromarray(photo[:98, :98])
-    moving.save(folder / "animated.webp", save_all=True, append_images=[picture.crop((2, 2, 100, 100))], lossless=True)
+    moving.save(folder / "animated.webp", save_all=True, append_images=[image.crop((2, 2, 100, 100))], lossless=True)
     Image.fromarray(photo[:20, :300]).save(folder / "tiny.png")
     (folder / "text.png").write_text("not a picture")
     (folder / "empty.jpg").write_bytes(b"")
@@ -54,9 +54,9 @@ def test_every_image_file_is_used_or_listed_as_skipped(tmp_path, photo):
         "deep/good.gif": "palette", "deep/er/gray.PNG": "gray", "cmyk.jpg": "CMYK", "deep16.png": "16 bits, gray",
         "animated.webp": "alpha, first of 2 frames",
     }  # fmt: skip
-    pictures = builder.open_source(str(out))
-    assert len(pictures) == 11
-    named = {pictures.name(index).split(" (number")[0]: pictures[index] for index in range(11)}
+    image_set = builder.open_source(str(out))
+    assert len(image_set) == 11
+    named = {image_set.name(index).split(" (number")[0]: image_set[index] for index in range(11)}
     assert set(named["deep16.png"].ravel()) == {156}  # 40000 / 257 = 155.6
     np.testing.assert_array_equal(named["animated.webp"], photo[:98, :98])  # the first frame
     # Preparing again replaces the data set.
@@ -131,65 +131,65 @@ def test_an_unprepared_folder_is_reported_with_the_command(photo_folder, dataset
 
 
 def test_the_store_and_the_stream_give_the_same_windows(dataset):
-    pictures = builder.open_source(dataset)
-    sizes = datasets.without_small(pictures, 32)[1]
+    image_set = builder.open_source(dataset)
+    sizes = datasets.without_small(image_set, 32)[1]
     for tile_px in (64, 100, 512):
-        store = memory.build_store(pictures, sizes, tile_px=tile_px, **GEOMETRY)
+        store = memory.build_store(image_set, sizes, tile_px=tile_px, **GEOMETRY)
         assert store["tiles"].nbytes == memory.store_bytes(sizes, tile_px=tile_px, **GEOMETRY)
         for step in range(6):
-            windows, expected = _both(pictures, store, step, np.arange(16, dtype=np.int32))
+            windows, expected = _windows_of_both_sources(image_set, store, step, np.arange(16, dtype=np.int32))
             np.testing.assert_array_equal(windows, expected)
 
 
-def _both(pictures, store, step, indices):
-    chosen = sampling.choose_images(SEED, np.int32(step), indices, 16, len(pictures))
+def _windows_of_both_sources(image_set, store, step, indices):
+    chosen = sampling.choose_images(SEED, np.int32(step), indices, 16, len(image_set))
     keys = sampling.sample_keys(SEED, np.int32(step), indices)
     gathered = memory.gather_windows(store, chosen, keys, **GEOMETRY)
-    return gathered, stream.read_windows(pictures, SEED, step, indices, batch_size=16, **GEOMETRY)
+    return gathered, stream.read_windows(image_set, SEED, step, indices, batch_size=16, **GEOMETRY)
 
 
 def test_windows_are_parts_of_their_images(dataset):
     """Independent of the code that cuts windows: each window is found in an image whose border is repeated."""
-    pictures = builder.open_source(dataset)
+    image_set = builder.open_source(dataset)
     indices = np.arange(16, dtype=np.int32)
-    windows = stream.read_windows(pictures, SEED, 0, indices, batch_size=16, **GEOMETRY)
-    padded = [np.pad(pictures[i], ((8, 8), (8, 8), (0, 0)), mode="edge") for i in range(len(pictures))]
+    windows = stream.read_windows(image_set, SEED, 0, indices, batch_size=16, **GEOMETRY)
+    padded = [np.pad(image_set[i], ((8, 8), (8, 8), (0, 0)), mode="edge") for i in range(len(image_set))]
     for window in windows:
         views = (np.lib.stride_tricks.sliding_window_view(p, (48, 48, 3)) for p in padded)
         assert any((view[:, :, 0] == window).all(axis=(2, 3, 4)).any() for view in views)
 
 
 def test_the_stream_can_start_at_any_step(dataset):
-    pictures = builder.open_source(dataset)
+    image_set = builder.open_source(dataset)
     options = {"batch_size": 4, "threads": 2, **GEOMETRY}
     indices = np.arange(4, dtype=np.int32)
-    whole = list(stream.stream_windows(pictures, SEED, range(0, 6), indices, **options))
-    later = list(stream.stream_windows(pictures, SEED, range(4, 6), indices, **options))
+    whole = list(stream.stream_windows(image_set, SEED, range(0, 6), indices, **options))
+    later = list(stream.stream_windows(image_set, SEED, range(4, 6), indices, **options))
     assert len(whole) == 6
     np.testing.assert_array_equal(whole[4:], later)
     halves = [
-        np.stack(list(stream.stream_windows(pictures, SEED, range(0, 6), part, **options)))
+        np.stack(list(stream.stream_windows(image_set, SEED, range(0, 6), part, **options)))
         for part in (indices[:2], indices[2:])
     ]
     np.testing.assert_array_equal(np.concatenate(halves, axis=1), whole)  # two processes read the samples of one
 
 
 def test_images_smaller_than_the_crop_are_left_out_and_reported(dataset):
-    pictures = builder.open_source(dataset)
-    kept, sizes, told = datasets.without_small(pictures, 90)
+    image_set = builder.open_source(dataset)
+    kept, sizes, report = datasets.without_small(image_set, 90)
     assert len(kept) == len(sizes) == 5 and sizes.min() >= 90
     assert [kept[i].shape[:2] for i in range(5)] == [tuple(size) for size in sizes.tolist()]
-    assert len(told) == 1 and told[0].startswith("1 of 6 images, smaller than config.data.crop_px=90: number ")
-    assert told[0].endswith("(64 x 64)")
+    assert len(report) == 1 and report[0].startswith("1 of 6 images, smaller than config.data.crop_px=90: number ")
+    assert report[0].endswith("(64 x 64)")
     with pytest.raises(builder.DatasetError, match="6 of 6 .*config.data.crop_px"):
-        datasets.without_small(pictures, 1000)
+        datasets.without_small(image_set, 1000)
 
 
 def test_the_stream_refuses_images_smaller_than_the_crop(dataset):
-    pictures = builder.open_source(dataset)
+    image_set = builder.open_source(dataset)
     with pytest.raises(builder.DatasetError, match=r"\[64, 64\] .*config.data.crop_px=90"):
         indices = np.arange(6, dtype=np.int32)  # an epoch: every image once
-        stream.read_windows(pictures, SEED, 0, indices, batch_size=6, crop_px=90, margin_px=8)
+        stream.read_windows(image_set, SEED, 0, indices, batch_size=6, crop_px=90, margin_px=8)
 
 
 def test_a_folder_of_several_data_sets_is_refused_with_their_names(tmp_path, photo_folder):
@@ -207,15 +207,15 @@ def test_data_set_is_a_tfds_data_set(dataset):
     assert len(source) == 6 and source[0]["image"].dtype == np.uint8 and source[0]["path"]
 
 
-class _Spoilt:
+class _CorruptImages:
     """A data set of which some images can't be decoded (though their headers are intact), and some can't be read."""
 
-    def __init__(self, pictures, undecodable=(), unreadable=()):
-        self._pictures, self._undecodable, self._unreadable = pictures, undecodable, unreadable
-        self.name = pictures.name
+    def __init__(self, image_set, undecodable=(), unreadable=()):
+        self._images, self._undecodable, self._unreadable = image_set, undecodable, unreadable
+        self.name = image_set.name
 
     def __len__(self):
-        return len(self._pictures)
+        return len(self._images)
 
     def _read(self, index):
         if index in self._unreadable:
@@ -225,32 +225,32 @@ class _Spoilt:
         self._read(index)
         if index in self._undecodable:
             raise images.ImageError("image file is truncated")
-        return self._pictures[index]
+        return self._images[index]
 
     def size(self, index):
         self._read(index)
-        return self._pictures.size(index)
+        return self._images.size(index)
 
 
 def test_corrupt_images_are_replaced_by_the_next(dataset):
-    pictures, said = builder.open_source(dataset), []
-    mended = skip_corrupt.ReadableImages(_Spoilt(pictures, undecodable=(1, 5), unreadable=(2,)), said.append)
+    image_set, lines = builder.open_source(dataset), []
+    repaired = skip_corrupt.ReadableImages(_CorruptImages(image_set, undecodable=(1, 5), unreadable=(2,)), lines.append)
     for index, expected in enumerate([0, 3, 3, 3, 4, 0]):
-        np.testing.assert_array_equal(mended[index], pictures[expected])
-        assert mended.size(index) == pictures.size(expected)
-    assert mended.corrupt == {1: "image file is truncated", 2: "corrupted chunk", 5: "image file is truncated"}
-    assert len(said) == 3 and said[0].startswith(f"WARNING: image {pictures.name(1)} can't be used (image file is")
-    assert pictures.name(1).startswith("part") and "3 of 6 replaced so far" in said[2]
+        np.testing.assert_array_equal(repaired[index], image_set[expected])
+        assert repaired.size(index) == image_set.size(expected)
+    assert repaired.corrupt == {1: "image file is truncated", 2: "corrupted chunk", 5: "image file is truncated"}
+    assert len(lines) == 3 and lines[0].startswith(f"WARNING: image {image_set.name(1)} can't be used (image file is")
+    assert image_set.name(1).startswith("part") and "3 of 6 replaced so far" in lines[2]
     with pytest.raises(builder.DatasetError, match="none of the 6 .*image file"):
-        skip_corrupt.ReadableImages(_Spoilt(pictures, undecodable=range(6)), said.append)[4]
-    small = skip_corrupt.ReadableImages(pictures, said.append, min_side_px=90)
+        skip_corrupt.ReadableImages(_CorruptImages(image_set, undecodable=range(6)), lines.append)[4]
+    small = skip_corrupt.ReadableImages(image_set, lines.append, min_side_px=90)
     assert min(min(small[index].shape[:2]) for index in range(6)) >= 90 and list(small.corrupt.values()) == [
         "64 x 64 px, smaller than config.data.crop_px=90"
     ]
 
 
-@pytest.mark.parametrize("share", [0.5, 0.0], ids=["tiles", "host"])
-def test_both_sources_replace_corrupt_images_alike(dataset, monkeypatch, tiny, share, capsys):
+@pytest.mark.parametrize("fraction", [0.5, 0.0], ids=["tiles", "host"])
+def test_both_sources_replace_corrupt_images_alike(dataset, monkeypatch, tiny, fraction, capsys):
     """Tiles, host memory and stream give the same samples, and each corrupt image is reported once."""
     from srgan_jax import defaults
     from srgan_jax.config.resolve import resolve
@@ -261,13 +261,13 @@ def test_both_sources_replace_corrupt_images_alike(dataset, monkeypatch, tiny, s
         return samples.open_samples(found, resolve(config).data, plan, 1)
 
     config = tiny(defaults.get_config())
-    config.data.dataset, config.data.batch_size, config.data.device_share = dataset, 8, share
+    config.data.dataset, config.data.batch_size, config.data.device_share = dataset, 8, fraction
     open_source = builder.open_source
-    monkeypatch.setattr(builder, "open_source", lambda *a, **k: _Spoilt(open_source(*a, **k), (1, 4), (2,)))
+    monkeypatch.setattr(builder, "open_source", lambda *a, **k: _CorruptImages(open_source(*a, **k), (1, 4), (2,)))
     expected, plan = None, toys.plan_of(config)
     for config.data.source in ("stream", "memory"):
         crops = [pair.hr for pair in previews.training_samples(_open(config, plan), plan, config.seed)]
-        told = capsys.readouterr().err
-        assert told.count("can't be used") == 3 and "of 6 replaced so far" in told
+        report = capsys.readouterr().err
+        assert report.count("can't be used") == 3 and "of 6 replaced so far" in report
         expected = crops if expected is None else expected
         np.testing.assert_array_equal(crops, expected)

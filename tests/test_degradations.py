@@ -54,13 +54,13 @@ def test_pixels_beyond_the_margin_do_not_change_the_lr_crop(name, photo):
     degrade, radius_px = DEGRADATIONS[name]
     margin, far, crop = -(-radius_px(scale=4) // 4) * 4, 16, 32
     side = crop + 2 * (margin + far)
-    picture = np.resize(np.asarray(color.from_uint8(photo)), (300, 448, 3))
-    picture = np.pad(picture, ((0, 60), (0, 0), (0, 0)), mode="reflect")[:side, :side]
-    other = np.ones_like(picture) * 0.5
-    other[far:-far, far:-far] = picture[far:-far, far:-far]
+    image = np.resize(np.asarray(color.from_uint8(photo)), (300, 448, 3))
+    image = np.pad(image, ((0, 60), (0, 0), (0, 0)), mode="reflect")[:side, :side]
+    other = np.ones_like(image) * 0.5
+    other[far:-far, far:-far] = image[far:-far, far:-far]
     keys = KEYS if name == "photo" else KEYS[:1]  # each key has other offsets of JPEG's blocks
     degrade_all = jax.jit(jax.vmap(jax.vmap(lambda key, hr: degrade(key, hr, scale=4), (0, None)), (None, 0)))
-    lr = degrade_all(keys, jnp.stack([picture, other]))
+    lr = degrade_all(keys, jnp.stack([image, other]))
     inside = slice((margin + far) // 4, (margin + far + crop) // 4)
     assert (lr[0] != lr[1]).any()
     difference = np.abs(lr[0] - lr[1])[:, inside, inside]
@@ -81,15 +81,13 @@ def test_gaussian_blur_equals_opencv(hr):
 @pytest.mark.parametrize("quality", [30, 75, 95])
 @pytest.mark.parametrize("subsampling", [True, False])
 def test_jpeg_is_close_to_pillow(photo, quality, subsampling):
-    picture = photo[20:131, 30:205]  # sides are no multiples of a block
+    image = photo[20:131, 30:205]  # sides are no multiples of a block
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=quality, subsampling=2 if subsampling else 0)
+    Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling=2 if subsampling else 0)
     theirs = np.asarray(Image.open(file)).astype(float)
-    ours = (
-        np.asarray(jax.jit(jpeg, static_argnames="subsampling")(picture / 255, quality, subsampling=subsampling)) * 255
-    )
+    ours = np.asarray(jax.jit(jpeg, static_argnames="subsampling")(image / 255, quality, subsampling=subsampling)) * 255
     difference = np.abs(ours - theirs)
-    assert np.abs(picture - theirs).mean() > 4 * difference.mean()  # JPEG's error is far larger than our difference
+    assert np.abs(image - theirs).mean() > 4 * difference.mean()  # JPEG's error is far larger than our difference
     assert difference.mean() < 0.5 and np.quantile(difference, 0.999) <= 9  # of 255
 
 
@@ -188,8 +186,8 @@ def test_resize_factors_of_second_order():
 def test_poisson_noise_grows_with_brightness():
     image = jnp.concatenate([jnp.full((64, 64, 3), 0.1), jnp.full((64, 64, 3), 0.9)])
     noise = jax.vmap(lambda key: add_noise(key, image, (0.0, 0.0), (2.0, 2.0), 0.0))(KEYS) - image
-    of_light = [n for n in np.asarray(noise) if n.any()]  # the other keys drew Gaussian noise, of std 0
-    assert of_light
-    for found in of_light:  # 2 * sqrt(value / 255)
+    poisson_noise = [n for n in np.asarray(noise) if n.any()]  # the other keys drew Gaussian noise, of std 0
+    assert poisson_noise
+    for found in poisson_noise:  # 2 * sqrt(value / 255)
         assert found[:64].std() == pytest.approx(2 * np.sqrt(0.1 / 255), rel=0.05)
         assert found[64:].std() == pytest.approx(2 * np.sqrt(0.9 / 255), rel=0.05)

@@ -159,7 +159,7 @@ def test_computation_is_divided_among_devices(batch, mapping, stage):
     assert 1.0 <= exchanged / (gradients + statistics) < 1.2, (exchanged, gradients, statistics)
 
 
-def _poisoned(batch, sample):
+def _with_nan(batch, sample):
     hr = np.array(batch["hr"])
     hr[sample, 3, 3] = np.nan  # one pixel of one sample: on one device only
     return batch | {"hr": hr}
@@ -172,7 +172,7 @@ def _poisoned(batch, sample):
 def test_a_batch_with_nan_changes_only_counters(batch, stage, mapping):
     mesh = devices.make_mesh(jax.devices()[:4])
     state, update = _update(mesh, mapping, stage=stage, learning_rate=0.01)
-    good, bad = (devices.shard(b, mesh, mapping) for b in (batch, _poisoned(batch, 5)))
+    good, bad = (devices.shard(b, mesh, mapping) for b in (batch, _with_nan(batch, 5)))
     before = jax.device_get(state)
     health = []
     for sharded in (bad, bad, good, bad, bad, bad):
@@ -198,12 +198,12 @@ def test_batches_that_do_not_divide_among_devices_are_refused():
 
 def test_items_are_divided_among_processes(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 3)
-    shares = []
+    divided = []
     for index in range(3):
         monkeypatch.setattr(jax, "process_index", lambda index=index: index)
-        shares.append(processes.process_slice(range(8)))
-    assert shares == [[0, 3, 6], [1, 4, 7], [2, 5]]
-    texts = [np.frombuffer(json.dumps(share).encode(), np.uint8) for share in shares]
+        divided.append(processes.process_slice(range(8)))
+    assert divided == [[0, 3, 6], [1, 4, 7], [2, 5]]
+    texts = [np.frombuffer(json.dumps(part).encode(), np.uint8) for part in divided]
 
     def allgather(mine):  # first the sizes of the texts of all processes, then the texts
         if mine.dtype != np.uint8:
@@ -212,7 +212,7 @@ def test_items_are_divided_among_processes(monkeypatch):
         return np.stack([np.pad(text, (0, mine.size - text.size)) for text in texts])
 
     monkeypatch.setattr(jax.experimental.multihost_utils, "process_allgather", allgather)
-    assert processes.merge_slices(shares[0]) == list(range(8))
+    assert processes.merge_slices(divided[0]) == list(range(8))
 
 
 def test_deterministic_flag(monkeypatch):

@@ -45,8 +45,8 @@ def config(tiny, tmp_path, photo, monkeypatch):
 def test_the_requested_number_of_validation_images_gives_no_warning(config, tmp_path, capsys):
     config.validation.hold_out = 2
     toys.open_images(config, tmp_path / "run")
-    told = capsys.readouterr().err
-    assert "validation images, not trained on: " in told and "a quarter" not in told
+    stderr = capsys.readouterr().err
+    assert "validation images, not trained on: " in stderr and "a quarter" not in stderr
 
 
 def _psnr_y(sr, hr):
@@ -58,17 +58,17 @@ def _psnr_y(sr, hr):
 @pytest.mark.slow
 def test_a_run_ends_with_scores_before_and_after_on_validation_images(config, tmp_path, capsys):
     trained = toys.train(config, tmp_path / "run")
-    told = capsys.readouterr().err
+    stderr = capsys.readouterr().err
     table = (tmp_path / "run" / "before_after.md").read_text()
-    assert table.strip() in told and "LR: photo, each picture by a random key" in table
+    assert table.strip() in stderr and "LR: photo, each picture by a random key" in table
     rows = {line.split(" | ")[1]: float(line.split(" | ")[2].strip(" |")) for line in table.splitlines()[2:5]}
     assert list(rows) == ["bicubic", "before", "after"]
 
-    assert "config.validation.hold_out=8: only 2 images are held out, a quarter of all at most" in told
+    assert "config.validation.hold_out=8: only 2 images are held out, a quarter of all at most" in stderr
     rest, held_out = toys.open_images(config, tmp_path / "run")
     assert (len(rest), len(held_out)) in ((7, 2), (6, 2))  # of nine files, two are copies of each other
-    seen = {picture.tobytes() for picture in rest}
-    assert not any(picture.tobytes() in seen for picture in held_out)
+    seen = {image.tobytes() for image in rest}
+    assert not any(image.tobytes() in seen for image in held_out)
     degrade = DEGRADATIONS["photo"].degrade
     pairs = [make_pair(f"held out {i}", hr, 4) for i, hr in enumerate(held_out)]
     pairs = degrade_pairs(pairs, lambda key, hr: degrade(key, hr, scale=4))

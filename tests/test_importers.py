@@ -93,9 +93,9 @@ class EriklindernorenGenerator(nn.Module):
         self.conv3 = nn.Sequential(nn.Conv2d(WIDTH, 3, 9, padding=4), nn.Tanh())
 
     def forward(self, x):
-        mean, deviation = (torch.tensor(v)[None, :, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
-        first = self.conv1((x - mean) / deviation)
-        return self.conv3(self.upsampling(first + self.conv2(self.res_blocks(first)))) * deviation + mean
+        mean, std = (torch.tensor(v)[None, :, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+        first = self.conv1((x - mean) / std)
+        return self.conv3(self.upsampling(first + self.conv2(self.res_blocks(first)))) * std + mean
 
 
 class BasicSRMSRResNet(nn.Module):
@@ -208,11 +208,11 @@ def test_errors_of_unreadable_files_give_no_unsafe_advice(tmp_path, photo):
 
 
 def test_pickles_are_not_executed(tmp_path):
-    class Evil:
+    class MaliciousPickle:
         def __reduce__(self):
             return (open, (str(tmp_path / "executed"), "w"))
 
-    torch.save({"conv1.0.weight": Evil()}, tmp_path / "evil.pth")
+    torch.save({"conv1.0.weight": MaliciousPickle()}, tmp_path / "evil.pth")
     with pytest.raises(UserError, match="safely: expected only tensors"):
         importers.import_generator(tmp_path / "evil.pth", "srgan5")
     assert not (tmp_path / "executed").exists()

@@ -139,7 +139,7 @@ def test_arguments_that_are_not_weights_are_refused(params, lr, upscale):
 
 
 @pytest.fixture(scope="module")
-def trained_on():
+def original_and_finetuned():
     """An SRResNet with converged batch statistics, the same trained further on another target, and LR images."""
     fields = {"name": "srresnet", "blocks": 2, "width": 8, "scale": 2}
     module = models.build(models.GENERATORS, fields)
@@ -164,35 +164,35 @@ def trained_on():
     return (*ends, lr)
 
 
-def test_blending_with_0_and_1_gives_the_inputs(trained_on):
-    first, second, lr = trained_on
-    for share, end in ((0.0, first), (1.0, second)):
+def test_blending_with_0_and_1_gives_the_inputs(original_and_finetuned):
+    first, second, lr = original_and_finetuned
+    for fraction, end in ((0.0, first), (1.0, second)):
         np.testing.assert_allclose(
-            srgan_jax.upscale(srgan_jax.blend(first, second, share), lr), srgan_jax.upscale(end, lr), atol=1e-4
+            srgan_jax.upscale(srgan_jax.blend(first, second, fraction), lr), srgan_jax.upscale(end, lr), atol=1e-4
         )
 
 
-def test_blends_lie_between_both_results(trained_on):
+def test_blends_lie_between_both_results(original_and_finetuned):
     """The blend of fraction 0.5, after folding, is nearer to the mean of both results than these are to each other."""
-    first, second, lr = trained_on
-    pictures = [np.asarray(srgan_jax.upscale(end, lr)) for end in (first, second)]
-    apart = np.abs(pictures[0] - pictures[1]).mean()
+    first, second, lr = original_and_finetuned
+    results = [np.asarray(srgan_jax.upscale(end, lr)) for end in (first, second)]
+    apart = np.abs(results[0] - results[1]).mean()
     blended = np.asarray(srgan_jax.upscale(srgan_jax.blend(first, second, 0.5), lr))
-    assert np.abs(blended - (pictures[0] + pictures[1]) / 2).mean() < 0.25 * apart
+    assert np.abs(blended - (results[0] + results[1]) / 2).mean() < 0.25 * apart
     monotone = [np.asarray(srgan_jax.upscale(srgan_jax.blend(first, second, s), lr)) for s in (0.25, 0.75)]
-    from_first = [np.abs(p - pictures[0]).mean() for p in (monotone[0], blended, monotone[1], pictures[1])]
+    from_first = [np.abs(p - results[0]).mean() for p in (monotone[0], blended, monotone[1], results[1])]
     assert from_first == sorted(from_first)
 
 
-def test_blending_different_architectures_is_refused(trained_on, params):
+def test_blending_different_architectures_is_refused(original_and_finetuned, params):
     with pytest.raises(ValueError, match="one architecture .*base: none and bicubic"):
-        srgan_jax.blend(trained_on[0], params, 0.5)
+        srgan_jax.blend(original_and_finetuned[0], params, 0.5)
     unfolded = {"name": "srresnet", "blocks": 1, "width": 4, "block_order": "activation_norm"}
     module = models.build(models.GENERATORS, unfolded)
     other = srgan_jax.make_weights(module.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3))), unfolded)
     with pytest.raises(ValueError, match="normalisation after an activation can't be folded"):
         srgan_jax.blend(other, other, 0.5)
     with pytest.raises(ValueError, match="these variables are not an SRResNet's"):
-        srgan_jax.blend(trained_on[0], {}, 0.5)
+        srgan_jax.blend(original_and_finetuned[0], {}, 0.5)
     with pytest.raises(ValueError, match="share=1.5: expected a number between 0 .* and 1 "):
-        srgan_jax.blend(trained_on[0], trained_on[1], 1.5)
+        srgan_jax.blend(original_and_finetuned[0], original_and_finetuned[1], 1.5)

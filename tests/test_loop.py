@@ -14,12 +14,12 @@ from srgan_jax.training import writers
 
 
 @pytest.fixture
-def config(tiny, dataset, held_out):
+def config(tiny, dataset, validation_folder):
     config = tiny(defaults.get_config())
     config.data.dataset, config.stage_names = dataset, ("pretrain",)
     config.sample_pictures, config.save_every_steps, config.validate_every_steps = 0, 2, 2
     config.stages.pretrain.total_steps = 4
-    config.validation.folder = held_out
+    config.validation.folder = validation_folder
     return config
 
 
@@ -53,7 +53,7 @@ def test_clipping_and_weight_decay_can_be_switched_on_when_a_run_resumes(config,
     assert [row["step"] for row in toys.rows(tmp_path)] == [1, 2, 3, 4]
 
 
-class _Lines:
+class _RecordingWriter:
     """A writer that records its calls in a file."""
 
     def __init__(self, workdir, stage, step):
@@ -75,7 +75,7 @@ class _Lines:
 
 
 def test_metrics_go_to_the_writers_of_the_config(config, tmp_path, monkeypatch):
-    monkeypatch.setitem(writers.WRITERS, "lines", _Lines)
+    monkeypatch.setitem(writers.WRITERS, "lines", _RecordingWriter)
     config.writers, config.sample_pictures, config.log_grad_share = ("lines",), 1, True
     config.stages.pretrain.total_steps = 2
     toys.train(config, tmp_path)

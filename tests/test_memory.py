@@ -59,7 +59,7 @@ def _updated(batch, mapping, count, stage, fields=None, *, step=None, adversaria
     return before, after, {name: float(value) for name, value in metrics.items()}
 
 
-def _same_update(ours, theirs, error=1e-5):
+def _assert_same_update(ours, theirs, error=1e-5):
     (before, found, metrics), (_, expected, expected_metrics) = ours, theirs
     for network in ("generator", "discriminator")[: 1 + (before.discriminator is not None)]:
         old, a, b = (getattr(state, network) for state in (before, found, expected))
@@ -71,42 +71,45 @@ def _same_update(ours, theirs, error=1e-5):
 
 
 @pytest.fixture(scope="module")
-def whole(batch):
+def whole_batch(batch):
     return functools.cache(functools.partial(_updated, batch, "jit", 1))
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "gan"])
 @pytest.mark.parametrize(
-    ("mapping", "count", "parts"),
+    ("mapping", "count", "microbatches"),
     [("jit", 1, 4), pytest.param("jit", 4, 2, marks=SLOW), pytest.param("pmap", 4, 2, marks=SLOW)],
 )
-def test_microbatches_give_the_update_of_the_whole_batch(batch, whole, stage, mapping, count, parts):
-    _same_update(_updated(batch, mapping, count, stage, microbatches=parts), whole(stage))
+def test_microbatches_give_the_update_of_the_whole_batch(batch, whole_batch, stage, mapping, count, microbatches):
+    _assert_same_update(_updated(batch, mapping, count, stage, microbatches=microbatches), whole_batch(stage))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("mapping", "count"), [("jit", 1), ("pmap", 4)])
-def test_microbatches_in_a_scan_give_the_same_update(batch, whole, monkeypatch, mapping, count):
+def test_microbatches_in_a_scan_give_the_same_update(batch, whole_batch, monkeypatch, mapping, count):
     """Accelerators use a scan; CPUs don't."""
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    _same_update(_updated(batch, mapping, count, "gan", microbatches=2), whole("gan"))
+    _assert_same_update(_updated(batch, mapping, count, "gan", microbatches=2), whole_batch("gan"))
 
 
 @pytest.mark.slow
-def test_microbatches_work_with_other_gan_options(batch, whole):
+def test_microbatches_work_with_other_gan_options(batch, whole_batch):
     d_losses = {"d_loss": ("lsgan", 1.0), "gradient_penalty": ("gradient_penalty", 1.0)}
     options = {"every": 2, "step": gan_variants.generator_first, "adversarial": "lsgan", "d_losses": d_losses}
     keys = jax.random.split(jax.random.key(0), 8)
-    runs = [_updated(batch | {"keys": keys}, "jit", 1, "gan", microbatches=parts, **options) for parts in (1, 4)]
-    _same_update(*runs)
+    runs = [
+        _updated(batch | {"keys": keys}, "jit", 1, "gan", microbatches=microbatches, **options)
+        for microbatches in (1, 4)
+    ]
+    _assert_same_update(*runs)
     assert runs[0][2]["gradient_penalty"] > 0
 
 
 def test_normalisation_uses_the_statistics_of_each_microbatch(batch):
     """The mean over microbatches is kept: for their means it is the whole batch's, for their variances it is less."""
     found, expected = (
-        _updated(batch, "jit", 1, "pretrain", {"name": "srresnet"}, microbatches=parts)[1].generator.batch_stats
-        for parts in (4, 1)
+        _updated(batch, "jit", 1, "pretrain", {"name": "srresnet"}, microbatches=microbatches)[1].generator.batch_stats
+        for microbatches in (4, 1)
     )
     ours, theirs = found["block_00_norm_1"], expected["block_00_norm_1"]
     np.testing.assert_allclose(ours["mean"], theirs["mean"], rtol=1e-3, atol=1e-5)
@@ -127,7 +130,7 @@ def test_rematerialisation_gives_the_same_update(batch, name):
     fields, stage = {"name": name, "blocks": 2} | VARIATIONS[name], "gan" if name == "srresnet" else "pretrain"
     if name == "restoration":
         batch = batch | {"lr": batch["hr"]}
-    _same_update(*(_updated(batch, "jit", 1, stage, fields, remat=remat) for remat in (True, False)))
+    _assert_same_update(*(_updated(batch, "jit", 1, stage, fields, remat=remat) for remat in (True, False)))
 
 
 @pytest.fixture
@@ -157,9 +160,9 @@ def _temporary_bytes(config, name, batch):
 def test_microbatches_and_rematerialisation_reduce_temporary_memory(config, batch, stage):
     config.generator.blocks = 6
     needed = {}
-    for parts, remat in ((1, False), (4, False), (1, True)):
-        config.micro_batches, config.remat = parts, remat
-        needed[parts, remat] = _temporary_bytes(config, stage, batch)
+    for microbatches, remat in ((1, False), (4, False), (1, True)):
+        config.micro_batches, config.remat = microbatches, remat
+        needed[microbatches, remat] = _temporary_bytes(config, stage, batch)
     assert needed[4, False] < 0.6 * needed[1, False] and needed[1, True] < 0.8 * needed[1, False], needed
 
 
@@ -203,10 +206,10 @@ def test_a_run_resumes_with_microbatches(config, tmp_path):
     config.stages.gan.total_steps = 4
     toys.train(config, tmp_path / "whole")
     config.stages.gan.total_steps = 2
-    toys.train(config, tmp_path / "parts")
+    toys.train(config, tmp_path / "microbatches")
     config.micro_batches, config.stages.gan.total_steps = 2, 4
-    toys.train(config, tmp_path / "parts")
-    found = _losses(tmp_path / "parts")
+    toys.train(config, tmp_path / "microbatches")
+    found = _losses(tmp_path / "microbatches")
     assert len(found) == 4 and found == pytest.approx(_losses(tmp_path / "whole"), rel=1e-4)
 
 

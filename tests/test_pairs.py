@@ -13,8 +13,8 @@ from srgan_jax.runtime.errors import UserError
 SEED = np.asarray(jax.random.key_data(jax.random.key(1)))
 
 
-def _write(folder, name, picture):
-    images.write_image(folder / name, np.ascontiguousarray(picture))
+def _write(folder, name, image):
+    images.write_image(folder / name, np.ascontiguousarray(image))
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_a_pair_with_a_corrupt_image_is_skipped(tmp_path, photo):
     assert len(datasets.open_images(str(tmp_path / "out"), scale=4, lr_feature="lr")) == 2
 
 
-class _Album(list):
+class _ImageList(list):
     """A list of images with the methods of a data set; their names are numbers only."""
 
     def size(self, index):
@@ -133,36 +133,36 @@ class _Album(list):
 def test_the_validation_split_depends_on_image_content_alone():
     """Order and names don't count; copies of validation images are not trained on; small images are no candidates."""
     large = [np.full((40, 50, 3), value, np.uint8) for value in range(9)]
-    album = _Album([*large, *large[::-1], np.zeros((8, 9, 3), np.uint8)])
-    rest, held_out = datasets.split_validation(album, 2, 32)
-    shown = {int(picture[0, 0, 0]) for picture in held_out}
+    image_list = _ImageList([*large, *large[::-1], np.zeros((8, 9, 3), np.uint8)])
+    rest, held_out = datasets.split_validation(image_list, 2, 32)
+    shown = {int(image[0, 0, 0]) for image in held_out}
     assert len(held_out) == 2 and len(shown) == 2 and min(held_out.size(0)) == 40
-    trained = [int(picture[0, 0, 0]) for picture in rest if picture.shape[0] == 40]
+    trained = [int(image[0, 0, 0]) for image in rest if image.shape[0] == 40]
     assert sorted(trained) == sorted(2 * [value for value in range(9) if value not in shown])
     assert len(rest) == 2 * 7 + 1  # the small image is kept for training, which may leave it out
-    turned = datasets.split_validation(_Album(album[4:] + album[:4]), 2, 32)[1]
-    assert {int(picture[0, 0, 0]) for picture in turned} == shown
-    assert len(datasets.split_validation(album, 100, 32)[1]) == 2  # a quarter of nine
+    turned = datasets.split_validation(_ImageList(image_list[4:] + image_list[:4]), 2, 32)[1]
+    assert {int(image[0, 0, 0]) for image in turned} == shown
+    assert len(datasets.split_validation(image_list, 100, 32)[1]) == 2  # a quarter of nine
     with pytest.raises(UserError, match="3 different .* 32 px .*too few"):
-        datasets.split_validation(_Album(large[:3] * 2), 2, 32)
+        datasets.split_validation(_ImageList(large[:3] * 2), 2, 32)
 
 
 @pytest.mark.parametrize("broken", ["digest", "size", "__getitem__"])
 def test_corrupt_images_are_not_in_the_validation_split(broken):
     """Training replaces and reports them when it reads them."""
     large = [np.full((40, 50, 3), value, np.uint8) for value in range(9)]
-    chosen = {int(picture[0, 0, 0]) for picture in datasets.split_validation(_Album(large), 2, 32)[1]}
+    chosen = {int(image[0, 0, 0]) for image in datasets.split_validation(_ImageList(large), 2, 32)[1]}
     damaged = min(chosen)
 
-    class Damaged(_Album):
+    class Damaged(_ImageList):
         pass
 
     def read(self, index):
         if int(list.__getitem__(self, index)[0, 0, 0]) == damaged:
             raise ValueError("damaged")
-        return getattr(_Album, broken)(self, index)
+        return getattr(_ImageList, broken)(self, index)
 
     setattr(Damaged, broken, read)
     rest, held_out = datasets.split_validation(Damaged(large), 2, 32)
     assert len(held_out) == 2 and len(rest) == 7
-    assert damaged not in {int(picture[0, 0, 0]) for picture in held_out}
+    assert damaged not in {int(image[0, 0, 0]) for image in held_out}

@@ -82,11 +82,11 @@ def test_porting_vgg19_from_torchvision_pth(tmp_path, tensors):
 def test_pickles_are_not_executed(tmp_path):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (scripts/test.sh --torch)")
 
-    class Evil:
+    class MaliciousPickle:
         def __reduce__(self):
             return (Path.touch, (tmp_path / "executed",))
 
-    torch.save({"features.0.weight": Evil()}, tmp_path / "evil.pth")
+    torch.save({"features.0.weight": MaliciousPickle()}, tmp_path / "evil.pth")
     with pytest.raises(UserError, match="evil.pth can't be read safely"):
         vgg19.port(tmp_path / "evil.pth", tmp_path / "out.safetensors")
     assert not (tmp_path / "executed").exists()
@@ -97,9 +97,9 @@ def test_wrong_files_are_reported(tmp_path, tensors, capsys):
     del broken["block3_conv4/bias"]
     np.savez(tmp_path / "broken.npz", **broken)
     assert cli.main(["port", "vgg19", str(tmp_path / "broken.npz"), "--out", str(tmp_path / "out.safetensors")]) == 2
-    told = capsys.readouterr().err
-    assert "block1_conv1/kernel: expected (3, 3, 3, 64), found (5, 5, 3, 64)" in told
-    assert "block3_conv4/bias: expected (256,), found nothing" in told
+    stderr = capsys.readouterr().err
+    assert "block1_conv1/kernel: expected (3, 3, 3, 64), found (5, 5, 3, 64)" in stderr
+    assert "block3_conv4/bias: expected (256,), found nothing" in stderr
     for arguments, message in [
         ([], "expected either one FILE or --download"),
         ([str(tmp_path / "vgg.onnx")], "expected a file ending in .h5, .npz, .pth"),

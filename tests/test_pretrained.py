@@ -81,10 +81,10 @@ def test_weights_are_listed_and_described(capsys):
     assert lines[0] == f"compact_x4: {purposes['compact_x4']}"
     assert lines[1] == f"photo_x4 (default): {purposes['photo_x4']}"
     assert cli.main(["info", "photo_x4"]) == 0
-    told = capsys.readouterr().out
-    assert "architecture: compact: blocks 6, width 40, scale 4" in told and "parameters: 191,968" in told
+    output = capsys.readouterr().out
+    assert "architecture: compact: blocks 6, width 40, scale 4" in output and "parameters: 191,968" in output
     card = weights.read_provenance("photo_x4")
-    assert all(f"{key.replace('_', ' ')}: {value}\n" in told for key, value in card.items())
+    assert all(f"{key.replace('_', ' ')}: {value}\n" in output for key, value in card.items())
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,8 @@ def test_the_slider_moves_and_the_table_sorts(browser, page):
     # The magnifier shows other pixels where the pointer moves.
     lens = f"return {first}.querySelector('canvas').toDataURL()"
     before = browser.execute_script(lens)
-    picture = browser.find_element("css selector", ".pair")
-    ActionChains(browser).move_to_element_with_offset(picture, -40, -30).perform()
+    image = browser.find_element("css selector", ".pair")
+    ActionChains(browser).move_to_element_with_offset(image, -40, -30).perform()
     assert browser.execute_script(lens) != before
 
     # Another image on the left.

@@ -78,7 +78,7 @@ def test_wrong_arguments_are_refused():
         resize.resize(jnp.zeros((8, 8, 3)), (2, 2), convention="D")
 
 
-def _pictures(folder):
+def _read_images(folder):
     files = sorted(folder.glob("*.png"))
     assert files
     return [(file.name, np.asarray(Image.open(file).convert("RGB"))) for file in files]
@@ -95,10 +95,10 @@ def _pictures(folder):
     ],
 )
 def test_equals_matlab(shared_data, name, hr, lr, convention, count):
-    theirs = dict(_pictures(shared_data / "benchmarks" / name / lr))
+    theirs = dict(_read_images(shared_data / "benchmarks" / name / lr))
     assert len(theirs) == count
-    for file, picture in _pictures(shared_data / "benchmarks" / name / hr):
-        exact = resize.downscale(color.from_uint8(picture), 4, convention=convention)
+    for file, image in _read_images(shared_data / "benchmarks" / name / hr):
+        exact = resize.downscale(color.from_uint8(image), 4, convention=convention)
         wrong = np.asarray(color.to_uint8(exact)) != theirs[file]
         if convention != "C":
             assert not wrong.any(), file

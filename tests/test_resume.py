@@ -34,12 +34,12 @@ VALIDATE_EVERY = 8
 
 
 @pytest.fixture(scope="module")
-def command(dataset, held_out):
+def command(dataset, validation_folder):
     """A function from a work folder and further overrides to the command line of a small SRResNet and SRGAN."""
 
     def make(workdir, **more):
         values = {
-            "data.dataset": dataset, "data.batch_size": 2, "validation.folder": held_out,
+            "data.dataset": dataset, "data.batch_size": 2, "validation.folder": validation_folder,
             "stages.pretrain.total_steps": 24, "stages.gan.total_steps": 120,
             "save_every_steps": 4, "validate_every_steps": VALIDATE_EVERY, "sample_pictures": 1,
         }  # fmt: skip
@@ -49,8 +49,8 @@ def command(dataset, held_out):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, command):
-    workdir = tmp_path_factory.mktemp("undisturbed")
+def uninterrupted(tmp_path_factory, command):
+    workdir = tmp_path_factory.mktemp("uninterrupted")
     result = toys.run(command(workdir))
     assert result.returncode == 0, result.stderr
     return workdir
@@ -78,7 +78,7 @@ def _assert_same(workdir, expected):
 # ---------------------------------------------------------------------------------------------- kills
 
 
-def _since(paths, began):
+def _modified_since(paths, began):
     found = []
     for path in paths:
         try:
@@ -88,32 +88,32 @@ def _since(paths, began):
     return found
 
 
-def _writing(workdir, began):
+def _is_writing(workdir, began):
     """True while a checkpoint is being written."""
-    return _since(workdir.glob("checkpoints/*/*.orbax-checkpoint-tmp*"), began)
+    return _modified_since(workdir.glob("checkpoints/*/*.orbax-checkpoint-tmp*"), began)
 
 
-def _without_manifest(workdir, began):
+def _is_before_checksums(workdir, began):
     """True between Orbax's commit and the writing of the checksums."""
-    found = _since(workdir.glob("checkpoints/*/[0-9]*"), began)
+    found = _modified_since(workdir.glob("checkpoints/*/[0-9]*"), began)
     return [path for path in found if path.name.isdigit() and not checksums.exists(path)]
 
 
-def _validating(workdir, began):
+def _is_validating(workdir, began):
     """True between the metrics of an update and its validation scores."""
     file = workdir / "metrics.jsonl"
-    if not _since([file], began):
+    if not _modified_since([file], began):
         return False
     last = file.read_text().rpartition("\n")[0].rpartition("\n")[2]
     return bool(last) and json.loads(last)["step"] % VALIDATE_EVERY == 0 and "val_psnr_y" not in last
 
 
-def _between_stages(workdir, began):
+def _is_between_stages(workdir, began):
     return (workdir / "pretrain.safetensors").exists()
 
 
-def _training(workdir, began):
-    return _since([workdir / "metrics.jsonl"], began)
+def _is_training(workdir, began):
+    return _modified_since([workdir / "metrics.jsonl"], began)
 
 
 def _kill_when(command, workdir, moment, delay_s):
@@ -132,15 +132,23 @@ def _kill_when(command, workdir, moment, delay_s):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)  # twelve starts of a process
-def test_a_run_killed_ten_times_equals_an_uninterrupted_one(undisturbed, command, tmp_path):
+def test_a_run_killed_ten_times_equals_an_uninterrupted_one(uninterrupted, command, tmp_path):
     """Kills a run by `kill -9` ten times, at moments drawn with a fixed seed, with both data sources."""
     rng = random.Random(0)
-    anywhere = [_training, _training, _writing, _writing, _without_manifest, _validating, _validating]
+    anywhere = [
+        _is_training,
+        _is_training,
+        _is_writing,
+        _is_writing,
+        _is_before_checksums,
+        _is_validating,
+        _is_validating,
+    ]
     rng.shuffle(anywhere)
-    moments = [_training, _writing, _between_stages, *anywhere]
+    moments = [_is_training, _is_writing, _is_between_stages, *anywhere]
     killed = []
     for number, moment in enumerate(moments):
-        delay_s = rng.uniform(0, 0.3) if moment is _training else rng.uniform(0, 0.004)
+        delay_s = rng.uniform(0, 0.3) if moment is _is_training else rng.uniform(0, 0.004)
         source = ("memory", "stream")[number % 2]
         assert _kill_when(command(tmp_path, **{"data.source": source}), tmp_path, moment, delay_s), killed
         killed.append(moment.__name__)
@@ -149,38 +157,38 @@ def test_a_run_killed_ten_times_equals_an_uninterrupted_one(undisturbed, command
     assert result.returncode == 0, result.stderr
     # On a quick machine each kill may come before the second stage has a whole checkpoint.
     assert "resumed after update" in result.stderr or "the stage starts again at update 1" in result.stderr
-    _assert_same(tmp_path, undisturbed)
+    _assert_same(tmp_path, uninterrupted)
 
 
 # ---------------------------------------------------------------------------------------------- damage
 
 
-def _state(value):
+def _make_state(value):
     """Returns a state of 1,701 numbers."""
     return {"a": jnp.full((40, 30), float(value)), "b": {"c": jnp.arange(500) + value, "d": jnp.int32(value)}}
 
 
 @pytest.fixture
-def three(tmp_path):
+def three_checkpoints(tmp_path):
     """A folder with checkpoints 1, 2 and 3, the list of reported lines, and a function that opens the folder."""
-    said = []
+    reported = []
 
     def open_again():
-        return checkpoints.Checkpoints(tmp_path / "stage", report=said.append)
+        return checkpoints.Checkpoints(tmp_path / "stage", report=reported.append)
 
     saver = open_again()
     for step in (1, 2, 3):
-        saver.save(step, _state(step))
+        saver.save(step, _make_state(step))
     saver.close()
-    assert not said and saver.saved == 3
-    return tmp_path / "stage", said, open_again
+    assert not reported and saver.saved == 3
+    return tmp_path / "stage", reported, open_again
 
 
 def _files(folder):
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _flip(file, place, bit):
+def _flip_bit(file, place, bit):
     with open(file, "r+b") as opened:
         opened.seek(place)
         value = opened.read(1)[0] ^ (1 << bit)
@@ -198,34 +206,34 @@ def test_flipped_bits_of_line_ends_are_detected(tmp_path):
     assert not checksums.verify(tmp_path) and text.count(b"\n") == 2
     for place in (place for place, byte in enumerate(text) if byte == ord("\n")):
         for bit in range(8):
-            _flip(manifest, place, bit)
+            _flip_bit(manifest, place, bit)
             assert checksums.verify(tmp_path), (place, bit)
             manifest.write_bytes(text)
 
 
-def test_200_flipped_bits_are_detected(three):
+def test_200_flipped_bits_are_detected(three_checkpoints):
     """At random places of all files of a checkpoint, with its checksums; the file of each flipped bit is named."""
-    folder = three[0] / "3"
+    folder = three_checkpoints[0] / "3"
     files, rng = _files(folder), np.random.default_rng(0)
     ends = np.cumsum([file.stat().st_size for file in files])
     caught, hit = 0, set()
     for place in rng.integers(ends[-1], size=200):
         which = int(np.searchsorted(ends, place, side="right"))
         offset, bit = int(place - (ends[which - 1] if which else 0)), int(rng.integers(8))
-        _flip(files[which], offset, bit)
+        _flip_bit(files[which], offset, bit)
         damages = checksums.verify(folder)
         name = files[which].relative_to(folder).as_posix()
         assert damages, (name, offset, bit)
         if name != checksums.FILE:  # a flip in the checksums may appear as damage of a file
             assert len(damages) == 1 and damages[0].startswith(name), damages
         caught, hit = caught + 1, hit | {name}
-        _flip(files[which], offset, bit)
+        _flip_bit(files[which], offset, bit)
     assert caught == 200 and len(hit) >= 4 and checksums.FILE in hit
     assert checksums.verify(folder) == []
 
 
-def test_truncated_deleted_and_added_files_are_detected(three):
-    folder = three[0] / "3"
+def test_truncated_deleted_and_added_files_are_detected(three_checkpoints):
+    folder = three_checkpoints[0] / "3"
     for file in _files(folder):
         content, name = file.read_bytes(), file.relative_to(folder).as_posix()
         for damage in (lambda f, c: f.write_bytes(c[: len(c) // 2]), lambda f, c: f.unlink()):
@@ -236,82 +244,84 @@ def test_truncated_deleted_and_added_files_are_detected(three):
     assert checksums.verify(folder) == ["default/stray is not in manifest.sha256"]
 
 
-def test_sha256sum_reads_the_checksums(three):
-    result = subprocess.run(["sha256sum", "-c", "manifest.sha256"], cwd=three[0] / "2", capture_output=True, text=True)
-    assert result.returncode == 0 and result.stdout.count(": OK") == len(_files(three[0] / "2")) - 1
+def test_sha256sum_reads_the_checksums(three_checkpoints):
+    result = subprocess.run(
+        ["sha256sum", "-c", "manifest.sha256"], cwd=three_checkpoints[0] / "2", capture_output=True, text=True
+    )
+    assert result.returncode == 0 and result.stdout.count(": OK") == len(_files(three_checkpoints[0] / "2")) - 1
 
 
-def _largest(folder):
+def _largest_file(folder):
     return max((file for file in _files(folder) if file.name != checksums.FILE), key=lambda file: file.stat().st_size)
 
 
-def test_the_newest_intact_checkpoint_is_used(three):
-    folder, said, open_again = three
-    damaged = _largest(folder / "3")
-    _flip(damaged, damaged.stat().st_size // 2, 3)
+def test_the_newest_intact_checkpoint_is_used(three_checkpoints):
+    folder, reported, open_again = three_checkpoints
+    damaged = _largest_file(folder / "3")
+    _flip_bit(damaged, damaged.stat().st_size // 2, 3)
     saver = open_again()
-    restored = saver.restore(_state(0))
-    jax.tree.map(np.testing.assert_array_equal, restored, _state(2))
-    assert len(said) == 1 and "checkpoint 3 is damaged" in said[0]
-    assert damaged.relative_to(folder / "3").as_posix() in said[0]
+    restored = saver.restore(_make_state(0))
+    jax.tree.map(np.testing.assert_array_equal, restored, _make_state(2))
+    assert len(reported) == 1 and "checkpoint 3 is damaged" in reported[0]
+    assert damaged.relative_to(folder / "3").as_posix() in reported[0]
     assert (folder.parent / "stage.damaged" / "3").is_dir()  # kept for inspection
-    saver.save(3, _state(33))  # written again
+    saver.save(3, _make_state(33))  # written again
     saver.close()
-    jax.tree.map(np.testing.assert_array_equal, open_again().restore(_state(0)), _state(33))
+    jax.tree.map(np.testing.assert_array_equal, open_again().restore(_make_state(0)), _make_state(33))
 
 
-def test_a_run_without_an_intact_checkpoint_stops(three):
-    folder, said, open_again = three
+def test_a_run_without_an_intact_checkpoint_stops(three_checkpoints):
+    folder, reported, open_again = three_checkpoints
     for step in (1, 2, 3):
-        _largest(folder / str(step)).unlink()
+        _largest_file(folder / str(step)).unlink()
     for _ in range(2):  # also when it is started again
         with pytest.raises(UserError, match="no intact checkpoint .*checkpoint 1 .*missing"):
-            open_again().restore(_state(0))
-    assert [re.search(r"checkpoint (\d) .*damaged", line)[1] for line in said] == ["3", "2"]
+            open_again().restore(_make_state(0))
+    assert [re.search(r"checkpoint (\d) .*damaged", line)[1] for line in reported] == ["3", "2"]
 
 
-def test_a_checkpoint_without_checksums_is_damaged_or_unfinished(three):
-    folder, said, open_again = three
+def test_a_checkpoint_without_checksums_is_damaged_or_unfinished(three_checkpoints):
+    folder, reported, open_again = three_checkpoints
     (folder / "3" / "manifest.sha256").unlink()
     (folder.parent / "stage.saving").write_text("3")  # killed before the checksums were written
-    jax.tree.map(np.testing.assert_array_equal, open_again().restore(_state(0)), _state(2))
-    assert said == ["checkpoint 3 was being written when the run ended: it is deleted"]
+    jax.tree.map(np.testing.assert_array_equal, open_again().restore(_make_state(0)), _make_state(2))
+    assert reported == ["checkpoint 3 was being written when the run ended: it is deleted"]
     (folder / "2" / "manifest.sha256").unlink()  # a user deleted it
-    jax.tree.map(np.testing.assert_array_equal, open_again().restore(_state(0)), _state(1))
-    assert "checkpoint 2 " in said[1] and "manifest.sha256 is missing" in said[1]
+    jax.tree.map(np.testing.assert_array_equal, open_again().restore(_make_state(0)), _make_state(1))
+    assert "checkpoint 2 " in reported[1] and "manifest.sha256 is missing" in reported[1]
 
 
-def test_checkpoints_of_another_model_are_refused(three):
-    _, _, open_again = three
-    other = _state(0) | {"a": jnp.zeros((40, 31)), "e": jnp.zeros(2)}
+def test_checkpoints_of_another_model_are_refused(three_checkpoints):
+    _, _, open_again = three_checkpoints
+    other = _make_state(0) | {"a": jnp.zeros((40, 31)), "e": jnp.zeros(2)}
     message = r"doesn't fit this config: 2 tensors differ \(a: expected \(40, 31\), found \(40, 30\); e: expected "
     with pytest.raises(UserError, match=message):
         open_again().restore(other)
 
 
-def test_a_kill_before_the_save_began(three):
-    folder, said, open_again = three
+def test_a_kill_before_the_save_began(three_checkpoints):
+    folder, reported, open_again = three_checkpoints
     (folder.parent / "stage.saving").write_text("")
-    jax.tree.map(np.testing.assert_array_equal, open_again().restore(_state(0)), _state(3))
-    assert not said and not (folder.parent / "stage.saving").exists()
+    jax.tree.map(np.testing.assert_array_equal, open_again().restore(_make_state(0)), _make_state(3))
+    assert not reported and not (folder.parent / "stage.saving").exists()
 
 
 @pytest.mark.slow
-def test_runs_with_damaged_checkpoints_equal_uninterrupted_ones(undisturbed, command, tmp_path):
+def test_runs_with_damaged_checkpoints_equal_uninterrupted_ones(uninterrupted, command, tmp_path):
     workdir = tmp_path / "run"
-    shutil.copytree(undisturbed, workdir)
+    shutil.copytree(uninterrupted, workdir)
     (workdir / "gan.safetensors").unlink()
     (workdir / "generator.safetensors").unlink()
     for step in (120, 116):
-        damaged = _largest(_checkpoints(workdir)[step])
-        _flip(damaged, 100, 7)
+        damaged = _largest_file(_checkpoints(workdir)[step])
+        _flip_bit(damaged, 100, 7)
     result = toys.run(command(workdir))
     assert result.returncode == 0, result.stderr
     assert "checkpoint 120 " in result.stderr and "gan: resumed after update 112" in result.stderr
-    _assert_same(workdir, undisturbed)
+    _assert_same(workdir, uninterrupted)
     (workdir / "gan.safetensors").unlink()
     for folder in _checkpoints(workdir).values():
-        _flip(_largest(folder), 100, 7)
+        _flip_bit(_largest_file(folder), 100, 7)
     result = toys.run(command(workdir))
     assert result.returncode == 1 and "error: no intact checkpoint" in result.stderr
 
@@ -338,7 +348,7 @@ def _wait_for_writers():
             thread.join()
 
 
-def _fill(folder):
+def _fill_disk(folder):
     """Fills a file system with one file; returns that file."""
     with open(folder / "ballast", "wb", buffering=0) as file:
         try:
@@ -350,33 +360,33 @@ def _fill(folder):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # tasks that Orbax left behind
 def test_a_full_disk_loses_only_the_checkpoints_that_do_not_fit(small_disk):
-    said = []
-    saver = checkpoints.Checkpoints(small_disk / "stage", report=said.append)
+    reported = []
+    saver = checkpoints.Checkpoints(small_disk / "stage", report=reported.append)
     noise = np.random.default_rng(0).random(100_000, np.float32)  # 400 KB that don't compress
 
     def state(value):
-        return _state(value) | {"noise": jnp.asarray(noise) + value}
+        return _make_state(value) | {"noise": jnp.asarray(noise) + value}
 
     saver.save(1, state(1))
     saver.save(2, state(2))
     while not checksums.exists(saver.folder / "2"):
         time.sleep(0.01)
-    ballast = _fill(small_disk)
+    ballast = _fill_disk(small_disk)
     saver.save(3, state(3))  # fails at once
     with open(ballast, "ab") as file:
         file.truncate(file.tell() - 200_000)
     saver.save(4, state(4))  # starts, and fails in the background
-    assert len(said) == 1 and re.match("WARNING: checkpoint 3 .*checkpoint 2 ", said[0]), said
+    assert len(reported) == 1 and re.match("WARNING: checkpoint 3 .*checkpoint 2 ", reported[0]), reported
     _wait_for_writers()
     ballast.unlink()
     saver.save(5, state(5))
-    assert "checkpoint 4 " in said[1]
+    assert "checkpoint 4 " in reported[1]
     saver.close()
-    assert len(said) == 2 and saver.saved == 5
+    assert len(reported) == 2 and saver.saved == 5
     assert sorted(path.name for path in saver.folder.iterdir()) == ["1", "2", "5"]
-    reopened = checkpoints.Checkpoints(small_disk / "stage", report=said.append)
+    reopened = checkpoints.Checkpoints(small_disk / "stage", report=reported.append)
     jax.tree.map(np.testing.assert_array_equal, reopened.restore(state(0)), state(5))
-    assert len(said) == 2
+    assert len(reported) == 2
 
 
 @pytest.fixture
@@ -391,7 +401,7 @@ def config(tiny, dataset):
     return config
 
 
-class _Reports(io.StringIO):
+class _CallOnText(io.StringIO):
     """A replacement of standard error that calls `function` once, when `text` has been written."""
 
     def __init__(self, text, function):
@@ -409,29 +419,29 @@ class _Reports(io.StringIO):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # tasks that Orbax left behind
 def test_training_continues_on_a_full_disk(config, small_disk, monkeypatch, tmp_path):
-    toys.train(config, tmp_path / "undisturbed")
+    toys.train(config, tmp_path / "uninterrupted")
     written = small_disk / "run" / "checkpoints" / "pretrain" / "2" / checksums.FILE
 
     def fill():
         while not written.exists():
             time.sleep(0.01)
-        _fill(small_disk)
+        _fill_disk(small_disk)
 
     toys.when_logged(monkeypatch, {("pretrain", 3): fill})
-    stderr = _Reports("WARNING: checkpoint 6 ", (small_disk / "ballast").unlink)
+    stderr = _CallOnText("WARNING: checkpoint 6 ", (small_disk / "ballast").unlink)
     with contextlib.redirect_stderr(stderr):
         toys.train(config, small_disk / "run")
-    told = stderr.getvalue()
-    assert re.search("WARNING: checkpoint 4 .*checkpoint 2 ", told) and "WARNING: checkpoint 6 " in told
+    output = stderr.getvalue()
+    assert re.search("WARNING: checkpoint 4 .*checkpoint 2 ", output) and "WARNING: checkpoint 6 " in output
     assert sorted(_checkpoints(small_disk / "run", "pretrain")) == [2, 8]
-    assert toys.rows(small_disk / "run") == toys.rows(tmp_path / "undisturbed")  # no line is lost
+    assert toys.rows(small_disk / "run") == toys.rows(tmp_path / "uninterrupted")  # no line is lost
 
 
 def test_metrics_are_written_when_a_full_disk_has_space_again(small_disk, capsys):
     log = logs.StageLog(small_disk, "gan", 0, 10, 1)
     row = {f"number_{index}": 0.5 for index in range(300)}  # more than the rest of a page
     log.write(1, row)
-    ballast = _fill(small_disk)
+    ballast = _fill_disk(small_disk)
     log.write(2, row)
     log.write(3, row)
     assert len(toys.rows(small_disk)) == 1  # and no partial line
@@ -445,7 +455,7 @@ def test_metrics_are_written_when_a_full_disk_has_space_again(small_disk, capsys
 # ---------------------------------------------------------------------------------------------- divergence
 
 
-def _spoil(monkeypatch, config, updates, value, rollbacks=1):
+def _corrupt_lr_images(monkeypatch, config, updates, value, rollbacks=1):
     """Adds `value` to the LR images of some updates, in the first `rollbacks` orders of samples.
 
     Uses a degradation that recognises the random keys of these updates' samples.
@@ -463,12 +473,12 @@ def _spoil(monkeypatch, config, updates, value, rollbacks=1):
         return bicubic.degrade(key, hr, scale=scale) + jnp.where(is_bad, value, 0.0)
 
     bicubic = DEGRADATIONS["bicubic"]
-    monkeypatch.setitem(DEGRADATIONS, "spoilt", bicubic._replace(degrade=degrade))
-    config.degradation.name = "spoilt"
+    monkeypatch.setitem(DEGRADATIONS, "corrupt", bicubic._replace(degrade=degrade))
+    config.degradation.name = "corrupt"
 
 
 def test_skipped_updates_are_counted_and_reported(config, tmp_path, monkeypatch, capsys):
-    _spoil(monkeypatch, config, (3, 4), jnp.nan)
+    _corrupt_lr_images(monkeypatch, config, (3, 4), jnp.nan)
     toys.train(config, tmp_path)
     rows = toys.rows(tmp_path)
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6, 7, 8]
@@ -481,7 +491,7 @@ def test_skipped_updates_are_counted_and_reported(config, tmp_path, monkeypatch,
 @pytest.mark.slow
 def test_a_stage_without_an_applied_update_is_not_finished(config, tmp_path, monkeypatch):
     """Also where it is too short for the alarm after `max_skips` updates, and where the run is started again."""
-    _spoil(monkeypatch, config, range(8), jnp.nan)
+    _corrupt_lr_images(monkeypatch, config, range(8), jnp.nan)
     for _ in range(2):
         with pytest.raises(UserError, match="pretrain: .* 8 updates .*finite"):
             toys.train(config, tmp_path)
@@ -496,10 +506,10 @@ def test_divergence_rolls_back_and_reseeds_the_sample_order(config, tmp_path, mo
     """Updates 4, 5, 6 fail until the first rollback, which goes to checkpoint 2, as 4 was written during them."""
     config.guard.max_skips = 3
     toys.train(config, tmp_path / "good")
-    _spoil(monkeypatch, config, (3, 4, 5), jnp.nan)
+    _corrupt_lr_images(monkeypatch, config, (3, 4, 5), jnp.nan)
     toys.train(config, tmp_path / "bad")
-    told = capsys.readouterr().err
-    assert re.search(r"3 .* up to 6 .*not finite.* update 2.*\(1 of 3\)", told)
+    output = capsys.readouterr().err
+    assert re.search(r"3 .* up to 6 .*not finite.* update 2.*\(1 of 3\)", output)
     good, bad = toys.rows(tmp_path / "good"), toys.rows(tmp_path / "bad")
     assert [row["step"] for row in bad] == list(range(1, 9)) and good[:2] == bad[:2]
     assert all(a["pixel"] != b["pixel"] for a, b in zip(good[2:], bad[2:], strict=True))  # other samples
@@ -511,15 +521,15 @@ def test_divergence_rolls_back_and_reseeds_the_sample_order(config, tmp_path, mo
 @pytest.mark.slow
 def test_repeated_divergence_stops_the_run(config, tmp_path, monkeypatch, capsys):
     config.guard.max_skips = 2
-    _spoil(monkeypatch, config, range(4, 8), jnp.nan, rollbacks=4)
+    _corrupt_lr_images(monkeypatch, config, range(4, 8), jnp.nan, rollbacks=4)
     with pytest.raises(UserError, match="2 .* up to 6 .*not finite, after 3 rollbacks "):
         toys.train(config, tmp_path)
-    told = capsys.readouterr().err
-    assert all(re.search(rf"WARNING: .* update 4.*\({n} of 3\)", told) for n in (1, 2, 3))
+    output = capsys.readouterr().err
+    assert all(re.search(rf"WARNING: .* update 4.*\({n} of 3\)", output) for n in (1, 2, 3))
     assert toys.rows(tmp_path)[-1]["step"] == 6 and sorted(_checkpoints(tmp_path, "pretrain")) == [2, 4]
 
 
-class _Range(nn.Module):
+class _RangeDiscriminator(nn.Module):
     """A discriminator that classifies images near [0, 1] as real, whatever it is trained on."""
 
     TAKES: ClassVar[tuple[str, ...]] = ("image",)
@@ -539,12 +549,12 @@ def test_training_rolls_back_when_the_discriminator_always_wins(config, tmp_path
     config.stage_names, config.guard.d_wins_steps = ("gan",), 3
     config.stages.gan.total_steps, config.stages.gan.losses.pixel.weight = 6, 1.0
     config.stages.gan.losses.perceptual.weight = 0.0
-    monkeypatch.setitem(models.DISCRIMINATORS, "range", _Range)
+    monkeypatch.setitem(models.DISCRIMINATORS, "range", _RangeDiscriminator)
     config.discriminator = ConfigDict({"name": "range"})
-    _spoil(monkeypatch, config, (2, 3, 4), 1e5)
+    _corrupt_lr_images(monkeypatch, config, (2, 3, 4), 1e5)
     toys.train(config, tmp_path)
-    told = capsys.readouterr().err
-    assert re.search(r"3 updates up to 5 .* update 2.*\(1 of 3\)", told) and told.count("WARNING") == 1
+    output = capsys.readouterr().err
+    assert re.search(r"3 updates up to 5 .* update 2.*\(1 of 3\)", output) and output.count("WARNING") == 1
     assert [row["step"] for row in toys.rows(tmp_path)] == [1, 2, 3, 4, 5, 6]
     assert not any(row["d_accuracy_real"] == row["d_accuracy_fake"] == 1.0 for row in toys.rows(tmp_path))
 
@@ -555,9 +565,9 @@ def test_a_discriminator_that_wins_is_reported(config, tmp_path, monkeypatch, ca
     config.stage_names, config.stages.gan.total_steps = ("gan",), 11
     config.stages.gan.losses.pixel.weight, config.stages.gan.losses.perceptual.weight = 1.0, 0.0
     config.save_every_steps = 100
-    monkeypatch.setitem(models.DISCRIMINATORS, "range", _Range)
+    monkeypatch.setitem(models.DISCRIMINATORS, "range", _RangeDiscriminator)
     config.discriminator = ConfigDict({"name": "range"})
-    _spoil(monkeypatch, config, range(11), 1e5)
+    _corrupt_lr_images(monkeypatch, config, range(11), 1e5)
     toys.train(config, tmp_path)
     (warning,) = [line for line in capsys.readouterr().err.splitlines() if "discriminator wins" in line]
     assert "gan: update 10:" in warning and "100% of real" in warning
@@ -569,16 +579,16 @@ def test_a_discriminator_that_wins_is_reported(config, tmp_path, monkeypatch, ca
 
 @pytest.mark.slow
 def test_a_second_run_in_the_same_folder_is_refused(config, tmp_path, monkeypatch):
-    told = []
+    output = []
 
     def second():
         with pytest.raises(UserError, match=rf"in use .*{os.getpid()} .* 20\d\d-") as error:
             toys.train(config, tmp_path)
-        told.append(str(error.value))
+        output.append(str(error.value))
 
     toys.when_logged(monkeypatch, {("pretrain", 3): second})
     toys.train(config, tmp_path)
-    assert told and "--workdir" in told[0]
+    assert output and "--workdir" in output[0]
     config.stages.pretrain.total_steps = 10
     toys.train(config, tmp_path)  # the lock is released afterwards
 

@@ -28,12 +28,12 @@ def test_shuffled_is_uniform():
 
 
 def test_every_epoch_has_every_image_once():
-    batch, pictures = 4, 10
+    batch, image_count = 4, 10
     indices = np.arange(batch)
-    choose = jax.jit(lambda step: sampling.choose_images(SEED, step, indices, batch, pictures))
+    choose = jax.jit(lambda step: sampling.choose_images(SEED, step, indices, batch, image_count))
     chosen = np.concatenate([choose(np.int32(step)) for step in range(10)])  # 40 samples: four epochs
-    epochs = chosen.reshape(4, pictures)
-    assert (np.sort(epochs, axis=1) == np.arange(pictures)).all()
+    epochs = chosen.reshape(4, image_count)
+    assert (np.sort(epochs, axis=1) == np.arange(image_count)).all()
     assert len({tuple(epoch) for epoch in epochs}) == 4  # each in its own order
 
 
@@ -57,18 +57,18 @@ def test_crop_corners_are_uniform():
 def test_lr_of_a_crop_equals_that_of_the_whole_image(photo):
     """Without augmentation, a crop aligned with the LR grid has the LR image that the whole image has there."""
     scale, margin, crop = 4, 8, 32
-    picture = photo[:200, :240]
-    whole = np.asarray(resize.downscale(color.from_uint8(picture), scale))
+    image = photo[:200, :240]
+    whole = np.asarray(resize.downscale(color.from_uint8(image), scale))
     y, x = 40, 64
-    window = picture[y - margin : y + crop + margin, x - margin : x + crop + margin]
+    window = image[y - margin : y + crop + margin, x - margin : x + crop + margin]
     keys = sampling.sample_keys(SEED, 0, jnp.arange(1))
     options = {"degrade": DEGRADATIONS["bicubic"].degrade, "scale": scale, "margin_px": margin}
     batch = batches.make_batch(window[None], keys, augment=False, **options)
-    np.testing.assert_array_equal(batch["hr"][0], color.from_uint8(picture[y : y + crop, x : x + crop]))
+    np.testing.assert_array_equal(batch["hr"][0], color.from_uint8(image[y : y + crop, x : x + crop]))
     np.testing.assert_array_equal(
         batch["lr"][0], whole[y // scale : (y + crop) // scale, x // scale : (x + crop) // scale]
     )
-    cut = resize.downscale(color.from_uint8(picture[y : y + crop, x : x + crop]), scale)
+    cut = resize.downscale(color.from_uint8(image[y : y + crop, x : x + crop]), scale)
     assert (cut != batch["lr"][0]).any()  # what a crop without margin would give
 
 

@@ -50,8 +50,8 @@ def test_a_shipped_file_has_its_card(run, monkeypatch, capsys):
     assert _ship(run) == 0
     monkeypatch.setattr(pretrained, "FOLDER", run.parent / "shipped")
     card = weights.read_provenance("photo_x4")
-    said = "python -m srgan_jax.main --config configs/photo.py --workdir photo \"--config.a=('b',)\""
-    assert card["command"] == said
+    expected_command = "python -m srgan_jax.main --config configs/photo.py --workdir photo \"--config.a=('b',)\""
+    assert card["command"] == expected_command
     assert card["wall_time"] == "3.0 hours"  # 7200 s until it was killed, 3600 s afterwards
     assert (card["updates"], card["hardware"]) == ("30", "two cores")
     assert card["started_from"] == f"compact_x4 of revision {begun['revision'][:7]}, {begun['updates']} updates"

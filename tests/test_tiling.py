@@ -123,10 +123,8 @@ def test_a_halo_smaller_by_one_pixel_is_not_enough(shallow):
 
 def test_a_folder_of_mixed_sizes_compiles_once(shallow):
     def run(sizes):
-        pictures = [inference.from_array(np.zeros((*size, 3), np.uint8)) for size in sizes]
-        return [
-            sum(len(strip) for strip in strips) for _, strips in inference.Tiler(shallow, (32, 32)).upscale(pictures)
-        ]
+        images = [inference.from_array(np.zeros((*size, 3), np.uint8)) for size in sizes]
+        return [sum(len(strip) for strip in strips) for _, strips in inference.Tiler(shallow, (32, 32)).upscale(images)]
 
     run([(7, 9)])
     with toys.compilations() as compiled:
@@ -150,7 +148,7 @@ def test_batches_hold_tiles_of_several_images(shallow):
     assert count == 4 and after == [4] * count + [8] * count
 
 
-def _out_of_memory(monkeypatch, params, fails):
+def _with_failing_large_tiles(monkeypatch, params, fails):
     """Returns the generator `params` with an architecture that calls `fails` for tiles higher than 40 px."""
 
     class Greedy(type(params.module())):
@@ -161,11 +159,11 @@ def _out_of_memory(monkeypatch, params, fails):
     return srgan_jax.make_weights(dict(params.variables), dict(params.architecture) | {"name": "greedy"})
 
 
-def _fails(*_):
+def _raise_out_of_memory(*_):
     raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
 
 
-def _halved(params, greedy, image, **options):
+def _upscale_with_reports(params, greedy, image, **options):
     """Upscales with tiles that don't fit into memory, compares with the whole image, and returns the reported lines."""
     lines = []
     tiler = inference.Tiler(greedy, (64, 64), report=lines.append, **options)
@@ -175,15 +173,15 @@ def _halved(params, greedy, image, **options):
 
 
 def test_out_of_memory_halves_the_tile(shallow, monkeypatch):
-    greedy = _out_of_memory(monkeypatch, shallow, _fails)
-    (line,) = _halved(shallow, greedy, np.random.default_rng(4).random((90, 100, 3), np.float32))
+    greedy = _with_failing_large_tiles(monkeypatch, shallow, _raise_out_of_memory)
+    (line,) = _upscale_with_reports(shallow, greedy, np.random.default_rng(4).random((90, 100, 3), np.float32))
     assert "out of memory" in line and "64 x 64" in line and "32 x 32" in line
 
 
 def test_out_of_memory_with_the_smallest_tile_is_an_error(monkeypatch):
     deep = toys.random_weights(name="srresnet", blocks=8, width=2)
     side = inference.smallest_tile(inference.halo_px(deep.architecture)[0])
-    tiler = inference.Tiler(_out_of_memory(monkeypatch, deep, _fails), (side, side))
+    tiler = inference.Tiler(_with_failing_large_tiles(monkeypatch, deep, _raise_out_of_memory), (side, side))
     with pytest.raises(ValueError, match=f"not enough memory .*{side} x {side}"):
         list(tiler.upscale([inference.from_array(np.zeros((90, 100, 3), np.float32))]))
 
@@ -200,7 +198,7 @@ def test_two_late_out_of_memory_errors_halve_the_tile_once(shallow, monkeypatch)
 
     monkeypatch.setattr(jax, "device_count", lambda: 1)  # with several CPU devices each batch is waited for
     image = np.random.default_rng(4).random((200, 200, 3), np.float32)
-    (line,) = _halved(shallow, shallow, image, run=limited)
+    (line,) = _upscale_with_reports(shallow, shallow, image, run=limited)
     assert "out of memory" in line and "64 x 64" in line and "32 x 32" in line
 
 

@@ -26,7 +26,7 @@ from srgan_jax.evaluation import metrics
 from srgan_jax.runtime.errors import UserError
 
 
-def _small(tiny, dataset):
+def _small_config(tiny, dataset):
     """Returns the config of SRResNet and SRGAN with pixel loss, for a few updates on four virtual devices.
 
     Tests that don't change stages and totals use the compiled updates of earlier tests.
@@ -44,35 +44,35 @@ def _small(tiny, dataset):
 
 @pytest.fixture
 def config(tiny, dataset):
-    return _small(tiny, dataset)
+    return _small_config(tiny, dataset)
 
 
 @pytest.fixture(scope="module")
 def trained(tiny, dataset, tmp_path_factory):
     """The folder of a finished run of that config; a test that changes the folder makes a copy."""
     workdir = tmp_path_factory.mktemp("trained")
-    toys.train(_small(tiny, dataset), workdir)
+    toys.train(_small_config(tiny, dataset), workdir)
     return workdir
 
 
-def _same(first: Path, second: Path):
+def _assert_same_weights(first: Path, second: Path):
     for name in ("pretrain.safetensors", "gan.safetensors", "generator.safetensors"):
         both = (srgan_jax.load(folder / name, fold=False) for folder in (first, second))
         jax.tree.map(np.testing.assert_array_equal, *both)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, dataset, held_out):
+def finished(tmp_path_factory, dataset, validation_folder):
     """The folder and the standard error of an uninterrupted run of both stages in its own process."""
     workdir = tmp_path_factory.mktemp("finished")
-    result = toys.run(_command(workdir, dataset, held_out))
+    result = toys.run(_command(workdir, dataset, validation_folder))
     assert result.returncode == 0, result.stderr
     return workdir, result.stderr
 
 
-def _command(workdir, dataset, held_out, *more):
+def _command(workdir, dataset, validation_folder, *more):
     values = {
-        "data.dataset": dataset, "data.batch_size": 4, "validation.folder": held_out,
+        "data.dataset": dataset, "data.batch_size": 4, "validation.folder": validation_folder,
         "stages.pretrain.total_steps": 6, "stages.gan.total_steps": 60, "save_every_steps": 10,
         "validate_every_steps": 30,
     }  # fmt: skip
@@ -81,7 +81,7 @@ def _command(workdir, dataset, held_out, *more):
 
 @pytest.mark.slow
 def test_command_runs_both_stages(finished):
-    workdir, told = finished
+    workdir, stderr = finished
     for text in (
         "pretrain: loss at update 1: pixel",
         "gan: loss at update 1: pixel",
@@ -89,7 +89,7 @@ def test_command_runs_both_stages(finished):
         "adversarial",
         "finished",
     ):
-        assert text in told
+        assert text in stderr
     rows = toys.rows(workdir)
     for stage, last in (("pretrain", 6), ("gan", 60)):
         training = [row for row in rows if row["stage"] == stage and "loss" in row]
@@ -122,32 +122,32 @@ def test_run_folder_has_the_documented_files(finished):
 
 
 @pytest.mark.slow
-def test_averaged_generator_has_the_logged_score(finished, held_out):
+def test_averaged_generator_has_the_logged_score(finished, validation_folder):
     from srgan_jax.evaluation import scoring
     from srgan_jax.evaluation.pairs import read_pairs
 
     workdir, _ = finished
     params = srgan_jax.load(workdir)
-    pairs = read_pairs(held_out, 4)
+    pairs = read_pairs(validation_folder, 4)
     results = [np.asarray(srgan_jax.upscale(params, pair.lr)) for pair in pairs]
     mean = scoring.mean(scoring.score(pairs, results))
     assert mean["psnr_y"] == pytest.approx(toys.rows(workdir)[-1]["val_psnr_y"], abs=1e-3)
 
 
 @pytest.mark.slow
-def test_running_again_changes_nothing(finished, dataset, held_out):
+def test_running_again_changes_nothing(finished, dataset, validation_folder):
     workdir, _ = finished
     before = (workdir / "metrics.jsonl").read_text()
-    result = toys.run(_command(workdir, dataset, held_out))
+    result = toys.run(_command(workdir, dataset, validation_folder))
     assert result.returncode == 0 and "pretrain: finished" in result.stderr and "gan: finished" in result.stderr
     assert (workdir / "metrics.jsonl").read_text() == before
 
 
 @pytest.mark.slow
-def test_stopped_runs_equal_uninterrupted_ones(finished, dataset, held_out, tmp_path):
+def test_stopped_runs_equal_uninterrupted_ones(finished, dataset, validation_folder, tmp_path):
     """Stopped by SIGTERM and by Ctrl-C in the second stage, each a few updates after it began or was resumed."""
-    undisturbed, _ = finished
-    command, newest = _command(tmp_path, dataset, held_out), 0
+    uninterrupted, _ = finished
+    command, newest = _command(tmp_path, dataset, validation_folder), 0
     for how, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         process = subprocess.Popen(command, cwd=toys.ROOT, env=toys.environment(), stderr=subprocess.PIPE, text=True)
         awaited = tmp_path / "checkpoints" / "gan" / str(newest // 10 * 10 + 10) / "manifest.sha256"
@@ -164,8 +164,8 @@ def test_stopped_runs_equal_uninterrupted_ones(finished, dataset, held_out, tmp_
     result = toys.run(command)
     assert result.returncode == 0, result.stderr
     assert f"gan: resumed after update {newest}" in result.stderr and "pretrain: finished" in result.stderr
-    _same(tmp_path, undisturbed)
-    assert toys.rows(tmp_path) == toys.rows(undisturbed)
+    _assert_same_weights(tmp_path, uninterrupted)
+    assert toys.rows(tmp_path) == toys.rows(uninterrupted)
 
 
 @pytest.mark.slow
@@ -411,11 +411,11 @@ def test_wrong_config_values_stop_before_training(config, tmp_path, key, value, 
 )
 def test_command_line_errors_are_reported_in_one_line(tmp_path, arguments, parts):
     command = toys.command(tmp_path)[3:]  # without python -m srgan_jax.main
-    _ends_in_one_line([*command, *arguments], parts)
+    _assert_one_line_error([*command, *arguments], parts)
     assert not list(tmp_path.iterdir())
 
 
-def _ends_in_one_line(arguments, parts):
+def _assert_one_line_error(arguments, parts):
     with pytest.raises(SystemExit) as stopped:
         main.main(arguments)
     line = stopped.value.code  # Python prints it and ends with status 1
@@ -435,7 +435,7 @@ def _ends_in_one_line(arguments, parts):
 )
 def test_a_missing_config_is_reported_in_one_line(arguments, parts, monkeypatch):
     monkeypatch.chdir(toys.ROOT)
-    _ends_in_one_line(arguments, parts)
+    _assert_one_line_error(arguments, parts)
 
 
 @pytest.mark.parametrize(
@@ -453,7 +453,7 @@ def test_errors_in_a_config_file_name_the_line(tmp_path, body, message):
     file.write_text(
         f"from srgan_jax import defaults\n\ndef get_config():\n    config = defaults.get_config()\n{body}\n"
     )
-    _ends_in_one_line(["--config", str(file), "--workdir", str(tmp_path)], (f"{file}, line 5: ", message))
+    _assert_one_line_error(["--config", str(file), "--workdir", str(tmp_path)], (f"{file}, line 5: ", message))
 
 
 @pytest.mark.slow
@@ -469,7 +469,7 @@ def test_help_exits_with_status_0(capsys):
     assert stopped.value.code == 0 and "folder of the run" in printed.out and not printed.err
 
 
-def _stop_at(monkeypatch, stage, step):
+def _send_sigterm_at(monkeypatch, stage, step):
     """Sends SIGTERM to this process while the metrics of an update are written."""
     term = functools.partial(os.kill, os.getpid(), signal.SIGTERM)
     toys.when_logged(monkeypatch, {(stage, step): term})
@@ -479,7 +479,7 @@ def _stop_at(monkeypatch, stage, step):
 def test_a_signal_while_metrics_are_written_saves_that_update(config, tmp_path, monkeypatch, capsys):
     config.sample_pictures = 0
     with monkeypatch.context() as patch:
-        _stop_at(patch, "pretrain", 3)
+        _send_sigterm_at(patch, "pretrain", 3)
         with pytest.raises(SystemExit, match="143"):
             toys.train(config, tmp_path)
     assert "pretrain: saved after update 3" in capsys.readouterr().err
@@ -491,7 +491,7 @@ def test_a_signal_while_metrics_are_written_saves_that_update(config, tmp_path, 
 @pytest.mark.slow
 def test_a_signal_in_the_last_update_of_a_stage_stops_before_the_next(config, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        _stop_at(patch, "pretrain", 4)
+        _send_sigterm_at(patch, "pretrain", 4)
         with pytest.raises(SystemExit, match="143"):
             toys.train(config, tmp_path)
     assert (tmp_path / "pretrain.safetensors").exists() and not (tmp_path / "checkpoints" / "gan").exists()
@@ -512,24 +512,24 @@ def test_weights_missing_after_a_kill_are_written_again(config, tmp_path):
 def test_interrupted_runs_log_the_same_lines_as_uninterrupted_ones(config, tmp_path, monkeypatch):
     config.stage_names, config.log_every_steps = ("pretrain",), 2
     config.stages.pretrain.total_steps = 6
-    toys.train(config, tmp_path / "undisturbed")
+    toys.train(config, tmp_path / "uninterrupted")
     with monkeypatch.context() as patch:
-        _stop_at(patch, "pretrain", 2)
+        _send_sigterm_at(patch, "pretrain", 2)
         with pytest.raises(SystemExit):
             toys.train(config, tmp_path / "stopped")
     toys.train(config, tmp_path / "stopped")
-    assert toys.rows(tmp_path / "stopped") == toys.rows(tmp_path / "undisturbed")
+    assert toys.rows(tmp_path / "stopped") == toys.rows(tmp_path / "uninterrupted")
 
 
 @pytest.mark.slow
-def test_the_best_checkpoint_outlives_newer_ones_and_a_resume(config, held_out, tmp_path, monkeypatch):
+def test_the_best_checkpoint_outlives_newer_ones_and_a_resume(config, validation_folder, tmp_path, monkeypatch):
     """Uses a metric that returns given scores, one image after the other."""
     scores = itertools.chain.from_iterable([score] * 3 for score in (30.0, 20.0, 21.0, 22.0, 23.0, 24.0, 25.0))
     count = lambda: np.float32(next(scores))  # noqa: E731
     scripted = lambda *_, **__: jax.pure_callback(count, jax.ShapeDtypeStruct((), np.float32))  # noqa: E731
     monkeypatch.setitem(metrics.METRICS, "scripted", scripted)
     config.stage_names = ("pretrain",)
-    config.validation.folder, config.save_every_steps, config.validate_every_steps = held_out, 1, 1
+    config.validation.folder, config.save_every_steps, config.validate_every_steps = validation_folder, 1, 1
     config.validation.metrics, config.validation.best = ("scripted",), "scripted"
     config.stages.pretrain.total_steps = 3
     toys.train(config, tmp_path)
@@ -541,9 +541,9 @@ def test_the_best_checkpoint_outlives_newer_ones_and_a_resume(config, held_out, 
     assert kept == [1, 5, 6, 7]
 
 
-def test_a_metric_without_its_weights_stops_before_training(config, held_out, tmp_path, monkeypatch):
+def test_a_metric_without_its_weights_stops_before_training(config, validation_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("SRGAN_JAX_WEIGHTS", str(tmp_path))
-    config.validation.folder, config.validation.metrics, config.validation.best = held_out, ("niqe",), "niqe"
+    config.validation.folder, config.validation.metrics, config.validation.best = validation_folder, ("niqe",), "niqe"
     with pytest.raises(UserError, match="get them with: srgan-jax port niqe"):
         toys.train(config, tmp_path / "run")
 
@@ -555,8 +555,8 @@ def test_images_too_small_for_a_metric_stop_before_training(config, tmp_path, mo
     save_file({"mu_pris_param": np.zeros((1, 36))}, tmp_path / "niqe.safetensors")
     images.write_image(tmp_path / "held" / "small.png", np.zeros((196, 120, 3), np.uint8))
     config.validation.folder, config.validation.metrics = str(tmp_path / "held"), ("psnr_y", "niqe")
-    told = "small is 120 x 196 px; without a border of 4 px at each side, at least 192 x 96 px must remain for niqe"
-    with pytest.raises(UserError, match=told):
+    message = "small is 120 x 196 px; without a border of 4 px at each side, at least 192 x 96 px must remain for niqe"
+    with pytest.raises(UserError, match=message):
         toys.train(config, tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
@@ -576,7 +576,7 @@ def test_bfloat16_trains_and_resumes(config, tmp_path, monkeypatch):
     """bfloat16 is the default on GPUs."""
     config.compute_dtype = "bfloat16"
     with monkeypatch.context() as patch:
-        _stop_at(patch, "gan", 2)
+        _send_sigterm_at(patch, "gan", 2)
         with pytest.raises(SystemExit, match="143"):
             toys.train(config, tmp_path)
     toys.train(config, tmp_path)

@@ -93,8 +93,8 @@ def test_files_of_other_programs_are_refused_with_the_import_command(tmp_path):
     for read in (srgan_jax.load, srgan_jax.read_header):
         with pytest.raises(srgan_jax.WeightsError) as caught:
             read(tmp_path / "theirs.pth")
-        told = f"{tmp_path / 'theirs.pth'} is a PyTorch checkpoint; convert it first: srgan-jax import "
-        assert str(caught.value) == f"{told}{tmp_path / 'theirs.pth'} --from NAME"
+        message = f"{tmp_path / 'theirs.pth'} is a PyTorch checkpoint; convert it first: srgan-jax import "
+        assert str(caught.value) == f"{message}{tmp_path / 'theirs.pth'} --from NAME"
     safetensors_io.write_tensors(
         tmp_path / "theirs.safetensors", {"conv1.0.weight": np.zeros(3, np.float32)}, {"format": "pt"}
     )
