@@ -4,12 +4,12 @@ import functools
 import os
 import tempfile
 
+import helpers
 import jax
-import toys
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if os.environ["JAX_PLATFORMS"] == "cpu":
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {toys.xla_flags(devices=4)}"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {helpers.xla_flags(devices=4)}"
 
 from pathlib import Path
 
@@ -166,7 +166,7 @@ def extractor_file(tmp_path_factory):
     @functools.cache
     def make(name: str) -> Path:
         module = models.build(models.EXTRACTORS, {"name": name})
-        params = flatten_dict(toys.random_variables(module, np.zeros((1, 32, 32, 3), np.float32))["params"], sep="/")
+        params = flatten_dict(helpers.random_variables(module, np.zeros((1, 32, 32, 3), np.float32))["params"], sep="/")
         dtype, convention = {"vgg19": (np.float16, "caffe"), "resnet152v2": (np.float32, "signed")}[name]
         path = tmp_path_factory.mktemp("extractors") / f"{name}.safetensors"
         tensors = {key: value.astype(dtype) for key, value in params.items()}

@@ -2,9 +2,9 @@ import csv
 import json
 import re
 
+import helpers
 import numpy as np
 import pytest
-import toys
 from PIL import Image
 
 import srgan_jax
@@ -76,7 +76,7 @@ def test_set(tmp_path_factory, photo):
 def generator(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
     fields = {"name": "srresnet", "blocks": 1, "width": 4, "scale": 2, "norm": "none", "base": "bicubic"}
-    srgan_jax.save(path, toys.random_weights(**fields))
+    srgan_jax.save(path, helpers.random_weights(**fields))
     return path
 
 
@@ -132,7 +132,7 @@ def test_images_of_many_sizes_compile_once(photo, generator):
     )
     counts = []
     for pairs in (first, second):
-        with toys.compilations() as compiled:
+        with helpers.record_compilations() as compiled:
             results = scoring.upscale_all(lambda lr, size: inference.upscale_canvas(params, lr, size), pairs)
             scoring.score(pairs, results, ("psnr_y", "ssim_y"))
         counts.append(len(compiled))

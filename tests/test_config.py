@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import flax.linen as nn
+import helpers
 import jax.numpy as jnp
 import pytest
-import toys
 from ml_collections import ConfigDict
 
 from srgan_jax import defaults, models
@@ -121,7 +121,7 @@ def test_a_generator_without_mask_is_refused_before_training(config, monkeypatch
     monkeypatch.setitem(models.GENERATORS, "maskless", _Maskless)
     config.generator = ConfigDict({"name": "maskless"})
     with pytest.raises(UserError, match="mask"):
-        toys.train(config, tmp_path)
+        helpers.train(config, tmp_path)
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
@@ -181,7 +181,7 @@ def test_gan_options_reach_the_game_from_the_command_line():
     sizes = {"generator.blocks": 1, "generator.width": 4, "discriminator.width": 2, "discriminator.dense": 4}
     overrides += [f"--config.{key}={value}" for key, value in sizes.items()]
     command_line.apply_overrides(config, [*overrides, "--config.discriminator.norm=none", "--config.data.crop_px=32"])
-    stage = toys.stage_of(config, "gan")
+    stage = helpers.build_stage(config, "gan")
     d = stage.game.opponent
     assert stage.draws == 4 and stage.game.discriminator_updates == 3
     assert [term.name for term in d.losses] == ["d_loss", "gradient_penalty"] and d.losses[1].weight == 10.0

@@ -4,10 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
+import helpers
 import jax
 import numpy as np
 import pytest
-import toys
 
 import srgan_jax
 from srgan_jax import defaults
@@ -27,7 +27,7 @@ def test_an_update_of_the_recipe_can_be_traced(path, extractor_file):
     config.generator.blocks = 1
     config.extractor.weights = str(extractor_file(config.extractor.name))
     for name in config.stage_names:
-        before, after, metrics = toys.update_shapes(config, name)
+        before, after, metrics = helpers.update_shapes(config, name)
         assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), after) == jax.tree.map(
             lambda leaf: (leaf.shape, leaf.dtype), before
         )
@@ -45,12 +45,12 @@ def test_recipe_trains_and_resumes(name, resumes, tiny, dataset, extractor_file,
     last = config.stage_names[-1]
     config.stages[last].total_steps, config.save_every_steps = 3, 2
     saved = tmp_path / "checkpoints" / last
-    trained = toys.train(config, tmp_path)
-    rows = toys.rows(tmp_path)
+    trained = helpers.train(config, tmp_path)
+    rows = helpers.read_metrics(tmp_path)
     losses = [(row["stage"], row["step"]) for row in rows if "loss" in row]
     assert losses == [(s, n) for s in config.stage_names for n in (1, 2, 3) if n < 3 or s == last]
     assert all(np.isfinite([v for v in row.values() if isinstance(v, float)]).all() for row in rows)
-    second, third = (toys.checkpoint(saved / step) for step in ("2", "3"))
+    second, third = (helpers.read_checkpoint(saved / step) for step in ("2", "3"))
     for network in ("generator", "discriminator"):
         params = [key for key in third if key.startswith(f"['{network}']['params']")]
         assert max(float(np.abs(third[key] - second[key]).max()) for key in params) > 0, network
@@ -60,9 +60,9 @@ def test_recipe_trains_and_resumes(name, resumes, tiny, dataset, extractor_file,
     for file in (f"{last}.safetensors", "generator.safetensors"):
         (tmp_path / file).unlink()
     shutil.rmtree(saved / "3")  # as if it had been killed after the second update
-    resumed = toys.train(config, tmp_path)
-    assert toys.rows(tmp_path) == rows
-    again = toys.checkpoint(saved / "3")
+    resumed = helpers.train(config, tmp_path)
+    assert helpers.read_metrics(tmp_path) == rows
+    again = helpers.read_checkpoint(saved / "3")
     assert again.keys() == third.keys() and int(second["['step']"]) == 2
     for key, value in third.items():
         np.testing.assert_array_equal(again[key], value, err_msg=key)

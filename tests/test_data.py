@@ -4,11 +4,11 @@ import sys
 import time
 from pathlib import Path
 
+import helpers
 import jax
 import numpy as np
 import pytest
 import requests
-import toys
 from PIL import Image
 
 from srgan_jax import images
@@ -257,14 +257,14 @@ def test_both_sources_replace_corrupt_images_alike(dataset, monkeypatch, tiny, f
     from srgan_jax.training import previews, samples
 
     def _open(config, plan):
-        found, _ = toys.open_images(config, None)
+        found, _ = helpers.open_images(config, None)
         return samples.open_samples(found, resolve(config).data, plan, 1)
 
     config = tiny(defaults.get_config())
     config.data.dataset, config.data.batch_size, config.data.device_share = dataset, 8, fraction
     open_source = builder.open_source
     monkeypatch.setattr(builder, "open_source", lambda *a, **k: _CorruptImages(open_source(*a, **k), (1, 4), (2,)))
-    expected, plan = None, toys.plan_of(config)
+    expected, plan = None, helpers.build_plan(config)
     for config.data.source in ("stream", "memory"):
         crops = [pair.hr for pair in previews.training_samples(_open(config, plan), plan, config.seed)]
         report = capsys.readouterr().err

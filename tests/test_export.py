@@ -9,10 +9,10 @@ import tomllib
 import zipfile
 from importlib import metadata
 
+import helpers
 import jax
 import numpy as np
 import pytest
-import toys
 
 import srgan_jax
 from srgan_jax import cli, export, models
@@ -21,7 +21,7 @@ from srgan_jax.models import layers
 
 @pytest.fixture(scope="module")
 def params():
-    return toys.random_weights(name="compact", blocks=1, width=4)
+    return helpers.random_weights(name="compact", blocks=1, width=4)
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +65,13 @@ def _normal(name):
 
 def test_export_needs_no_extras(weights, tmp_path):
     """The command runs with all packages hidden that `pip install` without extras does not install."""
-    base = _installed_with(tomllib.loads((toys.ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
+    base = _installed_with(tomllib.loads((helpers.ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
     owners = metadata.packages_distributions()
     hidden = {module for module, names in owners.items() if not base & set(map(_normal, names))} - {"srgan_jax"}
     command = ["export", str(weights), "--to", "stablehlo", "--out", str(tmp_path / "a.zip")]
     code = f"import sys; sys.modules |= dict.fromkeys({hidden}); import srgan_jax.cli; srgan_jax.cli.main({command})"
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=toys.environment(), cwd=toys.ROOT
+        [sys.executable, "-c", code], capture_output=True, text=True, env=helpers.environment(), cwd=helpers.ROOT
     )
     assert (tmp_path / "a.zip").exists(), result.stderr
 
@@ -88,7 +88,7 @@ def test_export_needs_no_extras(weights, tmp_path):
 def test_onnx_equals_the_generator(fields, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason='pip install "srgan-jax[onnx]"')
     pytest.importorskip("jax2onnx", reason='pip install "srgan-jax[onnx]"')
-    params = toys.random_weights(**fields)
+    params = helpers.random_weights(**fields)
     assert export.to_onnx(params, tmp_path / "a.onnx", {"dataset": "chelsea"}) < 1e-4
     session = onnxruntime.InferenceSession(str(tmp_path / "a.onnx"), providers=["CPUExecutionProvider"])
     about = session.get_modelmeta().custom_metadata_map

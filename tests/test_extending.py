@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import helpers
 import pytest
-import toys
 
 from srgan_jax import images
 
@@ -21,7 +21,7 @@ OVERRIDES = {
 def _run(folder, *arguments):
     command = [sys.executable, "-m", *arguments]
     return subprocess.run(
-        command, cwd=folder, env=toys.environment(), capture_output=True, text=True, timeout=300, check=False
+        command, cwd=folder, env=helpers.environment(), capture_output=True, text=True, timeout=300, check=False
     )
 
 

@@ -2,10 +2,10 @@
 
 import dataclasses
 
+import helpers
 import jax
 import numpy as np
 import pytest
-import toys
 
 import srgan_jax
 from srgan_jax import images
@@ -44,7 +44,7 @@ def config(tiny, tmp_path, photo, monkeypatch):
 
 def test_the_requested_number_of_validation_images_gives_no_warning(config, tmp_path, capsys):
     config.validation.hold_out = 2
-    toys.open_images(config, tmp_path / "run")
+    helpers.open_images(config, tmp_path / "run")
     stderr = capsys.readouterr().err
     assert "validation images, not trained on: " in stderr and "a quarter" not in stderr
 
@@ -57,7 +57,7 @@ def _psnr_y(sr, hr):
 
 @pytest.mark.slow
 def test_a_run_ends_with_scores_before_and_after_on_validation_images(config, tmp_path, capsys):
-    trained = toys.train(config, tmp_path / "run")
+    trained = helpers.train(config, tmp_path / "run")
     stderr = capsys.readouterr().err
     table = (tmp_path / "run" / "before_after.md").read_text()
     assert table.strip() in stderr and "LR: photo, each picture by a random key" in table
@@ -65,7 +65,7 @@ def test_a_run_ends_with_scores_before_and_after_on_validation_images(config, tm
     assert list(rows) == ["bicubic", "before", "after"]
 
     assert "config.validation.hold_out=8: only 2 images are held out, a quarter of all at most" in stderr
-    rest, held_out = toys.open_images(config, tmp_path / "run")
+    rest, held_out = helpers.open_images(config, tmp_path / "run")
     assert (len(rest), len(held_out)) in ((7, 2), (6, 2))  # of nine files, two are copies of each other
     seen = {image.tobytes() for image in rest}
     assert not any(image.tobytes() in seen for image in held_out)
@@ -79,18 +79,18 @@ def test_a_run_ends_with_scores_before_and_after_on_validation_images(config, tm
     assert rows["after"] != rows["before"]
 
     prepared = (tmp_path / "run" / "dataset" / "folder.txt").stat().st_mtime_ns
-    toys.train(config, tmp_path / "run")  # finished: the same table, nothing prepared again
+    helpers.train(config, tmp_path / "run")  # finished: the same table, nothing prepared again
     assert (tmp_path / "run" / "before_after.md").read_text() == table
     assert (tmp_path / "run" / "dataset" / "folder.txt").stat().st_mtime_ns == prepared
     config.data.folder = str(tmp_path / "mine" / "copies")
     with pytest.raises(UserError, match=r"mine/copies: expected .*mine, .*--workdir"):
-        toys.train(config, tmp_path / "run")
+        helpers.train(config, tmp_path / "run")
 
 
 def test_hold_out_and_a_validation_folder_exclude_each_other(config, tmp_path):
     config.validation.folder = str(tmp_path / "mine")
     with pytest.raises(UserError, match="validation.folder .*data.lr_feature"):
-        toys.open_images(config, tmp_path / "run")
+        helpers.open_images(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize(("then", "now"), [({"hold_out": 0}, {"hold_out": 2}), ({"crop_px": 64}, {"crop_px": 48})])
@@ -104,7 +104,7 @@ def test_a_resumed_run_cannot_hold_out_images_that_it_trained_on(config, tmp_pat
     for key, value in now.items():
         sections[key][key] = value
     with pytest.raises(UserError, match=f"{next(iter(now))}=.* another --workdir"):
-        toys.open_images(config, tmp_path)
+        helpers.open_images(config, tmp_path)
 
 
 def test_degraded_pairs_are_deterministic(photo):

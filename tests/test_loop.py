@@ -2,10 +2,10 @@
 
 import json
 
+import helpers
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import toys
 
 from srgan_jax import defaults
 from srgan_jax.evaluation import metrics
@@ -33,11 +33,11 @@ def test_the_checkpoint_is_saved_before_a_validation_that_fails(config, tmp_path
     monkeypatch.setitem(metrics.METRICS, "failing", metrics.Metric(fails))
     config.validation.metrics = ("psnr_y", "failing")
     with pytest.raises(RuntimeError, match="no score"):
-        toys.train(config, tmp_path)
+        helpers.train(config, tmp_path)
     assert calls and (tmp_path / "checkpoints" / "pretrain" / "2" / "manifest.sha256").exists()
     config.validation.metrics = ("psnr_y",)
-    toys.train(config, tmp_path)
-    assert [row["step"] for row in toys.rows(tmp_path) if "loss" in row] == [1, 2, 3, 4]
+    helpers.train(config, tmp_path)
+    assert [row["step"] for row in helpers.read_metrics(tmp_path) if "loss" in row] == [1, 2, 3, 4]
 
 
 @pytest.mark.slow
@@ -46,11 +46,11 @@ def test_clipping_and_weight_decay_can_be_switched_on_when_a_run_resumes(config,
     """A remedy for a run that diverged."""
     config.validation.folder = ""
     config.stages.pretrain.total_steps = 2
-    toys.train(config, tmp_path)
+    helpers.train(config, tmp_path)
     config.stages.pretrain.total_steps = 4
     config.stages.pretrain.clip_norm, config.stages.pretrain.weight_decay = clip_norm, weight_decay
-    toys.train(config, tmp_path)
-    assert [row["step"] for row in toys.rows(tmp_path)] == [1, 2, 3, 4]
+    helpers.train(config, tmp_path)
+    assert [row["step"] for row in helpers.read_metrics(tmp_path)] == [1, 2, 3, 4]
 
 
 class _RecordingWriter:
@@ -78,7 +78,7 @@ def test_metrics_go_to_the_writers_of_the_config(config, tmp_path, monkeypatch):
     monkeypatch.setitem(writers.WRITERS, "lines", _RecordingWriter)
     config.writers, config.sample_pictures, config.log_grad_share = ("lines",), 1, True
     config.stages.pretrain.total_steps = 2
-    toys.train(config, tmp_path)
+    helpers.train(config, tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "pretrain.lines").read_text().splitlines()]
     assert rows[0] == {"opened": 0} and rows[-1] == {"closed": True}
     assert [row["step"] for row in rows if "loss" in row] == [1, 2]
@@ -87,14 +87,14 @@ def test_metrics_go_to_the_writers_of_the_config(config, tmp_path, monkeypatch):
     assert all(row["pixel_grad_share"] == pytest.approx(1.0) for row in rows if "loss" in row)  # the only term
     config.writers = ("line",)
     with pytest.raises(UserError, match="'line'; valid: lines, tensorboard"):
-        toys.train(config, tmp_path / "other")
+        helpers.train(config, tmp_path / "other")
 
 
 def test_metrics_that_lack_required_arguments_are_refused(config, tmp_path, monkeypatch):
     monkeypatch.setitem(metrics.METRICS, "plain", lambda sr, hr: jnp.abs(sr - hr).mean())
     config.validation.metrics = ("psnr_y", "plain")
     with pytest.raises(UserError, match="metric 'plain' takes no border and no channel and no size"):
-        toys.train(config, tmp_path)
+        helpers.train(config, tmp_path)
 
 
 def test_scores_of_a_user_defined_metric_are_logged(config, tmp_path, monkeypatch):
@@ -105,5 +105,5 @@ def test_scores_of_a_user_defined_metric_are_logged(config, tmp_path, monkeypatc
 
     monkeypatch.setitem(metrics.METRICS, "brightness", brightness)
     config.validation.metrics, config.stages.pretrain.total_steps = ("psnr_y", "brightness"), 2
-    toys.train(config, tmp_path)
-    assert 0.2 < toys.rows(tmp_path)[-1]["val_brightness"] < 0.8
+    helpers.train(config, tmp_path)
+    assert 0.2 < helpers.read_metrics(tmp_path)[-1]["val_brightness"] < 0.8

@@ -3,10 +3,10 @@
 import functools
 import json
 
+import helpers
 import jax
 import numpy as np
 import pytest
-import toys
 from game_helpers import PIXEL, make_game
 
 from srgan_jax import defaults, models
@@ -204,11 +204,11 @@ def test_a_run_resumes_with_microbatches(config, tmp_path):
     """A run of whole batches resumes with microbatches, and makes the same updates with the same samples."""
     config.stage_names, config.sample_pictures, config.stages.gan.schedule = ("gan",), 0, "constant"
     config.stages.gan.total_steps = 4
-    toys.train(config, tmp_path / "whole")
+    helpers.train(config, tmp_path / "whole")
     config.stages.gan.total_steps = 2
-    toys.train(config, tmp_path / "microbatches")
+    helpers.train(config, tmp_path / "microbatches")
     config.micro_batches, config.stages.gan.total_steps = 2, 4
-    toys.train(config, tmp_path / "microbatches")
+    helpers.train(config, tmp_path / "microbatches")
     found = _losses(tmp_path / "microbatches")
     assert len(found) == 4 and found == pytest.approx(_losses(tmp_path / "whole"), rel=1e-4)
 
@@ -216,7 +216,7 @@ def test_a_run_resumes_with_microbatches(config, tmp_path):
 def test_batches_that_do_not_divide_into_microbatches_are_refused(config, tmp_path):
     config.micro_batches = 3
     with pytest.raises(UserError, match="batch_size=8: .* multiple of 12 .4 devices x 3 .*, for instance 12$"):
-        toys.train(config, tmp_path)
+        helpers.train(config, tmp_path)
     config.micro_batches = 0
     with pytest.raises(UserError, match="config.micro_batches=0: expected 1 or more"):
-        toys.train(config, tmp_path)
+        helpers.train(config, tmp_path)

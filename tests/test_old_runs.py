@@ -7,10 +7,10 @@ import json
 import tarfile
 from pathlib import Path
 
+import helpers
 import jax
 import numpy as np
 import pytest
-import toys
 from safetensors.numpy import load_file
 
 import srgan_jax
@@ -53,7 +53,7 @@ def test_a_run_of_an_earlier_version_resumes(stage, optimizer, dataset, tmp_path
         saved = json.loads((run / "config.json").read_text())
         saved["stage_names"] = ["pretrain"]
         (run / "config.json").write_text(json.dumps(saved))
-    toys.train(config, run)
+    helpers.train(config, run)
     assert f"{stage}: resumed after update 2" in capfd.readouterr().err
     found = load_file(run / f"{stage}.safetensors")
     assert found.keys() == expected.keys()

@@ -7,10 +7,10 @@ import subprocess
 import sys
 import time
 
+import helpers
 import jax
 import numpy as np
 import pytest
-import toys
 
 import srgan_jax
 from srgan_jax import images
@@ -32,7 +32,7 @@ def _start_job(command, processes, devices_each=1, **environment):
     """Starts the processes of one job."""
     coordinator = f"127.0.0.1:{_free_port()}"
     job = lambda number: [f"--coordinator={coordinator}", f"--num_processes={processes}", f"--process_id={number}"]  # noqa: E731
-    options = {"cwd": toys.ROOT, "env": toys.environment(devices_each) | environment, "text": True}
+    options = {"cwd": helpers.ROOT, "env": helpers.environment(devices_each) | environment, "text": True}
     return [
         subprocess.Popen(command + (job(number) if processes > 1 else []), stderr=subprocess.PIPE,
                          stdout=subprocess.PIPE, **options) for number in range(processes)
@@ -53,7 +53,7 @@ def command(dataset, validation_folder):
             "devices.mapping": mapping, "stage_names": "('gan',)", "stages.gan.total_steps": 60, "save_every_steps": 4,
             "validate_every_steps": 20, "sample_pictures": 1,
         }  # fmt: skip
-        return toys.command(workdir, **values)
+        return helpers.command(workdir, **values)
 
     return make
 
@@ -71,7 +71,7 @@ def _assert_equal(workdir, expected):
     ours, theirs = (srgan_jax.load(folder, fold=False) for folder in (workdir, expected))
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # noqa: E731
     jax.tree.map(close, dict(ours.variables), dict(theirs.variables))
-    rows, expected_rows = toys.rows(workdir), toys.rows(expected)
+    rows, expected_rows = helpers.read_metrics(workdir), helpers.read_metrics(expected)
     assert [(row["stage"], row["step"], set(row)) for row in rows] == [
         (row["stage"], row["step"], set(row)) for row in expected_rows
     ]
@@ -182,5 +182,5 @@ devices.start_cluster()
 devices.start_cluster("none")
 print(time.time() - began < 0.5, jax.process_count(), devices.process_slice([1, 2]), devices.gather("x"))
 """
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=toys.environment())
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=helpers.environment())
     assert result.stdout.split("\n")[0] == "True 1 [1, 2] ['x']", result.stderr

@@ -15,11 +15,11 @@ import time
 from typing import Any, ClassVar
 
 import flax.linen as nn
+import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import toys
 from ml_collections import ConfigDict
 
 import srgan_jax
@@ -43,7 +43,7 @@ def command(dataset, validation_folder):
             "stages.pretrain.total_steps": 24, "stages.gan.total_steps": 120,
             "save_every_steps": 4, "validate_every_steps": VALIDATE_EVERY, "sample_pictures": 1,
         }  # fmt: skip
-        return toys.command(workdir, **(values | more))
+        return helpers.command(workdir, **(values | more))
 
     return make
 
@@ -51,7 +51,7 @@ def command(dataset, validation_folder):
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory, command):
     workdir = tmp_path_factory.mktemp("uninterrupted")
-    result = toys.run(command(workdir))
+    result = helpers.run(command(workdir))
     assert result.returncode == 0, result.stderr
     return workdir
 
@@ -65,11 +65,14 @@ def _assert_same(workdir, expected):
     for name in ("pretrain.safetensors", "gan.safetensors", "generator.safetensors"):
         both = (srgan_jax.load(folder / name, fold=False) for folder in (workdir, expected))
         jax.tree.map(np.testing.assert_array_equal, *both)
-    assert toys.rows(workdir) == toys.rows(expected)
+    assert helpers.read_metrics(workdir) == helpers.read_metrics(expected)
     for stage in ("pretrain", "gan"):
         ours, theirs = (_checkpoints(folder, stage) for folder in (workdir, expected))
         assert sorted(ours) == sorted(theirs)  # the newest three and the best
-        content, expected_content = toys.checkpoint(ours[max(ours)]), toys.checkpoint(theirs[max(theirs)])
+        content, expected_content = (
+            helpers.read_checkpoint(ours[max(ours)]),
+            helpers.read_checkpoint(theirs[max(theirs)]),
+        )
         assert len(content) == len(expected_content) > 20
         for path, value in expected_content.items():
             np.testing.assert_array_equal(content[path], value, err_msg=path)
@@ -120,7 +123,7 @@ def _kill_when(command, workdir, moment, delay_s):
     """Starts a run and kills it `delay_s` after `moment`; returns False where it ended before the signal."""
     began = time.time()
     process = subprocess.Popen(
-        command, cwd=toys.ROOT, env=toys.environment(), stderr=subprocess.DEVNULL, start_new_session=True
+        command, cwd=helpers.ROOT, env=helpers.environment(), stderr=subprocess.DEVNULL, start_new_session=True
     )
     while process.poll() is None and not moment(workdir, began):
         assert time.time() - began < 300
@@ -153,7 +156,7 @@ def test_a_run_killed_ten_times_equals_an_uninterrupted_one(uninterrupted, comma
         assert _kill_when(command(tmp_path, **{"data.source": source}), tmp_path, moment, delay_s), killed
         killed.append(moment.__name__)
     assert len(killed) == 10 and not (tmp_path / "gan.safetensors").exists()
-    result = toys.run(command(tmp_path))
+    result = helpers.run(command(tmp_path))
     assert result.returncode == 0, result.stderr
     # On a quick machine each kill may come before the second stage has a whole checkpoint.
     assert "resumed after update" in result.stderr or "the stage starts again at update 1" in result.stderr
@@ -315,14 +318,14 @@ def test_runs_with_damaged_checkpoints_equal_uninterrupted_ones(uninterrupted, c
     for step in (120, 116):
         damaged = _largest_file(_checkpoints(workdir)[step])
         _flip_bit(damaged, 100, 7)
-    result = toys.run(command(workdir))
+    result = helpers.run(command(workdir))
     assert result.returncode == 0, result.stderr
     assert "checkpoint 120 " in result.stderr and "gan: resumed after update 112" in result.stderr
     _assert_same(workdir, uninterrupted)
     (workdir / "gan.safetensors").unlink()
     for folder in _checkpoints(workdir).values():
         _flip_bit(_largest_file(folder), 100, 7)
-    result = toys.run(command(workdir))
+    result = helpers.run(command(workdir))
     assert result.returncode == 1 and "error: no intact checkpoint" in result.stderr
 
 
@@ -419,7 +422,7 @@ class _CallOnText(io.StringIO):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # tasks that Orbax left behind
 def test_training_continues_on_a_full_disk(config, small_disk, monkeypatch, tmp_path):
-    toys.train(config, tmp_path / "uninterrupted")
+    helpers.train(config, tmp_path / "uninterrupted")
     written = small_disk / "run" / "checkpoints" / "pretrain" / "2" / checksums.FILE
 
     def fill():
@@ -427,14 +430,16 @@ def test_training_continues_on_a_full_disk(config, small_disk, monkeypatch, tmp_
             time.sleep(0.01)
         _fill_disk(small_disk)
 
-    toys.when_logged(monkeypatch, {("pretrain", 3): fill})
+    helpers.call_when_logged(monkeypatch, {("pretrain", 3): fill})
     stderr = _CallOnText("WARNING: checkpoint 6 ", (small_disk / "ballast").unlink)
     with contextlib.redirect_stderr(stderr):
-        toys.train(config, small_disk / "run")
+        helpers.train(config, small_disk / "run")
     output = stderr.getvalue()
     assert re.search("WARNING: checkpoint 4 .*checkpoint 2 ", output) and "WARNING: checkpoint 6 " in output
     assert sorted(_checkpoints(small_disk / "run", "pretrain")) == [2, 8]
-    assert toys.rows(small_disk / "run") == toys.rows(tmp_path / "uninterrupted")  # no line is lost
+    assert helpers.read_metrics(small_disk / "run") == helpers.read_metrics(
+        tmp_path / "uninterrupted"
+    )  # no line is lost
 
 
 def test_metrics_are_written_when_a_full_disk_has_space_again(small_disk, capsys):
@@ -444,11 +449,11 @@ def test_metrics_are_written_when_a_full_disk_has_space_again(small_disk, capsys
     ballast = _fill_disk(small_disk)
     log.write(2, row)
     log.write(3, row)
-    assert len(toys.rows(small_disk)) == 1  # and no partial line
+    assert len(helpers.read_metrics(small_disk)) == 1  # and no partial line
     ballast.unlink()
     log.write(4, row)
     log.close()
-    assert [line["step"] for line in toys.rows(small_disk)] == [1, 2, 3, 4]
+    assert [line["step"] for line in helpers.read_metrics(small_disk)] == [1, 2, 3, 4]
     assert capsys.readouterr().err.count("WARNING: metrics.jsonl can't be written (No space left on device)") == 1
 
 
@@ -479,8 +484,8 @@ def _corrupt_lr_images(monkeypatch, config, updates, value, rollbacks=1):
 
 def test_skipped_updates_are_counted_and_reported(config, tmp_path, monkeypatch, capsys):
     _corrupt_lr_images(monkeypatch, config, (3, 4), jnp.nan)
-    toys.train(config, tmp_path)
-    rows = toys.rows(tmp_path)
+    helpers.train(config, tmp_path)
+    rows = helpers.read_metrics(tmp_path)
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert [row["skipped"] for row in rows] == [0, 0, 0, 1, 2, 2, 2, 2]
     assert [row["loss"] is None for row in rows] == [step in (4, 5) for step in range(1, 9)]
@@ -494,10 +499,10 @@ def test_a_stage_without_an_applied_update_is_not_finished(config, tmp_path, mon
     _corrupt_lr_images(monkeypatch, config, range(8), jnp.nan)
     for _ in range(2):
         with pytest.raises(UserError, match="pretrain: .* 8 updates .*finite"):
-            toys.train(config, tmp_path)
+            helpers.train(config, tmp_path)
     assert not (tmp_path / "pretrain.safetensors").exists()
     config.stages.pretrain.total_steps = 9
-    toys.train(config, tmp_path)  # the ninth update is finite
+    helpers.train(config, tmp_path)  # the ninth update is finite
     assert (tmp_path / "generator.safetensors").exists()
 
 
@@ -505,16 +510,16 @@ def test_a_stage_without_an_applied_update_is_not_finished(config, tmp_path, mon
 def test_divergence_rolls_back_and_reseeds_the_sample_order(config, tmp_path, monkeypatch, capsys):
     """Updates 4, 5, 6 fail until the first rollback, which goes to checkpoint 2, as 4 was written during them."""
     config.guard.max_skips = 3
-    toys.train(config, tmp_path / "good")
+    helpers.train(config, tmp_path / "good")
     _corrupt_lr_images(monkeypatch, config, (3, 4, 5), jnp.nan)
-    toys.train(config, tmp_path / "bad")
+    helpers.train(config, tmp_path / "bad")
     output = capsys.readouterr().err
     assert re.search(r"3 .* up to 6 .*not finite.* update 2.*\(1 of 3\)", output)
-    good, bad = toys.rows(tmp_path / "good"), toys.rows(tmp_path / "bad")
+    good, bad = helpers.read_metrics(tmp_path / "good"), helpers.read_metrics(tmp_path / "bad")
     assert [row["step"] for row in bad] == list(range(1, 9)) and good[:2] == bad[:2]
     assert all(a["pixel"] != b["pixel"] for a, b in zip(good[2:], bad[2:], strict=True))  # other samples
     assert sorted(_checkpoints(tmp_path / "bad", "pretrain")) == [4, 6, 8]
-    content = toys.checkpoint(_checkpoints(tmp_path / "bad", "pretrain")[8])
+    content = helpers.read_checkpoint(_checkpoints(tmp_path / "bad", "pretrain")[8])
     assert content["['health']['rollbacks']"] == 1 and content["['step']"] == 8
 
 
@@ -523,10 +528,10 @@ def test_repeated_divergence_stops_the_run(config, tmp_path, monkeypatch, capsys
     config.guard.max_skips = 2
     _corrupt_lr_images(monkeypatch, config, range(4, 8), jnp.nan, rollbacks=4)
     with pytest.raises(UserError, match="2 .* up to 6 .*not finite, after 3 rollbacks "):
-        toys.train(config, tmp_path)
+        helpers.train(config, tmp_path)
     output = capsys.readouterr().err
     assert all(re.search(rf"WARNING: .* update 4.*\({n} of 3\)", output) for n in (1, 2, 3))
-    assert toys.rows(tmp_path)[-1]["step"] == 6 and sorted(_checkpoints(tmp_path, "pretrain")) == [2, 4]
+    assert helpers.read_metrics(tmp_path)[-1]["step"] == 6 and sorted(_checkpoints(tmp_path, "pretrain")) == [2, 4]
 
 
 class _RangeDiscriminator(nn.Module):
@@ -552,11 +557,11 @@ def test_training_rolls_back_when_the_discriminator_always_wins(config, tmp_path
     monkeypatch.setitem(models.DISCRIMINATORS, "range", _RangeDiscriminator)
     config.discriminator = ConfigDict({"name": "range"})
     _corrupt_lr_images(monkeypatch, config, (2, 3, 4), 1e5)
-    toys.train(config, tmp_path)
+    helpers.train(config, tmp_path)
     output = capsys.readouterr().err
     assert re.search(r"3 updates up to 5 .* update 2.*\(1 of 3\)", output) and output.count("WARNING") == 1
-    assert [row["step"] for row in toys.rows(tmp_path)] == [1, 2, 3, 4, 5, 6]
-    assert not any(row["d_accuracy_real"] == row["d_accuracy_fake"] == 1.0 for row in toys.rows(tmp_path))
+    assert [row["step"] for row in helpers.read_metrics(tmp_path)] == [1, 2, 3, 4, 5, 6]
+    assert not any(row["d_accuracy_real"] == row["d_accuracy_fake"] == 1.0 for row in helpers.read_metrics(tmp_path))
 
 
 @pytest.mark.slow
@@ -568,10 +573,10 @@ def test_a_discriminator_that_wins_is_reported(config, tmp_path, monkeypatch, ca
     monkeypatch.setitem(models.DISCRIMINATORS, "range", _RangeDiscriminator)
     config.discriminator = ConfigDict({"name": "range"})
     _corrupt_lr_images(monkeypatch, config, range(11), 1e5)
-    toys.train(config, tmp_path)
+    helpers.train(config, tmp_path)
     (warning,) = [line for line in capsys.readouterr().err.splitlines() if "discriminator wins" in line]
     assert "gan: update 10:" in warning and "100% of real" in warning
-    assert toys.rows(tmp_path)[-1]["step"] == 11
+    assert helpers.read_metrics(tmp_path)[-1]["step"] == 11
 
 
 # ---------------------------------------------------------------------------------------------- the work folder
@@ -583,28 +588,28 @@ def test_a_second_run_in_the_same_folder_is_refused(config, tmp_path, monkeypatc
 
     def second():
         with pytest.raises(UserError, match=rf"in use .*{os.getpid()} .* 20\d\d-") as error:
-            toys.train(config, tmp_path)
+            helpers.train(config, tmp_path)
         output.append(str(error.value))
 
-    toys.when_logged(monkeypatch, {("pretrain", 3): second})
-    toys.train(config, tmp_path)
+    helpers.call_when_logged(monkeypatch, {("pretrain", 3): second})
+    helpers.train(config, tmp_path)
     assert output and "--workdir" in output[0]
     config.stages.pretrain.total_steps = 10
-    toys.train(config, tmp_path)  # the lock is released afterwards
+    helpers.train(config, tmp_path)  # the lock is released afterwards
 
 
 @pytest.mark.slow
 def test_several_updates_per_call_give_the_same_losses(config, tmp_path):
     """The log has a line for the last update of each call."""
-    toys.train(config, tmp_path / "one")
+    helpers.train(config, tmp_path / "one")
     config.steps_per_call = config.log_every_steps = 2
-    toys.train(config, tmp_path / "two")
-    one, two = (toys.rows(tmp_path / name) for name in ("one", "two"))
+    helpers.train(config, tmp_path / "two")
+    one, two = (helpers.read_metrics(tmp_path / name) for name in ("one", "two"))
     assert [row["step"] for row in two] == [2, 4, 6, 8]
     np.testing.assert_allclose([row["loss"] for row in two], [row["loss"] for row in one[1::2]], rtol=1e-5)
     config.data.source = "stream"
     with pytest.raises(UserError, match="steps_per_call=2"):
-        toys.train(config, tmp_path / "three")
+        helpers.train(config, tmp_path / "three")
 
 
 @pytest.mark.slow
@@ -616,7 +621,7 @@ def test_open_files_and_threads_do_not_grow(config, tmp_path, monkeypatch):
         _wait_for_writers()  # files that are being written don't count
         counts[step] = len(os.listdir("/proc/self/fd")), threading.active_count()
 
-    toys.when_logged(monkeypatch, {("pretrain", step): functools.partial(count, step) for step in (10, 40)})
+    helpers.call_when_logged(monkeypatch, {("pretrain", step): functools.partial(count, step) for step in (10, 40)})
     config.stages.pretrain.total_steps = 40
-    toys.train(config, tmp_path)
+    helpers.train(config, tmp_path)
     assert counts[40][0] <= counts[10][0] + 2 and counts[40][1] <= counts[10][1] + 2

@@ -1,10 +1,10 @@
 """Tests of what a stage derives from its config: windows, batches, draws."""
 
+import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import toys
 from ml_collections import ConfigDict
 
 from srgan_jax import defaults
@@ -41,7 +41,7 @@ def test_batches_of_an_update(config, dataset, monkeypatch, updates, fresh, draw
     config.stages.gan.step = "gan_several_updates"
     config.stages.gan.discriminator_updates, config.stages.gan.fresh_batch = updates, fresh
     config.stages.gan.losses.perceptual.weight = 0.0
-    stage = toys.stage_of(config, "gan")
+    stage = helpers.build_stage(config, "gan")
     assert stage.draws == draws
     state = jax.eval_shape(stage.init, None)
     state = state.replace(
@@ -63,17 +63,23 @@ def test_batches_of_an_update(config, dataset, monkeypatch, updates, fresh, draw
 def test_windows_have_the_margin_of_their_degradation(config, name, margin):
     # 2 * 4; 2 + 1; 6 + 18 * 4 = 78; 10 + 28 * 4 = 122; each rounded up to a multiple of 4
     config.degradation = ConfigDict({"name": name})
-    assert toys.plan_of(config).window == {"crop_px": 32, "margin_px": margin} and toys.plan_of(config).channels == 3
+    assert (
+        helpers.build_plan(config).window == {"crop_px": 32, "margin_px": margin}
+        and helpers.build_plan(config).channels == 3
+    )
 
 
 def test_windows_of_pairs_are_lr_sized(config):
     config.data.lr_feature = "lr"
-    assert toys.plan_of(config).window == {"crop_px": 8, "margin_px": 0} and toys.plan_of(config).channels == 3 * 16 + 3
+    assert (
+        helpers.build_plan(config).window == {"crop_px": 8, "margin_px": 0}
+        and helpers.build_plan(config).channels == 3 * 16 + 3
+    )
 
 
 def test_rescaling_shrinks_the_hr_crops(config, dataset, photo):
     config.data.rescale, config.data.augment = 0.5, False
-    plan = toys.plan_of(config)
+    plan = helpers.build_plan(config)
     assert plan.window == {"crop_px": 64, "margin_px": 16}
     store, seed = _store(plan, dataset), jax.random.key_data(jax.random.key(0))
     batch = draw_batch(plan, seed, np.int32(0), np.arange(4, dtype=np.int32), store)

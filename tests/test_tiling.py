@@ -2,10 +2,10 @@
 
 import itertools
 
+import helpers
 import jax
 import numpy as np
 import pytest
-import toys
 from flax.core import freeze
 
 import srgan_jax
@@ -20,7 +20,7 @@ def _architecture(**fields):
 
 @pytest.fixture(scope="module")
 def shallow():
-    return toys.random_weights(name="srresnet", blocks=1, width=4)
+    return helpers.random_weights(name="srresnet", blocks=1, width=4)
 
 
 # ---------------------------------------------------------------------------------------------- geometry
@@ -76,7 +76,7 @@ def test_tiles_equal_the_whole_at_full_depth(name):
     fields = {field: small[field] for field in small if field in models.fields_of(models.GENERATORS[name])}
     if not inference.halo_px(_architecture(name=name, **fields))[1]:
         fields["blocks"] = 1
-    params = toys.random_weights(name=name, **fields)
+    params = helpers.random_weights(name=name, **fields)
     halo, exact = inference.halo_px(params.architecture)
     assert exact
     side = inference.smallest_tile(halo)
@@ -127,7 +127,7 @@ def test_a_folder_of_mixed_sizes_compiles_once(shallow):
         return [sum(len(strip) for strip in strips) for _, strips in inference.Tiler(shallow, (32, 32)).upscale(images)]
 
     run([(7, 9)])
-    with toys.compilations() as compiled:
+    with helpers.record_compilations() as compiled:
         assert run([(7, 9), (1, 1), (100, 20), (33, 47), (64, 64)]) == [28, 4, 400, 132, 256]
         assert compiled == []
         jax.jit(lambda x: x + 2)(1.0)
@@ -179,7 +179,7 @@ def test_out_of_memory_halves_the_tile(shallow, monkeypatch):
 
 
 def test_out_of_memory_with_the_smallest_tile_is_an_error(monkeypatch):
-    deep = toys.random_weights(name="srresnet", blocks=8, width=2)
+    deep = helpers.random_weights(name="srresnet", blocks=8, width=2)
     side = inference.smallest_tile(inference.halo_px(deep.architecture)[0])
     tiler = inference.Tiler(_with_failing_large_tiles(monkeypatch, deep, _raise_out_of_memory), (side, side))
     with pytest.raises(ValueError, match=f"not enough memory .*{side} x {side}"):
@@ -203,7 +203,7 @@ def test_two_late_out_of_memory_errors_halve_the_tile_once(shallow, monkeypatch)
 
 
 def test_thin_images_get_thin_tiles():
-    params = toys.random_weights(name="compact", width=2, blocks=8)
+    params = helpers.random_weights(name="compact", width=2, blocks=8)
     for size in ((1, 900), (700, 3)):
         image = np.random.default_rng(8).integers(0, 256, (*size, 3), np.uint8)
         tiled = srgan_jax.upscale_tiled(params, image).astype(int)
@@ -213,7 +213,7 @@ def test_thin_images_get_thin_tiles():
 @pytest.mark.slow
 def test_seams_are_measured_where_the_receptive_field_exceeds_the_halo():
     # 40 blocks: pixels beyond 64 px affect the result. The output is scaled down, so that nothing is clipped.
-    params = toys.random_weights(name="srresnet", blocks=40, width=2, scale=2, norm="none", activation="leaky_relu")
+    params = helpers.random_weights(name="srresnet", blocks=40, width=2, scale=2, norm="none", activation="leaky_relu")
     variables = dict(params.variables["params"])
     kernel = variables["conv_out"]["kernel"]
     for size in ((8, 300), (300, 8)):

@@ -11,10 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+import helpers
 import jax
 import numpy as np
 import pytest
-import toys
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -51,7 +51,7 @@ def config(tiny, dataset):
 def trained(tiny, dataset, tmp_path_factory):
     """The folder of a finished run of that config; a test that changes the folder makes a copy."""
     workdir = tmp_path_factory.mktemp("trained")
-    toys.train(_small_config(tiny, dataset), workdir)
+    helpers.train(_small_config(tiny, dataset), workdir)
     return workdir
 
 
@@ -65,7 +65,7 @@ def _assert_same_weights(first: Path, second: Path):
 def finished(tmp_path_factory, dataset, validation_folder):
     """The folder and the standard error of an uninterrupted run of both stages in its own process."""
     workdir = tmp_path_factory.mktemp("finished")
-    result = toys.run(_command(workdir, dataset, validation_folder))
+    result = helpers.run(_command(workdir, dataset, validation_folder))
     assert result.returncode == 0, result.stderr
     return workdir, result.stderr
 
@@ -76,7 +76,7 @@ def _command(workdir, dataset, validation_folder, *more):
         "stages.pretrain.total_steps": 6, "stages.gan.total_steps": 60, "save_every_steps": 10,
         "validate_every_steps": 30,
     }  # fmt: skip
-    return [*toys.command(workdir, **values), *more]
+    return [*helpers.command(workdir, **values), *more]
 
 
 @pytest.mark.slow
@@ -90,7 +90,7 @@ def test_command_runs_both_stages(finished):
         "finished",
     ):
         assert text in stderr
-    rows = toys.rows(workdir)
+    rows = helpers.read_metrics(workdir)
     for stage, last in (("pretrain", 6), ("gan", 60)):
         training = [row for row in rows if row["stage"] == stage and "loss" in row]
         assert [row["step"] for row in training] == list(range(1, last + 1))
@@ -131,14 +131,14 @@ def test_averaged_generator_has_the_logged_score(finished, validation_folder):
     pairs = read_pairs(validation_folder, 4)
     results = [np.asarray(srgan_jax.upscale(params, pair.lr)) for pair in pairs]
     mean = scoring.mean(scoring.score(pairs, results))
-    assert mean["psnr_y"] == pytest.approx(toys.rows(workdir)[-1]["val_psnr_y"], abs=1e-3)
+    assert mean["psnr_y"] == pytest.approx(helpers.read_metrics(workdir)[-1]["val_psnr_y"], abs=1e-3)
 
 
 @pytest.mark.slow
 def test_running_again_changes_nothing(finished, dataset, validation_folder):
     workdir, _ = finished
     before = (workdir / "metrics.jsonl").read_text()
-    result = toys.run(_command(workdir, dataset, validation_folder))
+    result = helpers.run(_command(workdir, dataset, validation_folder))
     assert result.returncode == 0 and "pretrain: finished" in result.stderr and "gan: finished" in result.stderr
     assert (workdir / "metrics.jsonl").read_text() == before
 
@@ -149,7 +149,9 @@ def test_stopped_runs_equal_uninterrupted_ones(finished, dataset, validation_fol
     uninterrupted, _ = finished
     command, newest = _command(tmp_path, dataset, validation_folder), 0
     for how, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
-        process = subprocess.Popen(command, cwd=toys.ROOT, env=toys.environment(), stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, cwd=helpers.ROOT, env=helpers.environment(), stderr=subprocess.PIPE, text=True
+        )
         awaited = tmp_path / "checkpoints" / "gan" / str(newest // 10 * 10 + 10) / "manifest.sha256"
         while not awaited.exists():
             assert process.poll() is None, process.stderr.read()
@@ -161,18 +163,18 @@ def test_stopped_runs_equal_uninterrupted_ones(finished, dataset, validation_fol
         assert process.returncode == status, reported
         assert "Traceback" not in reported
         newest = max(int(path.name) for path in (tmp_path / "checkpoints" / "gan").iterdir())
-    result = toys.run(command)
+    result = helpers.run(command)
     assert result.returncode == 0, result.stderr
     assert f"gan: resumed after update {newest}" in result.stderr and "pretrain: finished" in result.stderr
     _assert_same_weights(tmp_path, uninterrupted)
-    assert toys.rows(tmp_path) == toys.rows(uninterrupted)
+    assert helpers.read_metrics(tmp_path) == helpers.read_metrics(uninterrupted)
 
 
 @pytest.mark.slow
 def test_sources_give_the_same_samples(config, trained, tmp_path):
     config.data.source = "stream"
-    toys.train(config, tmp_path / "stream")
-    from_memory, streamed = (toys.rows(folder) for folder in (trained, tmp_path / "stream"))
+    helpers.train(config, tmp_path / "stream")
+    from_memory, streamed = (helpers.read_metrics(folder) for folder in (trained, tmp_path / "stream"))
     # The programs differ (tiles are cut in one of them), so XLA may round differently.
     for ours, theirs in zip(from_memory, streamed, strict=True):
         assert ours["stage"] == theirs["stage"] and ours.keys() == theirs.keys()
@@ -180,8 +182,8 @@ def test_sources_give_the_same_samples(config, trained, tmp_path):
             [theirs[key] for key in ours if key != "stage"], rel=1e-4
         )
     config.data.source, config.data.device_share = "memory", 0.0  # tiles don't fit: images stay on the host
-    toys.train(config, tmp_path / "host")
-    assert toys.rows(tmp_path / "host") == streamed
+    helpers.train(config, tmp_path / "host")
+    assert helpers.read_metrics(tmp_path / "host") == streamed
 
 
 @pytest.mark.slow
@@ -195,7 +197,7 @@ def test_a_slow_source_is_reported(config, tmp_path, capsys):
     config.stage_names, config.data.source, config.log_every_steps = ("pretrain",), "stream", 8
     config.data.threads = 1
     config.stages.pretrain.total_steps = 24
-    toys.train(config, tmp_path / "run")
+    helpers.train(config, tmp_path / "run")
     reported = capsys.readouterr().err
     assert reported.count("training waits for data") == 1 and "no longer" not in reported
 
@@ -216,18 +218,18 @@ def test_the_end_of_an_input_bound_phase_is_reported():
 def test_both_mappings_train(config, trained, tmp_path):
     assert config.devices.mapping == "jit"
     config.devices.mapping = "pmap"
-    toys.train(config, tmp_path)
-    rows = [[row["loss"] for row in toys.rows(folder) if "loss" in row] for folder in (tmp_path, trained)]
+    helpers.train(config, tmp_path)
+    rows = [[row["loss"] for row in helpers.read_metrics(folder) if "loss" in row] for folder in (tmp_path, trained)]
     np.testing.assert_allclose(*rows, rtol=1e-3)
 
 
 @pytest.mark.slow
 def test_training_resumes_when_total_steps_is_raised(config, tmp_path):
     config.stage_names = ("pretrain",)
-    toys.train(config, tmp_path)
+    helpers.train(config, tmp_path)
     config.stages.pretrain.total_steps = 6
-    toys.train(config, tmp_path)
-    assert [row["step"] for row in toys.rows(tmp_path) if "loss" in row] == [1, 2, 3, 4, 5, 6]
+    helpers.train(config, tmp_path)
+    assert [row["step"] for row in helpers.read_metrics(tmp_path) if "loss" in row] == [1, 2, 3, 4, 5, 6]
     assert srgan_jax.read_header(tmp_path / "generator.safetensors")["steps"] == "6"
 
 
@@ -238,34 +240,34 @@ def test_starting_from_weights(config, trained, tmp_path, capsys):
     first = srgan_jax.load(config.init_from, fold=False)
     config.stages.pretrain.learning_rate = 0.0
     config.generator.blocks += 1
-    second = toys.train(config, tmp_path / "second")
+    second = helpers.train(config, tmp_path / "second")
     close = functools.partial(np.testing.assert_allclose, rtol=1e-6)  # an average of equal numbers, rounded
     begun = weights.deepen(first, config.generator.blocks)
     jax.tree.map(close, begun.variables["params"], second.variables["params"])
     config.init_from = str(tmp_path / "second")
     config.generator.blocks -= 1
     with pytest.raises(UserError, match="blocks 2 instead of 1$"):
-        toys.train(config, tmp_path / "third")
+        helpers.train(config, tmp_path / "third")
     config.init_from = str(trained / "pretrain.safetensors")
     config.generator.width = 4
     with pytest.raises(UserError, match="width 8 instead of 4$"):
-        toys.train(config, tmp_path / "third")
+        helpers.train(config, tmp_path / "third")
     config.generator = ConfigDict({"name": "compact", "blocks": 1, "width": 8, "scale": 4})
     with pytest.raises(UserError, match="name srresnet instead of compact$"):
-        toys.train(config, tmp_path / "third")
+        helpers.train(config, tmp_path / "third")
     config.generator_of_init_from, start = True, config.init_from
     config.init_from = ""
     with pytest.raises(UserError, match=r"--config\.init_from="):
-        toys.train(config, tmp_path / "third")
+        helpers.train(config, tmp_path / "third")
     config.init_from = start
-    third = toys.train(config, tmp_path / "third")
+    third = helpers.train(config, tmp_path / "third")
     assert third.architecture == first.architecture
     assert f"the generator is that of {start} (name srresnet, " in capsys.readouterr().err
     jax.tree.map(close, first.variables["params"], third.variables["params"])
     assert json.loads((tmp_path / "third" / "config.json").read_text())["generator"]["name"] == "srresnet"
     config.stages.pretrain.total_steps += 1
-    toys.train(config, tmp_path / "third")  # resumes as the same run
-    assert toys.rows(tmp_path / "third")[-1]["step"] == config.stages.pretrain.total_steps
+    helpers.train(config, tmp_path / "third")  # resumes as the same run
+    assert helpers.read_metrics(tmp_path / "third")[-1]["step"] == config.stages.pretrain.total_steps
 
 
 @pytest.mark.slow
@@ -287,11 +289,11 @@ def test_another_run_in_a_used_folder_is_refused(config, trained, tmp_path):
         changed = config.copy_and_resolve_references()
         changed[key] = value
         with pytest.raises(UserError, match=message):
-            toys.train(changed, run)
+            helpers.train(changed, run)
     (run / "gan.safetensors").unlink()  # a stage with a checkpoint alone counts as trained, too
     config.stage_names = ("pretrain",)
     with pytest.raises(UserError, match=r"now \['pretrain'\]"):
-        toys.train(config, run)
+        helpers.train(config, run)
     assert kept == {name: (run / name).read_bytes() for name in kept}
 
 
@@ -301,16 +303,16 @@ def test_a_run_without_updates_may_change_its_architecture(config, tmp_path):
     stopped.generator.width = 4
     (tmp_path / "config.json").write_text(stopped.to_json_best_effort())  # it stopped before the first update
     config.stage_names = ("pretrain",)
-    toys.train(config, tmp_path)
+    helpers.train(config, tmp_path)
     config.stage_names = ("pretrain", "gan")  # one more stage
-    assert dict(toys.train(config, tmp_path).architecture)["width"] == 8
+    assert dict(helpers.train(config, tmp_path).architecture)["width"] == 8
 
 
 def test_a_vgg_loss_without_weights_stops_before_training(config, tmp_path):
     config.stages.gan.losses.perceptual.weight = 1.0
     config.extractor.weights = str(tmp_path / "vgg19.safetensors")
     with pytest.raises(UserError, match=r"srgan-jax port vgg19 --download"):
-        toys.train(config, tmp_path / "run")
+        helpers.train(config, tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
@@ -318,23 +320,23 @@ def test_names_that_depend_on_others_are_checked_too(config, tmp_path):
     config.stages.gan.losses.perceptual.weight = 1.0
     config.stages.gan.losses.perceptual.options.taps = ("relu5_5",)
     with pytest.raises(UserError, match="unknown .*'relu5_5'; valid: conv1_1"):
-        toys.train(config, tmp_path)
+        helpers.train(config, tmp_path)
     config.stages.gan.losses.perceptual.weight = 0.0
     config.stages.gan.losses.adversarial.term = "hinge"
     config.stages.gan.discriminator_losses.d_loss.options.label_smoothing = 0.1
     with pytest.raises(UserError, match="no labels to smooth"):
-        toys.train(config, tmp_path)
+        helpers.train(config, tmp_path)
     config.degradation = ConfigDict({"name": "gaussian_blur", "sigma": 2.0})
     with pytest.raises(UserError, match="unknown .*gaussian_blur 'sigma'; valid: antialias, sigma_px"):
-        toys.train(config, tmp_path)
+        helpers.train(config, tmp_path)
 
 
 @pytest.mark.slow
 def test_changed_config_keys_are_reported(config, tmp_path, capsys):
     config.stage_names = ("pretrain",)
-    toys.train(config, tmp_path)
+    helpers.train(config, tmp_path)
     config.log_every_steps = 2
-    toys.train(config, tmp_path)
+    helpers.train(config, tmp_path)
     assert "changed since this run began: config.log_every_steps: 1 before, 2 now" in capsys.readouterr().err
 
 
@@ -393,7 +395,7 @@ def test_wrong_config_values_stop_before_training(config, tmp_path, key, value, 
     config.unlock()
     config.update_from_flattened_dict({key: value})
     with pytest.raises(UserError, match=message):
-        toys.train(config, tmp_path)
+        helpers.train(config, tmp_path)
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
@@ -410,7 +412,7 @@ def test_wrong_config_values_stop_before_training(config, tmp_path, key, value, 
     ],
 )
 def test_command_line_errors_are_reported_in_one_line(tmp_path, arguments, parts):
-    command = toys.command(tmp_path)[3:]  # without python -m srgan_jax.main
+    command = helpers.command(tmp_path)[3:]  # without python -m srgan_jax.main
     _assert_one_line_error([*command, *arguments], parts)
     assert not list(tmp_path.iterdir())
 
@@ -434,7 +436,7 @@ def _assert_one_line_error(arguments, parts):
     ],
 )
 def test_a_missing_config_is_reported_in_one_line(arguments, parts, monkeypatch):
-    monkeypatch.chdir(toys.ROOT)
+    monkeypatch.chdir(helpers.ROOT)
     _assert_one_line_error(arguments, parts)
 
 
@@ -458,7 +460,7 @@ def test_errors_in_a_config_file_name_the_line(tmp_path, body, message):
 
 @pytest.mark.slow
 def test_a_usage_error_ends_the_process_with_status_1(tmp_path):
-    result = toys.run([sys.executable, "-m", "srgan_jax.main", "--config", "srgna", "--workdir", str(tmp_path)])
+    result = helpers.run([sys.executable, "-m", "srgan_jax.main", "--config", "srgna", "--workdir", str(tmp_path)])
     assert result.returncode == 1 and result.stderr.startswith("error: ") and len(result.stderr.splitlines()) == 1
 
 
@@ -472,7 +474,7 @@ def test_help_exits_with_status_0(capsys):
 def _send_sigterm_at(monkeypatch, stage, step):
     """Sends SIGTERM to this process while the metrics of an update are written."""
     term = functools.partial(os.kill, os.getpid(), signal.SIGTERM)
-    toys.when_logged(monkeypatch, {(stage, step): term})
+    helpers.call_when_logged(monkeypatch, {(stage, step): term})
 
 
 @pytest.mark.slow
@@ -481,10 +483,10 @@ def test_a_signal_while_metrics_are_written_saves_that_update(config, tmp_path, 
     with monkeypatch.context() as patch:
         _send_sigterm_at(patch, "pretrain", 3)
         with pytest.raises(SystemExit, match="143"):
-            toys.train(config, tmp_path)
+            helpers.train(config, tmp_path)
     assert "pretrain: saved after update 3" in capsys.readouterr().err
     assert (tmp_path / "checkpoints" / "pretrain" / "3").is_dir()
-    toys.train(config, tmp_path)
+    helpers.train(config, tmp_path)
     assert "pretrain: resumed after update 3" in capsys.readouterr().err
 
 
@@ -493,17 +495,17 @@ def test_a_signal_in_the_last_update_of_a_stage_stops_before_the_next(config, tm
     with monkeypatch.context() as patch:
         _send_sigterm_at(patch, "pretrain", 4)
         with pytest.raises(SystemExit, match="143"):
-            toys.train(config, tmp_path)
+            helpers.train(config, tmp_path)
     assert (tmp_path / "pretrain.safetensors").exists() and not (tmp_path / "checkpoints" / "gan").exists()
 
 
 @pytest.mark.slow
 def test_weights_missing_after_a_kill_are_written_again(config, tmp_path):
     config.stage_names = ("pretrain",)
-    first = toys.train(config, tmp_path)
+    first = helpers.train(config, tmp_path)
     (tmp_path / "pretrain.safetensors").unlink()
     (tmp_path / "generator.safetensors").unlink()
-    second = toys.train(config, tmp_path)
+    second = helpers.train(config, tmp_path)
     jax.tree.map(np.testing.assert_array_equal, dict(first.variables), dict(second.variables))
     assert (tmp_path / "generator.safetensors").exists()
 
@@ -512,13 +514,13 @@ def test_weights_missing_after_a_kill_are_written_again(config, tmp_path):
 def test_interrupted_runs_log_the_same_lines_as_uninterrupted_ones(config, tmp_path, monkeypatch):
     config.stage_names, config.log_every_steps = ("pretrain",), 2
     config.stages.pretrain.total_steps = 6
-    toys.train(config, tmp_path / "uninterrupted")
+    helpers.train(config, tmp_path / "uninterrupted")
     with monkeypatch.context() as patch:
         _send_sigterm_at(patch, "pretrain", 2)
         with pytest.raises(SystemExit):
-            toys.train(config, tmp_path / "stopped")
-    toys.train(config, tmp_path / "stopped")
-    assert toys.rows(tmp_path / "stopped") == toys.rows(tmp_path / "uninterrupted")
+            helpers.train(config, tmp_path / "stopped")
+    helpers.train(config, tmp_path / "stopped")
+    assert helpers.read_metrics(tmp_path / "stopped") == helpers.read_metrics(tmp_path / "uninterrupted")
 
 
 @pytest.mark.slow
@@ -532,10 +534,10 @@ def test_the_best_checkpoint_outlives_newer_ones_and_a_resume(config, validation
     config.validation.folder, config.save_every_steps, config.validate_every_steps = validation_folder, 1, 1
     config.validation.metrics, config.validation.best = ("scripted",), "scripted"
     config.stages.pretrain.total_steps = 3
-    toys.train(config, tmp_path)
+    helpers.train(config, tmp_path)
     config.stages.pretrain.total_steps = 7
-    toys.train(config, tmp_path)
-    found = [row["val_scripted"] for row in toys.rows(tmp_path) if "val_scripted" in row]
+    helpers.train(config, tmp_path)
+    found = [row["val_scripted"] for row in helpers.read_metrics(tmp_path) if "val_scripted" in row]
     assert found == [30.0, 20.0, 21.0, 22.0, 23.0, 24.0, 25.0]
     kept = sorted(int(path.name) for path in (tmp_path / "checkpoints" / "pretrain").iterdir())
     assert kept == [1, 5, 6, 7]
@@ -545,7 +547,7 @@ def test_a_metric_without_its_weights_stops_before_training(config, validation_f
     monkeypatch.setenv("SRGAN_JAX_WEIGHTS", str(tmp_path))
     config.validation.folder, config.validation.metrics, config.validation.best = validation_folder, ("niqe",), "niqe"
     with pytest.raises(UserError, match="get them with: srgan-jax port niqe"):
-        toys.train(config, tmp_path / "run")
+        helpers.train(config, tmp_path / "run")
 
 
 def test_images_too_small_for_a_metric_stop_before_training(config, tmp_path, monkeypatch):
@@ -557,7 +559,7 @@ def test_images_too_small_for_a_metric_stop_before_training(config, tmp_path, mo
     config.validation.folder, config.validation.metrics = str(tmp_path / "held"), ("psnr_y", "niqe")
     message = "small is 120 x 196 px; without a border of 4 px at each side, at least 192 x 96 px must remain for niqe"
     with pytest.raises(UserError, match=message):
-        toys.train(config, tmp_path / "run")
+        helpers.train(config, tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
@@ -578,9 +580,9 @@ def test_bfloat16_trains_and_resumes(config, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         _send_sigterm_at(patch, "gan", 2)
         with pytest.raises(SystemExit, match="143"):
-            toys.train(config, tmp_path)
-    toys.train(config, tmp_path)
-    losses = [row["loss"] for row in toys.rows(tmp_path) if "loss" in row]
+            helpers.train(config, tmp_path)
+    helpers.train(config, tmp_path)
+    losses = [row["loss"] for row in helpers.read_metrics(tmp_path) if "loss" in row]
     assert len(losses) == 7 and np.isfinite(losses).all()
 
 
@@ -588,12 +590,12 @@ def test_bfloat16_trains_and_resumes(config, tmp_path, monkeypatch):
 def test_extending_a_stage_that_a_later_stage_started_from_is_refused(config, trained):
     config.stages.pretrain.total_steps += 1
     with pytest.raises(UserError, match="gan.safetensors .* earlier pretrain"):
-        toys.train(config, trained)
+        helpers.train(config, trained)
 
 
 def test_runs_without_previews(config, tmp_path):
     config.stage_names, config.sample_pictures = ("pretrain",), 0
-    toys.train(config, tmp_path)
+    helpers.train(config, tmp_path)
     assert not (tmp_path / "samples").exists()
 
 
@@ -601,5 +603,5 @@ def test_runs_without_previews(config, tmp_path):
 def test_profile_writes_a_trace(config, tmp_path):
     config.stage_names = ("pretrain",)
     config.stages.pretrain.total_steps = 11  # training ends while the trace is running
-    toys.train(config, tmp_path, profile=True)
+    helpers.train(config, tmp_path, profile=True)
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))

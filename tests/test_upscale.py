@@ -7,10 +7,10 @@ import sys
 import warnings
 from pathlib import Path
 
+import helpers
 import jax
 import numpy as np
 import pytest
-import toys
 from PIL import Image
 
 import srgan_jax
@@ -271,7 +271,7 @@ def test_large_results_are_announced_and_written_as_tiff(bilinear, tmp_path, pho
 
 def test_the_command_passes_on_ensemble_and_blend(capsys, tmp_path, photo):
     Image.fromarray(photo[:20, :20]).save(tmp_path / "a.png")
-    ends = [toys.random_weights(seed, name="compact", blocks=0, width=2, scale=2) for seed in range(2)]
+    ends = [helpers.random_weights(seed, name="compact", blocks=0, width=2, scale=2) for seed in range(2)]
     for index, end in enumerate(ends):
         srgan_jax.save(tmp_path / f"{index}.safetensors", end)
     blend = ["--blend", tmp_path / "0.safetensors", tmp_path / "1.safetensors", "0.25"]

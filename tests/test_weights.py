@@ -1,11 +1,11 @@
 import json
 import os
 
+import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import toys
 
 import srgan_jax
 from srgan_jax import models, weights
@@ -21,7 +21,7 @@ ARCHITECTURES = [
 
 
 def _variables(**fields):
-    return toys.random_variables(models.build(models.GENERATORS, {"name": "srresnet", **fields}), LR)
+    return helpers.random_variables(models.build(models.GENERATORS, {"name": "srresnet", **fields}), LR)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_folding_does_not_change_the_output(tmp_path, fields):
 def test_new_blocks_do_not_change_the_output(fields):
     """The last layer of every new block is zero-initialised; the others are not, so that it gets gradients."""
     fields = {"name": "srresnet", "blocks": 1, "width": 8, **fields}
-    before = toys.random_weights(**fields)
+    before = helpers.random_weights(**fields)
     after = weights.deepen(before, 3)
     assert after.architecture["blocks"] == 3 and dict(after.architecture) | {"blocks": 1} == before.architecture
     lr = jax.random.uniform(jax.random.key(2), (1, 8, 8, 3))
@@ -169,7 +169,7 @@ def test_new_blocks_do_not_change_the_output(fields):
 )
 def test_blocks_that_cannot_be_added(fields, blocks, message):
     with pytest.raises(weights.WeightsError, match=message):
-        weights.deepen(toys.random_weights(width=8, **fields), blocks)
+        weights.deepen(helpers.random_weights(width=8, **fields), blocks)
 
 
 @pytest.mark.parametrize("fields", [{"block_order": "activation_norm"}, {"name": "restoration", "scale": 1}], ids=str)
@@ -223,7 +223,7 @@ def test_weights_have_a_one_line_repr():
 
 
 def test_functions_of_weights_can_be_exported():
-    params = toys.random_weights(name="compact", blocks=1, width=4, scale=2)
+    params = helpers.random_weights(name="compact", blocks=1, width=4, scale=2)
     lr = np.random.default_rng(0).random((1, 6, 8, 3), np.float32)
     exported = jax.export.export(jax.jit(srgan_jax.upscale))(params, lr)
     again = jax.export.deserialize(exported.serialize())

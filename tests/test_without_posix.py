@@ -4,8 +4,8 @@ import re
 import subprocess
 import sys
 
+import helpers
 import pytest
-import toys
 
 import srgan_jax
 
@@ -24,7 +24,7 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 def _run(*arguments):
     command = [sys.executable, "-c", AS_ON_WINDOWS, *map(str, arguments)]
-    options = {"cwd": toys.ROOT, "env": toys.environment(), "timeout": 300}
+    options = {"cwd": helpers.ROOT, "env": helpers.environment(), "timeout": 300}
     return subprocess.run(command, capture_output=True, text=True, **options)
 
 

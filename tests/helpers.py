@@ -65,13 +65,13 @@ def xla_flags(devices: int) -> str:
     return flags
 
 
-def rows(workdir: Path) -> list[dict]:
+def read_metrics(workdir: Path) -> list[dict]:
     """Returns the lines of a run's metrics, without the seconds, which differ from run to run."""
     found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return [{key: value for key, value in row.items() if key != "seconds"} for row in found]
 
 
-def when_logged(monkeypatch, functions: dict) -> None:
+def call_when_logged(monkeypatch, functions: dict) -> None:
     """Calls each function once, when the metrics of its (stage, update) are written.
 
     Replaces TensorBoard's writer, which is called last, by one that writes nothing.
@@ -95,7 +95,7 @@ def when_logged(monkeypatch, functions: dict) -> None:
 
 
 @contextlib.contextmanager
-def compilations():
+def record_compilations():
     """Yields a list that gets an entry whenever XLA compiles a program or JAX loads one from the cache on disk."""
     found = []
 
@@ -111,7 +111,7 @@ def compilations():
             jax.monitoring.unregister_event_duration_listener(listen)
 
 
-def checkpoint(folder: Path) -> dict[str, np.ndarray]:
+def read_checkpoint(folder: Path) -> dict[str, np.ndarray]:
     """Returns every array of a checkpoint, by its path in the tree."""
     import orbax.checkpoint as ocp
 
@@ -127,7 +127,7 @@ def train(config, workdir, **options) -> srgan_jax.Weights:
     return train_and_evaluate(resolve(config), workdir, **options)
 
 
-def stage_of(config, name: str):
+def build_stage(config, name: str):
     """Returns a stage of a run, built and checked."""
     from srgan_jax.config.resolve import resolve
     from srgan_jax.training import setup
@@ -135,7 +135,7 @@ def stage_of(config, name: str):
     return next(stage for stage in setup.build(resolve(config)) if stage.name == name)
 
 
-def plan_of(config):
+def build_plan(config):
     """Returns the plan by which a run's batches are made."""
     from srgan_jax.config.resolve import resolve
     from srgan_jax.training import setup
@@ -157,7 +157,7 @@ def update_shapes(config, name: str) -> tuple:
     """Returns the shapes of a stage's state before and after its first update, and of the metrics; compiles nothing."""
     from srgan_jax.training import nonfinite
 
-    stage, count = stage_of(config, name), config.data.batch_size
+    stage, count = build_stage(config, name), config.data.batch_size
     update = nonfinite.skip_nonfinite(stage.update, max_skips=config.guard.max_skips)
     side = stage.plan.window["crop_px"] + 2 * stage.plan.window["margin_px"]
     sharded = {
