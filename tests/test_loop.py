@@ -84,7 +84,7 @@ def test_metrics_go_to_the_writers_of_the_config(config, tmp_path, monkeypatch):
     assert [row["step"] for row in rows if "loss" in row] == [1, 2]
     assert any("val_psnr_y" in row for row in rows) and any("image" in row for row in rows)
     assert not (tmp_path / "tensorboard").exists()
-    assert all(row["pixel_grad_share"] == pytest.approx(1.0) for row in rows if "loss" in row)  # the only term
+    assert all(row["grad_share/pixel"] == pytest.approx(1.0) for row in rows if "loss" in row)  # the only term
     config.writers = ("line",)
     with pytest.raises(UserError, match="'line'; valid: lines, tensorboard"):
         helpers.train(config, tmp_path / "other")

@@ -285,8 +285,8 @@ def test_fractions_of_the_gradient_on_sr(batch):
     losses = {"one": ("mse", 1.0), "three": ("mse", 3.0)}
     game = make_game(GENERATOR, losses=losses, grad_share=True)
     _, metrics = jax.jit(lambda state, batch: pretrain_step(state, [batch], game))(init_state(game, CROP, 4), batch)
-    assert float(metrics["one_grad_share"]) == pytest.approx(0.25, rel=1e-5)
-    assert float(metrics["three_grad_share"]) == pytest.approx(0.75, rel=1e-5)
+    assert float(metrics["grad_share/one"]) == pytest.approx(0.25, rel=1e-5)
+    assert float(metrics["grad_share/three"]) == pytest.approx(0.75, rel=1e-5)
     assert float(metrics["three"]) == pytest.approx(3 * float(metrics["three_unweighted"]), rel=1e-6)
 
 

@@ -28,6 +28,11 @@ def format_terms(terms: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.3g} ({100 * abs(value) / total:.1f} %)" for name, value in terms.items())
 
 
+def format_fractions(values: Mapping[str, float]) -> str:
+    """Returns fractions as percentages: "pixel 25.0 %, adversarial 75.0 %"."""
+    return ", ".join(f"{name} {100 * value:.1f} %" for name, value in values.items())
+
+
 def format_scores(scores: Mapping[str, float]) -> str:
     """Returns scores as text: "psnr_y 32.05, ssim_y 0.9019"."""
     return ", ".join(f"{name} {value:.4g}" for name, value in scores.items())

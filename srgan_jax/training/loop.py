@@ -162,6 +162,8 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
                 if step == first + intervals.per_call:
                     terms = logs.format_terms({term: values[term] for term in stage.terms})
                     messages.report(f"{name}: loss at update {step}: {terms}")
+                    if shares := {term: values[f"grad_share/{term}"] for term in stage.terms if stage.game.grad_share}:
+                        messages.report(f"{name}: norms of the gradient on SR: {logs.format_fractions(shares)}")
                 if intervals.logs(step):  # the same lines whether or not the run was interrupted
                     log.write(step, values, shown=("loss", *stage.terms, *SHOWN))
                     log.warn(step, balance.line(values), skipped.line(values))

@@ -236,7 +236,7 @@ def _gradient_norms(
 
     norms = {term.name: norm(term) for term in terms}
     total = jnp.maximum(jnp.asarray(sum(norms.values())), 1e-30)
-    return {f"{name}_grad_share": value / total for name, value in norms.items()}
+    return {f"grad_share/{name}": value / total for name, value in norms.items()}
 
 
 def _logits_for_generator(
