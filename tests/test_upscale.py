@@ -42,7 +42,7 @@ def folder(tmp_path, photo):
     return source
 
 
-SKIPPED = "skipped, a result exists already (--overwrite writes it again, for instance with other weights)"
+SKIPPED = "skipped, the result exists already (--overwrite writes it again, for instance with other weights)"
 
 
 def _run(capsys, *args):
@@ -58,8 +58,8 @@ def test_a_folder_of_good_and_bad_files(capsys, folder, weights, tmp_path):
     assert printed.splitlines()[0] == f"3 upscaled into {out}, 3 failed:"
     assert sorted(line.strip() for line in printed.splitlines()[1:]) == [
         f"{folder / 'cut.png'}: image file is truncated",
-        f"{folder / 'deep' / 'empty.png'}: not a picture in a known format",
-        f"{folder / 'text.jpg'}: not a picture in a known format",
+        f"{folder / 'deep' / 'empty.png'}: not an image in a known format",
+        f"{folder / 'text.jpg'}: not an image in a known format",
     ]
     found = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     assert found == ["a.png", "deep/b.jpg", "deep/er/c.webp"]
@@ -86,13 +86,13 @@ def test_a_result_that_is_kept_is_told_apart_from_what_would_be_written(capsys, 
     assert _run(capsys, folder, "-o", out, "--weights", weights)[0] == 0
     os.utime(out / "deep" / "b.jpg", (1, 1))
     args = (folder, "-o", out, "--weights", weights)
-    older = f"  {out / 'deep/b.jpg'}: kept, though older than {folder / 'deep/b.jpg'}"
+    older = f"  {out / 'deep/b.jpg'}: not replaced, although older than {folder / 'deep/b.jpg'}"
     assert _run(capsys, *args)[1].splitlines() == [f"0 upscaled, 3 {SKIPPED}", older]
     other = [
-        f"  {out / 'a.png'}: kept, though 60 x 40 pixels where this command gives 90 x 60",
-        f"  {out / 'deep/b.jpg'}: kept, though 42 x 66 pixels where this command gives 63 x 99, "
+        f"  {out / 'a.png'}: not replaced, although 60 x 40 pixels where this command gives 90 x 60",
+        f"  {out / 'deep/b.jpg'}: not replaced, although 42 x 66 pixels where this command gives 63 x 99, "
         f"older than {folder / 'deep/b.jpg'}",
-        f"  {out / 'deep/er/c.webp'}: kept, though 100 x 18 pixels where this command gives 150 x 27",
+        f"  {out / 'deep/er/c.webp'}: not replaced, although 100 x 18 pixels where this command gives 150 x 27",
     ]
     for more in ([], ["--dry-run"]):
         assert _run(capsys, *args, "--scale", "3", *more)[1].splitlines()[1:] == other
@@ -135,7 +135,7 @@ def test_results_among_the_inputs_are_not_upscaled_again(capsys, folder, weights
 
 def test_beside_the_input(capsys, folder, weights):
     status, printed, _ = _run(capsys, folder / "a.png", folder / "deep" / "b.jpg", "--weights", weights)
-    assert (status, printed) == (0, "2 upscaled, each beside its original\n")
+    assert (status, printed) == (0, "2 upscaled, each in the folder of its original\n")
     assert (folder / "a_x2.png").exists() and (folder / "deep" / "b_x2.jpg").exists()
     status, _, error = _run(capsys, folder, "--weights", weights)
     assert status == 2 and "say where the results of a folder go: -o FOLDER" in error
@@ -147,7 +147,7 @@ def test_names_that_are_no_text(weights, folder, tmp_path):
         file.write((folder / "text.jpg").read_bytes())
     command = [sys.executable, "-m", "srgan_jax.cli", "upscale", odd, "-o", str(tmp_path / "x"), "--weights", weights]
     result = subprocess.run(command, capture_output=True)
-    assert result.returncode == 1 and b"\\udcff.png: not a picture" in result.stdout, result.stderr
+    assert result.returncode == 1 and b"\\udcff.png: not an image" in result.stdout, result.stderr
 
 
 def test_one_file_to_a_name(capsys, folder, weights, tmp_path):
@@ -220,8 +220,8 @@ def test_a_folder_that_may_not_be_looked_into(capsys, folder, weights, tmp_path,
     ("args", "message"),
     [
         (["{in}/a.png", "-o", "{in}"], "the result would replace {in}/a.png; choose another folder, or add --suffix"),
-        (["{in}/a.png", "-o", "x.xyz"], "unknown picture format '.xyz'; valid: .avif, .bmp"),
-        (["{in}", "-o", "x", "--format", "xyz"], "unknown picture format '.xyz'"),
+        (["{in}/a.png", "-o", "x.xyz"], "unknown image format '.xyz'; valid: .avif, .bmp"),
+        (["{in}", "-o", "x", "--format", "xyz"], "unknown image format '.xyz'"),
         (["{in}", "-o", "x", "--scale", "-1"], "--scale -1.0: expected more than 0"),
         (["{in}", "-o", "x", "--long-side", "0"], "--long-side 0: expected more than 0"),
         (["{in}", "-o", "x", "--scale", "2", "--width", "9"], "and --long-side, got --scale 2.0, --width 9"),
@@ -253,7 +253,7 @@ def test_too_many_pixels(capsys, weights, tmp_path, photo):
 
 def test_large_results_say_size_and_time_first_and_go_to_tiff(bilinear, tmp_path, photo, monkeypatch):
     monkeypatch.setattr(run, "LARGE_PIXELS", 100_000)
-    monkeypatch.setattr(formats, "WHOLE_BYTES", 300_000)
+    monkeypatch.setattr(formats, "MAX_IN_MEMORY_BYTES", 300_000)
     Image.fromarray(photo).save(tmp_path / "a.png")
     jobs, lines = bulk.find_jobs([tmp_path / "a.png"], tmp_path / "out"), []
     summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=64, say=lines.append)
@@ -349,7 +349,7 @@ def test_killed_in_the_middle_and_run_again(weights, photo, tmp_path):
 
 def test_fallbacks_never_meet_another_file(bilinear, photo, tmp_path, monkeypatch):
     """A result that its format can't hold goes to a name of its own, not to another's result or to an input."""
-    monkeypatch.setattr(formats, "WHOLE_BYTES", 5_000)  # everything but .tif is too large
+    monkeypatch.setattr(formats, "MAX_IN_MEMORY_BYTES", 5_000)  # everything but .tif is too large
     for name in ("a.png", "a.webp", "a.tif"):
         images.write_image(tmp_path / name, photo[:20, :30])
     jobs = bulk.find_jobs([tmp_path / name for name in ("a.png", "a.webp", "a.tif")], tmp_path / "out")

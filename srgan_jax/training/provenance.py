@@ -1,6 +1,5 @@
-"""What a run records of how it came about: config, versions, revision."""
+"""The record of a run's provenance: config, package versions, git revision and command."""
 
-import importlib.metadata
 import json
 import platform
 import subprocess
@@ -13,15 +12,14 @@ from srgan_jax.config.keys import as_dict
 from srgan_jax.config.renamed import translated
 from srgan_jax.config.schema import RunConfig
 from srgan_jax.runtime import atomic
-
-PACKAGES = ("srgan-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
+from srgan_jax.runtime.versions import package_versions
 
 
 def record_run(workdir: Path, run: RunConfig) -> list[str]:
-    """Saves the effective config, the versions of packages and the git revision beside the run.
+    """Writes the config, the versions of packages, the git revision and the command to `workdir`, in process 0.
 
     Returns:
-      A line for each key that differs from the config that the run in `workdir` had before; none but in process 0.
+      A line for each key that differs from the earlier config in `workdir`; [] in other processes.
     """
     if jax.process_index():
         return []
@@ -29,8 +27,8 @@ def record_run(workdir: Path, run: RunConfig) -> list[str]:
     now = json.loads(json.dumps(as_dict(run)))
     before = translated(json.loads(file.read_text())) if file.exists() else now
     atomic.write_text(file, json.dumps(now, indent=1, sort_keys=True))
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    versions |= {"python": platform.python_version(), "git": _git_revision(), "command": " ".join(sys.argv)}
+    command = " ".join(sys.argv)
+    versions = package_versions() | {"python": platform.python_version(), "git": _git_revision(), "command": command}
     atomic.write_text(workdir / "versions.json", json.dumps(versions, indent=1))
     return _differences(before, now)
 
@@ -44,7 +42,7 @@ def _git_revision() -> str:
 
 
 def _differences(before: object, now: object, path: str = "config") -> list[str]:
-    """A line for each key that both have with another value; keys that an earlier version lacked are no change."""
+    """Returns a line for each key whose values differ. Keys that only one of the configs has are ignored."""
     if isinstance(before, dict) and isinstance(now, dict):
         keys = sorted(before.keys() & now.keys())
         return [line for key in keys for line in _differences(before[key], now[key], f"{path}.{key}")]

@@ -1,4 +1,4 @@
-"""LPIPS (version 0.1): torchvision's backbone and the public linear heads."""
+"""Port of LPIPS, version 0.1: torchvision's backbone and the public linear heads."""
 
 from pathlib import Path
 
@@ -9,7 +9,10 @@ from srgan_jax.runtime.errors import UserError
 from srgan_jax.weights.safetensors_io import write_tensors
 from srgan_jax.weights.torch_checkpoint import read_torch
 
-POSITIONS = {"alex": (0, 3, 6, 8, 10), "vgg": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)}  # in `features`
+POSITIONS = {
+    "alex": (0, 3, 6, 8, 10),
+    "vgg": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
+}  # of the convolutions in torchvision's `features`
 
 
 def port(network: Path, heads: Path, out: Path, *, backbone: str) -> str:
@@ -22,13 +25,13 @@ def port(network: Path, heads: Path, out: Path, *, backbone: str) -> str:
       backbone: "alex" or "vgg".
 
     Returns:
-      A line that says what was written.
+      A line for the user: the file and its contents.
 
     Raises:
-      UserError: a file can't be read, or holds something else.
+      UserError: a file is unreadable, or holds other tensors.
     """
     theirs, linear = read_torch(network), read_torch(heads)
-    tensors, wrong, channels, taps = {}, [], 3, 0
+    tensors, wrong, channels, heads_read = {}, [], 3, 0
     for index, layer in enumerate(layers_of(backbone)):
         name = f"features.{POSITIONS[backbone][index]}"
         expected = {
@@ -38,12 +41,12 @@ def port(network: Path, heads: Path, out: Path, *, backbone: str) -> str:
         channels = layer.features
         wrong += [f"{key}: expected {shape}" for key, shape in expected.items()
                   if key not in theirs or theirs[key].shape != shape]  # fmt: skip
-        if layer.tapped:
-            key = f"lin{taps}.model.1.weight"
+        if layer.compared:
+            key = f"lin{heads_read}.model.1.weight"
             if key not in linear or linear[key].shape != (1, channels, 1, 1):
                 wrong.append(f"{key}: expected {(1, channels, 1, 1)}")
-            tensors[f"lin{taps}"] = np.ravel(linear.get(key, 0))
-            taps += 1
+            tensors[f"lin{heads_read}"] = np.ravel(linear.get(key, 0))
+            heads_read += 1
         if not wrong:
             tensors[f"conv{index}/kernel"] = theirs[f"{name}.weight"].transpose(2, 3, 1, 0)
             tensors[f"conv{index}/bias"] = theirs[f"{name}.bias"]
