@@ -147,7 +147,8 @@ def _draw(axes: "Axes", records: Sequence[Record], shown: Sequence[str]) -> None
         values = [math.nan if value is None else float(value) for _, value in points]
         if not points:
             continue
-        axes.plot([step for step, _ in points], values, label=name, marker="." if len(points) < 30 else "")
+        style = "--" if "loss" in shown and name != "loss" else "-"  # a term is a part of the loss
+        axes.plot([step for step, _ in points], values, style, label=name, marker="." if len(points) < 30 else "")
         drawn += [value for value in values if math.isfinite(value)]
     if not drawn:
         axes.set_visible(False)
