@@ -8,11 +8,16 @@ Importing this package doesn't import the libraries of training (tensorflow_data
 ml_collections).
 """
 
+import importlib.metadata
+
 from srgan_jax.images import Picture, read_image, write_image
 from srgan_jax.inference import upscale, upscale_tiled
 from srgan_jax.weights import Weights, WeightsError, blend, load, make_weights, read_header, save
 
-__version__ = "0.1.0"
+try:
+    __version__ = importlib.metadata.version("srgan-jax")  # it stands in pyproject.toml alone
+except importlib.metadata.PackageNotFoundError:  # a checkout that is on the path but not installed
+    __version__ = "unknown"
 __all__ = [
     "Picture",
     "Weights",
