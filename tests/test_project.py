@@ -126,7 +126,7 @@ def test_hooks_before_a_commit_are_those_of_the_test_script():
 def test_the_changelog_lists_the_renamed_keys():
     rows = re.findall(r"^\| `(\w+)` \| `([\w.=]+)` \|$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     generator_first = {"generator_first": f"step={renamed.STEP_OF_GENERATOR_FIRST}"}
-    assert dict(rows) == renamed.OF_STAGES | generator_first
+    assert dict(rows) == renamed.STAGE_KEYS | generator_first
 
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "CHANGELOG.md", ".github/PULL_REQUEST_TEMPLATE.md"])
