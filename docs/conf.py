@@ -21,6 +21,7 @@ exclude_patterns = ["_build"]
 
 html_theme = "furo"
 html_title = f"srgan_jax {version}"
+html_theme_options = {"light_css_variables": {"code-font-size": "var(--font-size--small--2)"}}  # 95 columns fit
 
 myst_heading_anchors = 3
 default_role = "code"  # docstrings mark code by single backticks, as Markdown does

@@ -1,4 +1,4 @@
-"""What pictures are: each row of the README's table of what goes in and what comes out."""
+"""What pictures are: each row of the table in docs/upscaling.md of what goes in and what comes out."""
 
 import collections
 import re
@@ -14,7 +14,7 @@ from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, features
 from srgan_jax import bulk, images
 from srgan_jax.images.metadata import png_chunks
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "upscaling.md"
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
@@ -317,8 +317,8 @@ def test_row_of_the_table(row, upscale, photo, tmp_path):
     ROWS[row](upscale, photo, tmp_path)
 
 
-def test_the_table_is_the_readmes():
-    section = README.read_text().split("| goes in | comes out |")[1].split("\n\n")[0]
+def test_the_table_is_that_of_the_page():
+    section = PAGE.read_text().split("| goes in | comes out |")[1].split("\n\n")[0]
     rows = [line.split("|")[1].strip() for line in section.splitlines()[2:]]
     assert rows == list(ROWS)
 
