@@ -1,23 +1,34 @@
 #!/usr/bin/env bash
-# Makes .venv in the checkout and installs srgan_jax with the extras given: bash scripts/setup.sh dev
-# Instant when it is already there. PYTHON=python3.12 chooses another interpreter.
+# Creates a virtual environment in the checkout and installs srgan_jax with the given extras: bash scripts/setup.sh dev
+# Ends at once where that is done already. Environment variables:
+#   PYTHON=python3.12   the interpreter (default: the newest that is found, 3.14 down to 3.11, pyenv's included)
+#   VENV=.venv-3.12     the folder of the virtual environment (default: .venv)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 extras="${1:-}"
-stamp=".venv/installed-${extras:-plain}"
+venv="${VENV:-.venv}"
+stamp="$venv/installed-${extras:-plain}"
 if [ -f "$stamp" ] && [ "$stamp" -nt pyproject.toml ]; then
   exit 0
 fi
 
-python="${PYTHON:-python3}"
-if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
-  echo "srgan_jax needs Python 3.11 or newer, found $("$python" --version 2>&1); set PYTHON=python3.12, say" >&2
-  exit 1
+if [ ! -x "$venv/bin/python" ]; then
+  if [ -n "${PYTHON:-}" ]; then
+    python="$PYTHON"
+    why="chosen by PYTHON"
+  else
+    python="$(bash scripts/newest_python.sh)"
+    why="the newest that was found: older ones get older versions of JAX, which are slower"
+  fi
+  found="$("$python" --version 2>&1)" || { echo "PYTHON=$python doesn't run: $found" >&2; exit 1; }
+  if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    echo "srgan_jax needs Python 3.11 or newer, found $found; set PYTHON=python3.12, for example" >&2
+    exit 1
+  fi
+  echo "$found ($python), $why" >&2
+  "$python" -m venv "$venv" || { echo "no virtual environment: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
 fi
-if [ ! -x .venv/bin/python ]; then
-  "$python" -m venv .venv || { echo "no virtual environment: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
-fi
-echo "installing srgan_jax into .venv (a few minutes the first time)" >&2
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}"
+echo "installing srgan_jax into $venv (a few minutes the first time)" >&2
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}"
 touch "$stamp"

@@ -11,21 +11,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-from absl import logging
 
 from srgan_jax.cli.arguments import add_cluster
-from srgan_jax.config.command_line import apply_overrides
-from srgan_jax.config.recipes import load_config, recipe_files
-from srgan_jax.config.resolve import resolve
-from srgan_jax.runtime import compilation, devices, messages, processes
+from srgan_jax.runtime import compilation, devices, extras, messages, processes
 from srgan_jax.runtime.errors import UserError
-from srgan_jax.training.loop import train_and_evaluate
 
 EXAMPLE = "python -m srgan_jax.main --config srgan --workdir runs/srgan"
 
 
 def parser() -> argparse.ArgumentParser:
     """The flags; what begins with `--config.` is left to `apply_overrides`."""
+    from srgan_jax.config.recipes import recipe_files
+
     flags = argparse.ArgumentParser(
         prog="python -m srgan_jax.main", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"recipes: {', '.join(recipe_files())}", allow_abbrev=False,
@@ -40,9 +37,17 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains; a user's mistake, or a disk's, ends in one line."""
-    args, overrides = parser().parse_known_args(argv)
-    logging.set_verbosity(logging.WARNING)  # JAX and tfds log much at INFO
     try:
+        extras.require("train", "training")
+        from absl import logging
+
+        from srgan_jax.config.command_line import apply_overrides
+        from srgan_jax.config.recipes import load_config
+        from srgan_jax.config.resolve import resolve
+        from srgan_jax.training.loop import train_and_evaluate
+
+        args, overrides = parser().parse_known_args(argv)
+        logging.set_verbosity(logging.WARNING)  # JAX and tfds log much at INFO
         if not args.config:
             raise UserError(f"expected --config, for instance: {EXAMPLE}")
         config = load_config(args.config)

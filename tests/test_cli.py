@@ -27,7 +27,7 @@ def test_prepare_lists_what_it_skips(tmp_path, photo, capsys):
         "skipped small.png: 448 x 50 px, smaller than 96 px",
         "skipped text.jpg: not a picture in a known format",
     ]
-    assert told[2].startswith("1 pictures prepared, 2 skipped")
+    assert told[2].startswith("1 images prepared, 2 skipped")
     assert cli.main(["prepare", str(folder), "--out", str(tmp_path / "out"), "--min-side", "32"]) == 0
     assert len(builder.open_source(str(tmp_path / "out"))) == 2
 
@@ -35,7 +35,7 @@ def test_prepare_lists_what_it_skips(tmp_path, photo, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["prepare", "{folder}"], "say where the data set goes: srgan-jax prepare {folder} --out data/NAME"),
+        (["prepare", "{folder}"], "--out is required for a folder: srgan-jax prepare {folder} --out data/NAME"),
         (["prepare", "{folder}/absent", "--out", "out"], "no such folder: {folder}/absent"),
         (["prepare", "no_such_set"], "no data set 'no_such_set'"),
         (["prepare", "{folder}", "--out", "{folder}/out"], "{folder} holds no picture"),

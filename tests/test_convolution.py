@@ -34,19 +34,19 @@ def _close(ours, theirs):
 def test_chunks_give_the_numbers_of_the_whole(stride):
     args = {"strides": (stride, stride), "padding": ((1, 1), (1, 1)), **NHWC}
     inputs = _inputs(4, 12, 5, 7, 3)
-    plain = _value_and_gradients(functools.partial(convolution.by_chunks, 1, **args), *inputs)
-    _close(_value_and_gradients(functools.partial(convolution.by_chunks, 4, **args), *inputs), plain)
-    _close(_value_and_gradients(functools.partial(convolution.by_chunks, 2, **args), *inputs), plain)
+    plain = _value_and_gradients(functools.partial(convolution.chunked_convolution, 1, **args), *inputs)
+    _close(_value_and_gradients(functools.partial(convolution.chunked_convolution, 4, **args), *inputs), plain)
+    _close(_value_and_gradients(functools.partial(convolution.chunked_convolution, 2, **args), *inputs), plain)
 
 
 def test_exchanged_sides_give_the_same_weight_gradient():
     inputs = _inputs(2, 10, 6, 3, 9)
-    run = functools.partial(convolution.by_chunks, 1, strides=(1, 1), padding=((4, 4), (4, 4)), **NHWC)
+    run = functools.partial(convolution.chunked_convolution, 1, strides=(1, 1), padding=((4, 4), (4, 4)), **NHWC)
     plain = _value_and_gradients(run, *inputs)
-    _close(_value_and_gradients(functools.partial(convolution.exchanging, run), *inputs), plain)
+    _close(_value_and_gradients(functools.partial(convolution.with_swapped_kernel_gradient, run), *inputs), plain)
 
 
-@pytest.mark.parametrize("name", ["convolution", "thin_convolution"])
+@pytest.mark.parametrize("name", ["convolution", "few_channel_convolution"])
 def test_a_lone_cpu_takes_large_maps_apart(name, monkeypatch):
     """Of 48x48 at most four pictures at once; smaller maps and several devices as the batch they are."""
     run = getattr(convolution, name)
@@ -60,7 +60,7 @@ def test_a_lone_cpu_takes_large_maps_apart(name, monkeypatch):
     assert [counted(48, 6), counted(96, 6), counted(47, 6), counted(48, 1)] == [2, 6, 1, 1]
     inputs = _inputs(6, 48, 4, 3, 3)
     args = {"strides": (1, 1), "padding": ((1, 1), (1, 1)), **NHWC}
-    plain = _value_and_gradients(functools.partial(convolution.by_chunks, 1, **args), *inputs)
+    plain = _value_and_gradients(functools.partial(convolution.chunked_convolution, 1, **args), *inputs)
     _close(_value_and_gradients(functools.partial(run, **args), *inputs), plain)
 
 

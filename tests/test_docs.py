@@ -5,6 +5,7 @@ import ast
 import importlib
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -224,7 +225,20 @@ def test_flags_exist(page):
 def test_names_are_those_of_the_tables(tables):
     assert len(tables) >= 16
     for _, (place,), names in _names():
-        assert list(tables[place]) == names, place
+        assert sorted(tables[place]) == sorted(names), place
+
+
+def _first_column(page, header):
+    lines = PAGES[page].split(header)[1].split("\n\n")[0].splitlines()[2:]
+    return [name for line in lines for name in re.findall(r"`([^`]+)`", line.split("|")[1])]
+
+
+def test_importers_and_metrics_are_in_their_tables():
+    from srgan_jax.evaluation.metrics import METRICS
+    from srgan_jax.weights.importers import IMPORTERS
+
+    assert sorted(_first_column("docs/weights.md", "| `--from` | source |")) == sorted(IMPORTERS)
+    assert sorted(_first_column("docs/evaluation.md", "| name | what it is | better | needs |")) == sorted(METRICS)
 
 
 def test_every_public_name_is_in_the_reference():
@@ -237,6 +251,16 @@ def test_every_public_name_is_in_the_reference():
 def test_every_page_is_in_the_contents():
     listed = set(re.findall(r"^(?:.*<)?(\w+)>?$", "\n".join(_blocks(PAGES["docs/index.md"], r"\{toctree\}")), re.M))
     assert {Path(page).stem for page in PAGES if page.startswith("docs/")} - {"index"} <= listed
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning(tmp_path):
+    for library in ("sphinx", "myst_parser", "furo"):
+        pytest.importorskip(library, reason='needs pip install ".[docs]"')
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", str(tmp_path)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "stages.gan.balance_accuracy" in (tmp_path / "configs.html").read_text()  # the table of all keys
 
 
 # ---------------------------------------------------------------------------------------------- examples

@@ -126,6 +126,6 @@ def test_errors(weights, tmp_path, capsys):
 def test_interpolation_that_keeps_sizes_gives_the_same(kernel):
     image = jax.random.uniform(jax.random.key(0), (2, 6, 5, 3))
     plain = layers.interpolate(image, 3, kernel)
-    with layers.keeping_sizes():
+    with layers.shape_preserving_interpolation():
         kept = layers.interpolate(image, 3, kernel)
     np.testing.assert_allclose(kept, plain, atol=1e-6)

@@ -100,16 +100,16 @@ def test_threads_get_their_own_results(params, photo):
     ("image", "message"),
     [
         (np.zeros((8, 8), np.uint8), r"expected RGB \[H, W, 3\] or \[N, H, W, 3\], got \(8, 8\)"),
-        (np.zeros((8, 8, 4), np.uint8), r"got \(8, 8, 4\); img\[..., :3\] leaves out alpha"),
-        (np.zeros((8, 8, 1), np.uint8), r"got \(8, 8, 1\); np.repeat\(img, 3, axis=-1\) makes gray RGB"),
+        (np.zeros((8, 8, 4), np.uint8), r"got \(8, 8, 4\); img\[..., :3\] drops alpha"),
+        (np.zeros((8, 8, 1), np.uint8), r"got \(8, 8, 1\); np.repeat\(img, 3, axis=-1\) converts gray to RGB"),
         (np.zeros((0, 8, 3), np.uint8), r"got \(0, 8, 3\), which has no pixels"),
         (np.zeros((8, 8, 3), np.int32), "expected uint8, or float in \\[0, 1\\], got int32"),
-        (np.zeros((8, 8, 3), np.uint16), "got uint16; img / 65535 makes floats of it"),
-        (np.full((8, 8, 3), 200.0), r"expected floats in \[0, 1\], got 200 to 200; img / 255 where 255 is white"),
+        (np.zeros((8, 8, 3), np.uint16), "got uint16; img / 65535 converts it to float"),
+        (np.full((8, 8, 3), 200.0), r"expected floats in \[0, 1\], got 200 to 200; if 255 is white, pass img / 255"),
         (np.linspace(-1, 1, 192).reshape(8, 8, 3), r"expected floats in \[0, 1\], got -1 to 1"),
-        ("photo.jpg", r"expected an array, got a file's name; srgan_jax.read_image\(name\).frames\[0\] reads it"),
+        ("photo.jpg", r"expected an array, got a file name; srgan_jax.read_image\(name\).frames\[0\] reads it"),
         (srgan_jax.Picture((np.zeros((8, 8, 3), np.uint8),)), r"got a Picture; its array is picture.frames\[0\]$"),
-        ({"params": {}}, "expected an array, got weights; they come first"),
+        ({"params": {}}, "expected an array, got weights; they are the first argument"),
     ],
 )
 @pytest.mark.parametrize("upscale", [srgan_jax.upscale, srgan_jax.upscale_tiled])
@@ -128,7 +128,7 @@ def test_floats_a_little_outside_are_taken(params, lr):
 def test_what_is_no_weights_is_refused(params, lr, upscale):
     with pytest.raises(ValueError, match=r"expected weights, got .*srgan_jax.load\(name\)"):
         upscale("photo_x4", lr)
-    with pytest.raises(ValueError, match="expected an array, got weights; they come first") as caught:
+    with pytest.raises(ValueError, match="expected an array, got weights; they are the first argument") as caught:
         upscale(lr, params)
     assert len(str(caught.value)) < 200
     with pytest.raises(ValueError, match="expected weights.* got ndarray"):

@@ -168,7 +168,7 @@ def test_lpips_equals_pytorch(folder, photo, name):
 
 def test_layers_are_the_networks():
     assert len(lpips.layers_of("alex")) == 5 and len(lpips.layers_of("vgg")) == 13
-    assert sum(layer.tapped for layer in lpips.layers_of("vgg")) == 5
+    assert sum(layer.compared for layer in lpips.layers_of("vgg")) == 5
     with pytest.raises(UserError, match="unknown .*'squeeze'; valid: alex, vgg"):
         lpips.layers_of("squeeze")
 

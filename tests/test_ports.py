@@ -101,7 +101,7 @@ def test_wrong_files_are_named(tmp_path, tensors, capsys):
     assert "block1_conv1/kernel: expected (3, 3, 3, 64), found (5, 5, 3, 64)" in told
     assert "block3_conv4/bias: expected (256,), found nothing" in told
     for arguments, message in [
-        ([], "give a file, or --download"),
+        ([], "expected either one FILE or --download"),
         ([str(tmp_path / "vgg.onnx")], "expected a file ending in .h5, .npz, .pth"),
         ([str(tmp_path / "absent.h5")], "no such file"),
     ]:

@@ -62,7 +62,9 @@ def test_upscale_takes_the_default_and_says_so(tmp_path, photo, capsys, monkeypa
     (tmp_path / "photo_x4").mkdir()  # a folder of results that happens to have that name
     assert cli.main(["upscale", "a.png"]) == 0
     captured = capsys.readouterr()
-    assert captured.out == "1 upscaled to a_x4.png\n" and captured.err.startswith("weights: photo_x4 (--list-weights")
+    assert captured.out == "1 upscaled to a_x4.png\n" and captured.err.startswith(
+        "weights: photo_x4 (default; --list-weights"
+    )
     expected = np.asarray(srgan_jax.upscale(srgan_jax.load("photo_x4"), photo[:24, :32])).astype(int)
     with Image.open("a_x4.png") as image:
         assert np.abs(np.asarray(image).astype(int) - expected).max() <= 1
@@ -77,10 +79,10 @@ def test_weights_are_listed_and_described(capsys):
     lines = capsys.readouterr().out.splitlines()
     purposes = {name: weights.read_header(name)["purpose"] for name in SHIPPED}
     assert lines[0] == f"compact_x4: {purposes['compact_x4']}"
-    assert lines[1] == f"photo_x4 (used where --weights is not given): {purposes['photo_x4']}"
+    assert lines[1] == f"photo_x4 (default): {purposes['photo_x4']}"
     assert cli.main(["info", "photo_x4"]) == 0
     told = capsys.readouterr().out
-    assert "architecture: compact: blocks 6, width 40, scale 4" in told and "numbers: 191,968" in told
+    assert "architecture: compact: blocks 6, width 40, scale 4" in told and "parameters: 191,968" in told
     card = weights.read_provenance("photo_x4")
     assert all(f"{key.replace('_', ' ')}: {value}\n" in told for key, value in card.items())
 
@@ -88,7 +90,7 @@ def test_weights_are_listed_and_described(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["upscale"], "say which pictures to upscale: srgan-jax upscale photo.jpg"),
+        (["upscale"], "expected at least one image or folder: srgan-jax upscale photo.jpg"),
         (["upscale", "{photo}", "--weights", "srgan_x4"], "no weights at srgan_x4; these ship: compact_x4, photo_x4"),
         (["info", "srgan_x4"], "no weights at srgan_x4; these ship: compact_x4, photo_x4"),
         (["evaluate", "--data", ".", "--degradation", "foto"], "unknown degradation 'foto'; valid: bicubic"),
@@ -104,7 +106,7 @@ def test_without_shipped_files_weights_must_be_given(tmp_path, photo, capsys, mo
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "absent")
     Image.fromarray(photo[:24, :32]).save(tmp_path / "a.png")
     assert cli.main(["upscale", str(tmp_path / "a.png")]) == 2
-    assert "say which generator to use: --weights" in capsys.readouterr().err
+    assert "--weights is required; expected one of: " in capsys.readouterr().err
 
 
 def test_evaluate_makes_lr_by_a_degradation(tmp_path, photo, capsys):

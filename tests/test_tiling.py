@@ -10,7 +10,7 @@ from flax.core import freeze
 
 import srgan_jax
 from srgan_jax import inference, models
-from srgan_jax.inference.tiler import upscale_windows
+from srgan_jax.inference.tiler import upscale_tiles
 
 
 def _architecture(**fields):
@@ -168,7 +168,7 @@ def _fails(*_):
 def _halved(params, greedy, image, **options):
     """Upscales with windows that don't fit, compares with the whole image, and returns the reports."""
     lines = []
-    tiler = inference.Tiler(greedy, (64, 64), say=lines.append, **options)
+    tiler = inference.Tiler(greedy, (64, 64), report=lines.append, **options)
     ((_, strips),) = [(source, list(strips)) for source, strips in tiler.upscale([inference.from_array(image)])]
     np.testing.assert_allclose(np.concatenate(strips), srgan_jax.upscale(params, image), atol=1e-5)
     return lines
@@ -195,8 +195,8 @@ def test_out_of_memory_that_shows_late_halves_once(shallow, monkeypatch):
         def __array__(self, *args, **kwargs):
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
-    def limited(params, windows, sizes):
-        return Late() if windows.shape[1] > 40 else upscale_windows(params, windows, sizes)
+    def limited(params, tiles, sizes):
+        return Late() if tiles.shape[1] > 40 else upscale_tiles(params, tiles, sizes)
 
     monkeypatch.setattr(jax, "device_count", lambda: 1)  # with several CPU devices each batch is waited for
     image = np.random.default_rng(4).random((200, 200, 3), np.float32)

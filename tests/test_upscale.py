@@ -42,7 +42,7 @@ def folder(tmp_path, photo):
     return source
 
 
-SKIPPED = "skipped, a result exists already (--overwrite writes it again, for instance with other weights)"
+SKIPPED = "skipped, the result exists already (--overwrite writes it again, for instance with other weights)"
 
 
 def _run(capsys, *args):
@@ -86,13 +86,13 @@ def test_a_result_that_is_kept_is_told_apart_from_what_would_be_written(capsys, 
     assert _run(capsys, folder, "-o", out, "--weights", weights)[0] == 0
     os.utime(out / "deep" / "b.jpg", (1, 1))
     args = (folder, "-o", out, "--weights", weights)
-    older = f"  {out / 'deep/b.jpg'}: kept, though older than {folder / 'deep/b.jpg'}"
+    older = f"  {out / 'deep/b.jpg'}: not replaced, although older than {folder / 'deep/b.jpg'}"
     assert _run(capsys, *args)[1].splitlines() == [f"0 upscaled, 3 {SKIPPED}", older]
     other = [
-        f"  {out / 'a.png'}: kept, though 60 x 40 pixels where this command gives 90 x 60",
-        f"  {out / 'deep/b.jpg'}: kept, though 42 x 66 pixels where this command gives 63 x 99, "
+        f"  {out / 'a.png'}: not replaced, although 60 x 40 pixels where this command gives 90 x 60",
+        f"  {out / 'deep/b.jpg'}: not replaced, although 42 x 66 pixels where this command gives 63 x 99, "
         f"older than {folder / 'deep/b.jpg'}",
-        f"  {out / 'deep/er/c.webp'}: kept, though 100 x 18 pixels where this command gives 150 x 27",
+        f"  {out / 'deep/er/c.webp'}: not replaced, although 100 x 18 pixels where this command gives 150 x 27",
     ]
     for more in ([], ["--dry-run"]):
         assert _run(capsys, *args, "--scale", "3", *more)[1].splitlines()[1:] == other
@@ -135,7 +135,7 @@ def test_results_among_the_inputs_are_not_upscaled_again(capsys, folder, weights
 
 def test_beside_the_input(capsys, folder, weights):
     status, printed, _ = _run(capsys, folder / "a.png", folder / "deep" / "b.jpg", "--weights", weights)
-    assert (status, printed) == (0, "2 upscaled, each beside its original\n")
+    assert (status, printed) == (0, "2 upscaled, each in the folder of its original\n")
     assert (folder / "a_x2.png").exists() and (folder / "deep" / "b_x2.jpg").exists()
     status, _, error = _run(capsys, folder, "--weights", weights)
     assert status == 2 and "say where the results of a folder go: -o FOLDER" in error

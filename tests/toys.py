@@ -107,7 +107,8 @@ def compilations():
     try:
         yield found
     finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
+        if hasattr(jax.monitoring, "unregister_event_duration_listener"):  # JAX 0.8.3 and newer
+            jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def checkpoint(folder: Path) -> dict[str, np.ndarray]:

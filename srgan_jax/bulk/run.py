@@ -58,7 +58,7 @@ def make_tiler(
         )
     chosen = (tile_px, tile_px) if tile_px else None
     chosen = chosen or inference.choose_tile(sizes, halo, inference.max_area(params), square=self_ensemble)
-    return inference.Tiler(params, chosen, say=say)
+    return inference.Tiler(params, chosen, report=say)
 
 
 def announce(
@@ -216,7 +216,7 @@ def _frames(
     summary: Summary,
     say: Callable[[str], None],
     told: Progress,
-) -> Iterator[inference.Source]:
+) -> Iterator[inference.TiledImage]:
     """Every frame of every picture that can be read; its task is put into `tasks` before its first frame."""
     for job, future in decoded:
         try:

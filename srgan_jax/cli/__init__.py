@@ -1,18 +1,20 @@
-"""The command `srgan-jax`: what can be done without writing Python.
+"""The command-line interface `srgan-jax`.
 
-srgan-jax upscale IN ... -o OUT               pictures and folders of pictures, enlarged
-srgan-jax info W                              the model card of a generator
-srgan-jax prepare FOLDER --out data/NAME      a folder of pictures as a tfds data set
-srgan-jax prepare celeb_a                     a data set of the tfds catalogue, downloaded
-srgan-jax evaluate --weights W --data DIR     a table of scores, bicubic beside the given generators
-srgan-jax import FILE --from NAME             a published PyTorch generator as our .safetensors
-srgan-jax export W --to onnx                  a generator for other runtimes
-srgan-jax port vgg19 --download               public weights of a loss or metric
+srgan-jax upscale IN ... -o OUT               upscales images and folders of images
+srgan-jax info W                              prints the model card of a generator
+srgan-jax info                                prints versions, devices and where weights are looked for
+srgan-jax prepare FOLDER -o data/NAME         converts a folder of images to a tfds data set
+srgan-jax prepare celeb_a                     downloads and prepares a data set of the tfds catalogue
+srgan-jax evaluate --weights W --data DIR     prints a table of scores of generators and of bicubic
+srgan-jax import FILE --from NAME             converts a published PyTorch generator to .safetensors
+srgan-jax export W --to onnx                  exports a generator to StableHLO or ONNX
+srgan-jax port vgg19 --download               converts the public weights of a loss or metric
 srgan-jax quickstart                          trains a small SRGAN on a few photographs, in minutes
 """
 
 import argparse
 import io
+import os
 import sys
 
 from srgan_jax.cli.evaluate import add_evaluate
@@ -25,31 +27,33 @@ from srgan_jax.cli.quickstart import add_quickstart
 from srgan_jax.cli.upscale import add_upscale
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.user_code import import_module
+from srgan_jax.runtime.versions import package_versions
 
-COMPILING = ("upscale", "evaluate")  # commands that look for what an earlier start compiled
+COMPILING = ("upscale", "evaluate")  # commands that use the persistent compilation cache
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="srgan-jax", description="Super-resolution with SRGAN, in JAX.")
+    parser.add_argument("--version", action="version", version=f"srgan-jax {package_versions()['srgan-jax']}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (add_upscale, add_info, add_evaluate, add_prepare, add_import, add_export, add_port, add_quickstart):
         add(commands)
     for command in commands.choices.values():
         command.add_argument(
             "--import", dest="imports", action="append", default=[], metavar="MODULE",
-            help="a module or .py file of yours that adds architectures, metrics ... to the tables",
+            help="your own module or .py file that adds architectures, metrics, ... to the tables",
         )  # fmt: skip
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs a command; 0 when it did what was asked, 2 when it was asked wrongly."""
-    for stream in (sys.stdout, sys.stderr):  # a file's name may hold bytes that no text has
+    """Runs a command and returns its exit status: 0 for success, 1 where some files failed, 2 for a usage error."""
+    for stream in (sys.stdout, sys.stderr):  # a file name may contain bytes that can't be decoded
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     parser = _parser()
     args, unknown = parser.parse_known_args(argv)
-    if hasattr(args, "overrides"):  # keys of a config, which the command checks itself
+    if hasattr(args, "overrides"):  # `--config.KEY=VALUE`, which the command checks itself
         args.overrides = [*args.overrides, *unknown]
     elif unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -60,7 +64,12 @@ def main(argv: list[str] | None = None) -> int:
             from srgan_jax.runtime import compilation
 
             compilation.keep_programs(say=lambda line: print(line, file=sys.stderr))
-        return args.run(args)
+        status = args.run(args)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has ended: so does a command of Unix, silently
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes nowhere
+        return 141
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

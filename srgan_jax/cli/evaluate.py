@@ -1,4 +1,4 @@
-"""`srgan-jax evaluate`: a table of scores."""
+"""`srgan-jax evaluate`: prints a table of scores."""
 
 import argparse
 import functools
@@ -9,19 +9,24 @@ from srgan_jax.runtime.errors import UserError, lookup
 
 
 def _label(path: str) -> str:
+    """Returns the short name of a weights file: its stem, or the name of its run folder."""
     name = Path(path).resolve()
     return name.parent.name if name.name == "generator.safetensors" else name.name.removesuffix(".safetensors")
 
 
 def _labels(paths: list[str], names: list[str], taken: tuple[str, ...] = ()) -> list[str]:
-    """Short names where they tell the paths apart, else the paths; the same path twice is a mistake."""
+    """Returns one label for each path: its short name where that is unique, otherwise the path.
+
+    Raises:
+      UserError: a path is given twice.
+    """
     if len(set(paths)) < len(paths):
         raise UserError(f"given twice: {', '.join(sorted({path for path in paths if paths.count(path) > 1}))}")
     return [path if names.count(name) > 1 or name in taken else name for path, name in zip(paths, names, strict=True)]
 
 
 def _methods(paths: list[str], scale: int) -> dict:
-    """Bicubic, nearest and each generator, as functions from pairs to SR pictures."""
+    """Returns bicubic, nearest and each generator by label, as functions from pairs to SR images."""
     from srgan_jax import inference, weights
     from srgan_jax.evaluation import scoring
 
@@ -33,14 +38,17 @@ def _methods(paths: list[str], scale: int) -> dict:
     for path, label in zip(paths, labels, strict=True):
         params = weights.load(path)
         if params.scale != scale:
-            raise UserError(f"{path} enlarges {params.scale} times, expected {scale}; evaluate one scale at a time")
+            raise UserError(f"{path} has scale {params.scale}, expected {scale}; evaluate one scale at a time")
         upscale = functools.partial(inference.upscale_canvas, params)
         methods[label] = functools.partial(scoring.upscale_all, upscale)
     return methods
 
 
 def evaluate(args: argparse.Namespace) -> int:
-    """Prints a table of scores with its protocol, and writes it where asked; the processes of a job share the work."""
+    """Prints a table of scores with its protocol, and writes the files that `args` ask for.
+
+    The processes of a job divide the images among themselves; process 0 prints and writes.
+    """
     import jax
 
     from srgan_jax import weights
@@ -51,7 +59,7 @@ def evaluate(args: argparse.Namespace) -> int:
 
     processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
     if args.report and jax.process_count() > 1:
-        raise UserError("--report shows pictures of all processes: leave it out, or run one process")
+        raise UserError(f"--report needs one process, got {jax.process_count()}; omit --report or run one process")
     scale = args.scale
     if scale is None:
         scale = weights.load(args.weights[0]).scale if args.weights else 4
@@ -64,7 +72,7 @@ def evaluate(args: argparse.Namespace) -> int:
         lookup(DEGRADATIONS, args.degradation, "degradation")
     methods = _methods(args.weights, scale)
     if args.bootstrap == "weights" and not args.weights:
-        raise UserError("--bootstrap weights compares with the first of --weights, and there are none")
+        raise UserError("--bootstrap weights compares with the first of --weights, but --weights is not given")
     labels = _labels(args.data, [Path(folder).resolve().name for folder in args.data])
     folders = dict(zip(labels, args.data, strict=True))
     sets = {
@@ -94,23 +102,33 @@ def evaluate(args: argparse.Namespace) -> int:
 def add_evaluate(commands) -> None:
     """Adds `evaluate` to the commands of the parser."""
     names = ["psnr_y", "ssim_y", "ssim_daala", "psnr_rgb"]
-    sub = commands.add_parser("evaluate", help="score generators on test sets, beside bicubic")
-    sub.add_argument("--weights", nargs="+", default=[], metavar="W", help="shipped names, files, run folders")
-    sub.add_argument("--data", nargs="+", required=True, metavar="DIR", help="HR pictures, or HR and LRx4 sub-folders")
-    more = "also ms_ssim, ssim_rgb, and with weights of their own niqe, lpips_alex, lpips_vgg, vgg54"
-    sub.add_argument("--metrics", nargs="+", default=names, help=f"default: {' '.join(names)}; {more}")
-    sub.add_argument("--scale", type=int, help="default: that of the weights, or 4")
-    sub.add_argument("--convention", default="A", choices="ABC", help="of LR images that are made (default: A)")
-    sub.add_argument("--degradation", default="", metavar="NAME", help="LR made by it instead: photo, ...")
-    sub.add_argument("--border", type=int, metavar="PX", help="left out at each side (default: the scale)")
+    sub = commands.add_parser("evaluate", help="score generators and bicubic on test sets")
     sub.add_argument(
-        "--gray", default="keep", choices=["keep", "rgb"], help="gray files: samples as they are, or as RGB"
+        "--weights", nargs="+", default=[], metavar="W", help="shipped names, .safetensors files or run folders"
+    )
+    sub.add_argument(
+        "--data", nargs="+", required=True, metavar="DIR", help="folder of HR images, or with sub-folders HR and LRx4"
+    )
+    more = "also ms_ssim, ssim_rgb, and metrics that need ported weights: niqe, lpips_alex, lpips_vgg, vgg54"
+    sub.add_argument("--metrics", nargs="+", default=names, help=f"metrics (default: {' '.join(names)}); {more}")
+    sub.add_argument("--scale", type=int, help="upscaling factor (default: that of the weights, or 4)")
+    sub.add_argument(
+        "--convention", default="A", choices="ABC", help="how LR images are computed from HR by bicubic (default: A)"
+    )
+    sub.add_argument(
+        "--degradation", default="", metavar="NAME", help="degradation that computes LR instead of bicubic: photo, ..."
+    )
+    sub.add_argument("--border", type=int, metavar="PX", help="pixels ignored at each side (default: the scale)")
+    sub.add_argument(
+        "--gray", default="keep", choices=["keep", "rgb"], help="gray files: score their samples, or convert to RGB"
     )
     sub.add_argument("--round-y", action="store_true", help="round Y to 8 bits before comparing")
     sub.add_argument(
-        "--bootstrap", choices=["bicubic", "weights"], help="95%% interval of the difference to it (weights: the first)"
+        "--bootstrap",
+        choices=["bicubic", "weights"],
+        help="add 95%% bootstrap intervals of the difference to bicubic, or to the first of --weights",
     )
-    sub.add_argument("--out", metavar="DIR", help="write scores.md, scores.json and scores.csv")
-    sub.add_argument("--report", metavar="DIR", help="write index.html with sliders between the pictures")
+    sub.add_argument("-o", "--out", metavar="DIR", help="write scores.md, scores.json, scores.csv and pictures.csv")
+    sub.add_argument("--report", metavar="DIR", help="write index.html, which compares the images with sliders")
     add_cluster(sub)
     sub.set_defaults(run=evaluate)

@@ -1,4 +1,4 @@
-"""`srgan-jax export`: a generator for another runtime."""
+"""`srgan-jax export`: exports a generator to another runtime."""
 
 import argparse
 import os
@@ -8,7 +8,7 @@ from srgan_jax.runtime.errors import UserError, lookup
 
 
 def export(args: argparse.Namespace) -> int:
-    """Writes a generator for another runtime and says how closely it follows the original."""
+    """Exports a generator and prints the largest difference between its outputs and the original's."""
     from srgan_jax import weights
     from srgan_jax.export import EXPORTERS
 
@@ -26,9 +26,9 @@ def export(args: argparse.Namespace) -> int:
 
 def add_export(commands) -> None:
     """Adds `export` to the commands of the parser."""
-    sub = commands.add_parser("export", help="write a generator as StableHLO or ONNX")
-    sub.add_argument("weights", help="name of one that ships, .safetensors or run folder")
+    sub = commands.add_parser("export", help="export a generator to StableHLO or ONNX")
+    sub.add_argument("weights", help="name of shipped weights, .safetensors file or run folder")
     sub.add_argument("--to", required=True, help="stablehlo or onnx")
-    sub.add_argument("--out", help="default: the name of the weights, here")
-    sub.add_argument("--overwrite", action="store_true")
+    sub.add_argument("-o", "--out", help="output file (default: the name of the weights, in the current folder)")
+    sub.add_argument("--overwrite", action="store_true", help="replace an existing file")
     sub.set_defaults(run=export)

@@ -1,4 +1,4 @@
-"""`srgan-jax import`: a published generator as one of ours."""
+"""`srgan-jax import`: converts a published generator to this project's format."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +7,7 @@ from srgan_jax.runtime.errors import UserError
 
 
 def import_weights(args: argparse.Namespace) -> int:
-    """Writes a published generator as one of ours."""
+    """Converts a published generator to a .safetensors file of this project, and prints its architecture."""
     from srgan_jax import weights
     from srgan_jax.weights import importers
 
@@ -24,11 +24,16 @@ def import_weights(args: argparse.Namespace) -> int:
 
 def add_import(commands) -> None:
     """Adds `import` to the commands of the parser."""
-    sub = commands.add_parser("import", help="turn a published PyTorch generator into a .safetensors")
-    sub.add_argument("file", help="PyTorch checkpoint (read safely) or .safetensors")
+    sub = commands.add_parser("import", help="convert a published PyTorch generator to .safetensors")
+    sub.add_argument("file", help="PyTorch checkpoint (loaded without executing code) or .safetensors file")
     sub.add_argument(
-        "--from", dest="source", required=True, help="srgan5, lornatang, eriklindernoren, basicsr-msrresnet"
+        "--from",
+        dest="source",
+        required=True,
+        help="code base of the checkpoint: srgan5, lornatang, eriklindernoren, basicsr-msrresnet",
     )
-    sub.add_argument("--out", help="default: the file's name with .safetensors, here")
-    sub.add_argument("--overwrite", action="store_true")
+    sub.add_argument(
+        "-o", "--out", help="output file (default: the input's name with .safetensors, in the current folder)"
+    )
+    sub.add_argument("--overwrite", action="store_true", help="replace an existing file")
     sub.set_defaults(run=import_weights)

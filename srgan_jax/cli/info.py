@@ -1,25 +1,66 @@
-"""`srgan-jax info`: the model card of a generator."""
+"""`srgan-jax info`: prints the model card of a generator, or what a bug report needs."""
 
 import argparse
+from collections.abc import Mapping
 
 
-def info(args: argparse.Namespace) -> int:
-    """Prints what a generator is and what its file says about it."""
+def _print_fields(fields: Mapping[str, object]) -> None:
+    for key, value in fields.items():
+        print(f"{key}: {value}")
+
+
+def _print_model_card(path: str) -> None:
+    """Prints the architecture of a generator, its number of parameters, and the metadata of its file."""
     import jax
 
     from srgan_jax import weights
 
-    params = weights.load(args.weights, fold=False)
+    params = weights.load(path, fold=False)
     count = sum(leaf.size for leaf in jax.tree.leaves(params.variables))
     fields = ", ".join(f"{key} {value}" for key, value in params.architecture.items() if key != "name")
-    lines = {"architecture": f"{params.architecture['name']}: {fields}", "numbers": f"{count:,}"}
-    for key, value in (lines | dict(sorted(weights.read_provenance(args.weights).items()))).items():
-        print(f"{key.replace('_', ' ')}: {value}")
+    _print_fields({"architecture": f"{params.architecture['name']}: {fields}", "parameters": f"{count:,}"})
+    header = sorted(weights.read_provenance(path).items())
+    _print_fields({key.replace("_", " "): value for key, value in header})
+
+
+def _print_environment() -> None:
+    """Prints versions, devices, and where weights and compiled programs are looked for."""
+    import os
+
+    import jax
+
+    from srgan_jax.runtime import compilation, devices, versions
+    from srgan_jax.weights import networks, pretrained
+
+    _print_fields(versions.platform_versions() | versions.package_versions(versions.RECORDED + versions.OTHERS))
+    found = jax.devices()
+    variable = networks.FOLDER_VARIABLE
+    _print_fields({
+        "devices": f"{len(found)} x {found[0].device_kind} ({found[0].platform})",
+        "processor cores": os.cpu_count(),
+        "free memory": f"{devices.free_bytes() / 1e9:.1f} GB",
+        "compiled programs": compilation.user_cache_folder() / "srgan_jax",
+        "shipped weights": f"{', '.join(pretrained.names())} (in {pretrained.FOLDER})",
+        variable: os.environ.get(variable, "not set, so weights/ in the current folder"),
+    })  # fmt: skip
+    for name in networks.COMMANDS:
+        path = networks.network_path(name)
+        print(f"weights of {name}: {path.absolute()}{'' if path.is_file() else ' (no such file)'}")
+
+
+def info(args: argparse.Namespace) -> int:
+    """Prints the model card of the given weights; without any, prints the environment."""
+    if args.weights is None:
+        _print_environment()
+    else:
+        _print_model_card(args.weights)
     return 0
 
 
 def add_info(commands) -> None:
     """Adds `info` to the commands of the parser."""
-    sub = commands.add_parser("info", help="print the model card of a generator")
-    sub.add_argument("weights", help="name of one that ships, .safetensors or run folder")
+    sub = commands.add_parser(
+        "info", help="print the model card of a generator; without one: versions, devices, where weights are looked for"
+    )
+    sub.add_argument("weights", nargs="?", help="name of shipped weights, .safetensors file or run folder")
     sub.set_defaults(run=info)

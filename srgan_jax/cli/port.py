@@ -1,4 +1,4 @@
-"""`srgan-jax port`: the public weights of a feature extractor or metric as one of our files."""
+"""`srgan-jax port`: converts the public weights of a feature extractor or metric to this project's format."""
 
 import argparse
 import tempfile
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def port(args: argparse.Namespace) -> int:
-    """Ports the given files, or the official one, and prints what was written."""
+    """Ports the given files, or downloads and ports the official file, and prints what was written."""
     from srgan_jax.runtime.errors import UserError
     from srgan_jax.weights import networks
     from srgan_jax.weights.ports import PORTS, files
@@ -15,11 +15,15 @@ def port(args: argparse.Namespace) -> int:
     given = [path for path in args.files or [] if path]
     official = entry.official.get(args.download) if args.download else None
     if bool(official) == bool(given):
-        raise UserError("give a file, or --download" if entry.official else f"give {len(entry.files)} files")
+        raise UserError(
+            f"srgan-jax port {args.network}: expected either one FILE or --download"
+            if entry.official
+            else f"srgan-jax port {args.network}: expected {len(entry.files)} files, got {len(given)}"
+        )
     options = {entry.option: getattr(args, entry.option)} if entry.option else {}
     name = f"{args.network}_{args.backbone}" if "backbone" in options else args.network
     out = args.out or networks.network_path(name)
-    files.check_library(Path(official.url) if official else given[0])  # before much is downloaded
+    files.check_library(Path(official.url) if official else given[0])  # before the download
     with tempfile.TemporaryDirectory() as folder:
         if official:
             print(f"downloading {official.url}")
@@ -33,7 +37,7 @@ def add_port(commands) -> None:
     from srgan_jax.weights.ports import PORTS
 
     networks = commands.add_parser(
-        "port", help="turn public weights of a loss or metric into our file", description=__doc__
+        "port", help="convert the public weights of a loss or metric", description=__doc__
     ).add_subparsers(dest="network", required=True, metavar="NETWORK")
     for name, entry in PORTS.items():
         sub = networks.add_parser(name, help=entry.about, description=entry.about)
@@ -41,9 +45,11 @@ def add_port(commands) -> None:
             optional = "?" if entry.official else None
             sub.add_argument("files", nargs=optional, type=Path, action="append", metavar="FILE", help=what)
         if entry.official:
-            usual = next(iter(entry.official))
-            sub.add_argument("--download", nargs="?", const=usual, choices=entry.official, help="the published file")
+            default = next(iter(entry.official))
+            sub.add_argument(
+                "--download", nargs="?", const=default, choices=entry.official, help="download the published file"
+            )
         if entry.option:
             sub.add_argument(f"--{entry.option}", choices=entry.choices, required=entry.required)
-        sub.add_argument("--out", type=Path, help="default: where losses and metrics look for it")
+        sub.add_argument("-o", "--out", type=Path, help="output file (default: where losses and metrics look for it)")
         sub.set_defaults(run=port, download=None)

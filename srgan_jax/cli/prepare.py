@@ -1,14 +1,16 @@
-"""`srgan-jax prepare`: a folder of images as a training data set."""
+"""`srgan-jax prepare`: converts a folder of images to a training data set."""
 
 import argparse
 import logging
 import os
 
+from srgan_jax.runtime import extras
 from srgan_jax.runtime.errors import UserError
 
 
 def prepare(args: argparse.Namespace) -> int:
-    """Writes a data set and lists what was left out of it."""
+    """Writes a data set and lists the skipped images."""
+    extras.require("train", "srgan-jax prepare")
     from tqdm import tqdm
 
     from srgan_jax import images
@@ -17,30 +19,32 @@ def prepare(args: argparse.Namespace) -> int:
     if not os.path.isdir(args.source):
         if args.out or os.sep in args.source.split("/")[0] or args.source.startswith((".", "/", "~")):
             raise UserError(f"no such folder: {args.source}")
-        logging.getLogger("urllib3").setLevel(logging.ERROR)  # a line for each retry would hide what is the matter
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # its line for each retry would hide the error
         builder.prepare_named(args.source, args.data_dir or None)
         print(f"{args.source} is prepared; train with --config.data.dataset={args.source}")
         return 0
     if not args.out:
-        raise UserError(f"say where the data set goes: srgan-jax prepare {args.source} --out data/NAME")
+        raise UserError(f"--out is required for a folder: srgan-jax prepare {args.source} --out data/NAME")
     found = len(images.find_pictures(args.source))
-    with tqdm(total=found, unit=" pictures", desc="preparing", disable=not found) as bar:
+    with tqdm(total=found, unit=" images", desc="preparing", disable=not found) as bar:
         skipped = builder.prepare(args.source, args.out, min_side_px=args.min_side, on_picture=bar.update)
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}")
     for name, kind in builder.read_converted(args.out).items():
         print(f"converted to 8-bit RGB, {name}: {kind}")
     print(
-        f"{found - len(skipped)} pictures prepared, {len(skipped)} skipped; train with --config.data.dataset={args.out}"
+        f"{found - len(skipped)} images prepared, {len(skipped)} skipped; train with --config.data.dataset={args.out}"
     )
     return 0
 
 
 def add_prepare(commands) -> None:
     """Adds `prepare` to the commands of the parser."""
-    sub = commands.add_parser("prepare", help="turn a folder of pictures into a training data set")
-    sub.add_argument("source", help="folder of pictures, or of pairs in hr/ and lr/; or the name of a tfds data set")
-    sub.add_argument("--out", help="folder of the data set, for --config.data.dataset")
-    sub.add_argument("--min-side", type=int, default=96, metavar="PX", help="skip smaller pictures (default: 96)")
-    sub.add_argument("--data-dir", help="where tfds keeps data sets by name")
+    sub = commands.add_parser("prepare", help="convert a folder of images to a training data set")
+    sub.add_argument("source", help="folder of images, or of pairs in hr/ and lr/; or the name of a tfds data set")
+    sub.add_argument("-o", "--out", help="output folder of the data set, for --config.data.dataset")
+    sub.add_argument(
+        "--min-side", type=int, default=96, metavar="PX", help="skip images with a smaller side (default: 96)"
+    )
+    sub.add_argument("--data-dir", help="folder in which tfds keeps its data sets")
     sub.set_defaults(run=prepare)

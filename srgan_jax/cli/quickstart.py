@@ -1,38 +1,38 @@
-"""`srgan-jax quickstart`: trains a small SRResNet and SRGAN on photographs that a package ships, and prints a table."""
+"""`srgan-jax quickstart`: trains a small SRResNet and SRGAN on photographs of scikit-image, and prints a table."""
 
 import argparse
 import shutil
 from pathlib import Path
 
+from srgan_jax.runtime import extras
+
 TRAIN = (
     "astronaut.png", "brick.png", "camera.png", "coffee.png", "coins.png", "grass.png", "gravel.png",
     "motorcycle_left.png", "motorcycle_right.png", "rocket.jpg",
 )  # fmt: skip
-HELD_OUT = "chelsea.png"
+VALIDATION = "chelsea.png"
 PHOTOS, DATASET, RUN = Path("data/quickstart_photos"), Path("data/quickstart"), Path("runs/quickstart")
 
 
 def copy_photos() -> None:
-    """Copies the photographs that ship inside scikit-image to `PHOTOS`.
+    """Copies photographs from the scikit-image package to `PHOTOS`.
 
     Raises:
       UserError: scikit-image is not installed.
     """
-    from srgan_jax.runtime.errors import UserError
+    extras.require("quickstart", "srgan-jax quickstart")
+    import skimage.data
 
-    try:
-        import skimage.data
-    except ImportError:
-        raise UserError('the photographs ship inside scikit-image: pip install "srgan-jax[quickstart]"') from None
     shipped = Path(skimage.data.__file__).parent
-    for part, names in (("train", TRAIN), ("held_out", (HELD_OUT,))):
-        (PHOTOS / part).mkdir(parents=True, exist_ok=True)
+    for split, names in (("train", TRAIN), ("held_out", (VALIDATION,))):
+        (PHOTOS / split).mkdir(parents=True, exist_ok=True)
         for name in names:
-            shutil.copyfile(shipped / name, PHOTOS / part / name)
+            shutil.copyfile(shipped / name, PHOTOS / split / name)
 
 
 def train(overrides: list[str]) -> None:
-    """Prepares the photographs and trains the recipe `quickstart`; a second call resumes."""
+    """Prepares the photographs and trains the recipe `quickstart`, or resumes its run."""
+    extras.require("train", "training")
     from srgan_jax.config.command_line import apply_overrides
     from srgan_jax.config.recipes import load_config
     from srgan_jax.config.resolve import resolve
@@ -52,7 +52,7 @@ def train(overrides: list[str]) -> None:
 
 
 def print_table() -> None:
-    """Prints the scores of bicubic, SRResNet and SRGAN on the held-out photograph, and writes it side by side."""
+    """Prints the scores of bicubic, SRResNet and SRGAN on the validation photograph, and writes a contact sheet."""
     import numpy as np
 
     from srgan_jax import images, inference, weights
@@ -65,7 +65,7 @@ def print_table() -> None:
     results = {"bicubic": bicubic(pair.lr, scale)}
     for name, path in generators.items():
         results[name] = np.asarray(inference.upscale(weights.load(path), pair.lr))
-    print(f"\n{pair.name}, x{scale}, Y channel, {scale} px border left out, LR by MATLAB's bicubic\n")
+    print(f"\n{pair.name}, x{scale}, Y channel, {scale} px border ignored, LR by MATLAB's bicubic\n")
     print(f"{'':10}{'Y-PSNR':>10}{'gain':>10}")
     values = {name: score([pair], [result], ("psnr_y",))[0]["psnr_y"] for name, result in results.items()}
     for name, value in values.items():
@@ -76,7 +76,7 @@ def print_table() -> None:
 
 
 def quickstart(args: argparse.Namespace) -> int:
-    """Copies the photographs, trains, and prints the table."""
+    """Copies the photographs, trains, and prints the table of scores."""
     copy_photos()
     if args.photos_only:
         return 0
@@ -89,9 +89,9 @@ def add_quickstart(commands) -> None:
     """Adds `quickstart` to the commands of the parser."""
     sub = commands.add_parser(
         "quickstart",
-        help="train a small SRResNet and SRGAN on photographs that scikit-image ships (5 minutes on 2 cores)",
-        description=f"Writes to {PHOTOS}, {DATASET} and {RUN} in the current folder. Given again, it resumes.",
+        help="train a small SRResNet and SRGAN on photographs of scikit-image (5 minutes on 2 cores)",
+        description=f"Writes to {PHOTOS}, {DATASET} and {RUN} in the current folder. A second call resumes the run.",
     )
-    sub.add_argument("overrides", nargs="*", metavar="--config.KEY=VALUE", help="keys of the config to change")
+    sub.add_argument("overrides", nargs="*", metavar="--config.KEY=VALUE", help="config keys to change")
     sub.add_argument("--photos-only", action="store_true", help="only copy the photographs")
     sub.set_defaults(run=quickstart)

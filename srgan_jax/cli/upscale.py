@@ -1,4 +1,4 @@
-"""`srgan-jax upscale`: images and folders of images, enlarged."""
+"""`srgan-jax upscale`: upscales images and folders of images."""
 
 import argparse
 import math
@@ -10,7 +10,7 @@ from srgan_jax.runtime.errors import UserError
 
 
 def _generator(args: argparse.Namespace):
-    """The generator that the arguments ask for; without any, the default of those that ship."""
+    """Returns the generator that the arguments name, by default `pretrained.DEFAULT`."""
     import jax
 
     from srgan_jax import weights
@@ -18,39 +18,39 @@ def _generator(args: argparse.Namespace):
 
     if args.blend:
         if args.weights:
-            raise UserError("--blend names its two weights itself: leave out --weights")
-        first, second, share = args.blend
+            raise UserError("--blend and --weights exclude each other: omit --weights")
+        first, second, fraction = args.blend
         try:
-            share = float(share)
+            fraction = float(fraction)
         except ValueError:
-            raise UserError(f"--blend A B SHARE: expected a number between 0 and 1, got {share!r}") from None
-        return weights.blend(weights.load(first), weights.load(second), share)
+            raise UserError(f"--blend A B FRACTION: expected a number between 0 and 1, got {fraction!r}") from None
+        return weights.blend(weights.load(first), weights.load(second), fraction)
     if args.weights:
         return weights.load(args.weights)
-    shipped = pretrained.path_of(pretrained.DEFAULT)  # never a folder of that name
+    shipped = pretrained.path_of(pretrained.DEFAULT)  # ignores a folder of that name
     if shipped is None:
         choices = ", ".join(["FILE.safetensors", "the folder of a training run", *pretrained.names()])
-        raise UserError(f"say which generator to use: --weights {choices}")
+        raise UserError(f"--weights is required; expected one of: {choices}")
     if jax.process_index() == 0:
-        print(f"weights: {pretrained.DEFAULT} (--list-weights lists what ships, --weights chooses)", file=sys.stderr)
+        print(f"weights: {pretrained.DEFAULT} (default; --list-weights lists the others)", file=sys.stderr)
     return weights.load(shipped)
 
 
 def _list_weights() -> int:
-    """Says what each of the shipped generators is for."""
+    """Prints the purpose of each shipped generator."""
     from srgan_jax import weights
     from srgan_jax.weights import pretrained
 
     for name in pretrained.names():
-        usual = " (used where --weights is not given)" if name == pretrained.DEFAULT else ""
+        default = " (default)" if name == pretrained.DEFAULT else ""
         header = weights.read_header(pretrained.path_of(name) or name)
-        print(f"{name}{usual}: {header.get('purpose', 'no description')}")
+        print(f"{name}{default}: {header.get('purpose', 'no description')}")
     print("srgan-jax info NAME prints the whole model card")
     return 0
 
 
 def upscale(args: argparse.Namespace) -> int:
-    """Upscales files and folders; 1 where some failed."""
+    """Upscales files and folders, and returns the exit status: 1 where some files failed."""
     from tqdm import tqdm
 
     from srgan_jax import bulk
@@ -59,7 +59,7 @@ def upscale(args: argparse.Namespace) -> int:
     if args.list_weights:
         return _list_weights()
     if not args.inputs:
-        raise UserError("say which pictures to upscale: srgan-jax upscale photo.jpg")
+        raise UserError("expected at least one image or folder: srgan-jax upscale photo.jpg")
     processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
     if not 1 <= args.quality <= 100:
         raise UserError(f"--quality {args.quality}: expected 1 to 100")
@@ -68,13 +68,13 @@ def upscale(args: argparse.Namespace) -> int:
             raise UserError(f"{name} {value}: expected more than 0")
     params = _generator(args)
     size = args.width or args.long_side
-    beside = f"_{size}px" if size else f"_x{args.scale or params.scale:g}"
-    suffix = args.suffix or ("" if args.out else beside)
+    size_suffix = f"_{size}px" if size else f"_x{args.scale or params.scale:g}"
+    suffix = args.suffix or ("" if args.out else size_suffix)
     jobs = processes.process_share(bulk.find_jobs(args.inputs, args.out, suffix=suffix, format=args.format))
     size_of = bulk.target_size(params.scale, scale=args.scale, width=args.width, long_side=args.long_side)
     max_pixels = int(args.max_pixels * 1e6)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Pillow, about tags in damaged files
+        warnings.simplefilter("ignore")  # Pillow warns about tags in damaged files
         if args.dry_run:
             planned, summary = bulk.plan(jobs, size_of, overwrite=args.overwrite, max_pixels=max_pixels)
             for job, size in planned.items():
@@ -109,51 +109,66 @@ PROGRESS = "{percentage:3.0f}% |{bar}| {n:.1f} of {total:.1f} megapixels, {remai
 
 
 def _where(done: list, out: str | None) -> str:
-    """Where the results are, as the end of a sentence."""
+    """Returns where the results are, to be appended to the summary."""
     if len(done) == 1:
         return f" to {done[0].target}"
-    return "" if not done else f" into {out}" if out else ", each beside its original"
+    return "" if not done else f" into {out}" if out else ", each in the folder of its original"
 
 
 def _report(summary, what: str) -> int:
-    """Prints what became of the files; the exit status."""
+    """Prints the summary of a command and returns its exit status."""
     parts = [what]
     if summary.skipped:
         again = "--overwrite writes it again, for instance with other weights"
-        parts.append(f"{len(summary.skipped)} skipped, a result exists already ({again})")
+        parts.append(f"{len(summary.skipped)} skipped, the result exists already ({again})")
     if summary.failed:
         parts.append(f"{len(summary.failed)} failed:")
     print(", ".join(parts))
     for path, reason in summary.failed:
         print(f"  {path}: {reason}")
     for path, how in summary.differing:
-        print(f"  {path}: kept, though {how}")
+        print(f"  {path}: not replaced, although {how}")
     return 1 if summary.failed else 0
 
 
 def add_upscale(commands) -> None:
     """Adds `upscale` to the commands of the parser."""
-    sub = commands.add_parser("upscale", help="upscale pictures and folders of pictures")
-    sub.add_argument("inputs", nargs="*", metavar="IN", help="pictures, and folders of pictures (sub-folders too)")
-    sub.add_argument("-o", "--out", metavar="OUT", help="folder; or a file, for one picture (default: beside it, _x4)")
-    sub.add_argument("--weights", metavar="W", help="name of one that ships (default: photo_x4), file or run folder")
-    sub.add_argument("--list-weights", action="store_true", help="say what each of those that ship is for, and stop")
-    sub.add_argument("--blend", nargs=3, metavar=("A", "B", "SHARE"), help="between A (0) and B (1), two weights")
-    sub.add_argument("--scale", type=float, help="any number (default: that of the generator)")
-    sub.add_argument("--width", type=int, metavar="PX", help="of the result, in place of --scale")
-    sub.add_argument("--long-side", type=int, metavar="PX", help="of the result, in place of --scale")
-    sub.add_argument("--format", default="", help="png, jpg, webp, tif, ... (default: that of the input)")
-    sub.add_argument("--quality", type=int, default=95, help="of JPEG, WebP (100: lossless), AVIF (default: 95)")
-    sub.add_argument("--suffix", default="", help="behind the name, before the dot: _x4, say")
-    sub.add_argument("--overwrite", action="store_true", help="write results again that are there already")
-    sub.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    sub.add_argument("--strip", action="store_true", help="drop colour profile, EXIF and resolution")
-    sub.add_argument("--drop-opaque-alpha", action="store_true", help="drop alpha channels that hide nothing")
-    sub.add_argument("--ensemble", action="store_true", help="average over flips and rotations: better, 8 times slower")
-    sub.add_argument("--jobs", type=int, default=2, metavar="N", help="threads that decode, and encode (default: 2)")
-    sub.add_argument("--tile", type=int, metavar="PX", help="side of tiles, input pixels (default: from free memory)")
+    sub = commands.add_parser("upscale", help="upscale images and folders of images")
+    sub.add_argument("inputs", nargs="*", metavar="IN", help="images, and folders that are searched recursively")
     sub.add_argument(
-        "--max-pixels", type=float, default=256, metavar="MP", help="refuse larger inputs, megapixels (default: 256)"
+        "-o", "--out", metavar="OUT", help="output folder, or output file for a single image (default: IN_x4 beside IN)"
+    )
+    sub.add_argument(
+        "--weights", metavar="W", help="name of shipped weights (default: photo_x4), .safetensors file or run folder"
+    )
+    sub.add_argument("--list-weights", action="store_true", help="print the purpose of each shipped generator and exit")
+    sub.add_argument(
+        "--blend",
+        nargs=3,
+        metavar=("A", "B", "FRACTION"),
+        help="interpolate the weights A and B; fraction 0 gives A, 1 gives B",
+    )
+    sub.add_argument("--scale", type=float, help="upscaling factor, any positive number (default: the generator's)")
+    sub.add_argument("--width", type=int, metavar="PX", help="width of the result, instead of --scale")
+    sub.add_argument("--long-side", type=int, metavar="PX", help="longer side of the result, instead of --scale")
+    sub.add_argument("--format", default="", help="output format: png, jpg, webp, tif, ... (default: the input's)")
+    sub.add_argument(
+        "--quality", type=int, default=95, help="quality of JPEG, WebP (100: lossless) and AVIF (default: 95)"
+    )
+    sub.add_argument("--suffix", default="", help="appended to the file name before the extension, for instance _x4")
+    sub.add_argument("--overwrite", action="store_true", help="replace existing results")
+    sub.add_argument("--dry-run", action="store_true", help="print what would be done, and write nothing")
+    sub.add_argument("--strip", action="store_true", help="drop colour profile, EXIF and resolution")
+    sub.add_argument("--drop-opaque-alpha", action="store_true", help="drop alpha channels that are fully opaque")
+    sub.add_argument("--ensemble", action="store_true", help="average over flips and rotations: better, 8 times slower")
+    sub.add_argument(
+        "--jobs", type=int, default=2, metavar="N", help="decoding threads, and as many encoding threads (default: 2)"
+    )
+    sub.add_argument(
+        "--tile", type=int, metavar="PX", help="side of a tile in input pixels (default: chosen from free memory)"
+    )
+    sub.add_argument(
+        "--max-pixels", type=float, default=256, metavar="MP", help="megapixels; larger inputs fail (default: 256)"
     )
     add_cluster(sub)
     sub.set_defaults(run=upscale)

@@ -1,4 +1,4 @@
-"""Generators for other runtimes: StableHLO and ONNX, checked against the original before they are handed over."""
+"""Export of generators to StableHLO and ONNX; each file is compared with the original before it is written."""
 
 from collections.abc import Callable
 from typing import Any

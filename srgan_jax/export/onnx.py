@@ -1,4 +1,4 @@
-"""Generators as ONNX."""
+"""Export of generators to ONNX."""
 
 import logging
 import os
@@ -16,26 +16,26 @@ from srgan_jax.weights import Weights
 
 
 def to_onnx(params: Weights, path: str | os.PathLike, provenance: Mapping[str, str] | None = None) -> float:
-    """Writes a generator as ONNX: "lr" `[N, 3, H, W]` to "sr" `[N, 3, H * scale, W * scale]`, as other tools want it.
+    """Writes a generator as ONNX: input "lr" `[N, 3, H, W]`, output "sr" `[N, 3, H * scale, W * scale]`, in [0, 1].
 
     Args:
       params: from `srgan_jax.load`.
-      path: the file.
-      provenance: goes into the file's metadata, with architecture, scale and ranges.
+      path: the file to write.
+      provenance: added to the metadata, with architecture, scale and ranges.
 
     Returns:
-      The largest difference to the original in ONNX Runtime, over two sizes.
+      The largest absolute difference between ONNX Runtime and the original, over two input sizes.
 
     Raises:
-      UserError: the packages are missing (`pip install "srgan-jax[onnx]"`), the architecture can't be converted, or
+      UserError: packages are missing (`pip install "srgan-jax[onnx]"`), the architecture can't be converted, or
         the result differs from the original.
     """
     try:
         import jax2onnx
         import onnxruntime
     except ImportError as error:
-        raise UserError(f'ONNX needs more packages: pip install "srgan-jax[onnx]" ({error})') from None
-    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of each shape that is unknown by design
+        raise UserError(f'exporting to ONNX needs more packages: pip install "srgan-jax[onnx]" ({error})') from None
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of every symbolic shape
     module = params.module()
 
     def apply(lr):
@@ -43,7 +43,7 @@ def to_onnx(params: Weights, path: str | os.PathLike, provenance: Mapping[str, s
         return jnp.transpose(jnp.clip(sr, 0.0, 1.0), (0, 3, 1, 2))
 
     try:
-        with layers.keeping_sizes(), jax.default_matmul_precision("highest"):
+        with layers.shape_preserving_interpolation(), jax.default_matmul_precision("highest"):
             model = jax2onnx.to_onnx(
                 apply,
                 [("N", 3, "H", "W")],
@@ -51,7 +51,7 @@ def to_onnx(params: Weights, path: str | os.PathLike, provenance: Mapping[str, s
                 input_names=["lr"],
                 output_names=["sr"],
             )
-    except Exception as error:  # the converter raises nearly everything on what it doesn't know
+    except Exception as error:  # the converter raises many types
         raise UserError(f"{params.architecture['name']} can't be converted to ONNX: {error}") from None
     for key, value in description(params, provenance or {}, "[N, 3, H, W]").items():
         model.metadata_props.add(key=key, value=value)

@@ -1,4 +1,4 @@
-"""Generators as StableHLO."""
+"""Export of generators to StableHLO."""
 
 import json
 import os
@@ -19,18 +19,18 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 def to_stablehlo(params: Weights, path: str | os.PathLike, provenance: Mapping[str, str] | None = None) -> float:
-    """Writes a generator as StableHLO for CPU, CUDA, ROCm and TPU, with its weights inside.
+    """Writes a generator and its weights as StableHLO for CPU, CUDA, ROCm and TPU.
 
     Args:
       params: from `srgan_jax.load`.
       path: a zip of `model.stablehlo` (as `jax.export` serialises it) and `about.json`; `load_stablehlo` reads it.
-      provenance: goes into `about.json`, with architecture, scale and ranges.
+      provenance: added to `about.json`, with architecture, scale and ranges.
 
     Returns:
-      The largest difference to the original, over two sizes.
+      The largest absolute difference from the original, over two input sizes.
 
     Raises:
-      UserError: it differs from the original.
+      UserError: the result differs from the original.
     """
     batch, height, width = jax.export.symbolic_shape("b, h, w")
     apply = jax.jit(lambda lr: inference.upscale(params, lr))
@@ -38,8 +38,8 @@ def to_stablehlo(params: Weights, path: str | os.PathLike, provenance: Mapping[s
         jax.ShapeDtypeStruct((batch, height, width, 3), jnp.float32)
     )
     data = exported.serialize()
-    again = jax.export.deserialize(data)
-    largest = largest_difference(lambda lr: np.asarray(again.call(lr)), params, "StableHLO")
+    restored = jax.export.deserialize(data)
+    largest = largest_difference(lambda lr: np.asarray(restored.call(lr)), params, "StableHLO")
     about = json.dumps(description(params, provenance or {}, "[N, H, W, 3]"), indent=1)
     with atomic_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("model.stablehlo", bytes(data))
@@ -48,14 +48,15 @@ def to_stablehlo(params: Weights, path: str | os.PathLike, provenance: Mapping[s
 
 
 def load_stablehlo(path: str | os.PathLike) -> tuple[Callable[[jax.Array], jax.Array], dict[str, str]]:
-    """Reads what `to_stablehlo` wrote.
+    """Reads a file written by `to_stablehlo`.
 
     Returns:
-      A function from `[N, H, W, 3]` float32 RGB in [0, 1] to the result, and what the file says about itself.
+      A function from `[N, H, W, 3]` to `[N, H * scale, W * scale, 3]`, float32 RGB in [0, 1], and the metadata of
+      `about.json`.
 
     Raises:
-      FileNotFoundError: no such file.
-      UserError: another kind of file.
+      FileNotFoundError: the file does not exist.
+      UserError: the file was not written by `to_stablehlo`, or is damaged.
     """
     if not os.path.isfile(path):
         raise MissingFileError(f"no such file: {os.fspath(path)}")
@@ -63,5 +64,5 @@ def load_stablehlo(path: str | os.PathLike) -> tuple[Callable[[jax.Array], jax.A
         with zipfile.ZipFile(path) as archive:
             about = json.loads(archive.read("about.json"))
             return jax.export.deserialize(bytearray(archive.read("model.stablehlo"))).call, about
-    except Exception as error:  # damaged bytes show in all kinds of exceptions
+    except Exception as error:  # damaged files raise many types
         raise UserError(f"{os.fspath(path)} is not a StableHLO file of srgan_jax ({error})") from None

@@ -1,4 +1,4 @@
-"""Exported generators compared with the original, and what their files say about them."""
+"""Comparison of exported generators with the original, and the metadata of exported files."""
 
 import importlib.metadata
 import json
@@ -16,7 +16,16 @@ TOLERANCE = 1e-4  # of values in [0, 1]
 
 
 def largest_difference(run: Callable[[np.ndarray], np.ndarray], params: Weights, what: str) -> float:
-    """The largest difference to the original; refuses what differs."""
+    """Returns the largest absolute difference of an exported generator from the original, on random inputs.
+
+    Args:
+      run: the exported generator, `[N, H, W, 3]` to `[N, H * scale, W * scale, 3]`.
+      params: the original.
+      what: the format, for the message.
+
+    Raises:
+      UserError: a shape differs, or a value by more than `TOLERANCE`.
+    """
     largest, rng = 0.0, np.random.default_rng(0)
     with jax.default_matmul_precision("highest"):
         for size in CHECKED_SIZES:
@@ -30,7 +39,7 @@ def largest_difference(run: Callable[[np.ndarray], np.ndarray], params: Weights,
 
 
 def description(params: Weights, provenance: Mapping[str, str], layout: str) -> dict[str, str]:
-    """What an exported file says about itself: provenance, architecture, scale and ranges."""
+    """Returns the metadata of an exported file: provenance, architecture, scale and ranges."""
     scale = params.scale
     return dict(provenance) | {
         "architecture": json.dumps(dict(params.architecture)),

@@ -1,6 +1,6 @@
-"""Generators applied: to arrays (`upscale`), and to images of any size in tiles that equal the whole."""
+"""Inference: `upscale` for arrays, `upscale_tiled` and `Tiler` for images of any size, tile by tile."""
 
-from srgan_jax.inference.channels import Source, from_array, self_ensemble
+from srgan_jax.inference.channels import TiledImage, from_array, self_ensemble
 from srgan_jax.inference.tile_grid import (
     MAX_HALO_PX,
     Span,
@@ -16,8 +16,8 @@ from srgan_jax.inference.upscale import upscale, upscale_canvas
 
 __all__ = [
     "MAX_HALO_PX",
-    "Source",
     "Span",
+    "TiledImage",
     "Tiler",
     "bytes_per_px",
     "choose_tile",

@@ -1,4 +1,4 @@
-"""Pictures as the network sees them: gray, alpha, any depth, in all flips and rotations, window by window."""
+"""Conversion between images (gray, RGB, alpha, any depth) and the RGB tiles that a generator takes; self-ensemble."""
 
 import itertools
 from collections.abc import Callable
@@ -9,49 +9,52 @@ import numpy as np
 from srgan_jax.inference.tile_grid import Span
 
 
-class Source(NamedTuple):
-    """A picture to be upscaled, as windows of it: whatever it is made of, the network sees RGB."""
+class TiledImage(NamedTuple):
+    """An image to upscale, as two functions: one cuts RGB tiles for the generator, one converts their results back."""
 
     size: tuple[int, int]  # height and width, LR pixels
-    cut: Callable[[Span, Span], list[np.ndarray]]  # rows, columns -> windows [h, w, 3] in [0, 1]
-    join: Callable[[list[np.ndarray], Span, Span], np.ndarray]  # their results -> [h * scale, w * scale, C]
+    cut: Callable[[Span, Span], list[np.ndarray]]  # rows, columns -> tiles [h, w, 3] in [0, 1]
+    join: Callable[[list[np.ndarray], Span, Span], np.ndarray]  # SR of these tiles -> [h * scale, w * scale, C]
 
 
-def from_array(frame: np.ndarray) -> Source:
-    """A `Source` of `[H, W, C]` uint8, uint16, or float in [0, 1]; the result has the same channels and dtype.
+def from_array(frame: np.ndarray) -> TiledImage:
+    """Returns a `TiledImage` of `frame`; its result has the same channels and dtype.
 
-    Gray (C = 1) is shown to the network as RGB. Alpha (the last of 2 or 4 channels) is upscaled beside the colours,
-    which are multiplied by it before and divided afterwards: what is transparent doesn't show at edges.
+    Gray is repeated to RGB. Alpha is upscaled as an image of its own. Colours are multiplied by alpha before upscaling
+    and divided by it afterwards, so that the colours of transparent pixels don't bleed into edges.
+
+    Args:
+      frame: `[H, W, C]` uint8, uint16, or float in [0, 1]; C is 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha).
     """
     largest = np.float32(np.iinfo(frame.dtype).max if frame.dtype.kind == "u" else 1.0)
     colours = frame.shape[-1] - (frame.shape[-1] in (2, 4))
     has_alpha = frame.shape[-1] > colours
 
-    def window(rows: Span, columns: Span) -> np.ndarray:
+    def read(rows: Span, columns: Span) -> np.ndarray:
         return frame[rows.start : rows.stop, columns.start : columns.stop].astype(np.float32) / largest
 
     def rgb(image: np.ndarray) -> np.ndarray:
         return image if image.shape[-1] == 3 else np.repeat(image, 3, axis=-1)
 
     def cut(rows: Span, columns: Span) -> list[np.ndarray]:
-        image = window(rows, columns)
+        image = read(rows, columns)
         colour, alpha = image[..., :colours], image[..., colours:]
         return [rgb(colour * alpha), rgb(alpha)] if has_alpha else [rgb(colour)]
 
     def join(results: list[np.ndarray], rows: Span, columns: Span) -> np.ndarray:
         colour = results[0] if colours == 3 else results[0].mean(axis=-1, keepdims=True)
         if has_alpha:
-            low, high = _nearby(window(rows, columns)[..., colours:], results[0].shape[:2])
+            low, high = _local_bounds(read(rows, columns)[..., colours:], results[0].shape[:2])
             alpha = np.clip(results[1].mean(axis=-1, keepdims=True), low, high)
             colour = np.clip(colour / np.maximum(alpha, 0.5 / largest), 0.0, 1.0)
             colour = np.concatenate([np.where(alpha < 0.5 / largest, 0.0, colour), alpha], axis=-1)
         return to_dtype(colour, frame.dtype)
 
-    return Source(frame.shape[:2], cut, join)
+    return TiledImage(frame.shape[:2], cut, join)
 
 
-def _nearby(alpha: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest of the 3 x 3 pixels around each, enlarged to `size`: plain areas stay exactly plain."""
+def _local_bounds(alpha: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns minimum and maximum of each 3 x 3 neighbourhood, enlarged to `size`: constant areas stay constant."""
     padded = np.pad(alpha, ((1, 1), (1, 1), (0, 0)), mode="edge")
     around = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))
     factors = [after // before for after, before in zip(size, alpha.shape, strict=False)]
@@ -62,29 +65,29 @@ def _nearby(alpha: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.nd
 
 
 def to_dtype(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Floats in [0, 1] to `dtype`: uint8 and uint16 rounded half up over their whole range, floats as they are."""
+    """Converts floats in [0, 1] to `dtype`: uint8 and uint16 scaled to their full range and rounded half up."""
     if dtype.kind != "u":
         return image.astype(dtype)
     return np.floor(image * np.float32(np.iinfo(dtype).max) + np.float32(0.5)).astype(dtype)
 
 
-def self_ensemble(source: Source) -> Source:
-    """The same picture upscaled in its eight flips and rotations, averaged (Timofte et al., CVPR 2016, section 3.7)."""
+def self_ensemble(image: TiledImage) -> TiledImage:
+    """Returns `image` with self-ensemble: the mean over eight flips and rotations (Timofte et al., CVPR 2016, 3.7)."""
 
     def cut(rows: Span, columns: Span) -> list[np.ndarray]:
-        return [turned for window in source.cut(rows, columns) for turned in _turns(window)]
+        return [oriented for tile in image.cut(rows, columns) for oriented in _orientations(tile)]
 
     def join(results: list[np.ndarray], rows: Span, columns: Span) -> np.ndarray:
-        means = [_mean_of_turns(results[i : i + 8]) for i in range(0, len(results), 8)]
-        return source.join(means, rows, columns)
+        means = [_mean_over_orientations(results[i : i + 8]) for i in range(0, len(results), 8)]
+        return image.join(means, rows, columns)
 
-    return source._replace(cut=cut, join=join)
-
-
-def _turns(image: np.ndarray) -> list[np.ndarray]:
-    return [np.rot90(side, turns) for side in (image, image[:, ::-1]) for turns in range(4)]
+    return image._replace(cut=cut, join=join)
 
 
-def _mean_of_turns(images: list[np.ndarray]) -> np.ndarray:
-    back = [np.rot90(image, -turns % 4) for image, turns in zip(images, itertools.cycle(range(4)), strict=False)]
-    return np.asarray(np.mean([*back[:4], *(image[:, ::-1] for image in back[4:])], axis=0, dtype=np.float32))
+def _orientations(image: np.ndarray) -> list[np.ndarray]:
+    return [np.rot90(flipped, turns) for flipped in (image, image[:, ::-1]) for turns in range(4)]
+
+
+def _mean_over_orientations(images: list[np.ndarray]) -> np.ndarray:
+    restored = [np.rot90(image, -turns % 4) for image, turns in zip(images, itertools.cycle(range(4)), strict=False)]
+    return np.asarray(np.mean([*restored[:4], *(image[:, ::-1] for image in restored[4:])], axis=0, dtype=np.float32))

@@ -1,4 +1,4 @@
-"""What `upscale` and `upscale_tiled` are given: mistakes are told before JAX or NumPy trips over them."""
+"""Input checks of `upscale` and `upscale_tiled`, with error messages that state the fix."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -11,53 +11,53 @@ from srgan_jax.images import Picture
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.weights import Weights
 
-LOWEST, HIGHEST = -0.5, 1.5  # of floats in [0, 1]: resampling overshoots, but never by so much
-SHAPES = {3: "[H, W, 3]", 4: "[N, H, W, 3]"}  # by the number of axes
-MISTAKEN = (  # for an array: types, what they are, what to do
-    ((str, os.PathLike), "a file's name", "srgan_jax.read_image(name).frames[0] reads it"),
+MIN_VALUE, MAX_VALUE = -0.5, 1.5  # accepted floats: resampling overshoots [0, 1] by less
+SHAPES = {3: "[H, W, 3]", 4: "[N, H, W, 3]"}  # by number of axes
+WRONG_TYPES = (  # passed in place of an array: types, their description, the fix
+    ((str, os.PathLike), "a file name", "srgan_jax.read_image(name).frames[0] reads it"),
     (Picture, "a Picture", "its array is picture.frames[0]"),
-    ((Weights, Mapping), "weights", "they come first: upscale(params, img)"),
+    ((Weights, Mapping), "weights", "they are the first argument: upscale(params, img)"),
 )
 
 
 def checked_image(img: Any, as_array: Callable[[Any], Any], axes: tuple[int, ...]) -> Any:
-    """`as_array(img)`, if that is RGB.
+    """Returns `as_array(img)` if it is an RGB image.
 
     Args:
-      img: what the caller took for a picture. Of NumPy's arrays the values are looked at too; JAX's are not, since
-        they may be traced, or still being computed.
+      img: the argument to check. The range is checked for NumPy arrays only: a JAX array may be traced, or still being
+        computed.
       as_array: `jnp.asarray` or `np.asarray`.
-      axes: how many there may be.
+      axes: the valid numbers of axes.
 
     Raises:
-      UserError: no array, or one of another shape, dtype or range.
+      UserError: `img` is not an array, or has another shape, dtype or range.
     """
-    for types, found, remedy in MISTAKEN:
+    for types, found, hint in WRONG_TYPES:
         if isinstance(img, types):
-            raise UserError(f"expected an array, got {found}; {remedy}")
+            raise UserError(f"expected an array, got {found}; {hint}")
     array = as_array(img)
     if array.ndim not in axes or array.shape[-1] != 3:
         expected = " or ".join(SHAPES[count] for count in axes)
-        raise UserError(f"expected RGB {expected}, got {array.shape}{_remedy(array.shape)}")
+        raise UserError(f"expected RGB {expected}, got {array.shape}{_channels_hint(array.shape)}")
     if 0 in array.shape[-3:-1]:
-        raise UserError(f"expected a picture, got {array.shape}, which has no pixels")
+        raise UserError(f"expected an image, got {array.shape}, which has no pixels")
     if array.dtype != np.uint8 and not jnp.issubdtype(array.dtype, jnp.floating):
-        remedy = "; img / 65535 makes floats of it" if array.dtype == np.uint16 else ""
-        raise UserError(f"expected uint8, or float in [0, 1], got {array.dtype}{remedy}")
+        hint = "; img / 65535 converts it to float" if array.dtype == np.uint16 else ""
+        raise UserError(f"expected uint8, or float in [0, 1], got {array.dtype}{hint}")
     if isinstance(img, np.ndarray) and img.dtype != np.uint8 and img.size:
         _check_range(float(img.min()), float(img.max()))
     return array
 
 
-def _remedy(shape: tuple[int, ...]) -> str:
+def _channels_hint(shape: tuple[int, ...]) -> str:
     if len(shape) == 2:
-        return "; np.stack([img] * 3, axis=-1) makes gray RGB"
+        return "; np.stack([img] * 3, axis=-1) converts gray to RGB"
     if shape[-1:] == (1,):
-        return "; np.repeat(img, 3, axis=-1) makes gray RGB"
-    return "; img[..., :3] leaves out alpha" if shape[-1:] == (4,) else ""
+        return "; np.repeat(img, 3, axis=-1) converts gray to RGB"
+    return "; img[..., :3] drops alpha" if shape[-1:] == (4,) else ""
 
 
 def _check_range(low: float, high: float) -> None:
-    if low < LOWEST or high > HIGHEST:
-        remedy = "; img / 255 where 255 is white" if low >= 0 else ""
-        raise UserError(f"expected floats in [0, 1], got {low:g} to {high:g}{remedy}")
+    if low < MIN_VALUE or high > MAX_VALUE:
+        hint = "; if 255 is white, pass img / 255" if low >= 0 else ""
+        raise UserError(f"expected floats in [0, 1], got {low:g} to {high:g}{hint}")

@@ -1,4 +1,4 @@
-"""Where the tiles of a picture lie: how far a generator looks, how tiles cover a picture, and how large they may be."""
+"""The grid of tiles that covers an image: halo from the receptive field, tile positions, tile size from free memory."""
 
 import functools
 import itertools
@@ -14,20 +14,22 @@ from srgan_jax.models import GENERATORS, build
 from srgan_jax.runtime import devices
 from srgan_jax.weights import Weights
 
-MAX_HALO_PX = 64  # LR pixels; networks that look farther get this halo, and a measured difference at the seams
-STEP_PX = 16  # tiles have multiples of it as sides
-HOST_BYTES = 2 << 30  # of activations on a CPU: larger tiles are hardly quicker there
+MAX_HALO_PX = 64  # LR pixels; a generator with a larger receptive field gets this halo, and seams that are measured
+TILE_MULTIPLE_PX = 16  # tile sides are multiples of it
+MAX_CPU_BYTES = 2 << 30  # of activations; on a CPU larger tiles are hardly faster
 MAX_TILE_PX = 1024**2  # area
 
 
 def halo_px(architecture: Mapping[str, Any]) -> tuple[int, bool]:
-    """How far a generator looks, from its architecture: a NaN spreads exactly as far as the network reaches.
+    """Returns the halo that a generator needs: the radius of its receptive field, in LR pixels.
+
+    The radius is measured: a NaN in the input makes NaN exactly those outputs that depend on it.
 
     Args:
-      architecture: of a `Weights`; its kernels are square, so one axis stands for both.
+      architecture: of a `Weights`; kernels are square, so one axis is measured for both.
 
     Returns:
-      LR pixels, and whether they are all; False where it reaches beyond `MAX_HALO_PX`, which is then returned.
+      The radius, at most `MAX_HALO_PX`, and whether it is exact; False where the receptive field is larger.
     """
     return _halo_px(freeze(dict(architecture)))
 
@@ -37,17 +39,17 @@ def _halo_px(architecture: FrozenDict) -> tuple[int, bool]:
     module = build(GENERATORS, architecture)
     centre = MAX_HALO_PX + 2
     strip = np.zeros((2, 1, 2 * centre + 2, 3), np.float32)
-    strip[0, :, centre] = strip[1, :, centre + 1] = np.nan  # both phases of a stride of 2
+    strip[0, :, centre] = strip[1, :, centre + 1] = np.nan  # both positions relative to a stride of 2
     shapes = jax.eval_shape(module.init, jax.eval_shape(lambda: jax.random.key(0)), strip)
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     sr = np.asarray(np.isnan(np.asarray(jax.jit(module.apply)(zeros, strip))).any(axis=(1, 3)))
-    seen = np.asarray(sr.reshape(2, -1, sr.shape[1] // strip.shape[2]).any(axis=-1))
-    reach = max(np.abs(np.flatnonzero(row) - centre - index).max() for index, row in enumerate(seen))
-    return min(int(reach), MAX_HALO_PX), bool(reach <= MAX_HALO_PX)
+    affected = np.asarray(sr.reshape(2, -1, sr.shape[1] // strip.shape[2]).any(axis=-1))
+    radius = max(np.abs(np.flatnonzero(row) - centre - index).max() for index, row in enumerate(affected))
+    return min(int(radius), MAX_HALO_PX), bool(radius <= MAX_HALO_PX)
 
 
 class Span(NamedTuple):
-    """A tile along one axis, in LR pixels: what it reads, and the part of its result that is kept."""
+    """A tile along one axis, in LR pixels: the part that it reads, and the part of its result that is kept."""
 
     start: int
     stop: int
@@ -56,10 +58,10 @@ class Span(NamedTuple):
 
 
 def spans(size: int, tile: int, halo: int) -> list[Span]:
-    """Covers `size` pixels by tiles of `tile`, neighbours overlapping by at least two halos.
+    """Returns tiles of `tile` pixels that cover `size` pixels; neighbours overlap by at least two halos.
 
-    All begin at even pixels: a network that halves its input samples the same pixels in each. The last may so be a
-    pixel shorter than the others.
+    All tiles start at even pixels, so that a network with a stride of 2 samples the same pixels in each. The last tile
+    may therefore be one pixel shorter than the others.
     """
     if size <= tile:
         return [Span(0, size, 0, size)]
@@ -75,23 +77,23 @@ def spans(size: int, tile: int, halo: int) -> list[Span]:
 
 
 def choose_tile(sizes: Sequence[tuple[int, int]], halo: int, max_area: int, square: bool = False) -> tuple[int, int]:
-    """The tile that costs least over pictures of these sizes.
+    """Returns the tile size that computes the fewest pixels, halos included, over images of these sizes.
 
     Args:
       sizes: heights and widths, LR pixels.
       halo: from `halo_px`.
-      max_area: LR pixels that a tile may have; exceeded only where two halos leave no smaller tile.
-      square: only square tiles (self-ensemble turns them).
+      max_area: largest area of a tile, LR pixels; exceeded only where two halos need a larger tile.
+      square: only square tiles (self-ensemble rotates them).
 
     Returns:
       Height and width, multiples of 16.
     """
     smallest = smallest_tile(halo)
-    largest = max(smallest, min(max_area // smallest, -(-max(map(max, sizes)) // STEP_PX) * STEP_PX))
-    sides = np.arange(STEP_PX, largest + 1, STEP_PX)
+    largest = max(smallest, min(max_area // smallest, -(-max(map(max, sizes)) // TILE_MULTIPLE_PX) * TILE_MULTIPLE_PX))
+    sides = np.arange(TILE_MULTIPLE_PX, largest + 1, TILE_MULTIPLE_PX)
     heights, widths = np.array(sorted(set(sizes))).T
 
-    def tiles(lengths):  # [pictures, sides]; a side of two halos or less can only hold a whole picture
+    def tiles(lengths):  # [images, sides]; a side of two halos or less can only hold a whole image
         steps = np.maximum(sides - 2 * halo, 1e-9)
         return np.ceil(np.maximum(lengths[:, None] - sides, 0) / steps) + 1
 
@@ -100,13 +102,13 @@ def choose_tile(sizes: Sequence[tuple[int, int]], halo: int, max_area: int, squa
     if not (allowed & (cost < 1e12)).any():
         return smallest, smallest
     cost = np.where(allowed, cost, np.inf)
-    good = np.argwhere(cost <= 1.02 * cost.min())  # of tiles that cost about the same, the smallest
+    good = np.argwhere(cost <= 1.02 * cost.min())  # the smallest of the tiles that cost about the same
     height, width = good[np.argmin([sides[i] * sides[j] for i, j in good])]
     return int(sides[height]), int(sides[width])
 
 
 def bytes_per_px(params: Weights) -> float:
-    """Memory that a tile takes for each LR pixel: the largest of its activations three times, the result twice."""
+    """Returns an estimate of bytes per LR pixel of a tile: three times its largest activation, twice its result."""
     lr = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
     apply = functools.partial(params.module().apply, capture_intermediates=True, mutable=["intermediates"])
     layers = jax.tree.leaves(jax.eval_shape(apply, params.variables, lr))
@@ -115,12 +117,12 @@ def bytes_per_px(params: Weights) -> float:
 
 
 def max_area(params: Weights) -> int:
-    """LR pixels of the largest tile that the free memory of a device, or of the host, allows."""
+    """Returns the largest tile area, in LR pixels, that the free memory of the device, or host on a CPU, allows."""
     free = devices.free_bytes()
-    budget = 0.5 * free if devices.memory_bytes() else min(0.25 * free, HOST_BYTES)
+    budget = 0.5 * free if devices.memory_bytes() else min(0.25 * free, MAX_CPU_BYTES)
     return min(MAX_TILE_PX, int(budget / bytes_per_px(params)))
 
 
 def smallest_tile(halo: int) -> int:
-    """The side of the smallest tile that holds more than its halos."""
-    return -(-(2 * halo + 2) // STEP_PX) * STEP_PX
+    """Returns the smallest valid side of a tile: the first multiple of 16 that is larger than two halos."""
+    return -(-(2 * halo + 2) // TILE_MULTIPLE_PX) * TILE_MULTIPLE_PX

@@ -1,8 +1,8 @@
-"""Pictures of any size in tiles of one shape, equal to the whole picture's result.
+"""Upscaling images of any size in tiles of one shape, with the result of upscaling the whole image.
 
-A tile is a window of the picture with a halo: as many LR pixels on each inner side as the network looks around. At the
-picture's borders windows are shifted inwards, so that they end where the picture ends and the network sees the zeros
-that it would see there; a picture smaller than a tile lies in its corner under a validity mask.
+Tiles overlap by a halo, the radius of the generator's receptive field in LR pixels. At the borders of an image tiles
+are shifted inwards, so that they end at the border and convolutions pad zeros there, as for the whole image. An image
+smaller than a tile lies in its top left corner; a mask marks the valid pixels.
 """
 
 import collections
@@ -25,95 +25,97 @@ from srgan_jax.weights import Weights, make_weights
 
 
 @jax.jit
-def upscale_windows(params: Weights, windows: jax.Array, sizes: jax.Array) -> jax.Array:
-    """Returns SR of windows `[N, H, W, 3]` in [0, 1], of each of which the top left part of `sizes [N, 2]` counts."""
-    rows = jnp.arange(windows.shape[1]) < sizes[:, :1]
-    columns = jnp.arange(windows.shape[2]) < sizes[:, 1:]
+def upscale_tiles(params: Weights, tiles: jax.Array, sizes: jax.Array) -> jax.Array:
+    """Returns SR of `tiles [N, H, W, 3]` in [0, 1]; the top left `sizes [N, 2]`, height and width, are valid."""
+    rows = jnp.arange(tiles.shape[1]) < sizes[:, :1]
+    columns = jnp.arange(tiles.shape[2]) < sizes[:, 1:]
     mask = (rows[:, :, None] & columns[:, None, :])[..., None].astype(jnp.float32)
-    return jnp.clip(params.module().apply(params.variables, windows, mask=mask), 0.0, 1.0)
+    return jnp.clip(params.module().apply(params.variables, tiles, mask=mask), 0.0, 1.0)
 
 
 class Tiler:
-    """A generator ready for pictures of any size: one compilation, batches of tiles on all local devices."""
+    """Upscales images of any size in tiles of one shape: one compilation, batches of tiles on all local devices."""
 
     def __init__(
         self,
         params: Weights,
         tile_px: tuple[int, int],
         *,
-        say: Callable[[str], None] = lambda line: None,
-        run: Callable[[Weights, jax.Array, jax.Array], jax.Array] = upscale_windows,
+        report: Callable[[str], None] = lambda line: None,
+        run: Callable[[Weights, jax.Array, jax.Array], jax.Array] = upscale_tiles,
     ):
-        """Prepares tiles of one shape.
+        """Replicates the weights to all local devices.
 
         Args:
           params: the generator.
           tile_px: height and width in LR pixels, more than two halos.
-          say: gets lines for the user.
-          run: computes a batch of windows.
+          report: is called with each message to the user.
+          run: computes SR of a batch of tiles.
         """
         self.halo_px, self.exact = halo_px(params.architecture)
-        self.tile_px, self.say = tile_px, say
-        self.seam_difference = 0.0  # largest seen between two tiles where they meet; of networks beyond MAX_HALO_PX
-        self._run_windows = run
+        self.tile_px, self.report = tile_px, report
+        self.seam_difference = 0.0  # largest difference at a seam, of values in [0, 1]; 0 where the halo is exact
+        self._run_tiles = run
         self._mesh = devices.make_mesh(jax.local_devices())
-        self._batch = self._mesh.size  # a tile for each device
+        self._batch = self._mesh.size  # one tile per device
         self._params = devices.replicate(params, self._mesh)
         self.scale = params.scale
 
-    def upscale(self, pictures: Iterable[channels.Source]) -> Iterator[tuple[channels.Source, Iterator[np.ndarray]]]:
-        """Upscales pictures one after the other; a batch may hold tiles of several.
+    def upscale(
+        self, images: Iterable[channels.TiledImage]
+    ) -> Iterator[tuple[channels.TiledImage, Iterator[np.ndarray]]]:
+        """Upscales images one after another; a batch may hold tiles of several images.
 
         Args:
-          pictures: pulled as tiles are needed, a little ahead of the results.
+          images: iterated lazily, slightly ahead of the results.
 
         Yields:
-          Each source with its result as strips of rows, `[h, width * scale, C]` from top to bottom.
+          Each image with its result as strips `[h, width * scale, C]`, from top to bottom.
         """
-        begun = collections.deque()
+        started = collections.deque()
 
-        def windows():
-            for source in pictures:
-                grid = [spans(size, tile, self.halo_px) for size, tile in zip(source.size, self.tile_px, strict=True)]
-                begun.append((source, grid))
+        def tiles():
+            for image in images:
+                grid = [spans(size, tile, self.halo_px) for size, tile in zip(image.size, self.tile_px, strict=True)]
+                started.append((image, grid))
                 for rows, columns in itertools.product(*grid):
-                    yield source.cut(rows, columns)
+                    yield image.cut(rows, columns)
 
-        results = self._run(windows())
+        results = self._run_batches(tiles())
         for first in results:
-            source, grid = begun.popleft()
-            strips = self._strips(source, grid, itertools.chain([first], results))
-            yield source, strips
-            collections.deque(strips, maxlen=0)  # what the caller left
+            image, grid = started.popleft()
+            strips = self._strips(image, grid, itertools.chain([first], results))
+            yield image, strips
+            collections.deque(strips, maxlen=0)  # consume the strips that the caller has not
 
     def count_tiles(self, size: tuple[int, int]) -> int:
-        """How many tiles a picture of this height and width takes."""
+        """Returns the number of tiles of an image of this height and width."""
         return math.prod(len(spans(s, t, self.halo_px)) for s, t in zip(size, self.tile_px, strict=True))
 
     def seconds_per_tile(self) -> float:
-        """Measured on the second of two batches: the first compiles."""
-        began = 0.0
+        """Returns the time per tile, measured on the second of two batches; the first compiles."""
+        start = 0.0
         for _ in range(2):
-            began = time.perf_counter()
+            start = time.perf_counter()
             zeros = channels.from_array(np.zeros((*self.tile_px, 3), np.float32))
             collections.deque(next(self.upscale([zeros] * self._batch))[1], maxlen=0)
-        return (time.perf_counter() - began) / self._batch
+        return (time.perf_counter() - start) / self._batch
 
-    def _strips(self, source: channels.Source, grid: list[list[Span]], results: Iterator[list[np.ndarray]]):
+    def _strips(self, image: channels.TiledImage, grid: list[list[Span]], results: Iterator[list[np.ndarray]]):
         above: list[tuple[Span, np.ndarray] | None] = [None] * len(grid[1])
         for rows in grid[0]:
             strip, left = [], None
-            for place, columns in enumerate(grid[1]):
-                tile = source.join(next(results), rows, columns)
-                strip.append(self._kept(tile, rows, columns))
+            for index, columns in enumerate(grid[1]):
+                tile = image.join(next(results), rows, columns)
+                strip.append(self._trim_overlap(tile, rows, columns))
                 if not self.exact:
-                    self._compare(left, (columns, tile))
-                    turned = (rows, tile.swapaxes(0, 1))
-                    self._compare(above[place], turned)
-                    left, above[place] = (columns, tile), turned
+                    self._measure_seam(left, (columns, tile))
+                    transposed = (rows, tile.swapaxes(0, 1))
+                    self._measure_seam(above[index], transposed)
+                    left, above[index] = (columns, tile), transposed
             yield strip[0] if len(strip) == 1 else np.concatenate(strip, axis=1)
 
-    def _kept(self, tile: np.ndarray, rows: Span, columns: Span) -> np.ndarray:
+    def _trim_overlap(self, tile: np.ndarray, rows: Span, columns: Span) -> np.ndarray:
         top, bottom, left, right = (
             self.scale * at
             for span in (rows, columns)
@@ -121,35 +123,35 @@ class Tiler:
         )
         return tile[top:bottom, left:right]
 
-    def _compare(self, left: tuple[Span, np.ndarray] | None, right: tuple[Span, np.ndarray]) -> None:
-        """Notes by how much two neighbouring tiles differ in the two LR columns beside their seam."""
+    def _measure_seam(self, left: tuple[Span, np.ndarray] | None, right: tuple[Span, np.ndarray]) -> None:
+        """Updates `seam_difference` with two neighbouring tiles, compared in the two LR columns beside their seam."""
         if left is None:
             return
         seam = right[0].keep_start
-        here, there = (
+        left_columns, right_columns = (
             tile[:, self.scale * (seam - 1 - span.start) : self.scale * (seam + 1 - span.start)]
             for span, tile in (left, right)
         )
-        largest = np.iinfo(here.dtype).max if here.dtype.kind == "u" else 1.0
-        difference = np.abs(here.astype(np.float64) - there).max() / largest
+        largest = np.iinfo(left_columns.dtype).max if left_columns.dtype.kind == "u" else 1.0
+        difference = np.abs(left_columns.astype(np.float64) - right_columns).max() / largest
         self.seam_difference = max(self.seam_difference, float(difference))
 
-    def _run(self, groups: Iterable[list[np.ndarray]]) -> Iterator[list[np.ndarray]]:
-        """Windows in groups to results in the same groups; the next batch is computed while one is fetched."""
-        lengths, waiting, results = collections.deque(), collections.deque(), []
+    def _run_batches(self, groups: Iterable[list[np.ndarray]]) -> Iterator[list[np.ndarray]]:
+        """Yields the results of groups of tiles; the next batch is computed while one is fetched."""
+        lengths, in_flight, results = collections.deque(), collections.deque(), []
 
-        def flat():
+        def flatten():
             for group in groups:
                 lengths.append(len(group))
                 yield from group
 
-        windows = flat()
+        tiles = flatten()
         while True:
-            batch = list(itertools.islice(windows, self._batch))
+            batch = list(itertools.islice(tiles, self._batch))
             if batch:
-                waiting.append((batch, self.tile_px, self._start(batch)))
-            while waiting and (len(waiting) > 1 or not batch or devices.must_block()):
-                results += self._finish(*waiting.popleft())
+                in_flight.append((batch, self.tile_px, self._start_batch(batch)))
+            while in_flight and (len(in_flight) > 1 or not batch or devices.must_block()):
+                results += self._fetch_batch(*in_flight.popleft())
             while lengths and len(results) >= lengths[0]:
                 count = lengths.popleft()
                 yield results[:count]
@@ -157,36 +159,42 @@ class Tiler:
             if not batch:
                 return
 
-    def _start(self, batch: list[np.ndarray]) -> jax.Array | None:
-        """Begins to compute a batch of windows; None where the memory doesn't suffice."""
-        if any(side > tile for window in batch for side, tile in zip(window.shape, self.tile_px, strict=False)):
-            return None  # cut before the tile was made smaller
+    def _start_batch(self, batch: list[np.ndarray]) -> jax.Array | None:
+        """Dispatches a batch of tiles; returns None when memory ran out."""
+        if any(side > limit for tile in batch for side, limit in zip(tile.shape, self.tile_px, strict=False)):
+            return None  # these tiles were cut before the tile size was halved
         height, width = self.tile_px
-        sizes = np.array([window.shape[:2] for window in batch] + [(1, 1)] * (self._batch - len(batch)), np.int32)
-        windows = np.zeros((self._batch, height, width, 3), np.float32)
-        for place, window in zip(windows, batch, strict=False):
-            border = ((0, height - window.shape[0]), (0, width - window.shape[1]), (0, 0))
-            place[:] = np.pad(window, border, mode="edge") if any(sum(border, ())) else window
+        sizes = np.array([tile.shape[:2] for tile in batch] + [(1, 1)] * (self._batch - len(batch)), np.int32)
+        padded = np.zeros((self._batch, height, width, 3), np.float32)
+        for target, tile in zip(padded, batch, strict=False):
+            border = ((0, height - tile.shape[0]), (0, width - tile.shape[1]), (0, 0))
+            target[:] = np.pad(tile, border, mode="edge") if any(sum(border, ())) else tile
         try:
-            return self._run_windows(self._params, *devices.shard((windows, sizes), self._mesh, "jit"))
+            return self._run_tiles(self._params, *devices.shard((padded, sizes), self._mesh, "jit"))
         except jax.errors.JaxRuntimeError as error:
-            return self._shrink(error, self.tile_px)
+            return self._halve_tile(error, self.tile_px)
 
-    def _finish(self, batch: list[np.ndarray], tile_px: tuple[int, int], results: jax.Array | None) -> list[np.ndarray]:
-        """The results of a batch that was started with tiles of `tile_px`."""
+    def _fetch_batch(
+        self, batch: list[np.ndarray], tile_px: tuple[int, int], results: jax.Array | None
+    ) -> list[np.ndarray]:
+        """Returns the results of a batch dispatched with tiles of `tile_px`; computes it again if that failed."""
         if results is not None:
             try:
                 sr = np.asarray(results)
-                sizes = [(self.scale * window.shape[0], self.scale * window.shape[1]) for window in batch]
+                sizes = [(self.scale * tile.shape[0], self.scale * tile.shape[1]) for tile in batch]
                 return [tile[:height, :width] for tile, (height, width) in zip(sr, sizes, strict=False)]
             except jax.errors.JaxRuntimeError as error:
-                self._shrink(error, tile_px)
-        # A window is a picture, whose tiles may be smaller.
-        pictures = [channels.Source(window.shape[:2], _window_of(window), _only) for window in batch]
-        return [np.concatenate(list(strips)) for _, strips in self.upscale(pictures)]
+                self._halve_tile(error, tile_px)
+        # Memory ran out: upscale each tile as an image of its own, with the smaller tiles.
+        images = [channels.TiledImage(tile.shape[:2], _cut_from(tile), _first_result) for tile in batch]
+        return [np.concatenate(list(strips)) for _, strips in self.upscale(images)]
 
-    def _shrink(self, error: Exception, tile_px: tuple[int, int]) -> None:
-        """Halves the tile when memory ran out, unless a batch before has done so; raises where it can't be smaller."""
+    def _halve_tile(self, error: Exception, tile_px: tuple[int, int]) -> None:
+        """Halves the tile size after an out-of-memory error, unless an earlier batch has; raises any other error.
+
+        Raises:
+          UserError: the tile has the smallest size already.
+        """
         if "RESOURCE_EXHAUSTED" not in str(error) and "out of memory" not in str(error).lower():
             raise error
         if tile_px != self.tile_px:
@@ -197,21 +205,21 @@ class Tiler:
         if smaller == self.tile_px:
             raise UserError(
                 f"not enough memory on the device for tiles of {self.tile_px[0]} x {self.tile_px[1]}, the smallest "
-                "that this generator allows; use a smaller generator or another device"
+                "that the receptive field of this generator allows; use a smaller generator or another device"
             ) from None
-        self.say(
-            f"out of memory with tiles of {self.tile_px[0]} x {self.tile_px[1]}: going on with "
+        self.report(
+            f"out of memory with tiles of {self.tile_px[0]} x {self.tile_px[1]}: continuing with "
             f"{smaller[0]} x {smaller[1]}"
         )
         self.tile_px = smaller
 
 
-def _only(results: list[np.ndarray], rows: Span, columns: Span) -> np.ndarray:
+def _first_result(results: list[np.ndarray], rows: Span, columns: Span) -> np.ndarray:
     return results[0]
 
 
-def _window_of(image: np.ndarray) -> Callable[[Span, Span], list[np.ndarray]]:
-    """The `cut` of `[H, W, 3]` float32 in [0, 1]."""
+def _cut_from(image: np.ndarray) -> Callable[[Span, Span], list[np.ndarray]]:
+    """Returns the `TiledImage.cut` of `image [H, W, 3]` float32 in [0, 1]."""
     return lambda rows, columns: [image[rows.start : rows.stop, columns.start : columns.stop]]
 
 
@@ -223,23 +231,23 @@ def upscale_tiled(
     tile_px: tuple[int, int] | None = None,
     self_ensemble: bool = False,
 ) -> np.ndarray:
-    """Super-resolves a picture of any size in host memory, tile by tile: the result of `upscale` in bounded memory.
+    """Upscales an image of any size tile by tile, in bounded device memory.
 
-    Equal to it but for rounding (1e-5 in floats, one step in uint8) where the generator looks at most 64 LR pixels
-    far; others get that halo.
+    The result equals that of `upscale` up to rounding (1e-5 in floats, one step in uint8) if the radius of the
+    generator's receptive field is at most 64 LR pixels. Other generators get a halo of 64, and differ slightly.
 
     Args:
       params: from `srgan_jax.load`, or a Flax variables dict of a generator.
       image: `[H, W, 3]` RGB; uint8, or float in [0, 1].
-      architecture: for a variables dict whose architecture is not the paper's, see `weights.make_weights`.
-      tile_px: height and width of a tile in LR pixels, halo included; by default from the picture and free memory.
+      architecture: of a variables dict if it isn't the paper's, see `weights.make_weights`.
+      tile_px: height and width of a tile in LR pixels, halo included; by default from image size and free memory.
       self_ensemble: average the results of the eight flips and rotations.
 
     Returns:
       `[H * scale, W * scale, 3]` in the dtype of `image`; floats are clipped to [0, 1].
 
     Raises:
-      ValueError: another shape, dtype or range, or a tile of two halos or less.
+      ValueError: `image` has another shape, dtype or range, or `tile_px` is two halos or less.
     """
     image = checked_image(image, np.asarray, axes=(3,))
     params = params if isinstance(params, Weights) else make_weights(params, architecture)
@@ -247,11 +255,11 @@ def upscale_tiled(
     tile_px = tile_px or choose_tile([image.shape[:2]], halo, max_area(params), square=self_ensemble)
     if any(tile < min(size, 2 * halo + 2) for size, tile in zip(image.shape, tile_px, strict=False)):
         raise ValueError(
-            f"this generator looks {halo} px far: expected tiles of {2 * halo + 2} px or more, got {tile_px}"
+            f"tile_px={tile_px}: expected tiles of {2 * halo + 2} px or more; this generator has a halo of {halo} px"
         )
     if self_ensemble and tile_px[0] != tile_px[1]:
-        raise ValueError(f"self-ensemble turns tiles: expected a square tile, got {tile_px}")
-    source = channels.from_array(image)
-    source = channels.self_ensemble(source) if self_ensemble else source
-    ((_, strips),) = ((source, list(strips)) for source, strips in Tiler(params, tile_px).upscale([source]))
+        raise ValueError(f"tile_px={tile_px}: expected a square tile, because self_ensemble rotates tiles")
+    tiled = channels.from_array(image)
+    tiled = channels.self_ensemble(tiled) if self_ensemble else tiled
+    ((_, strips),) = ((tiled, list(strips)) for tiled, strips in Tiler(params, tile_px).upscale([tiled]))
     return np.concatenate(strips)

@@ -1,4 +1,4 @@
-"""The networks, by name: tables, and `build`, which makes a module from a description."""
+"""Generators, discriminators and feature extractors: tables by name, and `build`, which creates a module."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -17,46 +17,46 @@ RUNTIME_FIELDS = ("dtype", "axis_name", "remat", "parent", "name")
 
 
 class Network(Protocol):
-    """A Flax module, as its callers use it.
+    """The type of a Flax module for its callers.
 
-    Flax says that `apply` may return a pair, the second part being changed variables; that is so with `mutable` alone.
+    Flax annotates `apply` as returning a pair of output and updated variables, which is so only with `mutable`.
     """
 
     def init(self, rngs: PyTree, *args: Any, **kwargs: Any) -> PyTree:
-        """New variables."""
+        """Returns initialised variables."""
         ...
 
     def apply(self, variables: PyTree, *args: Any, **kwargs: Any) -> PyTree:
-        """What the module makes of its input."""
+        """Returns the output of the module."""
         ...
 
 
 def fields_of(module: type[nn.Module]) -> dict[str, Any]:
-    """The fields that describe an architecture, with their defaults."""
+    """Returns the fields that describe an architecture, with their defaults."""
     return {field.name: field.default for field in dataclasses.fields(module) if field.name not in RUNTIME_FIELDS}
 
 
 def build(table: Mapping[str, type[nn.Module]], description: Mapping[str, Any], **runtime: Any) -> nn.Module:
-    """A module from its description.
+    """Returns a module.
 
     Args:
       table: `GENERATORS`, `DISCRIMINATORS` or `EXTRACTORS`.
-      description: "name" and any of the module's fields; those left out have their defaults.
-      **runtime: `dtype`, `axis_name`, `remat` of generators.
+      description: "name" and any of the module's fields; missing fields have their defaults.
+      **runtime: `dtype`, `axis_name`, `remat`; ignored where the module has no such field.
 
     Raises:
-      ValueError: unknown name or field; the message lists the valid ones.
+      UserError: unknown name or field; the message lists the valid ones.
     """
     options = dict(description)
     module = lookup(table, options.pop("name"), "network")
     for field in options:
         lookup(fields_of(module), field, f"field of {description['name']}")
     known = {field.name for field in dataclasses.fields(module)}
-    runtime = {name: value for name, value in runtime.items() if name in known}  # a network need not have them
+    runtime = {name: value for name, value in runtime.items() if name in known}
     return module(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}, **runtime)
 
 
 def architecture_of(table: Mapping[str, type[nn.Module]], module: nn.Module) -> dict[str, Any]:
-    """The complete description of `module`, defaults included: what `build` needs to make it again."""
+    """Returns the complete description of `module`, defaults included, from which `build` creates it again."""
     name = next(name for name, entry in table.items() if entry is type(module))
     return {"name": name} | {field: getattr(module, field) for field in fields_of(type(module))}

@@ -1,8 +1,8 @@
-"""Convolutions in the order of work that XLA's CPU backend does fastest; plain ones on everything else.
+"""Convolutions arranged for speed on XLA's CPU backend; plain convolutions on all other backends.
 
-Measured on two cores, float32, 16 pictures: the weight gradient of 64 to 64 channels at 96x96 runs at 38 GFLOP/s for
-the batch and at 83 picture by picture, that of the 9x9 convolution from 64 to 3 channels at 20 and, its two sides
-exchanged, at 76. Rewriting the 9x9 convolution with space-to-depth gained nothing.
+Measured on two cores, float32, 16 images: the weight gradient of a convolution from 64 to 64 channels at 96x96 runs at
+38 GFLOP/s for the whole batch and at 83 image by image; that of the 9x9 convolution from 64 to 3 channels at 20, and
+with input and cotangent swapped at 76. Space-to-depth didn't make the 9x9 convolution faster.
 """
 
 import functools
@@ -12,37 +12,39 @@ import jax
 import jax.numpy as jnp
 
 LARGE_MAP_PX = 48 * 48
-CHUNK_PX = 9216  # of a map, the work that XLA is given at once: smaller gains nothing more and takes longer to compile
+CHUNK_PX = 9216  # pixels of the feature maps in one chunk; smaller chunks are no faster and take longer to compile
 
 
 def convolution(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any) -> jax.Array:
-    """`jax.lax.conv_general_dilated` with the same arguments; large maps on a lone CPU in chunks of the batch."""
-    chunks = _chunks(x) if _on_lone_cpu() else 1
-    return by_chunks(chunks, x, kernel, strides, padding, **options)
+    """`jax.lax.conv_general_dilated` with the same arguments; on a single CPU device large maps run in chunks."""
+    chunks = _chunk_count(x) if _on_single_cpu() else 1
+    return chunked_convolution(chunks, x, kernel, strides, padding, **options)
 
 
-def by_chunks(chunks: int, x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any) -> jax.Array:
-    """The convolution of `x [N, H, W, C]` as `chunks` smaller ones, a divisor of N."""
+def chunked_convolution(
+    chunks: int, x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any
+) -> jax.Array:
+    """Returns the convolution of `x [N, H, W, C]`, computed in `chunks` parts of the batch, a divisor of N."""
     run = functools.partial(jax.lax.conv_general_dilated, window_strides=strides, padding=padding, **options)
-    return run(x, kernel) if chunks == 1 else jnp.concatenate([run(part, kernel) for part in jnp.split(x, chunks)])
+    return run(x, kernel) if chunks == 1 else jnp.concatenate([run(chunk, kernel) for chunk in jnp.split(x, chunks)])
 
 
-def thin_convolution(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any) -> jax.Array:
-    """`convolution` to very few channels, with stride 1 and the size kept, for training.
+def few_channel_convolution(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any) -> jax.Array:
+    """`convolution` for training with few output channels, stride 1 and "same" padding.
 
-    Forward-mode differentiation (`jax.jvp`) is not possible where the weight gradient is computed in its own way.
+    Forward-mode differentiation (`jax.jvp`) raises an error where the weight gradient is a custom one.
     """
     run = functools.partial(convolution, strides=strides, padding=padding, **options)
-    if not _on_lone_cpu() or _chunks(x) == 1:
+    if not _on_single_cpu() or _chunk_count(x) == 1:
         return run(x, kernel)
-    return exchanging(run, x, kernel)
+    return with_swapped_kernel_gradient(run, x, kernel)
 
 
-def exchanging(run: Any, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`run(x, kernel)`, a convolution of stride 1 that keeps the size, with another way to its weight gradient.
+def with_swapped_kernel_gradient(run: Any, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Returns `run(x, kernel)` with a custom weight gradient; `run` is a convolution of stride 1, padding "same".
 
-    The gradient of a kernel from C to c channels is, turned by 180 degrees, that of one from c to C whose input is the
-    cotangent and whose cotangent is the input; XLA's way to it is the faster the more channels the latter has.
+    The gradient of a kernel from C to c channels equals, rotated by 180 degrees, the gradient of a kernel from c to C
+    channels with input and cotangent swapped. XLA computes the latter faster for small c.
     """
 
     @jax.custom_vjp
@@ -55,27 +57,27 @@ def exchanging(run: Any, x: jax.Array, kernel: jax.Array) -> jax.Array:
     def backward(saved: tuple[jax.Array, jax.Array], cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
         x, kernel = saved
         (x_gradient,) = jax.linear_transpose(lambda x: run(x, kernel), x)(cotangent)
-        exchanged = jax.ShapeDtypeStruct((*kernel.shape[:2], kernel.shape[3], kernel.shape[2]), kernel.dtype)
-        (turned,) = jax.linear_transpose(lambda kernel: run(cotangent, kernel), exchanged)(x)
-        return x_gradient, turned[::-1, ::-1].swapaxes(2, 3)
+        swapped_shape = jax.ShapeDtypeStruct((*kernel.shape[:2], kernel.shape[3], kernel.shape[2]), kernel.dtype)
+        (rotated,) = jax.linear_transpose(lambda kernel: run(cotangent, kernel), swapped_shape)(x)
+        return x_gradient, rotated[::-1, ::-1].swapaxes(2, 3)
 
     convolve.defvjp(forward, backward)
     return convolve(x, kernel)
 
 
-def _on_lone_cpu() -> bool:
-    """Pictures of a batch that lies on several devices can't be taken apart without sending them around."""
+def _on_single_cpu() -> bool:
+    """Whether to split batches; a batch on several devices can't be split without communication."""
     return jax.default_backend() == "cpu" and jax.device_count() == 1
 
 
-def _chunks(x: jax.Array) -> int:
-    """How many parts a batch `[N, H, W, C]` is taken apart in; 1 where N, H or W is unknown.
+def _chunk_count(x: jax.Array) -> int:
+    """Returns the number of chunks for a batch `[N, H, W, C]`; 1 where N, H or W is symbolic.
 
-    Only in float32: the parts' weight gradients are added in the dtype of `x`.
+    Only float32 is split: the weight gradients of the chunks are summed in the dtype of `x`.
     """
-    pictures, height, width, _ = x.shape
-    known = all(isinstance(size, int) for size in (pictures, height, width))
-    if not known or not pictures or height * width < LARGE_MAP_PX or x.dtype != jnp.float32:
+    images, height, width, _ = x.shape
+    known = all(isinstance(size, int) for size in (images, height, width))
+    if not known or not images or height * width < LARGE_MAP_PX or x.dtype != jnp.float32:
         return 1
-    wanted = max(1, CHUNK_PX // (height * width))  # pictures in a part
-    return next(parts for parts in range(1, pictures + 1) if pictures % parts == 0 and pictures // parts <= wanted)
+    max_images = max(1, CHUNK_PX // (height * width))  # in a chunk
+    return next(chunks for chunks in range(1, images + 1) if images % chunks == 0 and images // chunks <= max_images)

@@ -1,4 +1,4 @@
-"""Building blocks that only discriminators have: spectral normalisation, minibatch discrimination, dropout."""
+"""Building blocks of discriminators only: spectral normalisation, minibatch discrimination, dropout."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ from srgan_jax.models.convolution import convolution
 class SpectralConv(nn.Module):
     """A convolution whose kernel is divided by its largest singular value (Miyato et al., arXiv 1802.05957).
 
-    The kernel counts as a matrix of its output channels against all else. Each training pass does one power iteration,
-    whose vector is kept with the batch statistics.
+    The kernel is flattened to a matrix `[size * size * C, features]`. Each training pass does one power iteration; its
+    vector is stored in the collection "batch_stats".
     """
 
     features: int
@@ -30,15 +30,15 @@ class SpectralConv(nn.Module):
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         matrix = kernel.reshape(-1, self.features)
-        left = self.variable(
+        u_variable = self.variable(
             "batch_stats", "u", lambda: jax.random.normal(self.make_rng("params"), (self.features,), jnp.float32)
         )
         with jax.default_matmul_precision("highest"):
-            right = _unit(jax.lax.stop_gradient(matrix) @ left.value)
-            u = _unit(right @ jax.lax.stop_gradient(matrix))
-            sigma = right @ matrix @ u
+            v = _normalised(jax.lax.stop_gradient(matrix) @ u_variable.value)
+            u = _normalised(v @ jax.lax.stop_gradient(matrix))
+            sigma = v @ matrix @ u
         if train and not self.is_initializing():
-            left.value = u
+            u_variable.value = u
         x, kernel = x.astype(self.dtype), (kernel / sigma).astype(self.dtype)
         x = x @ kernel[0, 0] if self.size == 1 else self._convolved(x, kernel)
         return x + self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype) if self.use_bias else x
@@ -49,57 +49,60 @@ class SpectralConv(nn.Module):
         return convolution(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-def _unit(vector: jax.Array) -> jax.Array:
+def _normalised(vector: jax.Array) -> jax.Array:
     return vector / (jnp.linalg.norm(vector) + 1e-12)
 
 
 def conv(features: int, size: int, name: str, *, spectral: bool, train: bool, pad: int | None = None, **kwargs: Any):
-    """A convolution, spectrally normalised where `spectral`; the other arguments are those of `layers.conv`."""
+    """Returns a convolution, spectrally normalised if `spectral`; the other arguments are those of `layers.conv`."""
     if spectral:
-        made = SpectralConv(features, size, pad=pad, name=name, **kwargs)
-        return lambda x: made(x, train=train)
-    if size == 1:  # the same numbers; XLA's CPU convolutions of one position are slow
+        layer = SpectralConv(features, size, pad=pad, name=name, **kwargs)
+        return lambda x: layer(x, train=train)
+    if size == 1:  # the same result; 1x1 convolutions are slow on XLA's CPU backend
         return nn.Dense(features, name=name, **kwargs)
     return layers.conv(features, size, name, pad=pad, **kwargs)
 
 
 class MinibatchDiscrimination(nn.Module):
-    """How close each sample's features are to those of the others in the batch (Salimans et al., arXiv 1606.03498).
+    """Appends the similarity of each sample to the others in the batch (Salimans et al., arXiv 1606.03498).
 
-    `[N, ..., C]` becomes `[N, ..., C + kernels]`; of a map the mean over its positions counts, and each position gets
-    the result. A batch of generated pictures that are all alike shows itself here, one by one it doesn't.
+    `[N, ..., C]` becomes `[N, ..., C + kernels]`. Feature maps are averaged over positions first, and the similarities
+    broadcast to all positions. They let the discriminator detect mode collapse, which single samples don't show.
     """
 
     kernels: int
-    size: int = 16  # dimensions in which distances are measured, for each kernel
-    axis_name: str | None = None  # under pmap: the axis that the batch is spread over
+    size: int = 16  # dimensions of the projection of each kernel
+    axis_name: str | None = None  # under pmap: the axis over which the batch is sharded
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         pooled = x.reshape(x.shape[0], -1, x.shape[-1]).mean(axis=1).astype(jnp.float32)
-        own = nn.Dense(self.kernels * self.size, use_bias=False, name="project")(pooled)
-        own = own.reshape(-1, self.kernels, self.size)
-        others = own
+        projected = nn.Dense(self.kernels * self.size, use_bias=False, name="project")(pooled)
+        projected = projected.reshape(-1, self.kernels, self.size)
+        all_samples = projected
         if self.axis_name is not None and not self.is_initializing():
-            others = jax.lax.all_gather(own, self.axis_name, tiled=True)
-        distance = jnp.abs(own[:, None] - others[None]).sum(axis=-1)
-        closeness = jnp.exp(-distance).sum(axis=1) - 1.0  # without the sample itself
-        spread = jnp.broadcast_to(
-            closeness.reshape(len(closeness), *(1,) * (x.ndim - 2), -1), (*x.shape[:-1], self.kernels)
+            all_samples = jax.lax.all_gather(projected, self.axis_name, tiled=True)
+        distance = jnp.abs(projected[:, None] - all_samples[None]).sum(axis=-1)
+        similarity = jnp.exp(-distance).sum(axis=1) - 1.0  # without the sample itself
+        broadcast = jnp.broadcast_to(
+            similarity.reshape(len(similarity), *(1,) * (x.ndim - 2), -1), (*x.shape[:-1], self.kernels)
         )
-        return jnp.concatenate([x, spread.astype(x.dtype)], axis=-1)
+        return jnp.concatenate([x, broadcast.astype(x.dtype)], axis=-1)
 
 
 def dropout(x: jax.Array, rate: float, keys: jax.Array | None) -> jax.Array:
-    """Zeroes a share `rate` of the values and enlarges the others; each sample by its own key.
+    """Zeroes a fraction `rate` of the values and divides the others by `1 - rate`; each sample has its own key.
 
     Args:
       x: `[N, ...]`.
-      rate: share that is dropped.
-      keys: `[N]`.
+      rate: fraction of the values that is zeroed.
+      keys: `[N]` random keys.
+
+    Returns:
+      An array of the shape of `x`.
 
     Raises:
-      ValueError: no keys.
+      ValueError: `keys` is None.
     """
     if keys is None:
         raise ValueError('dropout needs a key for each sample: batch["keys"]')

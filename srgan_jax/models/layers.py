@@ -18,17 +18,17 @@ Dtype = Any
 
 
 def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
-    """Sub-pixel upsampling (Shi et al., arXiv 1609.05158) in the channel order of PyTorch's `PixelShuffle`.
+    """Rearranges channels to pixels (Shi et al., arXiv 1609.05158) in the channel order of PyTorch's `PixelShuffle`.
 
     Args:
       x: `[N, H, W, C * factor**2]`; channel `c * factor**2 + i * factor + j` becomes channel c at sub-pixel (i, j).
-      factor: upsampling per axis.
+      factor: upsampling factor of each axis.
 
     Returns:
       `[N, H * factor, W * factor, C]`.
 
     Raises:
-      ValueError: the channels are not a multiple of `factor**2`.
+      ValueError: the number of channels is not a multiple of `factor**2`.
     """
     n, height, width, channels = x.shape
     if channels % factor**2:
@@ -38,9 +38,9 @@ def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
 
 
 def interpolate(image: jax.Array, scale: int, kernel: str = "bicubic") -> jax.Array:
-    """Enlarges by an integer factor with borders clamped, as one small convolution and a pixel shuffle.
+    """Upsamples by an integer factor with edge padding, as one small convolution and a pixel shuffle.
 
-    Equal to `resize.resize(..., convention="C")` inside the picture, at a cost that grows with its area alone.
+    Equals `resize.resize(..., convention="C")` away from the borders; the cost is linear in the area.
 
     Args:
       image: `[N, H, W, C]` float.
@@ -50,18 +50,18 @@ def interpolate(image: jax.Array, scale: int, kernel: str = "bicubic") -> jax.Ar
     Returns:
       `[N, H * scale, W * scale, C]`, the dtype of `image`.
     """
-    reach = 2  # a cubic kernel reads two samples to each side
-    size = 2 * reach + 1
-    phases = weight_matrix(size, size * scale, kernel)[reach * scale : (reach + 1) * scale]  # [scale, size]
+    radius = 2  # a cubic kernel reads two samples to each side
+    size = 2 * radius + 1
+    phases = weight_matrix(size, size * scale, kernel)[radius * scale : (radius + 1) * scale]  # [scale, size]
     one_channel = np.einsum("ah,bw->hwab", phases, phases).reshape(size, size, 1, scale * scale)
     channels = image.shape[-1]
     weights = jnp.asarray(np.einsum("hwip,cd->hwcdp", one_channel, np.eye(channels)), image.dtype)
     weights = weights.reshape(size, size, channels, channels * scale * scale)
-    if _keep_sizes.get():
-        neighbours = jnp.concatenate(_clamped_neighbours(image, reach), axis=-1)
+    if _shape_preserving.get():
+        neighbours = jnp.concatenate(_clamped_neighbours(image, radius), axis=-1)
         phases_of_image = _plain_conv(neighbours, weights.reshape(1, 1, -1, weights.shape[-1]), "SAME")
     else:
-        padded = jnp.pad(image, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
+        padded = jnp.pad(image, ((0, 0), (radius, radius), (radius, radius), (0, 0)), mode="edge")
         phases_of_image = _plain_conv(padded, weights, "VALID")
     return pixel_shuffle(phases_of_image, scale)
 
@@ -78,24 +78,24 @@ def _plain_conv(x: jax.Array, kernel: jax.Array, padding: str, groups: int = 1) 
     )
 
 
-_keep_sizes: contextvars.ContextVar[bool] = contextvars.ContextVar("keep_sizes", default=False)
+_shape_preserving: contextvars.ContextVar[bool] = contextvars.ContextVar("shape_preserving", default=False)
 
 
 @contextlib.contextmanager
-def keeping_sizes() -> Iterator[None]:
-    """Inside it `interpolate` is traced without operations that change height or width by a constant.
+def shape_preserving_interpolation() -> Iterator[None]:
+    """Context in which `interpolate` is traced without padding or cropping, for the export to ONNX.
 
-    Slower, the same values: converters to ONNX can't follow `H + 4` of an unknown H.
+    Slower, with the same result: the converter can't represent `H + 4` of a symbolic H.
     """
-    token = _keep_sizes.set(True)
+    token = _shape_preserving.set(True)
     try:
         yield
     finally:
-        _keep_sizes.reset(token)
+        _shape_preserving.reset(token)
 
 
-def _clamped_neighbours(image: jax.Array, reach: int) -> list[jax.Array]:
-    """The image shifted by -reach to reach rows and columns, its outermost pixels repeated: rows slowest."""
+def _clamped_neighbours(image: jax.Array, radius: int) -> list[jax.Array]:
+    """Returns `image` shifted by -radius to radius rows and columns with edge padding, in row-major order."""
 
     def shift(x: jax.Array, axis: int, by: int) -> jax.Array:  # by 1 or -1: x[i + by]
         kernel = np.zeros((3, 3, 1, x.shape[-1]), np.float32)
@@ -105,7 +105,7 @@ def _clamped_neighbours(image: jax.Array, reach: int) -> list[jax.Array]:
 
     def line(x: jax.Array, axis: int) -> list[jax.Array]:
         before, after = [x], [x]
-        for _ in range(reach):
+        for _ in range(radius):
             before.insert(0, shift(before[0], axis, -1))
             after.append(shift(after[-1], axis, 1))
         return before + after[1:]
@@ -115,41 +115,41 @@ def _clamped_neighbours(image: jax.Array, reach: int) -> list[jax.Array]:
 
 INITIALIZATIONS = {
     "lecun": nn.initializers.lecun_normal(),
-    "normal": nn.initializers.normal(0.02),  # as many GANs have it
+    "normal": nn.initializers.normal(0.02),  # common in GANs
 }
 BLOCK_ORDERS = {"norm_activation": True, "activation_norm": False}  # whether the norm comes first
 
 
 def conv(features: int, size: int, name: str, *, stride: int = 1, pad: int | None = None, **kwargs: Any) -> nn.Conv:
-    """A square convolution padded by `size // 2` (or `pad`) on each side, as in PyTorch, whatever its stride."""
+    """Returns a square convolution padded by `size // 2` (or `pad`) on each side, as in PyTorch, for any stride."""
     pad = size // 2 if pad is None else pad
     kwargs.setdefault("conv_general_dilated", convolution)
     return nn.Conv(features, (size, size), (stride, stride), padding=((pad, pad), (pad, pad)), name=name, **kwargs)
 
 
-def block(module: nn.Module, function: Callable[..., Any]) -> Callable[[jax.Array], Any]:
-    """`x -> function(module, x)`; where `module.remat` says so, its insides are computed again for the gradient.
+def maybe_remat(module: nn.Module, function: Callable[..., Any]) -> Callable[[jax.Array], Any]:
+    """Returns `x -> function(module, x)`; if `module.remat`, its activations are recomputed for the gradient.
 
-    Their submodules have to be made of the module that `function` is given.
+    `function` must create submodules through its first argument.
     """
     apply = nn.remat(function) if module.remat and not module.is_initializing() else function
     return lambda x: apply(module, x)
 
 
 def nearest(x: jax.Array, factor: int) -> jax.Array:
-    """Nearest-neighbour upsampling, `[N, H, W, C]` to `[N, H * factor, W * factor, C]`."""
+    """Returns `x [N, H, W, C]` upsampled by nearest neighbour, `[N, H * factor, W * factor, C]`."""
     return x.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
 def batch_norm(name: str, *, train: bool, momentum: float, epsilon: float, dtype: Dtype, axis_name: str | None):
-    """Batch normalisation; `momentum` is the share of the old running statistics that each update keeps."""
+    """Returns batch normalisation; `momentum` is the fraction of the old running statistics kept at each update."""
     return nn.BatchNorm(
         use_running_average=not train, momentum=momentum, epsilon=epsilon, dtype=dtype, axis_name=axis_name, name=name
     )
 
 
 class PReLU(nn.Module):
-    """Parametric ReLU with one learned slope per channel, or one for the whole layer (`shared`); 0.25 at first."""
+    """Parametric ReLU with one learned slope per channel, or one for the whole layer (`shared`), initially 0.25."""
 
     shared: bool = False
 
@@ -165,29 +165,30 @@ ACTIVATIONS = {
     "prelu_shared": lambda name: PReLU(shared=True, name=name),
     "relu": lambda name: nn.relu,
     "leaky_relu": lambda name: lambda x: nn.leaky_relu(x, 0.2),
+    "leaky_relu_01": lambda name: lambda x: nn.leaky_relu(x, 0.1),
 }
 
 
 def activation(kind: str, name: str):
-    """A callable for `kind`; `name` is the submodule's where it has parameters."""
+    """Returns the activation `kind` as a callable; `name` is the name of the submodule if it has parameters."""
     return lookup(ACTIVATIONS, kind, "activation")(name)
 
 
-IMAGENET_MEAN, IMAGENET_DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-RANGES = {  # name: slope and offset that take [0, 1] there
+IMAGENET_MEAN, IMAGENET_STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+RANGES = {  # name: slope and offset that map [0, 1] to the range
     "unit": (np.array(1.0), np.array(0.0)),
     "signed": (np.array(2.0), np.array(-1.0)),  # [-1, 1]
-    "imagenet": (1 / IMAGENET_DEVIATION, -IMAGENET_MEAN / IMAGENET_DEVIATION),  # minus its mean, over its deviation
+    "imagenet": (1 / IMAGENET_STD, -IMAGENET_MEAN / IMAGENET_STD),  # minus mean, divided by std
 }
 
 
 def from_unit(x: jax.Array, target: str) -> jax.Array:
-    """RGB in [0, 1] to the range that a network's layers see, a name in `RANGES`."""
+    """Maps RGB in [0, 1] to the range `target`, a name in `RANGES`."""
     slope, offset = lookup(RANGES, target, "range")
     return x * jnp.asarray(slope, x.dtype) + jnp.asarray(offset, x.dtype)
 
 
 def to_unit(x: jax.Array, source: str) -> jax.Array:
-    """The inverse of `from_unit`."""
+    """Maps RGB in the range `source` to [0, 1]; the inverse of `from_unit`."""
     slope, offset = lookup(RANGES, source, "range")
     return (x - jnp.asarray(offset, x.dtype)) / jnp.asarray(slope, x.dtype)

@@ -1,4 +1,4 @@
-"""What an entry of `GENERATORS`, `DISCRIMINATORS` and `EXTRACTORS` must offer, and the checks of it."""
+"""Interfaces of the entries of `GENERATORS`, `DISCRIMINATORS` and `EXTRACTORS`, and their checks."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Protocol
@@ -10,9 +10,10 @@ from srgan_jax.runtime.offers import check_attributes, check_parameters
 
 
 class Generator(Protocol):
-    """A Flax module that enlarges; its dataclass fields are its architecture, which the weights file holds.
+    """A Flax module that upscales images; its dataclass fields are its architecture, stored in the weights file.
 
-    Besides them it may have `dtype` (of the computation), `axis_name` (of pmap, for batch statistics) and `remat`.
+    It may also have the fields `dtype` (of the computation), `axis_name` (of pmap, for batch statistics) and `remat`
+    (recompute activations for the gradient), which are not stored.
 
     Attributes:
       scale: SR pixels per LR pixel, along each axis.
@@ -26,16 +27,16 @@ class Generator(Protocol):
         Args:
           lr: images.
           train: update batch statistics.
-          mask: `[N, h, w, 1]`, 1 where the image is; what lies outside has to be zeroed before every convolution.
+          mask: `[N, h, w, 1]`, 1 inside the image, 0 outside; the input of every convolution must be zeroed outside.
         """
         ...
 
 
 class Discriminator(Protocol):
-    """A Flax module that tells real from generated images.
+    """A Flax module that classifies images as real or generated.
 
     Attributes:
-      TAKES: its inputs, arguments of the call: "image", "features" (by tap, of the extractor), "lr".
+      TAKES: the arguments of the call: "image", "features" (of the extractor, by tap), "lr".
     """
 
     TAKES: ClassVar[tuple[str, ...]]
@@ -43,17 +44,17 @@ class Discriminator(Protocol):
     def __call__(
         self, *, train: bool = False, keys: jax.Array | None = None, **inputs: jax.Array
     ) -> jax.Array | tuple[jax.Array, ...]:
-        """Returns logits of any shape, or a tuple of them, one for each head."""
+        """Returns logits of any shape, or a tuple with those of each head."""
         ...
 
 
 class Extractor(Protocol):
-    """A Flax module whose feature maps are compared.
+    """A fixed Flax module, the feature maps of which a loss or metric compares.
 
     Attributes:
       TAPS: the names of its feature maps.
-      taps: those that a call returns.
-      convention: what its weights expect as input.
+      taps: those that a call returns, the compared feature layers.
+      convention: the input that its weights expect.
     """
 
     TAPS: ClassVar[tuple[str, ...]]
@@ -66,23 +67,23 @@ class Extractor(Protocol):
 
 
 def check_generator(name: str, kind: type[nn.Module]) -> None:
-    """Raises UserError where a generator lacks what `Generator` says."""
+    """Raises UserError if a generator lacks an attribute or argument of `Generator`."""
     check_attributes(kind, ("scale",), f"generator {name!r}")
     check_parameters(kind.__call__, ("train", "mask"), f"generator {name!r}", "(lr, *, train, mask)")
 
 
 def check_discriminator(name: str, kind: type[nn.Module]) -> None:
-    """Raises UserError where a discriminator lacks what `Discriminator` says."""
+    """Raises UserError if a discriminator lacks an argument of `Discriminator`."""
     takes = takes_of(kind)
     call = f"({', '.join(takes)}, *, train, keys)"
     check_parameters(kind.__call__, (*takes, "train", "keys"), f"discriminator {name!r}", call)
 
 
 def check_extractor(name: str, kind: type[nn.Module]) -> None:
-    """Raises UserError where an extractor lacks what `Extractor` says."""
+    """Raises UserError if an extractor lacks an attribute of `Extractor`."""
     check_attributes(kind, ("TAPS", "taps", "convention"), f"extractor {name!r}")
 
 
 def takes_of(kind: type[nn.Module]) -> tuple[str, ...]:
-    """Returns the inputs of a discriminator; images alone where it doesn't say."""
+    """Returns the inputs of a discriminator, its `TAKES`; by default the image alone."""
     return tuple(getattr(kind, "TAKES", ("image",)))

@@ -1,6 +1,5 @@
 """What a run records of how it came about: config, versions, revision."""
 
-import importlib.metadata
 import json
 import platform
 import subprocess
@@ -13,8 +12,7 @@ from srgan_jax.config.keys import as_dict
 from srgan_jax.config.renamed import translated
 from srgan_jax.config.schema import RunConfig
 from srgan_jax.runtime import atomic
-
-PACKAGES = ("srgan-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
+from srgan_jax.runtime.versions import package_versions
 
 
 def record_run(workdir: Path, run: RunConfig) -> list[str]:
@@ -29,8 +27,8 @@ def record_run(workdir: Path, run: RunConfig) -> list[str]:
     now = json.loads(json.dumps(as_dict(run)))
     before = translated(json.loads(file.read_text())) if file.exists() else now
     atomic.write_text(file, json.dumps(now, indent=1, sort_keys=True))
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    versions |= {"python": platform.python_version(), "git": _git_revision(), "command": " ".join(sys.argv)}
+    command = " ".join(sys.argv)
+    versions = package_versions() | {"python": platform.python_version(), "git": _git_revision(), "command": command}
     atomic.write_text(workdir / "versions.json", json.dumps(versions, indent=1))
     return _differences(before, now)
 

@@ -16,11 +16,11 @@ from srgan_jax.weights.torch_checkpoint import Tensors, read_torch
 from srgan_jax.weights.weights import Weights, make_weights
 
 Names = dict[str, str]  # our layer -> their layer
-ENDS = {"conv_in": "conv1.0", "act_in": "conv1.1", "conv_trunk": "conv2.0", "norm_trunk": "conv2.1"}
-SEQUENTIAL = {"conv_1": "0", "norm_1": "1", "act": "2", "conv_2": "3", "norm_2": "4"}
+OUTER_LAYERS = {"conv_in": "conv1.0", "act_in": "conv1.1", "conv_trunk": "conv2.0", "norm_trunk": "conv2.1"}
+BLOCK_LAYERS = {"conv_1": "0", "norm_1": "1", "act": "2", "conv_2": "3", "norm_2": "4"}
 
 
-def _count(tensors: Tensors, pattern: str) -> int:
+def _count_indices(tensors: Tensors, pattern: str) -> int:
     """How many of `pattern` with 0, 1, 2, ... in its place are there."""
     number = 0
     while pattern.format(number) in tensors:
@@ -28,7 +28,7 @@ def _count(tensors: Tensors, pattern: str) -> int:
     return number
 
 
-def _first(tensors: Tensors, name: str) -> np.ndarray:
+def _require(tensors: Tensors, name: str) -> np.ndarray:
     if name not in tensors:
         raise WeightsError(f"missing {name}; the file has {len(tensors)}, such as {', '.join(list(tensors)[:3])}")
     return tensors[name]
@@ -44,9 +44,9 @@ def _blocks(count: int, pattern: str, parts: Mapping[str, str], start: int = 0) 
 
 def srgan5(tensors: Tensors) -> tuple[dict[str, Any], Names]:
     """leftthomas/SRGAN: `block1` to `block8`, (tanh + 1) / 2, biases in front of the norms, PReLU after the trunk."""
-    width = _first(tensors, "block1.0.weight").shape[0]
+    width = _require(tensors, "block1.0.weight").shape[0]
     last = max(int(name[5:].split(".")[0]) for name in tensors if name.startswith("block"))  # upsampling and output
-    blocks, ups = last - 3, _count(tensors, f"block{last}.{{}}.conv.weight")
+    blocks, ups = last - 3, _count_indices(tensors, f"block{last}.{{}}.conv.weight")
     names = {"conv_in": "block1.0", "act_in": "block1.1"}
     parts = {"conv_1": "conv1", "norm_1": "bn1", "act": "prelu", "conv_2": "conv2", "norm_2": "bn2"}
     names |= _blocks(blocks, "block{}.", parts, start=2)
@@ -59,10 +59,10 @@ def srgan5(tensors: Tensors) -> tuple[dict[str, Any], Names]:
 
 def lornatang(tensors: Tensors) -> tuple[dict[str, Any], Names]:
     """Lornatang/SRGAN-PyTorch, `SRResNet`: `trunk.N.rcb`, output in [0, 1]."""
-    width, blocks = _first(tensors, "conv1.0.weight").shape[0], _count(tensors, "trunk.{}.rcb.0.weight")
-    ups = _count(tensors, "upsampling.{}.upsample_block.0.weight")
-    names = ENDS | {"conv_out": "conv3"}
-    names |= _blocks(blocks, "trunk.{}.rcb.", SEQUENTIAL)
+    width, blocks = _require(tensors, "conv1.0.weight").shape[0], _count_indices(tensors, "trunk.{}.rcb.0.weight")
+    ups = _count_indices(tensors, "upsampling.{}.upsample_block.0.weight")
+    names = OUTER_LAYERS | {"conv_out": "conv3"}
+    names |= _blocks(blocks, "trunk.{}.rcb.", BLOCK_LAYERS)
     for index in range(ups):
         upsample = f"upsampling.{index}.upsample_block"
         names |= {f"conv_up_{index}": f"{upsample}.0", f"act_up_{index}": f"{upsample}.2"}
@@ -72,16 +72,19 @@ def lornatang(tensors: Tensors) -> tuple[dict[str, Any], Names]:
 
 def _scale(tensors: Tensors, pattern: str) -> int:
     """The product of the sub-pixel factors: the square roots of output over input channels."""
-    kernels = [tensors[pattern.format(index)] for index in range(_count(tensors, pattern))]
+    kernels = [tensors[pattern.format(index)] for index in range(_count_indices(tensors, pattern))]
     return int(np.prod([round((kernel.shape[0] / kernel.shape[1]) ** 0.5) for kernel in kernels]))
 
 
 def eriklindernoren(tensors: Tensors) -> tuple[dict[str, Any], Names]:
     """eriklindernoren/PyTorch-GAN, `GeneratorResNet`: ImageNet's ranges, epsilon 0.8 outside the upsampling."""
-    width, blocks = _first(tensors, "conv1.0.weight").shape[0], _count(tensors, "res_blocks.{}.conv_block.0.weight")
+    width, blocks = (
+        _require(tensors, "conv1.0.weight").shape[0],
+        _count_indices(tensors, "res_blocks.{}.conv_block.0.weight"),
+    )
     ups = sum(f"upsampling.{4 * index}.weight" in tensors for index in range(8))
-    names = ENDS | {"conv_out": "conv3.0"}
-    names |= _blocks(blocks, "res_blocks.{}.conv_block.", SEQUENTIAL)
+    names = OUTER_LAYERS | {"conv_out": "conv3.0"}
+    names |= _blocks(blocks, "res_blocks.{}.conv_block.", BLOCK_LAYERS)
     for index in range(ups):
         for ours, offset in (("conv", 0), ("norm", 1), ("act", 3)):
             names[f"{ours}_up_{index}"] = f"upsampling.{4 * index + offset}"
@@ -92,7 +95,7 @@ def eriklindernoren(tensors: Tensors) -> tuple[dict[str, Any], Names]:
 
 def basicsr_msrresnet(tensors: Tensors) -> tuple[dict[str, Any], Names]:
     """XPixelGroup/BasicSR, `MSRResNet`."""
-    width, blocks = _first(tensors, "conv_first.weight").shape[0], _count(tensors, "body.{}.conv1.weight")
+    width, blocks = _require(tensors, "conv_first.weight").shape[0], _count_indices(tensors, "body.{}.conv1.weight")
     ups = [name for name in ("upconv1", "upconv2") if f"{name}.weight" in tensors]
     factors = [round((tensors[f"{name}.weight"].shape[0] / width) ** 0.5) for name in ups]
     names = {"conv_in": "conv_first", "conv_hr": "conv_hr", "conv_out": "conv_last"}
@@ -109,7 +112,7 @@ IMPORTERS: dict[str, Callable[[Tensors], tuple[dict[str, Any], Names]]] = {
 }
 
 
-def _places(layer: str) -> list[tuple[str, str, str]]:
+def _tensor_names(layer: str) -> list[tuple[str, str, str]]:
     """For one of our layers: collection, their name and our name of each of its tensors."""
     if "norm" in layer:
         statistics = [("batch_stats", "running_mean", "mean"), ("batch_stats", "running_var", "var")]
@@ -123,7 +126,7 @@ def _convert(tensors: Tensors, names: Names) -> dict[str, np.ndarray]:
     """Their tensors under our names and layouts; what is left over is an error."""
     found, used = {}, set()
     for ours, theirs in names.items():
-        for place, kind, name in _places(ours):
+        for place, kind, name in _tensor_names(ours):
             if (key := f"{theirs}.{kind}") in tensors:
                 value = tensors[key]
                 found[f"{place}/{ours}/{name}"] = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
@@ -151,7 +154,7 @@ def import_generator(path: str | os.PathLike, source: str) -> Weights:
     lookup(IMPORTERS, source, "source")
     tensors = read_torch(path)
     try:
-        return _imported(tensors, source)
+        return _import_tensors(tensors, source)
     except WeightsError as error:
         others = [name for name in IMPORTERS if name != source]
         fitting = [f"--from {name} fits" for name in others if _fits(tensors, name)]
@@ -159,7 +162,7 @@ def import_generator(path: str | os.PathLike, source: str) -> Weights:
         raise WeightsError(f"{os.fspath(path)} is not laid out as {source} ({hint}): {error}") from None
 
 
-def _imported(tensors: Tensors, source: str) -> Weights:
+def _import_tensors(tensors: Tensors, source: str) -> Weights:
     try:
         architecture, names = IMPORTERS[source](tensors)
         flat = {tuple(key.split("/")): np.ascontiguousarray(value) for key, value in _convert(tensors, names).items()}
@@ -170,7 +173,7 @@ def _imported(tensors: Tensors, source: str) -> Weights:
 
 def _fits(tensors: Tensors, source: str) -> bool:
     try:
-        _imported(tensors, source)
+        _import_tensors(tensors, source)
     except WeightsError:
         return False
     return True

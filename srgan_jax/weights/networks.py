@@ -16,7 +16,7 @@ from srgan_jax.runtime.errors import MissingFileError
 from srgan_jax.weights.safetensors_io import EXTRACTOR_FORMAT, WeightsError, read_any, write_tensors
 
 FOLDER_VARIABLE = "SRGAN_JAX_WEIGHTS"
-COMMANDS = {  # by the name of a network: the command that makes its file
+PORT_COMMANDS = {  # by the name of a network: the command that makes its file
     "vgg19": "srgan-jax port vgg19 --download",
     "resnet152v2": "srgan-jax port resnet152v2 --download",
     "niqe": "srgan-jax port niqe --download",
@@ -34,7 +34,7 @@ def read_network(name: str, path: str | os.PathLike = "") -> tuple[dict[str, np.
     """Returns the tensors and the header of a network's file.
 
     Args:
-      name: a name in `COMMANDS`, or of a network of your own.
+      name: a name in `PORT_COMMANDS`, or of a network of your own.
       path: the file; "" looks for it, see the text of this module.
 
     Raises:
@@ -43,16 +43,16 @@ def read_network(name: str, path: str | os.PathLike = "") -> tuple[dict[str, np.
     """
     path = Path(path) if path else network_path(name)
     if not path.is_file():
-        command = COMMANDS.get(name)
-        given = f" --out {path}" if command and path != network_path(name) else ""
-        remedy = f"; get them with: {command}{given} (or give it a file you have)" if command else ""
-        raise MissingFileError(f"no {name} weights at {path.absolute()}{remedy}")
+        command = PORT_COMMANDS.get(name)
+        out_option = f" --out {path}" if command and path != network_path(name) else ""
+        hint = f"; get them with: {command}{out_option} (or give it a file you have)" if command else ""
+        raise MissingFileError(f"no {name} weights at {path.absolute()}{hint}")
     return _read(str(path.absolute()), path.stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=8)
-def _read(path: str, changed: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    del changed  # a file that is replaced is read again
+def _read(path: str, modified_ns: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    del modified_ns  # a file that is replaced is read again
     return read_any(path)
 
 

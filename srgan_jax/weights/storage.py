@@ -42,7 +42,7 @@ def save(
 
 def read_header(path: str | os.PathLike) -> dict[str, str]:
     """What the header of a weights file says: "format", "architecture" (JSON), and its provenance."""
-    return read_tensors(_file_of(path), FORMAT)[1]
+    return read_tensors(_resolve_path(path), FORMAT)[1]
 
 
 def read_provenance(path: str | os.PathLike) -> dict[str, str]:
@@ -50,16 +50,16 @@ def read_provenance(path: str | os.PathLike) -> dict[str, str]:
     return {key: value for key, value in read_header(path).items() if key not in ("format", "architecture")}
 
 
-def _file_of(path: str | os.PathLike) -> str | os.PathLike:
+def _resolve_path(path: str | os.PathLike) -> str | os.PathLike:
     """The file itself, the generator of a run's folder, or one that ships with the package."""
     if os.path.isfile(path):
         if os.fspath(path).endswith(PYTORCH):
             raise WeightsError(f"{path} is a PyTorch checkpoint; {import_hint(path)}")
         return path
-    of_run = os.path.join(path, "generator.safetensors")
-    if os.path.isfile(of_run):
-        return of_run
-    return pretrained.path_of(str(path)) or (of_run if os.path.isdir(path) else path)
+    run_file = os.path.join(path, "generator.safetensors")
+    if os.path.isfile(run_file):
+        return run_file
+    return pretrained.path_of(str(path)) or (run_file if os.path.isdir(path) else path)
 
 
 def load(path: str | os.PathLike, *, fold: bool = True) -> Weights:
@@ -78,7 +78,7 @@ def load(path: str | os.PathLike, *, fold: bool = True) -> Weights:
       FileNotFoundError: no such file.
       WeightsError: not a generator of this package, or damaged.
     """
-    path = _file_of(path)
+    path = _resolve_path(path)
     tensors, header = read_tensors(path, FORMAT)
     _check_architecture(path, json.loads(header["architecture"]))
     variables = unflatten_dict({tuple(name.split("/")): tensor.astype(np.float32) for name, tensor in tensors.items()})

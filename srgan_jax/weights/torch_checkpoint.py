@@ -34,10 +34,10 @@ def read_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds
-        why = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0]
         if "weights_only" in str(error):  # torch's advice, to read it unsafely, is none
-            why = "expected tensors alone, as torch.save(model.state_dict(), FILE) writes them"
-        raise UserError(f"{path} can't be read safely: {why}") from None
+            reason = "expected tensors alone, as torch.save(model.state_dict(), FILE) writes them"
+        raise UserError(f"{path} can't be read safely: {reason}") from None
     state = next(
         (state[key] for key in WRAPPERS if isinstance(state, dict) and isinstance(state.get(key), dict)), state
     )

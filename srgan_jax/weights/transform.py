@@ -25,8 +25,8 @@ def fold_norms(weights: Weights) -> Weights:
     for name in [name for name in params if "norm" in name]:
         norm, conv = params.pop(name), params[name.replace("norm", "conv")]
         statistics = weights.variables["batch_stats"][name]
-        deviation = np.sqrt(np.asarray(statistics["var"], np.float64) + weights.architecture[_epsilon_field(name)])
-        slope = np.asarray(norm["scale"], np.float64) / deviation
+        std = np.sqrt(np.asarray(statistics["var"], np.float64) + weights.architecture[_epsilon_field(name)])
+        slope = np.asarray(norm["scale"], np.float64) / std
         shift = np.asarray(conv.get("bias", 0.0), np.float64) - np.asarray(statistics["mean"], np.float64)
         conv["kernel"] = jnp.asarray(conv["kernel"] * slope, jnp.float32)
         conv["bias"] = jnp.asarray(shift * slope + np.asarray(norm["bias"], np.float64), jnp.float32)
@@ -46,14 +46,14 @@ def deepen(weights: Weights, blocks: int) -> Weights:
     Raises:
       WeightsError: it has more already, or its blocks are others: dense, or one for all.
     """
-    have = weights.architecture["blocks"]
-    if blocks < have:
-        raise WeightsError(f"expected {have} blocks or more, got {blocks}")
+    existing = weights.architecture["blocks"]
+    if blocks < existing:
+        raise WeightsError(f"expected {existing} blocks or more, got {blocks}")
     architecture = dict(weights.architecture) | {"blocks": blocks}
     module = build(GENERATORS, architecture)
     fresh = jax.device_get(module.init(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32)))
     variables = {kind: dict(layers) for kind, layers in fresh.items()}
-    for index in range(have, blocks):
+    for index in range(existing, blocks):
         layers = variables["params"]
         last = next((n for n in (f"block_{index:02d}_norm_2", f"block_{index:02d}_conv_2") if n in layers), None)
         if last is None:

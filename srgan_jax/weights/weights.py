@@ -113,7 +113,7 @@ def _infer_architecture(params: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _by_path(variables: Mapping[str, PyTree]) -> dict[str, Any]:
+def _flatten_by_path(variables: Mapping[str, PyTree]) -> dict[str, Any]:
     """The leaves, named "params/layer/kernel"."""
     return {"/".join(path): leaf for path, leaf in flatten_dict(dict(variables)).items()}
 
@@ -121,8 +121,8 @@ def _by_path(variables: Mapping[str, PyTree]) -> dict[str, Any]:
 def _check_shapes(variables: Mapping[str, Any], module: Any) -> None:
     lr = jax.ShapeDtypeStruct((1, 8, 8, 3), np.float32)
     expected = jax.eval_shape(module.init, jax.eval_shape(lambda: jax.random.key(0)), lr)
-    expected = {name: leaf.shape for name, leaf in _by_path(expected).items()}
-    found = {name: np.shape(leaf) for name, leaf in _by_path(variables).items()}
+    expected = {name: leaf.shape for name, leaf in _flatten_by_path(expected).items()}
+    found = {name: np.shape(leaf) for name, leaf in _flatten_by_path(variables).items()}
     wrong = [f"missing {name} {expected[name]}" for name in expected.keys() - found.keys()]
     wrong += [f"surplus {name} {found[name]}" for name in found.keys() - expected.keys()]
     wrong += [

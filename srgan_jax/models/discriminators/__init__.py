@@ -1,4 +1,4 @@
-"""Discriminators: `[N, H, W, 3]` RGB in [0, 1] to logits (no sigmoid), one an image or a map; one file each."""
+"""Discriminators: `[N, H, W, 3]` RGB in [0, 1] to logits (no sigmoid), one per image or a map; one file each."""
 
 from srgan_jax.models.discriminators.srgan import SRGANDiscriminator
 from srgan_jax.models.discriminators.unet import UNetDiscriminator

@@ -17,24 +17,24 @@ STRIDES = {"alternating": (1, 2), "one": (1, 1)}
 class SRGANDiscriminator(nn.Module):
     """The discriminator of SRGAN (arXiv 1609.04802, figure 4) with its common variations as fields.
 
-    Eight convolutions and a head. With the paper's, "flatten", `[N, crop_px, crop_px, 3]` in [0, 1] gives `[N, 1]`
-    logits. "positions" puts the dense layers at each remaining position, "patch" a convolution there: any crop of
-    `[N, H, W, 3]` gives `[N, H / 16, W / 16, 1]` logits. The layers see [-1, 1].
+    Eight convolutions and a head. The paper's head, "flatten", maps `[N, crop_px, crop_px, 3]` in [0, 1] to `[N, 1]`
+    logits. The others map `[N, H, W, 3]` of any size to `[N, H / 16, W / 16, 1]` logits: "positions" applies the dense
+    layers at each position, "patch" a convolution. The first convolution takes images in [-1, 1].
     """
 
     TAKES: ClassVar[tuple[str, ...]] = ("image",)
 
     crop_px: int = 96
-    width: int = 64  # channels of the first convolution; 2, 4 and 8 times as many follow
+    width: int = 64  # channels of the first two convolutions; then 2, 4 and 8 times as many
     head: str = "flatten"  # a name in HEADS
     dense: int = 1024
-    strides: str = "alternating"  # or "one": nothing is made smaller
+    strides: str = "alternating"  # or "one": stride 1 everywhere
     block_order: str = "norm_activation"  # or "activation_norm"
     negative_slope: float = 0.2  # of the LeakyReLUs
     norm: str = "batch"  # or "none"
-    bn_momentum: float = 0.9  # share of the old running statistics kept at each update
+    bn_momentum: float = 0.9  # fraction of the old running statistics kept at each update
     bn_epsilon: float = 1e-5
-    use_bias: bool = True  # of the convolutions that have no norm directly behind them
+    use_bias: bool = True  # of the convolutions that no norm directly follows
     spectral_norm: bool = False
     minibatch_kernels: int = 0  # of minibatch discrimination before the last layer
     dropout: float = 0.0  # of the logits
@@ -67,20 +67,20 @@ class SRGANDiscriminator(nn.Module):
         lookup(dict.fromkeys(("batch", "none")), self.norm, "norm")
         if self.head == "flatten" and image.shape[1:] != (self.crop_px, self.crop_px, 3):
             raise ValueError(
-                f"this discriminator judges {self.crop_px} x {self.crop_px} RGB crops, got {image.shape[1:]}; "
-                "set discriminator.crop_px to the crop"
+                f"discriminator: expected {self.crop_px} x {self.crop_px} RGB crops, got {image.shape[1:]}; "
+                "set discriminator.crop_px to the side of the crops"
             )
 
     def _block(self, x: jax.Array, index: int, train: bool) -> jax.Array:
         norm_first = lookup(layers.BLOCK_ORDERS, self.block_order, "block order")
-        normed = self.norm == "batch" and index > 0
+        has_norm = self.norm == "batch" and index > 0
         stride = lookup(STRIDES, self.strides, "strides")[index % 2]
-        bias = self.use_bias and not (normed and norm_first)
+        bias = self.use_bias and not (has_norm and norm_first)
         features = self.width * 2 ** (index // 2)
         x = self._conv(features, 3, f"conv_{index + 1}", train, stride=stride, use_bias=bias)(x)
-        x = self._norm(x, f"norm_{index + 1}", train) if normed and norm_first else x
+        x = self._norm(x, f"norm_{index + 1}", train) if has_norm and norm_first else x
         x = nn.leaky_relu(x, self.negative_slope)
-        return self._norm(x, f"norm_{index + 1}", train) if normed and not norm_first else x
+        return self._norm(x, f"norm_{index + 1}", train) if has_norm and not norm_first else x
 
     def _conv(self, features: int, size: int, name: str, train: bool, **kwargs: Any):
         init = lookup(layers.INITIALIZATIONS, self.initialization, "initialization")

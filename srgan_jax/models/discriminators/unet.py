@@ -1,4 +1,4 @@
-"""The U-Net discriminator of Real-ESRGAN: a logit for each pixel, from features of all sizes."""
+"""The U-Net discriminator of Real-ESRGAN: a logit for each pixel, from features of all resolutions."""
 
 from typing import Any, ClassVar
 
@@ -11,25 +11,25 @@ from srgan_jax.ops import color
 
 
 class UNetDiscriminator(nn.Module):
-    """Three halvings, three doublings, skips between them (Wang et al., Real-ESRGAN, arXiv 2107.10833, section 3.3).
+    """U-Net with three down- and upsamplings and skip connections (Wang et al., arXiv 2107.10833, section 3.3).
 
-    `[N, H, W, 3]` in [0, 1], sides divisible by 8, gives `[N, H, W, 1]` logits. No batch normalisation; spectral
-    normalisation everywhere but in the first and last layer. The layers see [-1, 1].
+    Maps `[N, H, W, 3]` in [0, 1], H and W divisible by 8, to `[N, H, W, 1]` logits. No batch normalisation; spectral
+    normalisation in all but the first and last layer. The first convolution takes images in [-1, 1].
     """
 
     TAKES: ClassVar[tuple[str, ...]] = ("image",)
 
     width: int = 64
     spectral_norm: bool = True
-    minibatch_kernels: int = 0  # of minibatch discrimination at the bottom
+    minibatch_kernels: int = 0  # of minibatch discrimination at the lowest resolution
     dtype: Any = jnp.float32
-    axis_name: str | None = None  # under pmap: the axis that the batch is spread over
+    axis_name: str | None = None  # under pmap: the axis over which the batch is sharded
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool = False, keys: jax.Array | None = None) -> jax.Array:
-        del keys  # nothing is random here
+        del keys  # no dropout
         if image.shape[1] % 8 or image.shape[2] % 8:
-            raise ValueError(f"the U-Net discriminator needs sides divisible by 8, got {image.shape[1:3]}")
+            raise ValueError(f"U-Net discriminator: expected crops with sides divisible by 8, got {image.shape[1:3]}")
 
         def conv(x, features, name, size=3, stride=1, spectral=self.spectral_norm):
             options = {"pad": 1, "stride": stride, "use_bias": not spectral, "dtype": self.dtype}

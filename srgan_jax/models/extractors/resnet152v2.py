@@ -1,4 +1,4 @@
-"""The first layers of ResNet152V2 (He et al., arXiv 1603.05027) as a feature extractor, in Keras' form."""
+"""The first layers of ResNet152V2 (He et al., arXiv 1603.05027) as a feature extractor, as in Keras."""
 
 from typing import Any, ClassVar
 
@@ -16,11 +16,11 @@ PREPROCESSING = {"signed": lambda rgb: layers.from_unit(rgb, "signed")}
 class ResNet152V2(nn.Module):
     """ResNet152V2 up to `conv2_block1_1_relu`: `[N, H, W, 3]` to `[N, H / 4, W / 4, 64]`.
 
-    Its batch normalisations are in inference mode, ported as one factor and offset a channel.
+    Batch normalisation is in inference mode, ported as a factor and an offset per channel.
 
     Attributes:
-      taps: which feature maps to return, names in `TAPS`.
-      convention: what the weights expect, a name in `PREPROCESSING`; a ported weights file says which.
+      taps: the feature maps to return, names in `TAPS`.
+      convention: the input that the weights expect, a name in `PREPROCESSING`; in the header of a ported file.
     """
 
     TAPS: ClassVar[tuple[str, ...]] = TAPS
@@ -35,7 +35,7 @@ class ResNet152V2(nn.Module):
             lookup(dict.fromkeys(TAPS), tap, "ResNet152V2 feature")
         x = lookup(PREPROCESSING, self.convention, "ResNet152V2 convention")(image).astype(self.dtype)
         x = layers.conv(64, 7, "conv1_conv", stride=2, dtype=self.dtype)(x)
-        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))  # Keras pads with zeros, which take part in the maximum
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))  # as Keras: the maximum includes the padded zeros
         x = nn.max_pool(x, (3, 3), (2, 2))
         scale = self.param("conv2_block1_preact_bn_scale", nn.initializers.ones, (64,))
         offset = self.param("conv2_block1_preact_bn_offset", nn.initializers.zeros, (64,))

@@ -19,12 +19,12 @@ TAPS = tuple(
 
 
 def _caffe(rgb: jax.Array) -> jax.Array:
-    """BGR, 0 to 255, minus ImageNet's mean: the original weights, and Keras'."""
+    """Returns BGR in 0 to 255, minus ImageNet's mean: for the original Caffe weights and Keras'."""
     return rgb[..., ::-1] * 255.0 - jnp.asarray([103.939, 116.779, 123.68])
 
 
 def _torchvision(rgb: jax.Array) -> jax.Array:
-    """RGB, 0 to 1, minus ImageNet's mean, over its deviation."""
+    """Returns RGB in 0 to 1, minus ImageNet's mean, divided by its standard deviation."""
     return layers.from_unit(rgb, "imagenet")
 
 
@@ -32,11 +32,11 @@ PREPROCESSING = {"caffe": _caffe, "torchvision": _torchvision}
 
 
 class VGG19(nn.Module):
-    """VGG19's convolutions, with a tap at each of them before ("conv5_4") and after ("relu5_4") its ReLU.
+    """VGG19's convolutions; returns feature maps before ("conv5_4") or after ("relu5_4") the ReLU of any of them.
 
     Attributes:
-      taps: which feature maps to return; nothing is computed beyond the last of them.
-      convention: what the weights expect, a name in `PREPROCESSING`; a ported weights file says which.
+      taps: the feature maps to return, names in `TAPS`; later layers are not computed.
+      convention: the input that the weights expect, a name in `PREPROCESSING`; in the header of a ported file.
     """
 
     TAPS: ClassVar[tuple[str, ...]] = TAPS

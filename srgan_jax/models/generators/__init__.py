@@ -5,11 +5,13 @@ from srgan_jax.models.generators.msrresnet import MSRResNet
 from srgan_jax.models.generators.restoration import RestorationNet
 from srgan_jax.models.generators.rrdb import RRDBNet
 from srgan_jax.models.generators.srresnet import SRResNet
+from srgan_jax.models.generators.srvggnet import SRVGGNetCompact
 
 GENERATORS = {
     "srresnet": SRResNet,
     "msrresnet": MSRResNet,
     "compact": CompactResNet,
+    "srvggnet_compact": SRVGGNetCompact,
     "rrdb": RRDBNet,
     "restoration": RestorationNet,
 }

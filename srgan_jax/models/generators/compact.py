@@ -1,4 +1,4 @@
-"""A small generator for CPUs: all work is done at LR's size."""
+"""A small generator for CPUs: all layers run at LR resolution."""
 
 from typing import Any
 
@@ -10,25 +10,25 @@ from srgan_jax.models import layers
 
 
 class CompactResNet(nn.Module):
-    """Residual blocks at LR's size, then one convolution that gives all sub-pixels at once, over a bilinear base.
+    """Residual blocks at LR resolution and one sub-pixel convolution; the result is added to bilinear upsampling.
 
     About a twelfth of SRResNet's operations by default: per LR pixel 9 * (3 * 40 + 12 * 40^2 + 40 * 48) = 191,160
     multiplications against 2.2 million. No normalisation; 3x3 convolutions; one PReLU slope per channel in each block.
-    Called as `SRResNet` is: `lr [N, H, W, 3]` in [0, 1], optionally `mask [N, H, W, 1]`.
+    Arguments as of `SRResNet`: `lr [N, H, W, 3]` in [0, 1], optionally `mask [N, H, W, 1]`.
     """
 
     blocks: int = 6
     width: int = 40
-    scale: int = 4  # any integer from 1
+    scale: int = 4  # an integer >= 1
     dtype: Any = jnp.float32
-    axis_name: str | None = None  # nothing to share
-    remat: bool = False  # compute the blocks again for the gradients instead of keeping their activations
+    axis_name: str | None = None  # unused: no batch statistics
+    remat: bool = False  # recompute the activations of blocks for the gradient instead of storing them
 
     @nn.compact
     def __call__(self, lr: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
         x = self._conv(lr.astype(self.dtype) - 0.5, self.width, "conv_in", mask)
         for index in range(self.blocks):
-            x = x + layers.block(self, lambda own, x, name=f"block_{index:02d}": own._residual(x, name, mask))(x)
+            x = x + layers.maybe_remat(self, lambda own, x, name=f"block_{index:02d}": own._residual(x, name, mask))(x)
         x = self._conv(x, 3 * self.scale**2, "conv_out", mask, init_scale=1e-4).astype(jnp.float32)
         return layers.pixel_shuffle(x, self.scale) + layers.interpolate(lr.astype(jnp.float32), self.scale, "bilinear")
 

@@ -1,4 +1,4 @@
-"""BasicSR's modified SRResNet: the generator of its published SRGAN and "MSRResNet" models."""
+"""BasicSR's modified SRResNet, the generator of its published SRGAN and "MSRResNet" models."""
 
 from typing import Any
 
@@ -13,25 +13,25 @@ UPSAMPLING_FACTORS = {2: (2,), 3: (3,), 4: (2, 2)}
 
 
 class MSRResNet(nn.Module):
-    """SRResNet without normalisation, without long skip, over a bilinear base (BasicSR, `srresnet_arch.py`).
+    """SRResNet without normalisation and long skip, added to bilinear upsampling (BasicSR, `srresnet_arch.py`).
 
     3x3 convolutions throughout, ReLU in the blocks, LeakyReLU 0.1 after the first convolution and in the upsampling.
-    Called as `SRResNet` is: `lr [N, H, W, 3]` in [0, 1], optionally `mask [N, H, W, 1]`.
+    Arguments as of `SRResNet`: `lr [N, H, W, 3]` in [0, 1], optionally `mask [N, H, W, 1]`.
     """
 
     blocks: int = 16
     width: int = 64
     scale: int = 4  # 2, 3 or 4
     dtype: Any = jnp.float32
-    axis_name: str | None = None  # nothing to share
-    remat: bool = False  # compute the blocks again for the gradients instead of keeping their activations
+    axis_name: str | None = None  # unused: no batch statistics
+    remat: bool = False  # recompute the activations of blocks for the gradient instead of storing them
 
     @nn.compact
     def __call__(self, lr: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
         factors = lookup(UPSAMPLING_FACTORS, self.scale, "scale")
         x = self._leaky(self._conv(lr.astype(self.dtype), self.width, "conv_in", mask))
         for index in range(self.blocks):
-            x = x + layers.block(self, lambda own, x, name=f"block_{index:02d}": own._residual(x, name, mask))(x)
+            x = x + layers.maybe_remat(self, lambda own, x, name=f"block_{index:02d}": own._residual(x, name, mask))(x)
         for index, factor in enumerate(factors):
             x = self._leaky(
                 layers.pixel_shuffle(self._conv(x, self.width * factor**2, f"conv_up_{index}", mask), factor)

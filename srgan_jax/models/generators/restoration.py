@@ -1,4 +1,4 @@
-"""A residual network that keeps the size: low-quality pictures in, restored ones out."""
+"""A residual network for restoration: low-quality images to high-quality images of the same size."""
 
 from typing import Any
 
@@ -11,39 +11,42 @@ from srgan_jax.runtime.errors import UserError
 
 
 class RestorationNet(nn.Module):
-    """Halves, runs residual blocks, doubles, halves and doubles again (see configs/restoration.py for its source).
+    """Downsamples by 2, runs residual blocks, upsamples, downsamples and upsamples again (see configs/restoration.py).
 
-    Called as `SRResNet` is: `lr [N, H, W, 3]` in [0, 1], optionally `mask [N, H, W, 1]`; the result has the same size.
-    The layers see and give [-1, 1]. Inside, an odd side counts half a pixel more; the surplus is cut off at the end.
+    Arguments as of `SRResNet`: `lr [N, H, W, 3]` in [0, 1], optionally `mask [N, H, W, 1]`; the result has the size of
+    `lr`. The first layer takes and the last one returns [-1, 1]. Odd sides are rounded up when halved, and the result is
+    cropped.
     """
 
     blocks: int = 16
     width: int = 64
     upsampling_width: int = 256
-    scale: int = 1  # nothing else is possible
-    bn_momentum: float = 0.8  # share of the old running statistics kept at each update
+    scale: int = 1  # the only valid value
+    bn_momentum: float = 0.8  # fraction of the old running statistics kept at each update
     bn_epsilon: float = 1e-3
     dtype: Any = jnp.float32
     axis_name: str | None = None  # under pmap: the axis over which batch statistics are shared
-    remat: bool = False  # compute the blocks again for the gradients instead of keeping their activations
+    remat: bool = False  # recompute the activations of blocks for the gradient instead of storing them
 
     @nn.compact
     def __call__(self, lr: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
         if self.scale != 1:
-            raise UserError(f"the restoration network keeps the size: scale must be 1, got {self.scale}")
-        half = None if mask is None else mask[:, ::2, ::2]  # a position of the halved map lies on an even pixel
-        whole = None if half is None else layers.nearest(half, 2)
+            raise UserError(f"generator.scale={self.scale}: expected 1, because the restoration network keeps the size")
+        half_mask = None if mask is None else mask[:, ::2, ::2]  # stride 2 samples the even pixels
+        upsampled_mask = None if half_mask is None else layers.nearest(half_mask, 2)
 
         x = layers.from_unit(lr, "signed").astype(self.dtype)
         x = first = self._conv(x, self.width, "conv_in", mask, size=9, stride=2)
         for index in range(self.blocks):
-            x = x + layers.block(self, lambda own, x, name=f"block_{index:02d}": own._residual(x, name, train, half))(x)
-        x = first + self._norm("norm_trunk", train)(self._conv(x, self.width, "conv_trunk", half, use_bias=False))
-        x = self._leaky(self._conv(layers.nearest(x, 2), self.upsampling_width, "conv_up_0", whole, stride=2))
+            x = x + layers.maybe_remat(
+                self, lambda own, x, name=f"block_{index:02d}": own._residual(x, name, train, half_mask)
+            )(x)
+        x = first + self._norm("norm_trunk", train)(self._conv(x, self.width, "conv_trunk", half_mask, use_bias=False))
+        x = self._leaky(self._conv(layers.nearest(x, 2), self.upsampling_width, "conv_up_0", upsampled_mask, stride=2))
         for index in (1, 2, 3):
-            x = self._leaky(self._conv(x, self.upsampling_width, f"conv_up_{index}", half))
-        x = nn.relu(self._conv(layers.nearest(x, 2), self.upsampling_width, "conv_up_4", whole))
-        x = nn.tanh(self._conv(x, 3, "conv_out", whole, size=9).astype(jnp.float32))
+            x = self._leaky(self._conv(x, self.upsampling_width, f"conv_up_{index}", half_mask))
+        x = nn.relu(self._conv(layers.nearest(x, 2), self.upsampling_width, "conv_up_4", upsampled_mask))
+        x = nn.tanh(self._conv(x, 3, "conv_out", upsampled_mask, size=9).astype(jnp.float32))
         return layers.to_unit(x[:, : lr.shape[1], : lr.shape[2]], "signed")
 
     def _residual(self, x, name, train, mask):

@@ -9,15 +9,15 @@ import jax.numpy as jnp
 from srgan_jax.models import layers
 from srgan_jax.runtime.errors import lookup
 
-UPSAMPLINGS = {1: 0, 2: 1, 4: 2, 8: 3}  # how many doublings
+UPSAMPLING_STEPS = {1: 0, 2: 1, 4: 2, 8: 3}  # scale -> number of 2x upsampling steps
 
 
 class RRDBNet(nn.Module):
     """Residual-in-residual dense blocks, no normalisation (Wang et al., ESRGAN, arXiv 1809.00219, figures 3 and 4).
 
-    Each block holds three dense blocks of five convolutions, of which every one sees all before it; residuals are
-    scaled by 0.2. Upsampling repeats pixels and convolves. Called as `SRResNet` is: `lr [N, H, W, 3]` in [0, 1],
-    optionally `mask [N, H, W, 1]`. The layers see and give [0, 1].
+    Each block consists of three dense blocks of five convolutions; the input of each convolution is the concatenation
+    of all maps before it. Residuals are scaled by 0.2. Upsampling is nearest-neighbour, then a convolution. Arguments as
+    of `SRResNet`: `lr [N, H, W, 3]` in [0, 1], optionally `mask [N, H, W, 1]`. The layers take and return [0, 1].
     """
 
     blocks: int = 23
@@ -26,22 +26,22 @@ class RRDBNet(nn.Module):
     scale: int = 4  # 1, 2, 4 or 8
     residual_scale: float = 0.2
     dtype: Any = jnp.float32
-    axis_name: str | None = None  # nothing to share
-    remat: bool = False  # compute the blocks again for the gradients instead of keeping their activations
+    axis_name: str | None = None  # unused: no batch statistics
+    remat: bool = False  # recompute the activations of blocks for the gradient instead of storing them
 
     @nn.compact
     def __call__(self, lr: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
-        doublings = lookup(UPSAMPLINGS, self.scale, "scale")
+        upsampling_steps = lookup(UPSAMPLING_STEPS, self.scale, "scale")
         x = first = self._conv(lr.astype(self.dtype), self.width, "conv_in", mask)
         for index in range(self.blocks):
             branch = x
             for dense in (1, 2, 3):
                 name = f"block_{index:02d}_dense_{dense}"
-                grown = layers.block(self, lambda own, x, name=name: own._dense(x, name, mask))(branch)
+                grown = layers.maybe_remat(self, lambda own, x, name=name: own._dense(x, name, mask))(branch)
                 branch = branch + self.residual_scale * grown
             x = x + self.residual_scale * branch
         x = first + self._conv(x, self.width, "conv_trunk", mask)
-        for index in range(doublings):
+        for index in range(upsampling_steps):
             x, mask = layers.nearest(x, 2), None if mask is None else layers.nearest(mask, 2)
             x = self._leaky(self._conv(x, self.width, f"conv_up_{index}", mask))
         x = self._leaky(self._conv(x, self.width, "conv_hr", mask))
@@ -54,7 +54,7 @@ class RRDBNet(nn.Module):
         return self._conv(x, self.width, f"{name}_conv_5", mask, init_scale=0.1)
 
     def _conv(self, x, features, name, mask, init_scale=1.0):
-        # The authors' start: a tenth of Kaiming's in the dense blocks ("smaller initialization", section 3.1).
+        # As the authors: a tenth of Kaiming initialisation in the dense blocks ("smaller initialization", section 3.1).
         init = nn.initializers.variance_scaling(2.0 * init_scale**2, "fan_in", "truncated_normal")
         init = init if init_scale < 1.0 else nn.initializers.lecun_normal()
         x = x if mask is None else x * mask.astype(x.dtype)

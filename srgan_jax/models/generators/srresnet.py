@@ -1,4 +1,4 @@
-"""Generators: `[N, H, W, 3]` RGB in [0, 1] to `[N, H * scale, W * scale, 3]` in about [0, 1]."""
+"""SRResNet, the generator of SRGAN."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from srgan_jax.models import layers
-from srgan_jax.models.convolution import convolution, thin_convolution
+from srgan_jax.models.convolution import convolution, few_channel_convolution
 from srgan_jax.runtime.errors import lookup
 
 OUTPUTS = {"linear": lambda x: x, "tanh": jnp.tanh}
@@ -17,14 +17,14 @@ UPSAMPLING_FACTORS = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
 class SRResNet(nn.Module):
     """The generator of SRGAN (Ledig et al., arXiv 1609.04802, figure 4) with its common variations as fields.
 
-    Call it with `lr [N, H, W, 3]` in [0, 1], whatever `input_range` and `output_range` are: those say what the layers
-    see and give. The result is not clipped.
+    Maps `lr [N, H, W, 3]` in [0, 1] to `[N, H * scale, W * scale, 3]` in about [0, 1], not clipped. `input_range` and
+    `output_range` are the ranges inside: of the first convolution's input and the last one's output.
 
-    With `mask [N, H, W, 1]` (1 inside the picture, 0 outside) every convolution sees zeros outside, so a picture laid
-    into a larger canvas, its outermost pixels repeated outwards, gives the values it gives alone.
+    `mask [N, H, W, 1]` is 1 inside the image and 0 outside; the input of every convolution is zeroed outside. So an
+    image in a larger canvas, padded with its outermost pixels, has the same result as alone.
     """
 
-    # The architecture: JSON values only, they travel in the header of a weights file.
+    # The architecture: JSON values only, stored in the header of a weights file.
     blocks: int = 16
     width: int = 64
     scale: int = 4  # 2, 3, 4 or 8
@@ -32,24 +32,24 @@ class SRResNet(nn.Module):
     block_order: str = "norm_activation"  # inside a block; or "activation_norm"
     shared_blocks: bool = False  # one convolution, norm and activation for all blocks and the trunk
     norm: str = "batch"  # or "none"
-    bn_momentum: float = 0.9  # share of the old running statistics kept at each update
+    bn_momentum: float = 0.9  # fraction of the old running statistics kept at each update
     bn_epsilon: float = 1e-5
-    norm_upsampling: bool = False  # normalise in the upsampling too
+    norm_upsampling: bool = False  # batch normalisation in the upsampling too
     bn_epsilon_upsampling: float = 1e-5
-    trunk: str = "norm"  # what follows the convolution after the blocks; or "activation"
-    use_bias: bool = True  # of the convolutions that have no norm behind them
-    bias_before_norm: bool = False  # does nothing in front of batch normalisation; other people's weights have it
-    upsampling: str = "subpixel"  # or "nearest": repeat pixels, then convolve, which leaves no checkerboard
-    upsampling_width: int = 0  # channels of the convolutions of "nearest"; 0: as many as `width`
+    trunk: str = "norm"  # follows the convolution after the blocks; or "activation"
+    use_bias: bool = True  # of the convolutions that no norm follows
+    bias_before_norm: bool = False  # has no effect before batch normalisation; for imported weights
+    upsampling: str = "subpixel"  # or "nearest", then a convolution: no checkerboard artefacts
+    upsampling_width: int = 0  # channels of the convolutions of "nearest"; 0: `width`
     initialization: str = "lecun"  # a name in layers.INITIALIZATIONS
     output: str = "linear"  # or "tanh"
-    base: str = "none"  # or "bilinear", "bicubic": the network adds to the interpolated input
+    base: str = "none"  # or "bilinear", "bicubic": the result is added to the interpolated input
     input_range: str = "unit"  # a name in layers.RANGES
     output_range: str = "signed"
-    # How it runs, not what it is.
+    # Options of the computation, not part of the architecture.
     dtype: Any = jnp.float32
     axis_name: str | None = None  # under pmap: the axis over which batch statistics are shared
-    remat: bool = False  # compute the blocks again for the gradients instead of keeping their activations
+    remat: bool = False  # recompute the activations of blocks for the gradient instead of storing them
 
     @nn.compact
     def __call__(self, lr: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
@@ -57,15 +57,15 @@ class SRResNet(nn.Module):
         lookup(dict.fromkeys(("batch", "none")), self.norm, "norm")
         x = layers.from_unit(lr, self.input_range).astype(self.dtype)
         x = first = self._activation("act_in")(self._conv(self.width, 9, "conv_in", mask)(x))
-        residual, trunk = (self._shared if self.shared_blocks else self._separate)(train, mask)
+        residual, trunk = (self._shared_layers if self.shared_blocks else self._separate_layers)(train, mask)
         for index in range(self.blocks):
             x = x + residual(index, x)
         x = first + trunk(x)
         for index, factor in enumerate(factors):
-            x = layers.block(self, lambda own, x, at=(index, factor, train, mask): own._upsample(x, *at))(x)
+            x = layers.maybe_remat(self, lambda own, x, at=(index, factor, train, mask): own._upsample(x, *at))(x)
             mask = None if mask is None else layers.nearest(mask, factor)
         last_scale = 1e-4 if self.base != "none" else 1.0
-        run = thin_convolution if train else convolution
+        run = few_channel_convolution if train else convolution
         return self._finish(self._conv(3, 9, "conv_out", mask, init_scale=last_scale, run=run)(x), lr)
 
     def _finish(self, x: jax.Array, lr: jax.Array) -> jax.Array:
@@ -78,38 +78,38 @@ class SRResNet(nn.Module):
 
     def _upsample(self, x, index, factor, train, mask):
         subpixel = lookup({"subpixel": True, "nearest": False}, self.upsampling, "upsampling")
-        larger = None if mask is None else layers.nearest(mask, factor)
+        upsampled_mask = None if mask is None else layers.nearest(mask, factor)
         width = self.width * factor**2 if subpixel else self.upsampling_width or self.width
         x = x if subpixel else layers.nearest(x, factor)
-        conv_mask = mask if subpixel else larger
+        conv_mask = mask if subpixel else upsampled_mask
         x = self._conv(width, 3, f"conv_up_{index}", conv_mask, before_norm=self.norm_upsampling)(x)
         x = self._norm(f"norm_up_{index}", train, self.bn_epsilon_upsampling)(x) if self.norm_upsampling else x
         x = layers.pixel_shuffle(x, factor) if subpixel else x
         return self._activation(f"act_up_{index}")(x)
 
-    def _separate(self, train, mask):
-        """The residual branch of each block and the trunk after them."""
+    def _separate_layers(self, train, mask):
+        """Returns the residual branches of the blocks and the trunk after them."""
 
         def residual(index, x):
-            return layers.block(self, lambda own, x: own._residual(x, f"block_{index:02d}", train, mask))(x)
+            return layers.maybe_remat(self, lambda own, x: own._residual(x, f"block_{index:02d}", train, mask))(x)
 
         def trunk(x):
-            normed = lookup({"norm": True, "activation": False}, self.trunk, "trunk")
-            x = self._conv(self.width, 3, "conv_trunk", mask, before_norm=normed)(x)
-            return (self._norm("norm_trunk", train) if normed else self._activation("act_trunk"))(x)
+            has_norm = lookup({"norm": True, "activation": False}, self.trunk, "trunk")
+            x = self._conv(self.width, 3, "conv_trunk", mask, before_norm=has_norm)(x)
+            return (self._norm("norm_trunk", train) if has_norm else self._activation("act_trunk"))(x)
 
         return residual, trunk
 
     def _residual(self, x, name, train, mask):
-        # Without normalisation the branch starts small, or the sum of many blocks starts far too large.
+        # Without normalisation the branch is initialised small; else the sum of many blocks is far too large at first.
         last_scale = 0.01 if self.norm == "none" else 1.0
         conv_1 = self._conv(self.width, 3, f"{name}_conv_1", mask, before_norm=True)
         norm_1, act = self._norm(f"{name}_norm_1", train), self._activation(f"{name}_act")
         conv_2 = self._conv(self.width, 3, f"{name}_conv_2", mask, before_norm=True, init_scale=last_scale)
         return self._branch(x, conv_1, norm_1, act, conv_2, self._norm(f"{name}_norm_2", train))
 
-    def _shared(self, train, mask):
-        """As `_separate`, with the same three layers everywhere."""
+    def _shared_layers(self, train, mask):
+        """As `_separate_layers`, with one convolution, norm and activation for all."""
         conv = self._conv(self.width, 3, "block_shared_conv", mask, before_norm=True)
         norm, act = self._norm("block_shared_norm", train), self._activation("block_shared_act")
         return lambda index, x: self._branch(x, conv, norm, act, conv, norm), lambda x: norm(conv(x))
@@ -124,8 +124,8 @@ class SRResNet(nn.Module):
         if init_scale != 1.0:
             init = nn.initializers.variance_scaling(init_scale, "fan_in", "truncated_normal")
         bias = self.norm == "none" or self.bias_before_norm if before_norm else self.use_bias
-        how = {"kernel_init": init, "dtype": self.dtype, "conv_general_dilated": run}
-        conv = layers.conv(features, size, name, use_bias=bias, **how)
+        options = {"kernel_init": init, "dtype": self.dtype, "conv_general_dilated": run}
+        conv = layers.conv(features, size, name, use_bias=bias, **options)
         return lambda x: conv(x if mask is None else x * mask.astype(x.dtype))
 
     def _norm(self, name, train, epsilon=None):

@@ -78,8 +78,8 @@ def download(official: Official, folder: Path) -> Path:
                 file.write(block)
     except (urllib.error.URLError, OSError) as error:
         reason = getattr(error, "reason", error)
-        remedy = "fetch that file elsewhere, and give it in place of --download"
-        raise UserError(f"{official.url} can't be downloaded: {reason}; {remedy}") from None
+        hint = "fetch that file elsewhere, and give it in place of --download"
+        raise UserError(f"{official.url} can't be downloaded: {reason}; {hint}") from None
     check_digest(path, official.algorithm, official.digest)
     return path
 

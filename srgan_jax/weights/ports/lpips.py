@@ -28,7 +28,7 @@ def port(network: Path, heads: Path, out: Path, *, backbone: str) -> str:
       UserError: a file can't be read, or holds something else.
     """
     theirs, linear = read_torch(network), read_torch(heads)
-    tensors, wrong, channels, taps = {}, [], 3, 0
+    tensors, wrong, channels, heads_read = {}, [], 3, 0
     for index, layer in enumerate(layers_of(backbone)):
         name = f"features.{POSITIONS[backbone][index]}"
         expected = {
@@ -38,12 +38,12 @@ def port(network: Path, heads: Path, out: Path, *, backbone: str) -> str:
         channels = layer.features
         wrong += [f"{key}: expected {shape}" for key, shape in expected.items()
                   if key not in theirs or theirs[key].shape != shape]  # fmt: skip
-        if layer.tapped:
-            key = f"lin{taps}.model.1.weight"
+        if layer.compared:
+            key = f"lin{heads_read}.model.1.weight"
             if key not in linear or linear[key].shape != (1, channels, 1, 1):
                 wrong.append(f"{key}: expected {(1, channels, 1, 1)}")
-            tensors[f"lin{taps}"] = np.ravel(linear.get(key, 0))
-            taps += 1
+            tensors[f"lin{heads_read}"] = np.ravel(linear.get(key, 0))
+            heads_read += 1
         if not wrong:
             tensors[f"conv{index}/kernel"] = theirs[f"{name}.weight"].transpose(2, 3, 1, 0)
             tensors[f"conv{index}/bias"] = theirs[f"{name}.bias"]

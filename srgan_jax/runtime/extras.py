@@ -1,0 +1,36 @@
+"""Optional dependencies: what an extra of `pip install "srgan-jax[EXTRA]"` adds, and the error where it is missing."""
+
+import importlib.util
+
+from srgan_jax.runtime.errors import UserError
+
+# The modules that the package imports itself, by extra; a test compares the extras with pyproject.toml.
+MODULES = {
+    "train": ("tensorflow_datasets", "grain", "ml_collections", "absl", "tensorboardX"),
+    "torch": ("torch",),
+    "keras": ("h5py",),
+    "onnx": ("jax2onnx", "onnxruntime"),
+    "heic": ("pillow_heif",),
+    "quickstart": ("skimage",),
+}
+
+
+def missing(extra: str) -> list[str]:
+    """Returns the modules of an extra that are not installed."""
+    return [name for name in MODULES[extra] if importlib.util.find_spec(name) is None]
+
+
+def require(extra: str, purpose: str) -> None:
+    """Raises an error that names the command to install, unless every module of an extra is installed.
+
+    Args:
+      extra: a key of `MODULES`.
+      purpose: what needs it, as the subject of a sentence: "training".
+
+    Raises:
+      UserError: a module is missing.
+    """
+    if names := missing(extra):
+        raise UserError(
+            f'{purpose} needs packages that are not installed ({", ".join(names)}): pip install "srgan-jax[{extra}]"'
+        )
