@@ -17,6 +17,7 @@ from srgan_jax.config.command_line import apply_overrides
 from srgan_jax.config.recipes import load_config, recipe_files
 from srgan_jax.config.resolve import resolve
 from srgan_jax.main import parser as main_parser
+from srgan_jax.training import setup
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
@@ -280,7 +281,7 @@ def test_examples_in_python_run(name, tmp_path, monkeypatch, photo):
     ast.parse(EXAMPLES[name])
     if "def get_config" in EXAMPLES[name]:
         Path("example.py").write_text(EXAMPLES[name])
-        resolve(load_config("example.py"))
+        setup.build(resolve(load_config("example.py")))
         return
     images.write_image("photo.jpg", photo[:8, :8])
     names = {}
