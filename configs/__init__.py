@@ -1,1 +1,1 @@
-"""The recipes: each file is a whole training config. Installed as `srgan_jax.recipes`."""
+"""The recipes. Each file is a complete training config; installed as the package `srgan_jax.recipes`."""

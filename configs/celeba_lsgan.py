@@ -1,14 +1,13 @@
-"""SRGAN on faces (CelebA) with least squares: the paper's two networks, 160 px crops of the aligned pictures.
+"""SRGAN on faces (CelebA) with a least-squares GAN loss: the paper's two networks, 160 px crops of the aligned images.
 
-Unlike the paper: least squares x 1e-3 + L1 on VGG19, from the start (no pretraining); Adam 1e-4 with b1 0.5, batch 4,
-5 epochs of the 162,770 training pictures (178 x 218 px). The source doesn't say which layer of VGG19; this is phi5,4.
+Unlike the paper: least squares x 1e-3 + L1 on VGG19, without pretraining; Adam 1e-4 with b1 0.5, batch 4, 5 epochs of
+the 162,770 training images (178 x 218 px). The source doesn't state the layer of VGG19; this is phi5,4.
 
 srgan-jax prepare celeb_a
 python -m srgan_jax.main --config celeba_lsgan --workdir runs/celeba_lsgan
 Needs VGG19's weights: srgan-jax port vgg19 --download
-No score is known of the source. Not run in full here; 50 updates on 399 photographs at reduced
-width (4 blocks of 32, a discriminator of 16, 96 px crops, batch 4, Keras' VGG19): loss 0.179, 0.122, 0.083 at updates
-1, 25, 50.
+The source reports no scores. Not run in full here; 50 updates on 399 photographs at reduced width (4 blocks of 32, a
+discriminator of 16, 96 px crops, batch 4, Keras' VGG19): loss 0.179, 0.122, 0.083 at updates 1, 25, 50.
 """
 
 from ml_collections import ConfigDict
@@ -20,7 +19,7 @@ def get_config() -> ConfigDict:
     config = defaults.get_config()
     config.stage_names = ("gan",)
     config.data.dataset = "celeb_a"
-    config.data.source = "stream"  # 200,000 pictures
+    config.data.source = "stream"  # 200,000 images
     config.data.crop_px = 160
     config.data.batch_size = 4
 

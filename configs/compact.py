@@ -1,8 +1,8 @@
-"""A compact generator for CPUs: a twelfth of SRResNet's operations; by L1, then by the PSNR itself.
+"""A compact generator for CPUs, with a twelfth of SRResNet's operations, trained by L1, then by a PSNR loss.
 
 python -m srgan_jax.main --config compact --workdir runs/compact --config.data.dataset=data/train
-Not the paper's. On two CPU cores 13 updates a second where JAX_NUM_CPU_DEVICES=2 stands before the command, and 6.5
-where it doesn't: two hours or more than four. Scores of compact_x4: RESULTS.md.
+Not from the paper. On two CPU cores it makes 13 updates a second (two hours) with JAX_NUM_CPU_DEVICES=2 before the
+command, and 6.5 (more than four hours) without. Scores of compact_x4: RESULTS.md.
 """
 
 from ml_collections import ConfigDict
@@ -27,6 +27,6 @@ def get_config() -> ConfigDict:
     config.stages.psnr = pretrain.copy_and_resolve_references()
     psnr = config.stages.psnr
     psnr.total_steps = 40_000
-    psnr.losses.pixel.term = "psnr"  # at pretrain's rate, and from scratch, it is far behind L1
+    psnr.losses.pixel.term = "psnr"  # with pretrain's learning rate, or from scratch, it is much worse than L1
     psnr.learning_rate = 5e-4
     return config

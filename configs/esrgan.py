@@ -1,8 +1,8 @@
 """ESRGAN (Wang et al., arXiv 1809.00219): RRDBNet, VGG19's features before the activation, relativistic average GAN.
 
-Unlike the paper of SRGAN: L1 for a million updates at 2e-4 (halved every 200,000), then 400,000 against the
+Unlike the paper of SRGAN: L1 for a million updates at 2e-4 (halved every 200,000), then 400,000 updates with the
 discriminator at 1e-4 (halved after 50,000, 100,000, 200,000 and 300,000): L1 x 0.01 + L1 on conv5_4 + relativistic GAN
-x 5e-3; 128 px crops, batch 16. The discriminator is SRGAN's, which the authors' resembles.
+x 5e-3; 128 px crops, batch 16. The discriminator is SRGAN's, which is similar to the authors'.
 
 python -m srgan_jax.main --config esrgan --workdir runs/esrgan
 Needs VGG19's weights: srgan-jax port vgg19 --download

@@ -1,9 +1,9 @@
-"""From the shipped photo_x4 on, with a folder of your own pictures; ends with a table of before and after.
+"""Finetunes the shipped photo_x4 on a folder of your own images; ends with a table of scores before and after.
 
-python -m srgan_jax.main --config finetune --workdir runs/mine --config.data.folder=PICTURES
-The pictures (4 or more) are prepared in the run's folder. Up to 8, a quarter at most, are held out, never trained on,
-and judged before and after. For clean pictures: --config.init_from=compact_x4 --config.degradation.name=bicubic. The
-gain depends on the pictures: not run on a set that others have.
+python -m srgan_jax.main --config finetune --workdir runs/mine --config.data.folder=FOLDER
+The images (4 or more) are prepared in the folder of the run. Up to 8 of them, at most a quarter, are validation images:
+never trained on, and scored before and after. For clean images: --config.init_from=compact_x4
+--config.degradation.name=bicubic. The gain depends on the images; no scores on a public data set.
 """
 
 from ml_collections import ConfigDict
@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
     config.stage_names = ("pretrain",)
     pretrain = config.stages.pretrain
     pretrain.total_steps = 5_000
-    pretrain.losses.pixel.term = "psnr"  # what the shipped ones were last trained by
+    pretrain.losses.pixel.term = "psnr"  # the last loss of the shipped weights
     pretrain.learning_rate = 2e-4
     pretrain.schedule = "cosine"
     pretrain.warmup_steps = 100

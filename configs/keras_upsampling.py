@@ -1,20 +1,20 @@
-"""SRGAN as a well-known Keras book has it: nearest-neighbour upsampling, a discriminator that judges 16 x 16 places.
+"""SRGAN as in a well-known Keras book: nearest-neighbour upsampling, a discriminator with logits at 16 x 16 positions.
 
 Unlike the paper: 64 to 256 px, LR too in [-1, 1]; ReLU, and blocks in the order conv, ReLU, BN (momentum 0.8), conv,
-BN; upsampling by repeating pixels and convolving (256 channels); tanh. The discriminator's order is conv, LeakyReLU,
-BN, its dense layers stand at each position. It learns by least squares on its probabilities, the generator by BCE x
-1e-3 and MSE on VGG19's block3_conv3, both from the start (no pretraining), Adam 2e-4 with b1 0.5.
+BN; nearest-neighbour upsampling, then a convolution (256 channels); tanh. The discriminator's order is conv, LeakyReLU,
+BN; its dense layers are applied at each position. Its loss is least squares on its probabilities; the generator's is
+BCE x 1e-3 + MSE on VGG19's block3_conv3. No pretraining; Adam 2e-4 with b1 0.5.
 
-In these weights the adversarial term is a millionth of the loss at first (the shares are printed at the first update);
---config.stages.gan.losses.perceptual.weight=1e-5 gives it a say.
+With these weights the adversarial term is initially a millionth of the loss (the first update prints the fraction of
+each term); --config.stages.gan.losses.perceptual.weight=1e-5 makes it effective.
 
-The source feeds VGG19 pictures in [-1, 1]; here it gets the BGR input that its weights expect, features over 12.75. The
-source shrinks whole photographs to 256 px; here crops are taken.
+The source passes images in [-1, 1] to VGG19; here VGG19 gets the BGR input that its weights expect, and features are
+divided by 12.75. The source resizes whole photographs to 256 px; here crops are taken.
 
 python -m srgan_jax.main --config keras_upsampling --workdir runs/keras_upsampling
 Needs VGG19's weights: srgan-jax port vgg19 --download
-No score is known of the source. Not run in full here; 50 updates on 399 photographs at reduced width
-(4 blocks of 32, a discriminator of 16, 96 px crops, batch 4, Keras' VGG19): loss 2076, 1196, 595 at updates 1, 25, 50.
+The source reports no scores. Not run in full here; 50 updates on 399 photographs at reduced width (4 blocks of 32, a
+discriminator of 16, 96 px crops, batch 4, Keras' VGG19): loss 2076, 1196, 595 at updates 1, 25, 50.
 """
 
 from ml_collections import ConfigDict
@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
     config = defaults.get_config()
     config.stage_names = ("gan",)
     config.data.crop_px = 256
-    config.data.batch_size = 4  # the source trains on single pictures
+    config.data.batch_size = 4  # 1 in the source
 
     generator = config.generator
     generator.activation = "relu"

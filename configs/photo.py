@@ -1,9 +1,10 @@
-"""The compact generator for people's pictures: from compact.py's on, with LR images as their files are.
+"""The compact generator for photos: finetunes the result of compact.py on LR with blur, noise and JPEG artefacts.
 
 python -m srgan_jax.main --config photo --workdir runs/photo --config.data.dataset=data/train
-Shrunk by any of three kernels, blurred by up to 1.5 px, noise up to 5 of 255, three of four saved as JPEG of quality 40
-to 95 with 4:2:0. Not the paper's. Starts from the shipped compact_x4, or --config.init_from=runs/compact. Half an hour
-on two CPU cores with JAX_NUM_CPU_DEVICES=2 before the command. Scores of photo_x4: RESULTS.md.
+LR is made by a blur of up to 1.5 px, one of three resizing kernels, noise of up to 5 of 255 and, for three of four
+images, JPEG of quality 40 to 95 with 4:2:0. Not from the paper. Starts from the shipped compact_x4, or
+--config.init_from=runs/compact. Takes half an hour on two CPU cores with JAX_NUM_CPU_DEVICES=2 before the command.
+Scores of photo_x4: RESULTS.md.
 """
 
 from ml_collections import ConfigDict

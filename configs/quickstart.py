@@ -1,7 +1,7 @@
-"""A small SRResNet, then a short SRGAN stage, on the photographs that ship inside scikit-image.
+"""A small SRResNet, then a short SRGAN stage, on the photographs in scikit-image.
 
 srgan-jax quickstart
-About 4 minutes on two CPU cores; SRResNet gains about 0.55 dB over bicubic on the held-out photograph (chelsea).
+About 4 minutes on two CPU cores; SRResNet gains about 0.55 dB over bicubic on the validation photograph (chelsea).
 """
 
 from ml_collections import ConfigDict

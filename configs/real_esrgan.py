@@ -1,10 +1,10 @@
-"""Real-ESRGAN (Wang et al., arXiv 2107.10833): photographs as people have them, enlarged.
+"""Real-ESRGAN (Wang et al., arXiv 2107.10833): super-resolution of real photographs.
 
-RRDBNet; LR by the second-order degradation (blur, resize, noise, JPEG, twice), made on the device inside the update;
-L1 for a million updates at 2e-4, then 400,000 at 1e-4 of L1 + L1 on five layers of VGG19 before the activation + BCE
-x 0.1 against a U-Net discriminator with spectral normalisation; 256 px crops, batch 48. The authors sharpen the
-targets of the two L1 terms, which is left out here, as is their pool of shuffled samples: every sample has its own
-degradation anyway.
+RRDBNet; LR by the second-order degradation (blur, resize, noise, JPEG, twice), computed on the device in the update; L1
+for a million updates at 2e-4, then 400,000 at 1e-4 with L1 + L1 on five layers of VGG19 before the activation + BCE x
+0.1, with a U-Net discriminator with spectral normalisation; 256 px crops, batch 48. Left out: the authors sharpen the
+targets of the two L1 terms, and shuffle samples in a pool to vary degradations in a batch; here each sample has its own
+degradation.
 
 python -m srgan_jax.main --config real_esrgan --workdir runs/real_esrgan
 Needs VGG19's weights: srgan-jax port vgg19 --download
@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
     config = defaults.get_config()
     config.data.crop_px = 256
     config.data.batch_size = 48
-    config.data.tile_px = 1024  # a crop with its margins takes 504
+    config.data.tile_px = 1024  # a crop with its margins is 504 px wide
     config.generator = ConfigDict({"name": "rrdb", "blocks": 23, "width": 64, "growth": 32, "scale": 4})
     config.discriminator = ConfigDict({"name": "unet", "width": 64, "spectral_norm": True, "minibatch_kernels": 0})
     config.degradation = ConfigDict({"name": "second_order"})

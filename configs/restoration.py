@@ -1,15 +1,15 @@
-"""Restoration at the same size with a GAN: low-quality pictures to the high-quality pictures that belong to them.
+"""Restoration at the same size with a GAN, from pairs of low-quality and high-quality images.
 
-Unlike the paper: 256 px in and out, LR and HR in [-1, 1] and given in pairs; a generator that halves and doubles
-twice; a discriminator without strides that judges each pixel (conv, LeakyReLU, BN, dense layers at each position); it
-learns by least squares on its probabilities, the generator, on a batch of its own, by BCE x 1e-3 + MSE on
-ResNet152V2's conv2_block1_1_relu; Adam 2e-4 with b1 0.5, batch 4, 30,000 updates from the start. Numbers, and a
-picture to TensorBoard, every 100 updates; a picture written every 1,000; weights every 2,500.
+Unlike the paper: 256 px in and out, LR and HR in [-1, 1], in pairs; a generator that downsamples and upsamples twice; a
+discriminator without strides with a logit for each pixel (conv, LeakyReLU, BN; dense layers at each position). Its loss
+is least squares on its probabilities; the generator's, on a batch of its own, is BCE x 1e-3 + MSE on ResNet152V2's
+conv2_block1_1_relu. Adam 2e-4 with b1 0.5, batch 4, 30,000 updates without pretraining. Metrics, and a preview in
+TensorBoard, every 100 updates; a preview file every 1,000; weights every 2,500.
 
-srgan-jax prepare FOLDER --out data/pairs        FOLDER holds hr/ and lr/ with pictures of the same names and sizes
+srgan-jax prepare FOLDER --out data/pairs        FOLDER has hr/ and lr/ with images of the same names and sizes
 python -m srgan_jax.main --config restoration --workdir runs/restoration
 Needs ResNet152V2's weights: srgan-jax port resnet152v2 --download
-No score is known of the source. Not run in full here; 50 updates on 399 blurred JPEGs at reduced width (4 blocks of 32,
+The source reports no scores. Not run in full here; 50 updates on 399 blurred JPEGs at reduced width (4 blocks of 32,
 64 px, random weights in ResNet152V2): loss 0.316, 0.097, 0.046 at updates 1, 25, 50.
 """
 

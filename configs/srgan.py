@@ -1,5 +1,6 @@
-"""SRGAN-VGG54, the paper's (arXiv 1609.04802): SRResNet-MSE for a million updates, then 100,000 against the
-discriminator at 1e-4 and 100,000 at 1e-5.
+"""SRGAN-VGG54 of the paper (arXiv 1609.04802).
+
+SRResNet-MSE for a million updates, then 100,000 with the discriminator at 1e-4 and 100,000 at 1e-5.
 
 python -m srgan_jax.main --config srgan --workdir runs/srgan
 Needs VGG19's weights: srgan-jax port vgg19 --download

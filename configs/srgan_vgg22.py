@@ -1,4 +1,4 @@
-"""SRGAN-VGG22 of the paper (arXiv 1609.04802): as srgan.py, with the content loss on VGG19's phi2,2.
+"""SRGAN-VGG22 of the paper (arXiv 1609.04802): srgan.py with the content loss on VGG19's phi2,2.
 
 python -m srgan_jax.main --config srgan_vgg22 --workdir runs/srgan_vgg22
 Needs VGG19's weights: srgan-jax port vgg19 --download

@@ -1,5 +1,6 @@
-"""SRResNet-VGG22 of the paper (arXiv 1609.04802): the content loss on VGG19's phi2,2, with total variation 2e-8, no
-discriminator.
+"""SRResNet-VGG22 of the paper (arXiv 1609.04802): content loss on VGG19's phi2,2, total variation 2e-8.
+
+No discriminator.
 
 python -m srgan_jax.main --config srresnet_vgg22 --workdir runs/srresnet_vgg22
 Needs VGG19's weights: srgan-jax port vgg19 --download

@@ -1,11 +1,11 @@
-"""How fast this machine trains and upscales, beside what its arithmetic allows and, where asked, beside PyTorch.
+"""Benchmark of training and inference on this machine, compared with matrix products and optionally with PyTorch.
 
-python scripts/benchmark.py                              all of it, a few minutes on a GPU, 25 on two CPU cores
-python scripts/benchmark.py --only updates inference     some of it
+python scripts/benchmark.py                              all sections: minutes on a GPU, 25 minutes on two CPU cores
+python scripts/benchmark.py --only updates inference     selected sections
 python scripts/benchmark.py --against torch --yardstick torch_srgan.py --json results.json
 
-Run it on a quiet machine: nothing else may compute meanwhile. Weights are random, speed doesn't depend on them. The
-yardstick is a program that prints one JSON object a line: {"what": ..., "seconds": ...}.
+Run it on an otherwise idle machine. Weights are random, because speed doesn't depend on them. The yardstick is a
+PyTorch program that prints a JSON object a line: {"what": ..., "seconds": ...}.
 """
 
 import argparse
@@ -43,29 +43,32 @@ from srgan_jax.training.stage import Stage
 
 Row = dict[str, Any]
 RUNS, WARMUP = 7, 2
-PATIENCE_SECONDS = 30  # for one line; then two runs are enough, of which the second counts
+MAX_SECONDS = 30  # for one line; after that two runs are enough, of which the first is warm-up
 
 
 def seconds_of(run: Callable[[], Any], runs: int = RUNS, warmup: int = WARMUP) -> float:
-    """The median time of `run`, results waited for."""
+    """Returns the median time of `run`, including the wait for its results."""
     return side_by_side([run], runs, warmup)[0]
 
 
 def side_by_side(what: list[Callable[[], Any]], runs: int = RUNS, warmup: int = WARMUP) -> list[float]:
-    """The median time of each, taken in turns, so that a slow moment of the machine meets all of them."""
+    """Returns the median time of each function.
+
+    The functions are called in turn, so that temporary slowdowns of the machine affect all of them.
+    """
     times: list[list[float]] = [[] for _ in what]
     for number in range(warmup + runs):
         for run, own in zip(what, times, strict=True):
             began = time.perf_counter()
             jax.block_until_ready(run())
             own.append(time.perf_counter() - began)
-        if number and sum(times[0]) > PATIENCE_SECONDS:
+        if number and sum(times[0]) > MAX_SECONDS:
             break
     return [statistics.median(own[min(warmup, len(own) - 1) :]) for own in times]
 
 
 def peak_bytes() -> int:
-    """The most memory that was taken so far: of the device, or of this process where the device is the host."""
+    """Returns the peak memory so far: of the device, or of this process if the device is the host."""
     stats = jax.local_devices()[0].memory_stats()
     if stats and "peak_bytes_in_use" in stats:
         return stats["peak_bytes_in_use"]
@@ -73,13 +76,13 @@ def peak_bytes() -> int:
 
 
 def row(what: str, seconds: float, flops: float | None = None, **more: Any) -> Row:
-    """One line of the results."""
+    """Returns one line of the results."""
     entry = {"what": what, "seconds": seconds, "per_second": 1 / seconds} | more
     return entry | ({"flop": flops, "tflop_per_second": flops / seconds / 1e12} if flops else {})
 
 
 def matrix_products() -> Iterable[Row]:
-    """What the chip can do: square matrix products."""
+    """Measures square matrix products, an estimate of the peak throughput of the device."""
     side = 2048 if jax.default_backend() == "cpu" else 8192
     for dtype in ("float32", "bfloat16"):
         a = jnp.ones((side, side), dtype)
@@ -98,13 +101,13 @@ def _config(batch: int, crop: int) -> Any:
 
 def _store(stage: Stage, tile_px: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    pictures = [rng.integers(0, 256, (480, 480, 3), np.uint8) for _ in range(16)]
-    sizes = np.array([picture.shape[:2] for picture in pictures])
-    return build_store(pictures, sizes, tile_px=tile_px, **stage.plan.window)
+    noise = [rng.integers(0, 256, (480, 480, 3), np.uint8) for _ in range(16)]
+    sizes = np.array([image.shape[:2] for image in noise])
+    return build_store(noise, sizes, tile_px=tile_px, **stage.plan.window)
 
 
 def _vgg19(folder: str) -> str:
-    """A file with VGG19's random weights; returns its path."""
+    """Writes random weights of VGG19 to a file; returns its path."""
     module = models.build(models.EXTRACTORS, {"name": "vgg19", "taps": ("conv5_4",), "convention": "caffe"})
     shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
     rng = np.random.default_rng(0)
@@ -116,7 +119,7 @@ def _vgg19(folder: str) -> str:
 
 
 def build_stage(config: Any, name: str) -> Stage:
-    """The stage of a run, with random weights of the feature extractor."""
+    """Returns the stage of a run, with random weights of the feature extractor."""
     with tempfile.TemporaryDirectory() as folder:
         config.extractor.weights = _vgg19(folder)
         stages = {stage.name: stage for stage in setup.build(resolve(config))}
@@ -124,7 +127,11 @@ def build_stage(config: Any, name: str) -> Stage:
 
 
 def prepare_update(config: Any, name: str) -> tuple[Any, Any, Any, dict[str, float]]:
-    """The compiled, guarded update of a stage, its state, what it reads, and how long tracing and compiling took."""
+    """Compiles the update of a stage, with its check for non-finite values.
+
+    Returns:
+      The compiled update, the state, its other inputs, and the times of tracing and compilation.
+    """
     mesh = devices.make_mesh()
     stage = build_stage(config, name)
     state = devices.replicate(jax.jit(stage.init)(None), mesh)
@@ -133,7 +140,7 @@ def prepare_update(config: Any, name: str) -> tuple[Any, Any, Any, dict[str, flo
     indices = np.arange(config.data.batch_size, dtype=np.int32)
     sharded = devices.shard({"indices": indices}, mesh, "jit")
     limits = {"max_skips": config.guard.max_skips, "d_wins_steps": config.guard.d_wins_steps}
-    update: Any = mapping.map_update(nonfinite.guarded(stage.update, **limits), mesh, "jit")
+    update: Any = mapping.map_update(nonfinite.skip_nonfinite(stage.update, **limits), mesh, "jit")
     began = time.perf_counter()
     lowered = update.lower(state, frozen, sharded)
     traced = time.perf_counter()
@@ -143,7 +150,7 @@ def prepare_update(config: Any, name: str) -> tuple[Any, Any, Any, dict[str, flo
 
 
 def repeatedly(compiled: Callable, state: Any, inputs: Any) -> Callable[[], Any]:
-    """A function that makes one update more at each call."""
+    """Returns a function that performs another update at each call."""
 
     def run():
         nonlocal state
@@ -154,7 +161,7 @@ def repeatedly(compiled: Callable, state: Any, inputs: Any) -> Callable[[], Any]
 
 
 def time_update(config: Any, name: str, label: str, runs: int = RUNS) -> Row:
-    """One line for the update of a stage."""
+    """Measures the update of a stage."""
     compiled, state, inputs, took = prepare_update(config, name)
     seconds = seconds_of(repeatedly(compiled, state, inputs), runs)
     stats = compiled.memory_analysis()
@@ -166,23 +173,23 @@ def time_update(config: Any, name: str, label: str, runs: int = RUNS) -> Row:
 
 
 def updates(batch: int, crop: int) -> Iterable[Row]:
-    """SRResNet and SRGAN-VGG54, the paper's, with crops and LR images made inside."""
+    """Measures updates of the paper's SRResNet and SRGAN-VGG54, including the sampling of crops and LR images."""
     config = _config(batch, crop)
     yield time_update(config, "pretrain", "srresnet_update")
     yield time_update(config, "gan", "srgan_update")
 
 
 def memory(batch: int, crop: int) -> Iterable[Row]:
-    """What saves memory in updates, and what it costs in time."""
+    """Measures time and memory of updates with rematerialisation and microbatches."""
     for name, stage in (("srresnet", "pretrain"), ("srgan", "gan")):
-        for remat, parts in ((False, 1), (True, 1), (False, 4), (True, 4)):
+        for remat, micro_batches in ((False, 1), (True, 1), (False, 4), (True, 4)):
             config = _config(batch, crop)
-            config.remat, config.micro_batches = remat, parts
-            yield time_update(config, stage, f"{name}_update, remat={remat}, micro_batches={parts}", 3)
+            config.remat, config.micro_batches = remat, micro_batches
+            yield time_update(config, stage, f"{name}_update, remat={remat}, micro_batches={micro_batches}", 3)
 
 
 def data(batch: int, crop: int) -> Iterable[Row]:
-    """Crops, flips and LR images: alone, inside an update beside one on a constant batch, and streamed."""
+    """Measures the sampling of batches: alone, inside an update (compared with a constant batch), and streamed."""
     for name in ("bicubic", "photo", "second_order"):
         config = _config(batch, crop)
         config.degradation = ConfigDict({"name": name})
@@ -191,7 +198,7 @@ def data(batch: int, crop: int) -> Iterable[Row]:
 
 
 def batches_in_updates(config: Any, degradation: str) -> Iterable[Row]:
-    """The batch alone; SRResNet's update on one that doesn't change, and on one that it makes itself."""
+    """Measures sampling of a batch alone, and SRResNet's update on a constant batch and on a sampled batch."""
     batch = config.data.batch_size
     stage = build_stage(config, "pretrain")
     make = jax.jit(functools.partial(draw_batch, stage.plan))
@@ -207,14 +214,14 @@ def batches_in_updates(config: Any, degradation: str) -> Iterable[Row]:
     yield row(f"srresnet_update, batch made inside ({degradation})", inside, against_constant=inside / alone)
 
 
-def streaming(config: Any, pictures: int = 48, side: int = 480, batches: int = 30) -> Iterable[Row]:
-    """Decoding alone, on all cores, and the whole of the stream source: each crop decodes one picture."""
+def streaming(config: Any, image_count: int = 48, side: int = 480, batches: int = 30) -> Iterable[Row]:
+    """Measures decoding alone, on all cores, and the stream source, which decodes one image for each crop."""
     from srgan_jax.data import builder, datasets
 
     threads, batch = os.cpu_count(), config.data.batch_size
     rng, indices = np.random.default_rng(0), np.arange(batch, dtype=np.int32)
     with tempfile.TemporaryDirectory() as folder:
-        for index in range(pictures):  # as hard to decode as photographs: smooth, with some noise
+        for index in range(image_count):  # smooth images with some noise, as costly to decode as photographs
             coarse = rng.integers(0, 256, (side // 32, side // 32, 3), np.uint8).repeat(32, 0).repeat(32, 1)
             images.write_image(
                 Path(folder) / "in" / f"{index}.png", coarse // 2 + rng.integers(0, 9, coarse.shape, np.uint8)
@@ -226,18 +233,18 @@ def streaming(config: Any, pictures: int = 48, side: int = 480, batches: int = 3
             stream_windows, found, np.asarray(jax.random.key_data(jax.random.key(0))), indices=indices,
             batch_size=batch, threads=threads, **geometry,
         )  # fmt: skip
-        next(stream(range(1)))  # what it compiles
+        next(stream(range(1)))  # compilation
         count, began = batch * batches, time.perf_counter()
         with ThreadPoolExecutor(threads) as pool:
-            for _ in pool.map(lambda index: found[index].shape, (number % pictures for number in range(count))):
+            for _ in pool.map(lambda index: found[index].shape, (number % image_count for number in range(count))):
                 pass
         decoded, began = time.perf_counter() - began, time.perf_counter()
         for _ in stream(range(batches)):
             pass
         streamed = time.perf_counter() - began
-    yield row(f"{count} pictures of {side} px decoded", decoded, images_per_second=count / decoded)
-    share = {"share_of_decoding": decoded / streamed}
-    yield row(f"{count} crops streamed", streamed, images_per_second=count / streamed, **share)
+    yield row(f"{count} images of {side} px decoded", decoded, images_per_second=count / decoded)
+    fraction = {"share_of_decoding": decoded / streamed}
+    yield row(f"{count} crops streamed", streamed, images_per_second=count / streamed, **fraction)
 
 
 # ---------------------------------------------------------------------------------------------- inference
@@ -254,7 +261,7 @@ def _generator(name: str) -> Any:
 
 
 def inference() -> Iterable[Row]:
-    """x4 of one picture: whole where it is small, else in tiles; and a folder of mixed sizes, files and all."""
+    """Measures x4 inference of one image, whole and in tiles, and of a folder of image files of mixed sizes."""
     for name in ("srresnet", "compact"):
         params = _generator(name)
         for side in (128, 512):
@@ -273,7 +280,7 @@ def inference() -> Iterable[Row]:
 
 
 def folder_of_mixed_sizes(params: Any) -> Row:
-    """30 PNG files of 64 to 400 pixels a side, decoding and encoding included."""
+    """Measures 30 PNG files with sides of 64 to 400 pixels, including decoding and encoding."""
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "in"
@@ -290,7 +297,7 @@ def folder_of_mixed_sizes(params: Any) -> Row:
 
 
 def engines() -> Iterable[Row]:
-    """The same through the exported ONNX model in other programs' engines, those of them that are installed."""
+    """Measures inference of the exported ONNX model in other inference engines, if they are installed."""
     for name in ("srresnet", "compact"):
         params = _generator(name)
         with tempfile.TemporaryDirectory() as folder:
@@ -315,7 +322,7 @@ def _onnxruntime(path: str) -> Callable[[np.ndarray], Any]:
 
 
 def _openvino(precision: str, path: str) -> Callable[[np.ndarray], Any]:
-    openvino: Any = importlib.import_module("openvino")  # not a package of the project's own tests
+    openvino: Any = importlib.import_module("openvino")  # not a dependency of the tests
 
     settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
@@ -333,13 +340,13 @@ ENGINES = {
 
 
 def start(batch: int, crop: int) -> Iterable[Row]:
-    """Time until something happens: imports and, without and with what an earlier start compiled, the first update."""
+    """Measures imports, and the time to the first update with a cold and with a warm compilation cache."""
 
     sizes = {"batch": batch, "crop": crop}
 
     def python(code: str) -> tuple[float, str]:
         began = time.perf_counter()
-        # On a GPU this process has taken most of the memory.
+        # On a GPU this process has preallocated most of the memory.
         environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
         environment.pop("JAX_COMPILATION_CACHE_DIR", None)
         done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
@@ -361,11 +368,11 @@ def start(batch: int, crop: int) -> Iterable[Row]:
 
 
 def first_update(stage: str, folder: str, sizes: dict[str, int]) -> None:
-    """Makes one update with compiled programs kept in `folder`, and prints how long what took."""
+    """Performs one update with the compilation cache in `folder`, and prints the times of tracing and compilation."""
     compiling = []
 
     def listen(event: str, duration_secs: float, **_: str | int) -> None:
-        if event == "/jax/core/compile/backend_compile_duration":  # reading the cache is part of it
+        if event == "/jax/core/compile/backend_compile_duration":  # includes reads from the cache
             compiling.append(duration_secs)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
@@ -379,12 +386,12 @@ def first_update(stage: str, folder: str, sizes: dict[str, int]) -> None:
 
 
 def growth(whole: bool, batch: int = 16, crop: int = 96) -> Iterable[Row]:
-    """Time per update against batch, crop and blocks; inference against the size of the picture.
+    """Measures the time of an update for growing batch, crop and blocks, and inference for growing images.
 
     Args:
-      whole: the largest, too, which take hours and much memory on a CPU.
-      batch: of the lines about crop and blocks.
-      crop: of the lines about batch and blocks.
+      whole: also measure the largest sizes, which need hours and much memory on a CPU.
+      batch: batch size of the measurements of crop and blocks.
+      crop: crop size of the measurements of batch and blocks.
     """
     for size in (1, 4, 16, 64, 256) if whole else (1, 4, 16, 64):
         yield time_update(_config(size, crop), "pretrain", f"srresnet_update batch {size}", 3)
@@ -399,18 +406,18 @@ def growth(whole: bool, batch: int = 16, crop: int = 96) -> Iterable[Row]:
         lr = np.zeros((side, side, 3), np.uint8)
         tiler = Tiler(params, choose_tile([lr.shape[:2]], 14, max_area(params)))
 
-        def run(tiler=tiler, lr=lr):  # rows are let go of, as files do
+        def run(tiler=tiler, lr=lr):  # rows are freed, as when files are written
             return [None for _, strips in tiler.upscale([from_array(lr)]) for _ in strips]
 
         seconds = seconds_of(run, 1, 1)
         yield row(f"infer_x4 compact, tiles, {side}", seconds, output_megapixels_per_second=16e-6 * side**2 / seconds)
 
 
-# ---------------------------------------------------------------------------------------------- the other side
+# ---------------------------------------------------------------------------------------------- PyTorch
 
 
 def yardstick(path: str, batch: int, crop: int) -> list[Row]:
-    """What the PyTorch program at `path` measures on this machine."""
+    """Returns the measurements of the PyTorch program at `path` on this machine."""
     gpu = jax.default_backend() == "gpu"
     variants = [["--device", "cuda", "--bf16"], ["--device", "cuda", "--bf16", "--compile"]] if gpu else [[]]
     rows = []
@@ -424,7 +431,7 @@ def yardstick(path: str, batch: int, crop: int) -> list[Row]:
 
 
 def ratios(ours: list[Row], theirs: list[Row]) -> Iterable[str]:
-    """A line for each thing that both sides measured: PyTorch's best time over ours."""
+    """Yields a line for each measurement in both lists: PyTorch's best time divided by ours."""
     names = {"srresnet_update": "srresnet_update", "srgan_update": "srgan_update", "infer_x4": "infer_x4 srresnet 128"}
     for what, name in names.items():
         mine = next((entry["seconds"] for entry in ours if entry["what"] == name), None)
@@ -447,8 +454,8 @@ SECTIONS: dict[str, Callable[..., Iterable[Row]]] = {
 
 SIZED = ("updates", "memory", "data", "start", "growth")  # sections that take --batch and --crop
 SHOWN = {
-    "against_constant": "{:.3f} times the constant batch's",
-    "share_of_decoding": "{:.0%} of what decoding allows",
+    "against_constant": "{:.3f} times that with a constant batch",
+    "share_of_decoding": "{:.0%} of the throughput of decoding",
     "times_shorter": "{:.1f} times shorter",
     "images_per_second": "{:.4g} images/s",
     "output_megapixels_per_second": "{:.4g} megapixels/s",
@@ -469,18 +476,18 @@ def _line(entry: Row, peak: float | None) -> str:
 
 
 def main() -> None:
-    """Measures, prints, and writes what was asked for."""
+    """Runs the selected sections and prints their results; with --json also writes them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=list(SECTIONS), choices=list(SECTIONS))
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--crop", type=int, default=96)
-    parser.add_argument("--whole-growth", action="store_true", help="the largest sizes on a CPU, too: hours")
-    parser.add_argument("--json", help="write the results here too")
-    parser.add_argument("--against", choices=["torch"], help="run the yardstick too, and print ratios")
-    parser.add_argument("--yardstick", help="the PyTorch program that --against torch runs")
+    parser.add_argument("--whole-growth", action="store_true", help="measure the largest sizes on a CPU too: hours")
+    parser.add_argument("--json", help="also write the results to this file")
+    parser.add_argument("--against", choices=["torch"], help="also run the yardstick, and print ratios of times")
+    parser.add_argument("--yardstick", help="the PyTorch program for --against torch")
     args = parser.parse_args()
     if args.against and not (args.yardstick and os.path.isfile(args.yardstick)):
-        parser.error("--against torch needs --yardstick FILE, a program that measures the same in PyTorch")
+        parser.error("--against torch requires --yardstick FILE, a PyTorch program with the same measurements")
     about = {
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "cores": os.cpu_count(),

@@ -1,11 +1,11 @@
 """Trains every recipe at toy size with two revisions of this project, and compares all numbers.
 
-    python scripts/compare_numbers.py 1a2b3c4                  # the checkout against that revision: equal bits
-    python scripts/compare_numbers.py 1a2b3c4 --tolerance 1e-6 # the largest relative difference that is accepted
+    python scripts/compare_numbers.py 1a2b3c4                  # the checkout must equal that revision bit for bit
+    python scripts/compare_numbers.py 1a2b3c4 --tolerance 1e-6 # accept relative differences up to 1e-6
 
-Each recipe runs for 3 updates a stage, four of them for 20. Compared are all rows of `metrics.jsonl` and all tensors
-of the weights that each stage publishes. A difference is relative to the largest absolute value of the tensor.
-Takes about 6 minutes on two cores; the two revisions run beside each other.
+Each recipe runs for 3 updates a stage, four of them for 20. The script compares all rows of `metrics.jsonl` and all
+tensors of the weights files that each stage writes. A difference is relative to the largest absolute value of the
+tensor. It takes about 6 minutes on two cores; the two revisions run in parallel.
 """
 
 import argparse
@@ -22,10 +22,10 @@ from safetensors.numpy import load_file, save_file
 
 ROOT = Path(__file__).parents[1]
 LONG = ("srresnet", "srgan", "esrgan", "patchgan_lsgan")  # for 20 updates, the others for 3
-VARIANTS = {"srgan_mse": ("options", "cadence", "microbatches")}  # recipe: what is trained besides it, see TOY
+VARIANTS = {"srgan_mse": ("options", "cadence", "microbatches")}  # recipe: its additional variants, see TOY
 TIMEOUT_S = 900
 
-# A config file that makes another one small. It is read with either revision, so it names few keys.
+# A config file that reduces the recipe to toy size. Both revisions read it, so it sets few keys.
 TOY = """
 import importlib.util
 
@@ -81,7 +81,7 @@ def get_config():
 
 
 def make_data(folder: Path) -> None:
-    """Photographs, pairs, a validation folder and random weights of the feature extractors, as files."""
+    """Writes photographs, pairs, a validation folder, and random weights of the feature extractors to `folder`."""
     import skimage.data
     from PIL import Image, ImageFilter
 
@@ -134,12 +134,12 @@ def _run(checkout: Path, folder: Path, *arguments: str) -> None:
     )
     if result.returncode:
         raise RuntimeError(
-            f"{checkout}: {' '.join(arguments)} ended with {result.returncode}:\n{result.stderr[-3000:]}"
+            f"{checkout}: {' '.join(arguments)} failed with exit status {result.returncode}:\n{result.stderr[-3000:]}"
         )
 
 
 def record(checkout: Path, folder: Path, recipes: list[str]) -> None:
-    """Trains all recipes of `checkout`; each leaves its run in `folder/runs`."""
+    """Trains the recipes of `checkout`; their runs are in `folder/runs`."""
     folder.mkdir()
     make_data(folder)
     for name in ("photos", "pairs"):
@@ -156,25 +156,25 @@ def record(checkout: Path, folder: Path, recipes: list[str]) -> None:
 
 
 def differences(first: Path, second: Path) -> dict[str, float]:
-    """Of two runs: the largest relative difference of each logged value over all updates, and of each tensor."""
+    """Returns the largest relative difference between two runs for each logged value (over all updates) and tensor."""
     found = {}
     rows = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in (first, second)]
     keys = [[(row["stage"], row["step"], tuple(sorted(row.keys() - {"seconds"}))) for row in side] for side in rows]
     if [key[:2] for key in keys[0]] != [key[:2] for key in keys[1]]:
         raise RuntimeError(f"{first.name}: the rows of metrics.jsonl differ: {set(keys[0]) ^ set(keys[1])}")
     for one, other in zip(*rows, strict=True):
-        if lost := one.keys() - other.keys():  # new ones may come
+        if lost := one.keys() - other.keys():  # additional metrics in `second` are allowed
             raise RuntimeError(f"{first.name}: {', '.join(sorted(lost))} are no longer logged")
         for key in one.keys() - {"stage", "step", "seconds"}:
-            # Accuracies are fractions of few samples: a difference of rounding at the threshold is a whole sample.
+            # Accuracies are fractions of few samples: a rounding difference at the threshold changes a whole sample.
             found[f"metric {key}"] = max(found.get(f"metric {key}", 0.0), _relative(one[key], other[key]))
     files = [sorted(path.name for path in run.glob("*.safetensors")) for run in (first, second)]
     if files[0] != files[1]:
-        raise RuntimeError(f"{first.name}: {files[0]} and {files[1]}")
+        raise RuntimeError(f"{first.name}: the weights files differ: {files[0]} and {files[1]}")
     for name in files[0]:
         tensors = [load_file(run / name) for run in (first, second)]
         if tensors[0].keys() != tensors[1].keys():
-            raise RuntimeError(f"{first.name}/{name}: other tensors")
+            raise RuntimeError(f"{first.name}/{name}: the tensors differ: {set(tensors[0]) ^ set(tensors[1])}")
         for key in tensors[0]:
             found[f"{name} {key}"] = _relative(tensors[0][key], tensors[1][key])
     return found
@@ -189,12 +189,12 @@ def _relative(one: object, other: object) -> float:
 
 
 def main() -> int:
-    """0 where all numbers agree, 1 where some don't."""
+    """Runs the comparison and returns the exit status: 0 if all numbers agree, otherwise 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("revision", help="a commit of this repository")
     parser.add_argument("--tolerance", type=float, default=0.0, help="largest relative difference (default: 0)")
-    parser.add_argument("--recipes", nargs="+", default=[], metavar="NAME", help="only these")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the runs of both revisions there")
+    parser.add_argument("--recipes", nargs="+", default=[], metavar="NAME", help="compare only these recipes")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the runs of both revisions in this folder")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)
@@ -214,10 +214,10 @@ def main() -> int:
 
 
 def report(before: Path, after: Path, tolerance: float) -> int:
-    """Prints a line for each recipe; 0 where no difference exceeds the tolerance."""
+    """Prints a line for each recipe; returns 0 if no difference exceeds the tolerance, otherwise 1."""
     runs = sorted(path.name for path in before.iterdir())
     if missing := set(runs) ^ {path.name for path in after.iterdir()}:
-        raise RuntimeError(f"only one of the revisions has {', '.join(sorted(missing))}")
+        raise RuntimeError(f"only one of the revisions has the runs {', '.join(sorted(missing))}")
     status = 0
     for name in runs:
         found = differences(before / name, after / name)

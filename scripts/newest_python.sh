@@ -11,5 +11,5 @@ for minor in 14 13 12 11; do
     fi
   done
 done
-echo "srgan_jax needs Python 3.11 to 3.14, and none was found on PATH or in $pyenv; PYTHON=PATH chooses one" >&2
+echo "srgan_jax needs Python 3.11 to 3.14, found none on PATH or in $pyenv; set PYTHON to the path of an interpreter" >&2
 exit 1

@@ -1,13 +1,13 @@
-"""Fills RESULTS.md: the tables and captions between its markers, and the pictures that it shows.
+"""Generates the contents of RESULTS.md: the tables and captions between its markers, and its figures.
 
     python scripts/results.py tables --scores results/test results/files
     python scripts/results.py recipes runs/base runs/mse runs/rescale
-    python scripts/results.py curves compact_x4=runs/compact    # those of other runs stay, from .github/curves.json
+    python scripts/results.py curves compact_x4=runs/compact    # keeps the curves of other runs, .github/curves.json
     python scripts/results.py crops --benchmarks BENCHMARKS --weights weights/srgan5_x4.safetensors compact_x4 photo_x4
     python scripts/results.py photos rocket.jpg china.jpg
 
-The scores come from `srgan-jax evaluate ... --out`, what stands about each generator from the header of its file, and
-comparisons of recipes from the folders of their runs.
+The scores come from `srgan-jax evaluate ... --out`, the facts about each generator from the header of its file, and the
+comparisons of recipes from their run folders.
 """
 
 import argparse
@@ -30,22 +30,22 @@ from srgan_jax.training import previews
 from srgan_jax.weights import pretrained
 
 ROOT = Path(__file__).parents[1]
-PICTURES = Path(".github")  # below ROOT
+FIGURES = Path(".github")  # below ROOT
 PAPER = {  # arXiv 1609.04802, tables 1 and 2: PSNR-Y and daala's SSIM
     "Set5": {"bicubic": (28.43, 0.8211), "SRResNet-MSE": (32.05, 0.9019), "SRGAN-VGG54": (29.40, 0.8472)},
     "Set14": {"bicubic": (25.99, 0.7486), "SRResNet-MSE": (28.49, 0.8184), "SRGAN-VGG54": (26.02, 0.7397)},
     "BSD100": {"bicubic": (25.94, 0.6935), "SRResNet-MSE": (27.58, 0.7620), "SRGAN-VGG54": (25.16, 0.6688)},
 }
-CROPS = {  # top and left of what is shown
+CROPS = {  # top and left of the crop
     "Set5/butterfly": (90, 60),
     "Set5/woman": (4, 24),
     "Set14/comic": (70, 60),
     "Set14/zebra": (70, 150),
     "BSD100/img_007": (90, 170),
 }
-CROP_PX = 112  # of HR; shown twice as large
-PHOTOS = {"rocket.jpg": (325, 265), "china.jpg": (60, 150)}  # top and left of what is shown; of others the middle
-PHOTO_PX = (90, 120)  # of a photograph as it is; shown four times as large
+CROP_PX = 112  # HR pixels; shown at twice the size
+PHOTOS = {"rocket.jpg": (325, 265), "china.jpg": (60, 150)}  # top and left of the crop; the centre for other files
+PHOTO_PX = (90, 120)  # height and width of the crop in input pixels; shown at four times the size
 FACTS = (
     "updates",
     "started_from",
@@ -61,7 +61,11 @@ FACTS = (
 
 
 def fill(page: Path, name: str, text: str) -> None:
-    """Replaces what stands between `<!-- NAME -->` and `<!-- /NAME -->`."""
+    """Replaces the text between `<!-- NAME -->` and `<!-- /NAME -->`.
+
+    Raises:
+      UserError: the page doesn't contain the markers exactly once.
+    """
     before = page.read_text()
     pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
     after, count = re.subn(pattern, lambda found: f"{found[1]}{text.strip()}\n{found[2]}", before, flags=re.DOTALL)
@@ -74,7 +78,7 @@ def fill(page: Path, name: str, text: str) -> None:
 
 
 def score_table(scores: dict) -> str:
-    """One line for each set and method, the paper's own numbers after those of their set."""
+    """Returns a Markdown table with a line for each set and method, and the scores of the paper after each set."""
     names = [name for name in scores["means"][0] if name not in ("set", "method")]
     lines = [f"| set | method | {' | '.join(names)} |", "| --- " * (2 + len(names)) + "|"]
     rows = [row for row in scores["means"] if row["method"] != "nearest"]
@@ -90,10 +94,10 @@ def score_table(scores: dict) -> str:
 
 
 def facts_table() -> str:
-    """How each of the shipped generators came about, from the headers of their files."""
+    """Returns a Markdown table of how each shipped generator was trained, from the headers of their files."""
     headers = {name: weights.read_header(name) for name in pretrained.names()}
     if not headers:
-        raise UserError(f"no generator ships from {pretrained.FOLDER} yet; make them with scripts/ship.py")
+        raise UserError(f"no shipped generator in {pretrained.FOLDER}; create them with scripts/ship.py")
     lines = [f"| | {' | '.join(headers)} |", "| --- " * (1 + len(headers)) + "|"]
     for key in FACTS + tuple(sorted({key for header in headers.values() for key in header if "validation_" in key})):
         cells = [header.get(key, "") for header in headers.values()]
@@ -104,12 +108,12 @@ def facts_table() -> str:
 
 
 def tables(args: argparse.Namespace) -> None:
-    """How the generators came about, and each folder of scores between the markers of its name."""
+    """Writes the table of the generators, and the table of each folder of scores between the markers of its name."""
     fill(args.page, "generators", facts_table())
     for folder in args.scores:
         file = folder / "scores.json"
         if not file.is_file():
-            raise MissingFileError(f"no {file}; it is written by srgan-jax evaluate ... --out {folder}")
+            raise MissingFileError(f"no such file: {file}; create it with srgan-jax evaluate ... --out {folder}")
         fill(args.page, folder.name, score_table(json.loads(file.read_text())))
 
 
@@ -117,7 +121,7 @@ def tables(args: argparse.Namespace) -> None:
 
 
 def recipe(config: dict) -> dict:
-    """What of a run's config decides over its result: not how often it is looked at and saved, nor stages left out."""
+    """Returns the keys of a config that affect the result: without log and save intervals and stages that don't run."""
     config = translated(config)
     stages = {name: config["stages"][name] for name in config["stage_names"]}
     keys = flatten_dict(config | {"stages": stages}, sep=".")
@@ -125,20 +129,20 @@ def recipe(config: dict) -> dict:
 
 
 def recipe_table(runs: list[Path]) -> str:
-    """The last validation of each run, and what its recipe has that the first one's has not.
+    """Returns a Markdown table with the last validation of each run and its changes relative to the first run.
 
-    A key that is newer than the first run had its default there.
+    A key that did not exist yet when the first run was made counts as its default.
     """
     configs, validations = [], []
     for run in runs:
         try:
             config, rows = (run / "config.json").read_text(), (run / "metrics.jsonl").read_text().splitlines()
         except FileNotFoundError as error:
-            raise MissingFileError(f"{run} is not the folder of a run: no {Path(error.filename).name}") from None
+            raise MissingFileError(f"{run} is not a run folder: no {Path(error.filename).name}") from None
         configs.append(recipe(json.loads(config)))
         validated = [row for row in map(json.loads, rows) if "val_psnr_y" in row and "val_ssim_y" in row]
         if not validated:
-            raise UserError(f"{run} was never validated by psnr_y and ssim_y")
+            raise UserError(f"{run}: expected validations with psnr_y and ssim_y, found none in metrics.jsonl")
         validations.append(validated[-1])
     if len(updates := {row["step"] for row in validations}) > 1:
         raise UserError(f"expected runs of the same length, got validations after {sorted(updates)} updates")
@@ -155,7 +159,7 @@ def recipe_table(runs: list[Path]) -> str:
 
 
 def recipes(args: argparse.Namespace) -> None:
-    """Short runs that differ in one thing each."""
+    """Writes the comparison of short runs that differ in one change each."""
     fill(args.page, "recipes", recipe_table(args.runs))
 
 
@@ -163,7 +167,7 @@ def recipes(args: argparse.Namespace) -> None:
 
 
 def read_curves(run: Path, points: int = 60) -> dict[str, list[tuple[float, float]]]:
-    """(update, value) of the loss, averaged over parts of the run, and of the validation's PSNR."""
+    """Returns points (update, value) of the loss, averaged over intervals of the run, and of the validation PSNR."""
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     losses = [(row["step"], row["loss"]) for row in rows if row.get("loss") is not None]
     parts = np.array_split(np.array(losses), min(points, len(losses)))
@@ -174,17 +178,17 @@ def read_curves(run: Path, points: int = 60) -> dict[str, list[tuple[float, floa
 
 
 def panel(title: str, points: list[tuple[float, float]], left: int, top: int) -> str:
-    """A curve with its axes, 400 x 220, as SVG."""
+    """Returns a curve with its axes, 400 x 220, as SVG."""
     x, y = np.array(points, float).T
     low, high = y.min(), y.max() if y.max() > y.min() else y.min() + 1
     right, bottom = left + 330, top + 160
     place = zip(left + 330 * x / x.max(), bottom - 160 * (y - low) / (high - low), strict=True)
-    digits = max(0, 1 - int(np.floor(np.log10(high - low))))  # two that differ, whatever the range
+    digits = max(0, 1 - int(np.floor(np.log10(high - low))))  # enough that the labels differ
     text = f'<text x="{left}" y="{top - 10}">{title}</text>'
-    for share in (0.0, 0.5, 1.0):
-        value, update = low + share * (high - low), share * x.max()
-        text += f'<text x="{left - 6}" y="{bottom - 160 * share + 4}" text-anchor="end">{value:.{digits}f}</text>'
-        text += f'<text x="{left + 330 * share}" y="{bottom + 16}" text-anchor="middle">{update:,.0f}</text>'
+    for fraction in (0.0, 0.5, 1.0):
+        value, update = low + fraction * (high - low), fraction * x.max()
+        text += f'<text x="{left - 6}" y="{bottom - 160 * fraction + 4}" text-anchor="end">{value:.{digits}f}</text>'
+        text += f'<text x="{left + 330 * fraction}" y="{bottom + 16}" text-anchor="middle">{update:,.0f}</text>'
     line = " ".join(f"{a:.1f},{b:.1f}" for a, b in place)
     return (
         f'<path d="M{left} {top}V{bottom}H{right}" fill="none" stroke="#888"/>{text}'
@@ -193,8 +197,8 @@ def panel(title: str, points: list[tuple[float, float]], left: int, top: int) ->
 
 
 def curves(args: argparse.Namespace) -> None:
-    """The loss and the validation score of each run, by updates, as one SVG; runs of earlier calls stay in it."""
-    known = ROOT / PICTURES / "curves.json"
+    """Draws the loss and validation PSNR of each run against updates, as one SVG, with the runs of earlier calls."""
+    known = ROOT / FIGURES / "curves.json"
     kept = json.loads(known.read_text()) if known.exists() else {}
     kept |= {name: read_curves(Path(run)) for name, run in (pair.split("=", 1) for pair in args.runs)}
     known.write_text(json.dumps(kept) + "\n")
@@ -204,66 +208,66 @@ def curves(args: argparse.Namespace) -> None:
         for column, (kind, points) in enumerate((kind, points) for kind, points in kinds.items() if points)
     ]
     size = (860, 20 + 230 * len(kept))
-    (ROOT / PICTURES / "curves.svg").write_text(
+    (ROOT / FIGURES / "curves.svg").write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size[0]} {size[1]}" font-family="sans-serif" '
         f'font-size="11"><rect width="{size[0]}" height="{size[1]}" fill="#fff"/>{"".join(panels)}</svg>\n'
     )
 
 
-# -------------------------------------------------------------------------------------------- pictures
+# --------------------------------------------------------------------------------------------- figures
 
 
 def crops(args: argparse.Namespace) -> None:
-    """Five test pictures by every method, side by side."""
+    """Draws crops of five test images with every method, side by side."""
     generators = {Path(path).name.removesuffix(".safetensors"): srgan_jax.load(path) for path in args.weights}
     rows = []
     for name, (top, left) in CROPS.items():
-        set_name, picture = name.split("/")
-        pair = next(p for p in pairs.read_pairs(args.benchmarks / set_name, 4) if p.name == picture)
+        set_name, image_name = name.split("/")
+        pair = next(p for p in pairs.read_pairs(args.benchmarks / set_name, 4) if p.name == image_name)
         results = [scoring.bicubic(pair.lr, 4)]
         for params in generators.values():
             upscale = functools.partial(inference.upscale_canvas, params)
             results += scoring.upscale_all(upscale, [pair])
-        cut = [image[top : top + CROP_PX, left : left + CROP_PX] for image in (*results, pair.hr)]
-        rows.append([scoring.nearest(image, 2) for image in cut])
-    previews.write_sheet(ROOT / PICTURES / "crops.png", rows)
+        cropped = [image[top : top + CROP_PX, left : left + CROP_PX] for image in (*results, pair.hr)]
+        rows.append([scoring.nearest(image, 2) for image in cropped])
+    previews.write_sheet(ROOT / FIGURES / "crops.png", rows)
     shown = ", ".join(name.split("/")[1] for name in CROPS)
     fill(args.page, "crops", f"From left to right: bicubic, {', '.join(generators)}, original. Rows: {shown}.")
 
 
 def photos(args: argparse.Namespace) -> None:
-    """A part of photographs as they come from their files, by bicubic and by photo_x4."""
+    """Draws crops of photographs, upscaled without downscaling them first, by bicubic and by photo_x4."""
     params, rows = srgan_jax.load("photo_x4"), []
     for path in args.files:
-        picture = images.read_rgb(path)
-        middle = [(side - shown) // 2 for side, shown in zip(picture.shape[:2], PHOTO_PX, strict=True)]
-        top, left = PHOTOS.get(Path(path).name, middle)
-        results = scoring.bicubic(picture, 4), np.asarray(srgan_jax.upscale(params, picture))
-        window = np.s_[4 * top : 4 * (top + PHOTO_PX[0]), 4 * left : 4 * (left + PHOTO_PX[1])]
-        rows.append([result[window] for result in results])
-    previews.write_sheet(ROOT / PICTURES / "photos.png", rows)
+        image = images.read_rgb(path)
+        centre = [(side - shown) // 2 for side, shown in zip(image.shape[:2], PHOTO_PX, strict=True)]
+        top, left = PHOTOS.get(Path(path).name, centre)
+        results = scoring.bicubic(image, 4), np.asarray(srgan_jax.upscale(params, image))
+        crop = np.s_[4 * top : 4 * (top + PHOTO_PX[0]), 4 * left : 4 * (left + PHOTO_PX[1])]
+        rows.append([result[crop] for result in results])
+    previews.write_sheet(ROOT / FIGURES / "photos.png", rows)
     fill(args.page, "photos", f"Bicubic, photo_x4: {', '.join(Path(path).name for path in args.files)}.")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 when what was asked for is written, 2 when it isn't."""
+    """Runs a command and returns the exit status: 0 for success, 2 for an error."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", type=Path, default=ROOT / "RESULTS.md")
     commands = parser.add_subparsers(required=True)
-    sub = commands.add_parser("tables", help="from folders written by srgan-jax evaluate --out")
+    sub = commands.add_parser("tables", help="tables of the generators and of scores from srgan-jax evaluate --out")
     sub.add_argument("--scores", nargs="+", type=Path, default=[], metavar="DIR")
     sub.set_defaults(run=tables)
-    sub = commands.add_parser("recipes", help="from the folders of short runs, the unchanged one first")
+    sub = commands.add_parser("recipes", help="comparison of short runs, the unchanged one first")
     sub.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     sub.set_defaults(run=recipes)
-    sub = commands.add_parser("curves", help="from the folders of runs")
+    sub = commands.add_parser("curves", help="curves of the loss and validation PSNR of runs")
     sub.add_argument("runs", nargs="+", metavar="NAME=RUN")
     sub.set_defaults(run=curves)
-    sub = commands.add_parser("crops", help="of five test pictures")
+    sub = commands.add_parser("crops", help="crops of five test images")
     sub.add_argument("--benchmarks", type=Path, required=True, help="folder of Set5, Set14, BSD100")
     sub.add_argument("--weights", nargs="+", required=True)
     sub.set_defaults(run=crops)
-    sub = commands.add_parser("photos", help="of photographs")
+    sub = commands.add_parser("photos", help="crops of photographs")
     sub.add_argument("files", nargs="+")
     sub.set_defaults(run=photos)
     args = parser.parse_args(argv)

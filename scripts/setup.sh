@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Creates a virtual environment in the checkout and installs srgan_jax with the given extras: bash scripts/setup.sh dev
-# Ends at once where that is done already. Environment variables:
-#   PYTHON=python3.12   the interpreter (default: the newest that is found, 3.14 down to 3.11, pyenv's included)
+# Does nothing if it is installed already. Environment variables:
+#   PYTHON=python3.12   the interpreter (default: the newest found, 3.14 down to 3.11, including pyenv's)
 #   VENV=.venv-3.12     the folder of the virtual environment (default: .venv)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,10 +16,10 @@ fi
 if [ ! -x "$venv/bin/python" ]; then
   if [ -n "${PYTHON:-}" ]; then
     python="$PYTHON"
-    why="chosen by PYTHON"
+    why="selected by PYTHON"
   else
     python="$(bash scripts/newest_python.sh)"
-    why="the newest that was found: older ones get older versions of JAX, which are slower"
+    why="the newest found: older ones get older versions of JAX, which are slower"
   fi
   found="$("$python" --version 2>&1)" || { echo "PYTHON=$python doesn't run: $found" >&2; exit 1; }
   if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
@@ -27,7 +27,7 @@ if [ ! -x "$venv/bin/python" ]; then
     exit 1
   fi
   echo "$found ($python), $why" >&2
-  "$python" -m venv "$venv" || { echo "no virtual environment: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
+  "$python" -m venv "$venv" || { echo "can't create $venv; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 fi
 echo "installing srgan_jax into $venv (a few minutes the first time)" >&2
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}"

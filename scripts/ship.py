@@ -1,10 +1,10 @@
-"""Makes a generator that ships with the package from a finished run: float16, its model card in the header.
+"""Exports the generator of a finished run for shipping with the package: float16, with a model card in the header.
 
 python scripts/ship.py runs/compact compact_x4 --validation held_out --hardware "2 cores of an AMD EPYC, no GPU"
 
-The scores in the card are those of the written file on the validation pictures, which the run must not have trained on,
-with LR by bicubic and by the degradation that the run used. A file that is too large, or further than 0.005 dB from the
-float32 one, is refused.
+The scores in the card are those of the written file on the validation images, which the run must not have trained on.
+LR is computed by bicubic and by the degradation of the run. The script fails if the file is too large, or if its PSNR
+differs from that of the float32 weights by more than 0.005 dB.
 """
 
 import argparse
@@ -25,45 +25,45 @@ from srgan_jax.weights import pretrained
 MAX_BYTES, MAX_LOSS_DB = 4_000_000, 0.005
 CARDS = {
     "compact_x4": {
-        "purpose": "clean pictures, made small by bicubic as those of the test sets are; fast on CPUs",
-        "good_at": "lossless pictures without noise; exact edges",
-        "bad_at": "JPEG blocks and noise, which it sharpens; texture that the small picture lacks stays smooth",
+        "purpose": "clean images downscaled by bicubic, as in the test sets; fast on CPUs",
+        "good_at": "lossless images without noise; exact edges",
+        "bad_at": "JPEG artefacts and noise, which it sharpens; texture that LR doesn't contain stays smooth",
     },
     "photo_x4": {
-        "purpose": "photographs as people have them: JPEG files, a little soft, a little noisy",
-        "good_at": "JPEG of quality 40 to 95, noise up to 5 of 255, blur up to 1.5 px, any shrinking kernel",
-        "bad_at": "clean pictures, which it leaves softer than compact_x4 does; texture that the small picture "
-        "lacks stays smooth: no discriminator; stronger JPEG, noise or blur than that; small text and faces",
+        "purpose": "everyday photographs: JPEG files with slight blur and noise",
+        "good_at": "JPEG of quality 40 to 95, noise up to 5 of 255, blur up to 1.5 px, any downscaling kernel",
+        "bad_at": "clean images, which it leaves softer than compact_x4 does; texture that LR doesn't contain stays "
+        "smooth (trained without a discriminator); stronger JPEG, noise or blur than that; small text and faces",
     },
 }
 DATA = {
     "data": "621 photographs: 399 of BSDS500 (train and test without 302003), 90 of General-100, 132 wallpapers of "
-    "elementary, deepin, Pop!_OS and Ubuntu MATE; 20 more of the latter two held out for validation",
+    "elementary, deepin, Pop!_OS and Ubuntu MATE; 20 more of the latter two for validation",
     "data_licences": "BSDS500, General-100: published for research; wallpapers: Unsplash, CC0, CC-BY, CC-BY-SA",
-    "licence": "Apache-2.0 as far as it is this project's to give; as free as the pictures it was trained on",
+    "licence": "Apache-2.0 as far as this project can grant it; subject to the licences of the training images",
 }
 
 
 def wall_seconds(rows: list[dict]) -> float:
-    """Time that a run took, over all its resumes: each begins to count anew."""
+    """Returns the duration of a run, summed over its resumes, each of which starts counting at 0."""
     times = [row["seconds"] for row in rows]
     return sum(t for t, after in zip(times, [*times[1:], 0.0], strict=True) if after < t)
 
 
 def command_of(text: str) -> str:
-    """A run's command without the folders of the machine that it ran on."""
+    """Returns the command of a run without the folders of its file names."""
     words = [re.sub(r"(^|=)/\S*/", r"\1", word) for word in text.split()[1:]]
     return " ".join(["python -m srgan_jax.main", *(f'"{word}"' if "'" in word else word for word in words)])
 
 
 def degradation_of(run: Path) -> dict:
-    """Name and options, as the run's config has them; "data.degradation" is how it was written before this key."""
+    """Returns name and options of the degradation of a run; old configs have the key "data.degradation" instead."""
     config = json.loads((run / "config.json").read_text())
     return config.get("degradation") or {"name": config["data"]["degradation"]}
 
 
 def started_from(name: str) -> str:
-    """What a run began with; of a generator that ships, which one of that name: its successor may have it too."""
+    """Returns the initial weights of a run; for a shipped generator also its revision, as later ones reuse the name."""
     if name not in pretrained.names():
         return Path(name).name
     card = weights.read_provenance(name)
@@ -71,12 +71,16 @@ def started_from(name: str) -> str:
 
 
 def facts(run: Path) -> dict[str, str]:
-    """What the folder of a run says about it."""
+    """Returns the facts about a run for the model card, from its folder.
+
+    Raises:
+      UserError: it is not a run folder.
+    """
     try:
         config, versions = (json.loads((run / name).read_text()) for name in ("config.json", "versions.json"))
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     except FileNotFoundError as error:
-        raise UserError(f"{run} is not the folder of a run: no {Path(error.filename).name}") from None
+        raise UserError(f"{run} is not a run folder: no {Path(error.filename).name}") from None
     found = {
         "updates": f"{int(weights.read_header(run)['steps']):,}",
         "batch": f"{config['data']['batch_size']} crops of {config['data']['crop_px']} px",
@@ -91,7 +95,7 @@ def facts(run: Path) -> dict[str, str]:
 
 
 def validation_sets(folder: str, scale: int, degradation: dict) -> dict[str, list[Pair]]:
-    """The validation pictures with LR by bicubic, and by the run's own degradation where it is another."""
+    """Returns the validation pairs with LR by bicubic, and by the degradation of the run if that is another."""
     sets = {"bicubic": read_pairs(folder, scale)}
     options = dict(degradation)
     name = options.pop("name")
@@ -102,16 +106,16 @@ def validation_sets(folder: str, scale: int, degradation: dict) -> dict[str, lis
 
 
 def scores(params: weights.Weights, pairs: list[Pair]) -> dict[str, float]:
-    """Mean PSNR and SSIM."""
+    """Returns mean PSNR and SSIM of a generator on `pairs`."""
     results = scoring.upscale_all(functools.partial(inference.upscale_canvas, params), pairs)
     return scoring.mean(scoring.score(pairs, results))
 
 
 def ship(run: Path, name: str, folder: str, hardware: str, out: Path) -> Path:
-    """Writes the file, and returns where it lies.
+    """Writes the file and returns its path.
 
     Raises:
-      UserError: no such run or card, or the file isn't as good or as small as it has to be.
+      UserError: no such run or card, or the file is too large, or float16 changes its PSNR too much.
     """
     card = lookup(CARDS, name, "shipped generator") | DATA | facts(run) | {"hardware": hardware}
     trained = srgan_jax.load(run, fold=False)
@@ -123,14 +127,17 @@ def ship(run: Path, name: str, folder: str, hardware: str, out: Path) -> Path:
             before, after = scores(trained, pairs), scores(halved, pairs)
             baseline = scoring.mean(scoring.score(pairs, [scoring.bicubic(p.lr, trained.scale) for p in pairs]))
             if abs(before["psnr_y"] - after["psnr_y"]) > MAX_LOSS_DB:
-                raise UserError(f"LR by {lr}: {before['psnr_y']:.4f} dB, in float16 {after['psnr_y']:.4f} dB")
+                raise UserError(
+                    f"LR by {lr}: {before['psnr_y']:.4f} dB, in float16 {after['psnr_y']:.4f} dB; expected a "
+                    f"difference of at most {MAX_LOSS_DB} dB"
+                )
             card[f"validation_{lr}"] = (
                 f"{after['psnr_y']:.3f} dB, SSIM {after['ssim_y']:.4f}; bicubic {baseline['psnr_y']:.3f} dB, "
-                f"{baseline['ssim_y']:.4f} (Y, {len(pairs)} held-out photographs, LR by {lr})"
+                f"{baseline['ssim_y']:.4f} (Y, {len(pairs)} validation photographs, LR by {lr})"
             )
         srgan_jax.save(written, trained, card, dtype="float16")
         if written.stat().st_size > MAX_BYTES:
-            raise UserError(f"{name} takes {written.stat().st_size:,} bytes, more than {MAX_BYTES:,}")
+            raise UserError(f"{name} has {written.stat().st_size:,} bytes, more than {MAX_BYTES:,}")
         written.replace(path)
     finally:
         written.unlink(missing_ok=True)
@@ -138,12 +145,12 @@ def ship(run: Path, name: str, folder: str, hardware: str, out: Path) -> Path:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 when the file was written, 2 when it wasn't."""
+    """Writes the file and returns the exit status: 0 for success, 2 for an error."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("name", help=" or ".join(CARDS))
-    parser.add_argument("--validation", required=True, help="folder of HR pictures that the run didn't train on")
-    parser.add_argument("--hardware", required=True, help="what it was trained on, in words")
+    parser.add_argument("--validation", required=True, help="folder of HR images that the run didn't train on")
+    parser.add_argument("--hardware", required=True, help="description of the hardware that it was trained on")
     parser.add_argument("--out", type=Path, default=pretrained.FOLDER)
     args = parser.parse_args(argv)
     try:

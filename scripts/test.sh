@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Installs what the tests need, then runs ruff, the type checker and the whole suite, in two processes. Other arguments go to pytest:
-# bash scripts/test.sh -k resize; -n 0 runs in one process, for example to use a debugger.
-#   --fast      leaves out the tests marked slow: those that start processes, kill them, or take seconds
+# Installs the test dependencies, then runs ruff, the type checker and all tests, in two processes. Other arguments are
+# passed to pytest: bash scripts/test.sh -k resize. With -n 0 the tests run in one process, for a debugger.
+#   --fast      skips the tests marked slow: those that start or kill processes, or take seconds
 #   --torch     first installs PyTorch (CPU), for the tests that compare with it
-#   --browser   first installs Debian's Chromium and its driver (as root), for the test of the report page
-# Without them those tests are skipped, with the reason. PYTHON and VENV choose interpreter and environment: see scripts/setup.sh.
+#   --browser   first installs Debian's Chromium and its driver (as root), for the test of the HTML report
+# Without PyTorch or Chromium those tests are skipped with a message.
+# PYTHON and VENV select interpreter and environment, see scripts/setup.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -261,10 +261,10 @@ def test_unet_wants_sides_that_can_be_halved():
 
 
 def test_balance_guard_tells_once():
-    guard = balance.BalanceGuard(0.98)
+    guard = balance.BalanceMonitor(0.98)
     won, lost = ({"d_accuracy_real": 1.0, "d_accuracy_fake": fake} for fake in (1.0, 0.6))
     told = [guard.line(metrics) for metrics in [won] * 9 + [lost] + [won] * 12 + [lost] * 2]
     assert [index for index, line in enumerate(told) if line] == [19, 22]
-    assert "judged 100% of real and 100% of generated images correctly" in told[19]
+    assert "classified 100% of real and 100% of generated images correctly" in told[19]
     assert told[22] == "the discriminator no longer wins"
     assert not any(guard.line({"loss": 1.0}) for _ in range(20))  # pretraining has no discriminator

@@ -25,7 +25,7 @@ def test_prepare_lists_what_it_skips(tmp_path, photo, capsys):
     told = capsys.readouterr().out.splitlines()
     assert told[:2] == [
         "skipped small.png: 448 x 50 px, smaller than 96 px",
-        "skipped text.jpg: not a picture in a known format",
+        "skipped text.jpg: not an image in a known format",
     ]
     assert told[2].startswith("1 images prepared, 2 skipped")
     assert cli.main(["prepare", str(folder), "--out", str(tmp_path / "out"), "--min-side", "32"]) == 0
@@ -40,7 +40,7 @@ def test_prepare_lists_what_it_skips(tmp_path, photo, capsys):
         (["prepare", "no_such_set"], "no data set 'no_such_set'"),
         (["prepare", "{folder}", "--out", "{folder}/out"], "{folder} holds no picture"),
         (["evaluate", "--data", "{folder}/absent"], "no such folder: {folder}/absent"),
-        (["evaluate", "--data", "{folder}"], "no pictures in {folder}"),
+        (["evaluate", "--data", "{folder}"], "no images in {folder}"),
         (["evaluate", "--weights", "{folder}/absent", "--data", "{folder}"], "no weights at {folder}/absent"),
         (["evaluate", "--data", "{folder}", "{folder}"], "given twice: {folder}"),
         (["evaluate", "--data", "{folder}", "--scale", "0"], "--scale 0: expected 1 or more"),
@@ -89,7 +89,7 @@ def test_evaluate_prints_and_writes_one_table(test_set, generator, tmp_path, cap
     assert [re.split(r" ?\| ?", row)[1:3] for row in rows] == [
         [name, method] for name in ("plain", "pairs") for method in ("bicubic", "nearest", "small")
     ]
-    assert "2 px left out at each border" in told and "LR of pairs: the files of LRx2" in told
+    assert "2 px ignored at each border" in told and "LR of pairs: the files of LRx2" in told
     assert (
         "LR of plain: MATLAB bicubic, convention A" in told
         and "95 % interval of the mean difference to bicubic" in told
@@ -113,13 +113,13 @@ def test_evaluate_prints_and_writes_one_table(test_set, generator, tmp_path, cap
 def test_pictures_too_small_or_of_one_name_are_named(tmp_path, photo, capsys):
     images.write_image(tmp_path / "a.png", photo[:40, :40])
     assert cli.main(["evaluate", "--data", str(tmp_path), "--border", "15"]) == 2
-    assert "a is 40 x 40 px; with 15 px left out at each side" in capsys.readouterr().err
+    assert "a is 40 x 40 px; without a border of 15 px at each side" in capsys.readouterr().err
     assert cli.main(["evaluate", "--data", str(tmp_path), "--border", "-1"]) == 2
     images.write_image(tmp_path / "sub" / "b.png", photo[:50, :50])  # not part of the set
     assert [pair.name for pair in read_pairs(tmp_path, 4)] == ["a"]
     images.write_image(tmp_path / "a.bmp", photo[:40, :40])
     assert cli.main(["evaluate", "--data", str(tmp_path)]) == 2
-    assert "several pictures of one name: a" in capsys.readouterr().err
+    assert "images whose names differ in the suffix only: a" in capsys.readouterr().err
 
 
 def test_pictures_of_many_sizes_compile_once(photo, generator):
@@ -167,8 +167,8 @@ def test_evaluate_options_change_what_they_say(test_set, capsys):
 
     plain, _ = psnr()
     for options, note in [
-        (["--border", "8"], "8 px left out"),
-        (["--convention", "C"], "convention C (borders mirrored, doubles)"),
+        (["--border", "8"], "8 px ignored"),
+        (["--convention", "C"], "convention C (borders mirrored, not rounded between the passes)"),
         (["--gray", "rgb"], "gray files: read as RGB, converted to Y"),
         (["--round-y"], "(BT.601, 16 to 235), rounded to 8 bits"),
     ]:
@@ -197,7 +197,7 @@ def test_a_folder_of_test_sets_is_looked_into(test_set, tmp_path, capsys):
     assert cli.main(["evaluate", "--data", str(test_set), "--scale", "2"]) == 2
     told = capsys.readouterr().err
     inside = f"{test_set / 'pairs'}, {test_set / 'plain'}"
-    assert told == f"error: no pictures in {test_set} itself; name the sub-folders that hold some: {inside}\n"
+    assert told == f"error: no images in {test_set} itself; give the sub-folders that contain images: {inside}\n"
 
 
 def test_pairs_that_do_not_match_are_listed(test_set, tmp_path, photo):
@@ -206,7 +206,7 @@ def test_pairs_that_do_not_match_are_listed(test_set, tmp_path, photo):
             images.write_image(tmp_path / folder / f"{name}.png", photo[:side, :side])
     with pytest.raises(UserError) as raised:
         read_pairs(tmp_path, 2)
-    assert "3 pictures" in str(raised.value)
+    assert "3 images" in str(raised.value)
     for line in ("b: HR 40 x 40, LR 10 x 10", "c: not in", "d: not in"):
         assert line in str(raised.value)
 

@@ -21,7 +21,7 @@ SETTINGS = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_
 
 @flax.struct.dataclass
 class State:
-    """The least that `guard.guarded` takes."""
+    """The least that `nonfinite.skip_nonfinite` takes."""
 
     params: list[jax.Array]
     health: nonfinite.Health
@@ -172,10 +172,10 @@ def test_the_guarded_update_grows_with_the_leaves_not_with_their_square(mapping)
         return state.replace(params=[leaf + gradient for leaf in state.params]), {}
 
     def operations(leaves):
-        state = State([jnp.ones((2, index + 1)) for index in range(leaves)], nonfinite.fresh_health(), jnp.int32(0))
+        state = State([jnp.ones((2, index + 1)) for index in range(leaves)], nonfinite.initial_health(), jnp.int32(0))
         mapped = jax.pmap if mapping == "pmap" else jax.jit
         whole = functools.partial(jax.tree.map, lambda leaf: leaf[None]) if mapping == "pmap" else lambda tree: tree
-        lowered = mapped(nonfinite.guarded(update, max_skips=3)).lower(*whole((state, jnp.float32(1))))
+        lowered = mapped(nonfinite.skip_nonfinite(update, max_skips=3)).lower(*whole((state, jnp.float32(1))))
         return lowered.compile().as_text().count(" = ")
 
     assert operations(40) < 6 * operations(10)  # four times as many leaves; in squares sixteen

@@ -129,7 +129,7 @@ def test_keys_that_an_architecture_lacks_do_not_count_at_their_defaults():
     config = defaults.get_config()
     command_line.apply_overrides(config, ["--config.generator.name=compact", "--config.generator.width=24"])
     section = resolve(config).generator
-    described = setup.describe(models.GENERATORS["compact"], section, RunConfig().generator)
+    described = setup.select_keys(models.GENERATORS["compact"], section, RunConfig().generator)
     assert dict(described) == {"name": "compact", "blocks": 16, "width": 24, "scale": 4}  # as the config has them
 
 
@@ -139,7 +139,7 @@ def test_a_scale_that_is_given_is_used_even_if_it_is_the_default(scale):
     kind = type("Twice", (CompactResNet,), {"__annotations__": {"scale": int}, "scale": 2})
     config = defaults.get_config()
     command_line.apply_overrides(config, ["--config.generator.name=compact", f"--config.generator.scale={scale}"])
-    described = setup.describe(kind, resolve(config).generator, RunConfig().generator)
+    described = setup.select_keys(kind, resolve(config).generator, RunConfig().generator)
     assert models.build({"compact": kind}, described).scale == scale
 
 

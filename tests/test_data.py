@@ -21,7 +21,7 @@ SEED = np.asarray(jax.random.key_data(jax.random.key(1)))
 def test_a_folder_comes_back_pixel_by_pixel(dataset, photo_folder):
     pictures = builder.open_source(dataset)
     found = sorted((pictures[i].tobytes(), pictures[i].shape) for i in range(len(pictures)))
-    expected = [images.read_rgb(path) for path in images.find_pictures(photo_folder)]
+    expected = [images.read_rgb(path) for path in images.find_images(photo_folder)]
     assert found == sorted((image.tobytes(), image.shape) for image in expected) and len(found) == 6
     assert [pictures.size(i) for i in range(6)] == [pictures[i].shape[:2] for i in range(6)]
 
@@ -47,7 +47,7 @@ def test_every_file_is_used_or_listed(tmp_path, photo):
     skipped = builder.prepare(str(folder), str(out), min_side_px=96)
     assert set(skipped) == {"tiny.png", "text.png", "empty.jpg", "truncated.jpg"}
     assert skipped["tiny.png"] == "300 x 20 px, smaller than 96 px"
-    assert skipped["text.png"] == "not a picture in a known format"
+    assert skipped["text.png"] == "not an image in a known format"
     assert "truncated" in skipped["truncated.jpg"]
     assert json.loads((out / "skipped.json").read_text()) == skipped
     assert builder.read_converted(str(out)) == {

@@ -45,7 +45,7 @@ def _update(mesh, mapping, sync_bn=True, stage="gan", learning_rate=1.0, width=8
     game = make_game(generator, discriminator, losses=losses, axis_name=axis, **rates)
     local = make_game(generator.clone(axis_name=None), discriminator and discriminator.clone(axis_name=None), **rates)
     state = init_state(local, CROP, 4)
-    update = nonfinite.guarded(lambda state, batch: step(state, [batch], game), max_skips=3)
+    update = nonfinite.skip_nonfinite(lambda state, batch: step(state, [batch], game), max_skips=3)
     mapped = map_update(lambda state, _, batch: update(state, batch), mesh, mapping)
     return devices.replicate(state, mesh), mapped
 

@@ -16,7 +16,7 @@ from srgan_jax.evaluation.pairs import degrade_pairs, make_pair
 from srgan_jax.models import GENERATORS, build
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.training import provenance, samples, setup
-from srgan_jax.training.start import generator_of, starting_variables
+from srgan_jax.training.start import generator_from, initial_variables
 from srgan_jax.weights import pretrained
 
 
@@ -46,7 +46,7 @@ def test_as_many_as_asked_for_needs_no_word(config, tmp_path, capsys):
     config.validation.hold_out = 2
     toys.open_images(config, tmp_path / "run")
     told = capsys.readouterr().err
-    assert "held out, never trained on: " in told and "a quarter" not in told
+    assert "validation images, not trained on: " in told and "a quarter" not in told
 
 
 def _psnr_y(sr, hr):
@@ -64,7 +64,7 @@ def test_ends_with_before_and_after_on_pictures_never_trained_on(config, tmp_pat
     rows = {line.split(" | ")[1]: float(line.split(" | ")[2].strip(" |")) for line in table.splitlines()[2:5]}
     assert list(rows) == ["bicubic", "before", "after"]
 
-    assert "8 asked for by config.validation.hold_out, 2 held out: a quarter at most" in told
+    assert "config.validation.hold_out=8: only 2 images are held out, a quarter of all at most" in told
     rest, held_out = toys.open_images(config, tmp_path / "run")
     assert (len(rest), len(held_out)) in ((7, 2), (6, 2))  # of nine files, two a copy of each other
     seen = {picture.tobytes() for picture in rest}
@@ -83,7 +83,7 @@ def test_ends_with_before_and_after_on_pictures_never_trained_on(config, tmp_pat
     assert (tmp_path / "run" / "before_after.md").read_text() == table
     assert (tmp_path / "run" / "dataset" / "folder.txt").stat().st_mtime_ns == prepared
     config.data.folder = str(tmp_path / "mine" / "copies")
-    with pytest.raises(UserError, match=r"mine.*copies .*--workdir"):
+    with pytest.raises(UserError, match=r"mine/copies: expected .*mine, .*--workdir"):
         toys.train(config, tmp_path / "run")
 
 
@@ -116,11 +116,11 @@ def test_degraded_pictures_are_the_same_every_time(photo):
     np.testing.assert_array_equal(again[0].lr, first[0].lr)
 
 
-def _with_generator_of(start, config):
+def _with_generator_from(start, config):
     run = resolve(config)
     if not config.generator_of_init_from:
         return run
-    return dataclasses.replace(run, generator=generator_of(start, config.init_from))
+    return dataclasses.replace(run, generator=generator_from(start, config.init_from))
 
 
 @pytest.mark.parametrize("recipe", recipe_files())
@@ -128,5 +128,5 @@ def test_configs_start_from_weights_of_their_architecture(recipe):
     config = load_config(recipe)
     if config.init_from:
         start = srgan_jax.load(config.init_from, fold=False)
-        stages = setup.build(_with_generator_of(start, config))
-        assert starting_variables(start, stages[0].generator)
+        stages = setup.build(_with_generator_from(start, config))
+        assert initial_variables(start, stages[0].generator)

@@ -18,11 +18,11 @@ from srgan_jax.training.state import NetworkState
 
 def _state(**health):
     values = {name: jnp.int32(value) for name, value in health.items()}
-    return types.SimpleNamespace(health=nonfinite.fresh_health().replace(**values))
+    return types.SimpleNamespace(health=nonfinite.initial_health().replace(**values))
 
 
 @pytest.mark.parametrize(
-    ("health", "d_wins_steps", "sound"),
+    ("health", "d_wins_steps", "healthy"),
     [
         ({}, 0, True),
         ({"skipped": 5}, 0, True),
@@ -33,8 +33,8 @@ def _state(**health):
         ({"d_wins": 5}, 9, False),
     ],
 )
-def test_states_to_go_back_to(health, d_wins_steps, sound):
-    assert nonfinite.is_sound(_state(**health), d_wins_steps) is sound
+def test_states_to_go_back_to(health, d_wins_steps, healthy):
+    assert nonfinite.is_healthy(_state(**health), d_wins_steps) is healthy
 
 
 def test_whatever_is_not_finite_is_seen():
@@ -57,7 +57,10 @@ def test_wins_of_the_discriminator_in_a_row(accuracies, wins):
     def update(state, accuracy):
         return state.replace(step=state.step + 1), {"d_accuracy_real": accuracy, "d_accuracy_fake": jnp.float32(1.0)}
 
-    state, run = State(jnp.int32(0), nonfinite.fresh_health()), nonfinite.guarded(update, max_skips=2, d_wins_steps=3)
+    state, run = (
+        State(jnp.int32(0), nonfinite.initial_health()),
+        nonfinite.skip_nonfinite(update, max_skips=2, d_wins_steps=3),
+    )
     found = []
     for accuracy in accuracies:
         state, metrics = run(state, jnp.float32(accuracy))

@@ -50,7 +50,7 @@ def test_gray_palette_alpha_and_16_bit(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "not a picture in a known format"), (b"text", "not a picture in a known format"), (None, "truncated")],
+    [(b"", "not an image in a known format"), (b"text", "not an image in a known format"), (None, "truncated")],
 )
 def test_bad_files_say_why(tmp_path, photo, content, reason):
     whole = images.encode_png(photo)
@@ -139,7 +139,7 @@ def test_folders_are_searched_in_order(tmp_path):
     for name in ("b.png", "a/z.JPG", "a/.hidden.png", ".cache/x.png", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert [path.relative_to(tmp_path).as_posix() for path in images.find_pictures(tmp_path)] == ["a/z.JPG", "b.png"]
+    assert [path.relative_to(tmp_path).as_posix() for path in images.find_images(tmp_path)] == ["a/z.JPG", "b.png"]
 
 
 def test_linked_folders_are_searched_but_not_in_circles(tmp_path):
@@ -151,7 +151,7 @@ def test_linked_folders_are_searched_but_not_in_circles(tmp_path):
     (tmp_path / "elsewhere" / "up").symlink_to(tmp_path / "data")
     (tmp_path / "elsewhere" / "self").symlink_to("self")
     (tmp_path / "elsewhere" / "deep" / "broken").symlink_to(tmp_path / "absent")
-    found = images.find_pictures(tmp_path / "data")
+    found = images.find_images(tmp_path / "data")
     assert [path.relative_to(tmp_path / "data").as_posix() for path in found] == [
         "b.png",
         "linked/c.png",
@@ -180,7 +180,7 @@ def test_side_by_side(photo):
 
 def test_a_picture_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "text.jpg").write_text("not a picture")
-    for name, reason in (("text.jpg", "not a picture in a known format"), ("absent.jpg", "no such file")):
+    for name, reason in (("text.jpg", "not an image in a known format"), ("absent.jpg", "no such file")):
         with pytest.raises(images.ImageError) as caught:
             images.read_image(tmp_path / name)
         assert str(caught.value) == f"{tmp_path / name}: {reason}"

@@ -213,7 +213,7 @@ def test_pickles_are_not_executed(tmp_path):
             return (open, (str(tmp_path / "executed"), "w"))
 
     torch.save({"conv1.0.weight": Evil()}, tmp_path / "evil.pth")
-    with pytest.raises(UserError, match="safely: expected tensors"):
+    with pytest.raises(UserError, match="safely: expected only tensors"):
         importers.import_generator(tmp_path / "evil.pth", "srgan5")
     assert not (tmp_path / "executed").exists()
 

@@ -167,7 +167,7 @@ def test_temporary_memory_shrinks(config, batch, stage):
 def test_the_old_state_makes_room_for_the_new(batch, mapping):
     mesh = devices.make_mesh()
     state = devices.replicate({"x": np.arange(8.0, dtype=np.float32)}, mesh)
-    mean = lambda x: players.averaged(lambda x: x.mean(), x, game_.Averaging(1, MAPPINGS[mapping]))  # noqa: E731
+    mean = lambda x: players.average_over_batch(lambda x: x.mean(), x, game_.Averaging(1, MAPPINGS[mapping]))  # noqa: E731
     update = map_update(lambda state, _, b: ({"x": state["x"] + mean(b)}, {}), mesh, mapping)
     sharded = devices.shard(np.arange(4.0, dtype=np.float32), mesh, mapping)
     after, _ = jax.block_until_ready(update(state, None, sharded))
@@ -179,7 +179,7 @@ def test_the_old_state_makes_room_for_the_new(batch, mapping):
 def test_a_checkpoint_holds_what_was_saved_while_its_memory_is_used_again(tmp_path, mapping):
     mesh = devices.make_mesh()
     state = devices.replicate({"x": np.zeros((1 << 20), np.float32)}, mesh)
-    mean = lambda x: players.averaged(lambda x: x.mean(), x, game_.Averaging(1, MAPPINGS[mapping]))  # noqa: E731
+    mean = lambda x: players.average_over_batch(lambda x: x.mean(), x, game_.Averaging(1, MAPPINGS[mapping]))  # noqa: E731
     update = map_update(lambda state, _, b: ({"x": state["x"] + mean(b)}, {}), mesh, mapping)
     sharded = devices.shard(np.ones(4, np.float32), mesh, mapping)
     saver = checkpoints.Checkpoints(tmp_path / "saved")

@@ -62,7 +62,7 @@ def test_a_larger_canvas_changes_nothing(large, name):
 
 @pytest.mark.parametrize("name", [name for name in metrics.METRICS if name not in NEED_WEIGHTS])
 def test_shapes_are_checked(name):
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="the same shape"):
         metrics.METRICS[name](jnp.zeros((20, 20, 3)), jnp.zeros((20, 21, 3)))
 
 

@@ -250,7 +250,7 @@ def pages(upscale, photo, folder):
     after = images.read_image(target)
     assert after.durations_ms == ()
     target, lines = upscale(folder / "a.tif", format="png")
-    assert "holds one picture: the first of 2" in lines[0] and images.read_image(target).shape == (80, 128, 3)
+    assert "supports one image: only the first of 2" in lines[0] and images.read_image(target).shape == (80, 128, 3)
     mixed = images.Picture((np.full((9, 9, 4), 255, np.uint8), np.zeros((5, 7, 1), np.uint8)))
     images.write_image(folder / "mixed.tif", mixed)
     target, _ = upscale(folder / "mixed.tif", drop_opaque_alpha=True)
@@ -282,11 +282,11 @@ def what_a_format_cannot_hold(upscale, photo, folder):
     Image.fromarray(wide).save(folder / "wide.webp", lossless=True)
     target, lines = upscale(folder / "wide.webp")
     assert target.name == "wide.png" and images.read_image(target).shape == (8, 16_640, 3)
-    assert len(lines) == 1 and "16640 x 8 pixels are too many for .webp: written as .png" in lines[0]
+    assert len(lines) == 1 and "16640 x 8 pixels is too large for .webp: written as .png" in lines[0]
     images.write_image(folder / "deep.png", images.Picture((_deep(photo, 4),)))
     target, lines = upscale(folder / "deep.png", format="jpg")
     assert images.read_image(target).frames[0].shape == (80, 128, 3)
-    assert "holds 8 bits: 16 are rounded" in lines[0] and "laid on white" in lines[1]
+    assert "supports 8 bits: 16 bits are rounded" in lines[0] and "composited on white" in lines[1]
     Image.fromarray(np.zeros((8, 8, 4), np.uint8)).save(folder / "clear.png")
     target, _ = upscale(folder / "clear.png", format="jpg")
     assert images.read_image(target).frames[0].min() >= 254
@@ -370,7 +370,7 @@ def test_deep_tiffs_of_rare_kinds(tmp_path):
         np.testing.assert_array_equal(read[..., 0], deep, err_msg=name)
         assert images.image_size(tmp_path / f"{name}.tif") == (3, 4)
     tifffile.imwrite(tmp_path / "hdr.tif", ramp * 7)
-    with pytest.raises(images.ImageError, match="floats must lie in"):
+    with pytest.raises(images.ImageError, match="or floats in"):
         images.read_image(tmp_path / "hdr.tif")
 
 
@@ -452,7 +452,7 @@ def test_an_animation_of_16_bits_says_that_it_is_cut(upscale, photo, tmp_path):
         + written(b"IEND", b"")
     )  # fmt: skip
     target, lines = upscale(tmp_path / "a.png")
-    assert lines == [f"{tmp_path / 'a.png'}: animated PNG of 16 bits: read with 8"]
+    assert lines == [f"{tmp_path / 'a.png'}: animated PNG of 16 bits: read as 8 bits"]
     after = images.read_image(target).frames
     assert [frame.dtype for frame in after] == [np.uint8] * 2
     np.testing.assert_allclose(images.read_image(tmp_path / "a.png").frames[0], _deep(photo, 3) / 257.0, atol=1)
@@ -528,12 +528,12 @@ def test_files_in_memory(photo):
 
 def test_what_cannot_be_written_says_what_can(tmp_path, photo):
     deep = np.zeros((4, 4, 3), np.uint16)
-    with pytest.raises(ValueError, match=re.escape(".jpg files can't hold 16 bits; .png and .tif can")):
+    with pytest.raises(ValueError, match=re.escape(".jpg doesn't support 16 bits; .png and .tif do")):
         images.write_image(tmp_path / "a.jpg", deep)
-    with pytest.raises(ValueError, match="can't hold transparency"):
+    with pytest.raises(ValueError, match="doesn't support transparency"):
         images.write_image(tmp_path / "a.jpg", np.zeros((4, 4, 4), np.uint8))
-    with pytest.raises(ValueError, match="16384 x 1 pixels; at most 16383 a side fit"):
+    with pytest.raises(ValueError, match=r"16384 x 1 pixels \(at most 16383 a side\)"):
         images.write_image(tmp_path / "a.webp", np.zeros((1, 16_384, 3), np.uint8))
-    with pytest.raises(ValueError, match="can't hold 2 frames"):
+    with pytest.raises(ValueError, match="doesn't support 2 frames"):
         images.write_image(tmp_path / "a.jpg", images.Picture((photo, photo)))
     assert list(tmp_path.iterdir()) == []

@@ -91,8 +91,11 @@ def test_weights_are_listed_and_described(capsys):
     ("arguments", "message"),
     [
         (["upscale"], "expected at least one image or folder: srgan-jax upscale photo.jpg"),
-        (["upscale", "{photo}", "--weights", "srgan_x4"], "no weights at srgan_x4; these ship: compact_x4, photo_x4"),
-        (["info", "srgan_x4"], "no weights at srgan_x4; these ship: compact_x4, photo_x4"),
+        (
+            ["upscale", "{photo}", "--weights", "srgan_x4"],
+            "no weights at srgan_x4; shipped weights: compact_x4, photo_x4",
+        ),
+        (["info", "srgan_x4"], "no weights at srgan_x4; shipped weights: compact_x4, photo_x4"),
         (["evaluate", "--data", ".", "--degradation", "foto"], "unknown degradation 'foto'; valid: bicubic"),
     ],
 )
@@ -117,7 +120,10 @@ def test_evaluate_makes_lr_by_a_degradation(tmp_path, photo, capsys):
         return capsys.readouterr().out
 
     degraded = table("--degradation", "photo")
-    assert "- LR: photo, each picture by a random key of its name" in degraded and "convention A" not in degraded
+    assert (
+        "- LR: degradation photo, random key of each image derived from its name" in degraded
+        and "convention A" not in degraded
+    )
     assert table("--degradation", "photo") == degraded
     score = {text: float(text.splitlines()[2].split("|")[3]) for text in (table(), degraded)}
     assert score[degraded] < max(score.values())

@@ -80,7 +80,7 @@ def test_what_must_not_ship_does_not(run, monkeypatch, capsys):
     assert ship.main([str(run), "srgan_x4", "--validation", "x", "--hardware", "x"]) == 2
     assert "unknown shipped generator 'srgan_x4'; valid: compact_x4, photo_x4" in capsys.readouterr().err
     (run / "versions.json").unlink()
-    assert _ship(run) == 2 and "is not the folder of a run: no versions.json" in capsys.readouterr().err
+    assert _ship(run) == 2 and "is not a run folder: no versions.json" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_tables_hold_the_scores_and_the_papers(run, page, monkeypatch, capsys):
     before = page.read_text()
     assert results.main(["--page", str(page), "tables", "--scores", str(scores)]) == 0 and page.read_text() == before
     assert results.main(["--page", str(page), "tables", "--scores", str(page.parent / "absent")]) == 2
-    assert "it is written by srgan-jax evaluate" in capsys.readouterr().err
+    assert "create it with srgan-jax evaluate" in capsys.readouterr().err
 
 
 def test_recipes_are_told_apart_by_their_configs(page, capsys):
@@ -140,9 +140,9 @@ def test_recipes_are_told_apart_by_their_configs(page, capsys):
     assert "expected runs of the same length, got validations after [20, 30] updates" in capsys.readouterr().err
     (page.parent / "base" / "metrics.jsonl").write_text(json.dumps({"step": 10, "loss": 0.1}))
     assert results.main(["--page", str(page), "recipes", *runs]) == 2
-    assert "was never validated by psnr_y and ssim_y" in capsys.readouterr().err
+    assert "expected validations with psnr_y and ssim_y, found none" in capsys.readouterr().err
     assert results.main(["--page", str(page), "recipes", str(page.parent / "absent")]) == 2
-    assert "is not the folder of a run: no config.json" in capsys.readouterr().err
+    assert "is not a run folder: no config.json" in capsys.readouterr().err
 
 
 def test_a_page_without_markers_is_refused(page, capsys):

@@ -45,7 +45,7 @@ def test_batches_of_an_update(config, dataset, monkeypatch, updates, fresh, draw
     assert stage.draws == draws
     state = jax.eval_shape(stage.init, None)
     state = state.replace(
-        step=jnp.int32(5), seed=jax.random.key_data(jax.random.key(3)), health=nonfinite.fresh_health()
+        step=jnp.int32(5), seed=jax.random.key_data(jax.random.key(3)), health=nonfinite.initial_health()
     )
     store, indices = _store(stage.plan, dataset), np.arange(4, dtype=np.int32)
     stage.update(state, {"store": store, "extractor": None}, {"indices": indices})

@@ -153,7 +153,7 @@ def test_tap_weights_weigh_each_feature_map(batch):
     alone = [value(weights) for weights in ((1.0, 0.0), (0.0, 1.0), (0.1, 3.0), ())]
     assert alone[2] == pytest.approx(0.1 * alone[0] + 3.0 * alone[1], rel=1e-5)
     assert alone[3] == pytest.approx(alone[0] + alone[1], rel=1e-5)
-    with pytest.raises(ValueError, match="tap_weights has 1 numbers for 2 taps"):
+    with pytest.raises(ValueError, match=r"tap_weights=\(1\.0,\): expected one number for each of the 2 taps"):
         value((1.0,))
 
 

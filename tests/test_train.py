@@ -360,11 +360,11 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
         ("validation.folder", "no/such/folder", "no such folder: no/such/folder"),
         ("validation.metrics", ("psnr_y", "psnr"), "unknown metric 'psnr'; valid: lpips_alex, lpips_vgg, ms_ssim"),
         ("data.dataset", "no_such_set", "no data set 'no_such_set'"),
-        ("data.crop_px", 30, "crop_px=30 is not a multiple of the scale 4"),
+        ("data.crop_px", 30, "crop_px=30: expected a multiple of the scale 4"),
         (
             "data.resize_px",
             16,
-            "resize_px=16: expected a multiple of the scale 4, and no less",
+            "resize_px=16: expected a multiple of the scale 4, at least ",
         ),
         ("data.rescale", 0.0, "rescale=0.0: expected more than 0 and at most 1"),
         ("data.crop_px", 0, "crop_px=0: expected 1 or more"),
@@ -555,7 +555,7 @@ def test_pictures_too_small_for_a_metric_stop_before_training(config, tmp_path, 
     save_file({"mu_pris_param": np.zeros((1, 36))}, tmp_path / "niqe.safetensors")
     images.write_image(tmp_path / "held" / "small.png", np.zeros((196, 120, 3), np.uint8))
     config.validation.folder, config.validation.metrics = str(tmp_path / "held"), ("psnr_y", "niqe")
-    told = "small is 120 x 196 px; with 4 px left out at each side, at least 192 x 96 must remain for niqe"
+    told = "small is 120 x 196 px; without a border of 4 px at each side, at least 192 x 96 px must remain for niqe"
     with pytest.raises(UserError, match=told):
         toys.train(config, tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.jsonl").exists()

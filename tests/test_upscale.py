@@ -58,8 +58,8 @@ def test_a_folder_of_good_and_bad_files(capsys, folder, weights, tmp_path):
     assert printed.splitlines()[0] == f"3 upscaled into {out}, 3 failed:"
     assert sorted(line.strip() for line in printed.splitlines()[1:]) == [
         f"{folder / 'cut.png'}: image file is truncated",
-        f"{folder / 'deep' / 'empty.png'}: not a picture in a known format",
-        f"{folder / 'text.jpg'}: not a picture in a known format",
+        f"{folder / 'deep' / 'empty.png'}: not an image in a known format",
+        f"{folder / 'text.jpg'}: not an image in a known format",
     ]
     found = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     assert found == ["a.png", "deep/b.jpg", "deep/er/c.webp"]
@@ -147,7 +147,7 @@ def test_names_that_are_no_text(weights, folder, tmp_path):
         file.write((folder / "text.jpg").read_bytes())
     command = [sys.executable, "-m", "srgan_jax.cli", "upscale", odd, "-o", str(tmp_path / "x"), "--weights", weights]
     result = subprocess.run(command, capture_output=True)
-    assert result.returncode == 1 and b"\\udcff.png: not a picture" in result.stdout, result.stderr
+    assert result.returncode == 1 and b"\\udcff.png: not an image" in result.stdout, result.stderr
 
 
 def test_one_file_to_a_name(capsys, folder, weights, tmp_path):
@@ -220,8 +220,8 @@ def test_a_folder_that_may_not_be_looked_into(capsys, folder, weights, tmp_path,
     ("args", "message"),
     [
         (["{in}/a.png", "-o", "{in}"], "the result would replace {in}/a.png; choose another folder, or add --suffix"),
-        (["{in}/a.png", "-o", "x.xyz"], "unknown picture format '.xyz'; valid: .avif, .bmp"),
-        (["{in}", "-o", "x", "--format", "xyz"], "unknown picture format '.xyz'"),
+        (["{in}/a.png", "-o", "x.xyz"], "unknown image format '.xyz'; valid: .avif, .bmp"),
+        (["{in}", "-o", "x", "--format", "xyz"], "unknown image format '.xyz'"),
         (["{in}", "-o", "x", "--scale", "-1"], "--scale -1.0: expected more than 0"),
         (["{in}", "-o", "x", "--long-side", "0"], "--long-side 0: expected more than 0"),
         (["{in}", "-o", "x", "--scale", "2", "--width", "9"], "and --long-side, got --scale 2.0, --width 9"),
@@ -253,7 +253,7 @@ def test_too_many_pixels(capsys, weights, tmp_path, photo):
 
 def test_large_results_say_size_and_time_first_and_go_to_tiff(bilinear, tmp_path, photo, monkeypatch):
     monkeypatch.setattr(run, "LARGE_PIXELS", 100_000)
-    monkeypatch.setattr(formats, "WHOLE_BYTES", 300_000)
+    monkeypatch.setattr(formats, "MAX_IN_MEMORY_BYTES", 300_000)
     Image.fromarray(photo).save(tmp_path / "a.png")
     jobs, lines = bulk.find_jobs([tmp_path / "a.png"], tmp_path / "out"), []
     summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=64, say=lines.append)
@@ -349,7 +349,7 @@ def test_killed_in_the_middle_and_run_again(weights, photo, tmp_path):
 
 def test_fallbacks_never_meet_another_file(bilinear, photo, tmp_path, monkeypatch):
     """A result that its format can't hold goes to a name of its own, not to another's result or to an input."""
-    monkeypatch.setattr(formats, "WHOLE_BYTES", 5_000)  # everything but .tif is too large
+    monkeypatch.setattr(formats, "MAX_IN_MEMORY_BYTES", 5_000)  # everything but .tif is too large
     for name in ("a.png", "a.webp", "a.tif"):
         images.write_image(tmp_path / name, photo[:20, :30])
     jobs = bulk.find_jobs([tmp_path / name for name in ("a.png", "a.webp", "a.tif")], tmp_path / "out")

@@ -93,7 +93,7 @@ def test_files_of_other_programs_are_told_where_to_go(tmp_path):
     for read in (srgan_jax.load, srgan_jax.read_header):
         with pytest.raises(srgan_jax.WeightsError) as caught:
             read(tmp_path / "theirs.pth")
-        told = f"{tmp_path / 'theirs.pth'} is a PyTorch checkpoint; make it one of ours first: srgan-jax import "
+        told = f"{tmp_path / 'theirs.pth'} is a PyTorch checkpoint; convert it first: srgan-jax import "
         assert str(caught.value) == f"{told}{tmp_path / 'theirs.pth'} --from NAME"
     safetensors_io.write_tensors(
         tmp_path / "theirs.safetensors", {"conv1.0.weight": np.zeros(3, np.float32)}, {"format": "pt"}
@@ -155,8 +155,16 @@ def test_new_blocks_change_no_picture(fields):
     ("fields", "blocks", "message"),
     [
         ({"name": "compact", "blocks": 2}, 1, "expected 2 blocks or more, got 1"),
-        ({"name": "rrdb", "growth": 4, "blocks": 1}, 2, "can't be added to this rrdb: theirs are no plain residuals"),
-        ({"name": "srresnet", "blocks": 1, "shared_blocks": True}, 2, "this srresnet: theirs are no plain residuals"),
+        (
+            {"name": "rrdb", "growth": 4, "blocks": 1},
+            2,
+            "can't be added to this rrdb: its blocks are not residual blocks",
+        ),
+        (
+            {"name": "srresnet", "blocks": 1, "shared_blocks": True},
+            2,
+            "this srresnet: its blocks are not residual blocks",
+        ),
     ],
 )
 def test_blocks_that_cannot_be_added(fields, blocks, message):

@@ -158,7 +158,7 @@ def update_shapes(config, name: str) -> tuple:
     from srgan_jax.training import nonfinite
 
     stage, count = stage_of(config, name), config.data.batch_size
-    update = nonfinite.guarded(stage.update, max_skips=config.guard.max_skips)
+    update = nonfinite.skip_nonfinite(stage.update, max_skips=config.guard.max_skips)
     side = stage.plan.window["crop_px"] + 2 * stage.plan.window["margin_px"]
     sharded = {
         "indices": jax.ShapeDtypeStruct((count,), np.int32),

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# SRGAN on several GPU nodes of a SLURM cluster, one process for each GPU:
+# Trains SRGAN on several GPU nodes of a SLURM cluster, one process for each GPU:
 #
 #   sbatch --nodes=4 --gpus-per-node=8 scripts/cluster/slurm.sh configs/srgan.py /shared/runs/srgan [more flags]
 #
-# JAX reads SLURM's variables by itself (jax.distributed.initialize without arguments). The checkout, its .venv
-# (bash scripts/setup.sh cuda), the data set and the run's folder must lie on a file system that all nodes see.
-# SLURM sends SIGTERM two minutes before the time is up: the run saves and ends, is queued again, and goes on.
+# JAX reads the environment variables of SLURM (jax.distributed.initialize without arguments). The checkout, its .venv
+# (bash scripts/setup.sh cuda), the data set and the run folder must be on a file system that all nodes share.
+# SLURM sends SIGTERM two minutes before the time limit: the run saves and exits, is requeued, and resumes.
 #
-# Run here: `bash -n`, and the same command as two processes of one machine on CPUs (tests/test_processes.py).
-# Not run: SLURM itself, GPUs, more than one machine.
+# Tested: `bash -n`, and the same command with two processes on the CPUs of one machine (tests/test_processes.py).
+# Not tested: SLURM itself, GPUs, more than one machine.
 #SBATCH --job-name=srgan
 #SBATCH --nodes=2
 #SBATCH --gpus-per-node=8
@@ -22,15 +22,15 @@
 set -uo pipefail
 
 config="${1:?config file, such as configs/srgan.py}"
-workdir="${2:?folder of the run, on a shared file system}"
+workdir="${2:?run folder, on a shared file system}"
 shift 2
-cd "${SLURM_SUBMIT_DIR:?submit it with sbatch, from the checkout}"
+cd "${SLURM_SUBMIT_DIR:?submit this script with sbatch, from the checkout}"
 
-# Proxies keep the processes from finding each other; one that dies takes the others along, so that none waits for it.
+# Proxies would break the connections between the processes. If a process fails, srun kills the others, which would wait.
 unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY
 srun --kill-on-bad-exit=1 .venv/bin/python -m srgan_jax.main --config "$config" --workdir "$workdir" "$@"
 status=$?
-if [ "$status" -eq 143 ]; then # it was told to stop and has saved
+if [ "$status" -eq 143 ]; then # the run got SIGTERM and has saved
   scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$status"

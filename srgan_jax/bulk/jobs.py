@@ -80,7 +80,7 @@ def _found(inputs: Sequence[Path], out: Path | None, suffix: str) -> list[tuple[
         same = into == os.path.realpath(path)
         closed = (folder for folder in images.folders(path) if not os.access(folder, os.R_OK | os.X_OK))
         found += [(folder, out) for folder in closed]  # their turn to say so comes with the others
-        for picture in images.find_pictures(path, suffixes=SUFFIXES):
+        for picture in images.find_images(path, suffixes=SUFFIXES):
             inside = into in map(str, Path(os.path.realpath(picture.parent), picture.name).parents)
             earlier = suffix and picture.stem.endswith(suffix) if same else inside
             if not earlier:
@@ -128,7 +128,7 @@ def _target(source: Path, folder: Path, suffix: str, format: str) -> Path:
 
 def _is_animated(path: Path) -> bool:
     try:
-        with images.open_picture(path) as image:
+        with images.open_image(path) as image:
             return getattr(image, "n_frames", 1) > 1
     except images.ImageError:
         return False

@@ -84,7 +84,7 @@ def decoded_ahead(
         size = 4 * height * width
         while waiting and (len(waiting) > ahead or size + sum(w[2] for w in waiting) > AHEAD_BYTES):
             yield waiting.popleft()[:2]
-        waiting.append((job, executor.submit(images.decode_picture, job.source, max_pixels=max_pixels), size))
+        waiting.append((job, executor.submit(images.decode_image, job.source, max_pixels=max_pixels), size))
     yield from (entry[:2] for entry in waiting)
 
 

@@ -2,7 +2,7 @@
 
 srgan-jax upscale IN ... -o OUT               upscales images and folders of images
 srgan-jax info W                              prints the model card of a generator
-srgan-jax info                                prints versions, devices and where weights are looked for
+srgan-jax info                                prints versions, devices and the locations of weights
 srgan-jax prepare FOLDER -o data/NAME         converts a folder of images to a tfds data set
 srgan-jax prepare celeb_a                     downloads and prepares a data set of the tfds catalogue
 srgan-jax evaluate --weights W --data DIR     prints a table of scores of generators and of bicubic
@@ -67,8 +67,8 @@ def main(argv: list[str] | None = None) -> int:
         status = args.run(args)
         sys.stdout.flush()
         return status
-    except BrokenPipeError:  # the reader of a pipe, such as `head`, has ended: so does a command of Unix, silently
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes nowhere
+    except BrokenPipeError:  # the reader of the pipe, such as `head`, has exited: exit silently, like Unix commands
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discards the rest of the buffer
         return 141
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

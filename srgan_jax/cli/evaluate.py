@@ -66,7 +66,8 @@ def evaluate(args: argparse.Namespace) -> int:
     if scale < 1:
         raise UserError(f"--scale {scale}: expected 1 or more")
     protocol = tables.Protocol(scale, args.convention, args.border, args.round_y, args.gray == "keep", args.degradation)
-    for name in args.metrics:
+    names = metrics.expand(args.metrics)
+    for name in names:
         metrics.find(name)
     if args.degradation:
         lookup(DEGRADATIONS, args.degradation, "degradation")
@@ -76,7 +77,7 @@ def evaluate(args: argparse.Namespace) -> int:
     labels = _labels(args.data, [Path(folder).resolve().name for folder in args.data])
     folders = dict(zip(labels, args.data, strict=True))
     sets = {
-        name: read_pairs(folder, scale, args.convention, protocol.keep_gray, mine=processes.process_share)
+        name: read_pairs(folder, scale, args.convention, protocol.keep_gray, select=processes.process_share)
         for name, folder in folders.items()
     }
     if args.degradation:
@@ -85,7 +86,7 @@ def evaluate(args: argparse.Namespace) -> int:
     ready = [name for name, folder in folders.items() if (Path(folder) / f"LRx{scale}").is_dir()]
     notes = protocol.lines(made=[name for name in sets if name not in ready], ready=ready)
     page = html_report.Report() if args.report else None
-    rows = tables.compare(sets, methods, args.metrics, protocol, page.add if page else lambda *_: None)
+    rows = tables.compare(sets, methods, names, protocol, page.add if page else lambda *_: None)
     baseline = list(methods)[2] if args.bootstrap == "weights" else args.bootstrap  # after bicubic and nearest
     if jax.process_index():
         return 0
@@ -109,7 +110,7 @@ def add_evaluate(commands) -> None:
     sub.add_argument(
         "--data", nargs="+", required=True, metavar="DIR", help="folder of HR images, or with sub-folders HR and LRx4"
     )
-    more = "also ms_ssim, ssim_rgb, and metrics that need ported weights: niqe, lpips_alex, lpips_vgg, vgg54"
+    more = "also ms_ssim, ssim_rgb, texture (eight metrics), and with ported weights niqe, lpips_alex, lpips_vgg, vgg54"
     sub.add_argument("--metrics", nargs="+", default=names, help=f"metrics (default: {' '.join(names)}); {more}")
     sub.add_argument("--scale", type=int, help="upscaling factor (default: that of the weights, or 4)")
     sub.add_argument(

@@ -1,4 +1,4 @@
-"""`srgan-jax info`: prints the model card of a generator, or what a bug report needs."""
+"""`srgan-jax info`: prints the model card of a generator, or the environment for a bug report."""
 
 import argparse
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ def _print_model_card(path: str) -> None:
 
 
 def _print_environment() -> None:
-    """Prints versions, devices, and where weights and compiled programs are looked for."""
+    """Prints versions, devices, and the locations of weights and compiled programs."""
     import os
 
     import jax
@@ -43,7 +43,7 @@ def _print_environment() -> None:
         "shipped weights": f"{', '.join(pretrained.names())} (in {pretrained.FOLDER})",
         variable: os.environ.get(variable, "not set, so weights/ in the current folder"),
     })  # fmt: skip
-    for name in networks.COMMANDS:
+    for name in networks.PORT_COMMANDS:
         path = networks.network_path(name)
         print(f"weights of {name}: {path.absolute()}{'' if path.is_file() else ' (no such file)'}")
 
@@ -60,7 +60,7 @@ def info(args: argparse.Namespace) -> int:
 def add_info(commands) -> None:
     """Adds `info` to the commands of the parser."""
     sub = commands.add_parser(
-        "info", help="print the model card of a generator; without one: versions, devices, where weights are looked for"
+        "info", help="print the model card of a generator; without W: versions, devices, locations of weights"
     )
-    sub.add_argument("weights", nargs="?", help="name of shipped weights, .safetensors file or run folder")
+    sub.add_argument("weights", nargs="?", metavar="W", help="name of shipped weights, .safetensors file or run folder")
     sub.set_defaults(run=info)

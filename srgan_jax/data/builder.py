@@ -71,7 +71,7 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self):
         paired = len(self._names) == 2
-        found = paired_folders.match_pairs(self._folder) if paired else zip(images.find_pictures(self._folder))
+        found = paired_folders.match_pairs(self._folder) if paired else zip(images.find_images(self._folder))
         for paths in found:
             name = paths[0].relative_to(self._folder).as_posix()
             for _ in paths:
@@ -118,7 +118,7 @@ def prepare(
     _check_platform()
     if paired_folders.is_paired(folder):
         paired_folders.match_pairs(folder)  # before anything is replaced
-    if not images.find_pictures(folder):
+    if not images.find_images(folder):
         raise DatasetError(f"{folder} holds no picture ({', '.join(images.SUFFIXES)})")
     with _quiet():
         builder = PhotoFolder(folder=folder, min_side_px=min_side_px, on_picture=on_picture, data_dir=out)
@@ -127,7 +127,7 @@ def prepare(
             config = tfds.download.DownloadConfig(download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)
             builder.download_and_prepare(download_dir=downloads, download_config=config)
     except Exception:
-        if len(builder.skipped) < len(images.find_pictures(folder)):
+        if len(builder.skipped) < len(images.find_images(folder)):
             raise
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in list(builder.skipped.items())[:10])
         raise DatasetError(f"{folder} holds no usable picture:{reasons}") from None

@@ -33,7 +33,7 @@ def match_pairs(folder: str | Path) -> list[tuple[Path, Path]]:
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    files = images.find_pictures(folder)
+    files = images.find_images(folder)
     named = {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
     twice = [path.name for path in files if path not in named.values()]
     if twice:

@@ -1,1 +1,1 @@
-"""Scores of upscalers over sets of images: metrics, tables, a page with sliders."""
+"""Evaluation of super-resolution methods on test sets: metrics, scoring, tables and an HTML report."""

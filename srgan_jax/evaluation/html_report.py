@@ -1,4 +1,4 @@
-"""A comparison as one self-contained HTML page: tables that sort, and sliders between the pictures."""
+"""HTML report of a comparison: one self-contained page with sortable tables and sliders between images."""
 
 import base64
 import html
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from srgan_jax import images
-from srgan_jax.evaluation import tables
+from srgan_jax.evaluation import scoring, tables
 from srgan_jax.evaluation.pairs import Pair
 from srgan_jax.evaluation.tables import Row
 from srgan_jax.runtime import atomic
@@ -62,7 +62,7 @@ for (const figure of document.querySelectorAll("figure")) {
     magnify((event.clientX - box.left) * zoom, (event.clientY - box.top) * zoom);
   };
   slide();
-  new IntersectionObserver((entries, observer) => {  // pictures are decoded when they come into view
+  new IntersectionObserver((entries, observer) => {  // images are decoded when they become visible
     if (entries.some((entry) => entry.isIntersecting)) { observer.disconnect(); show(); }
   }, { rootMargin: "600px" }).observe(figure);
 }
@@ -93,16 +93,16 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str) -> str
 
 
 class Report:
-    """Collects pictures while they are scored, then writes the page.
+    """Collects images while they are scored, then writes the page.
 
-    Every method's picture is embedded without loss, so the page is about as large as the pictures together.
+    The images of every method are embedded losslessly, so the page is about as large as all images together.
     """
 
     def __init__(self):
         self._images: dict[str, dict[str, str]] = {}
 
     def add(self, set_name: str, pair: Pair, method: str, result: np.ndarray) -> None:
-        """One method's result `[H, W, 3]` uint8 for one pair."""
+        """Adds the result `[H, W, 3]` uint8 of one method for one pair."""
         pictures = self._images.setdefault(f"{set_name}/{pair.name}", {"HR": _data_url(pair.hr)})
         pictures[method] = _data_url(result)
 
@@ -110,29 +110,29 @@ class Report:
         """Writes `index.html` and returns its path.
 
         Args:
-          folder: made where absent.
-          rows: from `tables.compare`.
-          protocol_lines: from `tables.Protocol`.
+          folder: the output folder, created if missing.
+          rows: the result of `tables.compare`.
+          protocol_lines: the result of `tables.Protocol.lines`.
         """
         names = list(rows[0].scores)
         notes = tables.notes(rows, protocol_lines)
         text = lambda scores: [tables.format_score(name, scores[name]) for name in names]  # noqa: E731
         means = [[*key, *text(scores)] for key, scores in tables.means(rows).items()]
-        pictures = [[row.set, row.method, row.picture, *text(row.scores)] for row in rows]
+        pictures = [[row.set, row.method, row.picture, *text(scoring.of_one_image(row.scores))] for row in rows]
         content = "".join(
             [
-                "<h1>Super-resolution, compared</h1>",
+                "<h1>Comparison of super-resolution methods</h1>",
                 _table(["set", "method", *names], means, "means"),
                 '<ul class="notes">' + "".join(f"<li>{html.escape(note)}</li>" for note in notes) + "</ul>",
-                "<h2>Pictures</h2>",
+                "<h2>Images</h2>",
                 *(self._figures(key) for key in self._images),
-                "<h2>Every picture</h2><p>A click on a heading sorts.</p>",
-                _table(["set", "method", "picture", *names], pictures, "pictures"),
+                "<h2>Scores of each image</h2><p>Click a column heading to sort.</p>",
+                _table(["set", "method", "image", *names], pictures, "pictures"),
             ]
         )
         data = json.dumps(self._images).replace("<", "\\u003c")
         page = (
-            '<!doctype html><html lang="en"><meta charset="utf-8"><title>Super-resolution, compared</title>'
+            '<!doctype html><html lang="en"><meta charset="utf-8"><title>Comparison of super-resolution methods</title>'
             f"<style>{STYLE}</style>{content}"
             f'<script type="application/json" id="images">{data}</script><script>{SCRIPT}</script></html>'
         )
@@ -141,7 +141,7 @@ class Report:
         return path
 
     def _figures(self, key: str) -> str:
-        """Two sliders: bicubic against the result, the result against the original."""
+        """Returns the HTML of two sliders: bicubic against SR, and SR against HR."""
         methods = [name for name in self._images[key] if name not in ("HR", "bicubic", "nearest")]
         result = methods[0] if methods else "nearest"
         return "".join(
@@ -149,7 +149,7 @@ class Report:
             f"<figcaption>{html.escape(key)}: <select aria-label='left'></select> | "
             "<select aria-label='right'></select></figcaption>"
             '<div class="pair"><img alt="right"><img alt="left"></div>'
-            '<input type="range" min="0" max="100" value="50" aria-label="divide">'
+            '<input type="range" min="0" max="100" value="50" aria-label="position of the slider">'
             f'<div class="lens">{2 * CANVAS}</div></figure>'
             for left, right in (("bicubic", result), (result, "HR"))
         )

@@ -1,6 +1,7 @@
-"""Images upscaled and scored."""
+"""Upscaling and scoring of the images of a test set, and the two baselines."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,61 +12,65 @@ from srgan_jax.evaluation.pairs import Pair
 from srgan_jax.ops import color, resize
 from srgan_jax.runtime.errors import UserError
 
-# upscale_fn(lr [H, W, 3] in [0, 1], size) -> sr: the picture of `size` lies in the top left of both, see
+Scores = Mapping[str, Any]  # name of a metric to its value for one image, a number, or the list that the metric pools
+# upscale_fn(lr [H, W, 3] in [0, 1], size) -> sr: the image of `size` is in the top left corner of both arrays, see
 # inference.upscale_canvas
 UpscaleFn = Callable[[np.ndarray, tuple[int, int]], jax.Array]
 
 
 def bicubic(lr: np.ndarray, scale: int) -> np.ndarray:
-    """MATLAB's bicubic enlargement of `[H, W, 3]` uint8, the baseline of every table."""
+    """Upscales `[H, W, 3]` uint8 by MATLAB's bicubic interpolation, the baseline of every table."""
     size = (lr.shape[0] * scale, lr.shape[1] * scale)
     return np.asarray(color.to_uint8(resize.resize(color.from_uint8(lr), size, convention="C")))
 
 
 def nearest(lr: np.ndarray, scale: int) -> np.ndarray:
-    """Each pixel of `[H, W, 3]` repeated `scale` times along both axes."""
+    """Upscales `[H, W, 3]` by nearest neighbour: repeats each pixel `scale` times along both axes."""
     return lr.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def _onto_canvas(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """`[*size, 3]` float32 in [0, 1], the outermost rows and columns repeated outside the picture."""
+def _pad_to_canvas(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Pads a uint8 image to `size` by edge replication at the right and bottom; returns float32 in [0, 1]."""
     pad = [(0, size[0] - image.shape[0]), (0, size[1] - image.shape[1]), (0, 0)]
     return np.pad(image, pad, mode="edge").astype(np.float32) / 255.0
 
 
 def upscale_all(upscale_fn: UpscaleFn, pairs: Sequence[Pair]) -> list[np.ndarray]:
-    """The SR pictures, uint8, with one compilation for all sizes."""
+    """Returns the SR image of each pair, uint8, with a single compilation for all sizes."""
     canvas = np.max([pair.lr.shape[:2] for pair in pairs], axis=0)
     results = []
     for pair in pairs:
-        with jax.default_matmul_precision("highest"):  # float32 products are bf16 on TPU, TF32 on GPU otherwise
-            sr = upscale_fn(_onto_canvas(pair.lr, canvas), pair.lr.shape[:2])
+        with jax.default_matmul_precision("highest"):  # the default is bf16 on TPU and TF32 on GPU
+            sr = upscale_fn(_pad_to_canvas(pair.lr, canvas), pair.lr.shape[:2])
         results.append(np.asarray(color.to_uint8(sr))[: pair.hr.shape[0], : pair.hr.shape[1]])
     return results
 
 
 def check_sizes(pairs: Iterable[Pair], names: Iterable[str], border: int | None = None) -> None:
-    """Raises UserError where a picture is too small for one of the metrics: before anything is computed.
+    """Checks that every image is large enough for every metric, before anything is computed.
 
     Args:
-      pairs: the pictures.
-      names: in `evaluation.metrics.METRICS`.
+      pairs: the pairs.
+      names: names in `evaluation.metrics.METRICS`.
       border: as for `score`.
+
+    Raises:
+      UserError: an image is too small for one of the metrics.
     """
     smallest = {"every metric": (MIN_SIDE_PX, MIN_SIDE_PX)}
     smallest |= {name: metric.smallest_px for name, metric in metrics.find_all(names).items()}
     for pair in pairs:
-        cut = _border(pair, border)
-        sides = sorted(side - 2 * cut for side in pair.hr.shape[:2])
+        border_px = _border_px(pair, border)
+        sides = sorted(side - 2 * border_px for side in pair.hr.shape[:2])
         for name, (short, long) in smallest.items():
-            if cut < 0 or sides[0] < short or sides[1] < long:
+            if border_px < 0 or sides[0] < short or sides[1] < long:
                 raise UserError(
-                    f"{pair.name} is {pair.hr.shape[1]} x {pair.hr.shape[0]} px; with {cut} px left out at each side, "
-                    f"at least {long} x {short} must remain for {name}"
+                    f"{pair.name} is {pair.hr.shape[1]} x {pair.hr.shape[0]} px; without a border of {border_px} px "
+                    f"at each side, at least {long} x {short} px must remain for {name}"
                 )
 
 
-def _border(pair: Pair, border: int | None) -> int:
+def _border_px(pair: Pair, border: int | None) -> int:
     return pair.hr.shape[0] // pair.lr.shape[0] if border is None else border
 
 
@@ -76,18 +81,18 @@ def score(
     *,
     border: int | None = None,
     round_y: bool = False,
-) -> list[dict[str, float]]:
-    """Metrics of each picture, on 8-bit results as they would stand in files.
+) -> list[Scores]:
+    """Computes the metrics of each image, on SR rounded to 8 bits as in image files.
 
     Args:
-      pairs: the pictures.
-      results: uint8, in the shape of each pair's `hr`.
-      names: in `evaluation.metrics.METRICS`.
-      border: pixels left out at each side; None is the scale, as papers have it.
+      pairs: the pairs.
+      results: the SR image of each pair, uint8, with the shape of its `hr`.
+      names: names in `evaluation.metrics.METRICS`.
+      border: pixels ignored at each side; None for the scale, as in papers.
       round_y: round the luma to 8 bits before comparing.
 
     Returns:
-      For each picture, name of the metric to value.
+      For each image, a dictionary from metric to value.
     """
     check_sizes(pairs, names, border)
     canvas = np.max([pair.hr.shape[:2] for pair in pairs], axis=0)
@@ -97,25 +102,30 @@ def score(
         if result.shape != pair.hr.shape:
             raise ValueError(f"{pair.name}: expected a result of {pair.hr.shape}, got {result.shape}")
         options = {
-            "border": _border(pair, border),
+            "border": _border_px(pair, border),
             "channel": ("gray" if pair.gray else "y") + ("8" if round_y else ""),
             "size": pair.hr.shape[:2],
         }
-        both = (_onto_canvas(result, canvas), _onto_canvas(pair.hr, canvas))
+        both = (_pad_to_canvas(result, canvas), _pad_to_canvas(pair.hr, canvas))
         try:
-            rows.append({name: float(measure(*both, **options)) for name, measure in measures.items()})
+            rows.append({name: np.asarray(measure(*both, **options)).tolist() for name, measure in measures.items()})
         except UserError as error:
             raise UserError(f"{pair.name}: {error}") from None
     return rows
 
 
-def mean(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The mean of each metric over the pictures."""
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+def mean(rows: Sequence[Scores]) -> dict[str, float]:
+    """Returns the value of each metric for a set of images: the mean, unless the metric's entry says otherwise."""
+    return {name: metrics.pooled(name, [row[name] for row in rows]) for name in rows[0]}
+
+
+def of_one_image(row: Scores) -> dict[str, float]:
+    """Returns the scores of one image as numbers: some metrics have several values per image until they are pooled."""
+    return {name: metrics.pooled(name, [value]) for name, value in row.items()}
 
 
 def bootstrap_interval(differences: Sequence[float], *, draws: int = 10_000, seed: int = 0) -> tuple[float, float]:
-    """A 95 % interval of the mean of paired differences, by resampling the pictures (percentile method)."""
+    """Returns the 95 % bootstrap interval of the mean of paired differences (percentile method over images)."""
     values = np.asarray(differences, np.float64)
     chosen = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
     low, high = np.percentile(values[chosen].mean(axis=1), [2.5, 97.5])

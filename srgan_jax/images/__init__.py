@@ -1,11 +1,11 @@
-"""Image files to arrays and back: the one place that decodes and encodes."""
+"""Reading and writing of image files. All decoding and encoding of the package is here."""
 
 from srgan_jax.images.contact_sheet import side_by_side
-from srgan_jax.images.decode import MAX_PIXELS, decode_picture, image_size, is_gray, open_picture, read_image
+from srgan_jax.images.decode import MAX_PIXELS, decode_image, image_size, is_gray, open_image, read_image
 from srgan_jax.images.encode import encode_png, encode_webp, write_image
 from srgan_jax.images.errors import ImageError, reason
-from srgan_jax.images.find import SUFFIXES, find_pictures, folders
-from srgan_jax.images.formats import FORMATS, TIFFS, WHOLE_BYTES, fit_format, format_of
+from srgan_jax.images.find import SUFFIXES, find_images, folders
+from srgan_jax.images.formats import FORMATS, MAX_IN_MEMORY_BYTES, TIFFS, fit_format, format_of
 from srgan_jax.images.picture import Picture
 from srgan_jax.images.resampling import resize_rows
 from srgan_jax.images.rgb import conversion, decode_rgb, read_rgb
@@ -13,24 +13,24 @@ from srgan_jax.images.tiff import write_tiff_pages
 
 __all__ = [
     "FORMATS",
+    "MAX_IN_MEMORY_BYTES",
     "MAX_PIXELS",
     "SUFFIXES",
     "TIFFS",
-    "WHOLE_BYTES",
     "ImageError",
     "Picture",
     "conversion",
-    "decode_picture",
+    "decode_image",
     "decode_rgb",
     "encode_png",
     "encode_webp",
-    "find_pictures",
+    "find_images",
     "fit_format",
     "folders",
     "format_of",
     "image_size",
     "is_gray",
-    "open_picture",
+    "open_image",
     "read_image",
     "read_rgb",
     "reason",

@@ -1,16 +1,16 @@
-"""Images beside each other."""
+"""Contact sheets: images placed side by side."""
 
 import numpy as np
 from PIL import Image
 
 
 def side_by_side(columns: list[np.ndarray], height: int | None = None, gap: int = 4) -> np.ndarray:
-    """Pictures of the same content in one row, white between them.
+    """Returns images of the same content in one row, separated by white.
 
     Args:
-      columns: `[H, W, 3]` uint8 each; enlarged to `height` by repeating pixels where smaller.
-      height: of the result; the largest of the pictures' by default.
-      gap: pixels between two pictures.
+      columns: the images, `[H, W, 3]` uint8 each; resized to `height` by nearest neighbour.
+      height: height of the result; by default the largest height of the images.
+      gap: white pixels between two images.
 
     Returns:
       `[height, sum of widths + gaps, 3]` uint8.

@@ -1,4 +1,4 @@
-"""The one encoder: `Picture` and arrays to image files."""
+"""Encoding of `Picture` and arrays to image files."""
 
 import os
 from io import BytesIO
@@ -17,52 +17,55 @@ from srgan_jax.runtime.errors import UserError
 
 
 def write_image(path: str | os.PathLike, picture: Picture | np.ndarray, *, quality: int = 95) -> None:
-    """Writes a picture in the format of the suffix, under a temporary name that is then changed.
+    """Writes an image in the format of the file's suffix, atomically: to a temporary file, which is then renamed.
 
     Args:
-      path: the file; folders are made.
+      path: the file; missing folders are created.
       picture: a `Picture`, or `[H, W]` or `[H, W, C]` uint8 or uint16: gray, gray and alpha, RGB, RGB and alpha.
-      quality: of JPEG (4:4:4), WebP (100 is lossless) and AVIF, 1 to 100.
+      quality: quality of JPEG (4:4:4), WebP (100 is lossless) and AVIF, 1 to 100.
 
     Raises:
-      ValueError: the format can't be written or can't hold the picture, or the array is none.
+      ValueError: the format can't be written or doesn't support the image, or the array has another shape or dtype.
     """
     if not isinstance(picture, Picture):
-        picture = np.asarray(picture)  # JAX's arrays too
+        picture = np.asarray(picture)  # accepts jax.Array too
         picture = Picture((picture[..., None] if picture.ndim == 2 else picture,))
     for frame in picture.frames:
         if frame.ndim != 3 or frame.shape[-1] not in (1, 2, 3, 4) or frame.dtype not in (np.uint8, np.uint16):
             raise ValueError(f"expected [H, W, 1 to 4] uint8 or uint16, got {frame.shape} {frame.dtype}")
-    _check_holds(path, picture)
-    deep = picture.frames[0].dtype == np.uint16
+    _check_supported(path, picture)
+    sixteen_bit = picture.frames[0].dtype == np.uint16
     with atomic_file(path) as temporary:
         if Path(path).suffix.lower() in TIFFS:
             write_pages(temporary, (([frame], frame.shape, frame.dtype) for frame in picture.frames), picture)
-        elif deep and picture.shape[-1] > 1:
-            temporary.write_bytes(_deep_png(picture))
+        elif sixteen_bit and picture.shape[-1] > 1:
+            temporary.write_bytes(_encode_png_16(picture))
         else:
             _save(temporary, picture, Path(path).suffix.lower(), quality)
 
 
-def _check_holds(path: str | os.PathLike, picture: Picture) -> None:
-    held, channels = format_of(path), max(frame.shape[-1] for frame in picture.frames)
+def _check_supported(path: str | os.PathLike, picture: Picture) -> None:
+    supported, channels = format_of(path), max(frame.shape[-1] for frame in picture.frames)
     height, width = (max(frame.shape[axis] for frame in picture.frames) for axis in (0, 1))
     count = len(picture.frames)
     pages = count > 1 and not picture.durations_ms
-    wrong = [
-        (max(height, width) > held.max_side_px, f"{width} x {height} pixels; at most {held.max_side_px} a side fit"),
-        (picture.frames[0].dtype == np.uint16 and not held.deep, "16 bits"),
-        (channels in (2, 4) and not held.alpha, "transparency"),
-        (count > 1 and not held.frames, f"{count} frames"),
-        (pages and held is not TIFF, f"{count} pages"),
+    unsupported = [
+        (
+            max(height, width) > supported.max_side_px,
+            f"{width} x {height} pixels (at most {supported.max_side_px} a side)",
+        ),
+        (picture.frames[0].dtype == np.uint16 and not supported.sixteen_bit, "16 bits"),
+        (channels in (2, 4) and not supported.alpha, "transparency"),
+        (count > 1 and not supported.frames, f"{count} frames"),
+        (pages and supported is not TIFF, f"{count} pages"),
     ]
-    for is_wrong, what in wrong:
-        if is_wrong:
-            raise UserError(f"{Path(path).suffix} files can't hold {what}; .png and .tif can")
+    for is_unsupported, feature in unsupported:
+        if is_unsupported:
+            raise UserError(f"{Path(path).suffix} doesn't support {feature}; .png and .tif do")
 
 
 def _save(path: Path, picture: Picture, suffix: str, quality: int) -> None:
-    """What Pillow can write."""
+    """Writes an image with Pillow."""
     first, *rest = [Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame) for frame in picture.frames]
     name = Image.registered_extensions()[suffix]
     options: dict[str, Any] = {
@@ -71,34 +74,34 @@ def _save(path: Path, picture: Picture, suffix: str, quality: int) -> None:
         "AVIF": {"quality": quality, "subsampling": "4:4:4"},
         "PNG": {"compress_level": 3},
     }.get(name, {})
-    about = {"icc_profile": picture.icc, "exif": picture.exif} if format_of(f"x{suffix}").profile else {}
-    options |= {key: value for key, value in {**about, "dpi": picture.dpi}.items() if value}
+    metadata = {"icc_profile": picture.icc, "exif": picture.exif} if format_of(f"x{suffix}").profile else {}
+    options |= {key: value for key, value in {**metadata, "dpi": picture.dpi}.items() if value}
     if rest:
         options |= {"save_all": True, "append_images": rest, "duration": list(picture.durations_ms)}
         options |= {"GIF": {"disposal": 2}, "PNG": {"disposal": 0}}.get(name, {})
-        if picture.loop is not None and not (name == "GIF" and picture.loop == 1):  # a GIF without it is played once
+        if picture.loop is not None and not (name == "GIF" and picture.loop == 1):  # GIF's default
             options["loop"] = picture.loop
     first.save(path, name, **options)
 
 
-def _deep_png(picture: Picture) -> bytes:
-    """A PNG of 16 bits a sample with colours or alpha, which Pillow can't write."""
+def _encode_png_16(picture: Picture) -> bytes:
+    """Returns the bytes of a PNG with 16 bits per sample and colour or alpha, which Pillow can't write."""
     from imagecodecs import png_encode
 
     encoded = png_encode(np.ascontiguousarray(picture.frames[0]), level=3)
-    start = 33  # after the signature (8 bytes) and the header chunk (25): where what describes the samples belongs
+    start = 33  # after the signature (8 bytes) and IHDR (25): iCCP and pHYs must precede the samples
     return bytes(encoded[:start]) + b"".join(png_chunks(picture)) + encoded[start:]
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """`[H, W, 3]` uint8 as the bytes of a PNG file."""
+    """Returns `[H, W, 3]` uint8 as the bytes of a PNG file."""
     buffer = BytesIO()
     Image.fromarray(image).save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
 
 
 def encode_webp(image: np.ndarray) -> bytes:
-    """`[H, W, 3]` uint8 as the bytes of a lossless WebP file."""
+    """Returns `[H, W, 3]` uint8 as the bytes of a lossless WebP file."""
     buffer = BytesIO()
     Image.fromarray(image).save(buffer, "WEBP", lossless=True, method=2)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""What is wrong with an image file, in a few words."""
+"""`ImageError`, and short descriptions of errors in image files."""
 
 from PIL import Image
 
@@ -6,13 +6,13 @@ from srgan_jax.runtime.errors import UserError
 
 
 class ImageError(UserError):
-    """A file that can't be read as a picture; the message is the reason, in a few words."""
+    """A file can't be read as an image; the message is a short reason."""
 
 
 def reason(error: Exception) -> str:
-    """What is wrong with a file, in a few words, from what Pillow raised."""
+    """Returns a short description of an exception that Pillow raised for a file."""
     if isinstance(error, Image.UnidentifiedImageError):
-        return "not a picture in a known format"
+        return "not an image in a known format"
     known = {PermissionError: "permission denied", FileNotFoundError: "no such file"}
     if type(error) in known:
         return known[type(error)]
@@ -21,10 +21,10 @@ def reason(error: Exception) -> str:
 
 
 def check_pixels(pixels: int, max_pixels: int) -> None:
-    """Refuses pictures without pixels, or with more than `max_pixels`.
+    """Checks the number of pixels of an image.
 
     Raises:
-      ImageError: so it is.
+      ImageError: the image has no pixels, or more than `max_pixels`.
     """
     if not pixels:
         raise ImageError("has no pixels")

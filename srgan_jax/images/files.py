@@ -1,4 +1,4 @@
-"""What a picture is read from: the path of a file, or a file that is open."""
+"""The two kinds of input of the decoder: the path of a file, or an open file."""
 
 import os
 from typing import TYPE_CHECKING, BinaryIO
@@ -8,5 +8,5 @@ if TYPE_CHECKING:
 
 
 def is_open(file: str | os.PathLike | BinaryIO) -> "TypeIs[BinaryIO]":
-    """Whether `file` is an open file; else it is a path."""
+    """Returns whether `file` is an open file; otherwise it is a path."""
     return hasattr(file, "read")

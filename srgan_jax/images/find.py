@@ -1,4 +1,4 @@
-"""Image files in folders."""
+"""Search for image files in folders."""
 
 import os
 from collections.abc import Collection, Iterator
@@ -11,38 +11,39 @@ SUFFIXES = (
 )  # fmt: skip
 
 
-def folders(root: str | os.PathLike, above: tuple = ()) -> Iterator[Path]:
-    """`root` and the folders below it, sorted, hidden ones left out; links are followed, but not into a folder above.
+def folders(root: str | os.PathLike, parents: tuple = ()) -> Iterator[Path]:
+    """Yields `root` and the folders below it, sorted, without hidden folders.
 
-    One that may not be read is among them; what lies below it is not.
+    Links are followed, except to a folder that contains them. A folder without read permission is included; its
+    sub-folders are not.
 
     Args:
       root: a folder.
-      above: device and inode of the folders that it lies in.
+      parents: device and inode of its parent folders up to the root of the search.
     """
     root = Path(root)
     status = root.stat()
-    place = (status.st_dev, status.st_ino)
-    if place in above:
+    identity = (status.st_dev, status.st_ino)
+    if identity in parents:
         return
     yield root
     if os.access(root, os.R_OK | os.X_OK):
         for path in sorted(root.iterdir()):
             if path.is_dir() and not path.name.startswith("."):
-                yield from folders(path, (*above, place))
+                yield from folders(path, (*parents, identity))
 
 
-def find_pictures(
+def find_images(
     folder: str | os.PathLike, *, recursive: bool = True, suffixes: Collection[str] = SUFFIXES
 ) -> list[Path]:
-    """Every file with a picture's suffix in `folder` and below, sorted by path; hidden files and folders left out.
+    """Returns the image files in `folder`, sorted by path, without hidden files and folders.
 
-    Links to folders are followed; what may not be read is passed over.
+    Links to folders are followed. Folders without read permission are ignored.
 
     Args:
-      folder: where to look.
-      recursive: in its sub-folders too.
-      suffixes: of pictures, lower case.
+      folder: the folder to search.
+      recursive: search its sub-folders too.
+      suffixes: suffixes of image files, in lower case.
 
     Raises:
       FileNotFoundError: `folder` is not a folder.

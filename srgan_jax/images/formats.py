@@ -1,4 +1,4 @@
-"""What each image format can hold, and images fitted to it."""
+"""Capabilities of the image formats, and conversion of images to what a format supports."""
 
 import dataclasses
 import math
@@ -10,27 +10,27 @@ from typing import NamedTuple
 import numpy as np
 
 from srgan_jax.images.picture import Picture
-from srgan_jax.images.rgb import on_white, to_uint8
+from srgan_jax.images.rgb import composite_on_white, to_uint8
 from srgan_jax.runtime.errors import lookup
 
-MAX_JPEG_EXIF = 65_533  # bytes of a JPEG segment without its length
-WHOLE_BYTES = 1 << 30  # of samples: larger results are written by rows, which is TIFF
+MAX_JPEG_EXIF = 65_533  # bytes of a JPEG segment without its length field
+MAX_IN_MEMORY_BYTES = 1 << 30  # bytes of samples; larger results are written row by row, which only TIFF supports
 
 
 class Format(NamedTuple):
-    """What a file format can hold."""
+    """Capabilities of a file format."""
 
     max_side_px: int
-    deep: bool = False  # 16 bits
+    sixteen_bit: bool = False  # 16 bits
     alpha: bool = True
-    frames: bool = False  # several pictures in one file
+    frames: bool = False  # several images in one file
     profile: bool = True  # ICC and EXIF
 
 
 JPEG = Format(65_500, alpha=False)
-TIFF = Format(2**31 - 1, deep=True, frames=True)
+TIFF = Format(2**31 - 1, sixteen_bit=True, frames=True)
 FORMATS = {
-    ".png": Format(2**31 - 1, deep=True, frames=True),
+    ".png": Format(2**31 - 1, sixteen_bit=True, frames=True),
     ".tif": TIFF, ".tiff": TIFF,
     ".jpg": JPEG, ".jpeg": JPEG, ".jpe": JPEG,
     ".webp": Format(16_383, frames=True),
@@ -46,49 +46,51 @@ TIFFS = (".tif", ".tiff")
 
 
 def format_of(path: str | os.PathLike) -> Format:
-    """What the format of a file's suffix can hold.
+    """Returns the capabilities of the format of a file's suffix.
 
     Raises:
-      ValueError: it can't be written; the message lists those that can.
+      ValueError: the format can't be written; the message lists those that can.
     """
-    return lookup(FORMATS, Path(path).suffix.lower(), "picture format")
+    return lookup(FORMATS, Path(path).suffix.lower(), "image format")
 
 
 def fit_format(
     picture: Picture, path: str | os.PathLike, size_of: Callable[[int, int], tuple[int, int]]
 ) -> tuple[Picture, Path, list[str]]:
-    """What a format can't hold, made so that it can, or another format.
+    """Converts an image to what a format supports, or selects another format.
 
     Args:
-      picture: before it is enlarged.
+      picture: the image before upscaling.
       path: the file to be written.
-      size_of: height and width before to height and width after.
+      size_of: function from height and width before upscaling to height and width after it.
 
     Returns:
-      The picture (8 bits where the format has no 16, laid on white where it has no alpha, the first frame where it
-      has no frames), the path (another suffix where the size doesn't fit), and a line for each thing done, after those
-      of what was lost in reading.
+      The image (rounded to 8 bits if the format doesn't support 16, composited on white if it doesn't support alpha,
+      only the first frame if it doesn't support frames), the path (with another suffix if the size is too large), and
+      the notes: those of `picture`, then one for each conversion.
     """
     path, notes = Path(path), list(picture.notes)
-    held, frames = format_of(path), picture.frames
+    supported, frames = format_of(path), picture.frames
     sizes = [size_of(*frame.shape[:2]) for frame in frames]
     samples = sum(math.prod(size) * frame.shape[-1] * frame.itemsize for size, frame in zip(sizes, frames, strict=True))
-    if max(map(max, sizes)) > held.max_side_px or (samples > WHOLE_BYTES and path.suffix not in TIFFS):
-        suffix = ".tif" if samples > WHOLE_BYTES else ".png"
-        notes.append(f"{sizes[0][1]} x {sizes[0][0]} pixels are too many for {path.suffix}: written as {suffix}")
+    if max(map(max, sizes)) > supported.max_side_px or (samples > MAX_IN_MEMORY_BYTES and path.suffix not in TIFFS):
+        suffix = ".tif" if samples > MAX_IN_MEMORY_BYTES else ".png"
+        notes.append(f"{sizes[0][1]} x {sizes[0][0]} pixels is too large for {path.suffix}: written as {suffix}")
         path = path.with_suffix(suffix)
-        held = format_of(path)
-    if len(frames) > 1 and not (held is TIFF or (held.frames and picture.durations_ms)):
-        notes.append(f"{path.suffix} holds one picture: the first of {len(frames)}")
+        supported = format_of(path)
+    if len(frames) > 1 and not (supported is TIFF or (supported.frames and picture.durations_ms)):
+        notes.append(f"{path.suffix} supports one image: only the first of {len(frames)} is written")
         frames = frames[:1]
-    if any(frame.dtype == np.uint16 for frame in frames) and (not held.deep or (len(frames) > 1 and held is not TIFF)):
-        notes.append(f"{path.suffix} holds 8 bits: 16 are rounded")
+    if any(frame.dtype == np.uint16 for frame in frames) and (
+        not supported.sixteen_bit or (len(frames) > 1 and supported is not TIFF)
+    ):
+        notes.append(f"{path.suffix} supports 8 bits: 16 bits are rounded to 8")
         frames = [to_uint8(frame) for frame in frames]
-    if any(frame.shape[-1] in (2, 4) for frame in frames) and not held.alpha:
-        notes.append(f"{path.suffix} holds no transparency: laid on white")
-        frames = [on_white(frame) if frame.shape[-1] in (2, 4) else frame for frame in frames]
+    if any(frame.shape[-1] in (2, 4) for frame in frames) and not supported.alpha:
+        notes.append(f"{path.suffix} doesn't support transparency: composited on white")
+        frames = [composite_on_white(frame) if frame.shape[-1] in (2, 4) else frame for frame in frames]
     exif = picture.exif
-    if held is JPEG and exif and len(exif) > MAX_JPEG_EXIF:
-        notes.append(f"EXIF of {len(exif)} bytes is more than JPEG holds: left out")
+    if supported is JPEG and exif and len(exif) > MAX_JPEG_EXIF:
+        notes.append(f"EXIF has {len(exif)} bytes, JPEG supports {MAX_JPEG_EXIF}: EXIF is dropped")
         exif = None
     return dataclasses.replace(picture, frames=tuple(frames), exif=exif), path, notes

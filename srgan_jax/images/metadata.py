@@ -1,4 +1,4 @@
-"""Colour profiles, EXIF and resolution: read from files, and as the bytes that formats want."""
+"""Reading and writing of colour profiles, EXIF and resolution."""
 
 import contextlib
 import os
@@ -16,15 +16,25 @@ from srgan_jax.images.picture import Picture
 if TYPE_CHECKING:
     from tifffile import TiffPage
 
-KEPT_EXIF = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, 0x8769, 0x8825)  # the rest describes the old file
-STALE_EXIF = (0xA002, 0xA003, 0xA005)  # of the Exif directory: old width and height, interoperability
+KEPT_EXIF = (
+    0x010E,
+    0x010F,
+    0x0110,
+    0x0131,
+    0x0132,
+    0x013B,
+    0x8298,
+    0x8769,
+    0x8825,
+)  # others describe the input file
+STALE_EXIF = (0xA002, 0xA003, 0xA005)  # tags of the Exif directory: width and height of the input, interoperability
 EXIF_DIRECTORY, GPS_DIRECTORY = 0x8769, 0x8825
 
 
 def metadata_of(image: Image.Image) -> dict[str, Any]:
     """Returns "icc", "exif" and "dpi" of an image that Pillow opened, for `Picture`."""
     icc, dpi = image.info.get("icc_profile"), image.info.get("dpi")
-    with contextlib.suppress(Exception):  # damaged: as if there were none
+    with contextlib.suppress(Exception):  # a damaged resolution is ignored
         if dpi is not None:
             dpi = tuple(float(value) for value in dpi)
             dpi = dpi if len(dpi) == 2 and all(1 <= value <= 100_000 for value in dpi) else None
@@ -32,8 +42,8 @@ def metadata_of(image: Image.Image) -> dict[str, Any]:
 
 
 def _exif(image: Image.Image) -> bytes | None:
-    """What EXIF says of the photograph; what it says of the file (size, orientation, preview) is left out."""
-    with contextlib.suppress(Exception):  # damaged EXIF is no reason to refuse a picture
+    """Returns the EXIF tags about the photograph, without those about the file (size, orientation, thumbnail)."""
+    with contextlib.suppress(Exception):  # damaged EXIF is ignored
         exif = image.getexif()
         for tag in [tag for tag in exif if tag not in KEPT_EXIF]:
             del exif[tag]
@@ -44,7 +54,7 @@ def _exif(image: Image.Image) -> bytes | None:
 
 
 def tiff_metadata(page: "TiffPage") -> dict[str, Any]:
-    """ "icc" and "dpi" of a TIFF page, for `Picture`."""
+    """Returns "icc" and "dpi" of a TIFF page, for `Picture`."""
     icc, unit = page.tags.get(34675), page.tags.get(296)
     resolution = [page.tags[tag].value for tag in (282, 283) if tag in page.tags]
     known = len(resolution) == 2 and unit is not None and int(unit.value) in (2, 3) and all(r[1] for r in resolution)
@@ -54,7 +64,7 @@ def tiff_metadata(page: "TiffPage") -> dict[str, Any]:
 
 
 def png_chunks(picture: Picture) -> Iterator[bytes]:
-    """The chunks of a PNG that hold colour profile, resolution and EXIF."""
+    """Yields the PNG chunks of the colour profile, the resolution and EXIF."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -68,11 +78,11 @@ def png_chunks(picture: Picture) -> Iterator[bytes]:
 
 
 def exif_directories(exif: Image.Exif, big: bool) -> dict[int, ImageFileDirectory_v2]:
-    """EXIF's directories of exposure and place, for a TIFF or a BigTIFF; what can't be written again is left out."""
+    """Returns the Exif and GPS directories for a TIFF or a BigTIFF, without those that can't be written again."""
     found = {}
     for tag in (EXIF_DIRECTORY, GPS_DIRECTORY):
         directory = ImageFileDirectory_v2(b"II+\0" + bytes(12) if big else b"II*\0" + bytes(4), group=tag)
-        with contextlib.suppress(Exception):  # damaged EXIF is no reason to lose a picture
+        with contextlib.suppress(Exception):  # damaged EXIF is ignored
             for key, value in exif.get_ifd(tag).items():
                 directory[key] = value
             if len(directory) and directory.tobytes():
@@ -81,23 +91,24 @@ def exif_directories(exif: Image.Exif, big: bool) -> dict[int, ImageFileDirector
 
 
 def add_exif_directories(path: Path, directories: dict[int, ImageFileDirectory_v2], big: bool) -> None:
-    """EXIF's directories behind the end of a TIFF, and every page pointing to them.
+    """Appends the Exif and GPS directories to a TIFF and makes every page point to them.
 
-    tifffile doesn't write their tags: it wrote the next number of each instead, which nothing else has.
+    tifffile doesn't write the tags of these directories. `write_pages` therefore writes unused tags, each the number of
+    the real tag plus 1, and this function replaces them.
     """
     from tifffile import TiffFile
 
     with TiffFile(path) as tiff:
-        pages = cast("Iterable[TiffPage]", tiff.pages)  # frames only where asked for
-        places = [(tag, page.tags[tag + 1]) for page in pages for tag in directories]
+        pages = cast("Iterable[TiffPage]", tiff.pages)  # tifffile gives TiffFrame on request only
+        entries = [(tag, page.tags[tag + 1]) for page in pages for tag in directories]
     with open(path, "r+b") as file:
         starts = {}
         for tag, directory in directories.items():
             starts[tag] = file.seek(0, os.SEEK_END)
-            if starts[tag] % 2:  # directories begin at even places
+            if starts[tag] % 2:  # directories begin at even offsets
                 starts[tag] += file.write(b"\0")
             file.write(directory.tobytes(starts[tag]))
-        for tag, entry in places:
+        for tag, entry in entries:
             file.seek(entry.offset)
             file.write(struct.pack("<H", tag))
             file.seek(entry.valueoffset)

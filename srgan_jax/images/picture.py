@@ -1,4 +1,4 @@
-"""`Picture`: what an image file holds."""
+"""`Picture`: the contents of an image file."""
 
 import dataclasses
 
@@ -7,17 +7,17 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """What a picture file holds, turned upright.
+    """The frames and metadata of an image file, with its EXIF orientation applied.
 
     Attributes:
-      frames: `[H, W, C]` each, uint8 or uint16; C is 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha). Alpha is
-        not multiplied into the colours. One, except for animations and files of several pages.
-      icc: colour profile.
-      exif: EXIF as Pillow writes it, without the orientation, which is applied.
-      dpi: dots per inch, horizontally and vertically.
-      durations_ms: of the frames of an animation; empty for stills and pages.
-      loop: how often an animation is repeated, 0 for ever; None where the file doesn't say.
-      notes: a line for each thing that was lost in reading.
+      frames: `[H, W, C]` each, uint8 or uint16; C is 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha). Colours are
+        not premultiplied by alpha. Animations and multi-page files have several frames, other images one.
+      icc: bytes of the ICC colour profile.
+      exif: bytes of the EXIF as Pillow writes it, without the orientation.
+      dpi: horizontal and vertical resolution, dots per inch.
+      durations_ms: durations of the frames of an animation; empty for still images and pages.
+      loop: number of repetitions of an animation, 0 for infinitely many; None if the file doesn't contain it.
+      notes: a message for each loss in reading.
     """
 
     frames: tuple[np.ndarray, ...]

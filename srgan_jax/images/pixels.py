@@ -1,4 +1,4 @@
-"""Frames that Pillow opened, as arrays of gray, RGB and alpha."""
+"""Conversion of frames that Pillow opened to arrays of gray, RGB and alpha."""
 
 import contextlib
 from io import BytesIO
@@ -7,32 +7,34 @@ from typing import Any, cast
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-from srgan_jax.images import deep
+from srgan_jax.images import high_bit_depth
 from srgan_jax.images.errors import ImageError
 
 
-def page_of(image: Image.Image, index: int) -> np.ndarray:
-    """Returns frame number `index` as `pixels_of` gives it."""
+def frame_at(image: Image.Image, index: int) -> np.ndarray:
+    """Returns the frame number `index`, as `current_frame` does."""
     image.seek(index)
-    return pixels_of(image)
+    return current_frame(image)
 
 
-def pixels_of(image: Image.Image) -> np.ndarray:
-    """The current frame as `[H, W, C]`, uint8, or uint16 where it has 16 bits."""
+def current_frame(image: Image.Image) -> np.ndarray:
+    """Returns the current frame as `[H, W, C]`, uint16 if it has 16 bits, otherwise uint8."""
     image = ImageOps.exif_transpose(image)
     if image.mode[0] in "IF":
         samples = np.asarray(image)
-        if image.mode == "I":  # 32 bits, as which 16-bit files are read now and then
+        if image.mode == "I":  # 32 bits; Pillow uses it for some 16-bit files
             if samples.min() < 0 or samples.max() > 65535:
                 raise ImageError(f"32-bit samples from {samples.min()} to {samples.max()}; expected 0 to 65535")
             samples = samples.astype(np.uint16)
-        return deep.to_uint16(samples.astype(samples.dtype.newbyteorder("=")))[..., None]
-    pixels = np.asarray(image.convert(_plain_mode(image)) if image.mode not in ("CMYK", "LAB") else _through(image))
+        return high_bit_depth.to_uint16(samples.astype(samples.dtype.newbyteorder("=")))[..., None]
+    pixels = np.asarray(
+        image.convert(_plain_mode(image)) if image.mode not in ("CMYK", "LAB") else _convert_by_profile(image)
+    )
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def _plain_mode(image: Image.Image) -> str:
-    """L, LA, RGB or RGBA: the one that loses nothing."""
+    """Returns the smallest lossless mode: L, LA, RGB or RGBA."""
     alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
     gray = image.mode in ("1", "L", "LA", "La")
     if image.mode == "P" and not image.info.get("icc_profile"):
@@ -41,8 +43,8 @@ def _plain_mode(image: Image.Image) -> str:
     return ("L" if gray else "RGB") + ("A" if alpha else "")
 
 
-def _through(image: Image.Image) -> Image.Image:
-    """CMYK or Lab to sRGB, through the profile in the file where it has one that fits."""
+def _convert_by_profile(image: Image.Image) -> Image.Image:
+    """Converts CMYK or Lab to sRGB, by the colour profile of the file if it has a suitable one."""
     if profile := image.info.get("icc_profile"):
         with contextlib.suppress(ImageCms.PyCMSError, OSError):
             return _to_srgb(image, ImageCms.ImageCmsProfile(BytesIO(profile)))
@@ -56,15 +58,16 @@ def _to_srgb(image: Image.Image, profile: Any) -> Image.Image:
     return cast(Image.Image, converted)  # None only where Pillow converts in place
 
 
-def alike(frames: list[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Frames with the same channels: gray becomes RGB, opaque gets alpha, where another frame has them."""
+def unify_channels(frames: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Converts all frames to the same channels: to RGB if one frame is RGB, with alpha if one frame has alpha."""
     colour, alpha = any(f.shape[-1] > 2 for f in frames), any(f.shape[-1] in (2, 4) for f in frames)
-    alike = []
+    unified = []
     for frame in frames:
         channels = frame.shape[-1]
-        plain = frame[..., : channels - (channels in (2, 4))]
-        plain = np.repeat(plain, 3, axis=-1) if colour and plain.shape[-1] == 1 else plain
+        without_alpha = frame[..., : channels - (channels in (2, 4))]
+        if colour and without_alpha.shape[-1] == 1:
+            without_alpha = np.repeat(without_alpha, 3, axis=-1)
         opaque = np.full((*frame.shape[:2], 1), np.iinfo(frame.dtype).max, frame.dtype)
-        over = frame[..., -1:] if channels in (2, 4) else opaque
-        alike.append(np.concatenate([plain, over], axis=-1) if alpha else plain)
-    return tuple(alike)
+        alpha_channel = frame[..., -1:] if channels in (2, 4) else opaque
+        unified.append(np.concatenate([without_alpha, alpha_channel], axis=-1) if alpha else without_alpha)
+    return tuple(unified)

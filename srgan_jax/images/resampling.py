@@ -1,24 +1,24 @@
-"""Exact resizing of pictures that come by rows."""
+"""Resizing of images that arrive in strips of rows."""
 
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 from PIL import Image
 
-BAND_PX = 256  # rows of the result that are made at a time
-CUBIC_REACH = 2.0
+BAND_PX = 256  # rows of the result that are computed at a time
+CUBIC_RADIUS = 2.0
 
 
 def resize_rows(
     strips: Iterable[np.ndarray], shape: tuple[int, int, int], size: tuple[int, int]
 ) -> Iterator[np.ndarray]:
-    """Resizes a picture to an exact size with Pillow's antialiased bicubic, in bounded memory.
+    """Resizes an image to `size` with Pillow's antialiased bicubic, in bounded memory.
 
-    Colours are weighted by alpha, so that what is transparent doesn't show at edges.
+    Colours are weighted by alpha, so that the colours of transparent pixels don't affect visible ones.
 
     Args:
       strips: `[h, W, C]` uint8 or uint16 each, from top to bottom; with C of 2 or 4 the last channel is alpha.
-      shape: `(H, W, C)` of the whole.
+      shape: `(H, W, C)` of the whole image.
       size: height and width of the result.
 
     Yields:
@@ -27,21 +27,21 @@ def resize_rows(
     if tuple(shape[:2]) == tuple(size):
         yield from strips
         return
-    ratio = shape[0] / size[0]  # rows before to one after
-    reach = CUBIC_REACH * max(ratio, 1.0) + 1.0
+    ratio = shape[0] / size[0]  # input rows per output row
+    radius = CUBIC_RADIUS * max(ratio, 1.0) + 1.0
     strips = iter(strips)
-    held, first = np.zeros((0, *shape[1:]), np.uint8), 0  # rows `first`, ... of the picture
+    buffer, first = np.zeros((0, *shape[1:]), np.uint8), 0  # rows `first`, ... of the input
     for top in range(0, size[0], BAND_PX):
         bottom = min(top + BAND_PX, size[0])
-        start, stop = max(0, int(top * ratio - reach)), min(shape[0], int(np.ceil(bottom * ratio + reach)))
-        parts, rows = [held[start - first :]], first + len(held)
+        start, stop = max(0, int(top * ratio - radius)), min(shape[0], int(np.ceil(bottom * ratio + radius)))
+        pieces, rows = [buffer[start - first :]], first + len(buffer)
         while rows < stop:
             strip = next(strips)
-            parts.append(strip)
+            pieces.append(strip)
             rows += len(strip)
-        held, first = np.concatenate([part for part in parts if len(part)]), start
+        buffer, first = np.concatenate([piece for piece in pieces if len(piece)]), start
         box = (0.0, top * ratio - start, float(shape[1]), bottom * ratio - start)
-        yield _resize(held[: stop - start], (bottom - top, size[1]), box)
+        yield _resize(buffer[: stop - start], (bottom - top, size[1]), box)
 
 
 def _resize(image: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""TIFF files: of 16 bits, of several pages, by rows; a BigTIFF where 4 GB may not suffice."""
+"""Writing of TIFF files row by row: 8 or 16 bits, several pages, BigTIFF for files that may exceed 4 GB."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -14,32 +14,32 @@ from srgan_jax.runtime.atomic import atomic_file
 
 TILE_PX = 256
 BIG_BYTES = 3_500_000_000
-Page = tuple[Iterable[np.ndarray], tuple[int, int, int], Any]  # strips of rows, (H, W, C) of the whole, dtype
+Page = tuple[Iterable[np.ndarray], tuple[int, int, int], Any]  # strips of rows, (H, W, C) of the page, dtype
 
 
-def write_tiff_pages(path: str | os.PathLike, pages: Iterable[Page], about: Picture, total_bytes: int) -> None:
-    """Writes a TIFF from rows as they come, nothing held but a band of them.
+def write_tiff_pages(path: str | os.PathLike, pages: Iterable[Page], metadata: Picture, total_bytes: int) -> None:
+    """Writes a TIFF from strips of rows; only one band of rows is in memory at a time.
 
     Args:
-      path: the file, which appears when it is whole.
-      pages: for each its strips `[h, W, C]` from top to bottom, its `(H, W, C)`, and uint8 or uint16; the strips of
-        one are used up before the next is asked for.
-      about: its profile, resolution and EXIF are written; its frames are not looked at.
-      total_bytes: of all samples; from 3.5 GB on it becomes a BigTIFF.
+      path: the file, written atomically.
+      pages: for each page its strips `[h, W, C]` from top to bottom, its `(H, W, C)`, and its dtype, uint8 or uint16.
+        All strips of a page are read before the next page.
+      metadata: the source of colour profile, resolution and EXIF; its frames are ignored.
+      total_bytes: bytes of all samples; above 3.5 GB a BigTIFF is written.
     """
     with atomic_file(path) as temporary:
-        write_pages(temporary, pages, about, total_bytes)
+        write_pages(temporary, pages, metadata, total_bytes)
 
 
-def write_pages(path: Path, pages: Iterable[Page], about: Picture, total_bytes: int = 0) -> None:
-    """`write_tiff_pages` under the name that is given."""
+def write_pages(path: Path, pages: Iterable[Page], metadata: Picture, total_bytes: int = 0) -> None:
+    """Writes the TIFF of `write_tiff_pages` to `path` itself, without a temporary file."""
     from tifffile import TiffWriter
 
     big, exif = total_bytes > BIG_BYTES, Image.Exif()
-    exif.load(about.exif or b"")
+    exif.load(metadata.exif or b"")
     directories = exif_directories(exif, big)
     tags = [(tag, "s", 0, str(text), True) for tag, text in exif.items() if isinstance(text, str)]
-    tags += [(tag + 1, "Q" if big else "I", 1, 0, True) for tag in directories]  # for _add_directories
+    tags += [(tag + 1, "Q" if big else "I", 1, 0, True) for tag in directories]  # replaced by `add_exif_directories`
     with TiffWriter(path, bigtiff=big, byteorder="<") as tiff:
         for strips, (height, width, channels), dtype in pages:
             tiff.write(
@@ -53,9 +53,9 @@ def write_pages(path: Path, pages: Iterable[Page], about: Picture, total_bytes: 
                 compression="zlib",
                 compressionargs={"level": 3},
                 predictor=True,
-                iccprofile=about.icc,
-                resolution=about.dpi,
-                resolutionunit="inch" if about.dpi else None,
+                iccprofile=metadata.icc,
+                resolution=metadata.dpi,
+                resolutionunit="inch" if metadata.dpi else None,
                 metadata=None,
                 software=False,
                 extratags=tags,
@@ -65,7 +65,7 @@ def write_pages(path: Path, pages: Iterable[Page], about: Picture, total_bytes: 
 
 
 def _tiff_tiles(strips: Iterable[np.ndarray], shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
-    """Rows of any height as the square tiles of a TIFF, those at the right and bottom padded."""
+    """Cuts strips of any height into the square tiles of a TIFF; pads those at the right and bottom."""
     side, (_, width, channels) = TILE_PX, shape
     for rows in bands(strips, side):
         rows = np.pad(rows, ((0, side - len(rows)), (0, -width % side), (0, 0)))
@@ -75,16 +75,16 @@ def _tiff_tiles(strips: Iterable[np.ndarray], shape: tuple[int, int, int]) -> It
 
 
 def bands(strips: Iterable[np.ndarray], height: int) -> Iterator[np.ndarray]:
-    """Rows of any height regrouped to `height` each; the last band may be lower."""
-    held: list[np.ndarray] = []
+    """Regroups strips of any height to bands of `height` rows each; the last band may have fewer rows."""
+    buffer: list[np.ndarray] = []
     rows = 0
     for strip in strips:
-        held.append(strip)
+        buffer.append(strip)
         rows += len(strip)
         if rows >= height:
-            joined = np.concatenate(held)
+            joined = np.concatenate(buffer)
             whole = rows // height * height
             yield from (joined[top : top + height] for top in range(0, whole, height))
-            held, rows = [joined[whole:].copy()], rows - whole
+            buffer, rows = [joined[whole:].copy()], rows - whole
     if rows:
-        yield np.concatenate(held)
+        yield np.concatenate(buffer)

@@ -1,4 +1,4 @@
-"""Losses of both players, as terms by name. The tests that run over the tables cover a new entry."""
+"""Loss terms of the generator and the discriminator, by name. Tests run over the tables, so they cover new entries."""
 
 from srgan_jax.losses.adversarial import ADVERSARIAL, Adversarial
 from srgan_jax.losses.pixel import PIXEL

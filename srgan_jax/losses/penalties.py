@@ -1,4 +1,4 @@
-"""Losses that compare with no target: total variation, WGAN-GP's gradient penalty."""
+"""Losses without a target: total variation and WGAN-GP's gradient penalty."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 
 def total_variation(image: jax.Array) -> jax.Array:
-    """Length of the forward-difference gradient at each pixel (SRGAN's regulariser, arXiv 1609.04802v2).
+    """Returns the norm of the forward-difference gradient at each pixel (SRGAN's regulariser, arXiv 1609.04802v2).
 
     Args:
       image: `[N, H, W, C]`.
@@ -17,28 +17,31 @@ def total_variation(image: jax.Array) -> jax.Array:
     """
     down = image[:, 1:, :-1] - image[:, :-1, :-1]
     right = image[:, :-1, 1:] - image[:, :-1, :-1]
-    return jnp.sqrt(jnp.square(down) + jnp.square(right) + 1e-12)  # the square root has no gradient at 0
+    return jnp.sqrt(jnp.square(down) + jnp.square(right) + 1e-12)  # the gradient of sqrt is infinite at 0
 
 
 def gradient_penalty(
     critic: Callable[[jax.Array], jax.Array], real: jax.Array, fake: jax.Array, keys: jax.Array
 ) -> jax.Array:
-    """WGAN-GP's `(|gradient of D| - 1)^2` between real and generated pictures (arXiv 1704.00028, equation 3).
+    """Returns WGAN-GP's penalty `(|gradient of D| - 1)^2` (arXiv 1704.00028, equation 3).
+
+    The gradient is taken at random interpolations between real and generated images.
 
     Args:
-      critic: `images -> [N, ...]` logits; of a map the mean counts.
-      real: `[N, H, W, 3]` in [0, 1]; the gradient is taken on [-1, 1].
-      fake: the same shape.
-      keys: `[N]`, one for each pair's place between the two.
+      critic: `images -> [N, ...]` logits; the mean of a map is used.
+      real: `[N, H, W, 3]` in [0, 1]; the gradient is with respect to values in [-1, 1].
+      fake: the same shape and range.
+      keys: `[N]` random keys, one for each interpolation.
 
     Returns:
       `[N]`.
     """
-    share = jax.vmap(lambda key: jax.random.uniform(key, (1, 1, 1)))(keys)
+    fraction = jax.vmap(lambda key: jax.random.uniform(key, (1, 1, 1)))(keys)
 
-    def total(image):
+    def logit_sum(image):
         logits = critic(image)
         return logits.reshape(len(logits), -1).mean(axis=1).sum()
 
-    slope = jax.grad(total)(share * real + (1.0 - share) * fake) / 2.0  # [-1, 1] is twice as long as [0, 1]
-    return jnp.square(jnp.sqrt(jnp.square(slope).sum(axis=(1, 2, 3)) + 1e-12) - 1.0)
+    mixed = fraction * real + (1.0 - fraction) * fake
+    gradient = jax.grad(logit_sum)(mixed) / 2.0  # from [0, 1] to [-1, 1], which is twice as wide
+    return jnp.square(jnp.sqrt(jnp.square(gradient).sum(axis=(1, 2, 3)) + 1e-12) - 1.0)

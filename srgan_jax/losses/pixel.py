@@ -1,43 +1,47 @@
-"""Losses over images or features: a value for each element or each sample, of which the caller takes the mean."""
+"""Losses of images or features. Each returns a value for each element or sample; the caller takes the mean."""
 
 import jax
 import jax.numpy as jnp
 
 
 def _check_same_shape(predictions: jax.Array, targets: jax.Array) -> None:
-    if predictions.shape != targets.shape:  # broadcasting would hide the mistake
-        raise ValueError(f"shape mismatch: got {predictions.shape} and {targets.shape}")
+    if predictions.shape != targets.shape:  # without this check, broadcasting would hide the error
+        raise ValueError(f"expected arrays of equal shapes, got {predictions.shape} and {targets.shape}")
 
 
 def mse(predictions: jax.Array, targets: jax.Array) -> jax.Array:
-    """Squared error, same shape as both arguments."""
+    """Returns the squared error, of the shape of both arguments."""
     _check_same_shape(predictions, targets)
     return jnp.square(predictions - targets)
 
 
 def l1(predictions: jax.Array, targets: jax.Array) -> jax.Array:
-    """Absolute error, same shape as both arguments."""
+    """Returns the absolute error, of the shape of both arguments."""
     _check_same_shape(predictions, targets)
     return jnp.abs(predictions - targets)
 
 
 def charbonnier(predictions: jax.Array, targets: jax.Array, epsilon: float = 1e-3) -> jax.Array:
-    """`sqrt(error^2 + epsilon^2)`, a smooth L1 (Lai et al., LapSRN, arXiv 1704.03915), same shape as both arguments."""
+    """Returns `sqrt(error^2 + epsilon^2)`, a smooth L1 loss, of the shape of both arguments.
+
+    Lai et al., LapSRN, arXiv 1704.03915.
+    """
     _check_same_shape(predictions, targets)
     return jnp.sqrt(jnp.square(predictions - targets) + epsilon**2)
 
 
 def psnr(predictions: jax.Array, targets: jax.Array, epsilon: float = 1e-3) -> jax.Array:
-    """Minus the PSNR of each sample in dB, with a peak of 2 as on [-1, 1]: `10 log10((MSE + epsilon) / 4)`.
+    """Returns the negative PSNR of each sample in dB, `10 log10((MSE + epsilon) / 4)`: the peak is 2, as on [-1, 1].
 
-    It weighs a sample by how well it is known already, as a mean of PSNRs does (Chen et al., HINet, arXiv 2105.06086).
-    Such means are over pictures, of which a crop is a part: epsilon stands for the rest. With 1e-3, which are 36 dB, a
-    crop of 40 dB weighs 29 times as much as one of 20 dB instead of 100 times (compared in RESULTS.md).
+    The lower a sample's error, the larger its weight in the gradient, as for a mean of PSNRs (Chen et al., HINet, arXiv
+    2105.06086). Such means are over whole images, and a crop is a part of one; epsilon is in place of the error of the
+    rest. With 1e-3, which is 36 dB, the weight of a crop of 40 dB is 29 times that of a crop of 20 dB. With 0 it is 100
+    times (compared in RESULTS.md).
 
     Args:
       predictions: `[N, H, W, C]`.
       targets: the same shape.
-      epsilon: added to the mean squared error; 0 gives the PSNR itself, without bounds where a crop is of one colour.
+      epsilon: added to the mean squared error; 0 gives the exact PSNR, which is unbounded where a crop has no error.
 
     Returns:
       `[N]`.

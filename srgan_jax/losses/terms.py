@@ -1,6 +1,6 @@
-"""Loss terms by name, for both players. A loss is a list of named terms, each with a weight.
+"""Loss terms of the generator and the discriminator, by name. A loss is a weighted sum of named terms.
 
-A new term is one function `(views, **options) -> array`, of which the mean counts, and one entry in a table:
+A new term is one function `(views, **options) -> array` and one entry in a table. The mean of the array is its value:
 
     TERMS["frequency"] = Term(frequency, ("sr", "hr"))
 """
@@ -20,7 +20,7 @@ from srgan_jax.ops import color
 from srgan_jax.runtime.errors import UserError, lookup
 
 Metrics = dict[str, jax.Array]
-TermFunction = Callable[..., jax.Array]  # (views, **options) -> array, whose mean is the value of the term
+TermFunction = Callable[..., jax.Array]  # (views, **options) -> array; its mean is the value of the term
 Weight = float | Callable[[jax.Array], jax.Array]  # a number, or a function of the step
 
 
@@ -30,8 +30,8 @@ class Term(NamedTuple):
     Attributes:
       function: `(views, **options) -> array`; the mean over all its elements is the term's value.
       views: the fields of `Views` that it reads.
-      decision: of a discriminator's adversarial term: logits on real and on generated images to the same, positive
-        where the discriminator takes an image for real. D's accuracy is computed with it.
+      decision: for a discriminator's adversarial term: `(real_logits, fake_logits) -> (real, fake)` of the same shapes,
+        positive where the discriminator classifies an image as real. The accuracy in the log is computed with it.
     """
 
     function: TermFunction
@@ -40,11 +40,11 @@ class Term(NamedTuple):
 
 
 class WeightedTerm(NamedTuple):
-    """A term as one stage uses it.
+    """A term with its weight and options in one stage.
 
     Attributes:
-      name: under which it is logged.
-      term: its entry.
+      name: key in the log.
+      term: entry of the table.
       weight: a number, or a function of the step.
       options: keyword arguments of the function.
     """
@@ -55,12 +55,12 @@ class WeightedTerm(NamedTuple):
     options: Mapping[str, object] = {}
 
     def value(self, views: Views) -> jax.Array:
-        """Returns the term, unweighted: a scalar."""
+        """Returns the unweighted value of the term: a scalar."""
         try:
             return self.term.function(views, **self.options).mean()
         except UserError:
             raise
-        except Exception as error:  # terms may be people's own
+        except Exception as error:  # terms of users raise exceptions of any kind
             error.add_note(f"in the loss term {self.name!r}, whose entry names the views {', '.join(self.term.views)}")
             raise
 
@@ -70,12 +70,15 @@ class WeightedTerm(NamedTuple):
 
 
 def ramp(weight: float, steps: int) -> Weight:
-    """Returns a weight that rises linearly from 0 over so many updates; with 0 steps it is constant."""
+    """Returns a weight that rises linearly from 0 to `weight` over `steps` updates; with 0 steps it is constant."""
     return (lambda step: weight * jnp.minimum(1.0, (step + 1.0) / steps)) if steps else weight
 
 
 def weighted_sum(terms: Sequence[WeightedTerm], views: Views, step: jax.Array | int) -> tuple[jax.Array, Metrics]:
-    """Returns the sum, and for each term its weighted value under its name, its plain value under `NAME_unweighted`."""
+    """Returns the weighted sum of the terms, and its metrics.
+
+    The metrics hold each term's weighted value under its name, and its unweighted value under `NAME_unweighted`.
+    """
     metrics: Metrics = {}
     total: jax.Array | float = 0.0
     for term in terms:
@@ -92,56 +95,60 @@ def views_of(terms: Sequence[WeightedTerm]) -> frozenset[str]:
 
 
 def taps_of(terms: Sequence[WeightedTerm]) -> tuple[str, ...]:
-    """Returns the extractor's taps that the terms compare, each once, in their order."""
+    """Returns the taps (compared feature layers) of all terms, in order and without duplicates."""
     found = [cast(Sequence[str], term.options.get("taps", ())) for term in terms if "features" in term.term.views]
     return tuple(dict.fromkeys(tap for taps in found for tap in taps))
 
 
-# ---------------------------------------------------------------------------------------------- the entries
+# ---------------------------------------------------------------------------------------------- entries of the tables
 
 
 def pixel(views: Views, *, loss: str, **options: float) -> jax.Array:
-    """A loss of `PIXEL` between SR and HR on [-1, 1], as the paper has it."""
+    """Returns a loss of `PIXEL` between SR and HR on [-1, 1], the range that the paper uses."""
     return PIXEL[loss](color.to_signed(views.sr), color.to_signed(views.hr), **options)
 
 
 def perceptual(
     views: Views, *, distance: str = "mse", taps: Sequence[str] = (), tap_weights: Sequence[float] = ()
 ) -> jax.Array:
-    """The distance of features of SR and HR, summed over the taps.
+    """Returns the distance between features of SR and HR, summed over the taps.
 
-    The paper's equation 5 sums squared feature differences over the channels; here, as in most reproductions, every
-    term is a mean over all its elements.
+    Equation 5 of the paper sums squared feature differences over the channels. Here, as in most reproductions, each
+    distance is the mean over all elements.
 
     Args:
       views: with `features`.
       distance: a name in `PIXEL`.
-      taps: of the extractor.
-      tap_weights: one for each tap; () for 1.
+      taps: names of the compared feature layers of the extractor.
+      tap_weights: one for each tap; () means 1 for each.
     """
     function = lookup(PIXEL, distance, "perceptual loss")
     if len(tap_weights) not in (0, len(taps)):
-        raise UserError(f"tap_weights has {len(tap_weights)} numbers for {len(taps)} taps")
+        raise UserError(
+            f"tap_weights={tuple(tap_weights)}: expected one number for each of the {len(taps)} taps, or ()"
+        )
     if not taps:
-        raise UserError("taps is empty: nothing is compared")
+        raise UserError(
+            "taps=(): expected at least one feature layer of the extractor; write ('relu5_4',), for instance"
+        )
     weights = tuple(tap_weights) or (1.0,) * len(taps)
     distances = [w * function(*views.features[tap]).mean() for tap, w in zip(taps, weights, strict=True)]
     return jnp.asarray(sum(distances))
 
 
 def variation(views: Views) -> jax.Array:
-    """The total variation of SR on [-1, 1]."""
+    """Returns the total variation of SR on [-1, 1]."""
     return total_variation(color.to_signed(views.sr))
 
 
 def adversarial(views: Views, *, loss: str) -> jax.Array:
-    """The generator's part of a loss of `ADVERSARIAL`, the mean over D's heads."""
+    """Returns the generator's loss of an entry of `ADVERSARIAL`, averaged over the discriminator's heads."""
     heads = [ADVERSARIAL[loss].generator(real, fake) for real, fake in views.logits]
     return jnp.asarray(sum(heads)) / len(heads)
 
 
 def discrimination(views: Views, *, loss: str, label_smoothing: float = 0.0) -> jax.Array:
-    """The discriminator's part of a loss of `ADVERSARIAL`, the mean over its heads.
+    """Returns the discriminator's loss of an entry of `ADVERSARIAL`, averaged over its heads.
 
     Args:
       views: with `logits`.
@@ -149,15 +156,15 @@ def discrimination(views: Views, *, loss: str, label_smoothing: float = 0.0) -> 
       label_smoothing: the target for real images is 1 minus this (one-sided, arXiv 1606.03498, section 3.4).
     """
     if not 0.0 <= label_smoothing < 1.0:
-        raise UserError(f"label_smoothing={label_smoothing}: expected 0 or more and less than 1")
+        raise UserError(f"label_smoothing={label_smoothing}: expected 0 or more, and less than 1")
     heads = [ADVERSARIAL[loss].discriminator(real, fake, 1.0 - label_smoothing) for real, fake in views.logits]
     return jnp.asarray(sum(heads)) / len(heads)
 
 
 def penalty(views: Views) -> jax.Array:
-    """WGAN-GP's gradient penalty, the mean over D's heads; 10 is its usual weight."""
+    """Returns WGAN-GP's gradient penalty, averaged over the discriminator's heads; its usual weight is 10."""
     if views.critic is None or views.keys is None:
-        raise UserError("gradient_penalty needs a discriminator that takes images alone")
+        raise UserError("gradient_penalty needs a discriminator whose only input is the image (TAKES = ('image',))")
     critic, keys = views.critic, views.keys
     values = [
         gradient_penalty(lambda image, head=head: critic(image)[head], views.hr, views.sr, keys)

@@ -1,4 +1,4 @@
-"""What a loss term may look at."""
+"""`Views`: the inputs of a loss term."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -7,15 +7,16 @@ import jax
 
 
 class Views(NamedTuple):
-    """What an update knows; a term reads the fields that its entry names, and only those are computed.
+    """The inputs of a loss term. A term reads the fields that its table entry names; only those are computed.
 
     Attributes:
       sr: generated images `[N, H, W, 3]` in [0, 1].
-      hr: the originals, the same shape.
-      lr: what SR was made from, `[N, h, w, 3]`.
-      features: for each tap of the extractor its features of SR and of HR, scaled as its weights' convention asks.
+      hr: original images, the same shape and range.
+      lr: input images of the generator, `[N, h, w, 3]` in [0, 1].
+      features: for each tap of the extractor (a compared feature layer) its features of SR and of HR, multiplied by the
+        scale that belongs to the convention of its weights.
       logits: for each head of the discriminator its logits on real and on generated images, of any shape.
-      critic: images `[N, H, W, 3]` to logits, one array a head: the discriminator in its own update.
+      critic: maps images `[N, H, W, 3]` to logits, one array for each head; set in the discriminator's update.
       keys: `[N]` random keys of the samples, for the gradient penalty.
     """
 

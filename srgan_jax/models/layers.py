@@ -18,7 +18,7 @@ Dtype = Any
 
 
 def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
-    """Rearranges channels to pixels (Shi et al., arXiv 1609.05158) in the channel order of PyTorch's `PixelShuffle`.
+    """Upsamples by rearranging channels to pixels (Shi et al., arXiv 1609.05158), as PyTorch's `PixelShuffle`.
 
     Args:
       x: `[N, H, W, C * factor**2]`; channel `c * factor**2 + i * factor + j` becomes channel c at sub-pixel (i, j).
@@ -83,7 +83,7 @@ _shape_preserving: contextvars.ContextVar[bool] = contextvars.ContextVar("shape_
 
 @contextlib.contextmanager
 def shape_preserving_interpolation() -> Iterator[None]:
-    """Context in which `interpolate` is traced without padding or cropping, for the export to ONNX.
+    """Context in which `interpolate` is traced without explicit padding, for the export to ONNX.
 
     Slower, with the same result: the converter can't represent `H + 4` of a symbolic H.
     """

@@ -1,1 +1,1 @@
-"""Training: the loop, the updates, and what a run leaves on disk."""
+"""Training: the loop, the updates, checkpoints, validation, and the other files of a run."""

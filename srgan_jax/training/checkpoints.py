@@ -1,7 +1,8 @@
-"""Training states on disk, by Orbax: the only file that imports it.
+"""Saving and restoring training states by Orbax. No other module imports Orbax.
 
-A checkpoint counts once its manifest is written. Before a save its step is noted in `FOLDER.saving`, and the note goes
-with the manifest: so a checkpoint without one is known as unfinished (and passed over, with a line), or as damaged.
+A checkpoint is complete once its checksums are written. Before a save, its step is written to the marker file
+`FOLDER.saving`, which is deleted after the checksums are written. So a checkpoint without checksums is unfinished if
+the marker names it (it is deleted, with a message), else damaged.
 """
 
 import functools
@@ -22,14 +23,14 @@ from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training import checksums, optimizer_layouts
 
-ITEM = "default"  # Orbax' name of the folder with the state in a checkpoint
-WITHOUT_SCORE = float("-inf")
+ITEM = "default"  # name that Orbax gives the folder of the state in a checkpoint
+NO_SCORE = float("-inf")
 
 
 def _open_manager(folder: Path, keep: int, best_metric: str, lower_is_better: bool) -> ocp.CheckpointManager:
     def score(metrics):
         if best_metric not in (metrics or {}):
-            return WITHOUT_SCORE
+            return NO_SCORE
         return -metrics[best_metric] if lower_is_better else metrics[best_metric]
 
     kept = [policies.LatestN(keep)]
@@ -37,17 +38,18 @@ def _open_manager(folder: Path, keep: int, best_metric: str, lower_is_better: bo
         kept += [policies.BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)]
     options = ocp.CheckpointManagerOptions(
         preservation_policy=policies.AnyPreservationPolicy(kept),
-        best_fn=score if best_metric else None,  # without it the scores are not stored, and forgotten at a resume
+        # Without best_fn Orbax doesn't store the scores, and they are lost at a resume.
+        best_fn=score if best_metric else None,
         cleanup_tmp_directories=True,
     )
     return ocp.CheckpointManager(folder, options=options)
 
 
 class Checkpoints:
-    """The checkpoints of one stage: written in the background, whole or not at all, verified before they are used.
+    """The checkpoints of one stage, written in the background and verified before they are restored.
 
     Attributes:
-      saved: the step of the newest one that is known to be complete; None before the first.
+      saved: step of the newest complete checkpoint of this run; None before the first.
     """
 
     def __init__(
@@ -59,55 +61,57 @@ class Checkpoints:
         lower_is_better: bool = False,
         report: Callable[[str], object] = print,
     ):
-        """Opens `folder`, which is made where absent.
+        """Opens `folder`, which is created if it doesn't exist.
 
         Args:
-          folder: of this stage alone.
-          keep: how many of the newest to keep.
-          best_metric: the one with the best value of this metric is kept too; "" for none.
-          lower_is_better: which value is the best.
-          report: called with a line on each checkpoint that is passed over or can't be written.
+          folder: a folder for this stage only.
+          keep: number of newest checkpoints to keep.
+          best_metric: the checkpoint with the best value of this metric is kept too; "" for none.
+          lower_is_better: whether the lowest value is the best.
+          report: called with a message for each checkpoint that is deleted, damaged or can't be written.
         """
-        absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax' errors reach us as exceptions, and are told in a line
+        absl_logging.set_verbosity(absl_logging.FATAL)  # we get Orbax' errors as exceptions, and report each in a line
         logging.getLogger("orbax").setLevel(logging.CRITICAL)
         self.folder, self.saved = Path(os.path.abspath(folder)), None
-        self._note = self.folder.with_name(f"{self.folder.name}.saving")
+        self._marker = self.folder.with_name(f"{self.folder.name}.saving")
         self._report = report
         self._open = functools.partial(_open_manager, self.folder, keep, best_metric, lower_is_better)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._opened: ocp.CheckpointManager | None = None  # opened when the folder is tidy
+        self._current: ocp.CheckpointManager | None = None  # opened after damaged checkpoints are removed
         self._writing: threading.Thread | None = None
         self._step, self._failure = 0, ""
 
     @property
     def _manager(self) -> ocp.CheckpointManager:
-        if self._opened is None:
-            self._reopen()
-        assert self._opened is not None
-        return self._opened
+        if self._current is None:
+            self._reopen_manager()
+        assert self._current is not None
+        return self._current
 
     # ------------------------------------------------------------------------------------------ writing
 
     def save(self, step: int, state: PyTree, metrics: dict[str, float] | None = None) -> None:
-        """Starts writing `state`; returns once it is copied, so that the next update may donate it.
+        """Starts writing `state`. Returns once it is copied, so that the next update may donate it.
 
-        What goes wrong while it is written is told at the next call, or when the checkpoints are closed, and leaves
-        the earlier ones as they are.
+        An error during writing is reported at the next call or by `close`. Earlier checkpoints are not affected.
 
         Raises:
-          RuntimeError: Orbax refused the step (it is not above the latest).
+          RuntimeError: Orbax did not save the step, because it is not above the latest.
         """
-        self._settle()
+        self._finish_pending()
         self._step = step
         try:
             if jax.process_index() == 0:
-                atomic.write_text(self._note, str(step))
+                atomic.write_text(self._marker, str(step))
             saved = self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics or None)
-        except Exception as error:  # a full disk shows in all kinds of exceptions
+        except Exception as error:  # a full disk raises exceptions of many kinds
             self._failure = _reason(error)
             return
         if not saved:
-            raise RuntimeError(f"checkpoint {step} was not saved: {self.folder} holds {self._manager.latest_step()}")
+            raise RuntimeError(
+                f"checkpoint {step} was not saved: expected a step above {self._manager.latest_step()}, the latest in "
+                f"{self.folder}"
+            )
         self._writing = threading.Thread(target=self._finish, args=(step,), name="checkpoint")
         self._writing.start()
 
@@ -116,12 +120,12 @@ class Checkpoints:
             self._manager.wait_until_finished()
             if jax.process_index() == 0:
                 checksums.write(self.folder / str(step))
-                self._note.unlink()
-        except Exception as error:  # told by the next call in the main thread
+                self._marker.unlink()
+        except Exception as error:  # reported by the next call in the main thread
             self._failure = _reason(error)
 
-    def _join(self) -> str:
-        """Waits for what is being written; why it failed, or ""."""
+    def _wait_for_write(self) -> str:
+        """Waits for the checkpoint that is being written. Returns the reason if it failed, else ""."""
         if self._writing:
             self._writing.join()
             self._writing = None
@@ -129,105 +133,110 @@ class Checkpoints:
         failure, self._failure = self._failure, ""
         return failure
 
-    def _settle(self) -> None:
-        failures = [failure for failure in processes.gather(self._join()) if failure]
+    def _finish_pending(self) -> None:
+        failures = [failure for failure in processes.gather(self._wait_for_write()) if failure]
         if not failures:
             return
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would tell the same again, at length
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would log the same error again, with a traceback
         if jax.process_index() == 0:
-            self._forget(self._step)
-        self._report(f"WARNING: checkpoint {self._step} could not be written ({failures[0]}); training goes on, "
+            self._delete(self._step)
+        self._report(f"WARNING: checkpoint {self._step} could not be written ({failures[0]}); training continues, "
                   f"checkpoint {self.saved} is the newest, the next save tries again")  # fmt: skip
-        self._reopen()
+        self._reopen_manager()
 
-    def _reopen(self) -> None:
-        processes.gather(None)  # no process looks at the folder before process 0 has tidied it
-        self._shut()
-        self._opened = self._open()
+    def _reopen_manager(self) -> None:
+        processes.gather(None)  # all processes wait until process 0 has cleaned up the folder
+        self._close_manager()
+        self._current = self._open()
 
-    def _shut(self) -> str:
+    def _close_manager(self) -> str:
         try:
-            if self._opened is not None:
-                self._opened.close()
-        except Exception as error:  # after a failed save Orbax raises its error again
+            if self._current is not None:
+                self._current.close()
+        except Exception as error:  # after a failed save, Orbax raises the error again
             return _reason(error)
         return ""
 
-    def _forget(self, step: int) -> None:
-        """Deletes a checkpoint, or what there is of it."""
+    def _delete(self, step: int) -> None:
+        """Deletes a checkpoint, complete or partial."""
         for path in [self.folder / str(step), *self.folder.glob(f"{step}.orbax-checkpoint-tmp*")]:
             shutil.rmtree(path, ignore_errors=True)
-        self._note.unlink(missing_ok=True)
+        self._marker.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Waits for what is being written."""
-        failure = self._join()
-        failure = self._shut() or failure
+        """Waits for the checkpoint that is being written, and closes the manager."""
+        failure = self._wait_for_write()
+        failure = self._close_manager() or failure
         if failure:
             if jax.process_index() == 0:
-                self._forget(self._step)
+                self._delete(self._step)
             self._report(f"WARNING: checkpoint {self._step} could not be written ({failure})")
 
     # ------------------------------------------------------------------------------------------ reading
 
     def restore(self, like: PyTree, accept: Callable[[PyTree], bool] = lambda state: True) -> PyTree:
-        """The newest sound state that `accept` takes, laid out over devices as `like` is; later ones are deleted.
+        """Returns the newest intact state for which `accept` is true, with the shardings of `like`.
+
+        Newer checkpoints that are not accepted are deleted.
 
         Returns:
-          None where there is no checkpoint, or none that is accepted.
+          The state; None if there is no checkpoint, or none is accepted.
 
         Raises:
-          UserError: the checkpoint doesn't fit `like`, or all are damaged.
+          UserError: the tensors of the checkpoint differ from those of `like`, or all checkpoints are damaged.
         """
-        self._settle()
+        self._finish_pending()
         while True:
-            step = processes.on_first(self._newest_sound)
-            self._reopen()
+            step = processes.on_first(self._newest_intact)
+            self._reopen_manager()
             if step is None:
                 return None
             state = self._read(step, like)
             if accept(state):
                 self.saved = step
                 return state
-            processes.on_first(functools.partial(self._forget, step))
+            processes.on_first(functools.partial(self._delete, step))
 
     def _steps(self) -> list[int]:
         return sorted((int(path.name) for path in self.folder.iterdir() if path.name.isdigit()), reverse=True)
 
-    def _newest_sound(self) -> int | None:
-        """The step of the newest checkpoint whose files are as they were written; what is newer is put aside."""
-        if self._note.exists():
-            unfinished = self._note.read_text()
-            known = unfinished.isdigit() and (self.folder / unfinished).is_dir()  # else the kill came before the save
-            if known and not checksums.exists(self.folder / unfinished):
-                self._report(f"checkpoint {unfinished} was being written when the run ended: passed over")
-                self._forget(int(unfinished))
-            self._note.unlink(missing_ok=True)
+    def _newest_intact(self) -> int | None:
+        """Returns the step of the newest checkpoint whose checksums match. Newer, damaged ones are moved away."""
+        if self._marker.exists():
+            unfinished = self._marker.read_text()
+            # Without a folder, the process ended before the save began.
+            started = unfinished.isdigit() and (self.folder / unfinished).is_dir()
+            if started and not checksums.exists(self.folder / unfinished):
+                self._report(f"checkpoint {unfinished} was being written when the run ended: it is deleted")
+                self._delete(int(unfinished))
+            self._marker.unlink(missing_ok=True)
         steps, found = self._steps(), []
         for step in steps:
-            damages = checksums.damages(self.folder / str(step))
-            if not damages:
+            differences = checksums.verify(self.folder / str(step))
+            if not differences:
                 return step
-            found.append(f"checkpoint {step} is damaged: {'; '.join(damages)}")
+            found.append(f"checkpoint {step} is damaged: {'; '.join(differences)}")
             if step != steps[-1]:
-                self._report(f"WARNING: {found[-1]}; moved to {self._put_aside(step)}, the one before it is used")
+                self._report(
+                    f"WARNING: {found[-1]}; moved to {self._move_damaged(step)}; the checkpoint before it is used"
+                )
         if found:
-            raise UserError(f"no sound checkpoint is left in {self.folder}: {found[-1]}; put a copy in its place, or "
-                            "delete the folder to begin this stage again")  # fmt: skip
+            raise UserError(f"no intact checkpoint is left in {self.folder}: {found[-1]}; restore it from a backup, or "
+                            "delete the folder to start this stage again")  # fmt: skip
         return None
 
-    def _put_aside(self, step: int) -> Path:
-        aside = self.folder.with_name(f"{self.folder.name}.damaged") / str(step)
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.parent.mkdir(exist_ok=True)
-        return (self.folder / str(step)).rename(aside)
+    def _move_damaged(self, step: int) -> Path:
+        target = self.folder.with_name(f"{self.folder.name}.damaged") / str(step)
+        shutil.rmtree(target, ignore_errors=True)
+        target.parent.mkdir(exist_ok=True)
+        return (self.folder / str(step)).rename(target)
 
     def _read(self, step: int, like: PyTree) -> PyTree:
         expected = _leaves(like)
         stored: PyTree = ocp.StandardCheckpointer().metadata(self.folder / str(step) / ITEM).item_metadata
         stored = stored.tree
         found = {name: tuple(leaf.shape) for name, leaf in _leaves(stored).items()}
-        names = optimizer_layouts.names_of(found.keys(), expected.keys())  # as this checkpoint calls our leaves
+        names = optimizer_layouts.stored_names(found.keys(), expected.keys())  # names of our leaves in this checkpoint
         wanted = {names.get(name, name): tuple(leaf.shape) for name, leaf in expected.items()}
         wrong = [
             f"{name}: expected {wanted.get(name, 'nothing')}, found {found.get(name, 'nothing')}"
@@ -237,7 +246,7 @@ class Checkpoints:
         if wrong:
             raise UserError(
                 f"checkpoint {step} in {self.folder} doesn't fit this config: {len(wrong)} tensors differ "
-                f"({'; '.join(wrong[:3])}); use another --workdir, or the config it was trained with"
+                f"({'; '.join(wrong[:3])}); use another --workdir, or the config of the earlier run"
             )
         ours = {names.get(name, name): leaf for name, leaf in expected.items()}
         target = jax.tree_util.tree_map_with_path(
@@ -248,7 +257,7 @@ class Checkpoints:
 
 
 def _name(path: tuple) -> str:
-    """The name of a leaf, the same for dicts, dataclasses and tuples."""
+    """Returns the name of a leaf, which is the same for dicts, dataclasses and tuples."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 

@@ -1,4 +1,7 @@
-"""What an update needs besides state and batches: the two players and how their gradients are averaged."""
+"""`Game`: the static inputs of an update.
+
+These are the two players (generator and discriminator), their optimisers, and how gradients are averaged.
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -10,19 +13,19 @@ import optax
 
 from srgan_jax.losses.terms import WeightedTerm
 
-Batch = Mapping[str, jax.Array]  # "lr", "hr" in [0, 1], and "keys" of the samples
-Features = Callable[[jax.Array], Mapping[str, jax.Array]]  # images in [0, 1] -> feature maps, scaled for the loss
+Batch = Mapping[str, jax.Array]  # "lr" and "hr" in [0, 1], and "keys": random keys of the samples
+Features = Callable[[jax.Array], Mapping[str, jax.Array]]  # images in [0, 1] -> {tap: scaled feature map}
 
 
 class Optimizer(NamedTuple):
-    """How a network moves.
+    """The optimiser of a network.
 
     Attributes:
-      transformation: of optax.
-      clip_norm: gradients are scaled down to this global norm; 0 leaves them as they are.
+      transformation: of optax, learning rate included.
+      clip_norm: gradients are scaled down to this global norm; 0 means no clipping.
       historical_averaging: weight of the squared distance to the mean of all past parameters (Salimans et al., arXiv
-        1606.03498, section 3.3), where `NetworkState.history` holds that mean.
-      every: the network moves at every so many updates only.
+        1606.03498, section 3.3). `NetworkState.history` holds that mean.
+      every: the parameters change at every `every`-th update only.
     """
 
     transformation: optax.GradientTransformation
@@ -32,14 +35,14 @@ class Optimizer(NamedTuple):
 
 
 class Player(NamedTuple):
-    """A network, how it moves, and what it minimises.
+    """A network with its optimiser and its loss.
 
     Attributes:
-      module: of Flax.
-      optimizer: its own.
+      module: Flax module.
+      optimizer: optimiser of this network.
       losses: the terms of its loss.
-      takes: of a discriminator, its inputs: "image", "features", "lr".
-      remat: keep nothing of its passes for their gradients, which compute it a second time.
+      takes: for a discriminator, the names of its inputs: "image", "features", "lr".
+      remat: recompute the activations of the forward pass for the gradient instead of storing them.
     """
 
     module: nn.Module
@@ -50,40 +53,40 @@ class Player(NamedTuple):
 
 
 class Averaging(NamedTuple):
-    """What a gradient is averaged over: microbatches, one after the other, and the devices of an axis of pmap."""
+    """What gradients are averaged over: sequential microbatches, and the devices along an axis of pmap."""
 
     microbatches: int = 1
     axis_name: str | None = None
 
 
-NOT_DIVIDED = Averaging()
+NO_AVERAGING = Averaging()
 
 
 @dataclasses.dataclass(frozen=True)
 class Game:
-    """All that an update needs besides state and batches.
+    """The static inputs of an update: everything besides state and batches.
 
     Attributes:
-      generator: player.
-      discriminator: player; None for pretraining.
+      generator: the generator with its optimiser and loss.
+      discriminator: the discriminator with its optimiser and loss; None for pretraining.
       features: the extractor; None where no term and no discriminator reads features.
-      averaging: of gradients, statistics and metrics.
-      ema_decay: of the averaged generator.
-      grad_share: log the norm of each term's gradient on SR.
-      discriminator_updates: of one update, for steps that make several.
+      averaging: how gradients, batch statistics and metrics are averaged.
+      ema_decay: decay of the exponential moving average of the generator.
+      grad_share: log the norm of each term's gradient with respect to SR, as a fraction of their sum.
+      discriminator_updates: discriminator updates in one step, for steps with several.
     """
 
     generator: Player
     discriminator: Player | None = None
     features: Features | None = None
-    averaging: Averaging = NOT_DIVIDED
+    averaging: Averaging = NO_AVERAGING
     ema_decay: float = 0.999
     grad_share: bool = False
     discriminator_updates: int = 1
 
     @property
     def opponent(self) -> Player:
-        """The discriminator; ValueError in a stage without one."""
+        """The discriminator. Raises ValueError in a stage without one."""
         if self.discriminator is None:
             raise ValueError("this step needs a stage with a discriminator")
         return self.discriminator

@@ -1,6 +1,7 @@
-"""The paper's update (SRGAN, arXiv 1609.04802, section 2.2): pure, un-jitted, no device named.
+"""The paper's GAN update (SRGAN, arXiv 1609.04802, section 2.2): a pure function, not yet jitted.
 
-Copy this file for an update of your own, and add it to `steps.STEPS`; `gan_variants` shows some.
+It is independent of devices. To write an update of your own, copy this file and add the function to `steps.STEPS`;
+`gan_variants` has examples.
 """
 
 from collections.abc import Sequence
@@ -10,11 +11,11 @@ from srgan_jax.training.game import Batch, Game
 from srgan_jax.training.players import (
     advance,
     apply_gradient,
-    averaged,
+    average_over_batch,
+    compute_once,
     discriminator_gradient,
     generate,
     generator_gradient,
-    once,
 )
 from srgan_jax.training.state import TrainState
 
@@ -24,26 +25,27 @@ def gan_step(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[T
 
     Args:
       state: from `state.create_train_state`, with a discriminator.
-      batches: one, with "lr", "hr" and "keys".
+      batches: one batch, with "lr", "hr" and "keys".
       game: both players with their losses and optimisers.
 
     Returns:
-      The next state, and scalars: "loss" and each term of the generator's under its name, "d_loss" and the other terms
-      of the discriminator's, and D's accuracies "d_accuracy_real" and "d_accuracy_fake".
+      The next state, and scalar metrics: "loss" and each term of the generator's loss under its name, "d_loss" and the
+      other terms of the discriminator's loss, and its accuracies "d_accuracy_real" and "d_accuracy_fake".
     """
     (batch,) = batches
     g, d = state.generator, state.opponent
-    generated = once(lambda part: generate(game, g, part), batch, game.averaging)  # one pass serves both players
+    # Both players use one forward pass of the generator.
+    generated = compute_once(lambda microbatch: generate(game, g, microbatch), batch, game.averaging)
 
-    def d_gradient(part):
-        return discriminator_gradient(game, d, part, generated(part), state.step)
+    def d_gradient(microbatch):
+        return discriminator_gradient(game, d, microbatch, generated(microbatch), state.step)
 
-    d_grads, d_stats, d_metrics = averaged(d_gradient, batch, game.averaging)
+    d_grads, d_stats, d_metrics = average_over_batch(d_gradient, batch, game.averaging)
     d = apply_gradient(d, d_grads, d_stats, game.opponent.optimizer, state.step)
 
-    def g_gradient(part):
-        return generator_gradient(game, d, part, generated(part), state.step)
+    def g_gradient(microbatch):
+        return generator_gradient(game, d, microbatch, generated(microbatch), state.step)
 
-    g_grads, g_stats, g_metrics = averaged(g_gradient, batch, game.averaging)
+    g_grads, g_stats, g_metrics = average_over_batch(g_gradient, batch, game.averaging)
     g = apply_gradient(g, g_grads, g_stats, game.generator.optimizer, state.step)
     return advance(state, g, game.ema_decay, discriminator=d), g_metrics | d_metrics

@@ -1,4 +1,4 @@
-"""Other orders of a GAN's update, of the same functions as `gan_step`."""
+"""GAN updates in other orders than `gan_step`, made of the same functions."""
 
 from collections.abc import Sequence
 
@@ -7,83 +7,91 @@ from srgan_jax.training.game import Batch, Game
 from srgan_jax.training.players import (
     advance,
     apply_gradient,
-    averaged,
+    average_over_batch,
+    compute_once,
     discriminator_gradient,
     generate,
     generator_gradient,
-    once,
 )
 from srgan_jax.training.state import TrainState
 
 
 def generator_first(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[TrainState, Metrics]:
-    """As `gan_step`, but the generator plays against the discriminator of before; that sees the images of before."""
+    """Updates both networks, each against the other before its update.
+
+    Arguments and results are those of `gan_step`. There the generator is updated against the updated discriminator.
+    """
     (batch,) = batches
     g, d = state.generator, state.opponent
-    generated = once(lambda part: generate(game, g, part), batch, game.averaging)
+    generated = compute_once(lambda microbatch: generate(game, g, microbatch), batch, game.averaging)
 
-    def g_gradient(part):
-        return generator_gradient(game, d, part, generated(part), state.step)
+    def g_gradient(microbatch):
+        return generator_gradient(game, d, microbatch, generated(microbatch), state.step)
 
-    def d_gradient(part):
-        return discriminator_gradient(game, d, part, generated(part), state.step)
+    def d_gradient(microbatch):
+        return discriminator_gradient(game, d, microbatch, generated(microbatch), state.step)
 
-    g_grads, g_stats, g_metrics = averaged(g_gradient, batch, game.averaging)
-    d_grads, d_stats, d_metrics = averaged(d_gradient, batch, game.averaging)
+    g_grads, g_stats, g_metrics = average_over_batch(g_gradient, batch, game.averaging)
+    d_grads, d_stats, d_metrics = average_over_batch(d_gradient, batch, game.averaging)
     g = apply_gradient(g, g_grads, g_stats, game.generator.optimizer, state.step)
     d = apply_gradient(d, d_grads, d_stats, game.opponent.optimizer, state.step)
     return advance(state, g, game.ema_decay, discriminator=d), g_metrics | d_metrics
 
 
 def several_updates(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[TrainState, Metrics]:
-    """The discriminator moves several times, each on a batch of its own, then the generator on the last batch.
+    """Updates the discriminator several times, each time on a batch of its own, then the generator on the last batch.
 
     Args:
       state: with a discriminator.
-      batches: `game.discriminator_updates`, and one more where the generator gets a batch of its own.
-      game: both players.
+      batches: `game.discriminator_updates` batches, and one more where the generator uses a batch of its own.
+      game: both players with their losses and optimisers.
 
     Returns:
-      As `gan_step`; D's metrics are those of its last update.
+      As `gan_step`; the discriminator's metrics are those of its last update.
     """
     g, d, count = state.generator, state.opponent, game.discriminator_updates
-    passes = [once(lambda part: generate(game, g, part), batch, game.averaging) for batch in batches]
+    passes = [
+        compute_once(lambda microbatch: generate(game, g, microbatch), batch, game.averaging) for batch in batches
+    ]
     metrics: Metrics = {}
     for number, (batch, generated) in enumerate(zip(batches[:count], passes, strict=False)):
 
-        def d_gradient(part, d=d, generated=generated):
-            return discriminator_gradient(game, d, part, generated(part), state.step)
+        def d_gradient(microbatch, d=d, generated=generated):
+            return discriminator_gradient(game, d, microbatch, generated(microbatch), state.step)
 
-        grads, stats, metrics = averaged(d_gradient, batch, game.averaging)
+        grads, stats, metrics = average_over_batch(d_gradient, batch, game.averaging)
         optimizer = game.opponent.optimizer
         d = apply_gradient(d, grads, stats, optimizer, state.step, count=state.step * count + number)
 
-    def g_gradient(part):
-        return generator_gradient(game, d, part, passes[-1](part), state.step)
+    def g_gradient(microbatch):
+        return generator_gradient(game, d, microbatch, passes[-1](microbatch), state.step)
 
-    grads, stats, g_metrics = averaged(g_gradient, batches[-1], game.averaging)
+    grads, stats, g_metrics = average_over_batch(g_gradient, batches[-1], game.averaging)
     g = apply_gradient(g, grads, stats, game.generator.optimizer, state.step)
     return advance(state, g, game.ema_decay, discriminator=d), g_metrics | metrics
 
 
 def two_steps(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[TrainState, Metrics]:
-    """The discriminator's optimiser makes two steps, one by the real and one by the generated images."""
+    """Updates the discriminator twice, once on real and once on generated images, then the generator.
+
+    Arguments and results are those of `gan_step`.
+    """
     (batch,) = batches
     g, d = state.generator, state.opponent
-    generated = once(lambda part: generate(game, g, part), batch, game.averaging)
+    generated = compute_once(lambda microbatch: generate(game, g, microbatch), batch, game.averaging)
     metrics: Metrics = {}
     for number, through in enumerate(("real", "fake")):
 
-        def d_gradient(part, d=d, through=through):
-            return discriminator_gradient(game, d, part, generated(part), state.step, through)
+        def d_gradient(microbatch, d=d, through=through):
+            return discriminator_gradient(game, d, microbatch, generated(microbatch), state.step, through)
 
-        grads, stats, metrics = averaged(d_gradient, batch, game.averaging)
+        grads, stats, metrics = average_over_batch(d_gradient, batch, game.averaging)
         optimizer = game.opponent.optimizer
         d = apply_gradient(d, grads, stats, optimizer, state.step, count=2 * state.step + number)
 
-    def g_gradient(part):
-        return generator_gradient(game, d, part, generated(part), state.step)
+    def g_gradient(microbatch):
+        return generator_gradient(game, d, microbatch, generated(microbatch), state.step)
 
-    grads, stats, g_metrics = averaged(g_gradient, batch, game.averaging)
+    grads, stats, g_metrics = average_over_batch(g_gradient, batch, game.averaging)
     g = apply_gradient(g, grads, stats, game.generator.optimizer, state.step)
     return advance(state, g, game.ema_decay, discriminator=d), g_metrics | metrics

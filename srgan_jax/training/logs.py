@@ -1,4 +1,4 @@
-"""What a run tells: progress bar, JSON lines, TensorBoard events, sample pictures, and how it came about."""
+"""The log of a stage: progress bar, `metrics.jsonl`, other writers, and profiler traces."""
 
 import errno
 import json
@@ -19,22 +19,22 @@ from srgan_jax.runtime.messages import report
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training.writers import WRITERS, Writer
 
-EVENTS_ROOM_BYTES = 1 << 20  # with less on the disk the writers get nothing: a failed write ends TensorBoard's thread
+MIN_FREE_BYTES = 1 << 20  # with less free disk space, writers are not called: a failed write ends TensorBoard's thread
 
 
 def format_terms(terms: Mapping[str, float]) -> str:
-    """The weighted terms of a loss with their shares: "pixel 0.0210 (87.5 %), adversarial 0.0030 (12.5 %)"."""
+    """Returns weighted loss terms and their fractions: "pixel 0.0210 (87.5 %), adversarial 0.0030 (12.5 %)"."""
     total = sum(abs(value) for value in terms.values()) or 1.0
     return ", ".join(f"{name} {value:.3g} ({100 * abs(value) / total:.1f} %)" for name, value in terms.items())
 
 
 def format_scores(scores: Mapping[str, float]) -> str:
-    """ "psnr_y 32.05, ssim_y 0.9019"."""
+    """Returns scores as text: "psnr_y 32.05, ssim_y 0.9019"."""
     return ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
 
 
 def truncate_metrics(file: Path, stage_names: Sequence[str], stage: str, step: int) -> int:
-    """Drops the lines that a resumed run will write again, later than `step` of `stage`; returns how many."""
+    """Deletes lines later than `step` of `stage`, which a resumed run writes again. Returns their number."""
     if jax.process_index() or not file.exists():
         return 0
     order = {name: index for index, name in enumerate(stage_names)}
@@ -42,7 +42,7 @@ def truncate_metrics(file: Path, stage_names: Sequence[str], stage: str, step: i
     for line in lines:
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:  # the kill came while it was written
+        except json.JSONDecodeError:  # the process ended while writing this line
             continue
         if (order.get(row["stage"], -1), row["step"]) <= (order[stage], step):
             kept.append(line + "\n")
@@ -51,29 +51,29 @@ def truncate_metrics(file: Path, stage_names: Sequence[str], stage: str, step: i
 
 
 class Trace:
-    """A profile of a few updates, written to `folder` for TensorBoard or Perfetto."""
+    """A profiler trace of a few updates, for TensorBoard or Perfetto."""
 
-    FIRST, LAST = 10, 14  # updates after the start; the first few compile
+    FIRST, LAST = 10, 14  # updates after the start; compilation is over by then
 
     def __init__(self, folder: Path | None, start: int):
-        """Writes to `folder`, None for no trace, some updates after update `start`."""
+        """Traces updates `start + FIRST` to `start + LAST` to `folder`; None for no trace."""
         self._folder, self._start = folder, start
-        self._begun, self._running = folder is None, False
+        self._started, self._running = folder is None, False
 
     def before(self, step: int) -> None:
-        """Starts the trace when it is time."""
-        if step - self._start >= self.FIRST and not self._begun:
+        """Starts the trace if it is due before update `step`."""
+        if step - self._start >= self.FIRST and not self._started:
             jax.profiler.start_trace(str(self._folder))
-            self._running = self._begun = True
+            self._running = self._started = True
 
     def after(self, step: int, state: PyTree) -> None:
-        """Ends the trace when it is time, once `state` is computed."""
+        """Ends the trace if it is due after update `step`. Waits for `state` first."""
         if self._running and step - self._start >= self.LAST:
             jax.block_until_ready(state)
             self.close()
 
     def close(self) -> None:
-        """Ends a trace that is running."""
+        """Ends the trace if it is running."""
         if self._running:
             jax.profiler.stop_trace()
             self._running = False
@@ -81,7 +81,7 @@ class Trace:
 
 
 class StageLog:
-    """Progress and metrics of one stage, from `start` updates to `total`; only process 0 writes."""
+    """Progress bar and metrics of one stage. Only process 0 writes."""
 
     def __init__(
         self,
@@ -95,15 +95,15 @@ class StageLog:
         """Opens the log of a stage.
 
         Args:
-          workdir: of the run.
-          stage: its name.
-          start: updates that are done.
+          workdir: folder of the run.
+          stage: name of the stage.
+          start: updates so far.
           total: updates of the stage.
-          batch_size: for the rate in the progress bar.
+          batch_size: for the throughput in the progress bar.
           writers: names in `WRITERS`.
         """
         self._workdir, self._stage, self._batch_size = workdir, stage, batch_size
-        self._began, self._pending, self._full = time.time(), "", False
+        self._start_time, self._pending, self._disk_full = time.time(), "", False
         self._quiet = jax.process_index() > 0
         self._names = writers
         self._writers: list[Writer] = []
@@ -115,7 +115,7 @@ class StageLog:
         self.rewind(start)
 
     def rewind(self, step: int) -> None:
-        """Resumes at `step`: the bar, and the writers, which forget what came later."""
+        """Sets the progress bar to `step`, and reopens the writers, which discard later updates."""
         self._bar.n = step
         for writer in self._writers:
             writer.close()
@@ -123,52 +123,52 @@ class StageLog:
             self._writers = [WRITERS[name](self._workdir, self._stage, step) for name in self._names]
 
     def advance(self, updates: int = 1) -> None:
-        """Counts updates."""
+        """Advances the progress bar."""
         self._bar.update(updates)
 
     def write(self, step: int, values: Mapping[str, float], shown: Sequence[str] = ()) -> None:
-        """Writes numbers to the files (null for those that aren't finite); those in `shown` to the progress bar too."""
+        """Writes values to the files, non-finite ones as null. Shows those named in `shown` in the progress bar."""
         if self._quiet:
             return
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        row = {"stage": self._stage, "step": step, "seconds": round(time.time() - self._began, 3), **finite}
+        row = {"stage": self._stage, "step": step, "seconds": round(time.time() - self._start_time, 3), **finite}
         self._append(json.dumps(row) + "\n")
-        for writer in self._writers if self._has_room() else ():
+        for writer in self._writers if self._has_free_space() else ():
             writer.write(step, {name: value for name, value in finite.items() if value is not None})
         rate = self._bar.format_dict["rate"]
         text = {name: f"{values[name]:.3g}" for name in shown if name in values}
         self._bar.set_postfix({"images/s": f"{rate * self._batch_size:.3g}", **text} if rate else text, refresh=False)
 
     def _append(self, line: str) -> None:
-        """Adds to the metrics; on a full disk the lines wait for the next time, whole."""
+        """Appends to `metrics.jsonl`. On a full disk, whole lines are kept in memory until the next call."""
         self._pending += line
         with open(self._workdir / "metrics.jsonl", "ab", buffering=0) as file:
             size = file.tell()
             try:
                 written = file.write(self._pending.encode())
                 if written == len(self._pending.encode()):
-                    self._pending, self._full = "", False
+                    self._pending, self._disk_full = "", False
                     return
                 reason = os.strerror(errno.ENOSPC)
             except OSError as error:
                 reason = error.strerror
             file.truncate(size)
-        if not self._full:
-            report(f"WARNING: metrics can't be written ({reason}); they are kept until they can")
-        self._full = True
+        if not self._disk_full:
+            report(f"WARNING: metrics.jsonl can't be written ({reason}); the lines are kept in memory until it can")
+        self._disk_full = True
 
-    def _has_room(self) -> bool:
-        return shutil.disk_usage(self._workdir).free >= EVENTS_ROOM_BYTES
+    def _has_free_space(self) -> bool:
+        return shutil.disk_usage(self._workdir).free >= MIN_FREE_BYTES
 
     def warn(self, step: int, *lines: str | None, everywhere: bool = False) -> None:
-        """Reports what there is to say about an update, if anything."""
+        """Reports those of `lines` that are not None, with the number of the update."""
         for line in lines:
             if line:
                 report(f"{self._stage}: update {step}: {line}", everywhere=everywhere)
 
     def image(self, step: int, image: np.ndarray) -> None:
         """Writes a preview `[H, W, 3]` uint8."""
-        for writer in self._writers if self._has_room() else ():
+        for writer in self._writers if self._has_free_space() else ():
             writer.image(step, image)
 
     def close(self) -> None:

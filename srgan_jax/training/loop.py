@@ -1,4 +1,4 @@
-"""The training loop: `train_and_evaluate` runs the stages, `train_stage` one of them. Copy this file for your own."""
+"""The training loop: `train_and_evaluate` runs all stages, `train_stage` runs one. Copy this file to write your own."""
 
 import contextlib
 import dataclasses
@@ -23,7 +23,7 @@ from srgan_jax.evaluation.tables import Protocol
 from srgan_jax.runtime import devices, messages
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.training import logs, mapping, nonfinite, previews, samples, setup, start, workdir
-from srgan_jax.training.balance import BalanceGuard
+from srgan_jax.training.balance import BalanceMonitor
 from srgan_jax.training.checkpoints import Checkpoints
 from srgan_jax.training.provenance import record_run
 from srgan_jax.training.rollback import Rollback
@@ -32,11 +32,11 @@ from srgan_jax.training.state import TrainState, count_parameters
 from srgan_jax.training.stop import StopRequest
 from srgan_jax.training.validation import Validation, compare, read_validation
 
-SHOWN = ("d_loss", "d_accuracy_real", "d_accuracy_fake")  # in the progress bar, besides the terms of the loss
+SHOWN = ("d_loss", "d_accuracy_real", "d_accuracy_fake")  # shown in the progress bar, besides the loss and its terms
 
 
 class Shared(NamedTuple):
-    """What all stages of a run use."""
+    """The inputs that all stages of a run share."""
 
     folder: Path
     stage_names: tuple[str, ...]
@@ -55,76 +55,77 @@ class Shared(NamedTuple):
 
 
 def train_and_evaluate(run: RunConfig, folder: str | Path, *, profile: bool = False) -> weights.Weights:
-    """Runs the stages of a config one after the other, resuming where an earlier run in `folder` stopped.
+    """Runs the stages of a config in order. Resumes where an earlier run in `folder` stopped.
 
     Args:
-      run: from `config.resolve.resolve`.
-      folder: holds checkpoints, metrics, samples, and at the end `generator.safetensors`; shared by all processes.
-      profile: write a trace of a few updates.
+      run: config, from `config.resolve.resolve`.
+      folder: folder of the run, for checkpoints, metrics, previews and, at the end, `generator.safetensors`. All
+        processes need access to it.
+      profile: whether to write a trace of a few updates.
 
     Returns:
       The averaged generator of the last stage.
 
     Raises:
-      UserError: the config, the data or the folder can't be used; or training diverges again and again.
-      SystemExit: SIGTERM or Ctrl-C came; the state is saved.
+      UserError: the config, the data or the folder can't be used, or training diverges after all rollbacks.
+      SystemExit: SIGTERM or Ctrl-C was received. The state is saved first.
     """
     folder = Path(folder)
     with workdir.locked(folder), StopRequest() as stop:
-        before = current = weights.load(run.init_from, fold=False) if run.init_from else None
+        initial = current = weights.load(run.init_from, fold=False) if run.init_from else None
         if run.generator_of_init_from:
-            run = dataclasses.replace(run, generator=start.generator_of(before, run.init_from))
+            run = dataclasses.replace(run, generator=start.generator_from(initial, run.init_from))
         stages = setup.build(run)
         architecture = models.architecture_of(models.GENERATORS, stages[0].generator)
-        workdir.refuse_another_run(folder, architecture, run.stage_names, run.init_from)
+        workdir.check_same_run(folder, architecture, run.stage_names, run.init_from)
         if run.deterministic:
             devices.check_deterministic()
         mesh, plan = devices.make_mesh(), stages[0].plan
-        devices.local_slice(plan.batch_size, run.micro_batches)  # raises where the batch can't be divided
-        validation, found = open_data(run.data, run.validation, run.degradation, plan, folder)
+        devices.local_slice(plan.batch_size, run.micro_batches)  # raises UserError if the batch can't be divided
+        validation, train_images = open_data(run.data, run.validation, run.degradation, plan, folder)
         for line in record_run(folder, run):
             messages.report(f"changed since this run began: {line}")
         report_devices(run.compute_dtype, run.devices.mapping)
-        data = samples.open_samples(found, run.data, plan, run.steps_per_call)
+        data = samples.open_samples(train_images, run.data, plan, run.steps_per_call)
         data = data._replace(store=devices.replicate(data.store, mesh))  # frees the host copy
-        drawn = previews.make_previews(run.sample_pictures, validation, data, plan, run.seed)
+        preview_pairs = previews.make_previews(run.sample_pictures, validation, data, plan, run.seed)
         stop.listen(mesh)
         shared = Shared(
-            folder, run.stage_names, mesh, run.devices.mapping, data, validation, drawn, stop, run.guard,
+            folder, run.stage_names, mesh, run.devices.mapping, data, validation, preview_pairs, stop, run.guard,
             run.validation.best, run.keep_checkpoints, run.data.folder or run.data.dataset, run.writers, profile,
         )  # fmt: skip
         for stage in stages:
             current = train_stage(stage, current, shared)
         workdir.publish_last(folder / f"{stages[-1].name}.safetensors")
         assert current is not None  # build refuses a run without stages
-        if before and shared.validation.pairs:
+        if initial and shared.validation.pairs:
             scale, config = stages[0].plan.scale, run.validation
             protocol = Protocol(scale, degradation=str(run.degradation["name"]) if config.degraded else "")
             from_files = bool(config.folder) and Path(config.folder, f"LRx{scale}").is_dir()
-            compare(before, current, shared.validation, protocol, from_files, folder / "before_after.md")
+            compare(initial, current, shared.validation, protocol, from_files, folder / "before_after.md")
     return current
 
 
 def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -> weights.Weights:
-    """Trains one stage to its end, from where it stopped; returns its averaged generator, which it has published.
+    """Trains one stage to its end, resuming if it was stopped. Writes and returns its averaged generator.
 
     Args:
       stage: from `setup.build`.
-      current: the averaged generator of the stage before; None: a fresh one.
-      shared: with the other stages.
+      current: the averaged generator of the previous stage; None for a new initialisation.
+      shared: what all stages share.
     """
-    name, when, published = stage.name, stage.intervals, shared.folder / f"{stage.name}.safetensors"
-    if workdir.finished_steps(published) >= when.total:
+    name, intervals, published = stage.name, stage.intervals, shared.folder / f"{stage.name}.safetensors"
+    if workdir.finished_steps(published) >= intervals.total:
         messages.report(f"{name}: finished, {published}")
         return weights.load(published, fold=False)
-    workdir.refuse_stale_stages(shared.folder, shared.stage_names, name)
+    workdir.check_later_stages(shared.folder, shared.stage_names, name)
 
     with contextlib.ExitStack() as open_files:
         # -------------------------------------------------------- restore
-        begin = functools.partial(start.begin_stage, stage, current, shared.mesh)
+        make_state = functools.partial(start.initial_state, stage, current, shared.mesh)
         saver = open_saver(shared, name)
-        open_files.callback(saver.close)  # waits for what is being written
-        state = begin()
+        open_files.callback(saver.close)  # waits for checkpoints that are being written
+        state = make_state()
         state = saver.restore(state) or state
         step = first = int(state.step)
         log = open_log(stage, first, shared)
@@ -133,15 +134,15 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
         feed, metrics = open_feed(stage, state, shared.samples), None
         trace = logs.Trace(shared.folder / "profile" if shared.profile else None, first)
         open_files.callback(trace.close)
-        rollback = Rollback(saver, begin, shared.mesh, shared.guard, name)
-        balance = BalanceGuard(getattr(stage.config, "balance_accuracy", 1.0))
-        left_out = nonfinite.SkippedUpdates(int(state.health.skipped))
+        rollback = Rollback(saver, make_state, shared.mesh, shared.guard, name)
+        balance = BalanceMonitor(getattr(stage.config, "balance_accuracy", 1.0))
+        skipped = nonfinite.SkippedUpdates(int(state.health.skipped))
         messages.report(f"{name}: {count_parameters(state.generator.params):,} parameters; compiling the update")
         scores, stopping = {}, 0
 
-        while step < when.total and not stopping:
+        while step < intervals.total and not stopping:
             # ---------------------------------------------------- feed, update
-            step += when.per_call
+            step += intervals.per_call
             trace.before(step)
             if feed is not None:
                 sharded = devices.shard(
@@ -152,73 +153,73 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
             trace.after(step, state)
             if devices.must_block():
                 jax.block_until_ready(state)
-            log.advance(when.per_call)
+            log.advance(intervals.per_call)
 
             # ---------------------------------------------------- log
-            if when.logs(step) or step == first + when.per_call:
+            if intervals.logs(step) or step == first + intervals.per_call:
                 values = {key: float(value) for key, value in jax.device_get(metrics).items()}
                 alarm = values.pop("alarm")
-                if step == first + when.per_call:
+                if step == first + intervals.per_call:
                     terms = logs.format_terms({term: values[term] for term in stage.terms})
                     messages.report(f"{name}: loss at update {step}: {terms}")
-                if when.logs(step):  # the same lines whether or not the run was interrupted
+                if intervals.logs(step):  # the same lines whether or not the run was interrupted
                     log.write(step, values, shown=("loss", *stage.terms, *SHOWN))
-                    log.warn(step, balance.line(values), left_out.line(values))
+                    log.warn(step, balance.line(values), skipped.line(values))
                     log.warn(step, feed.line() if feed else None, everywhere=True)
                     if alarm:
                         state = rollback(state)
                         step = int(state.step)
                         logs.truncate_metrics(shared.folder / "metrics.jsonl", shared.stage_names, name, step)
                         log.rewind(step)
-                        left_out = nonfinite.SkippedUpdates(int(state.health.skipped))
+                        skipped = nonfinite.SkippedUpdates(int(state.health.skipped))
                         feed = open_feed(stage, state, shared.samples)
                         continue
 
             # ---------------------------------------------------- validate, save, stop
             try:
-                scores = look(stage, state, step, shared, log)
-            except Exception:  # the due checkpoint is worth more than its scores
-                if when.saves(step):
+                scores = validate_and_preview(stage, state, step, shared, log)
+            except Exception:  # if validation fails, save the checkpoint that is due, without scores
+                if intervals.saves(step):
                     saver.save(step, devices.as_global(state, shared.mesh))
                 raise
             stopping = shared.stop.agreed()
-            if stopping or when.saves(step):
+            if stopping or intervals.saves(step):
                 saver.save(step, devices.as_global(state, shared.mesh), scores)
 
-    if step >= when.total:
-        workdir.refuse_untrained(name, state.health, step)
+    if step >= intervals.total:
+        workdir.check_was_trained(name, state.health, step)
         current = start.averaged_generator(state, stage.generator)
         scores = scores or shared.validation.scores(current)
         publish(stage, current, scores, shared, published)
     if stopping := stopping or shared.stop.agreed():
-        found = f"saved after update {step}" if saver.saved == step else f"NOT saved after update {step}"
-        messages.report(f"{name}: {found}; the same command resumes at update {saver.saved or 0}")
+        outcome = f"saved after update {step}" if saver.saved == step else f"NOT saved after update {step}"
+        messages.report(f"{name}: {outcome}; the same command resumes at update {saver.saved or 0}")
         raise SystemExit(128 + stopping)
-    assert current is not None  # the loop ends at the stage's end, or by a stop
+    assert current is not None  # the loop ends only at the end of the stage or by a stop
     return current
 
 
-# ---------------------------------------------------------------------------------------------- parts of both
+# ---------------------------------------------------------------------------------------------- helpers
 
 
 def open_data(
     data: DataConfig, validation: ValidationConfig, degradation: Options, plan: BatchPlan, folder: Path
 ) -> tuple[Validation, Images]:
-    """Opens what is validated on and what is trained on; the latter still encoded."""
+    """Returns the validation images and the training images; the latter are still encoded."""
     images, held_out = samples.open_images(data, validation, plan.scale, folder)
     degrade, _ = setup.find_degradation(degradation, plan.scale)
     return read_validation(validation, plan.scale, functools.partial(degrade, scale=plan.scale), held_out), images
 
 
-def report_devices(dtype: str, how: str) -> None:
-    """Says on what the run computes."""
+def report_devices(dtype: str, mapping_name: str) -> None:
+    """Reports the devices of the run, its dtype and its mapping."""
     name = np.dtype(devices.compute_dtype(dtype)).name
     kind, count = jax.devices()[0].device_kind, jax.device_count()
-    messages.report(f"devices: {count} x {kind}, {jax.process_count()} processes, {name}, {how}")
+    messages.report(f"devices: {count} x {kind}, {jax.process_count()} processes, {name}, {mapping_name}")
 
 
 def open_saver(shared: Shared, name: str) -> Checkpoints:
-    """Returns the checkpoints of a stage."""
+    """Opens the checkpoints of a stage."""
     return Checkpoints(
         shared.folder / "checkpoints" / name,
         keep=shared.keep_checkpoints,
@@ -229,23 +230,28 @@ def open_saver(shared: Shared, name: str) -> Checkpoints:
 
 
 def open_log(stage: Stage, first: int, shared: Shared) -> logs.StageLog:
-    """Returns the log of a stage that resumes after update `first`; later lines of earlier runs are dropped."""
+    """Opens the log of a stage that continues after update `first`. Deletes later lines of earlier runs."""
     if first % stage.intervals.per_call:
         count = stage.intervals.per_call
-        raise UserError(f"{stage.name} stopped after update {first}, no multiple of config.steps_per_call={count}")
+        raise UserError(
+            f"config.steps_per_call={count}: expected a divisor of {first}, the "
+            f"update after which {stage.name} stopped; write 1"
+        )
     dropped = logs.truncate_metrics(shared.folder / "metrics.jsonl", shared.stage_names, stage.name, first)
     if first:
         messages.report(f"{stage.name}: resumed after update {first}")
     elif dropped:
-        messages.report(f"{stage.name}: there is no checkpoint yet; it begins again at update 1")
+        messages.report(f"{stage.name}: there is no checkpoint yet; the stage starts again at update 1")
     total, batch_size = stage.intervals.total, stage.plan.batch_size
     return logs.StageLog(shared.folder, stage.name, first, total, batch_size, shared.writers)
 
 
 def compile_update(stage: Stage, shared: Shared):
-    """Returns the update over all devices, and its arguments besides the state."""
-    update = nonfinite.guarded(stage.update, max_skips=shared.guard.max_skips, d_wins_steps=shared.guard.d_wins_steps)
-    update = mapping.map_update(mapping.repeated(update, stage.intervals.per_call), shared.mesh, shared.mapping)
+    """Returns the update mapped over all devices, and its arguments besides the state."""
+    update = nonfinite.skip_nonfinite(
+        stage.update, max_skips=shared.guard.max_skips, d_wins_steps=shared.guard.d_wins_steps
+    )
+    update = mapping.map_update(mapping.repeat_update(update, stage.intervals.per_call), shared.mesh, shared.mapping)
     variables = stage.extractor.variables if stage.extractor else None
     frozen = {"store": shared.samples.store, "extractor": devices.replicate(variables, shared.mesh)}
     return update, frozen, devices.shard({"indices": stage_indices(stage)}, shared.mesh, shared.mapping)
@@ -253,34 +259,36 @@ def compile_update(stage: Stage, shared: Shared):
 
 def stage_indices(stage: Stage) -> np.ndarray:
     """Returns the positions of this process's samples in the global batch."""
-    mine = devices.local_slice(stage.plan.batch_size)
-    return np.arange(mine.start, mine.stop, dtype=np.int32)
+    local = devices.local_slice(stage.plan.batch_size)
+    return np.arange(local.start, local.stop, dtype=np.int32)
 
 
 def open_feed(stage: Stage, state: TrainState, data: Samples):
-    """Returns the windows of the updates to come; None where crops are cut on the devices."""
+    """Returns the windows of the following updates; None if crops are cut on the devices."""
     seed = sampling.rollback_seed(*jax.device_get((state.seed, state.health.rollbacks)))
     return data.feed(np.asarray(seed), int(state.step), stage.intervals.total, stage.draws)
 
 
-def look(stage: Stage, state: TrainState, step: int, shared: Shared, log: logs.StageLog) -> dict[str, float]:
-    """Validates and draws previews where it is time; returns the scores."""
-    when = stage.intervals
-    if not when.validates(step) and not when.shows(step):
+def validate_and_preview(
+    stage: Stage, state: TrainState, step: int, shared: Shared, log: logs.StageLog
+) -> dict[str, float]:
+    """Validates and draws previews at the updates where they are due. Returns the scores, or {}."""
+    intervals = stage.intervals
+    if not intervals.validates(step) and not intervals.shows(step):
         return {}
     averaged = start.averaged_generator(state, stage.generator)
-    scores = shared.validation.scores(averaged) if when.validates(step) else {}
+    scores = shared.validation.scores(averaged) if intervals.validates(step) else {}
     if scores:
         log.write(step, {f"val_{key}": value for key, value in scores.items()})
         messages.report(f"{stage.name}: update {step}: validation {logs.format_scores(scores)}")
     if shared.previews and jax.process_index() == 0:
-        file = shared.folder / "samples" / f"{stage.name}_{step:07d}.png" if when.validates(step) else None
+        file = shared.folder / "samples" / f"{stage.name}_{step:07d}.png" if intervals.validates(step) else None
         log.image(step, previews.draw_previews(averaged, shared.previews, file))
     return scores
 
 
 def publish(stage: Stage, averaged: weights.Weights, scores: dict[str, float], shared: Shared, file: Path) -> None:
-    """Writes the averaged generator of a finished stage, with where it comes from."""
+    """Writes the averaged generator of a finished stage, with its provenance."""
     values = {f"val_{key}": f"{value:.4f}" for key, value in scores.items()}
     provenance = {"stage": stage.name, "steps": str(stage.intervals.total), "dataset": shared.dataset}
     workdir.publish(averaged, file, provenance | values)

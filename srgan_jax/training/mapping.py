@@ -1,4 +1,4 @@
-"""One update mapped over all devices: `jit` or `pmap`, repeated in a call, in microbatches."""
+"""Mapping an update over devices (`jit` or `pmap`), several updates in a call, and microbatches."""
 
 from collections.abc import Callable
 
@@ -10,11 +10,14 @@ from srgan_jax.runtime.devices import AXIS
 from srgan_jax.runtime.errors import lookup
 from srgan_jax.runtime.types import PyTree
 
-MAPPINGS = {"jit": None, "pmap": AXIS}  # the name of the axis that an update averages over
+MAPPINGS = {"jit": None, "pmap": AXIS}  # name -> axis over which an update averages explicitly
 
 
-def repeated(update: Callable, count: int) -> Callable:
-    """`count` updates in one, with the metrics of the last; all on the samples that the state itself addresses."""
+def repeat_update(update: Callable, count: int) -> Callable:
+    """Returns a function that makes `count` updates and returns the metrics of the last one.
+
+    The samples of each update follow from the step in the state, so all get the same arguments.
+    """
     if count == 1:
         return update
 
@@ -23,56 +26,59 @@ def repeated(update: Callable, count: int) -> Callable:
             step = lambda state, _: update(state, frozen, sharded)  # noqa: E731
             state, metrics = jax.lax.scan(step, state, length=count)
             return state, jax.tree.map(lambda values: values[-1], metrics)
-        for _ in range(count - 1):  # inside a scan, XLA's convolutions run on one thread of a CPU
+        for _ in range(count - 1):  # on a CPU, XLA runs convolutions inside a scan on one thread
             state, _ = update(state, frozen, sharded)
         return update(state, frozen, sharded)
 
     return updates
 
 
-def mean_of_parts(function: Callable[[PyTree], PyTree], batch: PyTree, parts: int) -> PyTree:
-    """The mean of `function(part)` over the parts of a batch, computed one after the other in the memory of one.
+def mean_over_microbatches(function: Callable[[PyTree], PyTree], batch: PyTree, count: int) -> PyTree:
+    """Returns the mean of `function(microbatch)`, computed one after the other in the memory that one of them needs.
 
     Args:
       function: pure, to a pytree of floating-point arrays.
       batch: pytree of arrays `[N, ...]`.
-      parts: how many; sample i belongs to part i % parts, so that each device has its share of every part.
+      count: number of microbatches. Sample i belongs to microbatch i % count, so that each device holds an equal
+        fraction of every microbatch.
     """
-    if parts == 1:
+    if count == 1:
         return function(batch)
-    split = jax.tree.map(lambda x: x.reshape(len(x) // parts, parts, *x.shape[1:]), batch)
+    split = jax.tree.map(lambda x: x.reshape(len(x) // count, count, *x.shape[1:]), batch)
 
-    def part(index):
+    def select(index):
         return jax.tree.map(lambda x: x[:, index], split)
 
-    def added(total, index):
-        total, own = jax.lax.optimization_barrier((total, part(index)))  # not before the one before it
-        return jax.tree.map(jnp.add, total, function(own)), None
+    def add(total, index):
+        # The barrier makes each microbatch wait for the one before it.
+        total, microbatch = jax.lax.optimization_barrier((total, select(index)))
+        return jax.tree.map(jnp.add, total, function(microbatch)), None
 
-    if jax.default_backend() == "cpu":  # inside a scan, XLA's convolutions run on one thread of a CPU
-        total = function(part(0))
-        for index in range(1, parts):
-            total, _ = added(total, index)
+    if jax.default_backend() == "cpu":  # on a CPU, XLA runs convolutions inside a scan on one thread
+        total = function(select(0))
+        for index in range(1, count):
+            total, _ = add(total, index)
     else:
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, part(0)))
-        total, _ = jax.lax.scan(added, zeros, jnp.arange(parts))
-    return jax.tree.map(lambda x: x / parts, total)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, select(0)))
+        total, _ = jax.lax.scan(add, zeros, jnp.arange(count))
+    return jax.tree.map(lambda x: x / count, total)
 
 
 def map_update(update: Callable, mesh: Mesh, mapping: str) -> Callable:
-    """`update(state, frozen, sharded) -> (state, metrics)` over all devices.
+    """Returns `update(state, frozen, sharded) -> (state, metrics)`, compiled for all devices of `mesh`.
 
-    "jit": global arrays; XLA inserts the collectives, batch statistics are the global batch's. "pmap": one program a
-    device; `update` averages over the axis that `MAPPINGS` names. In both, `state` and `frozen` are ordinary
-    replicated arrays and `sharded` comes from `shard`. The memory of `state` is used
-    again: it can't be read afterwards.
+    With "jit", arrays are global: XLA inserts the collectives, and batch statistics are those of the global batch. With
+    "pmap", each device runs a program of its own, and `update` averages over the axis that `MAPPINGS` names. In both,
+    `state` and `frozen` are replicated arrays, and `sharded` comes from `devices.shard`. `state` is donated: it can't
+    be read after the call.
     """
     lookup(MAPPINGS, mapping, "config.devices.mapping")
     if mapping == "pmap":
         options = {"axis_name": AXIS, "in_axes": (None, None, 0), "out_axes": None, "donate_argnums": 0}
         return jax.pmap(update, devices=list(mesh.devices.flat), **options)
-    whole, parts = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
-    options = {"in_shardings": (whole, whole, parts), "out_shardings": (whole, whole), "donate_argnums": 0}
-    if jax.default_backend() == "cpu":  # where XLA drops barriers, and then undoes what was computed twice for memory
+    replicated, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
+    in_shardings = (replicated, replicated, split)
+    options = {"in_shardings": in_shardings, "out_shardings": (replicated, replicated), "donate_argnums": 0}
+    if jax.default_backend() == "cpu":  # here XLA removes barriers, and would then merge the rematerialised passes
         options["compiler_options"] = {"xla_disable_hlo_passes": "cse_barrier_expander"}
     return jax.jit(update, **options)

@@ -1,7 +1,7 @@
-"""Updates that aren't finite are not applied, on the device, without the host's knowing.
+"""Skipping updates whose results are not finite. This happens on the device, without synchronising with the host.
 
-The host looks at `Health.alarm` with the numbers of a log line, and rolls back to a checkpoint where it is set.
-optax.apply_if_finite looks at the gradients alone, has a state of its own in each optimiser, and knows no rollback.
+The host reads `Health.alarm` with the metrics of a log line, and rolls back to a checkpoint if it is set.
+optax.apply_if_finite isn't used: it checks the gradients only, keeps a state in each optimiser, and has no rollback.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,14 +14,14 @@ from srgan_jax.runtime.types import PyTree
 
 
 class Health(flax.struct.PyTreeNode):
-    """How a stage has fared: a part of its state, so a resumed run knows it too.
+    """Counters of skipped updates. They are a part of the training state, so that a resumed run keeps them.
 
     Attributes:
-      skipped: updates that were not applied, int32.
-      in_a_row: of these, the latest ones without an applied update between them.
-      d_wins: updates in a row in which the discriminator judged every image correctly.
-      alarm: whether a limit was passed since the stage began or went back last.
-      rollbacks: how often the stage went back to an earlier checkpoint; each changes the order of its samples.
+      skipped: number of skipped updates, int32.
+      in_a_row: number of consecutive skipped updates up to the latest update, int32.
+      d_wins: number of consecutive updates in which the discriminator classified every image correctly, int32.
+      alarm: whether a limit was reached since the stage began or was last rolled back, bool.
+      rollbacks: number of rollbacks to an earlier checkpoint, int32; each changes the order of the samples.
     """
 
     skipped: jax.Array
@@ -31,30 +31,33 @@ class Health(flax.struct.PyTreeNode):
     rollbacks: jax.Array
 
 
-def fresh_health() -> Health:
-    """Of a stage that begins."""
-    zeros = [jnp.zeros((), jnp.int32) for _ in range(4)]  # four arrays: each is donated
+def initial_health() -> Health:
+    """Returns the counters of a stage at its start."""
+    zeros = [jnp.zeros((), jnp.int32) for _ in range(4)]  # four arrays, because each is donated
     return Health(*zeros[:3], alarm=jnp.zeros((), bool), rollbacks=zeros[3])
 
 
 def all_finite(tree: PyTree) -> jax.Array:
-    """Whether every floating-point number of a pytree is finite: a bool scalar."""
+    """Returns whether every floating-point value of a pytree is finite: a bool scalar."""
     leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves])
-    # Without the barrier XLA makes a chain of them, and copies it to every use: of a state's leaves by its leaves.
+    # Without the barrier XLA copies this chain of operations into every use: the program grows with leaves squared.
     return jax.lax.optimization_barrier(finite).all()
 
 
-def is_sound(state: PyTree, d_wins_steps: int = 0) -> bool:
-    """Whether training can go back to `state`: its last update was applied, and D's series of wins was young."""
+def is_healthy(state: PyTree, d_wins_steps: int = 0) -> bool:
+    """Returns whether training can be rolled back to `state`.
+
+    It can if the last update was applied, no alarm is set, and `d_wins` is below half of `d_wins_steps`.
+    """
     health = state.health
     winning = d_wins_steps > 0 and 2 * int(health.d_wins) >= d_wins_steps
     return not (int(health.in_a_row) or winning or bool(health.alarm))
 
 
-def rolled_back(state: PyTree, rollbacks: int) -> PyTree:
-    """`state` with clean counters, and so many rollbacks, which give a new order of samples."""
-    health = fresh_health().replace(skipped=state.health.skipped, rollbacks=jnp.int32(rollbacks))
+def reset_health(state: PyTree, rollbacks: int) -> PyTree:
+    """Returns `state` with counters reset, except `skipped`, and with `rollbacks`, which reseeds the sample order."""
+    health = initial_health().replace(skipped=state.health.skipped, rollbacks=jnp.int32(rollbacks))
     return state.replace(health=jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), health, state.health))
 
 
@@ -70,42 +73,44 @@ def _next_health(old: Health, finite: jax.Array, metrics: Mapping[str, jax.Array
     return Health(old.skipped + ~finite, in_a_row, d_wins, alarm, old.rollbacks)
 
 
-def guarded(
+def skip_nonfinite(
     update: Callable[..., tuple[PyTree, dict[str, jax.Array]]], *, max_skips: int, d_wins_steps: int = 0
 ) -> Callable[..., tuple[PyTree, dict[str, jax.Array]]]:
-    """`update` that leaves everything but the step and the counters as it was where a result is not finite.
+    """Returns `update`, changed to skip an update whose new state or metrics are not finite.
 
-    Gradients that aren't finite show in the moments of Adam, so the new state and the metrics tell all. Both are
-    checked after the reduction over devices: every device decides alike.
+    A skipped update changes only the step and the counters. Non-finite gradients show in the moments of Adam, so the
+    new state and the metrics are all that is checked. This happens after the reduction over devices, so all devices
+    decide alike.
 
     Args:
       update: `(state, ...) -> (state, metrics)`, pure; the state has `step` and `health`.
-      max_skips: updates in a row that may be left out before `Health.alarm` is set.
-      d_wins_steps: updates in a row in which the discriminator may judge everything correctly; 0: any number.
+      max_skips: number of consecutive skipped updates at which `Health.alarm` is set.
+      d_wins_steps: number of consecutive updates with every image classified correctly by the discriminator at which
+        `Health.alarm` is set; 0 means never.
 
     Returns:
-      The same function, with "skipped" (how many so far) and "alarm" among the metrics.
+      A function like `update`, with "skipped" (number so far) and "alarm" added to the metrics.
     """
 
-    def guarded_update(state, *args):
+    def checked_update(state, *args):
         new, metrics = update(state, *args)
         finite = all_finite((new, metrics))
-        kept = jax.tree.map(lambda ours, before: jnp.where(finite, ours, before), new, state)
+        kept = jax.tree.map(lambda updated, previous: jnp.where(finite, updated, previous), new, state)
         health = _next_health(state.health, finite, metrics, (max_skips, d_wins_steps))
         return kept.replace(step=new.step, health=health), metrics | {"skipped": health.skipped, "alarm": health.alarm}
 
-    return guarded_update
+    return checked_update
 
 
 class SkippedUpdates:
-    """Counts the updates that were left out, for the log."""
+    """Reports newly skipped updates, for the log."""
 
     def __init__(self, skipped: int):
         self._known = skipped
 
     def line(self, metrics: Mapping[str, float]) -> str | None:
-        """Returns what to say after a logged update; None where no more were left out."""
+        """Returns the warning at a logged update; None if no update was skipped since the last one."""
         before, self._known = self._known, int(metrics["skipped"])
         if self._known <= before:
             return None
-        return f"{self._known - before} updates were not finite and left out, {self._known} in all"
+        return f"{self._known - before} updates were not finite and were skipped, {self._known} in all"

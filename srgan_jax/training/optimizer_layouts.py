@@ -1,34 +1,35 @@
-"""Where earlier versions kept an optimiser's state: their checkpoints are read with the names of now.
+"""Names of optimiser states in checkpoints of earlier versions.
 
-Clipping had a place in the chain, and Adam without weight decay lacked that of AdamW. Both changed the names of all
-moments: `opt_state/0/mu` of now was `opt_state/1/0/mu` with clipping.
+In earlier versions gradient clipping was an element of the chain, and Adam without weight decay had one element less
+than AdamW. Both changed the names of the moments: with clipping, `opt_state/1/0/mu` was the
+name of `opt_state/0/mu`.
 """
 
 import re
 from collections.abc import Collection
 
-LAYOUTS = {  # of an optimiser's state: pattern of now -> the name in earlier versions
-    "as it is": (),
+LAYOUTS = {  # layout of an earlier version -> (pattern of the current name, earlier name)
+    "unchanged": (),
     "adam": ((r"opt_state/2/", "opt_state/1/"),),
     "clipping, then adamw or muon": ((r"opt_state/", "opt_state/1/"),),
     "clipping, then adam": ((r"opt_state/0/", "opt_state/1/0/"), (r"opt_state/2/", "opt_state/1/1/")),
 }
 
 
-def names_of(found: Collection[str], expected: Collection[str]) -> dict[str, str]:
-    """Returns, for each of our names that a checkpoint calls otherwise, its name there.
+def stored_names(found: Collection[str], expected: Collection[str]) -> dict[str, str]:
+    """Returns the name in a checkpoint for each current name that differs.
 
     Args:
       found: names of the leaves in a checkpoint.
-      expected: our names.
+      expected: current names.
 
     Returns:
-      {} where the checkpoint has our names, or fits no layout.
+      The names; {} if the checkpoint has the current names, or fits no layout.
     """
     for rules in LAYOUTS.values():
         names = {name: _renamed(name, rules) for name in expected}
         if set(names.values()) == set(found):
-            return {name: theirs for name, theirs in names.items() if theirs != name}
+            return {name: stored for name, stored in names.items() if stored != name}
     return {}
 
 

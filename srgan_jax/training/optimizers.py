@@ -1,6 +1,6 @@
-"""Optimisers and learning rate schedules.
+"""`OPTIMIZERS` and `SCHEDULES`: optimisers and learning rate schedules by name.
 
-A new one of either is one function and one line in `OPTIMIZERS` or `SCHEDULES`.
+A new optimiser or schedule is one function and one entry in its table.
 """
 
 import jax
@@ -13,19 +13,19 @@ from srgan_jax.runtime.types import PyTree
 
 
 def constant_schedule(learning_rate: float, total_steps: int, **_: object) -> optax.Schedule:
-    """The same learning rate throughout."""
+    """Returns a constant learning rate."""
     return optax.constant_schedule(learning_rate)
 
 
 def piecewise_schedule(
     learning_rate: float, total_steps: int, *, drops: tuple[float, ...], drop_factor: float = 0.1, **_: object
 ) -> optax.Schedule:
-    """`drop_factor` of the learning rate after each of `drops`, given as fractions of `total_steps` (SRGAN: 0.5)."""
+    """Returns a rate multiplied by `drop_factor` at each of `drops`, as fractions of `total_steps` (SRGAN: 0.5)."""
     return optax.piecewise_constant_schedule(learning_rate, {round(drop * total_steps): drop_factor for drop in drops})
 
 
 def cosine_schedule(learning_rate: float, total_steps: int, *, warmup_steps: int, **_: object) -> optax.Schedule:
-    """A linear rise over `warmup_steps`, then half a cosine down to 0 at `total_steps`."""
+    """Returns a rate that rises linearly over `warmup_steps`, then decays as half a cosine to 0 at `total_steps`."""
     if not warmup_steps:
         return optax.cosine_decay_schedule(learning_rate, total_steps)
     return optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup_steps, max(total_steps, warmup_steps + 1))
@@ -35,20 +35,20 @@ SCHEDULES = {"constant": constant_schedule, "piecewise": piecewise_schedule, "co
 
 
 def adam(schedule: optax.Schedule, *, b1: float, b2: float, weight_decay: float) -> optax.GradientTransformation:
-    """Adam (Kingma & Ba, arXiv 1412.6980); with weight decay AdamW (Loshchilov & Hutter, arXiv 1711.05101).
+    """Returns Adam (Kingma & Ba, arXiv 1412.6980), or AdamW with weight decay (Loshchilov & Hutter, arXiv 1711.05101).
 
-    Always the chain of AdamW, so that the state has one structure: weight decay can change when a run resumes.
+    The state always has the structure of AdamW, so that weight decay can be changed when a run resumes.
     """
     return optax.adamw(schedule, b1=b1, b2=b2, weight_decay=weight_decay, mask=_are_kernels)
 
 
 def muon(schedule: optax.Schedule, *, b1: float, b2: float, weight_decay: float) -> optax.GradientTransformation:
-    """Muon (Jordan, 2024) for the kernels of convolutions and dense layers, Adam for all else.
+    """Returns Muon (Jordan, 2024) for the kernels of convolutions and dense layers, and Adam for all other parameters.
 
-    A kernel is a matrix to it, of all inputs by outputs: its momentum (0.95) is made nearly orthogonal, so that the
-    update is as large in every direction. The size is Adam's usual one (Liu et al., arXiv 2502.16982), a root mean
-    square of about 0.2 learning rates; the best rate of the compact generator is twice Adam's. Adam has `b1` and `b2`,
-    and Nesterov's momentum (Dozat, 2016).
+    Muon treats a kernel as a matrix, all inputs by outputs. It makes the momentum (0.95) nearly orthogonal, so that the
+    update has the same size in every direction. The root mean square of an update is about 0.2 learning rates, as is
+    usual for Adam (Liu et al., arXiv 2502.16982). The best learning rate of the compact generator is twice that of
+    Adam. Adam uses `b1`, `b2` and Nesterov's momentum (Dozat, 2016).
     """
     return optax.contrib.muon(
         schedule, adam_b1=b1, adam_b2=b2, consistent_rms=0.2, weight_decay=weight_decay,
@@ -71,9 +71,9 @@ OPTIMIZERS = {"adam": adam, "muon": muon}
 
 
 def create_optimizer(stage: StageConfig, learning_rate: float) -> optax.GradientTransformation:
-    """Returns the optimiser and schedule that a stage names, from optax.
+    """Returns the optimiser with the schedule that a stage names, as a transformation of optax.
 
-    Kernels shrink by `weight_decay` learning rates of themselves at each update, beside what the gradient does.
+    Weight decay applies to kernels only: each update also subtracts `learning_rate * weight_decay * kernel`.
     """
     make_schedule = lookup(SCHEDULES, stage.schedule, "learning rate schedule")
     schedule = make_schedule(

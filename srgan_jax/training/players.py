@@ -1,6 +1,6 @@
-"""The two players of an update: what they compute, their gradients, and a step of their optimisers.
+"""Forward passes, gradients and optimiser steps of the two players, generator and discriminator.
 
-A step (`pretrain_step`, `gan_step`, `gan_variants`) puts these functions in order; nothing here names a device.
+A step (`pretrain_step`, `gan_step`, `gan_variants`) calls these functions. They are independent of devices.
 """
 
 import functools
@@ -16,7 +16,7 @@ from srgan_jax.losses.views import Views
 from srgan_jax.runtime.random_keys import PURPOSE_DROPOUT_FAKE, PURPOSE_DROPOUT_REAL, PURPOSE_GRADIENT_PENALTY, keys_for
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training.game import Averaging, Batch, Game, Optimizer, Player
-from srgan_jax.training.mapping import mean_of_parts
+from srgan_jax.training.mapping import mean_over_microbatches
 from srgan_jax.training.state import NetworkState, TrainState
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ T = TypeVar("T")
 def forward(
     player: Player, params: PyTree, batch_stats: PyTree, *args: jax.Array, **inputs: jax.Array | None
 ) -> tuple[PyTree, PyTree]:
-    """Returns a network's output in training, and its changed batch statistics."""
+    """Returns the output of a network in training mode, and its updated batch statistics."""
 
     def run(params, args, inputs):
         variables = {"params": params, "batch_stats": batch_stats}
@@ -39,21 +39,21 @@ def forward(
 
 
 class Generated(NamedTuple):
-    """One pass of the generator over a batch, which serves both players.
+    """The result of one forward pass of the generator, which both players use.
 
     Attributes:
-      sr: `[N, H, W, 3]`.
-      pull_back: the gradient of SR to that of the parameters.
-      batch_stats: the changed ones.
+      sr: generated images `[N, H, W, 3]`.
+      vjp: maps the gradient with respect to SR to that with respect to the parameters.
+      batch_stats: updated batch statistics.
     """
 
     sr: jax.Array
-    pull_back: Callable[[jax.Array], tuple[PyTree]]
+    vjp: Callable[[jax.Array], tuple[PyTree]]
     batch_stats: PyTree
 
 
 def generate(game: Game, g: NetworkState, batch: Batch) -> Generated:
-    """Returns SR of a batch."""
+    """Returns the generator's forward pass over a batch."""
 
     def run(params):
         return forward(game.generator, params, g.batch_stats, batch["lr"])
@@ -61,48 +61,54 @@ def generate(game: Game, g: NetworkState, batch: Batch) -> Generated:
     return Generated(*jax.vjp(run, g.params, has_aux=True))
 
 
-def once(function: Callable[[Batch], T], batch: Batch, averaging: Averaging) -> Callable[[Batch], T]:
-    """Returns `function`, computed once for both players where the batch passes as a whole."""
+def compute_once(function: Callable[[Batch], T], batch: Batch, averaging: Averaging) -> Callable[[Batch], T]:
+    """Returns a function with the values of `function`, which is evaluated only once if there is a single microbatch.
+
+    Both players then use one result. With several microbatches each call evaluates `function`.
+    """
     if averaging.microbatches > 1:
         return function
-    whole = function(batch)
-    return lambda part: whole
+    result = function(batch)
+    return lambda _: result
 
 
-def averaged(function: Callable[[Batch], T], batch: Batch, averaging: Averaging) -> T:
-    """Returns the mean of `function` over the microbatches of a batch and over devices: nothing else averages."""
-    # optax.microbatching splits a batch into consecutive parts, of which a device under jit would hold only some.
-    mean = mean_of_parts(function, batch, averaging.microbatches)
+def average_over_batch(function: Callable[[Batch], T], batch: Batch, averaging: Averaging) -> T:
+    """Returns the mean of `function` over the microbatches of a batch, and over devices under pmap.
+
+    Steps average over the batch by this function only.
+    """
+    # optax.microbatching splits a batch into consecutive parts; under jit a device would hold only some of them.
+    mean = mean_over_microbatches(function, batch, averaging.microbatches)
     return mean if averaging.axis_name is None else jax.lax.pmean(mean, averaging.axis_name)
 
 
 def discriminate(
     player: Player, params: PyTree, batch_stats: PyTree, inputs: Mapping[str, PyTree], keys: jax.Array | None
 ) -> tuple[tuple[jax.Array, ...], PyTree]:
-    """Returns the logits of each head on one side of the game, and the changed batch statistics."""
-    taken = {name: inputs[name] for name in player.takes}
-    logits, batch_stats = forward(player, params, batch_stats, keys=keys, **taken)
+    """Returns the logits of each head of the discriminator, and its updated batch statistics."""
+    arguments = {name: inputs[name] for name in player.takes}
+    logits, batch_stats = forward(player, params, batch_stats, keys=keys, **arguments)
     return (logits if isinstance(logits, tuple) else (logits,)), batch_stats
 
 
-def _keys(batch: Batch, purpose: int) -> jax.Array | None:
-    """A key for each sample, for dropout and the like; None where the batch has none."""
+def _sample_keys(batch: Batch, purpose: int) -> jax.Array | None:
+    """Returns a random key for each sample and purpose, such as dropout; None if the batch has no keys."""
     keys = batch.get("keys")
     return None if keys is None else keys_for(keys, purpose)
 
 
 def _features(game: Game, image: jax.Array) -> Mapping[str, jax.Array]:
-    """Features of images, for losses and discriminators; XLA computes those of one image once, whoever asks."""
+    """Returns features of images by tap. XLA merges repeated calls with the same images."""
     return game.features(image) if game.features else {}
 
 
-def _look(
+def _discriminator_logits(
     game: Game, params: PyTree, batch_stats: PyTree, image: jax.Array, batch: Batch, purpose: int
 ) -> tuple[tuple[jax.Array, ...], PyTree]:
-    """The discriminator's logits on real or generated images of a batch, with all that it takes besides."""
+    """Returns the logits of each head on real or generated images of a batch, and the updated batch statistics."""
     features = _features(game, image) if "features" in game.opponent.takes else {}
     inputs = {"image": image, "lr": batch["lr"], "features": features}
-    return discriminate(game.opponent, params, batch_stats, inputs, _keys(batch, purpose))
+    return discriminate(game.opponent, params, batch_stats, inputs, _sample_keys(batch, purpose))
 
 
 # ---------------------------------------------------------------------------------------------- gradients
@@ -111,33 +117,33 @@ def _look(
 def discriminator_loss(
     params: PyTree, game: Game, d: NetworkState, batch: Batch, sr: jax.Array, step: jax.Array, through: str = "both"
 ) -> tuple[jax.Array, tuple[Metrics, PyTree]]:
-    """Returns the discriminator's loss, and beside it what is logged and the changed batch statistics.
+    """Returns the discriminator's loss, and as auxiliary output its metrics and updated batch statistics.
 
     Args:
-      params: the discriminator's.
+      params: parameters of the discriminator.
       game: the players.
-      d: the discriminator, for its batch statistics.
+      d: state of the discriminator; its batch statistics are used.
       batch: "hr", "lr" and "keys".
       sr: generated images.
       step: updates so far.
-      through: "real" or "fake": the gradient flows through the logits on these images alone; "both".
+      through: the logits through which the gradient flows: "real", "fake" or "both".
     """
     player = game.opponent
-    # The two batches pass apart: their statistics must not mix.
-    real, batch_stats = _look(game, params, d.batch_stats, batch["hr"], batch, PURPOSE_DROPOUT_REAL)
-    fake, batch_stats = _look(game, params, batch_stats, sr, batch, PURPOSE_DROPOUT_FAKE)
+    # Real and generated images pass separately, so that their batch statistics are not mixed.
+    real, batch_stats = _discriminator_logits(game, params, d.batch_stats, batch["hr"], batch, PURPOSE_DROPOUT_REAL)
+    fake, batch_stats = _discriminator_logits(game, params, batch_stats, sr, batch, PURPOSE_DROPOUT_FAKE)
     real = jax.lax.stop_gradient(real) if through == "fake" else real
     fake = jax.lax.stop_gradient(fake) if through == "real" else fake
 
     def critic(image):
-        keys = _keys(batch, PURPOSE_DROPOUT_REAL)
+        keys = _sample_keys(batch, PURPOSE_DROPOUT_REAL)
         return discriminate(player, params, d.batch_stats, {"image": image}, keys)[0]
 
     logits = tuple(zip(real, fake, strict=True))
-    features = _paired(game, sr, batch["hr"], player.losses)
-    of_images = critic if player.takes == ("image",) else None
-    keys = _keys(batch, PURPOSE_GRADIENT_PENALTY)
-    views = Views(sr, batch["hr"], batch["lr"], features, logits, of_images, keys)
+    features = _feature_pairs(game, sr, batch["hr"], player.losses)
+    critic_of_images = critic if player.takes == ("image",) else None
+    keys = _sample_keys(batch, PURPOSE_GRADIENT_PENALTY)
+    views = Views(sr, batch["hr"], batch["lr"], features, logits, critic_of_images, keys)
     total, metrics = weighted_sum(player.losses, views, step)
     return total, (metrics | accuracies(player.losses, logits), batch_stats)
 
@@ -145,31 +151,34 @@ def discriminator_loss(
 def discriminator_gradient(
     game: Game, d: NetworkState, batch: Batch, generated: Generated, step: jax.Array, through: str = "both"
 ) -> tuple[PyTree, PyTree, Metrics]:
-    """Returns the gradient of `discriminator_loss`, the batch statistics, and what is logged."""
+    """Returns the gradient of `discriminator_loss`, the updated batch statistics, and the metrics."""
     gradient = jax.grad(discriminator_loss, has_aux=True)
     grads, (metrics, batch_stats) = gradient(d.params, game, d, batch, generated.sr, step, through)
     return grads, batch_stats, metrics
 
 
 def accuracies(terms: Sequence[WeightedTerm], logits: Sequence[tuple[jax.Array, jax.Array]]) -> Metrics:
-    """Returns the fractions of real and of generated images that D judges correctly, over all heads."""
+    """Returns the fractions of real and of generated images that D classifies correctly, averaged over its heads."""
     decision = next((term.term.decision for term in terms if term.term.decision), None)
     if decision is None:
         return {}
-    decided = [decision(real, fake) for real, fake in logits]
-    right = {"d_accuracy_real": [real > 0 for real, _ in decided], "d_accuracy_fake": [fake < 0 for _, fake in decided]}
-    return {name: jnp.asarray(sum(head.mean() for head in heads)) / len(heads) for name, heads in right.items()}
+    decisions = [decision(real, fake) for real, fake in logits]
+    correct = {
+        "d_accuracy_real": [real > 0 for real, _ in decisions],
+        "d_accuracy_fake": [fake < 0 for _, fake in decisions],
+    }
+    return {name: jnp.asarray(sum(head.mean() for head in heads)) / len(heads) for name, heads in correct.items()}
 
 
 def generator_loss(
     sr: jax.Array, game: Game, d: NetworkState | None, batch: Batch, step: jax.Array
 ) -> tuple[jax.Array, Metrics]:
-    """Returns the generator's loss as a function of SR, and what is logged.
+    """Returns the generator's loss as a function of SR, and its metrics.
 
     Args:
       sr: generated images.
       game: the players.
-      d: the discriminator that the generator plays against; None for pretraining.
+      d: state of the discriminator; None for pretraining.
       batch: "hr", "lr" and "keys".
       step: updates so far.
     """
@@ -181,25 +190,25 @@ def generator_loss(
 def _views_of_generator(game: Game, d: NetworkState | None, batch: Batch, sr: jax.Array) -> Views:
     terms = game.generator.losses
     logits = _logits_for_generator(game, d, batch, sr) if "logits" in views_of(terms) else ()
-    return Views(sr, batch["hr"], batch["lr"], _paired(game, sr, batch["hr"], terms), logits)
+    return Views(sr, batch["hr"], batch["lr"], _feature_pairs(game, sr, batch["hr"], terms), logits)
 
 
 def generator_gradient(
     game: Game, d: NetworkState | None, batch: Batch, generated: Generated, step: jax.Array
 ) -> tuple[PyTree, PyTree, Metrics]:
-    """Returns the gradient of `generator_loss`, the batch statistics, and what is logged."""
+    """Returns the gradient of `generator_loss`, the updated batch statistics, and the metrics."""
     sr = generated.sr
     cotangent, metrics = jax.grad(generator_loss, has_aux=True)(sr, game, d, batch, step)
     if game.grad_share:
         views = functools.partial(_views_of_generator, game, d, batch)
         metrics |= _gradient_norms(game.generator.losses, views, sr, step)
-    return generated.pull_back(cotangent)[0], generated.batch_stats, metrics
+    return generated.vjp(cotangent)[0], generated.batch_stats, metrics
 
 
 def _gradient_norms(
     terms: Sequence[WeightedTerm], views: Callable[[jax.Array], Views], sr: jax.Array, step: jax.Array
 ) -> Metrics:
-    """The norm of each weighted term's gradient on SR, as a fraction of the sum of these norms."""
+    """Returns the norm of each weighted term's gradient with respect to SR, as a fraction of the sum of these norms."""
 
     def norm(term: WeightedTerm) -> jax.Array:
         gradient = jax.grad(lambda sr: term.weight_at(step) * term.value(views(sr)))(sr)
@@ -213,22 +222,24 @@ def _gradient_norms(
 def _logits_for_generator(
     game: Game, d: NetworkState | None, batch: Batch, sr: jax.Array
 ) -> tuple[tuple[jax.Array, jax.Array], ...]:
-    """D's logits in the generator's update; the pass over real images is compiled away where no term reads it."""
+    """Returns D's logits for the generator's loss. XLA removes the pass over real images if no term reads it."""
     if d is None:
-        raise ValueError("a term of the generator's loss reads logits, but the stage has no discriminator")
-    real, _ = _look(game, d.params, d.batch_stats, batch["hr"], batch, PURPOSE_DROPOUT_REAL)
-    fake, _ = _look(game, d.params, d.batch_stats, sr, batch, PURPOSE_DROPOUT_FAKE)
+        raise ValueError(
+            "a term of the generator's loss needs a discriminator, but the stage has none; use it in a stage with one"
+        )
+    real, _ = _discriminator_logits(game, d.params, d.batch_stats, batch["hr"], batch, PURPOSE_DROPOUT_REAL)
+    fake, _ = _discriminator_logits(game, d.params, d.batch_stats, sr, batch, PURPOSE_DROPOUT_FAKE)
     return tuple(zip(real, fake, strict=True))
 
 
-def _paired(
+def _feature_pairs(
     game: Game, sr: jax.Array, hr: jax.Array, terms: Sequence[WeightedTerm]
 ) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """Features of SR and HR by tap, where a term compares them."""
+    """Returns the features of SR and HR by tap if a term reads them, else {}."""
     if "features" not in views_of(terms):
         return {}
-    ours, theirs = _features(game, sr), _features(game, hr)
-    return {tap: (ours[tap], theirs[tap]) for tap in ours}
+    sr_features, hr_features = _features(game, sr), _features(game, hr)
+    return {tap: (sr_features[tap], hr_features[tap]) for tap in sr_features}
 
 
 # ---------------------------------------------------------------------------------------------- optimisers
@@ -242,38 +253,41 @@ def apply_gradient(
     step: jax.Array,
     count: jax.Array | None = None,
 ) -> NetworkState:
-    """Returns the network after a step of its optimiser.
+    """Returns the state of a network after a step of its optimiser.
 
     Args:
-      network: before.
-      grads: of its loss.
-      batch_stats: the new ones.
-      optimizer: how it moves.
+      network: state before the step.
+      grads: gradient of its loss.
+      batch_stats: new batch statistics.
+      optimizer: the network's optimiser.
       step: updates of the stage so far.
-      count: steps of this network so far, where they are not those of the stage.
+      count: optimiser steps of this network so far; None if it is the same as `step`.
     """
     history = network.history
     if history is not None:
-        pull = 2.0 * optimizer.historical_averaging
-        grads = jax.tree.map(lambda grad, p, mean: grad + pull * (p - mean), grads, network.params, history)
-    if optimizer.clip_norm:  # without a state, so that it can be switched on when a run resumes
+        coefficient = 2.0 * optimizer.historical_averaging
+        grads = jax.tree.map(lambda grad, p, mean: grad + coefficient * (p - mean), grads, network.params, history)
+    if optimizer.clip_norm:  # clipping has no state, so that it can be switched on when a run resumes
         grads, _ = optax.clip_by_global_norm(optimizer.clip_norm).update(grads, optax.EmptyState())
     updates, opt_state = optimizer.transformation.update(grads, network.opt_state, network.params)
     params = optax.apply_updates(network.params, updates)
-    if history is not None:  # the first parameters count as one
+    if history is not None:  # the mean includes the initial parameters
         steps = (step if count is None else count) + 2.0
         history = jax.tree.map(lambda mean, p: mean + (p - mean) / steps, history, params)
-    moved = NetworkState(params, batch_stats, opt_state, history)
+    updated = NetworkState(params, batch_stats, opt_state, history)
     if optimizer.every == 1:
-        return moved
-    return jax.tree.map(lambda new, old: jnp.where(step % optimizer.every == 0, new, old), moved, network)
+        return updated
+    return jax.tree.map(lambda new, old: jnp.where(step % optimizer.every == 0, new, old), updated, network)
 
 
 def advance(
     state: TrainState, generator: NetworkState, ema_decay: float, discriminator: NetworkState | None = None
 ) -> TrainState:
-    """Returns the next state, with the average moved towards the new generator; its decay warms up from 0.1."""
-    # optax.incremental_update computes new * (1 - decay) + old * decay from a step size, which rounds the decay.
+    """Returns the next state, with the moving average of the generator updated.
+
+    The decay of the average rises from 0.1 at the first update to `ema_decay`.
+    """
+    # Not optax.incremental_update, which takes 1 - decay as its step size and so rounds the decay.
     count = state.step.astype(jnp.float32)
     decay = jnp.minimum(ema_decay, (1.0 + count) / (10.0 + count))
     current = {"params": generator.params, "batch_stats": generator.batch_stats}

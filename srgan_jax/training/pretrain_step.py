@@ -1,30 +1,30 @@
-"""One update of the generator alone: pure, un-jitted, no device named."""
+"""The update of pretraining: the generator alone. A pure function, not yet jitted, independent of devices."""
 
 from collections.abc import Sequence
 
 from srgan_jax.losses.terms import Metrics
 from srgan_jax.training.game import Batch, Game
-from srgan_jax.training.players import advance, apply_gradient, averaged, generate, generator_gradient
+from srgan_jax.training.players import advance, apply_gradient, average_over_batch, generate, generator_gradient
 from srgan_jax.training.state import TrainState
 
 
 def pretrain_step(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[TrainState, Metrics]:
-    """Updates the generator on its loss.
+    """Returns the state after one update of the generator.
 
     Args:
       state: from `state.create_train_state`.
-      batches: one, with "lr" `[N, h, w, 3]` and "hr" `[N, h * scale, w * scale, 3]` in [0, 1].
-      game: the generator and its loss.
+      batches: one batch, with "lr" `[N, h, w, 3]` and "hr" `[N, h * scale, w * scale, 3]` in [0, 1].
+      game: the generator with its optimiser and loss.
 
     Returns:
-      The next state, and scalars: "loss" and each term under its name.
+      The next state, and scalar metrics: "loss" and each term of it under its name.
     """
     (batch,) = batches
     g = state.generator
 
-    def gradient(part):
-        return generator_gradient(game, None, part, generate(game, g, part), state.step)
+    def gradient(microbatch):
+        return generator_gradient(game, None, microbatch, generate(game, g, microbatch), state.step)
 
-    grads, batch_stats, metrics = averaged(gradient, batch, game.averaging)
-    moved = apply_gradient(g, grads, batch_stats, game.generator.optimizer, state.step)
-    return advance(state, moved, game.ema_decay), metrics
+    grads, batch_stats, metrics = average_over_batch(gradient, batch, game.averaging)
+    g = apply_gradient(g, grads, batch_stats, game.generator.optimizer, state.step)
+    return advance(state, g, game.ema_decay), metrics

@@ -17,11 +17,11 @@ from srgan_jax.ops import color
 from srgan_jax.runtime.messages import report
 from srgan_jax.training.validation import Validation
 
-PREVIEW_PX = 192  # side of a crop of a validation image
+PREVIEW_PX = 192  # maximum side of a crop of a validation image
 
 
 def make_previews(count: int, validation: Validation, samples: Samples, plan: BatchPlan, seed: int) -> Sequence[Pair]:
-    """Returns the middles of the first validation images; without any, crops of the training data."""
+    """Returns centre crops of the first `count` validation images; without any, crops of the training data."""
     if not count:
         return []
     if not validation.pairs:
@@ -30,11 +30,11 @@ def make_previews(count: int, validation: Validation, samples: Samples, plan: Ba
     side = min(PREVIEW_PX, *(min(pair.hr.shape[:2]) for pair in pairs)) // scale * scale
     corners = [((p.hr.shape[0] - side) // 2, (p.hr.shape[1] - side) // 2) for p in pairs]
     crops = [p.hr[y : y + side, x : x + side] for p, (y, x) in zip(pairs, corners, strict=True)]
-    return validation.with_its_lr([make_pair(f"sample {index}", crop, scale) for index, crop in enumerate(crops)])
+    return validation.replace_lr([make_pair(f"sample {index}", crop, scale) for index, crop in enumerate(crops)])
 
 
 def training_samples(samples: Samples, plan: BatchPlan, seed: int) -> list[Pair]:
-    """Returns the samples of the first update, with the LR images that training sees."""
+    """Returns the samples of the first update as pairs, with the LR images of training."""
     key = jax.random.key_data(jax.random.key(seed))
     indices, windows = np.arange(plan.batch_size, dtype=np.int32), None
     if samples.windows is not None:
@@ -46,16 +46,16 @@ def training_samples(samples: Samples, plan: BatchPlan, seed: int) -> list[Pair]
 
 
 def draw_previews(averaged: weights.Weights, pairs: Sequence[Pair], path: Path | None = None) -> np.ndarray:
-    """Returns a sheet of LR | SR | HR, and writes it where a path is given."""
+    """Returns a sheet with a row LR | SR | HR for each pair. Writes it if a path is given."""
     results = scoring.upscale_all(functools.partial(inference.upscale_canvas, averaged), pairs)
     rows = [(pair.lr, result, pair.hr) for pair, result in zip(pairs, results, strict=True)]
     return write_sheet(path, rows)
 
 
 def write_sheet(path: str | os.PathLike | None, rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """Writes rows of images (LR, SR, HR) as one PNG, where a path is given, and returns it.
+    """Returns rows of images (LR, SR, HR) as one image. Writes it as PNG if a path is given.
 
-    Where it can't be written, a line says so.
+    If the file can't be written, a warning is reported.
     """
     strips = [images.side_by_side(list(row)) for row in rows]
     width = max(strip.shape[1] for strip in strips)

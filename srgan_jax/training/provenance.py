@@ -1,4 +1,4 @@
-"""What a run records of how it came about: config, versions, revision."""
+"""The record of a run's provenance: config, package versions, git revision and command."""
 
 import json
 import platform
@@ -16,10 +16,10 @@ from srgan_jax.runtime.versions import package_versions
 
 
 def record_run(workdir: Path, run: RunConfig) -> list[str]:
-    """Saves the effective config, the versions of packages and the git revision beside the run.
+    """Writes the config, the versions of packages, the git revision and the command to `workdir`, in process 0.
 
     Returns:
-      A line for each key that differs from the config that the run in `workdir` had before; none but in process 0.
+      A line for each key that differs from the earlier config in `workdir`; [] in other processes.
     """
     if jax.process_index():
         return []
@@ -42,7 +42,7 @@ def _git_revision() -> str:
 
 
 def _differences(before: object, now: object, path: str = "config") -> list[str]:
-    """A line for each key that both have with another value; keys that an earlier version lacked are no change."""
+    """Returns a line for each key whose values differ. Keys that only one of the configs has are ignored."""
     if isinstance(before, dict) and isinstance(now, dict):
         keys = sorted(before.keys() & now.keys())
         return [line for key in keys for line in _differences(before[key], now[key], f"{path}.{key}")]

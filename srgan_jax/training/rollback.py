@@ -1,4 +1,4 @@
-"""Rolling back a run that diverges to its last sound checkpoint, with another order of samples."""
+"""`Rollback`: returns a diverged run to its last healthy checkpoint, with a new order of samples."""
 
 import functools
 from collections.abc import Callable
@@ -11,45 +11,50 @@ from srgan_jax.runtime.errors import UserError
 from srgan_jax.training import nonfinite
 from srgan_jax.training.checkpoints import Checkpoints
 from srgan_jax.training.state import TrainState
-from srgan_jax.training.workdir import ADVICE
+from srgan_jax.training.workdir import DIVERGENCE_ADVICE
 
 
 class Rollback:
-    """Called with a state whose alarm is set: the state to go on from."""
+    """A function from a state whose alarm is set to the state from which training continues."""
 
     def __init__(self, saver: Checkpoints, begin: Callable[[], TrainState], mesh: Mesh, limits: GuardConfig, name: str):
-        """Prepares for one stage.
+        """Prepares rollbacks of one stage.
 
         Args:
-          saver: its checkpoints.
-          begin: makes the state before its first update.
-          mesh: of all devices.
-          limits: how often it may roll back, and why.
-          name: of the stage.
+          saver: checkpoints of the stage.
+          begin: returns the state before the first update.
+          mesh: mesh of all devices.
+          limits: number of rollbacks allowed, and the limits that set the alarm.
+          name: name of the stage.
         """
         self._saver, self._begin, self._mesh, self._limits, self._name = saver, begin, mesh, limits, name
 
     def __call__(self, state: TrainState) -> TrainState:
-        """Returns the last sound state, with the seed of another order of samples.
+        """Returns the last healthy state, with the sample order reseeded.
 
         Raises:
-          UserError: it rolled back `limits.max_rollbacks` times already.
+          UserError: the stage was rolled back `limits.max_rollbacks` times already.
         """
         state, limits = devices.as_global(state, self._mesh), self._limits
-        rollbacks, bad = int(state.health.rollbacks) + 1, self._reason(state)
+        rollbacks, reason = int(state.health.rollbacks) + 1, self._reason(state)
         if rollbacks > limits.max_rollbacks:
-            raise UserError(f"{self._name}: {bad}, for the {rollbacks}th time; {ADVICE.format(self._name)}")
-        sound = functools.partial(nonfinite.is_sound, d_wins_steps=limits.d_wins_steps)
-        back = self._saver.restore(state, sound)
-        back = nonfinite.rolled_back(self._begin() if back is None else back, rollbacks)
+            raise UserError(
+                f"{self._name}: {reason}, after {rollbacks - 1} rollbacks (config.guard.max_rollbacks="
+                f"{limits.max_rollbacks}); {DIVERGENCE_ADVICE.format(self._name)}"
+            )
+        is_healthy = functools.partial(nonfinite.is_healthy, d_wins_steps=limits.d_wins_steps)
+        restored = self._saver.restore(state, is_healthy)
+        restored = nonfinite.reset_health(self._begin() if restored is None else restored, rollbacks)
         messages.report(
-            f"WARNING: {self._name}: {bad}; back to update {int(back.step)}, with another order of samples "
+            f"WARNING: {self._name}: {reason}; rolled back to update {int(restored.step)}, with a new order of samples "
             f"({rollbacks} of {limits.max_rollbacks})"
         )
-        return back
+        return restored
 
     def _reason(self, state: TrainState) -> str:
         step, health, limits = int(state.step), state.health, self._limits
         if limits.d_wins_steps and int(health.d_wins) >= limits.d_wins_steps:
-            return f"in the {int(health.d_wins)} updates up to {step} D was right about every image"
-        return f"{limits.max_skips} or more updates in a row up to {step} were not finite"
+            return (
+                f"the discriminator classified every image correctly in the {int(health.d_wins)} updates up to {step}"
+            )
+        return f"{limits.max_skips} or more consecutive updates up to {step} were not finite"

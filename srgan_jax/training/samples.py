@@ -1,4 +1,4 @@
-"""The images of a run: prepared, held out, and opened as a source of samples."""
+"""Opening the images of a run: preparation, the validation split, and the source of training samples."""
 
 import json
 from collections.abc import Mapping
@@ -17,10 +17,12 @@ from srgan_jax.runtime.errors import UserError
 def open_images(
     data: DataConfig, validation: ValidationConfig, scale: int, workdir: Path
 ) -> tuple[Images, ImageArrays]:
-    """Returns the images to train on, and those of them that are held out; none where `validation` asks for none."""
+    """Returns the training images, and the validation images held out from them: none if `hold_out` is 0."""
     count = validation.hold_out
     if count and (validation.folder or data.lr_feature):
-        raise UserError("config.validation.hold_out goes neither with validation.folder nor with data.lr_feature")
+        raise UserError(
+            f"config.validation.hold_out={count}: expected 0 with config.validation.folder or config.data.lr_feature"
+        )
     if count:
         check_held_out(count, data.crop_px, workdir)
     dataset = prepare_folder(data.folder, workdir, data.crop_px) if data.folder else data.dataset
@@ -36,57 +38,64 @@ def open_images(
     if not count:
         return images, []
     images, held_out = datasets.hold_out(images, count, data.crop_px)
-    messages.report(f"held out, never trained on: {', '.join(held_out.name(index) for index in range(len(held_out)))}")
+    messages.report(
+        f"validation images, not trained on: {', '.join(held_out.name(index) for index in range(len(held_out)))}"
+    )
     if len(held_out) < count:
-        messages.report(f"{count} asked for by config.validation.hold_out, {len(held_out)} held out: a quarter at most")
+        messages.report(
+            f"config.validation.hold_out={count}: only {len(held_out)} images are held out, a quarter of all at most"
+        )
     return images, held_out
 
 
 def check_held_out(hold_out: int, crop_px: int, workdir: Path) -> None:
-    """Whether a run that resumes holds out what it held out before.
+    """Raises UserError if a resumed run would validate on images that it was trained on.
 
     Raises:
-      UserError: it would hold out images that it was trained on.
+      UserError: `hold_out` or `crop_px` differs from the earlier run in `workdir`.
     """
     file = Path(workdir, "config.json")
     before: Mapping[str, Mapping[str, int]] = json.loads(file.read_text()) if file.exists() else {}
-    for section, key, now in (("validation", "hold_out", hold_out), ("data", "crop_px", crop_px)):
-        then = before[section].get(key, 0) if before else now
-        if then != now:
+    for section, key, value in (("validation", "hold_out", hold_out), ("data", "crop_px", crop_px)):
+        previous = before[section].get(key, 0) if before else value
+        if previous != value:
             raise UserError(
-                f"config.{section}.{key}={now}, but {workdir} was trained with {then}, perhaps on images that would "
-                f"be held out now; give {then} again, or another --workdir"
+                f"config.{section}.{key}={value}: expected {previous}, with which {workdir} was trained, as the "
+                f"validation images could now include training images; write {previous}, or use another --workdir"
             )
 
 
 def prepare_folder(folder: str, workdir: Path, min_side_px: int) -> str:
-    """Prepares a folder of images as a data set inside a run's folder, once; returns where it lies.
+    """Prepares a folder of images as a data set in the folder of the run, if not done yet. Returns its path.
 
     Raises:
-      UserError: the run's folder holds the data set of another folder.
+      UserError: the folder of the run holds a data set made from another folder of images.
     """
     source, out = str(Path(folder).expanduser().resolve()), Path(workdir, "dataset")
-    note = out / "folder.txt"  # written last
+    marker = out / "folder.txt"  # written last
 
     def prepare() -> None:
-        if note.exists() and note.read_text() != source:
-            raise UserError(f"{workdir} was trained on {note.read_text()}; for {source} use another --workdir")
-        if not note.exists():
+        if marker.exists() and marker.read_text() != source:
+            raise UserError(
+                f"config.data.folder={source}: expected {marker.read_text()}, on which {workdir} was trained; "
+                "for other images use another --workdir"
+            )
+        if not marker.exists():
             messages.report(f"preparing {source}")
             for name, reason in builder.prepare(source, str(out), min_side_px=min_side_px).items():
                 messages.report(f"skipped {name}: {reason}")
-            atomic.write_text(note, source)
+            atomic.write_text(marker, source)
 
     processes.on_first(prepare)
     return str(out)
 
 
 def open_samples(images: Images, data: DataConfig, plan: BatchPlan, steps_per_call: int) -> Samples:
-    """Returns the source of samples that a config names; what it takes of memory is reported before it is taken."""
+    """Returns the source of samples that `data.source` names. Reports its memory use before allocating it."""
     samples = SOURCES[data.source](images, data.folder or data.dataset, plan, data, messages.report)
     if samples.store is None and steps_per_call > 1:
         raise UserError(
-            f"config.steps_per_call={steps_per_call} needs tiles on the device (config.data.source=memory, and room "
-            "for them); use 1 where crops come from the host"
+            f"config.steps_per_call={steps_per_call}: expected 1 if crops come from the host; more needs tiles in "
+            "device memory (config.data.source=memory, and enough of it)"
         )
     return samples

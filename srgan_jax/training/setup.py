@@ -1,4 +1,4 @@
-"""`build`: every module, loss and step of every stage, made and checked by shape before any image is opened."""
+"""`build`: makes the stages of a run from its config, and checks them by shape before any image is opened."""
 
 import functools
 import inspect
@@ -38,42 +38,45 @@ from srgan_jax.training.stage import Extractor, Intervals, Stage
 from srgan_jax.training.steps import STEPS
 from srgan_jax.training.writers import WRITERS
 
-STAGE_SEED_STRIDE = 7919  # each stage has its own order of samples
+STAGE_SEED_STRIDE = 7919  # difference of the seeds of two stages, so that their sample orders differ
 DEFAULTS = RunConfig()
 
 
 def build(run: RunConfig) -> tuple[Stage, ...]:
-    """Returns the stages of a run, each checked by shape: what can't work is refused before anything runs.
+    """Returns the stages of a run, each checked by shape, so that errors show before anything runs.
 
     Raises:
-      UserError: an unknown name, an option that its function lacks, weights that are missing, or networks, losses and
-        crops that don't fit together; the message names the key.
+      UserError: a name or an option is unknown, weights are missing, or networks, losses and crops don't fit together.
+        The message names the key.
     """
     for metric in run.validation.metrics:
-        metrics.find(metric)
+        if metrics.find(metric).target is not None and metric == run.validation.best:
+            raise UserError(
+                f"config.validation.best={metric!r}: expected a metric that is better where it is higher or lower"
+            )
     lookup(SOURCES, run.data.source, "config.data.source")
     lookup(models.EXTRACTORS, run.extractor.name, "network")
     for writer in run.writers:
         lookup(WRITERS, writer, "writer of metrics")
-    described = describe(find_generator(str(run.generator["name"])), run.generator, DEFAULTS.generator)
-    plan = make_plan(run.data, run.degradation, described)
+    fields = select_keys(find_generator(str(run.generator["name"])), run.generator, DEFAULTS.generator)
+    plan = make_plan(run.data, run.degradation, fields)
     _check_sizes(run.data.crop_px, run.data.resize_px, plan.scale)
     axis_name = lookup(MAPPINGS, run.devices.mapping, "config.devices.mapping")
     dtype = devices.compute_dtype(run.compute_dtype)
     runtime = {"dtype": dtype, "axis_name": axis_name if run.devices.sync_bn else None}
-    rules = {"averaging": Averaging(run.micro_batches, axis_name), "ema_decay": run.ema_decay}
+    common = {"averaging": Averaging(run.micro_batches, axis_name), "ema_decay": run.ema_decay}
     stages = []
     for index, name in enumerate(run.stage_names):
         config = run.stages[name]
         step = lookup(STEPS, config.step, "step")
-        generator = models.build(models.GENERATORS, described, remat=run.remat, **runtime)
+        generator = models.build(models.GENERATORS, fields, remat=run.remat, **runtime)
         g = make_generator(generator, config)
         d = None
         if step.has_discriminator:
             d = make_discriminator(run.discriminator, config, plan.crop_px, run.remat, runtime)
         extractor = find_extractor(run.extractor, g, d, dtype, run.remat, name)
         updates = config.discriminator_updates if isinstance(config, GanStageConfig) else 1
-        game = Game(g, d, grad_share=run.log_grad_share, discriminator_updates=updates, **rules)
+        game = Game(g, d, grad_share=run.log_grad_share, discriminator_updates=updates, **common)
         intervals = Intervals(
             config.total_steps, run.steps_per_call, run.log_every_steps, run.validate_every_steps,
             run.show_every_steps, run.save_every_steps,
@@ -85,22 +88,22 @@ def build(run: RunConfig) -> tuple[Stage, ...]:
 
 
 def find_generator(name: str) -> type[nn.Module]:
-    """Returns the class of a generator, checked for what training, validation and tiling need of it."""
+    """Returns the class of a generator, after checking that training, validation and tiling can use it."""
     kind = lookup(models.GENERATORS, name, "network")
     check_generator(name, kind)
     return kind
 
 
-def describe(kind: type[nn.Module], section: Options, default: Options) -> Options:
-    """Returns a network's section without the keys that the network lacks and that have their defaults.
+def select_keys(kind: type[nn.Module], section: Options, default: Options) -> Options:
+    """Returns a network's section of the config without keys that don't concern the network.
 
-    So `--config.generator.name=compact` alone works, although the other keys are those of SRResNet. A key that the
-    network has is used as the config has it.
+    A key is dropped if the network has no such field and the value is the default. So `--config.generator.name=compact`
+    alone works, although the other keys of the section are those of SRResNet.
 
     Args:
-      kind: the network.
-      section: of the config.
-      default: the section of the default config.
+      kind: class of the network.
+      section: section of the config.
+      default: the same section of the default config.
     """
     fields = {"name", *models.fields_of(kind)}
     kept = {
@@ -122,7 +125,7 @@ def make_plan(data: DataConfig, degradation: Options, generator: Options) -> Bat
 
 
 def find_degradation(section: Options, scale: int) -> tuple[Callable[..., jax.Array], int]:
-    """Returns `(key, hr, *, scale) -> lr` with its options, and how many HR pixels around a crop LR depends on."""
+    """Returns `(key, hr, *, scale) -> lr` with its options, and the number of HR pixels around a crop that it reads."""
     options = {name: value for name, value in section.items() if name != "name"}
     entry = lookup(DEGRADATIONS, str(section["name"]), "degradation")
     valid = dict.fromkeys(name for name in inspect.getfullargspec(entry.degrade).kwonlyargs if name != "scale")
@@ -140,11 +143,11 @@ def _check_sizes(crop_px: int, resize_px: int, scale: int) -> None:
     if scale < 1:
         raise UserError(f"config.generator.scale={scale}: expected 1 or more")
     if crop_px % scale:
-        raise UserError(f"config.data.crop_px={crop_px} is not a multiple of the scale {scale}")
+        raise UserError(f"config.data.crop_px={crop_px}: expected a multiple of the scale {scale}")
     if 0 < resize_px < crop_px or resize_px % scale:
         raise UserError(
-            f"config.data.resize_px={resize_px}: expected a multiple of the scale {scale}, and no less than "
-            f"config.data.crop_px={crop_px}"
+            f"config.data.resize_px={resize_px}: expected a multiple of the scale {scale}, at least "
+            f"config.data.crop_px={crop_px}; or 0 for no resizing"
         )
 
 
@@ -154,7 +157,7 @@ def _optimizer(config: StageConfig, learning_rate: float) -> Optimizer:
 
 
 def make_generator(module: nn.Module, config: StageConfig) -> Player:
-    """Returns the generator of a stage as a player; its blocks rematerialise themselves where they are asked to."""
+    """Returns the generator of a stage as a player. Its module has a `remat` option of its own."""
     return Player(module, _optimizer(config, config.learning_rate), weighted_terms(config.losses, TERMS, "loss term"))
 
 
@@ -163,14 +166,14 @@ def make_discriminator(
 ) -> Player:
     """Returns the discriminator of a stage as a player."""
     if not isinstance(config, GanStageConfig):
-        raise UserError(f"step={config.step} needs a stage with discriminator_losses, as config.stages.gan has them")
+        raise UserError(f"step={config.step}: expected a stage with discriminator_losses, as in config.stages.gan")
     name = str(section["name"])
     kind = lookup(models.DISCRIMINATORS, name, "network")
     check_discriminator(name, kind)
-    described = dict(describe(kind, section, DEFAULTS.discriminator))
+    fields = dict(select_keys(kind, section, DEFAULTS.discriminator))
     if "crop_px" in models.fields_of(kind):
-        described["crop_px"] = crop_px
-    module = models.build(models.DISCRIMINATORS, described, **runtime)
+        fields["crop_px"] = crop_px
+    module = models.build(models.DISCRIMINATORS, fields, **runtime)
     optimizer = _optimizer(config, config.discriminator_learning_rate)._replace(every=config.discriminator_every)
     terms = weighted_terms(config.discriminator_losses, DISCRIMINATOR_TERMS, "term of a discriminator's loss")
     return Player(module, optimizer, terms, takes_of(kind), remat=remat)
@@ -179,7 +182,7 @@ def make_discriminator(
 def find_extractor(
     config: ExtractorConfig, g: Player, d: Player | None, dtype: jnp.dtype, remat: bool, stage: str
 ) -> Extractor | None:
-    """Returns the extractor where a term or the discriminator of a stage reads features, else None."""
+    """Returns the extractor if a term or the discriminator of a stage reads features, else None."""
     terms = (*g.losses, *(d.losses if d else ()))
     if "features" not in views_of(terms) and not (d and "features" in d.takes):
         return None
@@ -187,7 +190,7 @@ def find_extractor(
 
 
 def weighted_terms(losses: Mapping[str, LossConfig], table: Mapping[str, Term], what: str) -> tuple[WeightedTerm, ...]:
-    """Returns the terms that have a weight, looked up; the names of the others are looked up too."""
+    """Returns the terms of non-zero weight. Checks the names of all terms, and the options of those returned."""
     entries = {name: (loss, lookup(table, loss.term, what)) for name, loss in losses.items()}
     used = {name: (loss, term) for name, (loss, term) in entries.items() if loss.weight}
     for name, (loss, term) in used.items():
@@ -209,7 +212,7 @@ def _check_options(name: str, term: Term, options: Options) -> None:
 
 
 def load_extractor(config: ExtractorConfig, taps: Sequence[str], dtype: jnp.dtype, stage: str) -> Extractor:
-    """Returns the extractor with its weights, for some of its taps."""
+    """Returns the extractor with its weights, which computes the features of `taps` only."""
     network = lookup(models.EXTRACTORS, config.name, "network")
     check_extractor(config.name, network)
     for tap in taps:

@@ -1,4 +1,4 @@
-"""A stage of a run: its modules, its step, and the update that the loop repeats."""
+"""`Stage`: the modules of a stage, its step, and the update that the loop repeats."""
 
 import dataclasses
 import functools
@@ -22,7 +22,7 @@ from srgan_jax.training.steps import Step
 
 
 class Intervals(NamedTuple):
-    """When a stage does what, in updates."""
+    """The intervals of logging, validation, previews and checkpoints, in updates."""
 
     total: int
     per_call: int
@@ -32,19 +32,19 @@ class Intervals(NamedTuple):
     save: int
 
     def logs(self, step: int) -> bool:
-        """Whether the numbers of an update are logged: the first, the last, and every so many."""
+        """Returns whether the metrics of an update are logged: the first, the last, and every `log`-th one."""
         return step in (self.per_call, self.total) or step % self.log == 0
 
     def validates(self, step: int) -> bool:
-        """Whether an update is followed by a validation."""
+        """Returns whether an update is followed by a validation."""
         return step % self.validate == 0 or step == self.total
 
     def shows(self, step: int) -> bool:
-        """Whether previews are drawn for TensorBoard alone."""
+        """Returns whether an update is followed by previews in TensorBoard only, without a validation."""
         return self.show > 0 and step % self.show == 0 and not self.validates(step)
 
     def saves(self, step: int) -> bool:
-        """Whether an update is followed by a checkpoint."""
+        """Returns whether an update is followed by a checkpoint."""
         return step % self.save == 0 or step == self.total
 
 
@@ -53,23 +53,23 @@ class Extractor(NamedTuple):
 
     apply: Callable[[PyTree, jax.Array], Mapping[str, jax.Array]]
     variables: PyTree
-    remat: bool = False  # keep nothing of a pass for its gradient
+    remat: bool = False  # recompute activations for the gradient instead of storing them
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A stage, ready to run.
+    """A stage that is ready to run.
 
     Attributes:
-      name: in the config.
-      config: its section.
-      generator: module.
-      step: its entry in `STEPS`.
-      game: the players; the features are added in the update, whose arguments hold the extractor's variables.
-      plan: of a batch.
-      extractor: None where nothing looks at features.
-      intervals: when it does what.
-      seed: of its samples and initialisation.
+      name: name in the config.
+      config: section of the config.
+      generator: Flax module of the generator.
+      step: entry of `STEPS`.
+      game: the players. The update adds `features`, because the extractor's variables are among its arguments.
+      plan: how batches are made.
+      extractor: None if no term and no discriminator reads features.
+      intervals: when the stage logs, validates, draws previews and saves.
+      seed: seed of samples and initialisation.
     """
 
     name: str
@@ -84,16 +84,16 @@ class Stage:
 
     @property
     def draws(self) -> int:
-        """How many batches an update takes."""
+        """The number of batches that an update uses."""
         return self.step.batches(self.config)
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """The names of the terms that add up to the generator's loss."""
+        """The names of the terms of the generator's loss."""
         return tuple(term.name for term in self.game.generator.losses)
 
     def init(self, variables: Mapping[str, PyTree] | None) -> TrainState:
-        """Returns the state before the first update, with the generator's `variables` or fresh ones."""
+        """Returns the state before the first update, with `variables` for the generator; None initialises them."""
         extractor = self.extractor
         features = functools.partial(extractor.apply, extractor.variables) if extractor else None
         game = dataclasses.replace(self.game, features=features)
@@ -102,12 +102,14 @@ class Stage:
     def update(
         self, state: TrainState, frozen: Mapping[str, PyTree], sharded: Mapping[str, PyTree]
     ) -> tuple[TrainState, Metrics]:
-        """Draws the batches of an update and makes it; pure, for one device's part of the batch.
+        """Returns the state and the metrics after one update. Draws its batches first.
+
+        This is a pure function. Under pmap it computes one device's part of the batch.
 
         Args:
-          state: before.
+          state: state before the update.
           frozen: "store" (tiles or None) and "extractor" (its variables or None).
-          sharded: "indices" of the samples in the global batch and, where crops come from the host, their "windows"
+          sharded: "indices" of the samples in the global batch and, if crops come from the host, their "windows"
             `[B, draws, ...]`.
         """
         seed = sampling.rollback_seed(state.seed, state.health.rollbacks)
@@ -120,7 +122,7 @@ class Stage:
 
 
 def with_features(game: Game, extractor: Extractor | None, variables: PyTree) -> Game:
-    """The game with the extractor's variables, which belong to the update's arguments."""
+    """Returns `game` with the extractor applied to `variables`, which are among the update's arguments."""
     if extractor is None:
         return game
     features = functools.partial(extractor.apply, variables)
@@ -136,8 +138,8 @@ def init_state(
       game: the players.
       crop_px: side of the HR crops.
       scale: HR pixels per LR pixel.
-      seed: of the initialisation, the order of the samples and their crops.
-      variables: the generator's, from the stage before; None initialises afresh.
+      seed: seed of the initialisation, the order of the samples and their crops.
+      variables: variables of the generator, from the previous stage; None initialises them.
     """
     key = jax.random.key(seed)
     hr, lr = (jnp.zeros((1, side, side, 3)) for side in (crop_px, crop_px // scale))

@@ -1,4 +1,4 @@
-"""The generator that a stage begins with, and the one it hands on."""
+"""The initial generator of a stage, and its averaged generator at the end."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -16,42 +16,49 @@ from srgan_jax.training.stage import Stage
 from srgan_jax.training.state import TrainState
 
 
-def differing(first: Mapping[str, object], second: Mapping[str, object]) -> list[tuple[str, object, object]]:
-    """Returns the fields in which two architectures differ, with both values; where it is the name, that alone."""
+def architecture_differences(
+    first: Mapping[str, object], second: Mapping[str, object]
+) -> list[tuple[str, object, object]]:
+    """Returns the fields in which two architectures differ, with both values; only the name if the names differ."""
     found = [(key, first.get(key), value) for key, value in second.items() if first.get(key) != value]
     return [field for field in found if field[0] == "name"] or found
 
 
-def generator_of(start: weights.Weights | None, name: str) -> Options:
-    """Returns the architecture of the weights `name`, in place of config.generator."""
+def generator_from(start: weights.Weights | None, name: str) -> Options:
+    """Returns the architecture of the weights `name`, which replaces config.generator."""
     if start is None:
-        raise UserError("config.generator_of_init_from=True needs config.init_from")
+        raise UserError(
+            "config.generator_of_init_from=True: expected weights in config.init_from; write --config.init_from=NAME"
+        )
     listed = ", ".join(f"{key} {value}" for key, value in start.architecture.items())
-    messages.report(f"the generator is that of {name} ({listed}); config.generator is ignored")
+    messages.report(f"the generator is that of {name} ({listed}); config.generator is not used")
     return MappingProxyType(dict(start.architecture))
 
 
-def starting_variables(start: weights.Weights | None, generator: nn.Module) -> PyTree:
-    """Returns the variables of `start`, which must be of the architecture of `generator`; None where there is no start.
+def initial_variables(start: weights.Weights | None, generator: nn.Module) -> PyTree:
+    """Returns the variables of `start`; None if `start` is None.
 
-    It may have fewer blocks: see `weights.deepen`.
+    The architecture must be that of `generator`, except that `start` may have fewer blocks: see `weights.deepen`.
+
+    Raises:
+      UserError: the architectures differ otherwise.
     """
     if start is None:
         return None
     wanted = models.architecture_of(models.GENERATORS, generator)
-    differences = differing(start.architecture, wanted)
+    differences = architecture_differences(start.architecture, wanted)
     have, blocks = start.architecture.get("blocks", 0), wanted.get("blocks", 0)
     if [key for key, _, _ in differences] == ["blocks"] and blocks > have:
         messages.report(
-            f"starts from weights of {have} blocks; the {blocks - have} behind them are new and zero-initialised"
+            f"initial weights have {have} blocks; the {blocks - have} blocks after them are new and zero-initialised"
         )
         return weights.deepen(start, blocks).variables
     if differences:
         listed = ", ".join(f"{key} {found} instead of {wanted}" for key, found, wanted in differences)
         folded = ("norm", "none", "batch") in differences
         raise UserError(
-            f"the weights to start from are of another architecture: {listed}"
-            + ("; weights saved after srgan_jax.load need load(..., fold=False)" if folded else "")
+            f"the initial weights are of another architecture than config.generator: {listed}"
+            + ("; to save weights for training, load them with srgan_jax.load(..., fold=False)" if folded else "")
         )
     return start.variables
 
@@ -62,7 +69,7 @@ def averaged_generator(state: TrainState, generator: nn.Module) -> weights.Weigh
     return weights.make_weights(variables, models.architecture_of(models.GENERATORS, generator))
 
 
-def begin_stage(stage: Stage, start: weights.Weights | None, mesh: Mesh) -> TrainState:
+def initial_state(stage: Stage, start: weights.Weights | None, mesh: Mesh) -> TrainState:
     """Returns the state before the first update of a stage, on all devices."""
-    variables = starting_variables(start, stage.generator)
+    variables = initial_variables(start, stage.generator)
     return devices.replicate(jax.jit(stage.init)(variables), mesh)

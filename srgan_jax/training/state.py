@@ -1,4 +1,4 @@
-"""The state of training: one pytree, one checkpoint."""
+"""`TrainState`: everything that a checkpoint holds, as one pytree."""
 
 from collections.abc import Mapping
 
@@ -9,17 +9,17 @@ import jax.numpy as jnp
 import optax
 
 from srgan_jax.runtime.types import PyTree
-from srgan_jax.training.nonfinite import Health, fresh_health
+from srgan_jax.training.nonfinite import Health, initial_health
 
 
 class NetworkState(flax.struct.PyTreeNode):
-    """A network in training.
+    """The training state of one network.
 
     Attributes:
-      params: its parameters.
-      batch_stats: running statistics; {} without normalisation.
-      opt_state: of its optimiser.
-      history: the mean of all its past parameters, for historical averaging; else None.
+      params: parameters.
+      batch_stats: running statistics of batch normalisation; {} without it.
+      opt_state: state of the optimiser.
+      history: mean of all past parameters, for historical averaging; else None.
     """
 
     params: PyTree
@@ -29,15 +29,16 @@ class NetworkState(flax.struct.PyTreeNode):
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """Everything an update reads and writes: one pytree, one checkpoint.
+    """Everything that an update reads and writes. A checkpoint holds one `TrainState`.
 
     Attributes:
-      step: updates done in this stage, int32.
-      seed: PRNG key data, uint32; every random choice is folded in from it and never written back.
+      step: updates so far in this stage, int32.
+      seed: random key data, uint32. Updates derive all random keys from it and never change it.
       generator: the generator in training.
-      ema: `{"params", "batch_stats"}` of the generator, averaged; what validation, export and the next stage use.
-      discriminator: None in the pretraining stage.
-      health: what `nonfinite.guarded` counts.
+      ema: `{"params", "batch_stats"}`: moving average of the generator, which validation, export and the next stage
+        use.
+      discriminator: the discriminator in training; None in the pretraining stage.
+      health: counters of `nonfinite.skip_nonfinite`.
     """
 
     step: jax.Array
@@ -45,11 +46,11 @@ class TrainState(flax.struct.PyTreeNode):
     generator: NetworkState
     ema: Mapping[str, PyTree]
     discriminator: NetworkState | None = None
-    health: Health = flax.struct.field(default_factory=fresh_health)
+    health: Health = flax.struct.field(default_factory=initial_health)
 
     @property
     def opponent(self) -> NetworkState:
-        """The discriminator; ValueError in a stage without one."""
+        """The discriminator. Raises ValueError in a stage without one."""
         if self.discriminator is None:
             raise ValueError("the state has no discriminator")
         return self.discriminator
@@ -64,21 +65,21 @@ def create_network_state(
     *,
     with_history: bool = False,
 ) -> NetworkState:
-    """Returns a network with fresh moments; `variables` instead of a fresh initialisation where given."""
+    """Returns the state of a network before training, with `variables` if given, else initialised from `key`."""
     variables = module.init(key, **inputs) if variables is None else variables
     params = variables["params"]
-    history = jax.tree.map(jnp.copy, params) if with_history else None  # a copy: both are donated
+    history = jax.tree.map(jnp.copy, params) if with_history else None  # a copy, because both are donated
     return NetworkState(params, variables.get("batch_stats", {}), transformation.init(params), history)
 
 
 def create_train_state(seed: int, generator: NetworkState, discriminator: NetworkState | None = None) -> TrainState:
     """Returns the state before the first update of a stage."""
     averaged = {"params": generator.params, "batch_stats": generator.batch_stats}
-    ema = jax.tree.map(jnp.copy, averaged)  # a copy: both are donated
+    ema = jax.tree.map(jnp.copy, averaged)  # a copy, because both are donated
     key = jax.random.key_data(jax.random.key(seed))
     return TrainState(jnp.zeros((), jnp.int32), key, generator, ema, discriminator)
 
 
 def count_parameters(params: PyTree) -> int:
-    """Returns how many numbers are learned."""
+    """Returns the number of trainable parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,4 +1,4 @@
-"""The updates by name: `config.stages.NAME.step`. A new one is a function and an entry in `STEPS`."""
+"""`STEPS`: the updates by name, for `config.stages.NAME.step`. A new one is a function and an entry in `STEPS`."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -14,14 +14,14 @@ from srgan_jax.training.state import TrainState
 StepFunction = Callable[[TrainState, Sequence[Batch], Game], tuple[TrainState, Metrics]]
 
 
-def one(stage: StageConfig) -> int:
-    """An update takes one batch."""
+def one_batch(stage: StageConfig) -> int:
+    """Returns 1: an update uses one batch."""
     del stage
     return 1
 
 
-def one_for_each_update(stage: StageConfig) -> int:
-    """A batch for each update of the discriminator, and one more where the generator gets its own."""
+def batch_per_update(stage: StageConfig) -> int:
+    """Returns the number of discriminator updates, plus 1 if the generator uses a batch of its own."""
     return stage.discriminator_updates + stage.fresh_batch if isinstance(stage, GanStageConfig) else 1
 
 
@@ -30,12 +30,12 @@ class Step(NamedTuple):
 
     Attributes:
       function: `(state, batches, game) -> (state, metrics)`, pure.
-      batches: how many batches an update takes, from the stage's config.
-      has_discriminator: whether it needs one.
+      batches: returns the number of batches of an update, given the stage's config.
+      has_discriminator: whether the step needs a discriminator.
     """
 
     function: StepFunction
-    batches: Callable[[StageConfig], int] = one
+    batches: Callable[[StageConfig], int] = one_batch
     has_discriminator: bool = True
 
 
@@ -43,6 +43,6 @@ STEPS: dict[str, Step] = {
     "pretrain": Step(pretrain_step, has_discriminator=False),
     "gan": Step(gan_step),
     "gan_generator_first": Step(gan_variants.generator_first),
-    "gan_several_updates": Step(gan_variants.several_updates, one_for_each_update),
+    "gan_several_updates": Step(gan_variants.several_updates, batch_per_update),
     "gan_two_steps": Step(gan_variants.two_steps),
 }

@@ -1,4 +1,4 @@
-"""How a run is told to stop: signals, agreed on by all processes."""
+"""Stopping a run by a signal, at the same update in all processes."""
 
 import contextlib
 import signal
@@ -13,59 +13,59 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from srgan_jax.runtime.devices import AXIS
 
 Handler = Callable[[int, FrameType | None], object] | int | None  # as signal.getsignal returns it
-POLL_CALLS = 4  # between two questions of whether a process was told to stop; so all stop within twice as many
+POLL_CALLS = 4  # update calls between two checks of all processes for a signal; all stop within twice as many
 
 
 class StopRequest(contextlib.AbstractContextManager):
-    """Notes SIGTERM and Ctrl-C instead of dying, so that the loop can save; a second one kills."""
+    """Records SIGTERM and Ctrl-C instead of ending the process, so that the loop can save. A second signal ends it."""
 
     def __init__(self):
         self._received = 0
-        self._before: dict[int, Handler] = {}
+        self._previous_handlers: dict[int, Handler] = {}
         self._agreed: AgreedStop | None = None
 
     def __enter__(self) -> "StopRequest":
-        self._before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._previous_handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            for number in self._before:
-                signal.signal(number, self._note)
-        except ValueError:  # not in the main thread: signals are the caller's
-            self._before = {}
+            for number in self._previous_handlers:
+                signal.signal(number, self._handle_signal)
+        except ValueError:  # not in the main thread, where the caller handles signals
+            self._previous_handlers = {}
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler or signal.SIG_DFL)  # None: JAX's own, in the processes of a job
+        for number, handler in self._previous_handlers.items():
+            signal.signal(number, handler or signal.SIG_DFL)  # None: a handler of JAX, in multi-process runs
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _handle_signal(self, number: int, frame: FrameType | None) -> None:
         self._received = self._received or number
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     def listen(self, mesh: Mesh) -> None:
-        """Prepares to ask the other processes, whose devices are in `mesh`."""
+        """Prepares the exchange with the other processes, whose devices are in `mesh`."""
         self._agreed = AgreedStop(mesh)
 
     def agreed(self) -> int:
-        """To be called after each update: the number of the signal by which all processes stop now; 0 for none."""
+        """Returns the number of the signal at which all processes stop now, else 0. Call it after each update."""
         return self._agreed(self._received) if self._agreed else self._received
 
 
 class AgreedStop:
-    """Whether any process was told to stop, known to all of them at the same update, without waiting for a device."""
+    """Exchanges received signals, so that all processes know them at the same update, without waiting for a device."""
 
     def __init__(self, mesh: Mesh):
-        self._parts = NamedSharding(mesh, PartitionSpec(AXIS))
+        self._sharding = NamedSharding(mesh, PartitionSpec(AXIS))
         self._largest = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
-        self._calls, self._asked = 0, None
+        self._calls, self._pending = 0, None
 
     def __call__(self, wanted: int) -> int:
-        """Returns the largest `wanted` (a signal's number, 0 for none) of all processes."""
+        """Returns the largest `wanted` (the number of a signal, 0 for none) of all processes."""
         if jax.process_count() == 1:
             return wanted
         self._calls += 1
         if self._calls % POLL_CALLS:
             return 0
-        agreed = 0 if self._asked is None else int(self._asked)
-        here = np.full(jax.local_device_count(), wanted, np.int32)
-        self._asked = self._largest(jax.make_array_from_process_local_data(self._parts, here))
+        agreed = 0 if self._pending is None else int(self._pending)
+        local = np.full(jax.local_device_count(), wanted, np.int32)
+        self._pending = self._largest(jax.make_array_from_process_local_data(self._sharding, local))
         return agreed

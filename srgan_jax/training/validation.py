@@ -1,4 +1,4 @@
-"""Validation during training, and the comparison of before and after."""
+"""Validation during training, and the comparison of a fine-tuned generator with its initial weights."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -15,55 +15,55 @@ from srgan_jax.evaluation import scoring, tables
 from srgan_jax.evaluation.pairs import Pair, degrade_pairs, make_pair, read_pairs
 from srgan_jax.runtime import atomic, messages, processes
 
-HELD_OUT_PX = 1024  # of images that are held out, the middle of so many pixels a side is scored
+HELD_OUT_PX = 1024  # held-out images larger than this are cropped to their centre
 
 Degrade = Callable[..., jax.Array]  # (key, hr) -> lr
 
 
 class Validation(NamedTuple):
-    """What is scored, and how.
+    """The validation images and metrics.
 
     Attributes:
-      pairs: HR and LR; none: nothing is scored.
+      pairs: pairs of HR and LR; empty for no validation.
       metrics: names in `evaluation.metrics.METRICS`.
-      degrade: makes LR of HR as training sees it; None where LR is bicubic, or given.
+      degrade: the degradation of training, which makes LR from HR; None if LR is bicubic or given as files.
     """
 
     pairs: Sequence[Pair]
     metrics: tuple[str, ...]
     degrade: Degrade | None = None
 
-    def with_its_lr(self, pairs: Sequence[Pair]) -> Sequence[Pair]:
-        """Returns other pairs with LR made in the same way."""
+    def replace_lr(self, pairs: Sequence[Pair]) -> Sequence[Pair]:
+        """Returns `pairs` with LR made by `degrade`, or unchanged if that is None."""
         return degrade_pairs(pairs, self.degrade) if self.degrade else pairs
 
     def scores(self, averaged: weights.Weights) -> dict[str, float]:
-        """Returns the mean scores of a generator, in full float32; each process computes its part of them."""
+        """Returns the mean of each metric, with the generator in float32. Each process scores a part of the pairs."""
         if not self.pairs:
             return {}
-        mine = processes.process_share(self.pairs)
-        results = scoring.upscale_all(functools.partial(inference.upscale_canvas, averaged), mine) if mine else []
-        rows = scoring.score(mine, results, self.metrics) if mine else []
+        pairs = processes.process_share(self.pairs)
+        results = scoring.upscale_all(functools.partial(inference.upscale_canvas, averaged), pairs) if pairs else []
+        rows = scoring.score(pairs, results, self.metrics) if pairs else []
         return scoring.mean(processes.merge_shares(rows))
 
 
 def read_validation(
     config: ValidationConfig, scale: int, degrade: Degrade | None, held_out: ImageArrays = ()
 ) -> Validation:
-    """Returns the validation images: those of the config's folder, or the middles of those held out, or none."""
+    """Returns the validation images: those of `config.folder`, else centre crops of `held_out`, which may be empty."""
     if config.folder:
         found = read_pairs(config.folder, scale)
     else:
         found = [
-            make_pair(f"held out {index}", _middle(hr), scale)
-            for index, hr in enumerate(held_out[place] for place in range(len(held_out)))
+            make_pair(f"held out {index}", _centre_crop(hr), scale)
+            for index, hr in enumerate(held_out[position] for position in range(len(held_out)))
         ]
     scoring.check_sizes(found, config.metrics)
     validation = Validation(found, config.metrics, degrade if config.degraded else None)
-    return validation._replace(pairs=validation.with_its_lr(found))
+    return validation._replace(pairs=validation.replace_lr(found))
 
 
-def _middle(image: np.ndarray) -> np.ndarray:
+def _centre_crop(image: np.ndarray) -> np.ndarray:
     corner = [max(0, side - HELD_OUT_PX) // 2 for side in image.shape[:2]]
     return image[corner[0] : corner[0] + HELD_OUT_PX, corner[1] : corner[1] + HELD_OUT_PX].copy()
 
@@ -72,7 +72,7 @@ def compare(
     before: weights.Weights, after: weights.Weights, validation: Validation, protocol: tables.Protocol,
     lr_from_files: bool, path: Path,
 ) -> None:  # fmt: skip
-    """Writes a table of bicubic, the weights that training began with and the result, on the validation images."""
+    """Writes a table that compares bicubic, the initial weights and the trained weights on the validation images."""
     methods = {"bicubic": lambda pairs: [scoring.bicubic(pair.lr, protocol.scale) for pair in pairs]}
     for name, params in (("before", before), ("after", after)):
         upscale = functools.partial(inference.upscale_canvas, params)

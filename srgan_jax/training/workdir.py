@@ -1,4 +1,4 @@
-"""The folder of a run: who holds it, what is finished in it, and what it publishes."""
+"""The folder of a run: its lock, checks of the stages trained in it, and the weights written at the end."""
 
 import contextlib
 import datetime
@@ -17,27 +17,27 @@ from srgan_jax.runtime import atomic, messages, processes
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training import nonfinite
-from srgan_jax.training.setup import describe, find_generator
-from srgan_jax.training.start import differing
+from srgan_jax.training.setup import find_generator, select_keys
+from srgan_jax.training.start import architecture_differences
 
 try:
     import fcntl
-except ImportError:  # Windows, where nothing trains: see data.builder
+except ImportError:  # Windows, where training is not supported: see data.builder
     fcntl = None
 
 
-ADVICE = (
-    "try a lower learning rate, gradient clipping (--config.stages.{}.clip_norm=1.0), or --debug_nans to see where it "
-    "begins"
+DIVERGENCE_ADVICE = (
+    "try a lower learning rate, gradient clipping (--config.stages.{}.clip_norm=1.0), or --debug_nans to find the "
+    "first non-finite value"
 )
 
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Makes `workdir` and holds it against a second run, for all processes of this one.
+    """Creates `workdir` and locks it for all processes of this run.
 
     Raises:
-      UserError: another run holds it; the message says who.
+      UserError: another run has locked it. The message names its process, host and start time.
     """
     with contextlib.ExitStack() as held:
         processes.on_first(lambda: _lock(workdir, held))
@@ -48,7 +48,7 @@ def _lock(workdir: Path, held: contextlib.ExitStack) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     if fcntl is None:
         return
-    file = held.enter_context(open(workdir / "lock", "a+"))  # noqa: SIM115, let go of by the kernel at the end
+    file = held.enter_context(open(workdir / "lock", "a+"))  # noqa: SIM115, the kernel unlocks it at the end
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -58,85 +58,83 @@ def _lock(workdir: Path, held: contextlib.ExitStack) -> None:
             "--workdir"
         ) from None
     except OSError as error:
-        messages.report(f"WARNING: {workdir} can't be locked ({error.strerror}); take care that no second run uses it")
+        messages.report(f"WARNING: {workdir} can't be locked ({error.strerror}); make sure that no second run uses it")
         return
     file.truncate(0)
-    began = datetime.datetime.now(datetime.UTC).isoformat(" ", "seconds")
-    file.write(f"process {os.getpid()} on {socket.gethostname()} since {began}\n")
+    start_time = datetime.datetime.now(datetime.UTC).isoformat(" ", "seconds")
+    file.write(f"process {os.getpid()} on {socket.gethostname()} since {start_time}\n")
     file.flush()
     held.callback(file.truncate, 0)
 
 
 def finished_steps(file: Path) -> int:
-    """Updates behind a stage's published weights; -1 where there are none."""
+    """Returns the number of updates of a stage's final weights; -1 if there are none."""
     return processes.on_first(lambda: int(weights.read_header(file).get("steps", -1)) if file.exists() else -1)
 
 
-def refuse_stale_stages(workdir: Path, names: Sequence[str], name: str) -> None:
-    """Raises UserError where a stage after `name` is finished already: it started from weights that will change."""
+def check_later_stages(workdir: Path, names: Sequence[str], name: str) -> None:
+    """Raises UserError if a stage after `name` is finished: it started from weights that will now change."""
     for later in list(names)[list(names).index(name) + 1 :]:
         if processes.on_first((workdir / f"{later}.safetensors").exists):
             raise UserError(
-                f"{later}.safetensors in {workdir} was trained from an earlier {name}; use another --workdir, or "
-                f"delete it and {workdir / 'checkpoints' / later}"
+                f"{later}.safetensors in {workdir} was trained from an earlier {name}, which is not finished; use "
+                f"another --workdir, or delete {later}.safetensors and {workdir / 'checkpoints' / later}"
             )
 
 
-def refuse_another_run(
-    workdir: Path, generator: Mapping[str, object], stage_names: Sequence[str], init_from: str
-) -> None:
-    """Whether a config is that of the run in `workdir`, where that has trained something.
+def check_same_run(workdir: Path, generator: Mapping[str, object], stage_names: Sequence[str], init_from: str) -> None:
+    """Checks that a config continues the run in `workdir`, if that has trained anything.
 
     Args:
-      workdir: of the run.
-      generator: the complete architecture.
-      stage_names: of the config.
-      init_from: of the config.
+      workdir: folder of the run.
+      generator: architecture of the generator, all fields.
+      stage_names: as in the config.
+      init_from: as in the config.
 
     Raises:
-      UserError: the config has another generator, another start, or leaves out a stage that is trained.
+      UserError: the config has another generator or init_from, or lacks a stage that was trained.
     """
-    processes.on_first(lambda: _refuse_another_run(workdir, generator, stage_names, init_from))
+    processes.on_first(lambda: _check_same_run(workdir, generator, stage_names, init_from))
 
 
-def _refuse_another_run(
-    workdir: Path, generator: Mapping[str, object], stage_names: Sequence[str], init_from: str
-) -> None:
+def _check_same_run(workdir: Path, generator: Mapping[str, object], stage_names: Sequence[str], init_from: str) -> None:
     file = workdir / "config.json"
     before: PyTree = json.loads(file.read_text()) if file.exists() else {"stage_names": []}
-    began = before["stage_names"]
-    while began and not _is_trained(workdir, began[-1]):
-        began = began[:-1]
-    if not began:
+    trained = before["stage_names"]
+    while trained and not _is_trained(workdir, trained[-1]):
+        trained = trained[:-1]
+    if not trained:
         return
-    described = describe(find_generator(before["generator"]["name"]), before["generator"], RunConfig().generator)
-    then = models.architecture_of(models.GENERATORS, models.build(models.GENERATORS, described))
-    changed = [(f"generator.{key}", *values) for key, *values in differing(then, generator)]
+    fields = select_keys(find_generator(before["generator"]["name"]), before["generator"], RunConfig().generator)
+    previous = models.architecture_of(models.GENERATORS, models.build(models.GENERATORS, fields))
+    changed = [(f"generator.{key}", *values) for key, *values in architecture_differences(previous, generator)]
     names, start = list(stage_names), before.get("init_from", "")
-    changed += [("stage_names", began, names)] if names[: len(began)] != began else []
+    changed += [("stage_names", trained, names)] if names[: len(trained)] != trained else []
     changed += [("init_from", start, init_from)] if start != init_from else []
     if changed:
         listed = ", ".join(f"config.{key}={old!r} (now {new!r})" for key, old, new in changed)
-        raise UserError(f"{workdir} was trained with {listed}; give that again, or use another --workdir")
+        raise UserError(f"{workdir} was trained with {listed}; write the earlier values, or use another --workdir")
 
 
 def _is_trained(workdir: Path, name: str) -> bool:
-    """Whether a stage has published weights, or a checkpoint."""
+    """Returns whether a stage has final weights or a checkpoint."""
     saved = any(path.name.isdigit() for path in (workdir / "checkpoints" / name).glob("*"))
     return saved or (workdir / f"{name}.safetensors").exists()
 
 
-def refuse_untrained(name: str, health: nonfinite.Health, step: int) -> None:
-    """Raises UserError where no update up to `step` was applied; going back leads to one that was, or to the first."""
+def check_was_trained(name: str, health: nonfinite.Health, step: int) -> None:
+    """Raises UserError if all updates up to `step` were skipped."""
     if int(health.in_a_row) >= step:
-        raise UserError(f"{name}: none of {step} updates was finite, so nothing was trained; {ADVICE.format(name)}")
+        raise UserError(
+            f"{name}: none of {step} updates was finite, so the weights are unchanged; {DIVERGENCE_ADVICE.format(name)}"
+        )
 
 
 def publish(averaged: weights.Weights, file: Path, provenance: dict[str, str]) -> None:
-    """Writes a stage's averaged generator, by process 0."""
+    """Writes a stage's averaged generator in process 0."""
     if jax.process_index() == 0:
         weights.save(file, averaged, provenance)
-    processes.gather(None)  # no process goes on before it is there
+    processes.gather(None)  # all processes wait until the file exists
 
 
 def publish_last(file: Path) -> None:

@@ -1,7 +1,7 @@
-"""Where a run's numbers go besides `metrics.jsonl`, by name: `config.writers`.
+"""`WRITERS`: writers of metrics besides `metrics.jsonl`, by name, for `config.writers`.
 
-A writer is opened by `(workdir, stage, step) -> Writer`, where a run that resumes has made `step` updates. A new one is
-such a function or class and an entry in `WRITERS`.
+A writer is opened by `(workdir, stage, step) -> Writer`; `step` is the number of updates so far. A new writer is such a
+function or class and an entry in `WRITERS`.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,10 +13,10 @@ import tensorboardX
 
 
 class Writer(Protocol):
-    """What an entry of `WRITERS` makes."""
+    """The interface of the objects that entries of `WRITERS` return."""
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes the finite numbers of an update."""
+        """Writes the finite values of an update."""
         ...
 
     def image(self, step: int, image: np.ndarray) -> None:
@@ -24,12 +24,12 @@ class Writer(Protocol):
         ...
 
     def close(self) -> None:
-        """Finishes what is being written."""
+        """Flushes and closes the files."""
         ...
 
 
 class TensorBoard:
-    """Events for TensorBoard, in `WORKDIR/tensorboard/STAGE`; those of later updates of an earlier run are purged."""
+    """Writes TensorBoard events to `WORKDIR/tensorboard/STAGE`. Purges events of an earlier run after `step`."""
 
     def __init__(self, workdir: Path, stage: str, step: int):
         purge = step + 1 if step else None

@@ -1,4 +1,4 @@
-"""Weights of generators and of other networks: in memory, in files, imported from elsewhere."""
+"""Weights of generators, feature extractors and metrics: `Weights`, files, imported and ported weights."""
 
 from srgan_jax.weights.networks import load_extractor, save_extractor
 from srgan_jax.weights.safetensors_io import WeightsError

@@ -1,6 +1,6 @@
-"""Other people's generators: PyTorch checkpoints to `Weights`. No pickle is executed.
+"""Importers of published generators: PyTorch checkpoints to `Weights`. No pickle is executed.
 
-A new source is one function from shapes to (architecture, names) and one line in `IMPORTERS`.
+A new importer is a function from tensors to (architecture, names) and an entry in `IMPORTERS`.
 """
 
 import os
@@ -21,7 +21,7 @@ BLOCK_LAYERS = {"conv_1": "0", "norm_1": "1", "act": "2", "conv_2": "3", "norm_2
 
 
 def _count_indices(tensors: Tensors, pattern: str) -> int:
-    """How many of `pattern` with 0, 1, 2, ... in its place are there."""
+    """Returns n such that `pattern` formatted with 0, 1, ..., n - 1 names a tensor, and with n none."""
     number = 0
     while pattern.format(number) in tensors:
         number += 1
@@ -30,7 +30,9 @@ def _count_indices(tensors: Tensors, pattern: str) -> int:
 
 def _require(tensors: Tensors, name: str) -> np.ndarray:
     if name not in tensors:
-        raise WeightsError(f"missing {name}; the file has {len(tensors)}, such as {', '.join(list(tensors)[:3])}")
+        raise WeightsError(
+            f"missing {name}; the file has {len(tensors)} tensors, such as {', '.join(list(tensors)[:3])}"
+        )
     return tensors[name]
 
 
@@ -43,7 +45,7 @@ def _blocks(count: int, pattern: str, parts: Mapping[str, str], start: int = 0) 
 
 
 def srgan5(tensors: Tensors) -> tuple[dict[str, Any], Names]:
-    """leftthomas/SRGAN: `block1` to `block8`, (tanh + 1) / 2, biases in front of the norms, PReLU after the trunk."""
+    """leftthomas/SRGAN: `block1` to `block8`, output (tanh + 1) / 2, biases before norms, PReLU after the trunk."""
     width = _require(tensors, "block1.0.weight").shape[0]
     last = max(int(name[5:].split(".")[0]) for name in tensors if name.startswith("block"))  # upsampling and output
     blocks, ups = last - 3, _count_indices(tensors, f"block{last}.{{}}.conv.weight")
@@ -71,13 +73,13 @@ def lornatang(tensors: Tensors) -> tuple[dict[str, Any], Names]:
 
 
 def _scale(tensors: Tensors, pattern: str) -> int:
-    """The product of the sub-pixel factors: the square roots of output over input channels."""
+    """Returns the product of the sub-pixel factors, each the square root of output over input channels."""
     kernels = [tensors[pattern.format(index)] for index in range(_count_indices(tensors, pattern))]
     return int(np.prod([round((kernel.shape[0] / kernel.shape[1]) ** 0.5) for kernel in kernels]))
 
 
 def eriklindernoren(tensors: Tensors) -> tuple[dict[str, Any], Names]:
-    """eriklindernoren/PyTorch-GAN, `GeneratorResNet`: ImageNet's ranges, epsilon 0.8 outside the upsampling."""
+    """eriklindernoren/PyTorch-GAN, `GeneratorResNet`: ImageNet's ranges, epsilon 0.8 except in the upsampling."""
     width, blocks = (
         _require(tensors, "conv1.0.weight").shape[0],
         _count_indices(tensors, "res_blocks.{}.conv_block.0.weight"),
@@ -113,7 +115,7 @@ IMPORTERS: dict[str, Callable[[Tensors], tuple[dict[str, Any], Names]]] = {
 
 
 def _tensor_names(layer: str) -> list[tuple[str, str, str]]:
-    """For one of our layers: collection, their name and our name of each of its tensors."""
+    """Returns (collection, their name, our name) of each tensor of one of our layers."""
     if "norm" in layer:
         statistics = [("batch_stats", "running_mean", "mean"), ("batch_stats", "running_var", "var")]
         return [("params", "weight", "scale"), ("params", "bias", "bias"), *statistics]
@@ -123,7 +125,11 @@ def _tensor_names(layer: str) -> list[tuple[str, str, str]]:
 
 
 def _convert(tensors: Tensors, names: Names) -> dict[str, np.ndarray]:
-    """Their tensors under our names and layouts; what is left over is an error."""
+    """Returns their tensors with our names and layouts, by "collection/layer/name".
+
+    Raises:
+      WeightsError: a tensor is left over.
+    """
     found, used = {}, set()
     for ours, theirs in names.items():
         for place, kind, name in _tensor_names(ours):
@@ -134,22 +140,23 @@ def _convert(tensors: Tensors, names: Names) -> dict[str, np.ndarray]:
     surplus = [key for key in tensors if key not in used and not key.endswith("num_batches_tracked")]
     if surplus:
         listed = "\n  ".join(f"surplus {key} {tensors[key].shape}" for key in surplus[:10])
-        raise WeightsError(f"{len(surplus)} tensors have no place in the generator:\n  {listed}")
+        raise WeightsError(f"{len(surplus)} tensors don't belong to the generator:\n  {listed}")
     return found
 
 
 def import_generator(path: str | os.PathLike, source: str) -> Weights:
-    """A published generator.
+    """Returns a published generator.
 
     Args:
-      path: PyTorch checkpoint or `.safetensors`.
+      path: a PyTorch checkpoint or `.safetensors`.
       source: a name in `IMPORTERS`.
 
     Returns:
       `Weights`; blocks, width and scale are read from the tensors.
 
     Raises:
-      UserError: unknown source, unreadable file, or tensors missing, surplus or of another shape (listed).
+      UserError: the source is unknown, the file is unreadable, or tensors are missing, surplus or of another shape; the
+        message lists them.
     """
     lookup(IMPORTERS, source, "source")
     tensors = read_torch(path)
@@ -167,7 +174,7 @@ def _import_tensors(tensors: Tensors, source: str) -> Weights:
         architecture, names = IMPORTERS[source](tensors)
         flat = {tuple(key.split("/")): np.ascontiguousarray(value) for key, value in _convert(tensors, names).items()}
         return make_weights(unflatten_dict(flat), architecture)
-    except (ValueError, LookupError, ArithmeticError, TypeError) as error:  # names and shapes of any network
+    except (ValueError, LookupError, ArithmeticError, TypeError) as error:  # the tensors may be those of any network
         raise WeightsError(str(error)) from None
 
 

@@ -1,6 +1,7 @@
-"""Weights of networks that are no generators (feature extractors, metrics): where they lie, and how they are read.
+"""Reading and writing the weights of feature extractors and metrics.
 
-They are looked for as `NAME.safetensors` in the folder of the environment variable SRGAN_JAX_WEIGHTS, or in `weights/`.
+Their files are `NAME.safetensors` in the folder that the environment variable SRGAN_JAX_WEIGHTS names, by default
+`weights/`.
 """
 
 import functools
@@ -16,7 +17,7 @@ from srgan_jax.runtime.errors import MissingFileError
 from srgan_jax.weights.safetensors_io import EXTRACTOR_FORMAT, WeightsError, read_any, write_tensors
 
 FOLDER_VARIABLE = "SRGAN_JAX_WEIGHTS"
-PORT_COMMANDS = {  # by the name of a network: the command that makes its file
+PORT_COMMANDS = {  # network name -> command that writes its file
     "vgg19": "srgan-jax port vgg19 --download",
     "resnet152v2": "srgan-jax port resnet152v2 --download",
     "niqe": "srgan-jax port niqe --download",
@@ -26,33 +27,33 @@ PORT_COMMANDS = {  # by the name of a network: the command that makes its file
 
 
 def network_path(name: str) -> Path:
-    """Returns where the weights of a network lie, or would."""
+    """Returns the path of the weights of a network, whether or not the file exists."""
     return Path(os.environ.get(FOLDER_VARIABLE) or "weights", f"{name}.safetensors")
 
 
 def read_network(name: str, path: str | os.PathLike = "") -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Returns the tensors and the header of a network's file.
+    """Returns the tensors and the header of the weights file of a network.
 
     Args:
       name: a name in `PORT_COMMANDS`, or of a network of your own.
-      path: the file; "" looks for it, see the text of this module.
+      path: the file; "" is `network_path(name)`.
 
     Raises:
-      MissingFileError: no such file; the message names the command that makes it.
-      WeightsError: not a readable `.safetensors`.
+      MissingFileError: the file does not exist; the message names the command that writes it.
+      WeightsError: the file is not a readable `.safetensors`.
     """
     path = Path(path) if path else network_path(name)
     if not path.is_file():
         command = PORT_COMMANDS.get(name)
         out_option = f" --out {path}" if command and path != network_path(name) else ""
-        hint = f"; get them with: {command}{out_option} (or give it a file you have)" if command else ""
+        hint = f"; get them with: {command}{out_option} (or pass it a file that you have)" if command else ""
         raise MissingFileError(f"no {name} weights at {path.absolute()}{hint}")
     return _read(str(path.absolute()), path.stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=8)
 def _read(path: str, modified_ns: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    del modified_ns  # a file that is replaced is read again
+    del modified_ns  # part of the cache key: a replaced file is read again
     return read_any(path)
 
 
@@ -60,16 +61,16 @@ def load_extractor(network: str, path: str | os.PathLike = "") -> tuple[dict[str
     """Returns the weights of a feature extractor.
 
     Args:
-      network: a name in `models.EXTRACTORS`, which the file must be for.
-      path: a `.safetensors` written by `srgan-jax port`; "" looks for it.
+      network: a name in `models.EXTRACTORS`; the header of the file must have the same.
+      path: a `.safetensors` written by `srgan-jax port`; "" is `network_path(network)`.
 
     Returns:
-      Variables of `models.EXTRACTORS[network]`, float32, and the header; its "convention" says how the weights want
-      their input.
+      Variables of `models.EXTRACTORS[network]`, float32, and the header; its "convention" is the input that the weights
+      expect.
 
     Raises:
-      MissingFileError: no such file; the message names the command that makes it.
-      WeightsError: not such a file.
+      MissingFileError: the file does not exist; the message names the command that writes it.
+      WeightsError: the file holds something else, or is unreadable.
     """
     tensors, header = read_network(network, path)
     if header.get("format") != EXTRACTOR_FORMAT or header.get("network") != network:
@@ -80,5 +81,5 @@ def load_extractor(network: str, path: str | os.PathLike = "") -> tuple[dict[str
 
 
 def save_extractor(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], header: Mapping[str, str]) -> None:
-    """Writes the weights of a feature extractor: "layer/kernel" (HWIO) and "layer/bias" to array."""
+    """Writes the weights of a feature extractor: `tensors` by "layer/kernel" (HWIO) and "layer/bias"."""
     write_tensors(path, tensors, {"format": EXTRACTOR_FORMAT} | dict(header))

@@ -1,4 +1,4 @@
-"""Tensors and what they are, in one `.safetensors`: the files of generators and of feature extractors."""
+"""Safetensors I/O: tensors with a header that describes them."""
 
 import os
 from collections.abc import Mapping
@@ -15,38 +15,42 @@ PYTORCH = (".pth", ".pt", ".ckpt")  # suffixes
 
 
 class WeightsError(UserError):
-    """A file or a dict that doesn't hold what was asked for; the message says what was expected and what came."""
+    """A file or dict does not hold the expected weights; the message states what was expected and what was found."""
 
 
 def import_hint(path: str | os.PathLike) -> str:
-    """What to do with a generator of another program."""
-    return f"make it one of ours first: srgan-jax import {os.fspath(path)} --from NAME"
+    """Returns the command that imports a generator of another program, for error messages."""
+    return f"convert it first: srgan-jax import {os.fspath(path)} --from NAME"
 
 
 def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], header: Mapping[str, str]) -> None:
-    """Writes names to arrays, and the header with its "format", under a temporary name first."""
+    """Writes arrays by name and a header to a `.safetensors`, atomically."""
     from safetensors.numpy import save as serialize
 
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     with atomic_file(path) as temporary:
-        temporary.write_bytes(serialize(contiguous, dict(header)))  # save_file makes files that only their owner reads
+        temporary.write_bytes(
+            serialize(contiguous, dict(header))
+        )  # save_file writes files that only their owner can read
 
 
-def read_tensors(path: str | os.PathLike, wanted_format: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The tensors and the header of a `.safetensors` whose header's "format" is `wanted_format`.
+def read_tensors(path: str | os.PathLike, expected_format: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Returns the tensors and the header of a `.safetensors` whose "format" in the header is `expected_format`.
 
     Raises:
-      FileNotFoundError: no such file.
-      WeightsError: not a `.safetensors`, or one of another kind.
+      FileNotFoundError: the file does not exist.
+      WeightsError: the file is not a `.safetensors`, or of another format.
     """
     if not os.path.isfile(path):
         shipped = ", ".join(pretrained.names())
-        raise MissingFileError(f"no weights at {os.fspath(path)}" + (f"; these ship: {shipped}" if shipped else ""))
+        raise MissingFileError(
+            f"no weights at {os.fspath(path)}" + (f"; shipped weights: {shipped}" if shipped else "")
+        )
     tensors, header = read_any(path)
     found = header.get("format")
-    if found != wanted_format:
-        hint = f"; {import_hint(path)}" if wanted_format == FORMAT and found != EXTRACTOR_FORMAT else ""
-        raise WeightsError(f"{path}: expected the format {wanted_format!r}, found {found!r}{hint}")
+    if found != expected_format:
+        hint = f"; {import_hint(path)}" if expected_format == FORMAT and found != EXTRACTOR_FORMAT else ""
+        raise WeightsError(f"{path}: expected the format {expected_format!r}, found {found!r}{hint}")
     return tensors, header
 
 
@@ -54,7 +58,7 @@ def read_any(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, 
     """Returns the tensors and the header of any `.safetensors`.
 
     Raises:
-      WeightsError: not a readable `.safetensors`.
+      WeightsError: the file is not a readable `.safetensors`.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -1,4 +1,4 @@
-"""Generators in files: `save`, `load`, and what a file says about itself."""
+"""Saving and loading generators: `save`, `load`, `read_header`."""
 
 import json
 import os
@@ -20,16 +20,16 @@ from srgan_jax.weights.weights import Weights, make_weights
 def save(
     path: str | os.PathLike, weights: Weights, provenance: Mapping[str, str] | None = None, *, dtype: Any = np.float32
 ) -> None:
-    """Writes `weights` to one `.safetensors`, under a temporary name first.
+    """Writes `weights` to a `.safetensors`, atomically.
 
     Args:
-      path: the file.
-      weights: what to write.
+      path: the file to write.
+      weights: the generator.
       provenance: strings for the header: data, steps, scores, licence.
-      dtype: "float16" halves the file; `load` gives float32 again.
+      dtype: of the file; "float16" halves its size. `load` returns float32 in any case.
 
     Raises:
-      WeightsError: a value is too large for the dtype.
+      WeightsError: a value is too large for `dtype`.
     """
     tensors = {"/".join(path): np.asarray(leaf) for path, leaf in flatten_dict(dict(weights.variables)).items()}
     largest = np.finfo(dtype).max
@@ -41,17 +41,22 @@ def save(
 
 
 def read_header(path: str | os.PathLike) -> dict[str, str]:
-    """What the header of a weights file says: "format", "architecture" (JSON), and its provenance."""
+    """Returns the header of a weights file: "format", "architecture" (JSON) and the provenance.
+
+    Raises:
+      FileNotFoundError: the file does not exist.
+      WeightsError: not a generator of this package.
+    """
     return read_tensors(_resolve_path(path), FORMAT)[1]
 
 
 def read_provenance(path: str | os.PathLike) -> dict[str, str]:
-    """What the header says besides the format and the architecture: data, steps, scores, licence."""
+    """Returns the header without format and architecture: data, steps, scores, licence."""
     return {key: value for key, value in read_header(path).items() if key not in ("format", "architecture")}
 
 
 def _resolve_path(path: str | os.PathLike) -> str | os.PathLike:
-    """The file itself, the generator of a run's folder, or one that ships with the package."""
+    """Returns the weights file: `path`, `generator.safetensors` in the folder `path`, or a shipped generator."""
     if os.path.isfile(path):
         if os.fspath(path).endswith(PYTORCH):
             raise WeightsError(f"{path} is a PyTorch checkpoint; {import_hint(path)}")
@@ -68,15 +73,15 @@ def load(path: str | os.PathLike, *, fold: bool = True) -> Weights:
     Args:
       path: a `.safetensors` written by `save`, the folder of a training run (its `generator.safetensors`), or the name
         of a generator that ships with the package (`pretrained.names()`).
-      fold: make batch normalisation part of the convolutions, which is quicker and gives the same pictures; False
-        for training on.
+      fold: fold batch normalisation into the convolutions, which is faster and gives the same result; False to
+        continue training.
 
     Returns:
       `Weights`, the `params` of `srgan_jax.upscale`.
 
     Raises:
-      FileNotFoundError: no such file.
-      WeightsError: not a generator of this package, or damaged.
+      FileNotFoundError: the file does not exist.
+      WeightsError: the file is not a generator of this package, or is damaged.
     """
     path = _resolve_path(path)
     tensors, header = read_tensors(path, FORMAT)
@@ -92,6 +97,6 @@ def load(path: str | os.PathLike, *, fold: bool = True) -> Weights:
 def _check_architecture(path: str | os.PathLike, architecture: Mapping[str, object]) -> None:
     if architecture.get("name") not in GENERATORS:
         raise WeightsError(
-            f"{path}: unknown architecture {architecture.get('name')!r}; valid: {', '.join(sorted(GENERATORS))}. One "
-            "of your own must be added to models.GENERATORS first: import its module, in a command by --import MODULE"
+            f"{path}: unknown architecture {architecture.get('name')!r}; valid: {', '.join(sorted(GENERATORS))}. For "
+            "one of your own, import the module that adds it to models.GENERATORS first; in a command: --import MODULE"
         )

@@ -1,4 +1,4 @@
-"""PyTorch checkpoints as NumPy arrays."""
+"""Reading PyTorch checkpoints as NumPy arrays."""
 
 import os
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ WRAPPERS = ("params_ema", "params", "state_dict", "model", "generator", "g_state
 
 
 def read_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The tensors of a PyTorch checkpoint (`weights_only`: nothing in it is executed) or a `.safetensors`.
+    """Returns the tensors of a PyTorch checkpoint (`weights_only`: no pickle is executed) or a `.safetensors`.
 
     Raises:
-      UserError: no such file, not a state dict, or PyTorch is not installed.
+      UserError: the file does not exist or is not a state dict, or PyTorch is not installed.
     """
     if not os.path.isfile(path):
         raise MissingFileError(f"no such file: {os.fspath(path)}")
@@ -33,10 +33,10 @@ def read_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise UserError('reading a PyTorch checkpoint needs PyTorch: pip install "srgan-jax[torch]"') from None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds
+    except Exception as error:  # torch raises many types
         reason = str(error).splitlines()[0]
-        if "weights_only" in str(error):  # torch's advice, to read it unsafely, is none
-            reason = "expected tensors alone, as torch.save(model.state_dict(), FILE) writes them"
+        if "weights_only" in str(error):  # torch's message advises to read the file unsafely
+            reason = "expected only tensors, as torch.save(model.state_dict(), FILE) writes them"
         raise UserError(f"{path} can't be read safely: {reason}") from None
     state = next(
         (state[key] for key in WRAPPERS if isinstance(state, dict) and isinstance(state.get(key), dict)), state

@@ -1,4 +1,4 @@
-"""Generators made from generators: normalisation folded, blocks added, two blended."""
+"""Transformations of generators: folding of batch normalisation, added blocks, interpolation of two."""
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +14,10 @@ def _epsilon_field(norm: str) -> str:
 
 
 def fold_norms(weights: Weights) -> Weights:
-    """The same generator at inference without normalisation layers: each becomes part of the convolution before it.
+    """Returns the same generator for inference, each batch normalisation folded into the convolution before it.
 
     Args:
-      weights: any generator; returned as it is where there is nothing to fold, or where norms follow activations.
+      weights: any generator; returned unchanged if it has no batch normalisation, or has it after activations.
     """
     if weights.architecture.get("norm") != "batch" or weights.architecture["block_order"] != "norm_activation":
         return weights
@@ -34,17 +34,17 @@ def fold_norms(weights: Weights) -> Weights:
 
 
 def deepen(weights: Weights, blocks: int) -> Weights:
-    """The same generator with more residual blocks to train: they follow its own, and change no picture yet.
+    """Returns the generator with more residual blocks, appended to its own; its output doesn't change.
 
-    The last layer of each new branch is zeros (as Net2DeeperNet's layers begin as identities: Chen et al.,
-    arXiv 1511.05641); what lies before it is drawn as for a new generator.
+    The last layer of each new branch is zero-initialised, so that the block is the identity (as in Net2DeeperNet, Chen
+    et al., arXiv 1511.05641). Its other layers are initialised as in a new generator.
 
     Args:
       weights: a generator whose blocks are `x + branch(x)`, each branch with layers of its own.
-      blocks: how many it shall have in all.
+      blocks: the new number of blocks.
 
     Raises:
-      WeightsError: it has more already, or its blocks are others: dense, or one for all.
+      WeightsError: `weights` has more blocks than that, or its blocks are dense or share their layers.
     """
     existing = weights.architecture["blocks"]
     if blocks < existing:
@@ -57,7 +57,10 @@ def deepen(weights: Weights, blocks: int) -> Weights:
         layers = variables["params"]
         last = next((n for n in (f"block_{index:02d}_norm_2", f"block_{index:02d}_conv_2") if n in layers), None)
         if last is None:
-            raise WeightsError(f"blocks can't be added to this {architecture['name']}: theirs are no plain residuals")
+            raise WeightsError(
+                f"blocks can't be added to this {architecture['name']}: its blocks are not residual blocks, each with "
+                "layers of its own"
+            )
         layers[last] = jax.tree.map(np.zeros_like, layers[last])
     for kind, layers in weights.variables.items():
         variables[kind] |= layers
@@ -65,28 +68,32 @@ def deepen(weights: Weights, blocks: int) -> Weights:
 
 
 def blend(first: Weights, second: Weights, share: float) -> Weights:
-    """A generator between two: their convolutions interpolated (Wang et al., ESRGAN, arXiv 1809.00219, section 3.4).
+    """Returns the linear interpolation of two generators' weights (Wang et al., ESRGAN, arXiv 1809.00219, section 3.4).
 
-    Sound where one was trained on from the other, SRGAN from SRResNet say. Batch normalisation is folded first: the
-    running variances of two networks can't be interpolated apart from their kernels.
+    The result is useful if one generator was trained from the other, such as SRGAN from SRResNet. Batch normalisation
+    is folded first, because running variances can't be interpolated separately from the kernels.
 
     Args:
-      first: the result at a share of 0.
-      second: the result at a share of 1; the same architecture.
-      share: between 0 and 1.
+      first: the result for `share` 0.
+      second: the result for `share` 1; the same architecture.
+      share: weight of `second`, in [0, 1].
 
     Raises:
-      WeightsError: the architectures differ, or the share lies outside.
+      WeightsError: the architectures differ, or `share` is outside [0, 1].
     """
     if not 0.0 <= share <= 1.0:
-        raise WeightsError(f"expected a share between 0 and 1, got {share}")
+        raise WeightsError(f"share={share}: expected a number between 0 (the first generator) and 1 (the second)")
     first, second = (fold_norms(end if isinstance(end, Weights) else make_weights(end)) for end in (first, second))
     if "batch_stats" in first.variables:
-        raise WeightsError("its batch normalisation can't be folded; blend its pictures instead of its weights")
+        raise WeightsError(
+            "batch normalisation after an activation can't be folded; blend the images instead of the weights"
+        )
     if first.architecture != second.architecture:
         ours, theirs = dict(first.architecture), dict(second.architecture)
         differing = [
             f"{k}: {ours.get(k)} and {theirs.get(k)}" for k in sorted(ours | theirs) if ours.get(k) != theirs.get(k)
         ]
-        raise WeightsError(f"only generators of one architecture can be blended; {', '.join(differing)}")
+        raise WeightsError(
+            f"only generators of one architecture can be blended; these differ in {', '.join(differing)}"
+        )
     return jax.tree.map(lambda a, b: (1.0 - share) * a + share * b, first, second)

@@ -1,4 +1,4 @@
-"""Generators as files: `Weights`, a pytree that describes itself, and one `.safetensors` that holds it."""
+"""`Weights`, a pytree of a generator's variables and architecture, and `make_weights`, which creates it."""
 
 import json
 import os
@@ -18,13 +18,13 @@ from srgan_jax.weights.safetensors_io import WeightsError
 
 
 class Weights(flax.struct.PyTreeNode):
-    """A generator: its variables, and the architecture they belong to.
+    """The variables of a generator and its architecture.
 
-    A pytree whose leaves are the arrays; the architecture is its one static part, so that `Weights` passes through
-    `jit`, `vmap` and `grad`, and two files of one architecture share a compilation.
+    A pytree: the arrays are its leaves, the architecture is static. `Weights` can be passed to functions under `jit`,
+    `vmap` and `grad`, and weights of one architecture share a compilation.
 
     Attributes:
-      variables: `{"params": ..., "batch_stats": ...}` as Flax has them, float32.
+      variables: the Flax variables `{"params": ..., "batch_stats": ...}`, float32.
       architecture: "name" (in `models.GENERATORS`) and every field of that module.
     """
 
@@ -32,7 +32,7 @@ class Weights(flax.struct.PyTreeNode):
     architecture: Mapping[str, Any] = flax.struct.field(pytree_node=False)
 
     def module(self, **runtime: Any) -> Network:
-        """The Flax module; `runtime` may set its `dtype`."""
+        """Returns the Flax module; `runtime` may set its `dtype`."""
         return build(GENERATORS, self.architecture, **runtime)
 
     @property
@@ -41,7 +41,7 @@ class Weights(flax.struct.PyTreeNode):
         return self.architecture["scale"]
 
     def __repr__(self) -> str:
-        """The architecture and the count of numbers, not the numbers."""
+        """Returns the architecture and the total size of the arrays."""
         fields = ", ".join(f"{key}={value}" for key, value in self.architecture.items() if key != "name")
         count = sum(getattr(leaf, "size", 1) for leaf in jax.tree.leaves(self.variables))
         return f"Weights({self.architecture.get('name')}: {fields}; {count:,} numbers)"
@@ -55,7 +55,7 @@ def _deserialize_architecture(data: bytes | bytearray) -> tuple[Mapping[str, Any
     return tuple(freeze(architecture) for architecture in json.loads(bytes(data)))
 
 
-export.register_pytree_node_serialization(  # so that jax.export can save functions of weights
+export.register_pytree_node_serialization(  # so that jax.export can serialise functions of Weights
     Weights,
     serialized_name="srgan_jax.Weights",
     serialize_auxdata=_serialize_architecture,
@@ -64,18 +64,18 @@ export.register_pytree_node_serialization(  # so that jax.export can save functi
 
 
 def make_weights(variables: Mapping[str, Any], architecture: Mapping[str, Any] | None = None) -> Weights:
-    """`Weights` from a plain Flax variables dict.
+    """Returns `Weights` from a Flax variables dict.
 
     Args:
-      variables: `{"params": ..., "batch_stats": ...}`, or the params alone where the generator has no statistics.
-      architecture: "name" and fields. None reads sizes (blocks, width, scale, slopes, norm) from the shapes of an
-        SRResNet and takes the paper's choices for all else: linear output in [-1, 1], no interpolated base.
+      variables: `{"params": ..., "batch_stats": ...}`, or only the params if the generator has no batch statistics.
+      architecture: "name" and fields. None infers an SRResNet: blocks, width, scale, activation and norm from the
+        shapes, and the paper's choices for the rest (linear output in [-1, 1], no interpolated base).
 
     Raises:
-      WeightsError: no dict, or a tensor is missing, surplus or of another shape.
+      WeightsError: `variables` is not a dict, or a tensor is missing, surplus or of another shape.
     """
     if isinstance(variables, str | os.PathLike):
-        raise WeightsError("expected weights, got a name; srgan_jax.load(name) reads them")
+        raise WeightsError(f"expected weights, got {str(variables)!r}; srgan_jax.load(name) reads them")
     if not isinstance(variables, Mapping):
         raise WeightsError(f"expected weights, or a Flax variables dict, got {type(variables).__name__}")
     variables = dict(variables) if "params" in variables else {"params": variables}
@@ -90,7 +90,7 @@ def make_weights(variables: Mapping[str, Any], architecture: Mapping[str, Any] |
 
 
 def _infer_architecture(params: Mapping[str, Any]) -> dict[str, Any]:
-    """An SRResNet's sizes from the shapes of its tensors."""
+    """Returns the architecture of an SRResNet from the shapes of its tensors."""
     try:
         ups = [params[name]["kernel"].shape for name in sorted(params) if name.startswith("conv_up_")]
         width = params["conv_in"]["kernel"].shape[-1]
@@ -114,7 +114,7 @@ def _infer_architecture(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flatten_by_path(variables: Mapping[str, PyTree]) -> dict[str, Any]:
-    """The leaves, named "params/layer/kernel"."""
+    """Returns the leaves by path, such as "params/layer/kernel"."""
     return {"/".join(path): leaf for path, leaf in flatten_dict(dict(variables)).items()}
 
 

@@ -1,34 +1,48 @@
-"""Image quality, as papers on super-resolution measure it: per image, `[H, W, 3]` RGB in [0, 1].
+"""Metrics of image quality that papers on super-resolution report. They take images `[H, W, 3]` RGB in [0, 1].
 
-A new metric is one function and one entry in `METRICS`.
+To add a metric, write a function and add an entry to `METRICS`.
 """
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from srgan_jax.evaluation.metrics import lpips, niqe, vgg54
+from srgan_jax.evaluation.metrics import lpips, niqe, texture, vgg54
 from srgan_jax.evaluation.metrics.common import CHANNELS, MIN_SIDE_PX
 from srgan_jax.evaluation.metrics.fidelity import ms_ssim, psnr, ssim, ssim_daala
 from srgan_jax.runtime.errors import lookup
 from srgan_jax.runtime.offers import check_parameters
 
-__all__ = ["CHANNELS", "METRICS", "Metric", "find", "find_all", "ms_ssim", "psnr", "ssim", "ssim_daala"]
+__all__ = [
+    "CHANNELS", "GROUPS", "METRICS", "Metric", "expand", "find", "find_all", "ms_ssim", "pooled", "psnr", "ssim",
+    "ssim_daala",
+]  # fmt: skip
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
+def _mean_without_nan(values: Sequence[float]) -> float:
+    found = np.asarray(values)[~np.isnan(values)]
+    return float(found.mean()) if len(found) else float("nan")
 
 
 class Metric(NamedTuple):
-    """An entry of `METRICS`; it can be called as its function is.
+    """An entry of `METRICS`; calling it calls its function.
 
     Attributes:
-      function: `(sr, hr, *, border, channel, size) -> scalar`; those in RGB ignore the channel.
-      lower_is_better: its direction.
-      weights: reads the weights that it needs, or raises MissingFileError that names the command that makes them.
+      function: `(sr, hr, *, border, channel, size) -> scalar`; metrics on RGB ignore the channel.
+      lower_is_better: whether lower scores are better.
+      weights: function that reads its weights, or raises MissingFileError with the command that creates them.
       smallest_px: shorter and longer side, without borders, of the smallest image that it can score.
-      caption: what it is, to stand under a table; "" where the name says it.
+      caption: description below tables; "" if the name is sufficient.
       digits: decimal places in tables.
+      target: the best value of a two-sided metric, which is neither better where it is lower nor where it is higher.
+      pool: the values of the images to the value of a set, by default the mean.
     """
 
     function: Callable[..., jax.Array | float]
@@ -37,6 +51,8 @@ class Metric(NamedTuple):
     smallest_px: tuple[int, int] = (MIN_SIDE_PX, MIN_SIDE_PX)
     caption: str = ""
     digits: int = 4
+    target: float | None = None
+    pool: Callable[[Sequence], float] = _mean
 
     def __call__(self, sr: jax.Array | np.ndarray, hr: jax.Array | np.ndarray, **options: object) -> jax.Array | float:
         """Returns the score of SR `[H, W, 3]` in [0, 1]."""
@@ -44,7 +60,7 @@ class Metric(NamedTuple):
 
 
 def in_rgb(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Returns a metric on RGB, whatever channel it is asked for."""
+    """Returns the metric computed on RGB; its argument `channel` is ignored."""
 
     @functools.wraps(function)
     def on_rgb(sr: jax.Array, hr: jax.Array, *, channel: str = "rgb", **options: object) -> jax.Array:
@@ -70,17 +86,57 @@ METRICS: dict[str, Metric] = {
         caption="mean squared difference of VGG19's relu5_4 features, over 12.75 with Caffe's weights",
     ),
     "ssim_rgb": Metric(in_rgb(ssim)),
+    "lr_psnr": Metric(
+        texture.lr_psnr, smallest_px=texture.SMALLEST_PX, digits=1,
+        caption="dB between SR and HR after MATLAB's bicubic to a quarter, 8 bits; for LR made by bicubic",
+    ),
+    "v34": Metric(
+        texture.v34, True, vgg54.vgg54_weights, texture.SMALLEST_PX, digits=3,
+        caption="mean squared distance of VGG19's relu3_4 over its variance in HR",
+    ),
+    "power_25": Metric(
+        functools.partial(texture.power, low=0.25, high=0.375), smallest_px=texture.SMALLEST_PX, digits=1, target=0.0,
+        caption="dB, luma's power at .25 to .375 cycles/px over HR's",
+    ),
+    "power_375": Metric(
+        functools.partial(texture.power, low=0.375, high=0.5), smallest_px=texture.SMALLEST_PX, digits=1, target=0.0,
+        caption="dB, luma's power at .375 to .5 cycles/px over HR's",
+    ),
+    "place": Metric(
+        texture.place, smallest_px=texture.SMALLEST_PX, digits=3,
+        caption="correlation with HR of the log energy of high frequencies, blocks of 16 px: texture where HR has it",
+    ),
+    "flat": Metric(
+        texture.flat, smallest_px=texture.SMALLEST_PX, digits=2, target=1.0, pool=_mean_without_nan,
+        caption="amplitude of high frequencies over HR's where HR is flat; above 1: noise",
+    ),
+    "phase": Metric(
+        texture.lattice, True, smallest_px=texture.SMALLEST_PX, digits=3, pool=texture.phase,
+        caption="largest over smallest energy on a lattice of 4 x 4 px, of the whole set; HR: about 1.02",
+    ),
 }  # fmt: skip
+GROUPS = {"texture": ("psnr_y", "lr_psnr", "v34", "power_25", "power_375", "place", "flat", "phase")}
+
+
+def expand(names: Iterable[str]) -> list[str]:
+    """Returns the names with those of `GROUPS` replaced by their metrics, each name once."""
+    return list(dict.fromkeys(metric for name in names for metric in GROUPS.get(name, (name,))))
+
+
+def pooled(name: str, values: Sequence) -> float:
+    """Returns the value of a set of images of the metric `name`, of the values of its images."""
+    entry = METRICS.get(name)
+    return (entry.pool if isinstance(entry, Metric) else _mean)(values)
 
 
 def find(name: str) -> Metric:
-    """Returns the metric of that name, once its weights (if it needs any) are found.
+    """Returns the metric of that name and checks that its weights exist.
 
     Raises:
-      UserError: unknown name, or weights missing; the message names the command that makes them.
+      UserError: unknown name, or missing weights; the message contains the command that creates them.
     """
     entry = lookup(METRICS, name, "metric")
-    metric = entry if isinstance(entry, Metric) else Metric(entry)  # a plain function has the defaults
+    metric = entry if isinstance(entry, Metric) else Metric(entry)  # a plain function gets the defaults
     check_parameters(
         metric.function, ("border", "channel", "size"), f"metric {name!r}", "(sr, hr, *, border, channel, size)"
     )

@@ -1,4 +1,4 @@
-"""NIQE, which needs no original, only the public parameters of natural pictures. Compiles anew for each size."""
+"""NIQE, a no-reference metric that uses published statistics of natural images. Compiles once for each image size."""
 
 import functools
 import math
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from srgan_jax.evaluation.metrics.common import Size, cut
+from srgan_jax.evaluation.metrics.common import Size, crop_border
 from srgan_jax.ops import color, resize
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.weights.networks import read_network
@@ -16,7 +16,7 @@ from srgan_jax.weights.networks import read_network
 BLOCK = 96
 SMALLEST_PX = (BLOCK, 2 * BLOCK)  # shorter and longer side: two blocks
 SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
-SHAPES = np.arange(200, 10001) / 1000  # of the generalised gaussians that are tried
+SHAPES = np.arange(200, 10001) / 1000  # candidate shapes of the generalised Gaussians
 
 
 def _gamma_ratio(a: float, b: float) -> float:
@@ -25,14 +25,17 @@ def _gamma_ratio(a: float, b: float) -> float:
 
 @functools.cache
 def _shape_table() -> np.ndarray:
-    """gamma(2/s)^2 / (gamma(1/s) gamma(3/s)) for every s in SHAPES."""
+    """Returns gamma(2/s)^2 / (gamma(1/s) gamma(3/s)) for every s in SHAPES."""
     return np.array([_gamma_ratio(2 / s, 1 / s) * _gamma_ratio(2 / s, 3 / s) for s in SHAPES])
 
 
 @jax.jit
 def _block_moments(y: jax.Array, window: jax.Array, block: jax.Array) -> jax.Array:
-    """Of the normalised luma and its four products with neighbours, in each block: the mean squares of the negative and
-    of the positive values, the mean absolute value, the mean square. `[blocks, 5, 4]`."""
+    """Returns moments `[blocks, 5, 4]` of the normalised luma and its products with four neighbours, in each block.
+
+    The moments are the mean squares of the negative and of the positive values, the mean absolute value, and the mean
+    square.
+    """
     side = block.shape[0]
     padded = jnp.pad(y, window.shape[0] // 2, mode="edge")
     blur = lambda x: jax.scipy.signal.convolve2d(x, window, mode="valid", precision="highest")  # noqa: E731
@@ -50,8 +53,8 @@ def _block_moments(y: jax.Array, window: jax.Array, block: jax.Array) -> jax.Arr
     return jnp.stack([*moments, jnp.abs(maps).mean(axis=(2, 3)), squares.mean(axis=(2, 3))], axis=-1)
 
 
-def _fit(moments: np.ndarray) -> tuple[float, float, float]:
-    """An asymmetric generalised gaussian: its shape, and its left and right scale."""
+def _fit_aggd(moments: np.ndarray) -> tuple[float, float, float]:
+    """Fits an asymmetric generalised Gaussian; returns its shape, and its left and right scale."""
     left, right = np.sqrt(moments[:2])
     ratio = left / right
     target = moments[2] ** 2 / moments[3] * (ratio**3 + 1) * (ratio + 1) / (ratio**2 + 1) ** 2
@@ -61,29 +64,30 @@ def _fit(moments: np.ndarray) -> tuple[float, float, float]:
 
 
 def _block_features(moments: np.ndarray) -> list[float]:
-    shape, left, right = _fit(moments[0])
+    shape, left, right = _fit_aggd(moments[0])
     features = [shape, (left + right) / 2]
     for product in moments[1:]:
-        shape, left, right = _fit(product)
+        shape, left, right = _fit_aggd(product)
         features += [shape, (right - left) * _gamma_ratio(2 / shape, 1 / shape), left, right]
     return features
 
 
 def niqe_of_luma(y: np.ndarray, parameters: Mapping[str, np.ndarray]) -> float:
-    """NIQE (Mittal, Soundararajan & Bovik 2013) as MATLAB's and BasicSR's code computes it; lower is better.
+    """Computes NIQE (Mittal, Soundararajan & Bovik 2013) like the code of MATLAB and BasicSR; lower is better.
 
-    In float32, as BasicSR does. On 13 pictures of BSD100 its results differ from BasicSR's by .006 at most, their means
-    by .0004; between float32 and float64 BasicSR's own move by up to .03, so smaller differences mean nothing.
+    It is computed in float32, like BasicSR's. On 13 images of BSD100 the results differ from BasicSR's by at most .006,
+    their means by .0004. BasicSR's own results differ by up to .03 between float32 and float64, so smaller differences
+    are not significant.
 
     Args:
       y: `[H, W]` MATLAB's luma, 16 to 235, rounded; at least 96 x 192.
       parameters: "mu_pris_param" `[1, 36]`, "cov_pris_param" `[36, 36]`, "gaussian_window" `[7, 7]`.
 
     Raises:
-      UserError: the picture is smaller than two blocks.
+      UserError: the image is smaller than two blocks.
     """
     if min(y.shape) < SMALLEST_PX[0] or max(y.shape) < SMALLEST_PX[1]:
-        raise UserError(f"NIQE needs two blocks of {BLOCK} x {BLOCK} px or more, got {y.shape[1]} x {y.shape[0]}")
+        raise UserError(f"NIQE needs at least {2 * BLOCK} x {BLOCK} px (two blocks), got {y.shape[1]} x {y.shape[0]}")
     y = y[: y.shape[0] // BLOCK * BLOCK, : y.shape[1] // BLOCK * BLOCK].astype(np.float32)
     window = jnp.asarray(parameters["gaussian_window"], jnp.float32)
     features = []
@@ -94,20 +98,20 @@ def niqe_of_luma(y: np.ndarray, parameters: Mapping[str, np.ndarray]) -> float:
         y = np.asarray(resize.resize(y[..., None] / 255.0, half, convention="C"))[..., 0] * 255.0
     features = np.concatenate([np.array(scale) for scale in features], axis=1)
     mean = np.nanmean(features, axis=0)
-    spread = np.cov(features[~np.isnan(features).any(axis=1)], rowvar=False)
-    inverse = np.linalg.pinv((parameters["cov_pris_param"].astype(np.float64) + spread) / 2)
+    covariance = np.cov(features[~np.isnan(features).any(axis=1)], rowvar=False)
+    inverse = np.linalg.pinv((parameters["cov_pris_param"].astype(np.float64) + covariance) / 2)
     difference = parameters["mu_pris_param"].astype(np.float64).ravel() - mean
     return float(np.sqrt(difference @ inverse @ difference))
 
 
 def niqe_weights() -> dict[str, np.ndarray]:
-    """The parameters that `niqe_of_luma` takes; MissingFileError names the command that gets them."""
+    """Returns the parameters of `niqe_of_luma`; raises MissingFileError with the command that creates them."""
     return read_network("niqe")[0]
 
 
 def niqe(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y", size: Size = None) -> float:
-    """`niqe_of_luma` of `sr [H, W, 3]` in [0, 1]; `hr` is not looked at. Other arguments as for `psnr`."""
+    """Computes `niqe_of_luma` of `sr [H, W, 3]` in [0, 1]; `hr` is ignored. Other arguments as for `psnr`."""
     del hr, channel  # always MATLAB's Y
     parameters = niqe_weights()
-    luma = color.rgb_to_y(jnp.asarray(cut(sr, border, size)))[..., 0]
+    luma = color.rgb_to_y(jnp.asarray(crop_border(sr, border, size)))[..., 0]
     return niqe_of_luma(np.round(np.asarray(luma, np.float64) * 255), parameters)

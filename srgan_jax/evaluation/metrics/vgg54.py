@@ -1,4 +1,4 @@
-"""The content loss of the SRGAN paper as a metric. Compiles anew for each image size."""
+"""The VGG54 content loss of the SRGAN paper as a metric. Compiles once for each image size."""
 
 import functools
 import hashlib
@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from srgan_jax.evaluation.metrics.common import Size, cut
+from srgan_jax.evaluation.metrics.common import Size, crop_border
 from srgan_jax.models.extractors import FEATURE_SCALE
 from srgan_jax.models.extractors.vgg19 import VGG19
 from srgan_jax.weights.networks import network_path, read_network
 
 
 def vgg54_weights() -> tuple[dict[str, np.ndarray], str]:
-    """VGG19's tensors, and the convention of their input; MissingFileError names the command that gets them."""
+    """Returns the tensors and input convention of VGG19; raises MissingFileError with the command that creates them."""
     tensors, header = read_network("vgg19")
     return tensors, header["convention"]
 
@@ -26,12 +26,12 @@ def vgg54_weights() -> tuple[dict[str, np.ndarray], str]:
 def vgg54_features(
     weights: Mapping[str, jax.Array | np.ndarray], image: jax.Array | np.ndarray, convention: str
 ) -> jax.Array:
-    """VGG19's relu5_4, scaled as the SRGAN paper's content loss has it.
+    """Returns the features relu5_4 of VGG19, scaled as in the content loss of the SRGAN paper.
 
     Args:
       weights: "layer/kernel" (HWIO) and "layer/bias", as `srgan-jax port vgg19` writes them.
       image: `[N, H, W, 3]` RGB in [0, 1].
-      convention: of the weights; with "caffe" the features are scaled by 1/12.75.
+      convention: input convention of the weights; with "caffe" the features are scaled by 1/12.75.
     """
     flat = {tuple(name.split("/")): jnp.asarray(tensor, jnp.float32) for name, tensor in weights.items()}
     module = VGG19(taps=("relu5_4",), convention=convention)
@@ -39,29 +39,29 @@ def vgg54_features(
     return FEATURE_SCALE[convention] * features["relu5_4"]
 
 
-def _vgg54_features(picture: np.ndarray) -> np.ndarray:
+def _vgg54_features(image: np.ndarray) -> np.ndarray:
     weights, convention = vgg54_weights()
     with jax.default_matmul_precision("highest"):
-        return np.asarray(vgg54_features(weights, picture[None], convention))
+        return np.asarray(vgg54_features(weights, image[None], convention))
 
 
-_seen: dict[tuple, np.ndarray] = {}  # features of the last 128 HR pictures: each is needed for every method
+_hr_cache: dict[tuple, np.ndarray] = {}  # cache of the features of the last 128 HR images, which every method uses
 
 
 def _vgg54_of_hr(hr: np.ndarray) -> np.ndarray:
     key = (hashlib.sha256(hr.tobytes()).digest(), hr.shape, str(network_path("vgg19").absolute()))
-    if key not in _seen:
-        if len(_seen) == 128:
-            del _seen[next(iter(_seen))]
-        _seen[key] = _vgg54_features(hr)
-    return _seen[key]
+    if key not in _hr_cache:
+        if len(_hr_cache) == 128:
+            del _hr_cache[next(iter(_hr_cache))]
+        _hr_cache[key] = _vgg54_features(hr)
+    return _hr_cache[key]
 
 
 def vgg54(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y", size: Size = None) -> float:
-    """The SRGAN paper's content loss VGG54 (equation 5) on RGB, the mean over channels in place of the sum.
+    """Computes the content loss VGG54 of the SRGAN paper (equation 5) on RGB, with the mean over channels, not the sum.
 
-    Arguments as for `psnr`; the channel isn't looked at.
+    Arguments as for `psnr`; `channel` is ignored.
     """
     del channel
-    x, y = (np.asarray(cut(image, border, size), np.float32) for image in (sr, hr))
+    x, y = (np.asarray(crop_border(image, border, size), np.float32) for image in (sr, hr))
     return float(np.square(_vgg54_features(x) - _vgg54_of_hr(y)).mean())

@@ -14,8 +14,7 @@ class RestorationNet(nn.Module):
     """Downsamples by 2, runs residual blocks, upsamples, downsamples and upsamples again (see configs/restoration.py).
 
     Arguments as of `SRResNet`: `lr [N, H, W, 3]` in [0, 1], optionally `mask [N, H, W, 1]`; the result has the size of
-    `lr`. The first layer takes and the last one returns [-1, 1]. Odd sides are rounded up when halved, and the result is
-    cropped.
+    `lr`. The first layer takes and the last one returns [-1, 1]. Halving rounds odd sides up; the result is cropped.
     """
 
     blocks: int = 16

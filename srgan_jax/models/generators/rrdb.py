@@ -16,8 +16,8 @@ class RRDBNet(nn.Module):
     """Residual-in-residual dense blocks, no normalisation (Wang et al., ESRGAN, arXiv 1809.00219, figures 3 and 4).
 
     Each block consists of three dense blocks of five convolutions; the input of each convolution is the concatenation
-    of all maps before it. Residuals are scaled by 0.2. Upsampling is nearest-neighbour, then a convolution. Arguments as
-    of `SRResNet`: `lr [N, H, W, 3]` in [0, 1], optionally `mask [N, H, W, 1]`. The layers take and return [0, 1].
+    of all maps before it. Residuals are scaled by 0.2. Upsampling is nearest-neighbour, then a convolution. Arguments
+    as of `SRResNet`: `lr [N, H, W, 3]` in [0, 1], optionally `mask [N, H, W, 1]`. The layers take and return [0, 1].
     """
 
     blocks: int = 23

@@ -1,6 +1,6 @@
-"""Public weights of feature extractors and metrics as our files: `srgan-jax port NAME`.
+"""Ports of the public weights of feature extractors and metrics, as `.safetensors`: `srgan-jax port NAME`.
 
-A new port is one file and one entry in `PORTS`.
+A new port is a module and an entry in `PORTS`.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,15 +14,16 @@ __all__ = ["PORTS", "Port"]
 
 
 class Port(NamedTuple):
-    """How the weights of a network are ported.
+    """A port of the weights of a network.
 
     Attributes:
-      port: `(*files, out, **options) -> line`: reads the files, writes `out`, says what was written.
-      about: what is ported, in a few words.
-      files: what the files are, for the command's help.
-      official: published files by name, the usual one first; none where a download has no address.
-      option: the keyword argument of `port` that the command offers, and its choices; "" for none.
-      required: whether the option must be given.
+      port: `(*files, out, **options) -> line`: reads the files, writes `out`, and returns a line for the user.
+      about: a description, for the command's help.
+      files: descriptions of the files, for the command's help.
+      official: published files by name, the default first; empty if there is no download.
+      option: the keyword argument of `port` that the command has as an option; "" for none.
+      choices: the values of the option.
+      required: whether the option is required.
     """
 
     port: Callable[..., str]

@@ -1,4 +1,4 @@
-"""Files of other programs: Keras' `.h5`, downloads with digests, checks of names and shapes."""
+"""Reading files of other programs: Keras' `.h5`, downloads with checksums, checks of names and shapes."""
 
 import hashlib
 import importlib.util
@@ -12,11 +12,11 @@ import numpy as np
 
 from srgan_jax.runtime.errors import UserError
 
-LIBRARIES = {".h5": "h5py", ".pth": "torch"}  # what reads files of these suffixes; not installed with the package
+LIBRARIES = {".h5": "h5py", ".pth": "torch"}  # suffix -> library that reads such files; not a dependency of the package
 
 
 class Official(NamedTuple):
-    """A published file: its address, and its digest as the publisher states it."""
+    """A published file: its URL, and its checksum as published."""
 
     url: str
     algorithm: str
@@ -24,7 +24,7 @@ class Official(NamedTuple):
 
 
 def read_h5(path: Path, layers: Collection[str]) -> dict[str, dict[str, np.ndarray]]:
-    """A Keras `.h5`: for each of `layers` that is there its arrays, by the last part of their names without ":0"."""
+    """Returns the arrays of a Keras `.h5` for each of `layers` in it, by the last part of their names without ":0"."""
     import h5py
 
     found: dict[str, dict[str, np.ndarray]] = {}
@@ -41,10 +41,10 @@ def read_h5(path: Path, layers: Collection[str]) -> dict[str, dict[str, np.ndarr
 
 
 def read(path: Path, readers: Mapping[str, Callable]) -> dict[str, np.ndarray]:
-    """The tensors of a file, by the reader of its suffix.
+    """Returns the tensors of a file, read by the reader of its suffix.
 
     Raises:
-      UserError: another suffix, no such file, or an unreadable one.
+      UserError: the suffix has no reader, or the file does not exist or is unreadable.
     """
     if path.suffix not in readers:
         raise UserError(f"expected a file ending in {', '.join(readers)}, got {path.name}")
@@ -54,12 +54,12 @@ def read(path: Path, readers: Mapping[str, Callable]) -> dict[str, np.ndarray]:
         return readers[path.suffix](path)
     except UserError:
         raise
-    except Exception as error:  # each library has its own
+    except Exception as error:  # each library raises its own types
         raise UserError(f"{path} can't be read: {str(error).splitlines()[0]}") from None
 
 
 def check_shapes(tensors: Mapping[str, np.ndarray], expected: Mapping[str, tuple], path: Path, what: str) -> None:
-    """Raises UserError where a tensor is missing or of another shape; lists the first eight."""
+    """Raises UserError if tensors are missing or of another shape; the message lists the first eight."""
     wrong = [
         f"{name}: expected {shape}, found {tensors[name].shape if name in tensors else 'nothing'}"
         for name, shape in expected.items()
@@ -70,7 +70,11 @@ def check_shapes(tensors: Mapping[str, np.ndarray], expected: Mapping[str, tuple
 
 
 def download(official: Official, folder: Path) -> Path:
-    """Fetches an official file and checks its digest."""
+    """Downloads an official file to `folder`, checks its checksum, and returns its path.
+
+    Raises:
+      UserError: the download failed, or the checksum differs.
+    """
     path = folder / official.url.rsplit("/", 1)[-1]
     try:
         with urllib.request.urlopen(official.url, timeout=20) as response, open(path, "wb") as file:
@@ -78,24 +82,24 @@ def download(official: Official, folder: Path) -> Path:
                 file.write(block)
     except (urllib.error.URLError, OSError) as error:
         reason = getattr(error, "reason", error)
-        hint = "fetch that file elsewhere, and give it in place of --download"
+        hint = "download it on another machine, and give the file in place of --download"
         raise UserError(f"{official.url} can't be downloaded: {reason}; {hint}") from None
     check_digest(path, official.algorithm, official.digest)
     return path
 
 
 def check_digest(path: Path, algorithm: str, expected: str) -> None:
-    """Raises UserError where the file is not the published one."""
+    """Raises UserError if the checksum of the file is not `expected`."""
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, algorithm).hexdigest()
     if found != expected:
         raise UserError(
-            f"{path.name}: expected {algorithm} {expected}, got {found}; the download is damaged, try again"
+            f"{path.name}: expected {algorithm} {expected}, got {found}; the download is damaged; run the command again"
         )
 
 
 def check_library(path: Path) -> None:
-    """Raises UserError where the library that reads such a file is not installed."""
+    """Raises UserError if the library that reads files of this suffix is not installed."""
     library = LIBRARIES.get(path.suffix)
     if library and importlib.util.find_spec(library) is None:
         raise UserError(f"reading {path.name} needs {library}: pip install {library}")

@@ -1,4 +1,4 @@
-"""LPIPS (version 0.1): torchvision's backbone and the public linear heads."""
+"""Port of LPIPS, version 0.1: torchvision's backbone and the public linear heads."""
 
 from pathlib import Path
 
@@ -9,7 +9,10 @@ from srgan_jax.runtime.errors import UserError
 from srgan_jax.weights.safetensors_io import write_tensors
 from srgan_jax.weights.torch_checkpoint import read_torch
 
-POSITIONS = {"alex": (0, 3, 6, 8, 10), "vgg": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)}  # in `features`
+POSITIONS = {
+    "alex": (0, 3, 6, 8, 10),
+    "vgg": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
+}  # of the convolutions in torchvision's `features`
 
 
 def port(network: Path, heads: Path, out: Path, *, backbone: str) -> str:
@@ -22,10 +25,10 @@ def port(network: Path, heads: Path, out: Path, *, backbone: str) -> str:
       backbone: "alex" or "vgg".
 
     Returns:
-      A line that says what was written.
+      A line for the user: the file and its contents.
 
     Raises:
-      UserError: a file can't be read, or holds something else.
+      UserError: a file is unreadable, or holds other tensors.
     """
     theirs, linear = read_torch(network), read_torch(heads)
     tensors, wrong, channels, heads_read = {}, [], 3, 0

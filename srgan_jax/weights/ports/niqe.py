@@ -1,4 +1,4 @@
-"""NIQE's public parameters, as BasicSR has them."""
+"""Port of NIQE's public parameters, from BasicSR's file."""
 
 from pathlib import Path
 
@@ -17,19 +17,19 @@ SHAPES = {"mu_pris_param": (1, 36), "cov_pris_param": (36, 36), "gaussian_window
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """BasicSR's `.npz`; no pickle is executed."""
+    """Returns the arrays of BasicSR's `.npz`; no pickle is executed."""
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in SHAPES if name in file.files}
 
 
 def port(path: Path, out: Path) -> str:
-    """Reads `niqe_pris_params.npz`, which BasicSR's source package holds, and writes `out`.
+    """Reads `niqe_pris_params.npz` of BasicSR's source code, and writes `out`.
 
     Returns:
-      A line that says what was written.
+      A line for the user: the file and its contents.
 
     Raises:
-      UserError: the file can't be read, or holds something else.
+      UserError: the file is unreadable, or holds other tensors.
     """
     tensors = files.read(path, {".npz": read_npz})
     files.check_shapes(tensors, SHAPES, path, "NIQE's parameters")

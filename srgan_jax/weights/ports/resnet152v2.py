@@ -1,7 +1,7 @@
-"""The first layers of ImageNet's ResNet152V2, from Keras' file, for the recipe `restoration`.
+"""Port of the first layers of ImageNet's ResNet152V2, from Keras' file, for the recipe `restoration`.
 
-Its loss uses the features up to `conv2_block1_1_relu` alone, so the result is small. Its batch normalisations become
-factors and offsets.
+The loss of the recipe only uses features up to `conv2_block1_1_relu`; later layers are not ported. Batch normalisation
+is ported as factors and offsets.
 """
 
 from pathlib import Path
@@ -30,26 +30,26 @@ SHAPES = {
 
 
 def read_keras(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of Keras' `.h5`, by "layer/kind"."""
+    """Returns the tensors of Keras' `.h5`, by "layer/kind"."""
     found = files.read_h5(path, {name.split("/")[0] for name in SHAPES})
     return {f"{layer}/{kind}": value for layer, tensors in found.items() for kind, value in tensors.items()}
 
 
 def factor_and_offset(tensors: dict[str, np.ndarray], layer: str) -> tuple[np.ndarray, np.ndarray]:
-    """Batch normalisation in inference mode as `x * factor + offset`."""
+    """Returns (factor, offset): batch normalisation in inference mode is `x * factor + offset`."""
     gamma, beta, mean, variance = (np.asarray(tensors[f"{layer}/{name}"], np.float64) for name in NORMS)
     factor = gamma / np.sqrt(variance + EPSILON)
     return factor, beta - mean * factor
 
 
 def port(path: Path, out: Path) -> str:
-    """Reads Keras' `.h5` without top, and writes `out`.
+    """Reads Keras' `.h5` without top layers, and writes `out`.
 
     Returns:
-      A line that says what was written.
+      A line for the user: the file and its contents.
 
     Raises:
-      UserError: the file can't be read, or holds something else.
+      UserError: the file is unreadable, or holds other tensors.
     """
     tensors = files.read(path, {".h5": read_keras})
     files.check_shapes(tensors, SHAPES, path, "ResNet152V2's first layers")

@@ -1,7 +1,7 @@
-"""ImageNet's VGG19, from Keras' or torchvision's file.
+"""Port of ImageNet's VGG19, from Keras' or torchvision's file.
 
-The header of the result records which input the weights expect, and the loss follows it by itself: "caffe" (Keras'
-weights: BGR, 0 to 255, minus the mean) or "torchvision" (RGB, minus the mean, over the standard deviation).
+The header of the result records the input that the weights expect, which the loss reads: "caffe" (Keras' weights: BGR
+in 0 to 255, minus the mean) or "torchvision" (RGB in 0 to 1, minus the mean, divided by the standard deviation).
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from srgan_jax.weights.networks import save_extractor
 from srgan_jax.weights.ports import files
 from srgan_jax.weights.ports.files import Official
 
-OFFICIAL = {  # Keras publishes MD5 alone
+OFFICIAL = {  # Keras only publishes MD5
     "keras": Official(
         "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
         "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
@@ -32,12 +32,12 @@ LAYERS = [
     for block, count in enumerate(CONVOLUTIONS_PER_BLOCK, start=1)
     for index in range(1, count + 1)
 ]
-# Positions of the convolutions in torchvision's `features`: each has a ReLU after it, each block a pooling layer.
+# Positions of the convolutions in torchvision's `features`; between them are ReLU and pooling layers.
 TORCH_POSITIONS = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
 
 
 def read_keras(path: Path) -> dict[str, np.ndarray]:
-    """A Keras `.h5`: each layer has a kernel (HWIO) and a bias, under names that changed over time."""
+    """Returns the tensors of a Keras `.h5`; kernels (HWIO) have 4 axes, biases 1; names depend on Keras' version."""
     found = files.read_h5(path, LAYERS)
     return {
         f"{layer}/{'kernel' if value.ndim == 4 else 'bias'}": value
@@ -47,7 +47,7 @@ def read_keras(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_torchvision(path: Path) -> dict[str, np.ndarray]:
-    """A torchvision state dict, read without executing what a pickle may hold; kernels OIHW to HWIO."""
+    """Returns the tensors of a torchvision state dict, kernels as HWIO; no pickle is executed."""
     state = torch_checkpoint.read_torch(path)
     tensors = {}
     for layer, position in zip(LAYERS, TORCH_POSITIONS, strict=True):
@@ -60,18 +60,18 @@ def read_torchvision(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """An `.npz` with keys such as "block1_conv1/kernel" (HWIO)."""
+    """Returns the tensors of an `.npz` with keys such as "block1_conv1/kernel" (HWIO)."""
     with np.load(path, allow_pickle=False) as file:
         return {key: file[key] for key in file.files if key.split("/")[0] in LAYERS}
 
 
-# For each suffix: how to read it, and the convention of such files.
+# By suffix: the reader, and the default convention.
 READERS = {".h5": read_keras, ".npz": read_npz, ".pth": read_torchvision}
 CONVENTIONS = {".h5": "caffe", ".npz": "caffe", ".pth": "torchvision"}
 
 
 def shapes() -> dict[str, tuple[int, ...]]:
-    """Names and shapes of VGG19's tensors."""
+    """Returns the shapes of VGG19's tensors, by name."""
     expected, channels = {}, 3
     for layer in LAYERS:
         features = 64 * min(2 ** (int(layer[5]) - 1), 8)
@@ -84,15 +84,15 @@ def port(path: Path, out: Path, *, convention: str | None = None) -> str:
     """Reads `path` and writes `out`.
 
     Args:
-      path: `.h5` (Keras, without top), `.pth` (torchvision) or `.npz`.
+      path: `.h5` (Keras, without top layers), `.pth` (torchvision) or `.npz`.
       out: the file to write.
-      convention: what the weights expect, a name in `PREPROCESSING`; None is the usual one of such files.
+      convention: the input that the weights expect, a name in `PREPROCESSING`; None is the default of the suffix.
 
     Returns:
-      A line that says what was written.
+      A line for the user: the file and its contents.
 
     Raises:
-      UserError: the file can't be read, or holds something else.
+      UserError: the file is unreadable, or holds other tensors.
     """
     tensors = files.read(path, READERS)
     files.check_shapes(tensors, shapes(), path, "VGG19's convolutions")

@@ -1,4 +1,4 @@
-"""Pictures of 16 bits and TIFFs of rare kinds: what Pillow would cut to 8 bits, or can't read."""
+"""Decoding of images that Pillow truncates to 8 bits or can't read: 16-bit PNGs and TIFFs, rare kinds of TIFF."""
 
 import contextlib
 import itertools
@@ -16,44 +16,44 @@ from srgan_jax.images.files import is_open
 if TYPE_CHECKING:
     from tifffile import TiffPage
 
-MAX_FRAMES = 4096  # of animations too
+MAX_FRAMES = 4096  # of TIFFs and animations
 
 
-def png_pixels(file: str | os.PathLike | BinaryIO, turned: int) -> np.ndarray:
-    """A PNG as `[H, W, C]` uint16, turned upright from the EXIF orientation `turned`."""
+def png_pixels(file: str | os.PathLike | BinaryIO, orientation: int) -> np.ndarray:
+    """Returns a PNG as `[H, W, C]` uint16, with the EXIF orientation applied."""
     from imagecodecs import png_decode
 
-    pixels = png_decode(Path(file).read_bytes() if not is_open(file) else _all_of(file))
-    return upright(pixels if pixels.ndim == 3 else pixels[..., None], turned)
+    pixels = png_decode(Path(file).read_bytes() if not is_open(file) else _read_all(file))
+    return upright(pixels if pixels.ndim == 3 else pixels[..., None], orientation)
 
 
 def tiff_frames(
     file: str | os.PathLike | BinaryIO,
     max_pixels: int,
-    shallow: Callable[[int], np.ndarray],
+    read_8_bit: Callable[[int], np.ndarray],
     first_only: bool = False,
 ) -> tuple[np.ndarray, ...]:
-    """The pages of a TIFF, `[H, W, C]` uint16 each, turned upright; `shallow` reads those of 8 bits, by number."""
+    """Returns the pages of a TIFF, `[H, W, C]` uint16 each, upright; `read_8_bit` reads the 8-bit page of an index."""
     with tiff_pages(file, max_pixels, first_only) as pages:
-        read = (tiff_pixels(page) if page.bitspersample > 8 else shallow(n) for n, page in enumerate(pages))
-        return of_one_depth(list(read))
+        read = (tiff_pixels(page) if page.bitspersample > 8 else read_8_bit(n) for n, page in enumerate(pages))
+        return unify_bit_depth(list(read))
 
 
-def of_one_depth(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Frames as they are, or all of 16 bits where one is."""
-    is_deep = any(frame.dtype == np.uint16 for frame in frames)
-    return tuple(map(to_uint16, frames) if is_deep else frames)
+def unify_bit_depth(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Converts all frames to 16 bits if one of them has 16 bits."""
+    has_16_bits = any(frame.dtype == np.uint16 for frame in frames)
+    return tuple(map(to_uint16, frames) if has_16_bits else frames)
 
 
 def orientation(page: "TiffPage") -> int:
-    """Of a TIFF page, 1 to 8 as in EXIF."""
+    """Returns the orientation of a TIFF page, 1 to 8 as in EXIF."""
     tag = page.tags.get(274)
     return int(tag.value) if tag else 1
 
 
 def is_tiff(file: str | os.PathLike | BinaryIO) -> bool:
-    """Whether the file begins as a TIFF or BigTIFF does."""
-    head = _all_of(file)[:4] if is_open(file) else _head(file)
+    """Returns whether the file begins with the signature of a TIFF or BigTIFF."""
+    head = _read_all(file)[:4] if is_open(file) else _head(file)
     return head in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -66,28 +66,28 @@ def _head(path: str | os.PathLike) -> bytes:
 def tiff_pages(
     file: str | os.PathLike | BinaryIO, max_pixels: int, first_only: bool = False
 ) -> Iterator[list["TiffPage"]]:
-    """The pages of a TIFF as tifffile has them, for what Pillow can't read."""
+    """Opens a TIFF that Pillow can't read and gives its pages as tifffile objects."""
     from tifffile import TiffFile
 
     try:
-        with TiffFile(BytesIO(_all_of(file)) if is_open(file) else file) as tiff:
-            found = itertools.islice(tiff.pages, 1 if first_only else MAX_FRAMES)
-            pages = cast("list[TiffPage]", list(found))  # frames only where asked for
+        with TiffFile(BytesIO(_read_all(file)) if is_open(file) else file) as tiff:
+            first_pages = itertools.islice(tiff.pages, 1 if first_only else MAX_FRAMES)
+            pages = cast("list[TiffPage]", list(first_pages))  # tifffile gives TiffFrame on request only
             check_pixels(sum(page.imagewidth * page.imagelength for page in pages), max_pixels)
             yield pages
     except ImageError:
         raise
-    except Exception as error:  # damaged
+    except Exception as error:  # a damaged file
         raise ImageError(reason(error)) from None
 
 
-def _all_of(file: BinaryIO) -> bytes:
+def _read_all(file: BinaryIO) -> bytes:
     file.seek(0)
     return file.read()
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """EXIF orientation 1 to 8 applied to an array."""
+    """Returns the array with the EXIF orientation 1 to 8 applied."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -98,27 +98,27 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def tiff_pixels(page: Any) -> np.ndarray:
-    """One page as `[H, W, C]` uint16, turned upright."""
+    """Returns a page as `[H, W, C]` uint16, with its orientation applied."""
     photometric = page.photometric.name
     colours = {"MINISBLACK": 1, "MINISWHITE": 1, "RGB": 3}.get(photometric)
     if colours is None or page.ndim not in (2, 3):
-        raise ImageError(f"TIFF of {photometric} with more than 8 bits is not supported")
+        raise ImageError(f"TIFF with photometric {photometric} and more than 8 bits; expected gray or RGB")
     pixels = page.asarray()
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    if int(page.planarconfig or 1) == 2:  # a channel after the other
+    if int(page.planarconfig or 1) == 2:  # separate planes
         pixels = np.moveaxis(pixels, 0, -1)
     pixels = to_uint16(pixels, page.bitspersample)
     if photometric == "MINISWHITE":
         pixels = 65535 - pixels
     alpha = pixels.shape[-1] > colours and page.extrasamples and page.extrasamples[0].name != "UNSPECIFIED"
     if alpha and page.extrasamples[0].name == "ASSOCALPHA":
-        share = np.maximum(pixels[..., colours : colours + 1], 1) / 65535.0
-        pixels[..., :colours] = np.minimum(pixels[..., :colours] / share + 0.5, 65535).astype(np.uint16)
+        opacity = np.maximum(pixels[..., colours : colours + 1], 1) / 65535.0
+        pixels[..., :colours] = np.minimum(pixels[..., :colours] / opacity + 0.5, 65535).astype(np.uint16)
     return upright(pixels[..., : colours + bool(alpha)], orientation(page))
 
 
 def to_uint16(samples: np.ndarray, bits: int = 16) -> np.ndarray:
-    """16-bit samples from any kind: floats in [0, 1], integers over the range of their `bits`."""
+    """Converts samples to 16 bits: floats from [0, 1], integers from the range of their `bits`."""
     if samples.dtype == np.uint16 and 8 < bits < 16:
         return (samples.astype(np.uint32) * 65535 // (2**bits - 1)).astype(np.uint16)
     if samples.dtype == np.uint16:
@@ -129,4 +129,7 @@ def to_uint16(samples: np.ndarray, bits: int = 16) -> np.ndarray:
         return (samples >> 16).astype(np.uint16)
     if samples.dtype.kind == "f" and np.isfinite(samples).all() and samples.min() >= 0 and samples.max() <= 1:
         return np.floor(samples * 65535.0 + 0.5).astype(np.uint16)
-    raise ImageError(f"{samples.dtype} samples from {samples.min()} to {samples.max()}; floats must lie in [0, 1]")
+    raise ImageError(
+        f"{samples.dtype} samples from {samples.min()} to {samples.max()}; "
+        "expected uint8, uint16, uint32, or floats in [0, 1]"
+    )

@@ -1,0 +1,170 @@
+"""Two-sided measures of texture: too little and too much both count. Together they can't be improved by noise or blur.
+
+Each takes `sr` and `hr`, `[H, W, 3]` in [0, 1], with the other arguments of `psnr`; `border` and `channel` are ignored,
+because spectra and blocks need whole images, and luma is always MATLAB's (16 to 235) without rounding.
+"""
+
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import unflatten_dict
+
+from srgan_jax.evaluation.metrics.common import Size, crop_border
+from srgan_jax.evaluation.metrics.vgg54 import vgg54_weights
+from srgan_jax.models.extractors.vgg19 import VGG19
+from srgan_jax.ops.resize import weight_matrix
+from srgan_jax.weights.networks import network_path
+
+SCALE = 4  # of `lr_psnr` and of the lattice
+BLOCK_PX = 16  # side of the blocks of `place` and `flat`
+FLAT_LEVELS = 4.0  # blocks of HR with a smaller standard deviation of luma, of 255 levels, are flat
+FLAT_BLOCKS = 8  # an image with fewer flat blocks has no `flat`
+SMALLEST_PX = (2 * BLOCK_PX, 2 * BLOCK_PX)
+
+
+def _luma(image: np.ndarray, size: Size) -> np.ndarray:
+    """Returns MATLAB's luma `[H, W]`, 16 to 235, in float64."""
+    rgb = np.round(np.asarray(crop_border(image, 0, size), np.float64) * 255)
+    return 16 + rgb @ np.array([65.481, 128.553, 24.966]) / 255
+
+
+def _filter_axis(x: np.ndarray, taps: np.ndarray, before: int, axis: int) -> np.ndarray:
+    """Correlates an axis with `taps`, with the border mirrored and the outermost sample twice (scipy's "reflect")."""
+    lines = np.moveaxis(x, axis, 0)
+    padded = np.pad(lines, ((before, len(taps) - 1 - before), (0, 0)), mode="symmetric")
+    total = np.zeros_like(lines)
+    for index, tap in enumerate(taps):
+        total += tap * padded[index : index + len(lines)]
+    return np.moveaxis(total, 0, axis)
+
+
+def _high_pass(y: np.ndarray) -> np.ndarray:
+    """Returns what a Gaussian with a standard deviation of 1 px, cut off at 4 px, removes."""
+    taps = np.exp(-0.5 * np.arange(-4, 5) ** 2)
+    taps /= taps.sum()
+    return y - _filter_axis(_filter_axis(y, taps, 4, 0), taps, 4, 1)
+
+
+def _block_means(values: np.ndarray) -> np.ndarray:
+    """Returns the means over the blocks that begin at multiples of 16 px, the last of which may be mirrored."""
+    taps = np.full(BLOCK_PX, 1 / BLOCK_PX)
+    for axis in (0, 1):
+        values = _filter_axis(values, taps, BLOCK_PX // 2, axis)
+    return values[BLOCK_PX // 2 :: BLOCK_PX, BLOCK_PX // 2 :: BLOCK_PX]
+
+
+def _energies(image: np.ndarray, size: Size) -> np.ndarray:
+    return _block_means(_high_pass(_luma(image, size)) ** 2)
+
+
+def _band_power(y: np.ndarray, low: float, high: float) -> float:
+    height, width = y.shape
+    window = np.hanning(height)[:, None] * np.hanning(width)
+    spectrum = np.abs(np.fft.fft2((y - y.mean()) * window)) ** 2
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
+    return float(spectrum[(frequency >= low) & (frequency < high)].mean())
+
+
+def power(
+    sr: np.ndarray, hr: np.ndarray, *, border: int = 0, channel: str = "y", size: Size = None, low: float, high: float
+) -> float:
+    """Computes the power of luma in dB relative to HR's, at `low` to `high` cycles per pixel; 0 is best."""
+    del border, channel
+    return 10 * float(np.log10(_band_power(_luma(sr, size), low, high) / _band_power(_luma(hr, size), low, high)))
+
+
+def place(sr: np.ndarray, hr: np.ndarray, *, border: int = 0, channel: str = "y", size: Size = None) -> float:
+    """Computes the correlation with HR of the log energy of high frequencies over blocks of 16 px; 1 is best.
+
+    It is high where texture is where HR has texture.
+    """
+    del border, channel
+    ours, theirs = (np.log(_energies(image, size) + 0.05).ravel() for image in (sr, hr))
+    return float(np.corrcoef(ours, theirs)[0, 1])
+
+
+def flat(sr: np.ndarray, hr: np.ndarray, *, border: int = 0, channel: str = "y", size: Size = None) -> float:
+    """Computes the amplitude of high frequencies relative to HR's in blocks where HR is flat; 1 is best.
+
+    It is above 1 where skies are noisy. NaN if HR has fewer than 8 flat blocks.
+    """
+    del border, channel
+    y = _luma(hr, size)
+    variance = _block_means(y * y) - _block_means(y) ** 2
+    chosen = np.sqrt(np.maximum(variance, 0)) < FLAT_LEVELS
+    if chosen.sum() < FLAT_BLOCKS:
+        return float("nan")
+    return float(np.sqrt(_energies(sr, size)[chosen].mean() / _energies(hr, size)[chosen].mean()))
+
+
+def lattice(sr: np.ndarray, hr: np.ndarray, *, border: int = 0, channel: str = "y", size: Size = None) -> np.ndarray:
+    """Computes the energy of high frequencies at each position of a lattice of 4 x 4 px, `[16]` with mean 1."""
+    del border, channel, hr
+    energy = _high_pass(_luma(sr, size)) ** 2
+    height, width = (side // SCALE for side in energy.shape)
+    blocks = energy[: height * SCALE, : width * SCALE].reshape(height, SCALE, width, SCALE)
+    means = blocks.mean(axis=(0, 2))
+    return (means / means.mean()).ravel()
+
+
+def phase(values: Sequence[Sequence[float]]) -> float:
+    """Returns the largest over the smallest energy of the positions of `lattice`, averaged over images; 1 is best."""
+    means = np.mean(values, axis=0)
+    return float(means.max() / means.min())
+
+
+def _shrink(image: np.ndarray, size: Size) -> np.ndarray:
+    rgb = np.round(np.asarray(crop_border(image, 0, size), np.float64) * 255)
+    rgb = rgb[: rgb.shape[0] // SCALE * SCALE, : rgb.shape[1] // SCALE * SCALE]
+    rows, columns = (weight_matrix(side, side // SCALE, border="symmetric") for side in rgb.shape[:2])
+    return np.clip(np.round(np.einsum("ij,jkc,lk->ilc", rows, rgb, columns, optimize=True)), 0, 255)
+
+
+def lr_psnr(sr: np.ndarray, hr: np.ndarray, *, border: int = 0, channel: str = "y", size: Size = None) -> float:
+    """Computes PSNR in dB between SR and HR, both shrunk to a quarter by MATLAB's bicubic and rounded; at most 68.1.
+
+    It tells whether SR is a possible original of LR, where LR was made from HR by bicubic. One LR pixel is ignored at
+    each border.
+    """
+    del border, channel
+    difference = (_shrink(sr, size) - _shrink(hr, size))[1:-1, 1:-1]
+    return float(10 * np.log10(255**2 / max((difference**2).mean(), 1e-2)))
+
+
+@functools.partial(jax.jit, static_argnames="convention")
+def _relu3_4(weights: Mapping[str, jax.Array], image: jax.Array, convention: str) -> jax.Array:
+    flat_names = {tuple(name.split("/")): jnp.asarray(tensor, jnp.float32) for name, tensor in weights.items()}
+    module = VGG19(taps=("relu3_4",), convention=convention)
+    return cast("dict[str, jax.Array]", module.apply({"params": unflatten_dict(flat_names)}, image[None]))["relu3_4"]
+
+
+def _features(image: np.ndarray) -> np.ndarray:
+    weights, convention = vgg54_weights()
+    used = {name: tensor for name, tensor in weights.items() if name < "block4"}
+    with jax.default_matmul_precision("highest"):
+        return np.asarray(_relu3_4(used, image, convention))
+
+
+_hr_cache: dict[tuple, np.ndarray] = {}  # cache of the features of the last 16 HR images, which every method uses
+
+
+def _features_of_hr(hr: np.ndarray) -> np.ndarray:
+    key = (hashlib.sha256(hr.tobytes()).digest(), hr.shape, str(network_path("vgg19").absolute()))
+    if key not in _hr_cache:
+        if len(_hr_cache) == 16:
+            del _hr_cache[next(iter(_hr_cache))]
+        _hr_cache[key] = _features(hr)
+    return _hr_cache[key]
+
+
+def v34(sr: np.ndarray, hr: np.ndarray, *, border: int = 0, channel: str = "y", size: Size = None) -> float:
+    """Computes the mean squared distance of VGG19's relu3_4, divided by the variance of HR's; 0 is best."""
+    del border, channel
+    ours, theirs = (np.asarray(crop_border(image, 0, size), np.float32) for image in (sr, hr))
+    reference = _features_of_hr(theirs)
+    return float(np.square(_features(ours) - reference).mean() / reference.var())
