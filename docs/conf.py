@@ -20,8 +20,10 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 exclude_patterns = ["_build"]
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = f"srgan_jax {version}"
-html_theme_options = {"light_css_variables": {"code-font-size": "var(--font-size--small--2)"}}  # 95 columns fit
+html_theme_options = {"light_css_variables": {"code-font-size": "var(--font-size--small--2)"}}  # 88 columns fit
 
 myst_heading_anchors = 3
 default_role = "code"  # docstrings mark code by single backticks, as Markdown does
