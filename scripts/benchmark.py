@@ -227,7 +227,7 @@ def streaming(config: Any, image_count: int = 48, side: int = 480, batches: int 
                 Path(folder) / "in" / f"{index}.png", coarse // 2 + rng.integers(0, 9, coarse.shape, np.uint8)
             )
         builder.prepare(f"{folder}/in", f"{folder}/out")
-        found = datasets.open_pictures(f"{folder}/out", scale=config.generator.scale)
+        found = datasets.open_images(f"{folder}/out", scale=config.generator.scale)
         geometry = build_stage(config, "pretrain").plan.window
         stream = functools.partial(
             stream_windows, found, np.asarray(jax.random.key_data(jax.random.key(0))), indices=indices,
@@ -290,7 +290,7 @@ def folder_of_mixed_sizes(params: Any) -> Row:
             images.write_image(source / f"{index}.png", noise[: size[0], : size[1]])
         jobs = bulk.find_jobs([source], Path(folder) / "out")
         began = time.perf_counter()
-        bulk.upscale_files(jobs, params, bulk.target_size(params.scale), say=lambda line: None)
+        bulk.upscale_files(jobs, params, bulk.target_size(params.scale), report=lambda line: None)
         seconds = time.perf_counter() - began
     megapixels = sum(int(np.prod(size)) for size in sizes) * 16e-6
     return row("folder of 30 mixed sizes, compact", seconds, output_megapixels_per_second=megapixels / seconds)
@@ -376,7 +376,7 @@ def first_update(stage: str, folder: str, sizes: dict[str, int]) -> None:
             compiling.append(duration_secs)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    compilation.keep_programs(folder)
+    compilation.enable_compilation_cache(folder)
     compiled, state, inputs, took = prepare_update(_config(**sizes), stage)
     jax.block_until_ready(compiled(state, *inputs))
     print(json.dumps(took | {"all_compile_seconds": sum(compiling)}))

@@ -22,7 +22,7 @@ from flax.traverse_util import flatten_dict
 
 import srgan_jax
 from srgan_jax import defaults, images, inference, weights
-from srgan_jax.config.renamed import translated
+from srgan_jax.config.renamed import translate_keys
 from srgan_jax.evaluation import pairs, scoring
 from srgan_jax.evaluation.tables import format_score
 from srgan_jax.runtime.errors import MissingFileError, UserError
@@ -122,7 +122,7 @@ def tables(args: argparse.Namespace) -> None:
 
 def recipe(config: dict) -> dict:
     """Returns the keys of a config that affect the result: without log and save intervals and stages that don't run."""
-    config = translated(config)
+    config = translate_keys(config)
     stages = {name: config["stages"][name] for name in config["stage_names"]}
     keys = flatten_dict(config | {"stages": stages}, sep=".")
     return {key: value for key, value in keys.items() if not key.endswith("_every_steps")}

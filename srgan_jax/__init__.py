@@ -1,10 +1,11 @@
 """Super-resolution with SRGAN, in JAX.
 
     import srgan_jax
-    params = srgan_jax.load("photo_x4")     # or the folder of a run, or a .safetensors
+    params = srgan_jax.load("photo_x4")     # or the folder of a run, or a .safetensors file
     sr = srgan_jax.upscale(params, img)     # [H, W, 3] or [N, H, W, 3], uint8 or float in [0, 1]
 
-Importing this package loads none of what training needs (tensorflow_datasets, grain, orbax, optax, ml_collections).
+Importing this package doesn't import the libraries of training (tensorflow_datasets, grain, orbax, optax,
+ml_collections).
 """
 
 from srgan_jax.images import Picture, read_image, write_image

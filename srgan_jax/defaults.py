@@ -1,4 +1,4 @@
-"""`get_config`, which people's own config files import: `from srgan_jax import defaults`."""
+"""`get_config`, for config files: `from srgan_jax import defaults`."""
 
 from srgan_jax.config.keys import get_config
 

@@ -1,8 +1,8 @@
 """Trains: `python -m srgan_jax.main --config srgan --workdir runs/srgan`.
 
-`--config` is the name of a recipe or a config file of yours. Any key of it can be set:
-`--config.stages.pretrain.total_steps=100`. The same command again resumes. In a SLURM, TPU pod, GKE or Open MPI job
-every process runs this command; elsewhere the three cluster flags join them.
+`--config` is the name of a recipe or the path of a config file. Flags set its keys, for instance
+`--config.stages.pretrain.total_steps=100`. The same command resumes the run. In a SLURM, TPU pod, GKE or Open MPI job
+every process runs this command; in other multi-process jobs add the three cluster flags.
 """
 
 import argparse
@@ -20,7 +20,7 @@ EXAMPLE = "python -m srgan_jax.main --config srgan --workdir runs/srgan"
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags; what begins with `--config.` is left to `apply_overrides`."""
+    """Returns the parser of the flags; `apply_overrides` parses the flags that begin with `--config.`."""
     from srgan_jax.config.recipes import recipe_files
 
     flags = argparse.ArgumentParser(
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Trains; a user's mistake, or a disk's, ends in one line."""
+    """Trains; prints errors of the user and of the file system in one line, without a traceback."""
     try:
         extras.require("train", "training")
         from absl import logging
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         from srgan_jax.training.loop import train_and_evaluate
 
         args, overrides = parser().parse_known_args(argv)
-        logging.set_verbosity(logging.WARNING)  # JAX and tfds log much at INFO
+        logging.set_verbosity(logging.WARNING)  # JAX and tfds log many lines at INFO
         if not args.config:
             raise UserError(f"expected --config, for instance: {EXAMPLE}")
         config = load_config(args.config)
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if run.deterministic:
             devices.make_deterministic()
         processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
-        compilation.keep_programs(run.compilation_cache, messages.report)
+        compilation.enable_compilation_cache(run.compilation_cache, messages.report)
         workdir = args.workdir or Path("runs", Path(args.config).stem)
         train_and_evaluate(run, workdir, profile=args.profile)
     except (UserError, OSError) as error:

@@ -1,15 +1,15 @@
-"""Shared by all tests: four virtual CPU devices, photographs, and a prepared data set."""
+"""Fixtures and hooks of all tests: four virtual CPU devices, photographs, prepared data sets, small configs."""
 
 import functools
 import os
 import tempfile
 
+import helpers
 import jax
-import toys
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if os.environ["JAX_PLATFORMS"] == "cpu":
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {toys.xla_flags(devices=4)}"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {helpers.xla_flags(devices=4)}"
 
 from pathlib import Path
 
@@ -18,23 +18,23 @@ import pytest
 
 SHARED = Path(__file__).parents[2] / "shared"  # reference data of the developers; absent on users' machines
 jax.config.update("jax_default_matmul_precision", "highest")
-_cache = tempfile.TemporaryDirectory()  # resumed runs find what they compiled before
+_cache = tempfile.TemporaryDirectory()  # resumed runs load the programs of earlier runs
 jax.config.update("jax_compilation_cache_dir", _cache.name)
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name  # the commands that tests start leave the user's own alone
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name  # commands that tests start don't use the user's cache
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 LONGEST = ("test_train", "test_processes", "test_resume", "test_configs")
-DIVIDED = ("test_recipe_trains_and_resumes", "test_two_processes_equal_one_and_resume_there_and_back")
+DIVIDED = ("test_recipe_trains_and_resumes", "test_two_processes_equal_one_and_resume_each_others_runs")
 
 
 def pytest_collection_modifyitems(items):
-    """What takes long begins first, so that several workers (pytest -n) end together."""
+    """Sorts the slowest files first, so that several workers (pytest -n) end at about the same time."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """A file's tests stay in one worker, as they share fixtures; those of DIVIDED may run beside each other."""
+    """Keeps a file's tests in one worker, as they share fixtures; parameters of tests in DIVIDED may have another."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
@@ -43,13 +43,13 @@ def pytest_xdist_make_scheduler(config, log):
             name, _, parameter = test.rstrip("]").partition("[")
             return f"{file} {parameter}" if name in DIVIDED else file
 
-    config.option.loadscopereorder = False  # it would be by their number
+    config.option.loadscopereorder = False  # xdist would sort the scopes by their number of tests
     return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The developers' reference data."""
+    """The folder of the developers' reference data; the test is skipped where it is absent."""
     if not (SHARED / "data").is_dir():
         pytest.skip("the reference data (benchmarks, VGG19) are not on this machine")
     return SHARED / "data"
@@ -65,7 +65,7 @@ def photo() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def photo_folder(tmp_path_factory, photo) -> Path:
-    """Six photographs of different sizes, with sub-folders."""
+    """A folder of six photographs of different sizes, in two sub-folders."""
     from srgan_jax import images
 
     folder = tmp_path_factory.mktemp("photos")
@@ -85,8 +85,8 @@ def dataset(tmp_path_factory, photo_folder) -> str:
 
 
 @pytest.fixture(scope="session")
-def held_out(tmp_path_factory, photo) -> str:
-    """A folder of three photographs to validate on."""
+def validation_folder(tmp_path_factory, photo) -> str:
+    """A folder of three validation images."""
     from srgan_jax import images
 
     folder = tmp_path_factory.mktemp("held_out")
@@ -97,7 +97,7 @@ def held_out(tmp_path_factory, photo) -> str:
 
 @pytest.fixture(scope="session")
 def bilinear():
-    """A generator that enlarges twice, exactly bilinearly: all of its own kernels are zero."""
+    """A generator that upscales by 2, exactly bilinearly: all of its own kernels are zero."""
     import srgan_jax
     from srgan_jax import models
 
@@ -108,7 +108,7 @@ def bilinear():
 
 
 def _tiny(config, crop_px=32):
-    """Makes any config small enough for a test, without changing what it does."""
+    """Reduces the sizes of any config so that a test can run it; returns the config."""
     config.data.batch_size = 4
     config.data.crop_px = crop_px
     config.data.resize_px = min(config.data.resize_px, crop_px)
@@ -133,13 +133,13 @@ def _tiny(config, crop_px=32):
 
 @pytest.fixture(scope="session")
 def tiny():
-    """A function that makes a config tiny."""
+    """A function that reduces a config to a small size."""
     return _tiny
 
 
 @pytest.fixture(scope="session")
 def paired_dataset(tmp_path_factory, photo) -> str:
-    """Four photographs, sharp and blurred, prepared as a paired data set of one size."""
+    """A prepared data set of four pairs of one size: photographs (HR) and the same blurred (LR)."""
     from PIL import Image, ImageFilter
 
     from srgan_jax.data import builder
@@ -148,9 +148,9 @@ def paired_dataset(tmp_path_factory, photo) -> str:
     for name in ("hr", "lr"):
         (folder / name).mkdir()
     for index in range(4):
-        picture = Image.fromarray(photo[10 * index : 10 * index + 64, :72])
-        picture.save(folder / "hr" / f"{index}.png")
-        picture.filter(ImageFilter.GaussianBlur(2)).save(folder / "lr" / f"{index}.png")
+        image = Image.fromarray(photo[10 * index : 10 * index + 64, :72])
+        image.save(folder / "hr" / f"{index}.png")
+        image.filter(ImageFilter.GaussianBlur(2)).save(folder / "lr" / f"{index}.png")
     out = str(tmp_path_factory.mktemp("paired"))
     assert builder.prepare(str(folder), out, min_side_px=32) == {}
     return out
@@ -158,7 +158,7 @@ def paired_dataset(tmp_path_factory, photo) -> str:
 
 @pytest.fixture(scope="session")
 def extractor_file(tmp_path_factory):
-    """A function from a name in EXTRACTORS to a file of random weights, as the port scripts write it."""
+    """A function that writes random weights of a network in EXTRACTORS as `srgan-jax port` does; returns the path."""
     from flax.traverse_util import flatten_dict
 
     from srgan_jax import models, weights
@@ -166,7 +166,7 @@ def extractor_file(tmp_path_factory):
     @functools.cache
     def make(name: str) -> Path:
         module = models.build(models.EXTRACTORS, {"name": name})
-        params = flatten_dict(toys.random_variables(module, np.zeros((1, 32, 32, 3), np.float32))["params"], sep="/")
+        params = flatten_dict(helpers.random_variables(module, np.zeros((1, 32, 32, 3), np.float32))["params"], sep="/")
         dtype, convention = {"vgg19": (np.float16, "caffe"), "resnet152v2": (np.float32, "signed")}[name]
         path = tmp_path_factory.mktemp("extractors") / f"{name}.safetensors"
         tensors = {key: value.astype(dtype) for key, value in params.items()}
@@ -178,5 +178,5 @@ def extractor_file(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def vgg_file(extractor_file) -> Path:
-    """VGG19 with random weights."""
+    """A file of random VGG19 weights."""
     return extractor_file("vgg19")

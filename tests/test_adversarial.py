@@ -1,4 +1,4 @@
-"""What GAN training can be varied by, each on a problem small enough to know the answer."""
+"""Tests of the options of GAN training, each on a problem whose solution is known."""
 
 import functools
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from games import make_game
+from game_helpers import make_game
 
 from srgan_jax import models
 from srgan_jax.config.schema import StageConfig
@@ -37,7 +37,7 @@ class Constant(nn.Module):
 
 
 class Brightness(nn.Module):
-    """A discriminator with two parameters: slope x mean of the picture + offset."""
+    """A discriminator with two parameters: slope x mean of the image + offset."""
 
     @nn.compact
     def __call__(self, image, *, train=False, keys=None):
@@ -45,11 +45,11 @@ class Brightness(nn.Module):
         return slope * image.mean(axis=(1, 2, 3), keepdims=False)[:, None] + offset
 
 
-def _game(
+def _train_game(
     rate_g=0.1, rate_d=0.1, *, hr=HR, steps_=1, step=gan_step, batches=None, adversarial="wgan", weight=1.0,
     losses=None, label_smoothing=0.0, penalty=0.0, **options,
 ):  # fmt: skip
-    """A few updates of the toy game; the value, the slope and the offset after each, and the last metrics."""
+    """Runs updates of a small game; returns value, slope and offset after each of them, and the last metrics."""
     d_losses = {"d_loss": (adversarial, 1.0, {"label_smoothing": label_smoothing})}
     d_losses |= {"gradient_penalty": ("gradient_penalty", penalty)} if penalty else {}
     losses = (losses or {}) | {"adversarial": (adversarial, weight)}
@@ -66,47 +66,47 @@ def _game(
     return np.array(path), metrics
 
 
-def test_order_by_hand():
+def test_update_order_by_hand():
     # Real images are 0, so with the Wasserstein loss D's slope falls by rate x value and G's value grows by
     # rate x slope: from (1, 1), D first gives the slope 0.9 and the value 1 + 0.1 * 0.9, G first the value 1 + 0.1 * 1
-    # and the slope 1 - 0.1 * 1, for D sees the images of before.
-    np.testing.assert_allclose(_game()[0][0, :2], [1.09, 0.9], rtol=1e-6)
-    np.testing.assert_allclose(_game(step=gan_variants.generator_first)[0][0, :2], [1.1, 0.9], rtol=1e-6)
+    # and the slope 1 - 0.1 * 1, as D gets G's earlier images.
+    np.testing.assert_allclose(_train_game()[0][0, :2], [1.09, 0.9], rtol=1e-6)
+    np.testing.assert_allclose(_train_game(step=gan_variants.generator_first)[0][0, :2], [1.1, 0.9], rtol=1e-6)
 
 
 def test_two_steps_by_hand():
     # On real images of 2 the slope grows by 0.2, then it falls by 0.1 on generated images of 1: 1.1, as in one step of
     # plain SGD. With momentum 0.9 the second step carries 0.9 of the first: 1 + 0.2 + (0.9 * 0.2 - 0.1) = 1.28.
     options = {"step": gan_variants.two_steps, "hr": jnp.full_like(HR, 2.0)}
-    np.testing.assert_allclose(_game(**options)[0][0, :2], [1.11, 1.1], rtol=1e-6)
-    np.testing.assert_allclose(_game(rate_d=optax.sgd(0.1, momentum=0.9), **options)[0][0, 1], 1.28, rtol=1e-6)
+    np.testing.assert_allclose(_train_game(**options)[0][0, :2], [1.11, 1.1], rtol=1e-6)
+    np.testing.assert_allclose(_train_game(rate_d=optax.sgd(0.1, momentum=0.9), **options)[0][0, 1], 1.28, rtol=1e-6)
 
 
 def test_discriminator_to_generator_ratio():
     # Each update of D lowers its slope by rate x value = 0.1, so three leave 0.7, and G then grows by 0.07.
     several = {"step": gan_variants.several_updates, "discriminator_updates": 3}
-    three, _ = _game(batches=[HR] * 3, **several)
+    three, _ = _train_game(batches=[HR] * 3, **several)
     np.testing.assert_allclose(three[0, :2], [1.07, 0.7], rtol=1e-6)
-    # Every second update only: at the first and at the third.
-    every, _ = _game(steps_=3, every=2)
+    # D is updated in every second update only: the first and the third.
+    every, _ = _train_game(steps_=3, every=2)
     slopes = [1.0, *every[:, 1]]
     assert slopes[1] < slopes[0] and slopes[2] == slopes[1] and slopes[3] < slopes[2]
 
 
 def test_generator_learns_on_its_own_batch():
-    """D's batch is white, G's black: the pixel loss sees black, D's slope grows towards white."""
+    """D's batch is white, G's is black: the pixel loss is that of black, D's slope grows towards white."""
     batches, losses = [jnp.ones_like(HR) * 2, HR], {"pixel": ("mse", 1.0)}
-    path, metrics = _game(step=gan_variants.several_updates, batches=batches, losses=losses, weight=0.0)
+    path, metrics = _train_game(step=gan_variants.several_updates, batches=batches, losses=losses, weight=0.0)
     assert path[0, 1] == pytest.approx(1 + 0.1 * (2 - 1))
     assert metrics["pixel"] == pytest.approx(4.0)  # 1 from black; (2 * 1)^2 on [-1, 1]
 
 
-def test_historical_averaging_ends_the_circling():
-    """The game `value x slope` circles its equilibrium (0, 0) for ever; the mean of the past pulls both inwards."""
-    free, _ = _game(steps_=400)
-    held, _ = _game(steps_=400, history=0.5)
+def test_historical_averaging_damps_oscillation():
+    """The game `value x slope` circles its equilibrium (0, 0) for ever; historical averaging pulls both inwards."""
+    free, _ = _train_game(steps_=400)
+    held, _ = _train_game(steps_=400, history=0.5)
     radius = lambda path: np.hypot(path[:, 0], path[:, 1])[-100:].max()  # noqa: E731
-    assert radius(free) > 1.0 > 0.3 > radius(held)  # as the mean forgets where it began
+    assert radius(free) > 1.0 > 0.3 > radius(held)  # as the initial values lose their weight in the mean
 
 
 def test_history_is_the_mean_of_all_past_parameters():
@@ -119,29 +119,29 @@ def test_history_is_the_mean_of_all_past_parameters():
     assert float(state.generator.history["value"]) == pytest.approx(np.mean(values), rel=1e-5)
 
 
-def test_label_smoothing_keeps_the_discriminator_from_certainty():
-    """Pictures of 0 and of 1 are told apart perfectly: D's logits grow without end, or to log(0.9 / 0.1)."""
+def test_label_smoothing_bounds_the_logits():
+    """D separates images of 0 and 1 perfectly: its logits grow without bound, or with smoothing to log(0.9 / 0.1)."""
     options = {"rate_g": 0.0, "rate_d": 3.0, "steps_": 600, "adversarial": "bce"}
-    sure, _ = _game(**options)
-    smooth, _ = _game(label_smoothing=0.1, **options)
-    assert sure[-1, 2] > 5  # real pictures are 0: their logit is the offset
+    sure, _ = _train_game(**options)
+    smooth, _ = _train_game(label_smoothing=0.1, **options)
+    assert sure[-1, 2] > 5  # real images are 0: their logit is the offset
     assert smooth[-1, 2] == pytest.approx(np.log(9), rel=0.02)
     with pytest.raises(ValueError, match="no labels to smooth"):
-        _game(adversarial="hinge", label_smoothing=0.1)
+        _train_game(adversarial="hinge", label_smoothing=0.1)
 
 
 def test_gradient_penalty_by_hand():
-    # Logits sum(w * picture) have the gradient w, on [-1, 1] half of it: 192 values of 0.25 have a length of 3.4641,
+    # Logits sum(w * image) have the gradient w, on [-1, 1] half of it: 192 values of 0.25 have a length of 3.4641,
     # so the penalty is (1.7320 - 1)^2 wherever the gradient is taken.
     penalty = penalties.gradient_penalty(lambda image: 0.25 * image.sum(axis=(1, 2, 3)), HR, HR + 1, KEYS)
     np.testing.assert_allclose(penalty, [(np.sqrt(192) * 0.25 / 2 - 1) ** 2] * 4, rtol=1e-5)
 
 
-def test_gradient_penalty_holds_the_critic():
-    """The Wasserstein critic's slope falls without end, or until its gradient is a little longer than 1."""
+def test_gradient_penalty_bounds_the_critics_gradient():
+    """The Wasserstein critic's slope falls without bound, or with the penalty until its gradient's norm is 2.386."""
     options = {"rate_g": 0.0, "rate_d": 2.0, "steps_": 500}
-    free, _ = _game(**options)
-    held, metrics = _game(penalty=10.0, **options)
+    free, _ = _train_game(**options)
+    held, metrics = _train_game(penalty=10.0, **options)
     length = np.abs([free[-1, 1], held[-1, 1]]) / np.sqrt(192) / 2  # each of 192 pixels has slope / 192
     # The loss is slope + 10 (|slope| / 27.7 - 1)^2: its minimum is where 20 / 27.7 (length - 1) = 1, at 2.386.
     assert length[0] > 20 and length[1] == pytest.approx(2.386, rel=0.01)
@@ -149,15 +149,15 @@ def test_gradient_penalty_holds_the_critic():
 
 
 def _discriminator_step(game, d, batch, sr):
-    """One update of the discriminator alone."""
+    """Updates the discriminator alone; returns its state and the metrics."""
     generated = Generated(sr, lambda cotangent: (), {})
     grads, stats, metrics = discriminator_gradient(game, d, batch, generated, jnp.int32(0))
     return apply_gradient(d, grads, stats, game.discriminator.optimizer, jnp.int32(0)), metrics
 
 
 @pytest.mark.parametrize("kernels", [0, 8])
-def test_minibatch_discrimination_sees_a_collapsed_generator(kernels):
-    """Each generated picture is as good as a real one, dark or light; but those of a batch are all alike."""
+def test_minibatch_discrimination_detects_a_collapsed_generator(kernels):
+    """Each generated image is like a real one, dark or light; but all of a batch are equally dark or light."""
     fields = {"name": "srgan", "width": 4, "dense": 8, "crop_px": 16, "norm": "none", "minibatch_kernels": kernels}
     module = models.build(models.DISCRIMINATORS, fields)
     optimizer = optimizers.create_optimizer(StageConfig(total_steps=100), 3e-3)
@@ -176,7 +176,7 @@ def test_minibatch_discrimination_sees_a_collapsed_generator(kernels):
 
 
 def test_minibatch_discrimination_by_hand():
-    """Without a device of its own each sample is compared with all others."""
+    """Without `axis_name` each sample is compared with all others of the batch."""
     module = discriminator_layers.MinibatchDiscrimination(kernels=2, size=3)
     x = jax.random.normal(jax.random.key(0), (3, 5))
     variables = module.init(jax.random.key(1), x)
@@ -211,10 +211,10 @@ def test_spectral_norm_is_the_largest_singular_value():
     plain = nn.Conv(8, (3, 3), padding=1, use_bias=False).apply({"params": {"kernel": kernel}}, x)
     np.testing.assert_allclose(module.apply(variables, x), plain / largest, atol=1e-4)
     twice = {"params": {"kernel": 2 * kernel}, "batch_stats": variables["batch_stats"]}
-    np.testing.assert_allclose(module.apply(twice, x), plain / largest, atol=1e-4)  # its length doesn't matter
+    np.testing.assert_allclose(module.apply(twice, x), plain / largest, atol=1e-4)  # the kernel's norm doesn't matter
 
 
-def test_dropout_is_each_samples_own():
+def test_dropout_depends_on_each_samples_key():
     x = jnp.ones((4, 50, 50))
     dropped = discriminator_layers.dropout(x, 0.3, KEYS)
     assert set(np.unique(dropped)) == {0.0, np.float32(1 / 0.7)}
@@ -230,7 +230,7 @@ DISCRIMINATORS = [
     {"name": "srgan", "head": "positions", "dense": 8, "strides": "one", "block_order": "activation_norm"},
     {"name": "unet", "minibatch_kernels": 2},
 ]
-MAPS = [(1,), (1, 1, 1), (16, 16, 1), (16, 16, 1)]  # a logit a picture; for a patch of 16 px; for each pixel
+MAPS = [(1,), (1, 1, 1), (16, 16, 1), (16, 16, 1)]  # a logit for an image; for each patch of 16 px; for each pixel
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ MAPS = [(1,), (1, 1, 1), (16, 16, 1), (16, 16, 1)]  # a logit a picture; for a p
     ],
     ids=str,
 )
-def test_every_parameter_of_each_discriminator_moves(fields, shape):
+def test_an_update_changes_every_parameter_of_each_discriminator(fields, shape):
     module = models.build(models.DISCRIMINATORS, {"width": 4, **fields})
     game = make_game(Constant(), module, d_rate=1.0)
     d = create_network_state(module, optax.sgd(1.0), jax.random.key(0), {"image": jnp.zeros((1, 16, 16, 3))})
@@ -255,16 +255,16 @@ def test_every_parameter_of_each_discriminator_moves(fields, shape):
     assert np.isfinite(metrics["d_loss"])
 
 
-def test_unet_wants_sides_that_can_be_halved():
+def test_unet_refuses_sides_that_are_not_divisible_by_8():
     with pytest.raises(ValueError, match=r"sides divisible by 8, got \(12, 16\)"):
         models.build(models.DISCRIMINATORS, {"name": "unet"}).init(jax.random.key(0), jnp.zeros((1, 12, 16, 3)))
 
 
-def test_balance_guard_tells_once():
+def test_balance_guard_warns_once():
     guard = balance.BalanceMonitor(0.98)
     won, lost = ({"d_accuracy_real": 1.0, "d_accuracy_fake": fake} for fake in (1.0, 0.6))
-    told = [guard.line(metrics) for metrics in [won] * 9 + [lost] + [won] * 12 + [lost] * 2]
-    assert [index for index, line in enumerate(told) if line] == [19, 22]
-    assert "classified 100% of real and 100% of generated images correctly" in told[19]
-    assert told[22] == "the discriminator no longer wins"
+    lines = [guard.line(metrics) for metrics in [won] * 9 + [lost] + [won] * 12 + [lost] * 2]
+    assert [index for index, line in enumerate(lines) if line] == [19, 22]
+    assert "classified 100% of real and 100% of generated images correctly" in lines[19]
+    assert lines[22] == "the discriminator no longer wins"
     assert not any(guard.line({"loss": 1.0}) for _ in range(20))  # pretraining has no discriminator

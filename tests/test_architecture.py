@@ -1,4 +1,4 @@
-"""The structure of the package as docs/architecture.md states it, sizes, docstrings, and what importing it loads."""
+"""Tests of the package's structure against docs/architecture.md, of sizes, docstrings and what an import loads."""
 
 import ast
 import graphlib
@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
 SUBPACKAGES = re.findall(r"^\| `(\w+)` \|", PAGE.split("## Subpackages")[1].split("\n## ")[0], re.MULTILINE)
-TOP = ("__init__", "defaults", "main")  # files beside the subpackages; any subpackage but `config` is above `defaults`
+TOP = ("__init__", "defaults", "main")  # files beside the subpackages, which none of them imports
 
 
 def _name(path):
@@ -24,7 +24,7 @@ def _name(path):
 
 
 def _imports(path):
-    """Modules of the package that a file imports, anywhere in it."""
+    """Yields the modules of the package that a file imports, anywhere in it."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found = [alias.name for alias in node.names]
@@ -35,7 +35,7 @@ def _imports(path):
         yield from (full.split(".")[1:] for full in found if full.startswith("srgan_jax"))
 
 
-def test_the_page_names_the_subpackages():
+def test_the_page_lists_all_subpackages():
     folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert set(SUBPACKAGES) == folders and len(SUBPACKAGES) == len(folders)
     entries = {path.name for path in PACKAGE.iterdir()} - {"__pycache__", "py.typed"}
@@ -58,8 +58,8 @@ def test_subpackages_import_from_those_above_them(path):
         assert SUBPACKAGES.index(imported[0]) <= SUBPACKAGES.index(own), f"{_name(path)} imports {'.'.join(imported)}"
 
 
-def test_no_module_is_a_part_of_an_import_cycle():
-    """Subpackages are ordered by the page; inside one the modules only need some order."""
+def test_there_is_no_import_cycle():
+    """The page orders the subpackages; inside a subpackage the modules only need some order."""
     graph = {_name(path): set() for path in FILES if path.parent != PACKAGE}
     for path in FILES:
         for parts in _imports(path):
@@ -93,7 +93,7 @@ def test_libraries_are_imported_in_one_place(library, files):
 
 
 @pytest.mark.parametrize("library", ["PIL", "tifffile", "imagecodecs"])
-def test_image_files_are_read_and_written_in_images_alone(library):
+def test_only_the_images_subpackage_imports_image_libraries(library):
     assert {_name(path).split(".")[0] for path in FILES if library in _external(path)} == {"images"}
 
 
@@ -111,7 +111,7 @@ def _functions(path):
 
 
 def _code_lines(function):
-    """Lines without docstring, comments and blanks."""
+    """Counts the lines of a function without docstring, comments and blank lines."""
     body = function.body[1:] if ast.get_docstring(function) else function.body
     lines = {n.lineno for statement in body for n in ast.walk(statement) if hasattr(n, "lineno")}
     return len(lines) + 1
@@ -120,7 +120,7 @@ def _code_lines(function):
 LONGEST = {"train_and_evaluate": 60, "train_stage": 100, "gan_step": 60}  # lines of code
 
 
-def test_sizes():
+def test_files_and_functions_are_short():
     for path in FILES:
         assert len(path.read_text().splitlines()) <= 300, path.name
     functions = [(path.name, f) for path in FILES for f in _functions(path)]
@@ -133,7 +133,7 @@ def test_sizes():
 
 
 @pytest.mark.parametrize("path", FILES, ids=_name)
-def test_public_things_have_docstrings(path):
+def test_modules_and_public_names_have_docstrings(path):
     tree = ast.parse(path.read_text())
     assert ast.get_docstring(tree)
     for node in tree.body:
@@ -144,15 +144,15 @@ def test_public_things_have_docstrings(path):
                 assert method.name.startswith("_") or ast.get_docstring(method), method.name
 
 
-def test_every_package_is_installed():
-    """A wheel holds what pyproject.toml lists, the recipes among it."""
+def test_pyproject_lists_every_package():
+    """A wheel holds the packages that pyproject.toml lists, the recipes among them."""
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     found = {".".join(path.parent.relative_to(ROOT).parts) for path in PACKAGE.rglob("__init__.py")}
     assert sorted(listed) == sorted(found | {"srgan_jax.recipes"})
 
 
-def test_recipes_are_found_from_anywhere(tmp_path, monkeypatch):
-    """By their names, also where a folder has the name of one."""
+def test_recipes_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
+    """Also where a folder has the name of a recipe."""
     from srgan_jax.config import recipes
 
     (tmp_path / "srgan").mkdir()

@@ -2,9 +2,9 @@ import csv
 import json
 import re
 
+import helpers
 import numpy as np
 import pytest
-import toys
 from PIL import Image
 
 import srgan_jax
@@ -15,19 +15,19 @@ from srgan_jax.evaluation.pairs import make_pair, read_pairs
 from srgan_jax.runtime.errors import UserError
 
 
-def test_prepare_lists_what_it_skips(tmp_path, photo, capsys):
+def test_prepare_lists_skipped_files(tmp_path, photo, capsys):
     folder = tmp_path / "photos"
     folder.mkdir()
     Image.fromarray(photo).save(folder / "good.png")
     Image.fromarray(photo[:50]).save(folder / "small.png")
     (folder / "text.jpg").write_text("not a picture")
     assert cli.main(["prepare", str(folder), "--out", str(tmp_path / "out")]) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert told[:2] == [
+    output = capsys.readouterr().out.splitlines()
+    assert output[:2] == [
         "skipped small.png: 448 x 50 px, smaller than 96 px",
         "skipped text.jpg: not an image in a known format",
     ]
-    assert told[2].startswith("1 images prepared, 2 skipped")
+    assert output[2].startswith("1 images prepared, 2 skipped")
     assert cli.main(["prepare", str(folder), "--out", str(tmp_path / "out"), "--min-side", "32"]) == 0
     assert len(builder.open_source(str(tmp_path / "out"))) == 2
 
@@ -38,7 +38,7 @@ def test_prepare_lists_what_it_skips(tmp_path, photo, capsys):
         (["prepare", "{folder}"], "--out is required for a folder: srgan-jax prepare {folder} --out data/NAME"),
         (["prepare", "{folder}/absent", "--out", "out"], "no such folder: {folder}/absent"),
         (["prepare", "no_such_set"], "no data set 'no_such_set'"),
-        (["prepare", "{folder}", "--out", "{folder}/out"], "{folder} holds no picture"),
+        (["prepare", "{folder}", "--out", "{folder}/out"], "{folder} contains no images"),
         (["evaluate", "--data", "{folder}/absent"], "no such folder: {folder}/absent"),
         (["evaluate", "--data", "{folder}"], "no images in {folder}"),
         (["evaluate", "--weights", "{folder}/absent", "--data", "{folder}"], "no weights at {folder}/absent"),
@@ -51,22 +51,22 @@ def test_prepare_lists_what_it_skips(tmp_path, photo, capsys):
         (["import", "{folder}/absent.pth", "--from", "esrgan"], "unknown source 'esrgan'; valid: basicsr-msrresnet"),
     ],
 )
-def test_mistakes_end_in_one_line(tmp_path, capsys, monkeypatch, arguments, message):
-    monkeypatch.setenv("SRGAN_JAX_WEIGHTS", str(tmp_path))  # not those that lie in the checkout
+def test_usage_errors_are_reported_in_one_line(tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.setenv("SRGAN_JAX_WEIGHTS", str(tmp_path))  # not the weights in the checkout
     assert cli.main([argument.format(folder=tmp_path) for argument in arguments]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: ") and message.format(folder=tmp_path) in told and "Traceback" not in told
+    output = capsys.readouterr().err
+    assert output.startswith("error: ") and message.format(folder=tmp_path) in output and "Traceback" not in output
 
 
 @pytest.fixture(scope="module")
 def test_set(tmp_path_factory, photo):
-    """Three pictures of different sizes, one of them gray, as HR alone and with LR beside them."""
+    """`plain`: HR images, three of different sizes and a gray one; `pairs`: the three with their LR images."""
     root = tmp_path_factory.mktemp("sets")
     for index, (height, width) in enumerate([(61, 80), (90, 66), (80, 80)]):
-        picture = photo[100 : 100 + height, 120 : 120 + width]
-        images.write_image(root / "plain" / f"{index}.png", picture)
-        images.write_image(root / "pairs" / "HR" / f"{index}.png", picture)
-        lr = make_pair("", picture, 2, "B").lr
+        image = photo[100 : 100 + height, 120 : 120 + width]
+        images.write_image(root / "plain" / f"{index}.png", image)
+        images.write_image(root / "pairs" / "HR" / f"{index}.png", image)
+        lr = make_pair("", image, 2, "B").lr
         images.write_image(root / "pairs" / "LRx2" / f"{index}.png", lr)
     Image.fromarray(photo[:70, :70, 0]).save(root / "plain" / "gray.png")
     return root
@@ -76,7 +76,7 @@ def test_set(tmp_path_factory, photo):
 def generator(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
     fields = {"name": "srresnet", "blocks": 1, "width": 4, "scale": 2, "norm": "none", "base": "bicubic"}
-    srgan_jax.save(path, toys.random_weights(**fields))
+    srgan_jax.save(path, helpers.random_weights(**fields))
     return path
 
 
@@ -84,22 +84,22 @@ def test_evaluate_prints_and_writes_one_table(test_set, generator, tmp_path, cap
     folders = [str(test_set / name) for name in ("plain", "pairs")]
     arguments = ["evaluate", "--weights", str(generator), "--data", *folders, "--out", str(tmp_path)]
     assert cli.main([*arguments, "--bootstrap", "bicubic", "--metrics", "psnr_y", "ssim_rgb"]) == 0
-    told = capsys.readouterr().out
-    rows = [line for line in told.splitlines() if line.startswith("| p")]
+    output = capsys.readouterr().out
+    rows = [line for line in output.splitlines() if line.startswith("| p")]
     assert [re.split(r" ?\| ?", row)[1:3] for row in rows] == [
         [name, method] for name in ("plain", "pairs") for method in ("bicubic", "nearest", "small")
     ]
-    assert "2 px ignored at each border" in told and "LR of pairs: the files of LRx2" in told
+    assert "2 px ignored at each border" in output and "LR of pairs: the files of LRx2" in output
     assert (
-        "LR of plain: MATLAB bicubic, convention A" in told
-        and "95 % interval of the mean difference to bicubic" in told
+        "LR of plain: MATLAB bicubic, convention A" in output
+        and "95 % interval of the mean difference to bicubic" in output
     )
     content = json.loads((tmp_path / "scores.json").read_text())
-    assert (tmp_path / "scores.md").read_text().strip() in told
-    pictures = list(csv.DictReader((tmp_path / "pictures.csv").read_text().splitlines()))
-    assert len(pictures) == 3 * (4 + 3) == len(content["pictures"])
-    # The table's mean is the mean of the file's pictures, and each picture's score is what the metric gives.
-    nearest = [row for row in pictures if row["set"] == "pairs" and row["method"] == "nearest"]
+    assert (tmp_path / "scores.md").read_text().strip() in output
+    image_rows = list(csv.DictReader((tmp_path / "pictures.csv").read_text().splitlines()))
+    assert len(image_rows) == 3 * (4 + 3) == len(content["pictures"])
+    # The table's mean is the mean of the images' scores in the file, and each score is the metric's value.
+    nearest = [row for row in image_rows if row["set"] == "pairs" and row["method"] == "nearest"]
     average = next(m for m in content["means"] if m["set"] == "pairs" and m["method"] == "nearest")
     assert average["psnr_y"] == pytest.approx(np.mean([float(row["psnr_y"]) for row in nearest]))
     table = list(csv.DictReader((tmp_path / "scores.csv").read_text().splitlines()))
@@ -110,7 +110,7 @@ def test_evaluate_prints_and_writes_one_table(test_set, generator, tmp_path, cap
     assert float(nearest[1]["psnr_y"]) == pytest.approx(alone["psnr_y"], abs=1e-4)
 
 
-def test_pictures_too_small_or_of_one_name_are_named(tmp_path, photo, capsys):
+def test_images_that_are_too_small_or_share_a_name_are_reported(tmp_path, photo, capsys):
     images.write_image(tmp_path / "a.png", photo[:40, :40])
     assert cli.main(["evaluate", "--data", str(tmp_path), "--border", "15"]) == 2
     assert "a is 40 x 40 px; without a border of 15 px at each side" in capsys.readouterr().err
@@ -122,24 +122,24 @@ def test_pictures_too_small_or_of_one_name_are_named(tmp_path, photo, capsys):
     assert "images whose names differ in the suffix only: a" in capsys.readouterr().err
 
 
-def test_pictures_of_many_sizes_compile_once(photo, generator):
+def test_images_of_many_sizes_compile_once(photo, generator):
     params = srgan_jax.load(generator)
 
-    # Canvases of 58 x 106, which no other test has.
+    # Canvases of 58 x 106, which no other test uses.
     first, second = (
         [make_pair(str(size), photo[: size[0], : size[1]], 2) for size in sizes]
         for sizes in ([(54, 106), (58, 46), (50, 102)], [(52, 106), (58, 64), (30, 40)])
     )
     counts = []
     for pairs in (first, second):
-        with toys.compilations() as compiled:
+        with helpers.record_compilations() as compiled:
             results = scoring.upscale_all(lambda lr, size: inference.upscale_canvas(params, lr, size), pairs)
             scoring.score(pairs, results, ("psnr_y", "ssim_y"))
         counts.append(len(compiled))
     assert counts[0] >= 3 and counts[1] == 0
 
 
-def test_folders_and_weights_of_one_name_are_told_apart(test_set, generator, tmp_path, photo, capsys):
+def test_folders_and_weights_with_the_same_name_are_distinguished(test_set, generator, tmp_path, photo, capsys):
     for part in ("a", "b"):
         images.write_image(tmp_path / part / "photos" / "1.png", photo[:40, :40] // (1 + (part == "b")))
         (tmp_path / part / "bicubic.safetensors").write_bytes(generator.read_bytes())
@@ -153,17 +153,17 @@ def test_folders_and_weights_of_one_name_are_told_apart(test_set, generator, tmp
     assert [(row[0][2:], row[1]) for row in rows] == [
         (folder, method) for folder in folders for method in ("bicubic", "nearest", files[0], "small")
     ]
-    assert rows[2][2].count("(") == 0 and rows[3][2].endswith("(+0.000 to +0.000) |")  # the first weights, themselves
+    assert rows[2][2].count("(") == 0 and rows[3][2].endswith("(+0.000 to +0.000) |")  # compared with themselves
 
 
-def test_evaluate_options_change_what_they_say(test_set, capsys):
+def test_evaluate_options_change_the_score_and_the_note(test_set, capsys):
     def psnr(*options):
         assert (
             cli.main(["evaluate", "--data", str(test_set / "plain"), "--scale", "2", "--metrics", "psnr_y", *options])
             == 0
         )
-        told = capsys.readouterr().out
-        return float(told.splitlines()[2].split("|")[3]), told
+        output = capsys.readouterr().out
+        return float(output.splitlines()[2].split("|")[3]), output
 
     plain, _ = psnr()
     for options, note in [
@@ -172,32 +172,32 @@ def test_evaluate_options_change_what_they_say(test_set, capsys):
         (["--gray", "rgb"], "gray files: read as RGB, converted to Y"),
         (["--round-y"], "(BT.601, 16 to 235), rounded to 8 bits"),
     ]:
-        value, told = psnr(*options)
-        assert value != plain and note in told, options
+        value, output = psnr(*options)
+        assert value != plain and note in output, options
 
 
 def test_only_the_metrics_of_the_table_are_explained(test_set, tmp_path, capsys):
     arguments = ["evaluate", "--data", str(test_set / "plain"), "--scale", "2", "--out", str(tmp_path / "out")]
     for names in (["psnr_y"], ["psnr_y", "ssim_daala"]):
         assert cli.main([*arguments, "--report", str(tmp_path / "page"), "--metrics", *names]) == 0
-        told = capsys.readouterr().out
+        output = capsys.readouterr().out
         pages = [tmp_path / "out" / name for name in ("scores.md", "scores.json")] + [tmp_path / "page" / "index.html"]
-        for text in (told, *(page.read_text() for page in pages)):
+        for text in (output, *(page.read_text() for page in pages)):
             assert [name for name in metrics.METRICS if f"{name}: " in text] == names[1:]
 
 
 def test_help_names_every_metric(capsys):
     with pytest.raises(SystemExit):
         cli.main(["evaluate", "--help"])
-    told = capsys.readouterr().out
-    assert [name for name in metrics.METRICS if name not in told] == []
+    output = capsys.readouterr().out
+    assert [name for name in metrics.METRICS if name not in output] == []
 
 
-def test_a_folder_of_test_sets_is_looked_into(test_set, tmp_path, capsys):
+def test_a_folder_of_test_sets_is_refused_with_its_subfolders(test_set, tmp_path, capsys):
     assert cli.main(["evaluate", "--data", str(test_set), "--scale", "2"]) == 2
-    told = capsys.readouterr().err
+    output = capsys.readouterr().err
     inside = f"{test_set / 'pairs'}, {test_set / 'plain'}"
-    assert told == f"error: no images in {test_set} itself; give the sub-folders that contain images: {inside}\n"
+    assert output == f"error: no images in {test_set} itself; give the sub-folders that contain images: {inside}\n"
 
 
 def test_pairs_that_do_not_match_are_listed(test_set, tmp_path, photo):
@@ -211,7 +211,7 @@ def test_pairs_that_do_not_match_are_listed(test_set, tmp_path, photo):
         assert line in str(raised.value)
 
 
-def test_intervals_by_hand():
+def test_bootstrap_intervals_by_hand():
     # Four differences of exactly 1 dB: every resampling has the mean 1. Of 0 and 2: means 0, 1 and 2 with probabilities
     # 1/4, 1/2, 1/4, so the 2.5th and 97.5th percentiles are 0 and 2.
     assert scoring.bootstrap_interval([1.0] * 4) == (1.0, 1.0)

@@ -18,7 +18,7 @@ def test_uint8_round_trip_is_exact():
     assert (np.asarray(color.to_uint8(color.from_uint8(values))) == values).all()
 
 
-def test_rounds_half_up_and_clips():
+def test_to_uint8_rounds_half_up_and_clips():
     floats = jnp.array([-0.1, 0.5 / 255, 1.49 / 255, 1.5 / 255, 2.0])
     assert color.to_uint8(floats).tolist() == [0, 1, 1, 2, 255]
     np.testing.assert_allclose(color.quantize(floats) * 255, [0, 1, 1, 2, 255], atol=1e-5)

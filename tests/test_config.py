@@ -1,4 +1,4 @@
-"""The config: checked before anything runs, frozen afterwards, and never passed on as a whole."""
+"""Tests of the config: checked before anything runs, frozen afterwards, and passed on by sections only."""
 
 import ast
 import dataclasses
@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import flax.linen as nn
+import helpers
 import jax.numpy as jnp
 import pytest
-import toys
 from ml_collections import ConfigDict
 
 from srgan_jax import defaults, models
@@ -61,7 +61,7 @@ def _set(config, values):
 )
 def test_wrong_values_are_refused(config, values, parts):
     with pytest.raises(UserError) as raised:
-        for key, value in values.items():  # keys that don't exist are set too, as a config file can
+        for key, value in values.items():  # also keys that don't exist, as in a config file
             *sections, field = key.split(".")
             node = config
             for section in sections:
@@ -73,7 +73,7 @@ def test_wrong_values_are_refused(config, values, parts):
 
 
 class _Maskless(nn.Module):
-    """A generator that training could use, and tiling couldn't."""
+    """A generator without `mask`: training could use it, tiled inference couldn't."""
 
     scale: int = 4
 
@@ -111,7 +111,7 @@ def test_a_unet_discriminator_whose_crop_does_not_fit_is_refused(config):
         setup.build(resolve(config))
 
 
-def test_an_option_that_a_term_lacks_is_refused(config):
+def test_an_unknown_option_of_a_term_is_refused(config):
     config.stages.pretrain.losses.pixel.options = {"epsilom": 1e-3}
     with pytest.raises(UserError, match="epsilom"):
         setup.build(resolve(config))
@@ -121,21 +121,21 @@ def test_a_generator_without_mask_is_refused_before_training(config, monkeypatch
     monkeypatch.setitem(models.GENERATORS, "maskless", _Maskless)
     config.generator = ConfigDict({"name": "maskless"})
     with pytest.raises(UserError, match="mask"):
-        toys.train(config, tmp_path)
+        helpers.train(config, tmp_path)
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
-def test_keys_that_an_architecture_lacks_do_not_count_at_their_defaults():
+def test_keys_that_an_architecture_lacks_are_ignored_at_their_defaults():
     config = defaults.get_config()
     command_line.apply_overrides(config, ["--config.generator.name=compact", "--config.generator.width=24"])
     section = resolve(config).generator
     described = setup.select_keys(models.GENERATORS["compact"], section, RunConfig().generator)
-    assert dict(described) == {"name": "compact", "blocks": 16, "width": 24, "scale": 4}  # as the config has them
+    assert dict(described) == {"name": "compact", "blocks": 16, "width": 24, "scale": 4}  # as in the config
 
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_a_scale_that_is_given_is_used_even_if_it_is_the_default(scale):
-    """CompactResNet's own default is 4, the class's here 2."""
+    """CompactResNet's default scale is 4, that of the class here is 2."""
     kind = type("Twice", (CompactResNet,), {"__annotations__": {"scale": int}, "scale": 2})
     config = defaults.get_config()
     command_line.apply_overrides(config, ["--config.generator.name=compact", f"--config.generator.scale={scale}"])
@@ -168,8 +168,8 @@ def test_overrides_have_the_type_of_their_key(argument, value):
     resolve(config)
 
 
-def test_gan_options_are_keys_of_every_recipe():
-    """Set from the command line, each reaches the game."""
+def test_gan_options_reach_the_game_from_the_command_line():
+    """Every recipe has these keys."""
     config = defaults.get_config()
     values = {
         "losses.adversarial.term": "lsgan", "losses.perceptual.weight": 0.0, "losses.pixel.weight": 1.0,
@@ -181,7 +181,7 @@ def test_gan_options_are_keys_of_every_recipe():
     sizes = {"generator.blocks": 1, "generator.width": 4, "discriminator.width": 2, "discriminator.dense": 4}
     overrides += [f"--config.{key}={value}" for key, value in sizes.items()]
     command_line.apply_overrides(config, [*overrides, "--config.discriminator.norm=none", "--config.data.crop_px=32"])
-    stage = toys.stage_of(config, "gan")
+    stage = helpers.build_stage(config, "gan")
     d = stage.game.opponent
     assert stage.draws == 4 and stage.game.discriminator_updates == 3
     assert [term.name for term in d.losses] == ["d_loss", "gradient_penalty"] and d.losses[1].weight == 10.0
@@ -194,7 +194,7 @@ def test_gan_options_are_keys_of_every_recipe():
     assert float(d.losses[0].value(views)) == pytest.approx(0.005)
 
 
-def test_resolving_loses_nothing(config):
+def test_resolving_keeps_all_values_and_freezes_the_config(config):
     run = resolve(config)
     assert json.loads(json.dumps(as_dict(run))) == json.loads(config.to_json())
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -204,12 +204,12 @@ def test_resolving_loses_nothing(config):
 def test_configs_of_earlier_versions_are_translated():
     stage = {"pixel": "l1", "pixel_weight": 0.5, "perceptual_taps": ["relu2_2"], "total_steps": 3}
     gan = stage | {"adversarial": "lsgan", "adversarial_weight": 0.1, "generator_first": True, "label_smoothing": 0.1}
-    found = renamed.translated({"seed": 1, "stages": {"pretrain": stage, "gan": gan}})
+    found = renamed.translate_keys({"seed": 1, "stages": {"pretrain": stage, "gan": gan}})
     assert found["stages"]["pretrain"]["losses"]["pixel"] == {"term": "l1", "weight": 0.5}
     assert found["stages"]["pretrain"]["step"] == "pretrain" and found["stages"]["gan"]["step"] == "gan_generator_first"
     assert found["stages"]["gan"]["losses"]["adversarial"] == {"term": "lsgan", "weight": 0.1}
     assert found["stages"]["gan"]["discriminator_losses"]["d_loss"]["options"] == {"label_smoothing": 0.1}
-    assert renamed.translated(found) == found
+    assert renamed.translate_keys(found) == found
 
 
 def _annotations():
@@ -222,28 +222,28 @@ def _annotations():
                         yield path, node.name, ast.unparse(argument.annotation)
 
 
-def test_the_config_stops_where_it_is_resolved():
+def test_few_functions_take_the_whole_config():
     takes_root = {name for _, name, annotation in _annotations() if "RunConfig" in annotation}
     allowed = {"train_and_evaluate", "build", "record_run", "resolve"}
-    assert takes_root == allowed | {"_check_intervals"}  # a part of resolve
+    assert takes_root == allowed | {"_check_intervals"}  # called by resolve
     editable = {(path.parent.name, name) for path, name, annotation in _annotations() if "ConfigDict" in annotation}
     assert {folder for folder, _ in editable} == {"config"}
 
 
-def test_a_key_that_is_no_key_names_those_like_it(config):
+def test_an_unknown_key_is_reported_with_similar_keys(config):
     with pytest.raises(UserError, match=r"pretrain\.steps.*'total_steps'"):
         command_line.apply_overrides(config, ["--config.stages.pretrain.steps=4"])
     with pytest.raises(UserError, match="'stage_names'"):
         command_line.apply_overrides(config, ["--config.stage=gan"])
 
 
-def test_a_misspelt_option_of_a_term_is_named(config):
+def test_a_misspelt_option_of_a_term_is_reported(config):
     config.stages.pretrain.losses.total_variation = {"term": "total_variation", "weight": 1.0, "options": {"powr": 2}}
     with pytest.raises(UserError, match="option of the loss term 'total_variation' 'powr'"):
         setup.build(resolve(config))
 
 
-def test_a_term_that_reads_what_its_entry_does_not_name_is_named(config, monkeypatch):
+def test_a_term_that_reads_undeclared_views_is_reported(config, monkeypatch):
     monkeypatch.setitem(TERMS, "greedy", Term(lambda views: views.features["relu5_4"][0], ("sr",)))
     config.stages.pretrain.losses.mine = {"term": "greedy", "weight": 1.0}
     config.stage_names = ("pretrain",)

@@ -1,4 +1,4 @@
-"""Convolutions taken apart for XLA's CPU backend: the numbers of plain ones, gradients too."""
+"""Tests of convolutions that are split for XLA's CPU backend: values and gradients are those of plain ones."""
 
 import functools
 
@@ -12,14 +12,14 @@ from srgan_jax.models import convolution
 NHWC = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
 
 
-def _inputs(pictures, side, channels, features, size):
+def _inputs(batch_size, side, channels, features, size):
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(pictures, side, side, channels)).astype(np.float32)
+    x = rng.normal(size=(batch_size, side, side, channels)).astype(np.float32)
     return jnp.asarray(x), jnp.asarray(rng.normal(size=(size, size, channels, features)).astype(np.float32))
 
 
 def _value_and_gradients(run, x, kernel):
-    """The output, and the gradients of a sum that weighs every output value differently."""
+    """Returns the output, and the gradients of a sum that weighs every output value differently."""
     rng = np.random.default_rng(1)
     weights = jnp.asarray(rng.normal(size=jax.eval_shape(run, x, kernel).shape).astype(np.float32))
     return run(x, kernel), *jax.grad(lambda *args: jnp.sum(run(*args) * weights), argnums=(0, 1))(x, kernel)
@@ -31,7 +31,7 @@ def _close(ours, theirs):
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_chunks_give_the_numbers_of_the_whole(stride):
+def test_chunks_equal_the_whole_convolution(stride):
     args = {"strides": (stride, stride), "padding": ((1, 1), (1, 1)), **NHWC}
     inputs = _inputs(4, 12, 5, 7, 3)
     plain = _value_and_gradients(functools.partial(convolution.chunked_convolution, 1, **args), *inputs)
@@ -39,7 +39,7 @@ def test_chunks_give_the_numbers_of_the_whole(stride):
     _close(_value_and_gradients(functools.partial(convolution.chunked_convolution, 2, **args), *inputs), plain)
 
 
-def test_exchanged_sides_give_the_same_weight_gradient():
+def test_exchanging_input_and_cotangent_gives_the_same_weight_gradient():
     inputs = _inputs(2, 10, 6, 3, 9)
     run = functools.partial(convolution.chunked_convolution, 1, strides=(1, 1), padding=((4, 4), (4, 4)), **NHWC)
     plain = _value_and_gradients(run, *inputs)
@@ -47,12 +47,12 @@ def test_exchanged_sides_give_the_same_weight_gradient():
 
 
 @pytest.mark.parametrize("name", ["convolution", "few_channel_convolution"])
-def test_a_lone_cpu_takes_large_maps_apart(name, monkeypatch):
-    """Of 48x48 at most four pictures at once; smaller maps and several devices as the batch they are."""
+def test_a_single_cpu_device_splits_large_feature_maps(name, monkeypatch):
+    """At most four images of 48x48 are convolved at once; smaller maps, and maps on several devices, are not split."""
     run = getattr(convolution, name)
-    counted = lambda side, pictures: str(  # noqa: E731
+    counted = lambda side, batch_size: str(  # noqa: E731
         jax.make_jaxpr(lambda x, kernel: run(x, kernel, (1, 1), ((1, 1), (1, 1)), **NHWC))(
-            *_inputs(pictures, side, 2, 2, 3)
+            *_inputs(batch_size, side, 2, 2, 3)
         )
     ).count("conv_general_dilated[")
     assert counted(48, 6) == 1  # the tests' four devices
@@ -64,8 +64,8 @@ def test_a_lone_cpu_takes_large_maps_apart(name, monkeypatch):
     _close(_value_and_gradients(functools.partial(run, **args), *inputs), plain)
 
 
-def test_what_a_lone_cpu_leaves_whole(monkeypatch):
-    """Empty batches, sizes that aren't known yet, and bfloat16, in which parts' gradients would be added coarsely."""
+def test_what_a_single_cpu_device_does_not_split(monkeypatch):
+    """Empty batches, symbolic sizes, and bfloat16, in which the chunks' gradients would be added coarsely."""
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     run = functools.partial(convolution.convolution, strides=(1, 1), padding=((1, 1), (1, 1)), **NHWC)
     _, kernel = _inputs(1, 48, 2, 2, 3)

@@ -9,7 +9,7 @@ from scipy import ndimage, special
 
 from srgan_jax.degradations import DEGRADATIONS, filters
 from srgan_jax.degradations import photo as photo_
-from srgan_jax.degradations.jpeg import jpeg, jpeg_in_place
+from srgan_jax.degradations.jpeg import jpeg, jpeg_unaligned
 from srgan_jax.degradations.second_order import add_noise, random_factor
 from srgan_jax.ops import color, resize
 
@@ -18,13 +18,13 @@ RANDOM = ("photo", "second_order")
 
 
 @pytest.fixture(scope="module")
-def hr(photo):  # the fixture, not the degradation
+def hr(photo):  # `photo` is the fixture, not the degradation
     return color.from_uint8(photo[40:168, 60:188])
 
 
 @pytest.fixture(scope="module")
 def results(hr):
-    """LR images of one picture by each degradation with four keys."""
+    """LR images of one HR image by each degradation with four keys."""
     return {
         name: np.asarray(jax.jit(jax.vmap(lambda key, d=d: d.degrade(key, hr, scale=4)))(KEYS))
         for name, d in DEGRADATIONS.items()
@@ -41,34 +41,34 @@ def test_degradations_give_eight_bit_lr(name, hr, results):
 
 
 @pytest.mark.parametrize("name", DEGRADATIONS)
-def test_chance_is_in_the_key_alone(name, hr, results):
+def test_randomness_comes_from_the_key_alone(name, hr, results):
     lr = results[name]
     again = jax.jit(lambda key: DEGRADATIONS[name].degrade(key, hr, scale=4))(KEYS[1])
-    assert np.abs(again - lr[1]).mean() < 1e-4  # under vmap each sample gets its own
+    assert np.abs(again - lr[1]).mean() < 1e-4  # vmap gives each sample its own key
     assert all((lr[0] != other).any() == (name in RANDOM) for other in lr[1:])
 
 
 @pytest.mark.parametrize("name", DEGRADATIONS)
-def test_a_crop_with_its_margin_sees_no_border(name, photo):
-    """Whatever lies further away than `reach_px` of a crop doesn't change the crop's LR image."""
-    degrade, reach_px = DEGRADATIONS[name]
-    margin, far, crop = -(-reach_px(scale=4) // 4) * 4, 16, 32
+def test_pixels_beyond_the_margin_do_not_change_the_lr_crop(name, photo):
+    """Whatever lies further away than `radius_px` of a crop doesn't change the crop's LR image."""
+    degrade, radius_px = DEGRADATIONS[name]
+    margin, far, crop = -(-radius_px(scale=4) // 4) * 4, 16, 32
     side = crop + 2 * (margin + far)
-    picture = np.resize(np.asarray(color.from_uint8(photo)), (300, 448, 3))
-    picture = np.pad(picture, ((0, 60), (0, 0), (0, 0)), mode="reflect")[:side, :side]
-    other = np.ones_like(picture) * 0.5
-    other[far:-far, far:-far] = picture[far:-far, far:-far]
-    keys = KEYS if name == "photo" else KEYS[:1]  # JPEG's blocks lie elsewhere for each
+    image = np.resize(np.asarray(color.from_uint8(photo)), (300, 448, 3))
+    image = np.pad(image, ((0, 60), (0, 0), (0, 0)), mode="reflect")[:side, :side]
+    other = np.ones_like(image) * 0.5
+    other[far:-far, far:-far] = image[far:-far, far:-far]
+    keys = KEYS if name == "photo" else KEYS[:1]  # each key has other offsets of JPEG's blocks
     degrade_all = jax.jit(jax.vmap(jax.vmap(lambda key, hr: degrade(key, hr, scale=4), (0, None)), (None, 0)))
-    lr = degrade_all(keys, jnp.stack([picture, other]))
+    lr = degrade_all(keys, jnp.stack([image, other]))
     inside = slice((margin + far) // 4, (margin + far + crop) // 4)
     assert (lr[0] != lr[1]).any()
     difference = np.abs(lr[0] - lr[1])[:, inside, inside]
     assert difference.mean() < 0.5 / 255 if name == "second_order" else not difference.any()
 
 
-def test_gaussian_blur_is_opencvs(hr):
-    """A 5-tap gaussian of sigma 4, then bilinear at the middle of each 4 x 4: the mean of its inner 2 x 2."""
+def test_gaussian_blur_equals_opencv(hr):
+    """A 5-tap Gaussian of sigma 4, then bilinear at the centre of each 4 x 4: the mean of its inner 2 x 2."""
     taps = np.exp(-0.5 * np.arange(-2, 3) ** 2 / 16)
     blurred = np.asarray(hr, np.float64)
     for axis in (0, 1):
@@ -80,35 +80,33 @@ def test_gaussian_blur_is_opencvs(hr):
 
 @pytest.mark.parametrize("quality", [30, 75, 95])
 @pytest.mark.parametrize("subsampling", [True, False])
-def test_jpeg_is_pillows(photo, quality, subsampling):
-    picture = photo[20:131, 30:205]  # no multiple of a block
+def test_jpeg_is_close_to_pillow(photo, quality, subsampling):
+    image = photo[20:131, 30:205]  # sides are no multiples of a block
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=quality, subsampling=2 if subsampling else 0)
+    Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling=2 if subsampling else 0)
     theirs = np.asarray(Image.open(file)).astype(float)
-    ours = (
-        np.asarray(jax.jit(jpeg, static_argnames="subsampling")(picture / 255, quality, subsampling=subsampling)) * 255
-    )
+    ours = np.asarray(jax.jit(jpeg, static_argnames="subsampling")(image / 255, quality, subsampling=subsampling)) * 255
     difference = np.abs(ours - theirs)
-    assert np.abs(picture - theirs).mean() > 4 * difference.mean()  # what JPEG does is far more than where we differ
+    assert np.abs(image - theirs).mean() > 4 * difference.mean()  # JPEG's error is far larger than our difference
     assert difference.mean() < 0.5 and np.quantile(difference, 0.999) <= 9  # of 255
 
 
-def test_jpeg_lets_gradients_through(hr):
+def test_jpeg_passes_gradients(hr):
     image = hr[:32, :32] * 0.8 + 0.1
     gradient = jax.jit(jax.grad(lambda x: jpeg(x, 50.0).sum()))(image)
-    # Colour conversion, DCT and subsampling keep sums, and rounding counts as nothing.
+    # Colour conversion, DCT and subsampling keep sums, and rounding has the gradient of the identity.
     np.testing.assert_allclose(gradient.sum(), image.size, rtol=0.02)
     poor, good = (jax.jit(jpeg)(image, jnp.float32(quality)) for quality in (20.0, 90.0))
     assert jnp.abs(poor - image).mean() > jnp.abs(good - image).mean()
 
 
-def test_jpeg_blocks_lie_anywhere(hr):
-    shifted = jax.jit(lambda key: jpeg_in_place(key, hr[:24, :20], 30.0))
+def test_jpeg_blocks_start_at_random_offsets(hr):
+    shifted = jax.jit(lambda key: jpeg_unaligned(key, hr[:24, :20], 30.0))
     different = {np.asarray(shifted(key)).tobytes() for key in jax.random.split(KEYS[0], 12)}
     assert len(different) > 8
 
 
-def test_blur_equals_scipys(hr):
+def test_blur_equals_scipy(hr):
     kernel = filters.gaussian_kernel(9, 2.0, 0.8, 0.5)
     ours = filters.blur(hr, kernel)
     theirs = [ndimage.correlate(np.asarray(hr[..., c], np.float64), kernel, mode="nearest") for c in range(3)]
@@ -141,20 +139,20 @@ def test_area_is_the_mean():
     np.testing.assert_allclose(filters.resize_matrix("area", 12, 3, 0.25), np.repeat(np.eye(3), 4, axis=1) / 4)
 
 
-def test_a_smaller_picture_lies_in_the_middle_of_its_canvas():
+def test_a_smaller_image_lies_in_the_middle_of_its_canvas():
     ramp = jnp.arange(20.0)
     shrunk = filters.resize_matrix("bilinear", 20, 20, 0.5) @ ramp  # ten samples, five more to each side
     np.testing.assert_allclose(shrunk[6:14], np.arange(20.0).reshape(10, 2).mean(axis=1)[1:9], rtol=1e-5)
     assert (shrunk[:5] == shrunk[0]).all() and (shrunk[-5:] == shrunk[-1]).all()
 
 
-def test_ranges_of_photo(hr):
-    """Without blur, noise and with the best quality it is plain shrinking; its noise has the deviation asked for."""
+def test_photo_follows_its_ranges(hr):
+    """Without blur and noise and with the best quality it only downscales; its noise has the requested std."""
     degrade_photo = jax.jit(photo_, static_argnames=("scale", "kernels"))  # of traced ranges
     still = {"blur_sigma_px": (0.0, 0.0), "noise": (0.0, 0.0), "jpeg_quality": (100.0, 100.0), "jpeg_share": 1.0}
     plain = degrade_photo(KEYS[0], hr, scale=4, kernels=("area",), **still)
     mean = np.asarray(hr).reshape(32, 4, 32, 4, 3).mean(axis=(1, 3))
-    assert np.abs(plain - mean).mean() < 2.5 / 255  # chroma is halved all the same
+    assert np.abs(plain - mean).mean() < 2.5 / 255  # chroma is subsampled nevertheless
     gray = jnp.full((128, 128, 3), 0.5)
     noisy = degrade_photo(KEYS[0], gray, scale=4, **still | {"noise": (5 / 255, 5 / 255)})
     luma = np.asarray(noisy) @ [0.299, 0.587, 0.114]
@@ -164,32 +162,32 @@ def test_ranges_of_photo(hr):
     assert np.abs(np.diff(soft, axis=0)).mean() < np.abs(np.diff(sharp, axis=0)).mean()
 
 
-def test_a_share_of_photos_is_saved_as_jpeg(hr):
+def test_the_configured_fraction_of_photos_is_saved_as_jpeg(hr):
     still = {"blur_sigma_px": (0.0, 0.0), "noise": (0.0, 0.0), "kernels": ("area",)}
     small, mean = hr[:32, :32], np.asarray(hr[:32, :32]).reshape(8, 4, 8, 4, 3).mean(axis=(1, 3))
     keys = jax.random.split(KEYS[0], 400)
     degrade_all = lambda **more: jax.jit(jax.vmap(lambda key: photo_(key, small, scale=4, **still, **more)))(keys)  # noqa: E731
     lr = degrade_all()
     as_it_was = np.abs(np.asarray(lr) - mean).max(axis=(1, 2, 3)) <= 0.501 / 255
-    assert as_it_was.mean() == pytest.approx(0.25, abs=0.07)  # the deviation of 400 draws is .022
+    assert as_it_was.mean() == pytest.approx(0.25, abs=0.07)  # the std of the fraction of 400 draws is .022
     same = degrade_all(jpeg_share=1.0)
-    np.testing.assert_array_equal(lr[~as_it_was], same[~as_it_was])  # of all that are, JPEG is that of the same key
+    np.testing.assert_array_equal(lr[~as_it_was], same[~as_it_was])  # the JPEG images equal those of the same key
 
 
-def test_factors_of_second_order():
+def test_resize_factors_of_second_order():
     keys = jax.random.split(KEYS[0], 3000)
     factors = jax.vmap(lambda key: random_factor(key, (0.2, 0.7, 0.1), (0.15, 1.5)))(keys)
-    # Deviations of 3,000 draws: below .009 each.
+    # Standard deviations over 3,000 draws: below .009 each.
     assert float((factors > 1).mean()) == pytest.approx(0.2, abs=0.03)
     assert float((factors == 1).mean()) == pytest.approx(0.1, abs=0.03)
     assert 0.15 <= factors.min() < 0.2 and 1.4 < factors.max() <= 1.5
 
 
-def test_noise_of_light_grows_with_it():
+def test_poisson_noise_grows_with_brightness():
     image = jnp.concatenate([jnp.full((64, 64, 3), 0.1), jnp.full((64, 64, 3), 0.9)])
     noise = jax.vmap(lambda key: add_noise(key, image, (0.0, 0.0), (2.0, 2.0), 0.0))(KEYS) - image
-    of_light = [n for n in np.asarray(noise) if n.any()]  # the others drew the gaussian kind, of deviation 0
-    assert of_light
-    for found in of_light:  # 2 * sqrt(value / 255)
+    poisson_noise = [n for n in np.asarray(noise) if n.any()]  # the other keys drew Gaussian noise, of std 0
+    assert poisson_noise
+    for found in poisson_noise:  # 2 * sqrt(value / 255)
         assert found[:64].std() == pytest.approx(2 * np.sqrt(0.1 / 255), rel=0.05)
         assert found[64:].std() == pytest.approx(2 * np.sqrt(0.9 / 255), rel=0.05)

@@ -1,4 +1,4 @@
-"""Four virtual devices against one: the same update, in both mappings."""
+"""Tests that four virtual devices make the same update as one, in both mappings."""
 
 import functools
 import json
@@ -9,7 +9,7 @@ import jax.experimental.multihost_utils
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from games import PIXEL, make_game
+from game_helpers import PIXEL, make_game
 
 from srgan_jax import models
 from srgan_jax.ops import color, resize
@@ -32,7 +32,7 @@ def batch(photo):
 
 
 def _update(mesh, mapping, sync_bn=True, stage="gan", learning_rate=1.0, width=8):
-    """A state and a mapped update with plain SGD, of rate 1 so that a changed parameter shows its gradient."""
+    """Returns a state and a mapped update with plain SGD, of rate 1 so that a parameter's change is its gradient."""
     axis = MAPPINGS[mapping]
     runtime = {"axis_name": axis if sync_bn else None}
     generator = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": width}, **runtime)
@@ -93,13 +93,13 @@ def test_batch_statistics_of_each_replica(batch):
 
 @pytest.fixture(scope="module")
 def ten_updates(batch):
-    """Parameters after ten updates of plain SGD: Adam would hide wrong gradients."""
+    """States before and after ten updates of plain SGD: Adam would hide wrong gradients."""
 
     @functools.cache
     def run(count, mapping, stage):
         mesh = devices.make_mesh(jax.devices()[:count])
-        # At 0.01 rounding decides on which side of its activation's kink a unit of this tiny D lands, and the two part
-        # by 7e-4. (On one device alone, a change of 1e-7 in the first parameters does the same or does nothing.)
+        # At 0.01 rounding decides on which side of its activation's kink a unit of this small D lies, and the two runs
+        # differ by 7e-4. (On one device, a change of 1e-7 in the initial parameters may have the same effect.)
         state, update = _update(mesh, mapping, stage=stage, learning_rate=0.001 if stage == "gan" else 0.01)
         sharded, begun = devices.shard(batch, mesh, mapping), jax.device_get(state)
         for _ in range(10):
@@ -118,7 +118,7 @@ def test_ten_sgd_updates_equal_one_device(ten_updates, mapping, stage):
         states = [getattr(state, network).params for state in (ours, theirs, begun)]
         flat = [np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(params)]) for params in states]
         assert _relative_l2(*flat[:2]) < 1e-5
-        assert _relative_l2(*flat[1:]) > 1e-4  # they have moved: gradients that are twice too large would show
+        assert _relative_l2(*flat[1:]) > 1e-4  # they have changed: gradients of twice the size would fail
     assert ours.step == 10 and ours.health.skipped == 0
 
 
@@ -126,7 +126,7 @@ BYTES = {"f32": 4, "bf16": 2, "pred": 1, "s32": 4, "u32": 4, "s8": 1}
 
 
 def _all_reduced_bytes(program):
-    """Bytes of the results of all all-reduces in a compiled program."""
+    """Returns the bytes of the results of all all-reduces in a compiled program."""
     total = 0
     for line in program.splitlines():
         shapes = re.match(r".*? = (.*?) all-reduce(?:-start)?\(", line)
@@ -138,10 +138,10 @@ def _all_reduced_bytes(program):
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["pretrain", "gan"])
 @pytest.mark.parametrize("mapping", MAPPINGS)
-def test_work_is_divided(batch, mapping, stage):
-    """Each device has a quarter of the operations; what is exchanged is gradients and statistics, once each.
+def test_computation_is_divided_among_devices(batch, mapping, stage):
+    """Each device has a quarter of the operations; gradients and statistics are exchanged once each.
 
-    Of each normalisation a forward pass exchanges mean and mean square; the rest is theirs in the backward pass.
+    A forward pass exchanges mean and mean square of each normalisation; the rest is exchanged in its backward pass.
     """
     flops = {}
     for count in (1, 4):
@@ -153,15 +153,15 @@ def test_work_is_divided(batch, mapping, stage):
     size = lambda tree: 4 * count_parameters(tree)  # noqa: E731
     networks = [state.generator, *([state.discriminator] if stage == "gan" else [])]
     gradients = sum(size(network.params) for network in networks)
-    passes = {"pretrain": [1], "gan": [1, 3]}[stage]  # D sees the real and the fake batch, and the fake one for G
+    passes = {"pretrain": [1], "gan": [1, 3]}[stage]  # D gets the real and the fake batch, and the fake one for G
     statistics = sum(count * size(network.batch_stats) for network, count in zip(networks, passes, strict=True))
     exchanged = _all_reduced_bytes(compiled.as_text())
     assert 1.0 <= exchanged / (gradients + statistics) < 1.2, (exchanged, gradients, statistics)
 
 
-def _poisoned(batch, sample):
+def _with_nan(batch, sample):
     hr = np.array(batch["hr"])
-    hr[sample, 3, 3] = np.nan  # one pixel of one sample: one device sees it
+    hr[sample, 3, 3] = np.nan  # one pixel of one sample: on one device only
     return batch | {"hr": hr}
 
 
@@ -169,10 +169,10 @@ def _poisoned(batch, sample):
     ("stage", "mapping"),
     [("pretrain", "jit"), ("gan", "jit"), pytest.param("gan", "pmap", marks=pytest.mark.slow)],
 )
-def test_a_poisoned_batch_changes_nothing_but_counters(batch, stage, mapping):
+def test_a_batch_with_nan_changes_only_counters(batch, stage, mapping):
     mesh = devices.make_mesh(jax.devices()[:4])
     state, update = _update(mesh, mapping, stage=stage, learning_rate=0.01)
-    good, bad = (devices.shard(b, mesh, mapping) for b in (batch, _poisoned(batch, 5)))
+    good, bad = (devices.shard(b, mesh, mapping) for b in (batch, _with_nan(batch, 5)))
     before = jax.device_get(state)
     health = []
     for sharded in (bad, bad, good, bad, bad, bad):
@@ -190,20 +190,20 @@ def test_a_poisoned_batch_changes_nothing_but_counters(batch, stage, mapping):
     assert all(changed)  # by the good batch
 
 
-def test_batches_that_do_not_divide():
+def test_batches_that_do_not_divide_among_devices_are_refused():
     assert devices.local_slice(8) == slice(0, 8)
-    with pytest.raises(UserError, match="batch_size=13 .* 4 devices.* 12 "):
+    with pytest.raises(UserError, match="batch_size=13: .* multiple of 4 .4 devices., for instance 12$"):
         devices.local_slice(13)
 
 
-def test_shares_of_the_processes(monkeypatch):
+def test_items_are_divided_among_processes(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 3)
-    shares = []
+    divided = []
     for index in range(3):
         monkeypatch.setattr(jax, "process_index", lambda index=index: index)
-        shares.append(processes.process_share(range(8)))
-    assert shares == [[0, 3, 6], [1, 4, 7], [2, 5]]
-    texts = [np.frombuffer(json.dumps(share).encode(), np.uint8) for share in shares]
+        divided.append(processes.process_slice(range(8)))
+    assert divided == [[0, 3, 6], [1, 4, 7], [2, 5]]
+    texts = [np.frombuffer(json.dumps(part).encode(), np.uint8) for part in divided]
 
     def allgather(mine):  # first the sizes of the texts of all processes, then the texts
         if mine.dtype != np.uint8:
@@ -212,7 +212,7 @@ def test_shares_of_the_processes(monkeypatch):
         return np.stack([np.pad(text, (0, mine.size - text.size)) for text in texts])
 
     monkeypatch.setattr(jax.experimental.multihost_utils, "process_allgather", allgather)
-    assert processes.merge_shares(shares[0]) == list(range(8))
+    assert processes.merge_slices(divided[0]) == list(range(8))
 
 
 def test_deterministic_flag(monkeypatch):

@@ -1,4 +1,4 @@
-"""Every page says what exists: its links, commands, config keys, flags, names and examples are checked here."""
+"""Tests that the links, commands, config keys, flags, names and examples on every page exist and work."""
 
 import argparse
 import ast

@@ -1,4 +1,4 @@
-"""Generators in other runtimes give the same pictures."""
+"""Tests that exported generators give the same images in other runtimes."""
 
 import contextlib
 import json
@@ -9,10 +9,10 @@ import tomllib
 import zipfile
 from importlib import metadata
 
+import helpers
 import jax
 import numpy as np
 import pytest
-import toys
 
 import srgan_jax
 from srgan_jax import cli, export, models
@@ -21,7 +21,7 @@ from srgan_jax.models import layers
 
 @pytest.fixture(scope="module")
 def params():
-    return toys.random_weights(name="compact", blocks=1, width=4)
+    return helpers.random_weights(name="compact", blocks=1, width=4)
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +31,13 @@ def weights(params, tmp_path_factory):
     return path
 
 
-def test_stablehlo(params, weights, tmp_path, capsys, photo):
+def test_stablehlo_equals_the_generator(params, weights, tmp_path, capsys, photo):
     out = tmp_path / "small.stablehlo.zip"
     assert cli.main(["export", str(weights), "--to", "stablehlo", "--out", str(out)]) == 0
     assert "small.stablehlo.zip: 0.0 MB, differs from the original by at most" in capsys.readouterr().out
     call, about = export.load_stablehlo(out)
     assert about["dataset"] == "chelsea" and json.loads(about["architecture"])["name"] == "compact"
-    for size in ((1, 5, 31), (3, 16, 9)):  # neither was checked when it was written
+    for size in ((1, 5, 31), (3, 16, 9)):  # sizes that the export did not check
         lr = np.random.default_rng(1).random((*size, 3), np.float32)
         np.testing.assert_allclose(call(lr), srgan_jax.upscale(params, lr), atol=1e-5)
     with zipfile.ZipFile(out) as archive:
@@ -48,12 +48,12 @@ def test_stablehlo(params, weights, tmp_path, capsys, photo):
 
 
 def _installed_with(requirements):
-    """The distributions that `pip install` without extras brings, as far as they are here."""
+    """Returns the distributions that `pip install` without extras installs, where they are present."""
     found, waiting = set(), [*requirements]
     while waiting:
         name = _normal(re.match(r"[\w.-]+", waiting.pop())[0])
         if name not in found:
-            with contextlib.suppress(metadata.PackageNotFoundError):  # for another system
+            with contextlib.suppress(metadata.PackageNotFoundError):  # a dependency of other systems
                 waiting += [line for line in metadata.requires(name) or [] if "extra ==" not in line]
                 found.add(name)
     return found
@@ -63,15 +63,15 @@ def _normal(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_what_is_installed_without_extras_suffices(weights, tmp_path):
-    """The command finds none of the packages that only happen to be here."""
-    base = _installed_with(tomllib.loads((toys.ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
+def test_export_needs_no_extras(weights, tmp_path):
+    """The command runs with all packages hidden that `pip install` without extras does not install."""
+    base = _installed_with(tomllib.loads((helpers.ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
     owners = metadata.packages_distributions()
     hidden = {module for module, names in owners.items() if not base & set(map(_normal, names))} - {"srgan_jax"}
     command = ["export", str(weights), "--to", "stablehlo", "--out", str(tmp_path / "a.zip")]
     code = f"import sys; sys.modules |= dict.fromkeys({hidden}); import srgan_jax.cli; srgan_jax.cli.main({command})"
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=toys.environment(), cwd=toys.ROOT
+        [sys.executable, "-c", code], capture_output=True, text=True, env=helpers.environment(), cwd=helpers.ROOT
     )
     assert (tmp_path / "a.zip").exists(), result.stderr
 
@@ -85,10 +85,10 @@ def test_what_is_installed_without_extras_suffices(weights, tmp_path):
     ],
     ids=lambda fields: fields["name"],
 )
-def test_onnx(fields, tmp_path):
+def test_onnx_equals_the_generator(fields, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason='pip install "srgan-jax[onnx]"')
     pytest.importorskip("jax2onnx", reason='pip install "srgan-jax[onnx]"')
-    params = toys.random_weights(**fields)
+    params = helpers.random_weights(**fields)
     assert export.to_onnx(params, tmp_path / "a.onnx", {"dataset": "chelsea"}) < 1e-4
     session = onnxruntime.InferenceSession(str(tmp_path / "a.onnx"), providers=["CPUExecutionProvider"])
     about = session.get_modelmeta().custom_metadata_map
@@ -99,8 +99,8 @@ def test_onnx(fields, tmp_path):
         np.testing.assert_allclose(sr.transpose(0, 2, 3, 1), srgan_jax.upscale(params, lr), atol=1e-4)
 
 
-def test_what_differs_is_refused(params, tmp_path, monkeypatch):
-    """By a generator of the test's own that gives something else where sizes are symbols."""
+def test_an_export_that_differs_is_refused(params, tmp_path, monkeypatch):
+    """Uses a generator that gives other values where sizes are symbolic."""
 
     class Other(type(params.module())):
         def __call__(self, image, **options):
@@ -113,7 +113,7 @@ def test_what_differs_is_refused(params, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_errors(weights, tmp_path, capsys):
+def test_usage_errors(weights, tmp_path, capsys):
     assert cli.main(["export", str(weights), "--to", "tflite"]) == 2
     assert "unknown format 'tflite'; valid: onnx, stablehlo" in capsys.readouterr().err
     with pytest.raises(FileNotFoundError, match="no such file"):
@@ -123,7 +123,7 @@ def test_errors(weights, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("kernel", ["bilinear", "bicubic"])
-def test_interpolation_that_keeps_sizes_gives_the_same(kernel):
+def test_interpolation_with_kept_sizes_gives_the_same_values(kernel):
     image = jax.random.uniform(jax.random.key(0), (2, 6, 5, 3))
     plain = layers.interpolate(image, 3, kernel)
     with layers.shape_preserving_interpolation():

@@ -1,4 +1,4 @@
-"""docs/extending.md is run: one config file adds an entry to six tables; another process uses the weights."""
+"""Runs docs/extending.md: one config file adds an entry to six tables; another process uses the weights."""
 
 import json
 import re
@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import helpers
 import pytest
-import toys
 
 from srgan_jax import images
 
@@ -21,7 +21,7 @@ OVERRIDES = {
 def _run(folder, *arguments):
     command = [sys.executable, "-m", *arguments]
     return subprocess.run(
-        command, cwd=folder, env=toys.environment(), capture_output=True, text=True, timeout=300, check=False
+        command, cwd=folder, env=helpers.environment(), capture_output=True, text=True, timeout=300, check=False
     )
 
 
@@ -44,7 +44,7 @@ def test_every_entry_is_used(trained):
     rows = [json.loads(line) for line in (trained / "runs" / "mine" / "metrics.jsonl").read_text().splitlines()]
     assert {"frequency", "loss_db", "d_loss", "adversarial", "pixel"} <= rows[-2].keys()
     assert rows[-1]["val_mae"] > 0
-    # The ramp of 100 updates: of its weight of 0.1 the first update has a hundredth, the second two.
+    # The weight ramps up to 0.1 in 100 updates: the first update has a hundredth of it, the second two hundredths.
     weights = [row["frequency"] / row["frequency_unweighted"] for row in rows if "frequency" in row]
     assert weights == pytest.approx([0.001, 0.002] * 2, rel=1e-5)
     recorded = json.loads((trained / "runs" / "mine" / "config.json").read_text())
@@ -63,7 +63,7 @@ def test_another_process_upscales_and_scores(trained):
     assert scored.returncode == 0 and "| PHOTOS | mine |" in scored.stdout and "mae: mean absolute" in scored.stdout
 
 
-def test_its_tables_exist():
+def test_tables_that_the_page_names_exist():
     from srgan_jax import degradations, losses, models
     from srgan_jax.data import sources
     from srgan_jax.evaluation import metrics

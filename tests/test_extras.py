@@ -1,4 +1,4 @@
-"""Optional dependencies: what a command says where they are missing, and what `pyproject.toml` promises of them."""
+"""Tests of optional dependencies: the errors where they are missing, and their lists in `pyproject.toml`."""
 
 import os
 import re
@@ -28,12 +28,12 @@ def test_extras_install_the_modules_that_are_checked(extra):
         assert DISTRIBUTIONS.get(module, module).lower().replace("_", "-") in listed
 
 
-def test_the_library_does_not_require_what_training_needs():
+def test_the_library_does_not_require_the_packages_for_training():
     assert not _names(PROJECT["dependencies"]) & _names(PROJECT["optional-dependencies"]["train"])
 
 
 @pytest.mark.parametrize("module", extras.MODULES["train"])
-def test_training_without_its_packages_names_the_command_to_install(module, monkeypatch, capsys, tmp_path):
+def test_training_without_its_packages_is_refused_with_the_install_command(module, monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(sys.modules, module, None)  # as if it weren't installed
     with pytest.raises(SystemExit, match=rf'^error: training needs .*\({module}\): pip install "srgan-jax\[train\]"$'):
         main.main(["--config", "srgan"])
@@ -42,7 +42,7 @@ def test_training_without_its_packages_names_the_command_to_install(module, monk
 
 
 @pytest.mark.slow
-def test_upscaling_and_scoring_work_without_what_training_needs(tmp_path, photo):
+def test_upscaling_and_scoring_work_without_the_packages_for_training(tmp_path, photo):
     from srgan_jax import images
 
     (tmp_path / "set").mkdir()
@@ -82,7 +82,7 @@ def test_version(capsys):
 
 
 @pytest.mark.slow
-def test_a_pipe_that_is_closed_is_no_error():
+def test_a_closed_pipe_ends_the_command_without_an_error_message():
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(

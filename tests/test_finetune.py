@@ -1,11 +1,11 @@
-"""configs/finetune.py: from shipped weights on, with a folder of one's own."""
+"""Tests of configs/finetune.py: training from shipped weights on a user's folder."""
 
 import dataclasses
 
+import helpers
 import jax
 import numpy as np
 import pytest
-import toys
 
 import srgan_jax
 from srgan_jax import images
@@ -22,7 +22,7 @@ from srgan_jax.weights import pretrained
 
 @pytest.fixture
 def config(tiny, tmp_path, photo, monkeypatch):
-    """The config at toy size, with a folder of eight pictures and a shipped generator of its size."""
+    """The config at a small size, with a folder of eight images and a copy, and a shipped generator of that size."""
     for index in range(8):
         top = 20 * index
         images.write_image(tmp_path / "mine" / f"{index}.png", photo[top : top + 60, :70])
@@ -34,7 +34,7 @@ def config(tiny, tmp_path, photo, monkeypatch):
     config.data.folder, config.validation.hold_out, config.init_from = str(tmp_path / "mine"), hold_out, init_from
     config.validation.metrics = ("psnr_y",)
     config.sample_pictures = 0
-    config.stages.pretrain.warmup_steps, config.stages.pretrain.learning_rate = 0, 1e-2  # two updates are to be seen
+    config.stages.pretrain.warmup_steps, config.stages.pretrain.learning_rate = 0, 1e-2  # visible in two updates
     config.ema_decay = 0.5
     fields = dict(config.generator)
     variables = build(GENERATORS, fields).init(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
@@ -42,33 +42,33 @@ def config(tiny, tmp_path, photo, monkeypatch):
     return config
 
 
-def test_as_many_as_asked_for_needs_no_word(config, tmp_path, capsys):
+def test_the_requested_number_of_validation_images_gives_no_warning(config, tmp_path, capsys):
     config.validation.hold_out = 2
-    toys.open_images(config, tmp_path / "run")
-    told = capsys.readouterr().err
-    assert "validation images, not trained on: " in told and "a quarter" not in told
+    helpers.open_images(config, tmp_path / "run")
+    stderr = capsys.readouterr().err
+    assert "validation images, not trained on: " in stderr and "a quarter" not in stderr
 
 
 def _psnr_y(sr, hr):
-    """By hand: MATLAB's luma, 4 px left out."""
+    """Computes PSNR-Y by hand: MATLAB's luma, 4 px left out."""
     y = [image[4:-4, 4:-4].astype(np.float64) @ (65.481, 128.553, 24.966) / 255 for image in (sr, hr)]
     return 10 * np.log10(255**2 / np.mean((y[0] - y[1]) ** 2))
 
 
 @pytest.mark.slow
-def test_ends_with_before_and_after_on_pictures_never_trained_on(config, tmp_path, capsys):
-    trained = toys.train(config, tmp_path / "run")
-    told = capsys.readouterr().err
+def test_a_run_ends_with_scores_before_and_after_on_validation_images(config, tmp_path, capsys):
+    trained = helpers.train(config, tmp_path / "run")
+    stderr = capsys.readouterr().err
     table = (tmp_path / "run" / "before_after.md").read_text()
-    assert table.strip() in told and "LR: photo, each picture by a random key" in table
+    assert table.strip() in stderr and "LR: photo, each picture by a random key" in table
     rows = {line.split(" | ")[1]: float(line.split(" | ")[2].strip(" |")) for line in table.splitlines()[2:5]}
     assert list(rows) == ["bicubic", "before", "after"]
 
-    assert "config.validation.hold_out=8: only 2 images are held out, a quarter of all at most" in told
-    rest, held_out = toys.open_images(config, tmp_path / "run")
-    assert (len(rest), len(held_out)) in ((7, 2), (6, 2))  # of nine files, two a copy of each other
-    seen = {picture.tobytes() for picture in rest}
-    assert not any(picture.tobytes() in seen for picture in held_out)
+    assert "config.validation.hold_out=8: only 2 images are held out, a quarter of all at most" in stderr
+    rest, held_out = helpers.open_images(config, tmp_path / "run")
+    assert (len(rest), len(held_out)) in ((7, 2), (6, 2))  # of nine files, two are copies of each other
+    seen = {image.tobytes() for image in rest}
+    assert not any(image.tobytes() in seen for image in held_out)
     degrade = DEGRADATIONS["photo"].degrade
     pairs = [make_pair(f"held out {i}", hr, 4) for i, hr in enumerate(held_out)]
     pairs = degrade_pairs(pairs, lambda key, hr: degrade(key, hr, scale=4))
@@ -79,22 +79,22 @@ def test_ends_with_before_and_after_on_pictures_never_trained_on(config, tmp_pat
     assert rows["after"] != rows["before"]
 
     prepared = (tmp_path / "run" / "dataset" / "folder.txt").stat().st_mtime_ns
-    toys.train(config, tmp_path / "run")  # finished: the same table, nothing prepared again
+    helpers.train(config, tmp_path / "run")  # finished: the same table, nothing prepared again
     assert (tmp_path / "run" / "before_after.md").read_text() == table
     assert (tmp_path / "run" / "dataset" / "folder.txt").stat().st_mtime_ns == prepared
     config.data.folder = str(tmp_path / "mine" / "copies")
     with pytest.raises(UserError, match=r"mine/copies: expected .*mine, .*--workdir"):
-        toys.train(config, tmp_path / "run")
+        helpers.train(config, tmp_path / "run")
 
 
-def test_held_out_pictures_and_other_validation_exclude_each_other(config, tmp_path):
+def test_hold_out_and_a_validation_folder_exclude_each_other(config, tmp_path):
     config.validation.folder = str(tmp_path / "mine")
     with pytest.raises(UserError, match="validation.folder .*data.lr_feature"):
-        toys.open_images(config, tmp_path / "run")
+        helpers.open_images(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize(("then", "now"), [({"hold_out": 0}, {"hold_out": 2}), ({"crop_px": 64}, {"crop_px": 48})])
-def test_what_was_trained_on_is_not_held_out_later(config, tmp_path, then, now):
+def test_a_resumed_run_cannot_hold_out_images_that_it_trained_on(config, tmp_path, then, now):
     sections = {"hold_out": config.validation, "crop_px": config.data}
     config.validation.hold_out = 2
     for key, value in then.items():
@@ -104,10 +104,10 @@ def test_what_was_trained_on_is_not_held_out_later(config, tmp_path, then, now):
     for key, value in now.items():
         sections[key][key] = value
     with pytest.raises(UserError, match=f"{next(iter(now))}=.* another --workdir"):
-        toys.open_images(config, tmp_path)
+        helpers.open_images(config, tmp_path)
 
 
-def test_degraded_pictures_are_the_same_every_time(photo):
+def test_degraded_pairs_are_deterministic(photo):
     pairs = [make_pair(name, photo[:64, :80], 4) for name in "aba"]
     first = degrade_pairs(pairs, lambda key, hr: DEGRADATIONS["photo"].degrade(key, hr, scale=4))
     np.testing.assert_array_equal(first[0].lr, first[2].lr)
@@ -124,7 +124,7 @@ def _with_generator_from(start, config):
 
 
 @pytest.mark.parametrize("recipe", recipe_files())
-def test_configs_start_from_weights_of_their_architecture(recipe):
+def test_recipes_start_from_weights_of_their_architecture(recipe):
     config = load_config(recipe)
     if config.init_from:
         start = srgan_jax.load(config.init_from, fold=False)

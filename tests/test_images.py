@@ -12,7 +12,7 @@ from srgan_jax import images
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "ppm", "webp"])
-def test_lossless_formats_come_back(tmp_path, photo, suffix):
+def test_lossless_formats_are_read_exactly(tmp_path, photo, suffix):
     path = tmp_path / f"picture.{suffix}"
     Image.fromarray(photo).save(path, **({"lossless": True} if suffix == "webp" else {}))
     np.testing.assert_array_equal(images.read_rgb(path), photo)
@@ -20,7 +20,7 @@ def test_lossless_formats_come_back(tmp_path, photo, suffix):
 
 def test_orientation_is_applied(tmp_path, photo):
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise when shown
+    exif[0x0112] = 6  # viewers rotate it by 90 degrees clockwise
     Image.fromarray(photo).save(tmp_path / "turned.png", exif=exif)
     np.testing.assert_array_equal(images.read_rgb(tmp_path / "turned.png"), np.rot90(photo, -1))
     assert images.image_size(tmp_path / "turned.png") == (448, 300)
@@ -52,23 +52,23 @@ def test_gray_palette_alpha_and_16_bit(tmp_path):
     ("content", "reason"),
     [(b"", "not an image in a known format"), (b"text", "not an image in a known format"), (None, "truncated")],
 )
-def test_bad_files_say_why(tmp_path, photo, content, reason):
+def test_unreadable_files_are_reported_with_the_reason(tmp_path, photo, content, reason):
     whole = images.encode_png(photo)
     (tmp_path / "bad.png").write_bytes(whole[: len(whole) // 2] if content is None else content)
     with pytest.raises(images.ImageError, match=f"bad.png: .*{reason}"):
         images.read_rgb(tmp_path / "bad.png")
 
 
-def test_absurd_sizes_are_refused(tmp_path, photo):
+def test_images_over_the_pixel_limit_are_refused(tmp_path, photo):
     images.write_image(tmp_path / "large.png", photo)  # 134,400 pixels
     with pytest.raises(images.ImageError, match="megapixels, more than the limit of 0.1"):
         images.decode_rgb(tmp_path / "large.png", max_pixels=100_000)
 
 
 def _cmyk_profile():
-    """The smallest ICC profile (version 2.1) from CMYK to Lab: a table of two steps a channel, gray whatever comes.
+    """Returns a minimal ICC profile (version 2.1) from CMYK to Lab: a table of two steps a channel, always gray.
 
-    Lightness is that of the ink alone: 100 without any, and 100 * (1 - (C + 2 M + Y + 4 K) / 8).
+    The lightness is 100 * (1 - (C + 2 M + Y + 4 K) / 8): 100 without ink.
     """
     identity = bytes(range(256))
     inks = itertools.product((0, 1), repeat=4)
@@ -82,7 +82,7 @@ def _cmyk_profile():
 
 
 def _kinds(folder, photo):
-    """Files of which Pillow's own conversion to RGB gives something else, or an error."""
+    """Writes files for which Pillow's own conversion to RGB gives another result, or an error."""
     small = photo[:24, :32]
     deep = small.astype(np.uint16) * 257 + 130  # 130 above a multiple of 257 rounds up
     tifffile.imwrite(folder / "planar16.tif", np.moveaxis(deep, -1, 0), photometric="rgb", planarconfig="separate")
@@ -99,8 +99,8 @@ def _kinds(folder, photo):
     frames[0].save(folder / "animated.webp", save_all=True, append_images=frames[1:], lossless=True)
 
 
-def test_there_is_one_decoder(tmp_path, photo):
-    """What training and evaluation read is what `read_image` gives: on white, rounded to 8 bits, gray repeated."""
+def test_read_rgb_agrees_with_read_image(tmp_path, photo):
+    """Training and evaluation read the image that `read_image` gives: on white, rounded to 8 bits, gray repeated."""
     _kinds(tmp_path, photo)
     paths = sorted(tmp_path.iterdir())
     assert len(paths) == 10
@@ -125,8 +125,8 @@ def test_cmyk_is_read_through_its_profile(tmp_path, photo):
     assert found[1, 1].min() >= 254
 
 
-def test_values_of_16_bits_are_rounded_not_cut(tmp_path):
-    """40000 / 257 = 155.64: 156, not 155, and not the 64 of the low byte."""
+def test_16_bit_values_are_rounded_not_truncated(tmp_path):
+    """40000 / 257 = 155.64 is read as 156, not as 155, and not as the low byte, 64."""
     samples = np.full((4, 5, 3), 40000, np.uint16)
     tifffile.imwrite(tmp_path / "planar.tif", np.moveaxis(samples, -1, 0), photometric="rgb", planarconfig="separate")
     (tmp_path / "rgb.png").write_bytes(imagecodecs.png_encode(samples))
@@ -142,8 +142,8 @@ def test_folders_are_searched_in_order(tmp_path):
     assert [path.relative_to(tmp_path).as_posix() for path in images.find_images(tmp_path)] == ["a/z.JPG", "b.png"]
 
 
-def test_linked_folders_are_searched_but_not_in_circles(tmp_path):
-    """People lay out data sets by `ln -s`."""
+def test_linked_folders_are_searched_without_cycles(tmp_path):
+    """Users arrange data sets with symbolic links."""
     for name in ("data/b.png", "elsewhere/c.png", "elsewhere/deep/d.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -159,7 +159,7 @@ def test_linked_folders_are_searched_but_not_in_circles(tmp_path):
     ]
 
 
-def test_writing_leaves_no_half_files(tmp_path, photo):
+def test_writing_leaves_no_partial_files(tmp_path, photo):
     with pytest.raises(ValueError, match="unknown .*'.xyz'; valid: .avif, .bmp"):
         images.write_image(tmp_path / "picture.xyz", photo)
     with pytest.raises(ValueError, match=r"expected .* uint8 or uint16, got \(300, 448, 3\) float64"):
@@ -178,7 +178,7 @@ def test_side_by_side(photo):
     np.testing.assert_array_equal(row[:, 404:], photo[:300, :400])
 
 
-def test_a_picture_that_cannot_be_read_is_named(tmp_path):
+def test_an_image_that_cannot_be_read_is_named_in_the_error(tmp_path):
     (tmp_path / "text.jpg").write_text("not a picture")
     for name, reason in (("text.jpg", "not an image in a known format"), ("absent.jpg", "no such file")):
         with pytest.raises(images.ImageError) as caught:

@@ -1,4 +1,4 @@
-"""Imported generators against PyTorch networks that this file builds from the sources' documented layouts."""
+"""Compares imported generators with PyTorch networks, built here from the sources' documented layouts."""
 
 import numpy as np
 import pytest
@@ -93,9 +93,9 @@ class EriklindernorenGenerator(nn.Module):
         self.conv3 = nn.Sequential(nn.Conv2d(WIDTH, 3, 9, padding=4), nn.Tanh())
 
     def forward(self, x):
-        mean, deviation = (torch.tensor(v)[None, :, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
-        first = self.conv1((x - mean) / deviation)
-        return self.conv3(self.upsampling(first + self.conv2(self.res_blocks(first)))) * deviation + mean
+        mean, std = (torch.tensor(v)[None, :, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+        first = self.conv1((x - mean) / std)
+        return self.conv3(self.upsampling(first + self.conv2(self.res_blocks(first)))) * std + mean
 
 
 class BasicSRMSRResNet(nn.Module):
@@ -132,7 +132,7 @@ NETWORKS = {
 
 
 def _network(name):
-    """With random slopes and statistics, so that nothing is left at a value that could hide a mistake."""
+    """Returns a network with random slopes and statistics, as default values could hide an error."""
     torch.manual_seed(0)
     network = NETWORKS[name]().eval()
     for key, value in network.state_dict().items():
@@ -148,7 +148,7 @@ def test_every_importer_is_tested():
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_equals_pytorch(name, tmp_path):
+def test_imported_generator_equals_pytorch(name, tmp_path):
     network = _network(name)
     torch.save({"params": network.state_dict()}, tmp_path / "theirs.pth")
     ours = importers.import_generator(tmp_path / "theirs.pth", name.split()[0])
@@ -181,7 +181,7 @@ def test_missing_and_surplus_tensors_are_listed(tmp_path):
         importers.import_generator(tmp_path / "absent.pth", "srgan5")
 
 
-def test_another_source_that_fits_is_named(tmp_path):
+def test_the_error_names_another_source_that_fits(tmp_path):
     safetensors_io.write_tensors(
         tmp_path / "a.safetensors", {name: value.numpy() for name, value in _network("srgan5").state_dict().items()}, {}
     )
@@ -197,7 +197,7 @@ def test_another_source_that_fits_is_named(tmp_path):
             importers.import_generator(tmp_path / "b.safetensors", source)
 
 
-def test_other_files_get_no_dangerous_advice(tmp_path, photo):
+def test_errors_of_unreadable_files_give_no_unsafe_advice(tmp_path, photo):
     srgan_jax.write_image(tmp_path / "photo.jpg", photo)
     (tmp_path / "cut.pth").write_bytes(b"PK\x03\x04 and no more")
     (tmp_path / "text.pth").write_text("not a checkpoint")
@@ -208,11 +208,11 @@ def test_other_files_get_no_dangerous_advice(tmp_path, photo):
 
 
 def test_pickles_are_not_executed(tmp_path):
-    class Evil:
+    class MaliciousPickle:
         def __reduce__(self):
             return (open, (str(tmp_path / "executed"), "w"))
 
-    torch.save({"conv1.0.weight": Evil()}, tmp_path / "evil.pth")
+    torch.save({"conv1.0.weight": MaliciousPickle()}, tmp_path / "evil.pth")
     with pytest.raises(UserError, match="safely: expected only tensors"):
         importers.import_generator(tmp_path / "evil.pth", "srgan5")
     assert not (tmp_path / "executed").exists()
@@ -223,7 +223,7 @@ def srgan5(shared_data):
     return importers.import_generator(shared_data / "checkpoints" / "srgan5_x4.pth", "srgan5")
 
 
-def test_published_generator_gives_its_golden_outputs(srgan5, shared_data):
+def test_published_generator_gives_its_reference_outputs(srgan5, shared_data):
     with np.load(shared_data / "checkpoints" / "srgan5_x4_golden.npz") as golden:
         for name in ("butterfly", "woman"):
             lr = golden[f"{name}_lr_uint8"][None] / np.float32(255)
@@ -232,7 +232,7 @@ def test_published_generator_gives_its_golden_outputs(srgan5, shared_data):
 
 
 @pytest.mark.slow
-def test_published_generator_scores_what_is_published(srgan5, shared_data):
+def test_published_generator_has_its_published_scores(srgan5, shared_data):
     """Y-PSNR 30.701 dB, SSIM 0.8633 and 28.814 dB in RGB on Set5, computed by another program."""
     pairs = read_pairs(shared_data / "benchmarks" / "Set5", 4)
     results = scoring.upscale_all(lambda lr, size: inference.upscale_canvas(srgan5, lr, size), pairs)

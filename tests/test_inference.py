@@ -22,7 +22,7 @@ def lr(photo):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float16", "bfloat16"])
-def test_gives_back_what_it_got(params, lr, dtype):
+def test_the_result_has_the_dtype_and_rank_of_the_input(params, lr, dtype):
     image = jnp.asarray(lr) if dtype == "uint8" else (jnp.asarray(lr) / 255).astype(dtype)
     one = srgan_jax.upscale(params, image)
     assert one.shape == (48, 64, 3) and one.dtype == image.dtype
@@ -63,7 +63,7 @@ def test_under_grad_equals_a_finite_difference(params, lr):
     assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(to_params))
 
 
-def test_plain_variables():
+def test_plain_variables_can_be_upscaled_with():
     module = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 4, "scale": 2})
     image = jax.random.uniform(jax.random.key(1), (1, 6, 7, 3))
     variables = module.init(jax.random.key(0), image)
@@ -74,7 +74,7 @@ def test_plain_variables():
     assert jnp.abs(other - expected).max() > 1e-3
 
 
-def test_canvas_changes_nothing(params, lr):
+def test_padding_to_a_canvas_does_not_change_the_result(params, lr):
     image = np.asarray(lr, np.float32) / 255
     canvas = np.pad(image, ((0, 9), (0, 3), (0, 0)), mode="edge")
     framed = inference.upscale_canvas(params, canvas, (12, 16))[:48, :64]
@@ -113,19 +113,19 @@ def test_threads_get_their_own_results(params, photo):
     ],
 )
 @pytest.mark.parametrize("upscale", [srgan_jax.upscale, srgan_jax.upscale_tiled])
-def test_errors(params, image, message, upscale):
+def test_wrong_images_are_refused(params, image, message, upscale):
     with pytest.raises(ValueError, match=message.replace(r" or \[N, H, W, 3\]", "(?: or .N, H, W, 3.)?")):
         upscale(params, image)
 
 
-def test_floats_a_little_outside_are_taken(params, lr):
-    """As resampling leaves them; whatever JAX has computed isn't waited for."""
+def test_floats_slightly_outside_the_range_are_accepted(params, lr):
+    """Resampling gives such values. The values of JAX's arrays are not checked."""
     image = np.asarray(lr, np.float32) / 255 * 1.4 - 0.2
     np.testing.assert_array_equal(srgan_jax.upscale(params, image), srgan_jax.upscale(params, jnp.asarray(image)))
 
 
 @pytest.mark.parametrize("upscale", [srgan_jax.upscale, srgan_jax.upscale_tiled])
-def test_what_is_no_weights_is_refused(params, lr, upscale):
+def test_arguments_that_are_not_weights_are_refused(params, lr, upscale):
     with pytest.raises(ValueError, match=r"expected weights, got .*srgan_jax.load\(name\)"):
         upscale("photo_x4", lr)
     with pytest.raises(ValueError, match="expected an array, got weights; they are the first argument") as caught:
@@ -139,8 +139,8 @@ def test_what_is_no_weights_is_refused(params, lr, upscale):
 
 
 @pytest.fixture(scope="module")
-def trained_on():
-    """An SRResNet with batch normalisation whose statistics have settled, and another trained on from it."""
+def original_and_finetuned():
+    """An SRResNet with converged batch statistics, the same trained further on another target, and LR images."""
     fields = {"name": "srresnet", "blocks": 2, "width": 8, "scale": 2}
     module = models.build(models.GENERATORS, fields)
     hr = jax.random.uniform(jax.random.key(1), (4, 32, 32, 3))
@@ -164,35 +164,35 @@ def trained_on():
     return (*ends, lr)
 
 
-def test_blending_ends_at_both(trained_on):
-    first, second, lr = trained_on
-    for share, end in ((0.0, first), (1.0, second)):
+def test_blending_with_0_and_1_gives_the_inputs(original_and_finetuned):
+    first, second, lr = original_and_finetuned
+    for fraction, end in ((0.0, first), (1.0, second)):
         np.testing.assert_allclose(
-            srgan_jax.upscale(srgan_jax.blend(first, second, share), lr), srgan_jax.upscale(end, lr), atol=1e-4
+            srgan_jax.upscale(srgan_jax.blend(first, second, fraction), lr), srgan_jax.upscale(end, lr), atol=1e-4
         )
 
 
-def test_blending_after_folding_is_sound(trained_on):
-    """Half way the folded blend stays near the mean of both pictures, much nearer than the ends are to each other."""
-    first, second, lr = trained_on
-    pictures = [np.asarray(srgan_jax.upscale(end, lr)) for end in (first, second)]
-    apart = np.abs(pictures[0] - pictures[1]).mean()
+def test_blends_lie_between_both_results(original_and_finetuned):
+    """The blend of fraction 0.5, after folding, is nearer to the mean of both results than these are to each other."""
+    first, second, lr = original_and_finetuned
+    results = [np.asarray(srgan_jax.upscale(end, lr)) for end in (first, second)]
+    apart = np.abs(results[0] - results[1]).mean()
     blended = np.asarray(srgan_jax.upscale(srgan_jax.blend(first, second, 0.5), lr))
-    assert np.abs(blended - (pictures[0] + pictures[1]) / 2).mean() < 0.25 * apart
+    assert np.abs(blended - (results[0] + results[1]) / 2).mean() < 0.25 * apart
     monotone = [np.asarray(srgan_jax.upscale(srgan_jax.blend(first, second, s), lr)) for s in (0.25, 0.75)]
-    from_first = [np.abs(p - pictures[0]).mean() for p in (monotone[0], blended, monotone[1], pictures[1])]
+    from_first = [np.abs(p - results[0]).mean() for p in (monotone[0], blended, monotone[1], results[1])]
     assert from_first == sorted(from_first)
 
 
-def test_blending_other_architectures_is_refused(trained_on, params):
+def test_blending_different_architectures_is_refused(original_and_finetuned, params):
     with pytest.raises(ValueError, match="one architecture .*base: none and bicubic"):
-        srgan_jax.blend(trained_on[0], params, 0.5)
+        srgan_jax.blend(original_and_finetuned[0], params, 0.5)
     unfolded = {"name": "srresnet", "blocks": 1, "width": 4, "block_order": "activation_norm"}
     module = models.build(models.GENERATORS, unfolded)
     other = srgan_jax.make_weights(module.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3))), unfolded)
     with pytest.raises(ValueError, match="normalisation after an activation can't be folded"):
         srgan_jax.blend(other, other, 0.5)
     with pytest.raises(ValueError, match="these variables are not an SRResNet's"):
-        srgan_jax.blend(trained_on[0], {}, 0.5)
+        srgan_jax.blend(original_and_finetuned[0], {}, 0.5)
     with pytest.raises(ValueError, match="share=1.5: expected a number between 0 .* and 1 "):
-        srgan_jax.blend(trained_on[0], trained_on[1], 1.5)
+        srgan_jax.blend(original_and_finetuned[0], original_and_finetuned[1], 1.5)

@@ -1,11 +1,11 @@
-"""What the training loop does around the updates: checkpoints before errors, writers, options that change on resume."""
+"""Tests of the training loop: checkpoints before errors, writers, metrics, options that change when a run resumes."""
 
 import json
 
+import helpers
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import toys
 
 from srgan_jax import defaults
 from srgan_jax.evaluation import metrics
@@ -14,16 +14,16 @@ from srgan_jax.training import writers
 
 
 @pytest.fixture
-def config(tiny, dataset, held_out):
+def config(tiny, dataset, validation_folder):
     config = tiny(defaults.get_config())
     config.data.dataset, config.stage_names = dataset, ("pretrain",)
     config.sample_pictures, config.save_every_steps, config.validate_every_steps = 0, 2, 2
     config.stages.pretrain.total_steps = 4
-    config.validation.folder = held_out
+    config.validation.folder = validation_folder
     return config
 
 
-def test_a_failing_validation_leaves_the_due_checkpoint(config, tmp_path, monkeypatch):
+def test_the_checkpoint_is_saved_before_a_validation_that_fails(config, tmp_path, monkeypatch):
     calls = []
 
     def fails(sr, hr, *, border=0, channel="y", size=None):
@@ -33,28 +33,28 @@ def test_a_failing_validation_leaves_the_due_checkpoint(config, tmp_path, monkey
     monkeypatch.setitem(metrics.METRICS, "failing", metrics.Metric(fails))
     config.validation.metrics = ("psnr_y", "failing")
     with pytest.raises(RuntimeError, match="no score"):
-        toys.train(config, tmp_path)
+        helpers.train(config, tmp_path)
     assert calls and (tmp_path / "checkpoints" / "pretrain" / "2" / "manifest.sha256").exists()
     config.validation.metrics = ("psnr_y",)
-    toys.train(config, tmp_path)
-    assert [row["step"] for row in toys.rows(tmp_path) if "loss" in row] == [1, 2, 3, 4]
+    helpers.train(config, tmp_path)
+    assert [row["step"] for row in helpers.read_metrics(tmp_path) if "loss" in row] == [1, 2, 3, 4]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("clip_norm", "weight_decay"), [(0.5, 0.0), (0.0, 0.1), (0.5, 0.1)])
 def test_clipping_and_weight_decay_can_be_switched_on_when_a_run_resumes(config, tmp_path, clip_norm, weight_decay):
-    """What a diverged run is advised to do."""
+    """A remedy for a run that diverged."""
     config.validation.folder = ""
     config.stages.pretrain.total_steps = 2
-    toys.train(config, tmp_path)
+    helpers.train(config, tmp_path)
     config.stages.pretrain.total_steps = 4
     config.stages.pretrain.clip_norm, config.stages.pretrain.weight_decay = clip_norm, weight_decay
-    toys.train(config, tmp_path)
-    assert [row["step"] for row in toys.rows(tmp_path)] == [1, 2, 3, 4]
+    helpers.train(config, tmp_path)
+    assert [row["step"] for row in helpers.read_metrics(tmp_path)] == [1, 2, 3, 4]
 
 
-class _Lines:
-    """A writer that keeps what it gets."""
+class _RecordingWriter:
+    """A writer that records its calls in a file."""
 
     def __init__(self, workdir, stage, step):
         self._file = workdir / f"{stage}.lines"
@@ -74,11 +74,11 @@ class _Lines:
         self._write({"closed": True})
 
 
-def test_numbers_go_to_every_writer_of_the_config(config, tmp_path, monkeypatch):
-    monkeypatch.setitem(writers.WRITERS, "lines", _Lines)
+def test_metrics_go_to_the_writers_of_the_config(config, tmp_path, monkeypatch):
+    monkeypatch.setitem(writers.WRITERS, "lines", _RecordingWriter)
     config.writers, config.sample_pictures, config.log_grad_share = ("lines",), 1, True
     config.stages.pretrain.total_steps = 2
-    toys.train(config, tmp_path)
+    helpers.train(config, tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "pretrain.lines").read_text().splitlines()]
     assert rows[0] == {"opened": 0} and rows[-1] == {"closed": True}
     assert [row["step"] for row in rows if "loss" in row] == [1, 2]
@@ -87,23 +87,23 @@ def test_numbers_go_to_every_writer_of_the_config(config, tmp_path, monkeypatch)
     assert all(row["pixel_grad_share"] == pytest.approx(1.0) for row in rows if "loss" in row)  # the only term
     config.writers = ("line",)
     with pytest.raises(UserError, match="'line'; valid: lines, tensorboard"):
-        toys.train(config, tmp_path / "other")
+        helpers.train(config, tmp_path / "other")
 
 
-def test_metrics_without_the_arguments_of_their_call_are_refused(config, tmp_path, monkeypatch):
+def test_metrics_that_lack_required_arguments_are_refused(config, tmp_path, monkeypatch):
     monkeypatch.setitem(metrics.METRICS, "plain", lambda sr, hr: jnp.abs(sr - hr).mean())
     config.validation.metrics = ("psnr_y", "plain")
     with pytest.raises(UserError, match="metric 'plain' takes no border and no channel and no size"):
-        toys.train(config, tmp_path)
+        helpers.train(config, tmp_path)
 
 
-def test_scores_of_a_metric_of_ones_own(config, tmp_path, monkeypatch):
-    """A plain function is an entry, too."""
+def test_scores_of_a_user_defined_metric_are_logged(config, tmp_path, monkeypatch):
+    """A plain function can be an entry of the table."""
 
     def brightness(sr, hr, *, border=0, channel="y", size=None):
         return np.asarray(sr)[: size[0], : size[1]].mean()
 
     monkeypatch.setitem(metrics.METRICS, "brightness", brightness)
     config.validation.metrics, config.stages.pretrain.total_steps = ("psnr_y", "brightness"), 2
-    toys.train(config, tmp_path)
-    assert 0.2 < toys.rows(tmp_path)[-1]["val_brightness"] < 0.8
+    helpers.train(config, tmp_path)
+    assert 0.2 < helpers.read_metrics(tmp_path)[-1]["val_brightness"] < 0.8

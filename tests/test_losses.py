@@ -15,7 +15,7 @@ KEY = jax.random.key(0)
 def test_pixel_losses_are_distances(name):
     x, y = jax.random.normal(KEY, (2, 3, 4, 5, 3))
     value = losses.PIXEL[name](x, y)
-    assert value.shape == (x.shape[:1] if name == "psnr" else x.shape)  # of each sample, of each element
+    assert value.shape == (x.shape[:1] if name == "psnr" else x.shape)  # a value for each sample, for each element
     np.testing.assert_allclose(value, losses.PIXEL[name](y, x))
     lowest = losses.PIXEL[name](x, x)
     assert (value > lowest).all() and lowest.max() <= 1e-3
@@ -48,8 +48,8 @@ def test_psnr_loss_is_minus_the_metric():
     assert (jax.grad(lambda x: pixel.psnr(x, hr).sum())(hr) == 0).all()
 
 
-def test_psnr_loss_weighs_by_what_is_known():
-    """Errors of 0.02 and 0.2, 40 and 20 dB of a peak of 2: the slopes of their squares weigh .041 to .0014."""
+def test_psnr_loss_weighs_images_by_their_mse():
+    """Errors of 0.02 and 0.2 are 40 and 20 dB at a peak of 2; the weights of their squares are as 1/.0014 to 1/.041."""
     hr = jnp.zeros((2, 4, 4, 3))
     slope = jax.grad(lambda x: pixel.psnr(x, hr).sum())(hr + jnp.array([0.02, 0.2]).reshape(2, 1, 1, 1))
     weights = slope[:, 0, 0, 0] / jnp.array([0.02, 0.2])
@@ -84,19 +84,19 @@ def test_other_adversarial_losses_by_hand():
 
 
 @pytest.mark.parametrize(("name", "threshold"), [("bce", 0.0), ("lsgan", 0.5), ("probability_lsgan", 0.0)])
-def test_decision_of_losses_with_labels(name, threshold):
+def test_decision_threshold_of_losses_with_labels(name, threshold):
     logits = jnp.array([threshold - 0.1, threshold + 0.1])
     real, fake = losses.ADVERSARIAL[name].decision(logits, logits)
     assert (real > 0).tolist() == (fake > 0).tolist() == [False, True]
 
 
-def test_decision_of_losses_without_labels_compares():
+def test_decision_of_losses_without_labels_compares_with_the_other_mean():
     real, fake = losses.ADVERSARIAL["wgan"].decision(jnp.array([9.0, 8.0]), jnp.array([7.0, 8.6]))
     assert (real > 0).all() and (fake < 0).tolist() == [True, False]  # the means are 7.8 and 8.5
 
 
 @pytest.mark.parametrize("name", losses.ADVERSARIAL)
-def test_adversarial_losses_pull_the_right_way(name):
+def test_gradients_of_adversarial_losses_have_the_right_sign(name):
     loss_d, loss_g, _ = losses.ADVERSARIAL[name]
     real, fake = jnp.array([[0.3], [0.2]]), jnp.array([[0.1], [0.4]])  # between the labels
     assert loss_d(real, fake).shape == loss_g(real, fake).shape == ()
@@ -110,5 +110,5 @@ def test_bce_by_hand():
     assert adversarial.bce_discriminator(zero, zero) == pytest.approx(2 * np.log(2))  # -log 1/2 - log 1/2
     logit = jnp.full((2, 1), np.log(3.0))  # D = 3/4
     assert adversarial.bce_generator(zero, logit) == pytest.approx(-np.log(0.75))
-    # Non-saturating: the gradient at a confidently rejected picture stays near -1.
+    # Non-saturating: the gradient at a confidently rejected image stays near -1.
     assert jax.grad(lambda x: adversarial.bce_generator(zero, x))(jnp.full((1, 1), -20.0))[0, 0] == pytest.approx(-1.0)

@@ -1,13 +1,13 @@
-"""What saves memory changes no numbers: parts of a batch one after the other, activations computed again, donation."""
+"""Tests that options which save memory change no results: microbatches, rematerialisation, donated buffers."""
 
 import functools
 import json
 
+import helpers
 import jax
 import numpy as np
 import pytest
-import toys
-from games import PIXEL, make_game
+from game_helpers import PIXEL, make_game
 
 from srgan_jax import defaults, models
 from srgan_jax.config.resolve import resolve
@@ -32,12 +32,12 @@ def batch(photo):
 
 
 def _features(image):
-    """A stand-in for VGG19: edges."""
+    """Returns edges in place of VGG19's features."""
     return {"relu1_1": image[:, 1:] - image[:, :-1], "relu1_2": image[:, :, 1:] - image[:, :, :-1]}
 
 
 def _updated(batch, mapping, count, stage, fields=None, *, step=None, adversarial="bce", remat=False, **options):
-    """States before and after an update with SGD of rate 1, so that the difference is the gradient; and metrics."""
+    """Returns the states before and after an update with SGD of rate 1, which differ by the gradient, and metrics."""
     runtime = {"axis_name": MAPPINGS[mapping]}
     described = {"blocks": 1, "width": 8} | (fields or {"name": "srresnet", "norm": "none"})
     generator = models.build(models.GENERATORS, described, remat=remat, **runtime)
@@ -59,7 +59,7 @@ def _updated(batch, mapping, count, stage, fields=None, *, step=None, adversaria
     return before, after, {name: float(value) for name, value in metrics.items()}
 
 
-def _same_update(ours, theirs, error=1e-5):
+def _assert_same_update(ours, theirs, error=1e-5):
     (before, found, metrics), (_, expected, expected_metrics) = ours, theirs
     for network in ("generator", "discriminator")[: 1 + (before.discriminator is not None)]:
         old, a, b = (getattr(state, network) for state in (before, found, expected))
@@ -71,46 +71,49 @@ def _same_update(ours, theirs, error=1e-5):
 
 
 @pytest.fixture(scope="module")
-def whole(batch):
+def whole_batch(batch):
     return functools.cache(functools.partial(_updated, batch, "jit", 1))
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "gan"])
 @pytest.mark.parametrize(
-    ("mapping", "count", "parts"),
+    ("mapping", "count", "microbatches"),
     [("jit", 1, 4), pytest.param("jit", 4, 2, marks=SLOW), pytest.param("pmap", 4, 2, marks=SLOW)],
 )
-def test_parts_give_the_update_of_the_whole_batch(batch, whole, stage, mapping, count, parts):
-    _same_update(_updated(batch, mapping, count, stage, microbatches=parts), whole(stage))
+def test_microbatches_give_the_update_of_the_whole_batch(batch, whole_batch, stage, mapping, count, microbatches):
+    _assert_same_update(_updated(batch, mapping, count, stage, microbatches=microbatches), whole_batch(stage))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("mapping", "count"), [("jit", 1), ("pmap", 4)])
-def test_parts_in_a_scan(batch, whole, monkeypatch, mapping, count):
-    """What accelerators run."""
+def test_microbatches_in_a_scan_give_the_same_update(batch, whole_batch, monkeypatch, mapping, count):
+    """Accelerators use a scan; CPUs don't."""
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    _same_update(_updated(batch, mapping, count, "gan", microbatches=2), whole("gan"))
+    _assert_same_update(_updated(batch, mapping, count, "gan", microbatches=2), whole_batch("gan"))
 
 
 @pytest.mark.slow
-def test_every_way_of_playing_the_game_takes_parts(batch, whole):
+def test_microbatches_work_with_other_gan_options(batch, whole_batch):
     d_losses = {"d_loss": ("lsgan", 1.0), "gradient_penalty": ("gradient_penalty", 1.0)}
     options = {"every": 2, "step": gan_variants.generator_first, "adversarial": "lsgan", "d_losses": d_losses}
     keys = jax.random.split(jax.random.key(0), 8)
-    runs = [_updated(batch | {"keys": keys}, "jit", 1, "gan", microbatches=parts, **options) for parts in (1, 4)]
-    _same_update(*runs)
+    runs = [
+        _updated(batch | {"keys": keys}, "jit", 1, "gan", microbatches=microbatches, **options)
+        for microbatches in (1, 4)
+    ]
+    _assert_same_update(*runs)
     assert runs[0][2]["gradient_penalty"] > 0
 
 
-def test_normalisation_sees_parts(batch):
-    """The mean of the parts' statistics is kept: of their means that is the whole batch's, of the variances less."""
+def test_normalisation_uses_the_statistics_of_each_microbatch(batch):
+    """The mean over microbatches is kept: for their means it is the whole batch's, for their variances it is less."""
     found, expected = (
-        _updated(batch, "jit", 1, "pretrain", {"name": "srresnet"}, microbatches=parts)[1].generator.batch_stats
-        for parts in (4, 1)
+        _updated(batch, "jit", 1, "pretrain", {"name": "srresnet"}, microbatches=microbatches)[1].generator.batch_stats
+        for microbatches in (4, 1)
     )
     ours, theirs = found["block_00_norm_1"], expected["block_00_norm_1"]
     np.testing.assert_allclose(ours["mean"], theirs["mean"], rtol=1e-3, atol=1e-5)
-    assert (ours["var"] < theirs["var"]).all() and (ours["var"] > 0.9).all()  # one update's momentum: 0.9 of 1 is left
+    assert (ours["var"] < theirs["var"]).all() and (ours["var"] > 0.9).all()  # of the initial 1 the momentum keeps 0.9
 
 
 VARIATIONS = {
@@ -123,11 +126,11 @@ VARIATIONS = {
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=SLOW if n != "compact" else []) for n in models.GENERATORS])
-def test_computing_again_gives_the_same_update(batch, name):
+def test_rematerialisation_gives_the_same_update(batch, name):
     fields, stage = {"name": name, "blocks": 2} | VARIATIONS[name], "gan" if name == "srresnet" else "pretrain"
     if name == "restoration":
         batch = batch | {"lr": batch["hr"]}
-    _same_update(*(_updated(batch, "jit", 1, stage, fields, remat=remat) for remat in (True, False)))
+    _assert_same_update(*(_updated(batch, "jit", 1, stage, fields, remat=remat) for remat in (True, False)))
 
 
 @pytest.fixture
@@ -140,7 +143,7 @@ def config(tiny, dataset):
 
 
 def _temporary_bytes(config, name, batch):
-    """What the update of a stage, compiled as for training, takes besides its arguments and results."""
+    """Returns the memory that the compiled update of a stage takes besides its arguments and results."""
     mesh = devices.make_mesh(jax.devices()[:1])
     stage = next(stage for stage in setup.build(resolve(config)) if stage.name == name)
     windows = np.pad(color.to_uint8(batch["hr"]), ((0, 0), (8, 8), (8, 8), (0, 0)))[:, None]
@@ -154,17 +157,17 @@ def _temporary_bytes(config, name, batch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["pretrain", "gan"])
-def test_temporary_memory_shrinks(config, batch, stage):
+def test_microbatches_and_rematerialisation_reduce_temporary_memory(config, batch, stage):
     config.generator.blocks = 6
     needed = {}
-    for parts, remat in ((1, False), (4, False), (1, True)):
-        config.micro_batches, config.remat = parts, remat
-        needed[parts, remat] = _temporary_bytes(config, stage, batch)
+    for microbatches, remat in ((1, False), (4, False), (1, True)):
+        config.micro_batches, config.remat = microbatches, remat
+        needed[microbatches, remat] = _temporary_bytes(config, stage, batch)
     assert needed[4, False] < 0.6 * needed[1, False] and needed[1, True] < 0.8 * needed[1, False], needed
 
 
 @pytest.mark.parametrize("mapping", MAPPINGS)
-def test_the_old_state_makes_room_for_the_new(batch, mapping):
+def test_the_old_state_is_donated(batch, mapping):
     mesh = devices.make_mesh()
     state = devices.replicate({"x": np.arange(8.0, dtype=np.float32)}, mesh)
     mean = lambda x: players.average_over_batch(lambda x: x.mean(), x, game_.Averaging(1, MAPPINGS[mapping]))  # noqa: E731
@@ -176,7 +179,7 @@ def test_the_old_state_makes_room_for_the_new(batch, mapping):
 
 
 @pytest.mark.parametrize("mapping", MAPPINGS)
-def test_a_checkpoint_holds_what_was_saved_while_its_memory_is_used_again(tmp_path, mapping):
+def test_a_checkpoint_is_unchanged_when_its_buffers_are_reused(tmp_path, mapping):
     mesh = devices.make_mesh()
     state = devices.replicate({"x": np.zeros((1 << 20), np.float32)}, mesh)
     mean = lambda x: players.average_over_batch(lambda x: x.mean(), x, game_.Averaging(1, MAPPINGS[mapping]))  # noqa: E731
@@ -197,23 +200,23 @@ def _losses(workdir):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_in_parts(config, tmp_path):
-    """One update stays one update: a run of whole batches is taken up with parts, and meets the same samples."""
+def test_a_run_resumes_with_microbatches(config, tmp_path):
+    """A run of whole batches resumes with microbatches, and makes the same updates with the same samples."""
     config.stage_names, config.sample_pictures, config.stages.gan.schedule = ("gan",), 0, "constant"
     config.stages.gan.total_steps = 4
-    toys.train(config, tmp_path / "whole")
+    helpers.train(config, tmp_path / "whole")
     config.stages.gan.total_steps = 2
-    toys.train(config, tmp_path / "parts")
+    helpers.train(config, tmp_path / "microbatches")
     config.micro_batches, config.stages.gan.total_steps = 2, 4
-    toys.train(config, tmp_path / "parts")
-    found = _losses(tmp_path / "parts")
+    helpers.train(config, tmp_path / "microbatches")
+    found = _losses(tmp_path / "microbatches")
     assert len(found) == 4 and found == pytest.approx(_losses(tmp_path / "whole"), rel=1e-4)
 
 
-def test_batches_that_do_not_divide_into_parts(config, tmp_path):
+def test_batches_that_do_not_divide_into_microbatches_are_refused(config, tmp_path):
     config.micro_batches = 3
-    with pytest.raises(UserError, match="batch_size=8 .* 4 devices x 3 .* 12 "):
-        toys.train(config, tmp_path)
+    with pytest.raises(UserError, match="batch_size=8: .* multiple of 12 .4 devices x 3 .*, for instance 12$"):
+        helpers.train(config, tmp_path)
     config.micro_batches = 0
     with pytest.raises(UserError, match="config.micro_batches=0: expected 1 or more"):
-        toys.train(config, tmp_path)
+        helpers.train(config, tmp_path)

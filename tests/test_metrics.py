@@ -37,7 +37,7 @@ def test_border_is_left_out():
 
 
 @pytest.mark.parametrize("border", [0, 4])
-def test_equals_scikit_image(pair, border):
+def test_psnr_and_ssim_equal_scikit_image(pair, border):
     sr, hr = (np.asarray(color.rgb_to_y(image), np.float64)[..., 0] for image in pair)
     inner = (slice(border, 100 - border), slice(border, 120 - border))
     expected = peak_signal_noise_ratio(hr[inner], sr[inner], data_range=1.0)
@@ -52,7 +52,7 @@ NEED_WEIGHTS = {"niqe", "lpips_alex", "lpips_vgg", "vgg54"}
 
 
 @pytest.mark.parametrize("name", [name for name in metrics.METRICS if name not in NEED_WEIGHTS])
-def test_a_larger_canvas_changes_nothing(large, name):
+def test_padding_to_a_canvas_does_not_change_the_score(large, name):
     measure = metrics.METRICS[name]
     canvas = [jnp.pad(image, ((0, 30), (0, 7), (0, 0)), mode="edge") for image in large]
     value = float(measure(*large, border=4))
@@ -74,8 +74,8 @@ def test_channels():
     assert metrics.CHANNELS["gray"](jnp.full((1, 1, 3), 0.3))[0, 0, 0] == pytest.approx(0.3)
 
 
-def test_ms_ssim_equals_the_same_in_numpy(large):
-    """Five scales written out in NumPy and SciPy, on MATLAB's luma."""
+def test_ms_ssim_equals_a_numpy_implementation(large):
+    """Computes the five scales in NumPy and SciPy, on MATLAB's luma."""
     from scipy.ndimage import correlate1d
 
     x, y = (np.asarray(color.rgb_to_y(image), np.float64)[..., 0] for image in large)
@@ -97,14 +97,14 @@ def test_ms_ssim_equals_the_same_in_numpy(large):
     assert np.isnan(metrics.ms_ssim(large[0][:150], large[1][:150]))  # 150 px leave less than a window at scale 5
 
 
-def test_daala_ssim_equals_the_same_in_numpy(pair):
-    """dump_ssim's moments written out with loops over windows, on a small picture."""
+def test_daala_ssim_equals_a_numpy_implementation(pair):
+    """Computes dump_ssim's moments by loops over windows, on a small image."""
     from srgan_jax.evaluation.metrics.fidelity import daala_taps
 
     sr, hr = (image[:100, :20] for image in pair)
     x, y = (np.floor(np.asarray(color.rgb_to_y(image), np.float64)[..., 0] * 255 + 0.5) for image in (sr, hr))
     taps = daala_taps(24, 24).astype(np.float64)
-    # sigma = 24 * 1.5 / 256 = 0.140625: a neighbour would weigh 256 / (sqrt(2 pi) sigma) exp(-25.3) = 7e-9, nothing.
+    # sigma = 24 * 1.5 / 256 = 0.140625: a neighbour would weigh 256 / (sqrt(2 pi) sigma) exp(-25.3) = 7e-9, negligible.
     assert taps.tolist() == [256.0]
     big = daala_taps(256, 256)  # sigma 1.5
     assert big.sum() == 256 and len(big) == 9 and big[4] == big.max() and (big == big[::-1]).all()
@@ -137,7 +137,7 @@ def test_daala_ssim_equals_the_same_in_numpy(pair):
         ("BSD100", {"ssim_daala": 0.6934}),  # the paper: .6935
     ],
 )
-def test_bicubic_scores_what_is_published(shared_data, name, expected):
+def test_bicubic_has_its_published_scores(shared_data, name, expected):
     from srgan_jax.evaluation import scoring
     from srgan_jax.evaluation.pairs import read_pairs
 
@@ -149,7 +149,7 @@ def test_bicubic_scores_what_is_published(shared_data, name, expected):
 
 
 def test_gray_files_and_rounding(shared_data):
-    """Set14's "bridge" is gray: read as RGB the mean is 0.094 dB higher. Y rounded to 8 bits: Set5 28.419."""
+    """Set14's "bridge" is gray: read as RGB it raises the mean by 0.094 dB. With Y rounded to 8 bits Set5 is 28.419."""
     from srgan_jax.evaluation import scoring
     from srgan_jax.evaluation.pairs import read_pairs
 

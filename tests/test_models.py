@@ -18,7 +18,7 @@ def _parameters(**fields):
     return state.count_parameters(jax.eval_shape(module.init, jax.random.key(0), LR)["params"])
 
 
-def test_parameter_count_is_the_papers():
+def test_parameter_count_equals_the_papers():
     # conv 9x9 3 -> 64 with bias                          9*9*3*64 + 64          =    15,616
     # 33 convolutions 3x3 64 -> 64 in front of a norm     33 * 3*3*64*64         = 1,216,512
     # 33 norms, scale and shift                           33 * 2 * 64            =     4,224
@@ -27,7 +27,7 @@ def test_parameter_count_is_the_papers():
     # slopes: after the first convolution, in 16 blocks, after 2 upsamplings     =        19
     assert 15_616 + 1_216_512 + 4_224 + 295_424 + 15_555 + 19 == 1_547_350
     assert _parameters(activation="prelu_shared") == 1_547_350
-    # With the biases that do nothing in front of a norm: 33 * 64 = 2,112 more.
+    # With biases before norms, which have no effect: 33 * 64 = 2,112 more.
     assert _parameters(activation="prelu_shared", bias_before_norm=True) == 1_547_350 + 2_112 == 1_549_462
     # With a slope per channel: 19 * 63 = 1,197 more.
     assert _parameters(bias_before_norm=True) == 1_549_462 + 1_197 == 1_550_659
@@ -90,7 +90,7 @@ VARIATIONS = [
 
 
 @pytest.mark.parametrize("fields", VARIATIONS, ids=str)
-def test_generator_variations(fields):
+def test_generator_variations_have_the_expected_output_shape(fields):
     module = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 8, **fields})
     lr = jax.random.uniform(jax.random.key(1), (2, 6, 5, 3))
     variables = module.init(jax.random.key(0), lr)
@@ -116,7 +116,7 @@ FIRST = list({fields.get("name"): fields for fields in reversed(VARIATIONS)}.val
 @pytest.mark.parametrize(
     "fields", [pytest.param(f, marks=[] if f in FIRST else pytest.mark.slow) for f in VARIATIONS], ids=str
 )
-def test_mask_makes_a_canvas_invisible(fields):
+def test_the_mask_hides_the_padding(fields):
     module = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 8, **fields})
     lr = jax.random.uniform(jax.random.key(1), (1, 6, 5, 3))
     variables = module.init(jax.random.key(0), lr)
@@ -127,17 +127,17 @@ def test_mask_makes_a_canvas_invisible(fields):
     framed = module.apply(variables, canvas, mask=mask)[:, : 6 * scale, : 5 * scale]
     np.testing.assert_allclose(framed, alone, atol=2e-5)
     unmasked = module.apply(variables, canvas)[:, : 6 * scale, : 5 * scale]
-    assert jnp.abs(unmasked - alone).max() > 1e-3  # the mask is what does it
+    assert jnp.abs(unmasked - alone).max() > 1e-3  # without the mask the padding has an effect
 
 
 def test_nearest_upsampling_leaves_no_checkerboard():
-    """Untrained, on one colour: sub-pixel upsampling gives neighbouring pixels different values, nearest doesn't."""
+    """Untrained, on a constant image: sub-pixel upsampling gives adjacent pixels different values, nearest doesn't."""
     differences = {}
     for upsampling in ("subpixel", "nearest"):
         fields = {"name": "srresnet", "blocks": 1, "width": 8, "scale": 2, "norm": "none", "upsampling": upsampling}
         module = models.build(models.GENERATORS, fields)
         gray = jnp.full((1, 24, 24, 3), 0.4)
-        sr = module.apply(module.init(jax.random.key(0), gray), gray)[0, 20:-20, 20:-20]  # the border is another story
+        sr = module.apply(module.init(jax.random.key(0), gray), gray)[0, 20:-20, 20:-20]  # without the border
         differences[upsampling] = float(jnp.abs(sr[1:] - sr[:-1]).mean())
     assert differences["subpixel"] > 1e-2 and differences["nearest"] < 1e-5
 
@@ -152,8 +152,8 @@ def test_activations_differ_below_zero():
         def __call__(self, x):
             return layers.activation(self.kind, "act")(x)
 
-    below = {"relu": 0.0, "leaky_relu": -0.4, "prelu": -0.5, "prelu_shared": -0.5}  # slopes 0.2, and 0.25 at first
-    slopes = {"relu": 0, "leaky_relu": 0, "prelu": 2, "prelu_shared": 1}  # learned ones
+    below = {"relu": 0.0, "leaky_relu": -0.4, "prelu": -0.5, "prelu_shared": -0.5}  # slopes 0.2, and initially 0.25
+    slopes = {"relu": 0, "leaky_relu": 0, "prelu": 2, "prelu_shared": 1}  # number of learned slopes
     assert set(below) <= set(layers.ACTIVATIONS)
     for kind, value in below.items():
         variables = Alone(kind).init(jax.random.key(0), x)
@@ -162,8 +162,8 @@ def test_activations_differ_below_zero():
 
 
 @pytest.mark.parametrize("order", layers.BLOCK_ORDERS)
-def test_norms_behind_activations_see_nothing_negative(order):
-    """A pass in training moves the running means towards those of what each norm saw: a ReLU gives nothing below 0."""
+def test_norms_after_a_relu_get_no_negative_values(order):
+    """A training pass moves the running mean of a norm towards that of its input: after a ReLU it isn't negative."""
     fields = {"name": "srresnet", "blocks": 1, "width": 16, "scale": 2, "activation": "relu", "block_order": order}
     generator = models.build(models.GENERATORS, fields)
     fields = {"name": "srgan", "width": 8, "head": "patch", "negative_slope": 0.0, "block_order": order}
@@ -175,21 +175,21 @@ def test_norms_behind_activations_see_nothing_negative(order):
         assert (changed["batch_stats"][norm]["mean"] >= 0).all() == (order == "activation_norm")
 
 
-def test_shared_blocks_are_one():
+def test_shared_blocks_have_one_set_of_parameters():
     # conv_in 9*9*3*8 + slopes 8; one 3x3 conv, one norm, one PReLU: 9*64 + 16 + 8; up 9*8*32 + 8; out 9*9*8*3; no bias
     fields = {"width": 8, "scale": 2, "shared_blocks": True, "use_bias": False}
     expected = 9 * 9 * 3 * 8 + 8 + 9 * 64 + 16 + 8 + 9 * 8 * 32 + 8 + 9 * 9 * 8 * 3
     assert _parameters(blocks=5, **fields) == _parameters(blocks=2, **fields) == expected
 
 
-def test_rrdb_parameter_count_is_the_papers():
+def test_rrdb_parameter_count_equals_the_papers():
     # ESRGAN's generator: 16,697,987 parameters (the authors' RRDB_ESRGAN_x4.pth).
     module = models.build(models.GENERATORS, {"name": "rrdb"})
     shapes = jax.eval_shape(module.init, jax.random.key(0), LR)
     assert state.count_parameters(shapes["params"]) == 16_697_987
 
 
-def test_batch_norm_only_in_training_uses_the_batch():
+def test_batch_norm_uses_batch_statistics_only_in_training():
     module = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 8})
     lr = jax.random.uniform(jax.random.key(1), (2, 6, 6, 3))
     variables = module.init(jax.random.key(0), lr)
@@ -197,7 +197,7 @@ def test_batch_norm_only_in_training_uses_the_batch():
     np.testing.assert_allclose(one, two, atol=1e-6)
     trained, changed = module.apply(variables, lr, train=True, mutable=["batch_stats"])
     assert jnp.abs(trained[:1] - two).max() > 1e-3
-    # Momentum 0.9 keeps nine tenths of the first mean, 0: what is left is a tenth of the batch's.
+    # Momentum 0.9: the running mean is nine tenths of the initial mean, 0, and a tenth of the batch's.
     mean = changed["batch_stats"]["block_00_norm_1"]["mean"]
     assert jnp.abs(mean).max() > 0
 
@@ -225,7 +225,7 @@ def test_unknown_names_list_the_valid_ones():
             jax.eval_shape(models.build(models.GENERATORS, {"name": "srresnet", **fields}).init, jax.random.key(0), LR)
 
 
-def test_discriminator_wants_its_crop():
+def test_discriminator_refuses_other_crop_sizes():
     module = models.build(models.DISCRIMINATORS, {"name": "srgan", "width": 4, "dense": 8, "crop_px": 32})
     variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     assert jax.eval_shape(module.apply, variables, jnp.zeros((3, 32, 32, 3))).shape == (3, 1)
@@ -233,12 +233,12 @@ def test_discriminator_wants_its_crop():
         module.apply(variables, jnp.zeros((1, 48, 48, 3)))
 
 
-def test_vgg19_taps():
+def test_vgg19_returns_the_requested_feature_layers():
     assert len(TAPS) == 32
     module = models.build(models.EXTRACTORS, {"name": "vgg19", "taps": ("conv1_2", "relu1_2", "relu3_1")})
     image = jax.random.uniform(jax.random.key(0), (1, 32, 32, 3))
     variables = module.init(jax.random.key(1), image)
-    assert set(variables["params"]) == {  # nothing beyond the last tap
+    assert set(variables["params"]) == {  # no layer after the last tap
         "block1_conv1", "block1_conv2", "block2_conv1", "block2_conv2", "block3_conv1",
     }  # fmt: skip
     features = module.apply(variables, image)

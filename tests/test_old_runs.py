@@ -1,16 +1,16 @@
-"""Runs and weights written by earlier versions: they resume and load, with the numbers that those versions gave.
+"""Tests that runs and weights of earlier versions resume and load, with the results of those versions.
 
-`tests/fixtures/make.py` says how the files came about.
+`tests/fixtures/make.py` wrote the files.
 """
 
 import json
 import tarfile
 from pathlib import Path
 
+import helpers
 import jax
 import numpy as np
 import pytest
-import toys
 from safetensors.numpy import load_file
 
 import srgan_jax
@@ -53,11 +53,11 @@ def test_a_run_of_an_earlier_version_resumes(stage, optimizer, dataset, tmp_path
         saved = json.loads((run / "config.json").read_text())
         saved["stage_names"] = ["pretrain"]
         (run / "config.json").write_text(json.dumps(saved))
-    toys.train(config, run)
+    helpers.train(config, run)
     assert f"{stage}: resumed after update 2" in capfd.readouterr().err
     found = load_file(run / f"{stage}.safetensors")
     assert found.keys() == expected.keys()
-    for name, value in expected.items():  # a resumed Adam: one that began anew would move by a learning rate
+    for name, value in expected.items():  # Adam resumes: a new Adam would differ by a learning rate
         np.testing.assert_allclose(found[name], value, rtol=0, atol=5e-6, err_msg=name)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     of_stage = [[row for row in side if row["stage"] == stage] for side in (lines, rows)]

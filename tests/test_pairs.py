@@ -13,13 +13,13 @@ from srgan_jax.runtime.errors import UserError
 SEED = np.asarray(jax.random.key_data(jax.random.key(1)))
 
 
-def _write(folder, name, picture):
-    images.write_image(folder / name, np.ascontiguousarray(picture))
+def _write(folder, name, image):
+    images.write_image(folder / name, np.ascontiguousarray(image))
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory, photo):
-    """Pairs of scale 2 whose HR is LR with every pixel repeated, so that a crop shows by itself whether it fits."""
+    """A data set of pairs of scale 2 whose HR is LR with every pixel repeated, so that every crop shows a mismatch."""
     folder, out = tmp_path_factory.mktemp("pairs"), str(tmp_path_factory.mktemp("prepared"))
     for index, (height, width) in enumerate([(60, 70), (48, 48), (90, 50)]):
         lr = photo[index : index + height, 100 : 100 + width]
@@ -29,8 +29,8 @@ def prepared(tmp_path_factory, photo):
     return out
 
 
-def test_pairs_come_back_and_fit(prepared):
-    found = datasets.open_pictures(prepared, scale=2, lr_feature="lr")
+def test_prepared_pairs_match(prepared):
+    found = datasets.open_images(prepared, scale=2, lr_feature="lr")
     assert len(found) == 3
     for index in range(3):
         packed = found[index]
@@ -40,15 +40,15 @@ def test_pairs_come_back_and_fit(prepared):
 
 
 @pytest.mark.parametrize("source", ["memory", "stream"])
-def test_crops_of_both_are_of_one_place(prepared, source):
-    found = datasets.open_pictures(prepared, scale=2, lr_feature="lr")
+def test_hr_and_lr_crops_are_from_the_same_place(prepared, source):
+    found = datasets.open_images(prepared, scale=2, lr_feature="lr")
     geometry, indices = {"crop_px": 16, "margin_px": 0}, np.arange(8, dtype=np.int32)
     keys = sampling.sample_keys(SEED, np.int32(3), indices)
     if source == "memory":
         sizes = datasets.without_small(found, 16)[1]
         store = memory.build_store(found, sizes, tile_px=32, channels=15, **geometry)
         assert store["tiles"].nbytes == memory.store_bytes(sizes, tile_px=32, channels=15, **geometry)
-        chosen = sampling.choose_pictures(SEED, np.int32(3), indices, 8, 3)
+        chosen = sampling.choose_images(SEED, np.int32(3), indices, 8, 3)
         windows = memory.gather_windows(store, chosen, keys, **geometry)
     else:
         windows = stream.read_windows(found, SEED, 3, indices, batch_size=8, **geometry)
@@ -66,20 +66,20 @@ def test_packing_keeps_every_pixel_in_its_place(photo):
     np.testing.assert_array_equal(np.round(np.asarray(batch["lr"][0]) * 255), lr)
 
 
-def test_hr_alone_and_resized(prepared, dataset):
-    assert datasets.open_pictures(prepared, scale=2)[0].shape[-1] == 3  # "hr" is the usual feature
-    found = datasets.open_pictures(prepared, scale=2, lr_feature="lr", resize_px=40)
+def test_hr_images_alone_and_resized_images(prepared, dataset):
+    assert datasets.open_images(prepared, scale=2)[0].shape[-1] == 3  # "hr" is read by default
+    found = datasets.open_images(prepared, scale=2, lr_feature="lr", resize_px=40)
     assert found[0].shape == (20, 20, 15) and found.size(0) == (20, 20)
-    squares = datasets.open_pictures(dataset, scale=4, resize_px=48)
+    squares = datasets.open_images(dataset, scale=4, resize_px=48)
     original = builder.open_source(dataset)[2]
     assert squares[2].shape == (48, 48, 3) and squares.size(2) == (48, 48)
     expected = np.asarray(resize.resize(original / 255, (48, 48), convention="A")) * 255
-    assert np.abs(squares[2] - expected).max() < 1.01  # A rounds between the passes
+    assert np.abs(squares[2] - expected).max() < 1.01  # convention A rounds between the passes
 
 
-def test_scale_must_be_the_generators(prepared):
+def test_pairs_must_have_the_generators_scale(prepared):
     with pytest.raises(builder.DatasetError, match=r"3 of 3 pairs are not of scale 4 .*\n  number \d: HR \d+ x"):
-        datasets.open_pictures(prepared, scale=4, lr_feature="lr")
+        datasets.open_images(prepared, scale=4, lr_feature="lr")
 
 
 def test_unmatched_names_are_listed(tmp_path, photo):
@@ -90,10 +90,10 @@ def test_unmatched_names_are_listed(tmp_path, photo):
     with pytest.raises(UserError) as caught:
         builder.prepare(str(tmp_path), str(tmp_path / "out"))
     lines = str(caught.value).splitlines()
-    assert "14 pictures without a partner" in lines[0] and len(lines) == 11
-    assert lines[1].strip() == "hr/a01 has no partner in lr"
+    assert "14 images are in one of them only" in lines[0] and len(lines) == 11
+    assert lines[1].strip() == "hr/a01 is missing in lr"
     (tmp_path / "lr" / "b.jpg").write_bytes((tmp_path / "lr" / "b.png").read_bytes())
-    with pytest.raises(UserError, match=r"differ in their suffix alone: b\.\w+"):
+    with pytest.raises(UserError, match=r"differ in their suffix only: b\.\w+"):
         paired_folders.match_pairs(tmp_path)
 
 
@@ -102,23 +102,23 @@ def test_sizes_of_another_scale_are_listed(tmp_path, photo):
         _write(tmp_path / "hr", f"{index}.png", photo[:hr, :80])
         _write(tmp_path / "lr", f"{index}.png", photo[:lr, :20])
     with pytest.raises(
-        UserError, match=r"2 of 4 pairs are not of one scale \(x4, as most are\):\n  2.png: HR 80 x 84, LR"
+        UserError, match=r"2 of 4 pairs don't have the scale x4 that most have:\n  2.png: HR 80 x 84, LR"
     ):
         builder.prepare(str(tmp_path), str(tmp_path / "out"))
 
 
-def test_a_damaged_partner_leaves_the_pair_out(tmp_path, photo):
+def test_a_pair_with_a_corrupt_image_is_skipped(tmp_path, photo):
     for index in range(3):
         _write(tmp_path / "hr", f"{index}.png", photo[:96, :96])
         _write(tmp_path / "lr", f"{index}.png", photo[:24, :24])
     (tmp_path / "lr" / "1.png").write_bytes(b"no picture")
     skipped = builder.prepare(str(tmp_path), str(tmp_path / "out"))
     assert set(skipped) == {"hr/1.png"} and json.loads((tmp_path / "out" / "skipped.json").read_text()) == skipped
-    assert len(datasets.open_pictures(str(tmp_path / "out"), scale=4, lr_feature="lr")) == 2
+    assert len(datasets.open_images(str(tmp_path / "out"), scale=4, lr_feature="lr")) == 2
 
 
-class _Album(list):
-    """Pictures whose names tell nothing, with the methods of a data set's."""
+class _ImageList(list):
+    """A list of images with the methods of a data set; their names are numbers only."""
 
     def size(self, index):
         return self[index].shape[:2]
@@ -130,39 +130,39 @@ class _Album(list):
         return f"number {index}"
 
 
-def test_who_is_held_out_follows_from_the_pictures():
-    """Neither order nor names matter; copies of one that is held out are not trained on; small ones are not judged."""
+def test_the_validation_split_depends_on_image_content_alone():
+    """Order and names don't count; copies of validation images are not trained on; small images are no candidates."""
     large = [np.full((40, 50, 3), value, np.uint8) for value in range(9)]
-    album = _Album([*large, *large[::-1], np.zeros((8, 9, 3), np.uint8)])
-    rest, held_out = datasets.hold_out(album, 2, 32)
-    shown = {int(picture[0, 0, 0]) for picture in held_out}
+    image_list = _ImageList([*large, *large[::-1], np.zeros((8, 9, 3), np.uint8)])
+    rest, held_out = datasets.split_validation(image_list, 2, 32)
+    shown = {int(image[0, 0, 0]) for image in held_out}
     assert len(held_out) == 2 and len(shown) == 2 and min(held_out.size(0)) == 40
-    trained = [int(picture[0, 0, 0]) for picture in rest if picture.shape[0] == 40]
+    trained = [int(image[0, 0, 0]) for image in rest if image.shape[0] == 40]
     assert sorted(trained) == sorted(2 * [value for value in range(9) if value not in shown])
-    assert len(rest) == 2 * 7 + 1  # the small one is trained on, or left out there as always
-    turned = datasets.hold_out(_Album(album[4:] + album[:4]), 2, 32)[1]
-    assert {int(picture[0, 0, 0]) for picture in turned} == shown
-    assert len(datasets.hold_out(album, 100, 32)[1]) == 2  # a quarter of nine
+    assert len(rest) == 2 * 7 + 1  # the small image is kept for training, which may leave it out
+    turned = datasets.split_validation(_ImageList(image_list[4:] + image_list[:4]), 2, 32)[1]
+    assert {int(image[0, 0, 0]) for image in turned} == shown
+    assert len(datasets.split_validation(image_list, 100, 32)[1]) == 2  # a quarter of nine
     with pytest.raises(UserError, match="3 different .* 32 px .*too few"):
-        datasets.hold_out(_Album(large[:3] * 2), 2, 32)
+        datasets.split_validation(_ImageList(large[:3] * 2), 2, 32)
 
 
 @pytest.mark.parametrize("broken", ["digest", "size", "__getitem__"])
-def test_damaged_pictures_are_not_held_out(broken):
-    """Training replaces them, and says so, when it comes to them."""
+def test_corrupt_images_are_not_in_the_validation_split(broken):
+    """Training replaces and reports them when it reads them."""
     large = [np.full((40, 50, 3), value, np.uint8) for value in range(9)]
-    chosen = {int(picture[0, 0, 0]) for picture in datasets.hold_out(_Album(large), 2, 32)[1]}
+    chosen = {int(image[0, 0, 0]) for image in datasets.split_validation(_ImageList(large), 2, 32)[1]}
     damaged = min(chosen)
 
-    class Damaged(_Album):
+    class Damaged(_ImageList):
         pass
 
     def read(self, index):
         if int(list.__getitem__(self, index)[0, 0, 0]) == damaged:
             raise ValueError("damaged")
-        return getattr(_Album, broken)(self, index)
+        return getattr(_ImageList, broken)(self, index)
 
     setattr(Damaged, broken, read)
-    rest, held_out = datasets.hold_out(Damaged(large), 2, 32)
+    rest, held_out = datasets.split_validation(Damaged(large), 2, 32)
     assert len(held_out) == 2 and len(rest) == 7
-    assert damaged not in {int(picture[0, 0, 0]) for picture in held_out}
+    assert damaged not in {int(image[0, 0, 0]) for image in held_out}

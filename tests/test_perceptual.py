@@ -1,4 +1,4 @@
-"""NIQE, LPIPS and VGG54 with random weights, against NumPy, SciPy and PyTorch."""
+"""Compares NIQE, LPIPS and VGG54 with random weights with NumPy, SciPy and PyTorch."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,13 +13,13 @@ from srgan_jax.runtime.errors import UserError
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Where the metrics look for weights."""
+    """The folder in which the metrics look for weights."""
     monkeypatch.setenv("SRGAN_JAX_WEIGHTS", str(tmp_path))
     return tmp_path
 
 
 @pytest.mark.parametrize("name", ["niqe", "lpips_alex", "lpips_vgg", "vgg54"])
-def test_missing_weights_name_the_command(folder, name):
+def test_missing_weights_are_reported_with_the_command(folder, name):
     image = jnp.zeros((100, 100, 3))
     with pytest.raises(UserError, match=r"no \w+ weights at .*; get them with: srgan-jax port (niqe|lpips|vgg19) "):
         metrics.METRICS[name](image, image)
@@ -28,8 +28,8 @@ def test_missing_weights_name_the_command(folder, name):
 # ------------------------------------------------------------------------------------------------ NIQE
 
 
-def _niqe_in_numpy(y, parameters):
-    """The published algorithm, block by block."""
+def _niqe_in_numpy(y, niqe_parameters):
+    """Computes NIQE by the published algorithm, block by block."""
     from scipy.ndimage import convolve
     from scipy.special import gamma
 
@@ -48,8 +48,8 @@ def _niqe_in_numpy(y, parameters):
     features = []
     y = y[: y.shape[0] // 96 * 96, : y.shape[1] // 96 * 96].astype(np.float64)
     for side in (96, 48):
-        mean = convolve(y, parameters["gaussian_window"], mode="nearest")
-        spread = np.sqrt(np.abs(convolve(y * y, parameters["gaussian_window"], mode="nearest") - mean**2))
+        mean = convolve(y, niqe_parameters["gaussian_window"], mode="nearest")
+        spread = np.sqrt(np.abs(convolve(y * y, niqe_parameters["gaussian_window"], mode="nearest") - mean**2))
         normal = (y - mean) / (spread + 1)
         rows = []
         for i in range(0, y.shape[0], side):
@@ -67,13 +67,13 @@ def _niqe_in_numpy(y, parameters):
         halves = [weight_matrix(size, size // 2, border="symmetric") for size in y.shape]
         y = halves[0] @ y @ halves[1].T
     features = np.concatenate(features, axis=1)
-    inverse = np.linalg.pinv((parameters["cov_pris_param"] + np.cov(features, rowvar=False)) / 2)
-    difference = (parameters["mu_pris_param"] - features.mean(axis=0)).ravel()
+    inverse = np.linalg.pinv((niqe_parameters["cov_pris_param"] + np.cov(features, rowvar=False)) / 2)
+    difference = (niqe_parameters["mu_pris_param"] - features.mean(axis=0)).ravel()
     return np.sqrt(difference @ inverse @ difference)
 
 
 @pytest.fixture
-def parameters():
+def niqe_parameters():
     rng = np.random.default_rng(0)
     root = rng.normal(size=(36, 36)) / 6
     window = np.exp(-((np.arange(7) - 3) ** 2) / (2 * (7 / 6) ** 2))
@@ -81,12 +81,12 @@ def parameters():
     return {"mu_pris_param": rng.normal(size=(1, 36)), "cov_pris_param": root @ root.T, "gaussian_window": window}
 
 
-def test_niqe_equals_the_same_in_numpy(folder, parameters, photo):
-    np.savez(folder / "public.npz", **parameters)
+def test_niqe_equals_a_numpy_implementation(folder, niqe_parameters, photo):
+    np.savez(folder / "public.npz", **niqe_parameters)
     assert cli.main(["port", "niqe", str(folder / "public.npz"), "--out", str(folder / "niqe.safetensors")]) == 0
     image = color.from_uint8(photo)
     y = np.round(np.asarray(color.rgb_to_y(image), np.float64)[4:-4, 4:-4, 0] * 255)
-    expected = _niqe_in_numpy(y, parameters)
+    expected = _niqe_in_numpy(y, niqe_parameters)
     assert metrics.METRICS["niqe"](image, image, border=4) == pytest.approx(expected, rel=2e-3)
     flat = image.at[..., 1:].set(image[::-1, :, 1:])  # every channel counts, for gray files too
     assert metrics.METRICS["niqe"](flat, flat, border=4, channel="gray") != pytest.approx(expected, rel=1e-2)
@@ -96,8 +96,8 @@ def test_niqe_equals_the_same_in_numpy(folder, parameters, photo):
         metrics.METRICS["niqe"](image[:200, :100], image[:200, :100], border=4)
 
 
-def test_wrong_niqe_parameters_are_named(tmp_path, parameters, capsys):
-    np.savez(tmp_path / "bad.npz", **(parameters | {"cov_pris_param": np.zeros((3, 3))}))
+def test_wrong_niqe_parameters_are_reported(tmp_path, niqe_parameters, capsys):
+    np.savez(tmp_path / "bad.npz", **(niqe_parameters | {"cov_pris_param": np.zeros((3, 3))}))
     assert cli.main(["port", "niqe", str(tmp_path / "bad.npz")]) == 2
     assert "cov_pris_param: expected (36, 36), found (3, 3)" in capsys.readouterr().err
     assert cli.main(["port", "niqe", str(tmp_path / "absent.npz")]) == 2
@@ -147,8 +147,8 @@ def test_lpips_equals_pytorch(folder, photo, name):
     sr = np.clip(hr + rng.normal(0, 0.1, hr.shape), 0, 1).astype(np.float32)
 
     def features(image):
-        mean, deviation = (torch.tensor(v)[:, None, None] for v in ([-0.030, -0.088, -0.188], [0.458, 0.448, 0.450]))
-        x = (torch.from_numpy(image.transpose(2, 0, 1)) * 2 - 1 - mean) / deviation
+        mean, std = (torch.tensor(v)[:, None, None] for v in ([-0.030, -0.088, -0.188], [0.458, 0.448, 0.450]))
+        x = (torch.from_numpy(image.transpose(2, 0, 1)) * 2 - 1 - mean) / std
         found = []
         for index, layer in enumerate(network.features):
             x = layer(x)
@@ -166,7 +166,7 @@ def test_lpips_equals_pytorch(folder, photo, name):
     assert cli.main(["port", "lpips", "--backbone", other, *files, "--out", out]) == 2
 
 
-def test_layers_are_the_networks():
+def test_lpips_layers_are_those_of_the_networks():
     assert len(lpips.layers_of("alex")) == 5 and len(lpips.layers_of("vgg")) == 13
     assert sum(layer.compared for layer in lpips.layers_of("vgg")) == 5
     with pytest.raises(UserError, match="unknown .*'squeeze'; valid: alex, vgg"):
@@ -177,7 +177,7 @@ def test_layers_are_the_networks():
 
 
 def test_vgg54_is_the_papers_content_loss(folder, vgg_file, photo):
-    """Random weights; the extractor itself is compared with published features in test_models.py."""
+    """With random weights; test_ports.py compares the extractor itself with reference features."""
     (folder / "vgg19.safetensors").write_bytes(vgg_file.read_bytes())
     sr, hr = (photo[top : top + 56, :72].astype(np.float32) / 255 for top in (0, 100))
     variables, _ = weights.load_extractor("vgg19", vgg_file)

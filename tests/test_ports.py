@@ -14,7 +14,7 @@ from srgan_jax.weights.ports import files, resnet152v2, vgg19
 
 @pytest.fixture(scope="module")
 def tensors():
-    """VGG19's shapes with values that tell every tensor and place apart, small in memory."""
+    """Random tensors of VGG19's shapes, so that every tensor and position has other values."""
     rng = np.random.default_rng(0)
     found, channels = {}, 3
     for layer, features in zip(vgg19.LAYERS, [64] * 2 + [128] * 2 + [256] * 4 + [512] * 8, strict=True):
@@ -33,8 +33,8 @@ def _check(path, tensors, convention):
 
 
 @pytest.mark.parametrize("names", ["{layer}/{layer}_{short}_1:0", "{layer}/{layer}/{long}:0"])
-def test_keras_h5(tmp_path, tensors, names):
-    """The two layouts that Keras has written: `notop` of 2016, and `save_weights` since."""
+def test_porting_vgg19_from_keras_h5(tmp_path, tensors, names):
+    """Keras has written two layouts: `notop` of 2016, and `save_weights` since."""
     path = tmp_path / "notop.h5"
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = [layer.encode() for layer in ("input_1", *vgg19.LAYERS, "block5_pool")]
@@ -46,7 +46,7 @@ def test_keras_h5(tmp_path, tensors, names):
     _check(tmp_path / "out.safetensors", tensors, "caffe")
 
 
-def test_npz(tmp_path, tensors):
+def test_porting_vgg19_from_npz(tmp_path, tensors):
     np.savez(tmp_path / "vgg.npz", **tensors)
     assert vgg19.port(tmp_path / "vgg.npz", tmp_path / "out.safetensors").endswith("caffe convention")
     _check(tmp_path / "out.safetensors", tensors, "caffe")
@@ -54,8 +54,8 @@ def test_npz(tmp_path, tensors):
     _check(tmp_path / "out.safetensors", tensors, "torchvision")
 
 
-def test_torchvision_pth(tmp_path, tensors):
-    """Against PyTorch itself: the ported extractor gives the features of a torch network with the same weights."""
+def test_porting_vgg19_from_torchvision_pth(tmp_path, tensors):
+    """The ported extractor gives the features of a PyTorch network with the same weights."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (scripts/test.sh --torch)")
     layers, channels = [], 3
     for width, count in zip([64, 128, 256, 512, 512], [2, 2, 4, 4, 4], strict=True):
@@ -82,24 +82,24 @@ def test_torchvision_pth(tmp_path, tensors):
 def test_pickles_are_not_executed(tmp_path):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (scripts/test.sh --torch)")
 
-    class Evil:
+    class MaliciousPickle:
         def __reduce__(self):
             return (Path.touch, (tmp_path / "executed",))
 
-    torch.save({"features.0.weight": Evil()}, tmp_path / "evil.pth")
+    torch.save({"features.0.weight": MaliciousPickle()}, tmp_path / "evil.pth")
     with pytest.raises(UserError, match="evil.pth can't be read safely"):
         vgg19.port(tmp_path / "evil.pth", tmp_path / "out.safetensors")
     assert not (tmp_path / "executed").exists()
 
 
-def test_wrong_files_are_named(tmp_path, tensors, capsys):
+def test_wrong_files_are_reported(tmp_path, tensors, capsys):
     broken = dict(tensors) | {"block1_conv1/kernel": np.zeros((5, 5, 3, 64), np.float32)}
     del broken["block3_conv4/bias"]
     np.savez(tmp_path / "broken.npz", **broken)
     assert cli.main(["port", "vgg19", str(tmp_path / "broken.npz"), "--out", str(tmp_path / "out.safetensors")]) == 2
-    told = capsys.readouterr().err
-    assert "block1_conv1/kernel: expected (3, 3, 3, 64), found (5, 5, 3, 64)" in told
-    assert "block3_conv4/bias: expected (256,), found nothing" in told
+    stderr = capsys.readouterr().err
+    assert "block1_conv1/kernel: expected (3, 3, 3, 64), found (5, 5, 3, 64)" in stderr
+    assert "block3_conv4/bias: expected (256,), found nothing" in stderr
     for arguments, message in [
         ([], "expected either one FILE or --download"),
         ([str(tmp_path / "vgg.onnx")], "expected a file ending in .h5, .npz, .pth"),
@@ -117,7 +117,7 @@ def test_digests_are_checked(tmp_path):
         files.check_digest(tmp_path / "file", "sha256", "0000")
 
 
-def test_no_network_is_said_at_once(tmp_path, monkeypatch, capsys):
+def test_a_missing_network_connection_is_reported(tmp_path, monkeypatch, capsys):
     def refuse(*args, **kwargs):
         raise socket.gaierror(-2, "Name or service not known")
 
@@ -127,7 +127,7 @@ def test_no_network_is_said_at_once(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(("source", "library"), [("keras", "h5py"), ("torchvision", "torch")])
-def test_what_reads_a_file_is_looked_for_before_it_is_downloaded(tmp_path, monkeypatch, capsys, source, library):
+def test_a_missing_library_is_reported_before_the_download(tmp_path, monkeypatch, capsys, source, library):
     monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("it was downloaded"))
     assert cli.main(["port", "vgg19", "--download", source, "--out", str(tmp_path / "out.safetensors")]) == 2
@@ -138,7 +138,7 @@ def test_what_reads_a_file_is_looked_for_before_it_is_downloaded(tmp_path, monke
     assert f"mine{suffix} needs {library}: pip install {library}\n" in capsys.readouterr().err
 
 
-def test_features_equal_golden_ones(shared_data, tmp_path):
+def test_features_equal_reference_features(shared_data, tmp_path):
     folder = shared_data / "vgg19"
     vgg19.port(folder / "vgg19_conv_f16.npz", tmp_path / "vgg19.safetensors")
     variables, header = weights.load_extractor("vgg19", tmp_path / "vgg19.safetensors")
@@ -153,8 +153,8 @@ def test_features_equal_golden_ones(shared_data, tmp_path):
             assert float(features[tap].mean()) == pytest.approx(float(golden[f"{name}_pre_relu_mean"]), rel=1e-3)
 
 
-def test_keras_h5_of_resnet152v2(tmp_path, capsys):
-    """A file in Keras' layout; the ported extractor gives what the layers give, written out in NumPy."""
+def test_porting_resnet152v2_from_keras_h5(tmp_path, capsys):
+    """From a file in Keras' layout; the ported extractor gives the features of the same layers in NumPy."""
     rng = np.random.default_rng(0)
     tensors = {name: rng.normal(0.2, 0.3, shape).astype(np.float32) for name, shape in resnet152v2.SHAPES.items()}
     tensors |= {name: np.abs(value) + 0.1 for name, value in tensors.items() if name.endswith("variance")}
@@ -164,7 +164,7 @@ def test_keras_h5_of_resnet152v2(tmp_path, capsys):
         for name, value in tensors.items():
             layer, kind = name.split("/")
             file[f"{layer}/{layer}/{kind}:0"] = value
-        file["conv2_block1_2_conv/conv2_block1_2_conv/kernel:0"] = np.zeros((3, 3, 64, 64))  # beyond what is used
+        file["conv2_block1_2_conv/conv2_block1_2_conv/kernel:0"] = np.zeros((3, 3, 64, 64))  # a layer that is not used
     assert cli.main(["port", "resnet152v2", str(path), "--out", str(out)]) == 0
     assert "ResNet152V2 up to conv2_block1_1_relu" in capsys.readouterr().out
     variables, header = weights.load_extractor("resnet152v2", out)
@@ -186,7 +186,7 @@ def test_keras_h5_of_resnet152v2(tmp_path, capsys):
     np.testing.assert_allclose(features[0], x, rtol=1e-3, atol=1e-4 * x.max())
 
 
-def test_wrong_resnet_files_are_named(tmp_path, capsys):
+def test_wrong_resnet_files_are_reported(tmp_path, capsys):
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["conv1_conv/conv1_conv/kernel:0"] = np.zeros((3, 3, 3, 64))
     assert cli.main(["port", "resnet152v2", str(tmp_path / "other.h5"), "--out", str(tmp_path / "out")]) == 2

@@ -1,4 +1,4 @@
-"""The generators that ship, and the commands that use them."""
+"""Tests of the shipped generators, and of the commands that use them."""
 
 import json
 import re
@@ -21,8 +21,8 @@ SHIPPED = ("compact_x4", "photo_x4")
 CARD = {"purpose", "good_at", "bad_at", "data", "data_licences", "licence", "command", "updates", "hardware"}
 
 
-def test_what_ships():
-    """Nothing more: a document that names another as one to load would be wrong."""
+def test_documents_name_only_shipped_generators():
+    """Users could not load any other generator that a document names."""
     assert tuple(pretrained.names()) == SHIPPED and pretrained.DEFAULT in SHIPPED
     for page in ("README.md", "RESULTS.md", "configs/finetune.py", "configs/photo.py"):
         text = (ROOT / page).read_text()
@@ -31,7 +31,7 @@ def test_what_ships():
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_file_is_small_and_says_what_it_is(name):
+def test_a_shipped_file_is_small_and_has_a_card(name):
     path = pretrained.path_of(name)
     assert path.stat().st_size <= 4_000_000
     with safe_open(path, framework="numpy") as file:
@@ -45,8 +45,8 @@ def test_file_is_small_and_says_what_it_is(name):
 
 
 @pytest.mark.parametrize(("name", "degradation", "gain"), [("compact_x4", "", 0.5), ("photo_x4", "photo", 0.2)])
-def test_better_than_bicubic_at_what_it_is_for(name, degradation, gain, photo):
-    """On a photograph that neither was trained on, degraded in three ways; dB of Y."""
+def test_a_shipped_generator_beats_bicubic_on_its_degradation(name, degradation, gain, photo):
+    """PSNR-Y on a photograph that neither was trained on; `photo` degrades it with three keys."""
     pairs = [make_pair(f"chelsea {index}", photo, 4) for index in range(3 if degradation else 1)]
     if degradation:
         pairs = degrade_pairs(pairs, lambda key, hr: DEGRADATIONS[degradation].degrade(key, hr, scale=4))
@@ -56,7 +56,7 @@ def test_better_than_bicubic_at_what_it_is_for(name, degradation, gain, photo):
     assert scoring.mean(ours)["psnr_y"] > scoring.mean(bicubic)["psnr_y"] + gain
 
 
-def test_upscale_takes_the_default_and_says_so(tmp_path, photo, capsys, monkeypatch):
+def test_upscale_uses_and_reports_the_default_weights(tmp_path, photo, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(photo[:24, :32]).save("a.png")
     (tmp_path / "photo_x4").mkdir()  # a folder of results that happens to have that name
@@ -81,10 +81,10 @@ def test_weights_are_listed_and_described(capsys):
     assert lines[0] == f"compact_x4: {purposes['compact_x4']}"
     assert lines[1] == f"photo_x4 (default): {purposes['photo_x4']}"
     assert cli.main(["info", "photo_x4"]) == 0
-    told = capsys.readouterr().out
-    assert "architecture: compact: blocks 6, width 40, scale 4" in told and "parameters: 191,968" in told
+    output = capsys.readouterr().out
+    assert "architecture: compact: blocks 6, width 40, scale 4" in output and "parameters: 191,968" in output
     card = weights.read_provenance("photo_x4")
-    assert all(f"{key.replace('_', ' ')}: {value}\n" in told for key, value in card.items())
+    assert all(f"{key.replace('_', ' ')}: {value}\n" in output for key, value in card.items())
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_weights_are_listed_and_described(capsys):
         (["evaluate", "--data", ".", "--degradation", "foto"], "unknown degradation 'foto'; valid: bicubic"),
     ],
 )
-def test_mistakes_end_in_one_line(arguments, message, tmp_path, photo, capsys):
+def test_usage_errors_are_reported_in_one_line(arguments, message, tmp_path, photo, capsys):
     Image.fromarray(photo[:24, :32]).save(tmp_path / "a.png")
     assert cli.main([argument.format(photo=tmp_path / "a.png") for argument in arguments]) == 2
     assert capsys.readouterr().err.startswith(f"error: {message}")

@@ -1,4 +1,4 @@
-"""Random keys of a sample: no two purposes share random bits."""
+"""Tests that no two purposes of a sample's random key use the same random bits."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ def _sample_keys():
 
 
 def _flipped(keys):
-    """Whether `make_batch` turned each sample upside down, from a window whose top left corner alone is white."""
+    """Returns for each sample whether it isn't transposed and whether it is flipped: windows have a white top row."""
     windows = jnp.zeros((COUNT, 2, 2, 3), jnp.uint8).at[:, 0].set(255)
     keep = lambda key, hr, scale: hr  # noqa: E731
     hr = batches.make_batch(windows, keys, degrade=keep, scale=1, margin_px=0)["hr"]
@@ -38,7 +38,7 @@ def test_dropout_is_independent_of_flips():
 
 
 def test_purposes_differ_and_keep_their_numbers():
-    """A changed number would change the samples of every run that goes on."""
+    """A changed number would change the samples of every run that resumes."""
     assert len(set(PURPOSES.values())) == len(PURPOSES) == 7
     assert [random_keys.PURPOSE_CROP, random_keys.PURPOSE_FLIP, random_keys.PURPOSE_DEGRADATION] == [0, 1, 2]
     assert [random_keys.PURPOSE_GRADIENT_PENALTY, random_keys.PURPOSE_RESCALE] == [3, 4]

@@ -1,4 +1,4 @@
-"""The README is short and complete; recipes and scripts are what the pages say. tests/test_docs.py checks all pages."""
+"""Tests that the README is short and complete, and of scripts. tests/test_docs.py checks every page."""
 
 import re
 import subprocess
@@ -32,7 +32,7 @@ def test_every_config_is_in_the_table_once():
     assert all(len(row) == 3 and all(row) for row in rows)
     names = [re.fullmatch(r"`--config (\w+)`", command).group(1) for _, _, command in rows]
     assert sorted(names) == sorted(path.stem for path in (ROOT / "configs").glob("[!_]*.py"))
-    for (source, _, _), name in zip(rows, names, strict=True):  # V: which need VGG19
+    for (source, _, _), name in zip(rows, names, strict=True):  # (V) marks those that need VGG19
         text = (ROOT / "configs" / f"{name}.py").read_text()
         assert ("(V)" in source) == ("port vgg19" in text), name
 
@@ -43,7 +43,7 @@ def test_shell_scripts_parse(script):
 
 
 @pytest.mark.slow
-def test_kubernetes_manifest_names_flags_that_exist():
+def test_kubernetes_manifest_uses_existing_flags():
     import yaml
 
     job = yaml.safe_load((ROOT / "scripts" / "cluster" / "jobset.yaml").read_text())
@@ -57,14 +57,14 @@ def test_kubernetes_manifest_names_flags_that_exist():
 
 
 @pytest.mark.slow
-def test_commands_explain_themselves():
+def test_commands_have_help():
     for module in ("srgan_jax.cli", "srgan_jax.main"):
         result = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, cwd=ROOT)
         assert ("prepare" if module.endswith("cli") else "workdir") in result.stdout, result.stderr
 
 
 def test_python_example_runs(tmp_path, monkeypatch, photo):
-    """The library call of the README as it stands there, with the weights that ship."""
+    """Runs the README's library example with the shipped weights."""
     from srgan_jax import images
 
     images.write_image(tmp_path / "photo.jpg", photo[:8, :8])

@@ -1,4 +1,4 @@
-"""The report, in a real browser."""
+"""Tests of the HTML report, some of them in a browser."""
 
 import base64
 import io
@@ -29,7 +29,7 @@ def page(tmp_path_factory, photo):
     return made.write(tmp_path_factory.mktemp("report"), rows, protocol.lines(made=["cats"])), rows, pairs
 
 
-def test_page_needs_nothing_else(page):
+def test_page_loads_no_other_files(page):
     text = page[0].read_text()
     assert "http:" not in text and "https:" not in text and "<link" not in text and "src=" not in text
     assert "ours &lt;&amp;&gt;" in text and "convention A" in text
@@ -80,14 +80,14 @@ def test_the_slider_moves_and_the_table_sorts(browser, page):
     ActionChains(browser).send_keys_to_element(slider, *[Keys.ARROW_RIGHT] * 20).perform()
     assert slider.get_attribute("value") == "70" and browser.execute_script(clip) != before
 
-    # The magnifier shows other pixels where the pointer is.
+    # The magnifier shows other pixels where the pointer moves.
     lens = f"return {first}.querySelector('canvas').toDataURL()"
     before = browser.execute_script(lens)
-    picture = browser.find_element("css selector", ".pair")
-    ActionChains(browser).move_to_element_with_offset(picture, -40, -30).perform()
+    image = browser.find_element("css selector", ".pair")
+    ActionChains(browser).move_to_element_with_offset(image, -40, -30).perform()
     assert browser.execute_script(lens) != before
 
-    # Another picture on the left.
+    # Another image on the left.
     source = f"return {first}.querySelectorAll('img')[1].src"
     before = browser.execute_script(source)
     from selenium.webdriver.support.select import Select
@@ -106,7 +106,7 @@ def test_the_slider_moves_and_the_table_sorts(browser, page):
     assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
 
 
-def test_pictures_are_embedded_without_loss(page):
+def test_images_are_embedded_losslessly(page):
     path, _, pairs = page
     embedded = json.loads(re.search(r'id="images">(.*?)</script>', path.read_text())[1])
     assert len(embedded) == len(pairs) == 3

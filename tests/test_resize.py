@@ -24,11 +24,11 @@ def test_rows_sum_to_one(before, after, border):
     np.testing.assert_allclose(matrix.sum(axis=1), 1.0, atol=1e-12)
 
 
-def test_borders_by_hand():
-    # One output sample out of two, at x4 shrinking everything reaches beyond both ends: [a, b] clamped sees a on the
-    # left and b on the right, mirrored it sees a, b, b, a, ...
+def test_border_weights_by_hand():
+    # The first of two output samples: at x4 downscaling the kernel extends beyond both ends of the 8 samples. There
+    # clamped borders repeat the end samples, mirrored ones give the samples in reverse order.
     clamp, mirrored = (resize.weight_matrix(8, 2, border=border)[0] for border in ("clamp", "symmetric"))
-    # The kernel around 1.5 reaches from -6 to 9. Clamped, weights of -6..-1 fall on sample 0; mirrored, sample -1 - i
+    # The kernel around 1.5 extends from -6 to 9. Clamped, weights of -6..-1 fall on sample 0; mirrored, sample -1 - i
     # is sample i.
     taps = np.arange(-6, 10)
     x = np.abs(taps - 1.5) / 4
@@ -38,7 +38,7 @@ def test_borders_by_hand():
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
-def test_equals_jax_inside(scale, photo):
+def test_equals_jax_away_from_borders(scale, photo):
     hr = color.from_uint8(photo[: 24 * scale, : 32 * scale] if scale == 8 else photo[:240, :432])
     size = (hr.shape[0] // scale, hr.shape[1] // scale)
     theirs = jax.image.resize(hr, (*size, 3), method="cubic", precision="highest")
@@ -48,7 +48,7 @@ def test_equals_jax_inside(scale, photo):
 
 
 @pytest.mark.parametrize("scale", [2, 4])
-def test_equals_pillow_inside_to_a_rounding_step(scale, photo):
+def test_equals_pillow_away_from_borders_within_one_rounding_step(scale, photo):
     hr = photo[:240, :432]
     theirs = np.asarray(Image.fromarray(hr).resize((432 // scale, 240 // scale), Image.Resampling.BICUBIC))
     ours = np.asarray(color.to_uint8(resize.downscale(color.from_uint8(hr), scale)))
@@ -71,14 +71,14 @@ def test_batches_and_gradients(photo):
     assert jnp.abs(jax.grad(lambda x: resize.downscale(x, 4, convention="C").sum())(hr)).max() > 0
 
 
-def test_errors():
+def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match="multiples of 4, got 10 x 12"):
         resize.downscale(jnp.zeros((10, 12, 3)), 4)
     with pytest.raises(ValueError, match="valid: A, B, C"):
         resize.resize(jnp.zeros((8, 8, 3)), (2, 2), convention="D")
 
 
-def _pictures(folder):
+def _read_images(folder):
     files = sorted(folder.glob("*.png"))
     assert files
     return [(file.name, np.asarray(Image.open(file).convert("RGB"))) for file in files]
@@ -95,16 +95,16 @@ def _pictures(folder):
     ],
 )
 def test_equals_matlab(shared_data, name, hr, lr, convention, count):
-    theirs = dict(_pictures(shared_data / "benchmarks" / name / lr))
+    theirs = dict(_read_images(shared_data / "benchmarks" / name / lr))
     assert len(theirs) == count
-    for file, picture in _pictures(shared_data / "benchmarks" / name / hr):
-        exact = resize.downscale(color.from_uint8(picture), 4, convention=convention)
+    for file, image in _read_images(shared_data / "benchmarks" / name / hr):
+        exact = resize.downscale(color.from_uint8(image), 4, convention=convention)
         wrong = np.asarray(color.to_uint8(exact)) != theirs[file]
         if convention != "C":
             assert not wrong.any(), file
             continue
         # The reference for C was itself made in float32: two of its 140,000 values differ from the float64 result, by
-        # round-off of values within 2e-6 of the middle between two integers. Ours may differ where that is so only.
+        # round-off of values within 2e-6 of the middle between two integers. Ours may differ only there.
         assert wrong.sum() <= 3
         fraction = np.asarray(exact, np.float64)[wrong] * 255 % 1
         np.testing.assert_allclose(fraction, 0.5, atol=5e-5)

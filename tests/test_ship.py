@@ -1,4 +1,4 @@
-"""scripts/ship.py and scripts/results.py, on a toy run and toy scores."""
+"""Tests of scripts/ship.py and scripts/results.py, on a small run and its scores."""
 
 import json
 import xml.etree.ElementTree
@@ -19,7 +19,7 @@ COMMAND = "/somewhere/srgan_jax/main.py --config configs/photo.py --workdir /som
 
 @pytest.fixture
 def run(tmp_path, photo):
-    """The folder of a finished run, and of pictures that it was not trained on."""
+    """The folder of a finished run, beside a folder `held` of validation images."""
     fields = {"name": "compact", "blocks": 1, "width": 8}
     variables = models.build(models.GENERATORS, fields).init(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
     folder = tmp_path / "run"
@@ -50,8 +50,8 @@ def test_a_shipped_file_has_its_card(run, monkeypatch, capsys):
     assert _ship(run) == 0
     monkeypatch.setattr(pretrained, "FOLDER", run.parent / "shipped")
     card = weights.read_provenance("photo_x4")
-    said = "python -m srgan_jax.main --config configs/photo.py --workdir photo \"--config.a=('b',)\""
-    assert card["command"] == said
+    expected_command = "python -m srgan_jax.main --config configs/photo.py --workdir photo \"--config.a=('b',)\""
+    assert card["command"] == expected_command
     assert card["wall_time"] == "3.0 hours"  # 7200 s until it was killed, 3600 s afterwards
     assert (card["updates"], card["hardware"]) == ("30", "two cores")
     assert card["started_from"] == f"compact_x4 of revision {begun['revision'][:7]}, {begun['updates']} updates"
@@ -69,7 +69,7 @@ def test_a_shipped_file_has_its_card(run, monkeypatch, capsys):
         assert card[f"validation_{degradation}"].startswith(f"{psnr} dB, SSIM {ssim}; bicubic {rows['bicubic'][0]} dB")
 
 
-def test_what_must_not_ship_does_not(run, monkeypatch, capsys):
+def test_unsuitable_weights_are_not_shipped(run, monkeypatch, capsys):
     out = run.parent / "shipped"
     out.mkdir()
     monkeypatch.setattr(ship, "MAX_BYTES", 1000)
@@ -113,15 +113,15 @@ def test_tables_hold_the_scores_and_the_papers(run, page, monkeypatch, capsys):
     assert "create it with srgan-jax evaluate" in capsys.readouterr().err
 
 
-def test_recipes_are_told_apart_by_their_configs(page, capsys):
+def test_recipes_are_named_by_the_differences_of_their_configs(page, capsys):
     psnr, runs = {"base": 30.25, "mse": 30.2, "seed": 30.26}, []
     for name, value in psnr.items():
         folder = page.parent / name
         folder.mkdir()
         stages = {"pretrain": {"pixel": "mse" if name == "mse" else "l1"}, "later": {"pixel": len(runs)}}
         config = {"seed": int(name == "seed"), "stages": stages, "stage_names": ["pretrain"]}
-        config["save_every_steps"] = 1000 + len(runs)  # that and the stage left out are no part of a recipe
-        config |= {} if name == "base" else {"micro_batches": 1}  # its default, which older runs don't mention
+        config["save_every_steps"] = 1000 + len(runs)  # this key and unused stages are no part of a recipe
+        config |= {} if name == "base" else {"micro_batches": 1}  # the default of a key that older runs don't have
         (folder / "config.json").write_text(json.dumps(config))
         rows = [
             {"step": 10, "loss": 0.1},
@@ -152,7 +152,7 @@ def test_a_page_without_markers_is_refused(page, capsys):
 
 
 def _drawn_curves(folder):
-    """The titles and labels of the curves, and the first one's points."""
+    """Returns the titles and labels of the curves, and the points of the first."""
     drawing = xml.etree.ElementTree.parse(folder / ".github" / "curves.svg").getroot()
     texts = [node.text for node in drawing.iter() if node.tag.endswith("text")]
     line = next(node.get("points") for node in drawing.iter() if node.tag.endswith("polyline"))
@@ -171,7 +171,7 @@ def test_curves_show_what_was_logged(run, page, monkeypatch):
     np.testing.assert_allclose(points[:, 1], 200 - 160 * (30 / np.array([1, 10, 20, 30]) - 1) / 29, atol=0.06)
 
 
-def test_curves_of_runs_that_are_gone_stay(run, page, monkeypatch):
+def test_curves_of_other_runs_are_kept(run, page, monkeypatch):
     monkeypatch.setattr(results, "ROOT", page.parent)
     (page.parent / ".github").mkdir()
     assert results.main(["curves", f"mine={run}"]) == 0
@@ -183,12 +183,12 @@ def test_curves_of_runs_that_are_gone_stay(run, page, monkeypatch):
     titles = [text for text in texts if ":" in text]
     assert titles == ["mine: training loss", "mine: validation PSNR-Y, dB", "other: training loss"]
     np.testing.assert_array_equal(kept, points)
-    assert results.main(["curves", f"mine={run}"]) == 0  # a run of that name takes the other's place
+    assert results.main(["curves", f"mine={run}"]) == 0  # a run of the same name replaces the earlier one
     texts, _ = _drawn_curves(page.parent)
     assert [text for text in texts if ":" in text] == ["mine: training loss", "other: training loss"]
 
 
-def test_pictures_are_cut_where_they_are_said_to_be(run, page, monkeypatch, photo):
+def test_crops_and_photos_are_cut_at_the_configured_places(run, page, monkeypatch, photo):
     monkeypatch.setattr(results, "ROOT", page.parent)
     monkeypatch.setattr(results, "CROPS", {"Set5/a": (8, 16)})
     monkeypatch.setattr(results, "CROP_PX", 40)

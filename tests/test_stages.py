@@ -1,10 +1,10 @@
-"""What a stage makes of its config: windows, batches, draws."""
+"""Tests of what a stage derives from its config: windows, batches, draws."""
 
+import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import toys
 from ml_collections import ConfigDict
 
 from srgan_jax import defaults
@@ -23,14 +23,14 @@ def config(tiny):
 
 
 def _store(plan, dataset):
-    images = datasets.open_pictures(dataset, scale=4)
+    images = datasets.open_images(dataset, scale=4)
     images, sizes, _ = datasets.without_small(images, plan.window["crop_px"])
     return memory.build_store(images, sizes, tile_px=200, channels=plan.channels, **plan.window)
 
 
 @pytest.mark.parametrize(("updates", "fresh", "draws"), [(1, False, 1), (1, True, 2), (3, False, 3), (2, True, 3)])
 def test_batches_of_an_update(config, dataset, monkeypatch, updates, fresh, draws):
-    """A step gets as many batches as its entry says, numbered on from those of the updates before."""
+    """A step gets as many batches as its entry requires; their numbers follow those of earlier updates."""
     got = []
 
     def record(state, batches, game):
@@ -41,7 +41,7 @@ def test_batches_of_an_update(config, dataset, monkeypatch, updates, fresh, draw
     config.stages.gan.step = "gan_several_updates"
     config.stages.gan.discriminator_updates, config.stages.gan.fresh_batch = updates, fresh
     config.stages.gan.losses.perceptual.weight = 0.0
-    stage = toys.stage_of(config, "gan")
+    stage = helpers.build_stage(config, "gan")
     assert stage.draws == draws
     state = jax.eval_shape(stage.init, None)
     state = state.replace(
@@ -61,19 +61,25 @@ def test_batches_of_an_update(config, dataset, monkeypatch, updates, fresh, draw
     ("name", "margin"), [("bicubic", 8), ("gaussian_blur", 4), ("photo", 80), ("second_order", 124)]
 )
 def test_windows_have_the_margin_of_their_degradation(config, name, margin):
-    # 2 * 4; 2 + 1, up to a multiple of 4; 6 + 18 * 4 = 78, up; 10 + 28 * 4 = 122, up
+    # 2 * 4; 2 + 1; 6 + 18 * 4 = 78; 10 + 28 * 4 = 122; each rounded up to a multiple of 4
     config.degradation = ConfigDict({"name": name})
-    assert toys.plan_of(config).window == {"crop_px": 32, "margin_px": margin} and toys.plan_of(config).channels == 3
+    assert (
+        helpers.build_plan(config).window == {"crop_px": 32, "margin_px": margin}
+        and helpers.build_plan(config).channels == 3
+    )
 
 
 def test_windows_of_pairs_are_lr_sized(config):
     config.data.lr_feature = "lr"
-    assert toys.plan_of(config).window == {"crop_px": 8, "margin_px": 0} and toys.plan_of(config).channels == 3 * 16 + 3
+    assert (
+        helpers.build_plan(config).window == {"crop_px": 8, "margin_px": 0}
+        and helpers.build_plan(config).channels == 3 * 16 + 3
+    )
 
 
 def test_rescaling_shrinks_the_hr_crops(config, dataset, photo):
     config.data.rescale, config.data.augment = 0.5, False
-    plan = toys.plan_of(config)
+    plan = helpers.build_plan(config)
     assert plan.window == {"crop_px": 64, "margin_px": 16}
     store, seed = _store(plan, dataset), jax.random.key_data(jax.random.key(0))
     batch = draw_batch(plan, seed, np.int32(0), np.arange(4, dtype=np.int32), store)

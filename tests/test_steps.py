@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from games import PIXEL, make_game, weighted
+from game_helpers import PIXEL, make_game, weighted
 
 import srgan_jax
 from srgan_jax import models
@@ -32,7 +32,7 @@ def batch(photo):
 
 
 def _features(image):
-    """A stand-in for VGG19: edges at two places."""
+    """Returns edges in two directions in place of VGG19's features."""
     return {"relu1_1": image[:, 1:] - image[:, :-1], "relu1_2": image[:, :, 1:] - image[:, :, :-1]}
 
 
@@ -57,12 +57,12 @@ TERMS = {
 
 
 @pytest.mark.parametrize("term", TERMS)
-def test_every_content_term_reaches_every_parameter(batch, term):
+def test_every_content_term_has_a_gradient_for_every_parameter(batch, term):
     state, step = _pretrain(optax.sgd(1.0), _features, TERMS[term])
     after, metrics = step(state, batch)
     assert set(metrics) == {"loss", term, f"{term}_unweighted"} and metrics[term] > 0
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), after.generator.params, state.generator.params)
-    # The smallest float32 steps may vanish beside a weight: the total variation of weight 2e-8 moves slopes of 0.25 by
+    # In float32 a small step may be lost to rounding: the total variation of weight 2e-8 changes slopes of 0.25 by
     # less than their round-off. The gradient itself must not be zero.
     grads = jax.jit(jax.grad(lambda p: _content(p, batch, state, TERMS[term])))(state.generator.params)
     assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads))
@@ -83,7 +83,7 @@ def _views(sr, hr):
 @pytest.mark.parametrize(
     "adversarial", [pytest.param(name, marks=pytest.mark.slow if name != "bce" else []) for name in ADVERSARIAL]
 )
-def test_adversarial_term_reaches_every_parameter(batch, adversarial):
+def test_adversarial_term_changes_every_parameter(batch, adversarial):
     state, step = _gan(optax.sgd(1.0), optax.sgd(0.0), {}, adversarial)
     after, metrics = jax.jit(step)(state, batch)
     assert {"adversarial", "d_loss"} < set(metrics) and metrics["loss"] == metrics["adversarial"] != 0
@@ -91,7 +91,7 @@ def test_adversarial_term_reaches_every_parameter(batch, adversarial):
     assert all(leaf > 0 for leaf in jax.tree.leaves(moved))
 
 
-def test_every_parameter_of_the_discriminator_moves(batch):
+def test_an_update_changes_every_parameter_of_the_discriminator(batch):
     state, step = _gan(optax.sgd(0.0), optax.sgd(1.0))
     after, _ = jax.jit(step)(state, batch)
     jax.tree.map(np.testing.assert_array_equal, after.generator.params, state.generator.params)
@@ -102,8 +102,8 @@ def test_every_parameter_of_the_discriminator_moves(batch):
 
 
 @pytest.mark.slow
-def test_gan_step_equals_the_same_written_out(batch):
-    """D on real and fake apart, then G against the updated D, by separate gradients of separate forward passes."""
+def test_gan_step_equals_a_plain_implementation(batch):
+    """Updates D on real and fake separately, then G against the updated D, by gradients of separate forward passes."""
     weight, learning_rate = 0.5, 0.1
     state, step = _gan(optax.sgd(learning_rate), optax.sgd(learning_rate), weight=weight)
     after, metrics = jax.jit(step)(state, batch)
@@ -167,7 +167,7 @@ def test_average_covers_parameters_and_statistics(batch):
     assert after.step == 1
 
 
-def test_adam_is_optax_adam(batch):
+def test_adams_first_step_has_the_size_of_the_learning_rate(batch):
     optimizer = optimizers.create_optimizer(StageConfig(total_steps=100, b1=0.5, b2=0.9), 1e-3)
     state, step = _pretrain(optimizer)
     after, _ = step(state, batch)
@@ -176,8 +176,8 @@ def test_adam_is_optax_adam(batch):
     assert float(jnp.median(change)) == pytest.approx(1e-3, rel=1e-2)
 
 
-def test_muon_moves_kernels_by_the_same_in_every_direction():
-    """Its first update is that of the gradient's singular vectors, all singular values about 1 instead of their own."""
+def test_muons_first_update_has_nearly_equal_singular_values():
+    """It has the gradient's singular vectors, with all singular values replaced by about 1."""
     random = np.random.default_rng(0)
     grads = {"conv": {"kernel": random.normal(size=(3, 3, 4, 8)), "bias": random.normal(size=8)}}
     grads["conv"]["kernel"][..., 0] *= 100.0  # singular values from about 4 to 500
@@ -231,8 +231,8 @@ def test_schedules(schedule, kwargs, expected):
 
 
 @pytest.mark.slow
-def test_generator_learns_one_crop(photo):
-    """Overfitting: more than 40 dB on the crop it is trained on, from the bicubic 29."""
+def test_generator_overfits_one_crop(photo):
+    """More than 40 dB on the crop that it is trained on; bicubic has 29."""
     hr = photo[96:128, 128:160]
     pair = pairs.make_pair("crop", hr, 4)
     fields = {"name": "srresnet", "blocks": 2, "width": 24, "norm": "none", "base": "bicubic"}
@@ -253,7 +253,7 @@ def test_generator_learns_one_crop(photo):
 
 
 class _TwoHeads(nn.Module):
-    """A discriminator on features, with a logit for each place and one for the whole."""
+    """A discriminator on features with two heads: a logit for each position, and one for the image."""
 
     @nn.compact
     def __call__(self, features, *, train=False, keys=None):
@@ -261,7 +261,7 @@ class _TwoHeads(nn.Module):
         return nn.Conv(1, (3, 3))(edges), nn.Dense(1)(edges.mean(axis=(1, 2)))
 
 
-def test_a_discriminator_may_look_at_features_and_have_several_heads(batch):
+def test_a_discriminator_may_take_features_and_have_several_heads(batch):
     losses = PIXEL | {"adversarial": ("bce", 1.0)}
     game = make_game(GENERATOR, _TwoHeads(), losses=losses, features=_features, takes=("features",))
     state = init_state(game, CROP, 4)
@@ -280,8 +280,8 @@ def test_a_discriminator_may_look_at_features_and_have_several_heads(batch):
     assert float(metrics["d_loss"]) == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_shares_of_the_gradient_on_sr(batch):
-    """Of two terms that are one up to a factor of 3, one has a quarter and the other three quarters."""
+def test_fractions_of_the_gradient_on_sr(batch):
+    """Of two terms that differ by a factor of 3 alone, one has a quarter and the other three quarters."""
     losses = {"one": ("mse", 1.0), "three": ("mse", 3.0)}
     game = make_game(GENERATOR, losses=losses, grad_share=True)
     _, metrics = jax.jit(lambda state, batch: pretrain_step(state, [batch], game))(init_state(game, CROP, 4), batch)

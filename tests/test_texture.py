@@ -1,4 +1,4 @@
-"""Measures of texture: against arithmetic, and against an independent program on real images."""
+"""Tests of the texture metrics: against values by hand, and against an independent program on real images."""
 
 import importlib.util
 import json
@@ -107,7 +107,7 @@ def test_evaluate_prints_the_group(tmp_path, photo, capsys, vgg_file, monkeypatc
 
 @pytest.mark.slow
 def test_values_equal_an_independent_program(shared_data, tmp_path, monkeypatch):
-    """`texture.py` of the reference data; its power is of the same bands, its VGG19 the file that is ported here."""
+    """`texture.py` of the reference data has the same frequency bands, and the VGG19 file that is ported here."""
     path = shared_data.parent / "cases" / "texture.py"
     spec = importlib.util.spec_from_file_location("texture_reference", path)
     reference = importlib.util.module_from_spec(spec)

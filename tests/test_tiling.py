@@ -1,11 +1,11 @@
-"""Tiles equal the whole picture."""
+"""Tests that tiled inference equals inference on the whole image."""
 
 import itertools
 
+import helpers
 import jax
 import numpy as np
 import pytest
-import toys
 from flax.core import freeze
 
 import srgan_jax
@@ -20,15 +20,15 @@ def _architecture(**fields):
 
 @pytest.fixture(scope="module")
 def shallow():
-    return toys.random_weights(name="srresnet", blocks=1, width=4)
+    return helpers.random_weights(name="srresnet", blocks=1, width=4)
 
 
 # ---------------------------------------------------------------------------------------------- geometry
 
 
-def test_halo_by_arithmetic():
-    # SRResNet: 9x9 reaches 4; 16 blocks of two 3x3 32; the convolution after them 1; 3x3 at LR's size 1, at twice its
-    # size 1/2; 9x9 at four times its size 1: 39.5.
+def test_halo_by_hand():
+    # Radius of SRResNet's receptive field: 9x9 4; 16 blocks of two 3x3 32; the convolution after them 1; 3x3 at LR's
+    # size 1, at twice its size 1/2; 9x9 at four times its size 1: 39.5.
     assert inference.halo_px(_architecture(name="srresnet", width=2)) == (40, True)
     # MSRResNet: 1 + 32 + 1 + 1/2 + 1/4 + 1/4 = 35.
     assert inference.halo_px(_architecture(name="msrresnet", width=2)) == (35, True)
@@ -54,13 +54,13 @@ def test_spans_cover_with_two_halos_between():
             assert span.stop - span.keep_stop >= halo or span.stop == size
 
 
-def test_chosen_tiles_fit_the_pictures_and_the_memory():
+def test_chosen_tiles_fit_the_images_and_the_memory():
     assert inference.choose_tile([(300, 448)], 12, 10**6) == (304, 448)  # one tile, rounded up to 16
     height, width = inference.choose_tile([(3000, 4000)], 40, 256**2)
     assert height * width <= 256**2 and min(height, width) > 80
     assert inference.choose_tile([(3000, 4000)], 40, 100) == (96, 96)  # the smallest that holds two halos
     assert len(set(inference.choose_tile([(300, 448)], 12, 10**6, square=True))) == 1
-    # Many small pictures and a large one: not a tile that is mostly empty for nearly all of them.
+    # Many small images and a large one: not a tile that is mostly empty for nearly all of them.
     assert max(inference.choose_tile([(64, 64)] * 999 + [(90, 64)], 12, 10**6)) <= 96
 
 
@@ -71,12 +71,12 @@ def test_chosen_tiles_fit_the_pictures_and_the_memory():
     "name", [pytest.param(n, marks=[] if n == "compact" else pytest.mark.slow) for n in sorted(models.GENERATORS)]
 )
 def test_tiles_equal_the_whole_at_full_depth(name):
-    """Of each architecture; of those that look farther than 64 px, with as few blocks as bring them below."""
+    """For each architecture; with one block where the receptive field's radius at full depth is over 64 px."""
     small = dict.fromkeys(("width", "growth", "upsampling_width"), 4) | ({"scale": 1} if name == "restoration" else {})
     fields = {field: small[field] for field in small if field in models.fields_of(models.GENERATORS[name])}
     if not inference.halo_px(_architecture(name=name, **fields))[1]:
         fields["blocks"] = 1
-    params = toys.random_weights(name=name, **fields)
+    params = helpers.random_weights(name=name, **fields)
     halo, exact = inference.halo_px(params.architecture)
     assert exact
     side = inference.smallest_tile(halo)
@@ -100,7 +100,7 @@ def test_tiles_equal_the_whole_at_random_sizes(shallow):
 
 
 def _stitched(params, image, side, halo):
-    """The result of square windows that overlap by twice `halo`, each upscaled alone, without `Tiler`."""
+    """Returns the result of square tiles that overlap by twice `halo`, each upscaled alone, without `Tiler`."""
     sr, scale = np.full((params.scale * len(image), params.scale * len(image), 3), np.nan, np.float32), params.scale
     spans = inference.spans(len(image), side, halo)
     for rows, columns in itertools.product(spans, spans):
@@ -113,7 +113,7 @@ def _stitched(params, image, side, halo):
     return sr
 
 
-def test_one_pixel_of_halo_less_is_not_enough(shallow):
+def test_a_halo_smaller_by_one_pixel_is_not_enough(shallow):
     image = np.random.default_rng(3).random((60, 60, 3), np.float32)
     whole = np.asarray(srgan_jax.upscale(shallow, image))
     halo, _ = inference.halo_px(shallow.architecture)
@@ -123,21 +123,19 @@ def test_one_pixel_of_halo_less_is_not_enough(shallow):
 
 def test_a_folder_of_mixed_sizes_compiles_once(shallow):
     def run(sizes):
-        pictures = [inference.from_array(np.zeros((*size, 3), np.uint8)) for size in sizes]
-        return [
-            sum(len(strip) for strip in strips) for _, strips in inference.Tiler(shallow, (32, 32)).upscale(pictures)
-        ]
+        images = [inference.from_array(np.zeros((*size, 3), np.uint8)) for size in sizes]
+        return [sum(len(strip) for strip in strips) for _, strips in inference.Tiler(shallow, (32, 32)).upscale(images)]
 
     run([(7, 9)])
-    with toys.compilations() as compiled:
+    with helpers.record_compilations() as compiled:
         assert run([(7, 9), (1, 1), (100, 20), (33, 47), (64, 64)]) == [28, 4, 400, 132, 256]
         assert compiled == []
         jax.jit(lambda x: x + 2)(1.0)
-    assert compiled  # the listener does listen
+    assert compiled  # the listener works
 
 
-def test_batches_hold_tiles_of_several_pictures(shallow):
-    """A batch has a tile for each device: as many small images are taken before the first result comes."""
+def test_batches_hold_tiles_of_several_images(shallow):
+    """A batch has a tile for each device: that many small images are taken before the first result."""
     taken = []
 
     def images():
@@ -150,8 +148,8 @@ def test_batches_hold_tiles_of_several_pictures(shallow):
     assert count == 4 and after == [4] * count + [8] * count
 
 
-def _out_of_memory(monkeypatch, params, fails):
-    """The generator `params` in an architecture of the test's own, whose large windows don't fit into memory."""
+def _with_failing_large_tiles(monkeypatch, params, fails):
+    """Returns the generator `params` with an architecture that calls `fails` for tiles higher than 40 px."""
 
     class Greedy(type(params.module())):
         def __call__(self, image, **options):
@@ -161,12 +159,12 @@ def _out_of_memory(monkeypatch, params, fails):
     return srgan_jax.make_weights(dict(params.variables), dict(params.architecture) | {"name": "greedy"})
 
 
-def _fails(*_):
+def _raise_out_of_memory(*_):
     raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
 
 
-def _halved(params, greedy, image, **options):
-    """Upscales with windows that don't fit, compares with the whole image, and returns the reports."""
+def _upscale_with_reports(params, greedy, image, **options):
+    """Upscales with tiles that don't fit into memory, compares with the whole image, and returns the reported lines."""
     lines = []
     tiler = inference.Tiler(greedy, (64, 64), report=lines.append, **options)
     ((_, strips),) = [(source, list(strips)) for source, strips in tiler.upscale([inference.from_array(image)])]
@@ -175,21 +173,21 @@ def _halved(params, greedy, image, **options):
 
 
 def test_out_of_memory_halves_the_tile(shallow, monkeypatch):
-    greedy = _out_of_memory(monkeypatch, shallow, _fails)
-    (line,) = _halved(shallow, greedy, np.random.default_rng(4).random((90, 100, 3), np.float32))
+    greedy = _with_failing_large_tiles(monkeypatch, shallow, _raise_out_of_memory)
+    (line,) = _upscale_with_reports(shallow, greedy, np.random.default_rng(4).random((90, 100, 3), np.float32))
     assert "out of memory" in line and "64 x 64" in line and "32 x 32" in line
 
 
 def test_out_of_memory_with_the_smallest_tile_is_an_error(monkeypatch):
-    deep = toys.random_weights(name="srresnet", blocks=8, width=2)
+    deep = helpers.random_weights(name="srresnet", blocks=8, width=2)
     side = inference.smallest_tile(inference.halo_px(deep.architecture)[0])
-    tiler = inference.Tiler(_out_of_memory(monkeypatch, deep, _fails), (side, side))
+    tiler = inference.Tiler(_with_failing_large_tiles(monkeypatch, deep, _raise_out_of_memory), (side, side))
     with pytest.raises(ValueError, match=f"not enough memory .*{side} x {side}"):
         list(tiler.upscale([inference.from_array(np.zeros((90, 100, 3), np.float32))]))
 
 
-def test_out_of_memory_that_shows_late_halves_once(shallow, monkeypatch):
-    """Two batches are under way when the first is fetched and fails: the second is no reason to halve again."""
+def test_two_late_out_of_memory_errors_halve_the_tile_once(shallow, monkeypatch):
+    """Two batches are in flight when the first is fetched and fails: the second failure must not halve it again."""
 
     class Late:
         def __array__(self, *args, **kwargs):
@@ -200,12 +198,12 @@ def test_out_of_memory_that_shows_late_halves_once(shallow, monkeypatch):
 
     monkeypatch.setattr(jax, "device_count", lambda: 1)  # with several CPU devices each batch is waited for
     image = np.random.default_rng(4).random((200, 200, 3), np.float32)
-    (line,) = _halved(shallow, shallow, image, run=limited)
+    (line,) = _upscale_with_reports(shallow, shallow, image, run=limited)
     assert "out of memory" in line and "64 x 64" in line and "32 x 32" in line
 
 
-def test_thin_pictures_take_thin_tiles():
-    params = toys.random_weights(name="compact", width=2, blocks=8)
+def test_thin_images_get_thin_tiles():
+    params = helpers.random_weights(name="compact", width=2, blocks=8)
     for size in ((1, 900), (700, 3)):
         image = np.random.default_rng(8).integers(0, 256, (*size, 3), np.uint8)
         tiled = srgan_jax.upscale_tiled(params, image).astype(int)
@@ -213,9 +211,9 @@ def test_thin_pictures_take_thin_tiles():
 
 
 @pytest.mark.slow
-def test_seams_of_networks_that_look_too_far_are_measured():
-    # 40 blocks that pass on a shifted copy: what lies beyond 64 px does matter. Halved, so that nothing is clipped.
-    params = toys.random_weights(name="srresnet", blocks=40, width=2, scale=2, norm="none", activation="leaky_relu")
+def test_seams_are_measured_where_the_receptive_field_exceeds_the_halo():
+    # 40 blocks: pixels beyond 64 px affect the result. The output is scaled down, so that nothing is clipped.
+    params = helpers.random_weights(name="srresnet", blocks=40, width=2, scale=2, norm="none", activation="leaky_relu")
     variables = dict(params.variables["params"])
     kernel = variables["conv_out"]["kernel"]
     for size in ((8, 300), (300, 8)):
@@ -251,7 +249,7 @@ def _on_black(image):
     return image[..., :3].astype(float) * image[..., 3:] / 255
 
 
-def test_hidden_colours_do_not_show_at_edges(bilinear):
+def test_colours_of_transparent_pixels_do_not_show_at_edges(bilinear):
     image = np.zeros((24, 24, 4), np.uint8)
     image[..., 1] = 255  # green where it can't be seen
     image[6:18, 6:18] = (200, 0, 0, 255)
@@ -265,10 +263,10 @@ def test_hidden_colours_do_not_show_at_edges(bilinear):
     assert sr[sr[..., 3] > 0, 0].min() >= 199  # the edge is as red as the inside, only more transparent
     assert set(np.unique(sr[..., 3])) - {0, 255}  # and there is such an edge
     straight = np.asarray(srgan_jax.upscale(bilinear, image[..., :3]))
-    assert _on_black(np.concatenate([straight, sr[..., 3:]], axis=-1))[..., 1].max() > 20  # what it would be otherwise
+    assert _on_black(np.concatenate([straight, sr[..., 3:]], axis=-1))[..., 1].max() > 20  # without treatment of alpha
 
 
-def test_plain_alpha_stays_plain(shallow):
+def test_regions_of_constant_alpha_stay_constant(shallow):
     image = np.random.default_rng(7).integers(0, 256, (20, 20, 2), np.uint8)
     image[..., 1] = 255
     image[:6, :, 1] = 0
@@ -291,6 +289,6 @@ def test_plain_alpha_stays_plain(shallow):
         (np.zeros((80, 80, 3), np.uint8), {"tile_px": (48, 64), "self_ensemble": True}, "expected a square tile"),
     ],
 )
-def test_errors(shallow, image, options, message):
+def test_wrong_arguments_are_refused(shallow, image, options, message):
     with pytest.raises(ValueError, match=message):
         srgan_jax.upscale_tiled(shallow, image, **options)

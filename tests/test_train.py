@@ -1,4 +1,4 @@
-"""The loop, through `train_and_evaluate` and through the command."""
+"""Tests of training, through `train_and_evaluate` and through the command."""
 
 import functools
 import itertools
@@ -11,10 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+import helpers
 import jax
 import numpy as np
 import pytest
-import toys
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -26,10 +26,10 @@ from srgan_jax.evaluation import metrics
 from srgan_jax.runtime.errors import UserError
 
 
-def _small(tiny, dataset):
-    """SRResNet and SRGAN with pixel loss, a few updates on four virtual devices.
+def _small_config(tiny, dataset):
+    """Returns the config of SRResNet and SRGAN with pixel loss, for a few updates on four virtual devices.
 
-    Tests that keep stages and totals as they are here find the compiled updates of those before them.
+    Tests that don't change stages and totals use the compiled updates of earlier tests.
     """
     config = tiny(defaults.get_config())
     config.data.dataset = dataset
@@ -44,44 +44,44 @@ def _small(tiny, dataset):
 
 @pytest.fixture
 def config(tiny, dataset):
-    return _small(tiny, dataset)
+    return _small_config(tiny, dataset)
 
 
 @pytest.fixture(scope="module")
 def trained(tiny, dataset, tmp_path_factory):
-    """The folder of a finished run of that config; a test that changes it takes a copy."""
+    """The folder of a finished run of that config; a test that changes the folder makes a copy."""
     workdir = tmp_path_factory.mktemp("trained")
-    toys.train(_small(tiny, dataset), workdir)
+    helpers.train(_small_config(tiny, dataset), workdir)
     return workdir
 
 
-def _same(first: Path, second: Path):
+def _assert_same_weights(first: Path, second: Path):
     for name in ("pretrain.safetensors", "gan.safetensors", "generator.safetensors"):
         both = (srgan_jax.load(folder / name, fold=False) for folder in (first, second))
         jax.tree.map(np.testing.assert_array_equal, *both)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, dataset, held_out):
-    """A run of both stages that nobody disturbed, in a process of its own."""
+def finished(tmp_path_factory, dataset, validation_folder):
+    """The folder and the standard error of an uninterrupted run of both stages in its own process."""
     workdir = tmp_path_factory.mktemp("finished")
-    result = toys.run(_command(workdir, dataset, held_out))
+    result = helpers.run(_command(workdir, dataset, validation_folder))
     assert result.returncode == 0, result.stderr
     return workdir, result.stderr
 
 
-def _command(workdir, dataset, held_out, *more):
+def _command(workdir, dataset, validation_folder, *more):
     values = {
-        "data.dataset": dataset, "data.batch_size": 4, "validation.folder": held_out,
+        "data.dataset": dataset, "data.batch_size": 4, "validation.folder": validation_folder,
         "stages.pretrain.total_steps": 6, "stages.gan.total_steps": 60, "save_every_steps": 10,
         "validate_every_steps": 30,
     }  # fmt: skip
-    return [*toys.command(workdir, **values), *more]
+    return [*helpers.command(workdir, **values), *more]
 
 
 @pytest.mark.slow
 def test_command_runs_both_stages(finished):
-    workdir, told = finished
+    workdir, stderr = finished
     for text in (
         "pretrain: loss at update 1: pixel",
         "gan: loss at update 1: pixel",
@@ -89,8 +89,8 @@ def test_command_runs_both_stages(finished):
         "adversarial",
         "finished",
     ):
-        assert text in told
-    rows = toys.rows(workdir)
+        assert text in stderr
+    rows = helpers.read_metrics(workdir)
     for stage, last in (("pretrain", 6), ("gan", 60)):
         training = [row for row in rows if row["stage"] == stage and "loss" in row]
         assert [row["step"] for row in training] == list(range(1, last + 1))
@@ -104,7 +104,7 @@ def test_command_runs_both_stages(finished):
 
 
 @pytest.mark.slow
-def test_run_folder_holds_what_a_user_needs(finished):
+def test_run_folder_has_the_documented_files(finished):
     workdir, _ = finished
     params = srgan_jax.load(workdir)
     assert srgan_jax.upscale(params, np.zeros((8, 8, 3), np.uint8)).shape == (32, 32, 3)
@@ -122,57 +122,59 @@ def test_run_folder_holds_what_a_user_needs(finished):
 
 
 @pytest.mark.slow
-def test_averaged_generator_scores_what_the_log_says(finished, held_out):
+def test_averaged_generator_has_the_logged_score(finished, validation_folder):
     from srgan_jax.evaluation import scoring
     from srgan_jax.evaluation.pairs import read_pairs
 
     workdir, _ = finished
     params = srgan_jax.load(workdir)
-    pairs = read_pairs(held_out, 4)
+    pairs = read_pairs(validation_folder, 4)
     results = [np.asarray(srgan_jax.upscale(params, pair.lr)) for pair in pairs]
     mean = scoring.mean(scoring.score(pairs, results))
-    assert mean["psnr_y"] == pytest.approx(toys.rows(workdir)[-1]["val_psnr_y"], abs=1e-3)
+    assert mean["psnr_y"] == pytest.approx(helpers.read_metrics(workdir)[-1]["val_psnr_y"], abs=1e-3)
 
 
 @pytest.mark.slow
-def test_running_again_changes_nothing(finished, dataset, held_out):
+def test_running_again_changes_nothing(finished, dataset, validation_folder):
     workdir, _ = finished
     before = (workdir / "metrics.jsonl").read_text()
-    result = toys.run(_command(workdir, dataset, held_out))
+    result = helpers.run(_command(workdir, dataset, validation_folder))
     assert result.returncode == 0 and "pretrain: finished" in result.stderr and "gan: finished" in result.stderr
     assert (workdir / "metrics.jsonl").read_text() == before
 
 
 @pytest.mark.slow
-def test_stopped_runs_end_like_undisturbed_ones(finished, dataset, held_out, tmp_path):
+def test_stopped_runs_equal_uninterrupted_ones(finished, dataset, validation_folder, tmp_path):
     """Stopped by SIGTERM and by Ctrl-C in the second stage, each a few updates after it began or was resumed."""
-    undisturbed, _ = finished
-    command, newest = _command(tmp_path, dataset, held_out), 0
+    uninterrupted, _ = finished
+    command, newest = _command(tmp_path, dataset, validation_folder), 0
     for how, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
-        process = subprocess.Popen(command, cwd=toys.ROOT, env=toys.environment(), stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, cwd=helpers.ROOT, env=helpers.environment(), stderr=subprocess.PIPE, text=True
+        )
         awaited = tmp_path / "checkpoints" / "gan" / str(newest // 10 * 10 + 10) / "manifest.sha256"
         while not awaited.exists():
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.01)
         process.send_signal(how)
         _, reported = process.communicate(timeout=120)
-        if process.returncode == 0:  # it was quicker than the signal
+        if process.returncode == 0:  # it ended before the signal
             pytest.fail("the run finished before it was stopped; make it longer")
         assert process.returncode == status, reported
         assert "Traceback" not in reported
         newest = max(int(path.name) for path in (tmp_path / "checkpoints" / "gan").iterdir())
-    result = toys.run(command)
+    result = helpers.run(command)
     assert result.returncode == 0, result.stderr
     assert f"gan: resumed after update {newest}" in result.stderr and "pretrain: finished" in result.stderr
-    _same(tmp_path, undisturbed)
-    assert toys.rows(tmp_path) == toys.rows(undisturbed)
+    _assert_same_weights(tmp_path, uninterrupted)
+    assert helpers.read_metrics(tmp_path) == helpers.read_metrics(uninterrupted)
 
 
 @pytest.mark.slow
-def test_sources_see_the_same_samples(config, trained, tmp_path):
+def test_sources_give_the_same_samples(config, trained, tmp_path):
     config.data.source = "stream"
-    toys.train(config, tmp_path / "stream")
-    from_memory, streamed = (toys.rows(folder) for folder in (trained, tmp_path / "stream"))
+    helpers.train(config, tmp_path / "stream")
+    from_memory, streamed = (helpers.read_metrics(folder) for folder in (trained, tmp_path / "stream"))
     # The programs differ (tiles are cut in one of them), so XLA may round differently.
     for ours, theirs in zip(from_memory, streamed, strict=True):
         assert ours["stage"] == theirs["stage"] and ours.keys() == theirs.keys()
@@ -180,8 +182,8 @@ def test_sources_see_the_same_samples(config, trained, tmp_path):
             [theirs[key] for key in ours if key != "stage"], rel=1e-4
         )
     config.data.source, config.data.device_share = "memory", 0.0  # tiles don't fit: images stay on the host
-    toys.train(config, tmp_path / "host")
-    assert toys.rows(tmp_path / "host") == streamed
+    helpers.train(config, tmp_path / "host")
+    assert helpers.read_metrics(tmp_path / "host") == streamed
 
 
 @pytest.mark.slow
@@ -195,13 +197,13 @@ def test_a_slow_source_is_reported(config, tmp_path, capsys):
     config.stage_names, config.data.source, config.log_every_steps = ("pretrain",), "stream", 8
     config.data.threads = 1
     config.stages.pretrain.total_steps = 24
-    toys.train(config, tmp_path / "run")
+    helpers.train(config, tmp_path / "run")
     reported = capsys.readouterr().err
-    assert reported.count("decoding is the limit") == 1 and "no longer" not in reported
+    assert reported.count("training waits for data") == 1 and "no longer" not in reported
 
 
-def test_the_end_of_waiting_is_reported():
-    """Of a source that is slow for 16 updates, as the loop asks: each measured update is one of 8."""
+def test_the_end_of_an_input_bound_phase_is_reported():
+    """The source is slow for 16 updates; as in the loop, every eighth update is measured."""
     windows = itertools.chain((time.sleep(0.05) or np.zeros(1) for _ in range(16)), itertools.repeat(np.zeros(1)))
     feed, lines = Feed(windows, draws=1), []
     for _ in range(48):
@@ -209,25 +211,25 @@ def test_the_end_of_waiting_is_reported():
         time.sleep(0.002)  # the update
         lines.append(feed.line())
     (slow, first), (fast, second) = ((n, line) for n, line in enumerate(lines, start=1) if line)
-    assert (slow, fast) == (8, 24) and "decoding is the limit" in first and "no longer" in second
+    assert (slow, fast) == (8, 24) and "training waits for data" in first and "no longer" in second
 
 
 @pytest.mark.slow
 def test_both_mappings_train(config, trained, tmp_path):
     assert config.devices.mapping == "jit"
     config.devices.mapping = "pmap"
-    toys.train(config, tmp_path)
-    rows = [[row["loss"] for row in toys.rows(folder) if "loss" in row] for folder in (tmp_path, trained)]
+    helpers.train(config, tmp_path)
+    rows = [[row["loss"] for row in helpers.read_metrics(folder) if "loss" in row] for folder in (tmp_path, trained)]
     np.testing.assert_allclose(*rows, rtol=1e-3)
 
 
 @pytest.mark.slow
-def test_training_goes_on_when_the_total_is_raised(config, tmp_path):
+def test_training_resumes_when_total_steps_is_raised(config, tmp_path):
     config.stage_names = ("pretrain",)
-    toys.train(config, tmp_path)
+    helpers.train(config, tmp_path)
     config.stages.pretrain.total_steps = 6
-    toys.train(config, tmp_path)
-    assert [row["step"] for row in toys.rows(tmp_path) if "loss" in row] == [1, 2, 3, 4, 5, 6]
+    helpers.train(config, tmp_path)
+    assert [row["step"] for row in helpers.read_metrics(tmp_path) if "loss" in row] == [1, 2, 3, 4, 5, 6]
     assert srgan_jax.read_header(tmp_path / "generator.safetensors")["steps"] == "6"
 
 
@@ -238,39 +240,39 @@ def test_starting_from_weights(config, trained, tmp_path, capsys):
     first = srgan_jax.load(config.init_from, fold=False)
     config.stages.pretrain.learning_rate = 0.0
     config.generator.blocks += 1
-    second = toys.train(config, tmp_path / "second")
+    second = helpers.train(config, tmp_path / "second")
     close = functools.partial(np.testing.assert_allclose, rtol=1e-6)  # an average of equal numbers, rounded
     begun = weights.deepen(first, config.generator.blocks)
     jax.tree.map(close, begun.variables["params"], second.variables["params"])
     config.init_from = str(tmp_path / "second")
     config.generator.blocks -= 1
     with pytest.raises(UserError, match="blocks 2 instead of 1$"):
-        toys.train(config, tmp_path / "third")
+        helpers.train(config, tmp_path / "third")
     config.init_from = str(trained / "pretrain.safetensors")
     config.generator.width = 4
     with pytest.raises(UserError, match="width 8 instead of 4$"):
-        toys.train(config, tmp_path / "third")
+        helpers.train(config, tmp_path / "third")
     config.generator = ConfigDict({"name": "compact", "blocks": 1, "width": 8, "scale": 4})
     with pytest.raises(UserError, match="name srresnet instead of compact$"):
-        toys.train(config, tmp_path / "third")
+        helpers.train(config, tmp_path / "third")
     config.generator_of_init_from, start = True, config.init_from
     config.init_from = ""
     with pytest.raises(UserError, match=r"--config\.init_from="):
-        toys.train(config, tmp_path / "third")
+        helpers.train(config, tmp_path / "third")
     config.init_from = start
-    third = toys.train(config, tmp_path / "third")
+    third = helpers.train(config, tmp_path / "third")
     assert third.architecture == first.architecture
     assert f"the generator is that of {start} (name srresnet, " in capsys.readouterr().err
     jax.tree.map(close, first.variables["params"], third.variables["params"])
     assert json.loads((tmp_path / "third" / "config.json").read_text())["generator"]["name"] == "srresnet"
     config.stages.pretrain.total_steps += 1
-    toys.train(config, tmp_path / "third")  # goes on as the same run
-    assert toys.rows(tmp_path / "third")[-1]["step"] == config.stages.pretrain.total_steps
+    helpers.train(config, tmp_path / "third")  # resumes as the same run
+    assert helpers.read_metrics(tmp_path / "third")[-1]["step"] == config.stages.pretrain.total_steps
 
 
 @pytest.mark.slow
-def test_another_run_in_a_folder_that_is_used_is_refused(config, trained, tmp_path):
-    """What was trained stays as it was: generator, stages and start are those of the run, finished or not."""
+def test_another_run_in_a_used_folder_is_refused(config, trained, tmp_path):
+    """Generator, stages and initial weights of a run can't change, finished or not; its files stay the same."""
     run = tmp_path / "run"
     shutil.copytree(trained, run)
     kept = {name: (run / name).read_bytes() for name in ("generator.safetensors", "config.json")}
@@ -287,30 +289,30 @@ def test_another_run_in_a_folder_that_is_used_is_refused(config, trained, tmp_pa
         changed = config.copy_and_resolve_references()
         changed[key] = value
         with pytest.raises(UserError, match=message):
-            toys.train(changed, run)
-    (run / "gan.safetensors").unlink()  # a checkpoint alone is a trained stage, too
+            helpers.train(changed, run)
+    (run / "gan.safetensors").unlink()  # a stage with a checkpoint alone counts as trained, too
     config.stage_names = ("pretrain",)
     with pytest.raises(UserError, match=r"now \['pretrain'\]"):
-        toys.train(config, run)
+        helpers.train(config, run)
     assert kept == {name: (run / name).read_bytes() for name in kept}
 
 
 @pytest.mark.slow
-def test_what_nothing_was_trained_with_may_change(config, tmp_path):
+def test_a_run_without_updates_may_change_its_architecture(config, tmp_path):
     stopped = config.copy_and_resolve_references()
     stopped.generator.width = 4
     (tmp_path / "config.json").write_text(stopped.to_json_best_effort())  # it stopped before the first update
     config.stage_names = ("pretrain",)
-    toys.train(config, tmp_path)
-    config.stage_names = ("pretrain", "gan")  # one more
-    assert dict(toys.train(config, tmp_path).architecture)["width"] == 8
+    helpers.train(config, tmp_path)
+    config.stage_names = ("pretrain", "gan")  # one more stage
+    assert dict(helpers.train(config, tmp_path).architecture)["width"] == 8
 
 
 def test_a_vgg_loss_without_weights_stops_before_training(config, tmp_path):
     config.stages.gan.losses.perceptual.weight = 1.0
     config.extractor.weights = str(tmp_path / "vgg19.safetensors")
     with pytest.raises(UserError, match=r"srgan-jax port vgg19 --download"):
-        toys.train(config, tmp_path / "run")
+        helpers.train(config, tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
@@ -318,30 +320,30 @@ def test_names_that_depend_on_others_are_checked_too(config, tmp_path):
     config.stages.gan.losses.perceptual.weight = 1.0
     config.stages.gan.losses.perceptual.options.taps = ("relu5_5",)
     with pytest.raises(UserError, match="unknown .*'relu5_5'; valid: conv1_1"):
-        toys.train(config, tmp_path)
+        helpers.train(config, tmp_path)
     config.stages.gan.losses.perceptual.weight = 0.0
     config.stages.gan.losses.adversarial.term = "hinge"
     config.stages.gan.discriminator_losses.d_loss.options.label_smoothing = 0.1
     with pytest.raises(UserError, match="no labels to smooth"):
-        toys.train(config, tmp_path)
+        helpers.train(config, tmp_path)
     config.degradation = ConfigDict({"name": "gaussian_blur", "sigma": 2.0})
     with pytest.raises(UserError, match="unknown .*gaussian_blur 'sigma'; valid: antialias, sigma_px"):
-        toys.train(config, tmp_path)
+        helpers.train(config, tmp_path)
 
 
 @pytest.mark.slow
-def test_changed_configs_are_told(config, tmp_path, capsys):
+def test_changed_config_keys_are_reported(config, tmp_path, capsys):
     config.stage_names = ("pretrain",)
-    toys.train(config, tmp_path)
+    helpers.train(config, tmp_path)
     config.log_every_steps = 2
-    toys.train(config, tmp_path)
+    helpers.train(config, tmp_path)
     assert "changed since this run began: config.log_every_steps: 1 before, 2 now" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("data.batch_size", 6, "batch_size=6 can't be divided by 4 devices; (4|8) can"),
+        ("data.batch_size", 6, "batch_size=6: expected a multiple of 4 .4 devices., for instance (4|8)"),
         ("data.source", "disk", "unknown config.data.source 'disk'; valid: memory, stream"),
         ("degradation.name", "blurr", "unknown degradation 'blurr'; valid: bicubic"),
         ("stages.gan.discriminator_updates", 0, "discriminator_updates=0: expected 1 or more"),
@@ -373,7 +375,7 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
         ("stage_names", (), "config.stage_names is empty; stages: gan, pretrain"),
         ("keep_checkpoints", 2, "keep_checkpoints=2: expected 3 or more"),
         ("steps_per_call", 0, "steps_per_call=0: expected 1 or more"),
-        ("steps_per_call", 3, "config.log_every_steps=1 is no multiple of config.steps_per_call=3; 3 is"),
+        ("steps_per_call", 3, "log_every_steps=1: expected a multiple of config.steps_per_call=3, for instance 3"),
         ("save_every_steps", 0, "config.save_every_steps=0: expected 1 or more"),
         ("data.batch_size", 0, "config.data.batch_size=0: expected 1 or more"),
         ("data.batch_size", -1, "config.data.batch_size=-1: expected 1 or more"),
@@ -389,11 +391,11 @@ def test_changed_configs_are_told(config, tmp_path, capsys):
         ("data.dataset", "data/train", "--config.data.folder=YOUR_PHOTOS, or .* srgan-jax prepare YOUR_PHOTOS --out"),
     ],
 )
-def test_mistakes_stop_before_training(config, tmp_path, key, value, message):
+def test_wrong_config_values_stop_before_training(config, tmp_path, key, value, message):
     config.unlock()
     config.update_from_flattened_dict({key: value})
     with pytest.raises(UserError, match=message):
-        toys.train(config, tmp_path)
+        helpers.train(config, tmp_path)
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
@@ -409,13 +411,13 @@ def test_mistakes_stop_before_training(config, tmp_path, key, value, message):
         (["--nonsense"], ("nonsense",)),
     ],
 )
-def test_mistakes_on_the_command_line_end_in_one_line(tmp_path, arguments, parts):
-    command = toys.command(tmp_path)[3:]  # without python -m srgan_jax.main
-    _ends_in_one_line([*command, *arguments], parts)
+def test_command_line_errors_are_reported_in_one_line(tmp_path, arguments, parts):
+    command = helpers.command(tmp_path)[3:]  # without python -m srgan_jax.main
+    _assert_one_line_error([*command, *arguments], parts)
     assert not list(tmp_path.iterdir())
 
 
-def _ends_in_one_line(arguments, parts):
+def _assert_one_line_error(arguments, parts):
     with pytest.raises(SystemExit) as stopped:
         main.main(arguments)
     line = stopped.value.code  # Python prints it and ends with status 1
@@ -433,9 +435,9 @@ def _ends_in_one_line(arguments, parts):
         (["--config", "configs/absent.py", "--workdir", "w"], ("configs/absent.py", "recipe")),
     ],
 )
-def test_missing_config_ends_in_one_line(arguments, parts, monkeypatch):
-    monkeypatch.chdir(toys.ROOT)
-    _ends_in_one_line(arguments, parts)
+def test_a_missing_config_is_reported_in_one_line(arguments, parts, monkeypatch):
+    monkeypatch.chdir(helpers.ROOT)
+    _assert_one_line_error(arguments, parts)
 
 
 @pytest.mark.parametrize(
@@ -448,120 +450,120 @@ def test_missing_config_ends_in_one_line(arguments, parts, monkeypatch):
         ("    open('absent')\n    return config", "No such file or directory: 'absent'"),
     ],
 )
-def test_mistakes_in_a_config_file_name_the_line(tmp_path, body, message):
+def test_errors_in_a_config_file_name_the_line(tmp_path, body, message):
     file = tmp_path / "mine.py"
     file.write_text(
         f"from srgan_jax import defaults\n\ndef get_config():\n    config = defaults.get_config()\n{body}\n"
     )
-    _ends_in_one_line(["--config", str(file), "--workdir", str(tmp_path)], (f"{file}, line 5: ", message))
+    _assert_one_line_error(["--config", str(file), "--workdir", str(tmp_path)], (f"{file}, line 5: ", message))
 
 
 @pytest.mark.slow
-def test_a_mistake_ends_the_process_with_status_1(tmp_path):
-    result = toys.run([sys.executable, "-m", "srgan_jax.main", "--config", "srgna", "--workdir", str(tmp_path)])
+def test_a_usage_error_ends_the_process_with_status_1(tmp_path):
+    result = helpers.run([sys.executable, "-m", "srgan_jax.main", "--config", "srgna", "--workdir", str(tmp_path)])
     assert result.returncode == 1 and result.stderr.startswith("error: ") and len(result.stderr.splitlines()) == 1
 
 
-def test_help_is_no_error(capsys):
+def test_help_exits_with_status_0(capsys):
     with pytest.raises(SystemExit) as stopped:
         main.main(["--help"])
     printed = capsys.readouterr()
     assert stopped.value.code == 0 and "folder of the run" in printed.out and not printed.err
 
 
-def _stop_at(monkeypatch, stage, step):
-    """Sends SIGTERM to this process while the numbers of an update are written."""
+def _send_sigterm_at(monkeypatch, stage, step):
+    """Sends SIGTERM to this process while the metrics of an update are written."""
     term = functools.partial(os.kill, os.getpid(), signal.SIGTERM)
-    toys.when_logged(monkeypatch, {(stage, step): term})
+    helpers.call_when_logged(monkeypatch, {(stage, step): term})
 
 
 @pytest.mark.slow
-def test_a_signal_while_numbers_are_written_saves_that_update(config, tmp_path, monkeypatch, capsys):
+def test_a_signal_while_metrics_are_written_saves_that_update(config, tmp_path, monkeypatch, capsys):
     config.sample_pictures = 0
     with monkeypatch.context() as patch:
-        _stop_at(patch, "pretrain", 3)
+        _send_sigterm_at(patch, "pretrain", 3)
         with pytest.raises(SystemExit, match="143"):
-            toys.train(config, tmp_path)
+            helpers.train(config, tmp_path)
     assert "pretrain: saved after update 3" in capsys.readouterr().err
     assert (tmp_path / "checkpoints" / "pretrain" / "3").is_dir()
-    toys.train(config, tmp_path)
+    helpers.train(config, tmp_path)
     assert "pretrain: resumed after update 3" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_a_signal_in_the_last_update_of_a_stage_stops_before_the_next(config, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        _stop_at(patch, "pretrain", 4)
+        _send_sigterm_at(patch, "pretrain", 4)
         with pytest.raises(SystemExit, match="143"):
-            toys.train(config, tmp_path)
+            helpers.train(config, tmp_path)
     assert (tmp_path / "pretrain.safetensors").exists() and not (tmp_path / "checkpoints" / "gan").exists()
 
 
 @pytest.mark.slow
-def test_a_kill_before_publication_is_mended(config, tmp_path):
+def test_weights_missing_after_a_kill_are_written_again(config, tmp_path):
     config.stage_names = ("pretrain",)
-    first = toys.train(config, tmp_path)
+    first = helpers.train(config, tmp_path)
     (tmp_path / "pretrain.safetensors").unlink()
     (tmp_path / "generator.safetensors").unlink()
-    second = toys.train(config, tmp_path)
+    second = helpers.train(config, tmp_path)
     jax.tree.map(np.testing.assert_array_equal, dict(first.variables), dict(second.variables))
     assert (tmp_path / "generator.safetensors").exists()
 
 
 @pytest.mark.slow
-def test_interrupted_logs_have_the_lines_of_undisturbed_ones(config, tmp_path, monkeypatch):
+def test_interrupted_runs_log_the_same_lines_as_uninterrupted_ones(config, tmp_path, monkeypatch):
     config.stage_names, config.log_every_steps = ("pretrain",), 2
     config.stages.pretrain.total_steps = 6
-    toys.train(config, tmp_path / "undisturbed")
+    helpers.train(config, tmp_path / "uninterrupted")
     with monkeypatch.context() as patch:
-        _stop_at(patch, "pretrain", 2)
+        _send_sigterm_at(patch, "pretrain", 2)
         with pytest.raises(SystemExit):
-            toys.train(config, tmp_path / "stopped")
-    toys.train(config, tmp_path / "stopped")
-    assert toys.rows(tmp_path / "stopped") == toys.rows(tmp_path / "undisturbed")
+            helpers.train(config, tmp_path / "stopped")
+    helpers.train(config, tmp_path / "stopped")
+    assert helpers.read_metrics(tmp_path / "stopped") == helpers.read_metrics(tmp_path / "uninterrupted")
 
 
 @pytest.mark.slow
-def test_the_best_checkpoint_outlives_newer_ones_and_a_resume(config, held_out, tmp_path, monkeypatch):
-    """By a metric of the test's own, which scores one image after the other."""
+def test_the_best_checkpoint_outlives_newer_ones_and_a_resume(config, validation_folder, tmp_path, monkeypatch):
+    """Uses a metric that returns given scores, one image after the other."""
     scores = itertools.chain.from_iterable([score] * 3 for score in (30.0, 20.0, 21.0, 22.0, 23.0, 24.0, 25.0))
     count = lambda: np.float32(next(scores))  # noqa: E731
     scripted = lambda *_, **__: jax.pure_callback(count, jax.ShapeDtypeStruct((), np.float32))  # noqa: E731
     monkeypatch.setitem(metrics.METRICS, "scripted", scripted)
     config.stage_names = ("pretrain",)
-    config.validation.folder, config.save_every_steps, config.validate_every_steps = held_out, 1, 1
+    config.validation.folder, config.save_every_steps, config.validate_every_steps = validation_folder, 1, 1
     config.validation.metrics, config.validation.best = ("scripted",), "scripted"
     config.stages.pretrain.total_steps = 3
-    toys.train(config, tmp_path)
+    helpers.train(config, tmp_path)
     config.stages.pretrain.total_steps = 7
-    toys.train(config, tmp_path)
-    found = [row["val_scripted"] for row in toys.rows(tmp_path) if "val_scripted" in row]
+    helpers.train(config, tmp_path)
+    found = [row["val_scripted"] for row in helpers.read_metrics(tmp_path) if "val_scripted" in row]
     assert found == [30.0, 20.0, 21.0, 22.0, 23.0, 24.0, 25.0]
     kept = sorted(int(path.name) for path in (tmp_path / "checkpoints" / "pretrain").iterdir())
     assert kept == [1, 5, 6, 7]
 
 
-def test_a_metric_without_its_weights_stops_before_training(config, held_out, tmp_path, monkeypatch):
+def test_a_metric_without_its_weights_stops_before_training(config, validation_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("SRGAN_JAX_WEIGHTS", str(tmp_path))
-    config.validation.folder, config.validation.metrics, config.validation.best = held_out, ("niqe",), "niqe"
+    config.validation.folder, config.validation.metrics, config.validation.best = validation_folder, ("niqe",), "niqe"
     with pytest.raises(UserError, match="get them with: srgan-jax port niqe"):
-        toys.train(config, tmp_path / "run")
+        helpers.train(config, tmp_path / "run")
 
 
-def test_pictures_too_small_for_a_metric_stop_before_training(config, tmp_path, monkeypatch):
+def test_images_too_small_for_a_metric_stop_before_training(config, tmp_path, monkeypatch):
     from safetensors.numpy import save_file
 
     monkeypatch.setenv("SRGAN_JAX_WEIGHTS", str(tmp_path))
     save_file({"mu_pris_param": np.zeros((1, 36))}, tmp_path / "niqe.safetensors")
     images.write_image(tmp_path / "held" / "small.png", np.zeros((196, 120, 3), np.uint8))
     config.validation.folder, config.validation.metrics = str(tmp_path / "held"), ("psnr_y", "niqe")
-    told = "small is 120 x 196 px; without a border of 4 px at each side, at least 192 x 96 px must remain for niqe"
-    with pytest.raises(UserError, match=told):
-        toys.train(config, tmp_path / "run")
+    message = "small is 120 x 196 px; without a border of 4 px at each side, at least 192 x 96 px must remain for niqe"
+    with pytest.raises(UserError, match=message):
+        helpers.train(config, tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
-def test_the_best_of_a_distance_is_the_lowest(tmp_path):
+def test_the_best_checkpoint_of_a_distance_has_the_lowest_value(tmp_path):
     from srgan_jax.training import checkpoints
 
     saver = checkpoints.Checkpoints(tmp_path, keep=1, best_metric="niqe", lower_is_better=True)
@@ -573,33 +575,33 @@ def test_the_best_of_a_distance_is_the_lowest(tmp_path):
 
 @pytest.mark.slow
 def test_bfloat16_trains_and_resumes(config, tmp_path, monkeypatch):
-    """What a GPU does by default."""
+    """bfloat16 is the default on GPUs."""
     config.compute_dtype = "bfloat16"
     with monkeypatch.context() as patch:
-        _stop_at(patch, "gan", 2)
+        _send_sigterm_at(patch, "gan", 2)
         with pytest.raises(SystemExit, match="143"):
-            toys.train(config, tmp_path)
-    toys.train(config, tmp_path)
-    losses = [row["loss"] for row in toys.rows(tmp_path) if "loss" in row]
+            helpers.train(config, tmp_path)
+    helpers.train(config, tmp_path)
+    losses = [row["loss"] for row in helpers.read_metrics(tmp_path) if "loss" in row]
     assert len(losses) == 7 and np.isfinite(losses).all()
 
 
 @pytest.mark.slow
-def test_later_stages_are_not_left_behind(config, trained):
+def test_extending_a_stage_that_a_later_stage_started_from_is_refused(config, trained):
     config.stages.pretrain.total_steps += 1
     with pytest.raises(UserError, match="gan.safetensors .* earlier pretrain"):
-        toys.train(config, trained)
+        helpers.train(config, trained)
 
 
-def test_runs_without_sample_pictures(config, tmp_path):
+def test_runs_without_previews(config, tmp_path):
     config.stage_names, config.sample_pictures = ("pretrain",), 0
-    toys.train(config, tmp_path)
+    helpers.train(config, tmp_path)
     assert not (tmp_path / "samples").exists()
 
 
 @pytest.mark.slow
 def test_profile_writes_a_trace(config, tmp_path):
     config.stage_names = ("pretrain",)
-    config.stages.pretrain.total_steps = 11  # it ends while the trace is running
-    toys.train(config, tmp_path, profile=True)
+    config.stages.pretrain.total_steps = 11  # training ends while the trace is running
+    helpers.train(config, tmp_path, profile=True)
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))

@@ -1,4 +1,4 @@
-"""`srgan-jax upscale`: files, folders, hostile files."""
+"""Tests of `srgan-jax upscale`: files, folders, damaged files."""
 
 import io
 import os
@@ -7,10 +7,10 @@ import sys
 import warnings
 from pathlib import Path
 
+import helpers
 import jax
 import numpy as np
 import pytest
-import toys
 from PIL import Image
 
 import srgan_jax
@@ -28,7 +28,7 @@ def weights(bilinear, tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path, photo):
-    """Good and bad files, in sub-folders."""
+    """A folder of good and bad files, with sub-folders."""
     source = tmp_path / "in"
     (source / "deep" / "er").mkdir(parents=True)
     Image.fromarray(photo[:20, :30]).save(source / "a.png")
@@ -67,7 +67,7 @@ def test_a_folder_of_good_and_bad_files(capsys, folder, weights, tmp_path):
         with Image.open(out / name) as image:
             assert image.size == size
 
-    # Again: what is done is left, what is missing is done.
+    # Again: existing results are kept, missing ones are written.
     stamps = {name: (out / name).stat().st_mtime_ns for name in found}
     (out / "a.png").unlink()
     (folder / "cut.png").unlink()
@@ -79,7 +79,7 @@ def test_a_folder_of_good_and_bad_files(capsys, folder, weights, tmp_path):
     assert (out / "a.png").stat().st_mtime_ns != stamps["a.png"]
 
 
-def test_a_result_that_is_kept_is_told_apart_from_what_would_be_written(capsys, folder, weights, tmp_path):
+def test_existing_results_that_would_differ_are_reported(capsys, folder, weights, tmp_path):
     out = tmp_path / "out"
     for bad in ("text.jpg", "cut.png", "deep/empty.png"):
         (folder / bad).unlink()
@@ -133,15 +133,15 @@ def test_results_among_the_inputs_are_not_upscaled_again(capsys, folder, weights
     assert (folder / "deep" / "b_x2.jpg").exists()
 
 
-def test_beside_the_input(capsys, folder, weights):
+def test_results_are_written_beside_the_inputs(capsys, folder, weights):
     status, printed, _ = _run(capsys, folder / "a.png", folder / "deep" / "b.jpg", "--weights", weights)
     assert (status, printed) == (0, "2 upscaled, each in the folder of its original\n")
     assert (folder / "a_x2.png").exists() and (folder / "deep" / "b_x2.jpg").exists()
     status, _, error = _run(capsys, folder, "--weights", weights)
-    assert status == 2 and "say where the results of a folder go: -o FOLDER" in error
+    assert status == 2 and "an input is a folder: expected -o FOLDER for the results" in error
 
 
-def test_names_that_are_no_text(weights, folder, tmp_path):
+def test_file_names_that_are_not_utf8(weights, folder, tmp_path):
     odd = os.fsencode(folder) + b"/\xff.png"
     with open(odd, "wb") as file:
         file.write((folder / "text.jpg").read_bytes())
@@ -150,14 +150,14 @@ def test_names_that_are_no_text(weights, folder, tmp_path):
     assert result.returncode == 1 and b"\\udcff.png: not an image" in result.stdout, result.stderr
 
 
-def test_one_file_to_a_name(capsys, folder, weights, tmp_path):
+def test_one_file_to_a_given_name(capsys, folder, weights, tmp_path):
     out = tmp_path / "deeper" / "result.jpg"
     assert _run(capsys, folder / "a.png", "-o", out, "--weights", weights, "--long-side", "45")[0] == 0
     with Image.open(out) as image:
         assert image.format == "JPEG" and image.size == (45, 30)
 
 
-def test_an_interrupted_run_leaves_no_half_file(tmp_path, monkeypatch):
+def test_an_interrupted_write_leaves_no_partial_file(tmp_path, monkeypatch):
     """Ctrl-C comes while Pillow writes."""
     save = Image.Image.save
 
@@ -172,7 +172,7 @@ def test_an_interrupted_run_leaves_no_half_file(tmp_path, monkeypatch):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_result_that_cannot_be_written_stops_nothing(capsys, folder, weights, tmp_path):
+def test_a_result_that_cannot_be_written_does_not_stop_the_others(capsys, folder, weights, tmp_path):
     out = tmp_path / "out"
     (out / "deep").mkdir(parents=True)
     (out / "deep" / "er").write_text("a file where a folder should be")
@@ -182,7 +182,7 @@ def test_a_result_that_cannot_be_written_stops_nothing(capsys, folder, weights, 
 
 
 def test_a_file_without_permission(capsys, folder, weights, tmp_path, monkeypatch):
-    """The system's refusal is played, since root may read everything."""
+    """The error is simulated, since root may read everything."""
     opened = io.open
 
     def refuse(path, *args, **kwargs):
@@ -196,8 +196,8 @@ def test_a_file_without_permission(capsys, folder, weights, tmp_path, monkeypatc
     assert (tmp_path / "out" / "deep" / "b.jpg").exists()
 
 
-def test_a_folder_that_may_not_be_looked_into(capsys, folder, weights, tmp_path, monkeypatch):
-    """Deep inside an input; a hidden one would have been passed over anyway. The refusal is played."""
+def test_a_folder_without_permission(capsys, folder, weights, tmp_path, monkeypatch):
+    """The folder is inside an input folder; a hidden one is skipped without a report. The error is simulated."""
     closed = (folder / "deep" / "closed", folder / ".closed")
     allowed, found = os.access, os.scandir
     refuse = lambda path: PermissionError(13, "Permission denied", str(path))  # noqa: E731
@@ -226,14 +226,17 @@ def test_a_folder_that_may_not_be_looked_into(capsys, folder, weights, tmp_path,
         (["{in}", "-o", "x", "--long-side", "0"], "--long-side 0: expected more than 0"),
         (["{in}", "-o", "x", "--scale", "2", "--width", "9"], "and --long-side, got --scale 2.0, --width 9"),
         (["{in}/a.png", "{in}/deep", "-o", "{in}/cut.png"], "-o {in}/cut.png is a file; expected a folder"),
-        (["{in}", "-o", "deeper/x.png"], "-o deeper/x.png is a picture's name; expected a folder"),
+        (["{in}", "-o", "deeper/x.png"], "-o deeper/x.png is the name of an image; expected a folder"),
         (["{in}", "-o", "x", "--quality", "0"], "--quality 0: expected 1 to 100"),
-        (["{in}", "-o", "x", "--tile", "1"], "--tile 1: this generator looks 2 px far, so 16 or more"),
+        (
+            ["{in}", "-o", "x", "--tile", "1"],
+            "--tile 1: expected 16 or more, because this generator needs a halo of 2 px",
+        ),
         (["{in}", "-o", "x", "--weights", "nowhere"], "no weights at nowhere"),
         (["{in}/deep/er/none", "-o", "x"], "none: no such file"),
     ],
 )
-def test_wrong_usage(capsys, folder, weights, tmp_path, args, message, monkeypatch):
+def test_usage_errors(capsys, folder, weights, tmp_path, args, message, monkeypatch):
     monkeypatch.chdir(tmp_path)
     args = [arg.replace("{in}", str(folder)) for arg in args]
     args += [] if "--weights" in args else ["--weights", weights]
@@ -243,7 +246,7 @@ def test_wrong_usage(capsys, folder, weights, tmp_path, args, message, monkeypat
     assert "Traceback" not in error
 
 
-def test_too_many_pixels(capsys, weights, tmp_path, photo):
+def test_images_over_the_pixel_limit_fail(capsys, weights, tmp_path, photo):
     Image.fromarray(photo).save(tmp_path / "a.png")  # 134,400 pixels
     status, printed, _ = _run(
         capsys, tmp_path / "a.png", "-o", tmp_path / "x", "--weights", weights, "--max-pixels", 0.1
@@ -251,24 +254,24 @@ def test_too_many_pixels(capsys, weights, tmp_path, photo):
     assert status == 1 and "a.png: 0.1344 megapixels, more than the limit of 0.1" in printed
 
 
-def test_large_results_say_size_and_time_first_and_go_to_tiff(bilinear, tmp_path, photo, monkeypatch):
+def test_large_results_are_announced_and_written_as_tiff(bilinear, tmp_path, photo, monkeypatch):
     monkeypatch.setattr(run, "LARGE_PIXELS", 100_000)
     monkeypatch.setattr(formats, "MAX_IN_MEMORY_BYTES", 300_000)
     Image.fromarray(photo).save(tmp_path / "a.png")
     jobs, lines = bulk.find_jobs([tmp_path / "a.png"], tmp_path / "out"), []
-    summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=64, say=lines.append)
+    summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=64, report=lines.append)
     assert "896 x 600 pixels, 0.0 GB before compression, about 0 min" in lines[0]
     assert "written as .tif" in lines[1]
     assert summary.done[0].target.name == "a.tif"
     streamed = images.read_image(tmp_path / "out" / "a.tif").frames[0]
     assert np.abs(streamed.astype(int) - np.asarray(srgan_jax.upscale(bilinear, photo))).max() <= 1
     # Again: the .tif counts as done.
-    assert len(bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=64, say=lines.append).skipped) == 1
+    assert len(bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=64, report=lines.append).skipped) == 1
 
 
-def test_ensemble_and_blend_reach_the_command(capsys, tmp_path, photo):
+def test_the_command_passes_on_ensemble_and_blend(capsys, tmp_path, photo):
     Image.fromarray(photo[:20, :20]).save(tmp_path / "a.png")
-    ends = [toys.random_weights(seed, name="compact", blocks=0, width=2, scale=2) for seed in range(2)]
+    ends = [helpers.random_weights(seed, name="compact", blocks=0, width=2, scale=2) for seed in range(2)]
     for index, end in enumerate(ends):
         srgan_jax.save(tmp_path / f"{index}.safetensors", end)
     blend = ["--blend", tmp_path / "0.safetensors", tmp_path / "1.safetensors", "0.25"]
@@ -280,7 +283,7 @@ def test_ensemble_and_blend_reach_the_command(capsys, tmp_path, photo):
 
 
 def _mutations(photo):
-    """500 damaged files: bytes changed, cut out, doubled, or the end cut off, of five formats."""
+    """Yields 500 damaged files: bytes changed, cut out, doubled, or the end cut off, of five formats."""
     rng = np.random.default_rng(0)
     image = Image.fromarray(photo[40:64, 150:180])
     for suffix in ("png", "jpg", "tif", "webp", "gif"):
@@ -311,7 +314,7 @@ def test_damaged_files_never_crash(bilinear, photo, tmp_path):
         warnings.simplefilter("ignore")  # as the command does
         jobs = bulk.find_jobs([source], out)
         summary = bulk.upscale_files(
-            jobs, bilinear, bulk.target_size(2), tile_px=64, max_pixels=1_000_000, say=lambda line: None
+            jobs, bilinear, bulk.target_size(2), tile_px=64, max_pixels=1_000_000, report=lambda line: None
         )
         assert len(jobs) == 500 == len(summary.done) + len(summary.failed)
         assert len(summary.done) > 50 and len(summary.failed) > 200
@@ -324,7 +327,7 @@ def test_damaged_files_never_crash(bilinear, photo, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_and_run_again(weights, photo, tmp_path):
+def test_a_killed_run_is_completed_by_the_next(weights, photo, tmp_path):
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     for index in range(40):
@@ -344,40 +347,40 @@ def test_killed_in_the_middle_and_run_again(weights, photo, tmp_path):
     assert len(list(out.glob("[!.]*.png"))) == 40
 
 
-# ---------------------------------------------------------------------------------------------- several files meet
+# ---------------------------------------------------------------------------------------------- name collisions
 
 
-def test_fallbacks_never_meet_another_file(bilinear, photo, tmp_path, monkeypatch):
-    """A result that its format can't hold goes to a name of its own, not to another's result or to an input."""
+def test_fallback_names_never_collide(bilinear, photo, tmp_path, monkeypatch):
+    """A result that its format can't hold gets its own name, not that of another result or of an input."""
     monkeypatch.setattr(formats, "MAX_IN_MEMORY_BYTES", 5_000)  # everything but .tif is too large
     for name in ("a.png", "a.webp", "a.tif"):
         images.write_image(tmp_path / name, photo[:20, :30])
     jobs = bulk.find_jobs([tmp_path / name for name in ("a.png", "a.webp", "a.tif")], tmp_path / "out")
-    summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, say=lambda line: None)
+    summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, report=lambda line: None)
     assert len({job.target for job in summary.done}) == 3 and not summary.skipped and not summary.failed
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.tif", "a_png.tif", "a_webp.tif"]
-    # Again: every one of them is known as done.
-    again = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, say=lambda line: None)
+    # Again: every one of them counts as done.
+    again = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, report=lambda line: None)
     assert len(again.skipped) == 3
-    # Beside the inputs: the input a.tif is not what a.png falls back to.
+    # Beside the inputs: no result falls back to the name of the input a.tif.
     before = (tmp_path / "a.tif").read_bytes()
     jobs = bulk.find_jobs([tmp_path / "a.webp", tmp_path / "a.tif"], None, suffix="_x2", format="png")
     assert len({job.target for job in jobs}) == 2
-    bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, overwrite=True, say=lambda line: None)
+    bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, overwrite=True, report=lambda line: None)
     assert (tmp_path / "a.tif").read_bytes() == before
 
 
-def test_no_input_is_a_target(tmp_path, photo):
+def test_results_never_replace_inputs(tmp_path, photo):
     for name in ("p.bmp", "p.png"):
         images.write_image(tmp_path / name, photo[:9, :9])
     with pytest.raises(ValueError, match="the result would replace .*p.bmp"):
         bulk.find_jobs([tmp_path / "p.bmp", tmp_path / "p.png"], tmp_path, suffix="")
 
 
-def test_what_the_device_does_is_no_files_fault(bilinear, photo, tmp_path, monkeypatch):
-    """Out of memory in the middle: every file is accounted for, those that were not reached with the reason.
+def test_files_not_reached_after_a_device_error_are_listed(bilinear, photo, tmp_path, monkeypatch):
+    """After running out of memory every file is listed, those that were not reached with the reason.
 
-    By a generator of the test's own that fails when it is compiled again, which happens after the second image.
+    Uses a generator that fails when it is compiled again, which happens after the second image.
     """
     is_full = False
 
@@ -398,7 +401,7 @@ def test_what_the_device_does_is_no_files_fault(bilinear, photo, tmp_path, monke
     for index in range(6):
         images.write_image(tmp_path / "in" / f"{index}.png", photo[:40, :40])  # 9 tiles each
     jobs = bulk.find_jobs([tmp_path / "in"], tmp_path / "out")
-    options = {"tile_px": 16, "say": lambda line: None, "progress": fill}
+    options = {"tile_px": 16, "report": lambda line: None, "progress": fill}
     summary = bulk.upscale_files(jobs, failing, bulk.target_size(2), **options)
     assert 2 <= len(summary.done) <= 3 and len(summary.done) + len(summary.failed) == 6
     assert all("not upscaled" in why and "memory" in why and "16 x 16" in why for _, why in summary.failed)
@@ -410,7 +413,7 @@ def test_heic_in_folders(tmp_path, photo, bilinear):
     assert [job.target.name for job in bulk.find_jobs([tmp_path], tmp_path / "out")] == ["a.jpg"]
 
 
-def test_bombs_behind_the_first_page(tmp_path):
+def test_the_pixel_limit_holds_for_every_page(tmp_path):
     pages = images.Picture((np.zeros((1, 1, 3), np.uint8), np.zeros((600, 600, 3), np.uint8)))
     images.write_image(tmp_path / "a.tif", pages)
     with pytest.raises(images.ImageError, match="0.36 .*limit of 0.001"):

@@ -1,11 +1,11 @@
 import json
 import os
 
+import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import toys
 
 import srgan_jax
 from srgan_jax import models, weights
@@ -21,13 +21,13 @@ ARCHITECTURES = [
 
 
 def _variables(**fields):
-    return toys.random_variables(models.build(models.GENERATORS, {"name": "srresnet", **fields}), LR)
+    return helpers.random_variables(models.build(models.GENERATORS, {"name": "srresnet", **fields}), LR)
 
 
 @pytest.mark.parametrize(
     "fields", [*ARCHITECTURES, {"blocks": 1, "width": 4, "base": "bicubic", "output": "tanh"}], ids=str
 )
-def test_file_holds_everything(tmp_path, fields):
+def test_a_file_keeps_weights_architecture_and_provenance(tmp_path, fields):
     made = srgan_jax.make_weights(_variables(**fields), {"name": "srresnet", **fields})
     path = tmp_path / "generator.safetensors"
     srgan_jax.save(path, made, {"licence": "CC0"})
@@ -62,7 +62,7 @@ def test_two_files_of_one_architecture_share_a_compilation(tmp_path):
     assert count == 1
 
 
-def test_misfits_are_named():
+def test_tensors_that_do_not_fit_are_named():
     variables = _variables(blocks=2, width=8)
     with pytest.raises(srgan_jax.WeightsError, match=r"surplus params/block_01_conv_1/kernel \(3, 3, 8, 8\)"):
         srgan_jax.make_weights(variables, {"name": "srresnet", "blocks": 1, "width": 8})
@@ -88,13 +88,13 @@ def test_foreign_files_are_refused(tmp_path, vgg_file):
         srgan_jax.load(tmp_path / "cut.safetensors")
 
 
-def test_files_of_other_programs_are_told_where_to_go(tmp_path):
+def test_files_of_other_programs_are_refused_with_the_import_command(tmp_path):
     (tmp_path / "theirs.pth").write_bytes(b"PK\x03\x04")
     for read in (srgan_jax.load, srgan_jax.read_header):
         with pytest.raises(srgan_jax.WeightsError) as caught:
             read(tmp_path / "theirs.pth")
-        told = f"{tmp_path / 'theirs.pth'} is a PyTorch checkpoint; convert it first: srgan-jax import "
-        assert str(caught.value) == f"{told}{tmp_path / 'theirs.pth'} --from NAME"
+        message = f"{tmp_path / 'theirs.pth'} is a PyTorch checkpoint; convert it first: srgan-jax import "
+        assert str(caught.value) == f"{message}{tmp_path / 'theirs.pth'} --from NAME"
     safetensors_io.write_tensors(
         tmp_path / "theirs.safetensors", {"conv1.0.weight": np.zeros(3, np.float32)}, {"format": "pt"}
     )
@@ -123,7 +123,7 @@ def test_extractor_file(vgg_file, tmp_path):
     ],
     ids=str,
 )
-def test_folding_changes_no_picture(tmp_path, fields):
+def test_folding_does_not_change_the_output(tmp_path, fields):
     fields = {"name": "srresnet", "blocks": 2, "width": 8, **fields}
     variables = _variables(**fields)
     srgan_jax.save(tmp_path / "w.safetensors", srgan_jax.make_weights(variables, fields))
@@ -140,10 +140,10 @@ def test_folding_changes_no_picture(tmp_path, fields):
     [{}, {"norm": "none"}, {"name": "compact"}, {"name": "msrresnet"}, {"name": "restoration", "scale": 1}],
     ids=str,
 )
-def test_new_blocks_change_no_picture(fields):
-    """Every residual begins as nothing, but for what is before its last layer, which gradients have to reach."""
+def test_new_blocks_do_not_change_the_output(fields):
+    """The last layer of every new block is zero-initialised; the others are not, so that it gets gradients."""
     fields = {"name": "srresnet", "blocks": 1, "width": 8, **fields}
-    before = toys.random_weights(**fields)
+    before = helpers.random_weights(**fields)
     after = weights.deepen(before, 3)
     assert after.architecture["blocks"] == 3 and dict(after.architecture) | {"blocks": 1} == before.architecture
     lr = jax.random.uniform(jax.random.key(2), (1, 8, 8, 3))
@@ -169,12 +169,12 @@ def test_new_blocks_change_no_picture(fields):
 )
 def test_blocks_that_cannot_be_added(fields, blocks, message):
     with pytest.raises(weights.WeightsError, match=message):
-        weights.deepen(toys.random_weights(width=8, **fields), blocks)
+        weights.deepen(helpers.random_weights(width=8, **fields), blocks)
 
 
 @pytest.mark.parametrize("fields", [{"block_order": "activation_norm"}, {"name": "restoration", "scale": 1}], ids=str)
-def test_norms_behind_activations_stay(tmp_path, fields):
-    """A norm whose input is padded with zeros afterwards can't become part of a convolution."""
+def test_norms_after_activations_are_not_folded(tmp_path, fields):
+    """A norm whose output is padded with zeros can't be folded into the convolution after it."""
     fields = {"name": "srresnet", "blocks": 1, "width": 8, **fields}
     variables = _variables(**fields)
     srgan_jax.save(tmp_path / "w.safetensors", srgan_jax.make_weights(variables, fields))
@@ -182,7 +182,7 @@ def test_norms_behind_activations_stay(tmp_path, fields):
     jax.tree.map(np.testing.assert_array_equal, dict(loaded.variables), dict(variables))
 
 
-def test_names_that_do_not_ship_list_those_that_do():
+def test_unknown_names_list_the_shipped_weights():
     assert srgan_jax.load("compact_x4").architecture["name"] == "compact"
     with pytest.raises(FileNotFoundError, match="small_x3.*compact_x4"):
         srgan_jax.load("small_x3")
@@ -194,7 +194,7 @@ def test_half_precision_halves_the_file_and_loads_as_float32(tmp_path):
     srgan_jax.save(tmp_path / "half.safetensors", made, dtype="float16")
     sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "whole")]
     os.umask(mask := os.umask(0))
-    assert (tmp_path / "half.safetensors").stat().st_mode & 0o777 == 0o666 & ~mask  # as any file: others may read it
+    assert (tmp_path / "half.safetensors").stat().st_mode & 0o777 == 0o666 & ~mask  # as usual: others may read it
     assert sizes[0] < 0.6 * sizes[1]
     for ours, theirs in zip(
         jax.tree.leaves(srgan_jax.load(tmp_path / "half.safetensors", fold=False)), jax.tree.leaves(made), strict=True
@@ -217,13 +217,13 @@ def test_a_folder_does_not_hide_shipped_weights_of_its_name(tmp_path, monkeypatc
         srgan_jax.load("empty")
 
 
-def test_weights_are_printed_in_a_line():
+def test_weights_have_a_one_line_repr():
     params = srgan_jax.load("compact_x4")
     assert repr(params) == "Weights(compact: blocks=6, width=40, scale=4; 191,968 numbers)"
 
 
 def test_functions_of_weights_can_be_exported():
-    params = toys.random_weights(name="compact", blocks=1, width=4, scale=2)
+    params = helpers.random_weights(name="compact", blocks=1, width=4, scale=2)
     lr = np.random.default_rng(0).random((1, 6, 8, 3), np.float32)
     exported = jax.export.export(jax.jit(srgan_jax.upscale))(params, lr)
     again = jax.export.deserialize(exported.serialize())

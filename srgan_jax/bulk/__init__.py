@@ -1,4 +1,4 @@
-"""Upscaling files and folders: the work of `srgan-jax upscale`."""
+"""Upscaling of files and folders, for the command `srgan-jax upscale`."""
 
 from srgan_jax.bulk.jobs import Job, SizeOf, find_jobs, target_size
 from srgan_jax.bulk.run import plan, upscale_files

@@ -1,4 +1,4 @@
-"""Which files to upscale, where their results go, and how large they shall be."""
+"""The files to upscale, the paths of their results, and the sizes of their results."""
 
 import collections
 import math
@@ -10,50 +10,53 @@ from typing import NamedTuple
 from srgan_jax import images
 from srgan_jax.runtime.errors import UserError
 
-LOSSY = {".heic": ".jpg", ".heif": ".jpg"}  # read, never written
+LOSSY = {".heic": ".jpg", ".heif": ".jpg"}  # can be read but not written -> format of the result
 SUFFIXES = (*images.SUFFIXES, *LOSSY)
-SizeOf = Callable[[int, int], tuple[int, int]]  # height and width before -> after
+SizeOf = Callable[[int, int], tuple[int, int]]  # (height, width) of the input -> (height, width) of the result
 
 
 class Job(NamedTuple):
-    """A file to be upscaled, and the file that shall hold the result."""
+    """The path of a file to upscale and the path of its result."""
 
     source: Path
     target: Path
 
 
 def find_jobs(inputs: Sequence[str | Path], out: str | Path | None, *, suffix: str = "", format: str = "") -> list[Job]:
-    """The files named by `inputs`, those in folders included, and where their results go.
+    """Returns the files to upscale, those in folders included, with the paths of their results.
 
     Args:
-      inputs: files and folders; the structure below a folder is kept.
-      out: a folder, or a file where there is one input and it is a file; None puts results beside their inputs.
-      suffix: put behind the name, before the dot.
-      format: "png", ...; by default the format of the input where it can be written, else PNG (JPEG for HEIC).
+      inputs: files and folders; the structure of sub-folders is kept.
+      out: a folder, or a file if the only input is a file; None writes each result next to its input.
+      suffix: appended to the name of each result, before the file extension.
+      format: file extension of the results ("png", ...); "" keeps the format of the input if it can be written, else
+        uses PNG (JPEG for HEIC).
 
     Raises:
-      UserError: nothing to do, a format that can't be written, a result that would replace its input, or a file's name
-        where a folder is wanted.
+      UserError: no images, a format that can't be written, a result that would replace an input, or a file where a
+        folder is expected.
     """
     if any(not str(path) for path in inputs):
-        raise UserError("an empty name among the inputs")
+        raise UserError("an input is an empty name; expected files or folders")
     if os.sep in suffix or os.sep in format:
-        raise UserError(f"--suffix and --format are parts of a name, got {suffix or format!r}")
+        raise UserError(
+            f"--suffix and --format: expected parts of a file name without {os.sep}, got {suffix or format!r}"
+        )
     paths, format = list(dict.fromkeys(map(Path, inputs))), format.removeprefix(".")
     if format:
         images.format_of(f"x.{format}")
     if out is None and any(os.path.isdir(path) for path in paths):
-        raise UserError("say where the results of a folder go: -o FOLDER")
+        raise UserError("an input is a folder: expected -o FOLDER for the results")
     if out and len(paths) == 1 and not os.path.isdir(paths[0]) and Path(out).suffix and not os.path.isdir(out):
         if suffix or format:
-            raise UserError(f"{out} is a file's name: --suffix and --format go with a folder")
+            raise UserError(f"-o {out} is a file name; --suffix and --format are for results in a folder: -o FOLDER")
         images.format_of(out)
         jobs = [Job(paths[0], Path(out))]
     else:
         if out:
             _check_folder(Path(out))
-        found = _found(paths, Path(out) if out else None, suffix)
-        jobs = _told_apart([Job(source, _target(source, folder, suffix, format)) for source, folder in found])
+        found = _find_images(paths, Path(out) if out else None, suffix)
+        jobs = _make_distinct([Job(source, _target(source, folder, suffix, format)) for source, folder in found])
     sources = {os.path.realpath(job.source) for job in jobs}
     for job in jobs:
         if os.path.realpath(job.target) in sources:
@@ -62,68 +65,69 @@ def find_jobs(inputs: Sequence[str | Path], out: str | Path | None, *, suffix: s
 
 
 def _check_folder(out: Path) -> None:
-    """Refuses what can't become a folder, or was hardly meant to."""
+    """Raises UserError if `out` is a file, or has the name of an image file."""
     if os.path.exists(out) and not os.path.isdir(out):
-        raise UserError(f"-o {out} is a file; expected a folder, or the name of a picture where there is one input")
+        raise UserError(f"-o {out} is a file; expected a folder, or the name of an image if the only input is a file")
     if out.suffix.lower() in SUFFIXES and not os.path.isdir(out):
-        raise UserError(f"-o {out} is a picture's name; expected a folder, as there is more than one picture to write")
+        raise UserError(f"-o {out} is the name of an image; expected a folder, because there can be several results")
 
 
-def _found(inputs: Sequence[Path], out: Path | None, suffix: str) -> list[tuple[Path, Path]]:
-    """Every picture with the folder of its result; earlier results that lie among the inputs are left out."""
+def _find_images(inputs: Sequence[Path], out: Path | None, suffix: str) -> list[tuple[Path, Path]]:
+    """Returns each image with the folder of its result; leaves out results of earlier runs that lie in the inputs."""
     found = []
     for path in inputs:
-        if out is None or not os.path.isdir(path):  # of folders only with `out`
+        if out is None or not os.path.isdir(path):  # `out` is None only if all inputs are files
             found.append((path, out or path.parent))
             continue
-        into = os.path.realpath(out)
-        same = into == os.path.realpath(path)
-        closed = (folder for folder in images.folders(path) if not os.access(folder, os.R_OK | os.X_OK))
-        found += [(folder, out) for folder in closed]  # their turn to say so comes with the others
+        out_path = os.path.realpath(out)
+        same = out_path == os.path.realpath(path)
+        inaccessible = (folder for folder in images.folders(path) if not os.access(folder, os.R_OK | os.X_OK))
+        found += [(folder, out) for folder in inaccessible]  # reading them fails later, with a report
         for picture in images.find_images(path, suffixes=SUFFIXES):
-            inside = into in map(str, Path(os.path.realpath(picture.parent), picture.name).parents)
-            earlier = suffix and picture.stem.endswith(suffix) if same else inside
-            if not earlier:
+            inside = out_path in map(str, Path(os.path.realpath(picture.parent), picture.name).parents)
+            is_result = suffix and picture.stem.endswith(suffix) if same else inside
+            if not is_result:
                 found.append((picture, out / picture.relative_to(path).parent))
     if not found:
-        raise UserError(f"no pictures in {', '.join(map(str, inputs))}")
+        raise UserError(f"no images in {', '.join(map(str, inputs))}")
     return found
 
 
-def _told_apart(jobs: list[Job]) -> list[Job]:
-    """`a.jpg` and `a.png` in one format become `a_jpg.png` and `a_png.png`; what is still alike is numbered.
+def _make_distinct(jobs: list[Job]) -> list[Job]:
+    """Returns jobs with distinct targets.
 
-    Names that differ by case alone count as alike: some file systems don't tell them apart.
+    If `a.jpg` and `a.png` are written in one format, the results are `a_jpg.png` and `a_png.png`; names that are still
+    equal get a number. Names that differ only in case count as equal, as some file systems ignore case.
     """
-    counts = collections.Counter(_key(job.target) for job in jobs)
-    apart, taken = [], set()
+    counts = collections.Counter(_casefolded(job.target) for job in jobs)
+    distinct, used = [], set()
     for source, target in jobs:
-        if counts[_key(target)] > 1:
-            target = other_name(target, source)
+        if counts[_casefolded(target)] > 1:
+            target = name_with_format(target, source)
         number = 2
-        while _key(target) in taken:
+        while _casefolded(target) in used:
             target = target.with_name(f"{target.stem}_{number}{target.suffix}")
             number += 1
-        taken.add(_key(target))
-        apart.append(Job(source, target))
-    return apart
+        used.add(_casefolded(target))
+        distinct.append(Job(source, target))
+    return distinct
 
 
-def _key(path: Path) -> str:
+def _casefolded(path: Path) -> str:
     return str(path).casefold()
 
 
-def other_name(target: Path, source: Path) -> Path:
-    """`target` with the format of its source in the name: `a_jpg.png`."""
+def name_with_format(target: Path, source: Path) -> Path:
+    """Returns `target` with the format of its source in the name: `a_jpg.png`."""
     return target.with_name(f"{target.stem}_{source.suffix[1:]}{target.suffix}")
 
 
 def _target(source: Path, folder: Path, suffix: str, format: str) -> Path:
-    ending = f".{format.lower()}" if format else source.suffix.lower()
-    ending = LOSSY.get(ending, ending)
-    if ending not in images.FORMATS or (ending == ".gif" and not format and not _is_animated(source)):
-        ending = ".png"
-    return folder / f"{source.stem}{suffix}{ending}"
+    extension = f".{format.lower()}" if format else source.suffix.lower()
+    extension = LOSSY.get(extension, extension)
+    if extension not in images.FORMATS or (extension == ".gif" and not format and not _is_animated(source)):
+        extension = ".png"
+    return folder / f"{source.stem}{suffix}{extension}"
 
 
 def _is_animated(path: Path) -> bool:
@@ -137,10 +141,16 @@ def _is_animated(path: Path) -> bool:
 def target_size(
     network_scale: int, *, scale: float | None = None, width: int | None = None, long_side: int | None = None
 ) -> SizeOf:
-    """How large results shall be: `scale` times the input, or `width` or `long_side` pixels; else as the network gives.
+    """Returns the function from the size of an input to the size of its result.
+
+    Args:
+      network_scale: factor used if none of the others is given.
+      scale: factor.
+      width: width of the results in pixels.
+      long_side: longer side of the results in pixels.
 
     Raises:
-      UserError: more than one of them, or one that is not positive.
+      UserError: more than one of `scale`, `width` and `long_side` is given, or one that is not positive.
     """
     given = {"--scale": scale, "--width": width, "--long-side": long_side}
     given = {name: value for name, value in given.items() if value is not None}

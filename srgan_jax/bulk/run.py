@@ -1,4 +1,4 @@
-"""Upscaling files: decoding ahead of the device, encoding behind it, one bad file never stopping the rest."""
+"""Upscales files: threads decode and encode while the device computes; a file that fails never stops the others."""
 
 import collections
 import contextlib
@@ -14,18 +14,18 @@ from pathlib import Path
 import numpy as np
 
 from srgan_jax import images, inference
-from srgan_jax.bulk.jobs import Job, SizeOf, other_name
-from srgan_jax.bulk.writer import AHEAD_BYTES, DeviceError, Progress, Summary, Task, Writer, from_device
+from srgan_jax.bulk.jobs import Job, SizeOf, name_with_format
+from srgan_jax.bulk.writer import QUEUE_BYTES, DeviceError, Progress, Summary, Task, Writer, wrap_device_errors
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.weights import Weights
 
-LARGE_PIXELS = 100_000_000  # of a result: size and time are told first
+LARGE_PIXELS = 100_000_000  # results with more pixels are reported first, with size and estimated time
 
 
 def plan(
     jobs: Iterable[Job], size_of: SizeOf, *, overwrite: bool, max_pixels: int
 ) -> tuple[dict[Job, tuple[int, int]], Summary]:
-    """What is left to do, with the heights and widths of the pictures; the rest stands in the summary."""
+    """Returns the jobs to do with the heights and widths of their inputs, and a summary of the others."""
     planned, summary = {}, Summary()
     for job in jobs:
         try:
@@ -44,9 +44,16 @@ def make_tiler(
     *,
     tile_px: int | None = None,
     self_ensemble: bool = False,
-    say: Callable[[str], None] = print,
+    report: Callable[[str], None] = print,
 ) -> inference.Tiler:
-    """A `Tiler` for pictures of these sizes; `tile_px` is the side of its tiles, else chosen from the free memory.
+    """Returns a `Tiler` for images of these sizes.
+
+    Args:
+      params: the generator.
+      sizes: heights and widths of the inputs.
+      tile_px: side of the tiles in LR pixels; None chooses it by the free memory.
+      self_ensemble: whether images will be flipped and rotated; tiles are then square.
+      report: gets lines for the user.
 
     Raises:
       UserError: `tile_px` is too small for the generator.
@@ -54,35 +61,36 @@ def make_tiler(
     halo, _ = inference.halo_px(params.architecture)
     if tile_px and tile_px < inference.smallest_tile(halo):
         raise UserError(
-            f"--tile {tile_px}: this generator looks {halo} px far, so {inference.smallest_tile(halo)} or more"
+            f"--tile {tile_px}: expected {inference.smallest_tile(halo)} or more, because this generator needs a halo "
+            f"of {halo} px"
         )
     chosen = (tile_px, tile_px) if tile_px else None
     chosen = chosen or inference.choose_tile(sizes, halo, inference.max_area(params), square=self_ensemble)
-    return inference.Tiler(params, chosen, report=say)
+    return inference.Tiler(params, chosen, report=report)
 
 
-def announce(
-    tiler: inference.Tiler, planned: dict[Job, tuple[int, int]], size_of: SizeOf, say: Callable, passes: int
+def report_large(
+    tiler: inference.Tiler, planned: dict[Job, tuple[int, int]], size_of: SizeOf, report: Callable, passes: int
 ) -> None:
-    """Says how large and how long, where a result has more than 100 megapixels; each tile takes `passes`."""
+    """Reports size and estimated time of each result with more than 100 megapixels; each tile is run `passes` times."""
     large = {job: size for job, size in planned.items() if math.prod(size_of(*size)) > LARGE_PIXELS}
     if not large:
         return
     seconds = tiler.seconds_per_tile()
     for job, size in large.items():
         height, width = size_of(*size)
-        say(f"{job.source}: {width} x {height} pixels, {height * width * 3 / 1e9:.1f} GB before compression, "
+        report(f"{job.source}: {width} x {height} pixels, {height * width * 3 / 1e9:.1f} GB before compression, "
             f"about {tiler.count_tiles(size) * passes * seconds / 60:.0f} min")  # fmt: skip
 
 
-def decoded_ahead(
+def decode_ahead(
     planned: dict[Job, tuple[int, int]], max_pixels: int, executor: ThreadPoolExecutor, *, ahead: int
 ) -> Iterator[tuple[Job, Future]]:
-    """Jobs with their pictures being decoded, a few ahead as far as the memory set aside goes."""
+    """Yields jobs with the futures of their decoded images; up to `ahead` images, or QUEUE_BYTES, are decoded ahead."""
     waiting: collections.deque[tuple[Job, Future, int]] = collections.deque()
     for job, (height, width) in planned.items():
         size = 4 * height * width
-        while waiting and (len(waiting) > ahead or size + sum(w[2] for w in waiting) > AHEAD_BYTES):
+        while waiting and (len(waiting) > ahead or size + sum(w[2] for w in waiting) > QUEUE_BYTES):
             yield waiting.popleft()[:2]
         waiting.append((job, executor.submit(images.decode_image, job.source, max_pixels=max_pixels), size))
     yield from (entry[:2] for entry in waiting)
@@ -101,7 +109,7 @@ def upscale_files(
     max_pixels: int = images.MAX_PIXELS,
     tile_px: int | None = None,
     threads: int = 2,
-    say: Callable[[str], None] = print,
+    report: Callable[[str], None] = print,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Summary:
     """Upscales files, with one compilation for all of them.
@@ -110,18 +118,20 @@ def upscale_files(
       jobs: from `find_jobs`.
       params: the generator.
       size_of: from `target_size`.
-      quality: of JPEG, WebP and AVIF.
-      overwrite: replace results that are there; else their inputs are skipped.
-      strip, drop_opaque_alpha: leave out profile, EXIF and resolution; alpha channels that are opaque everywhere.
+      quality: of JPEG, WebP and AVIF, 1 to 100.
+      overwrite: replace existing results; False skips their inputs.
+      strip: drop colour profile, EXIF and resolution.
+      drop_opaque_alpha: drop alpha channels that are opaque everywhere.
       self_ensemble: average the results of the eight flips and rotations.
-      max_pixels, tile_px: of a picture, else it is refused; side of the tiles, else chosen from the free memory.
-      threads: that decode ahead of the device, and as many that encode behind it.
-      say: gets lines for the user.
-      progress: gets the LR pixels done and all there are.
+      max_pixels: larger inputs fail.
+      tile_px: side of the tiles in LR pixels; None chooses it by the free memory.
+      threads: number of decoding threads, and of encoding threads.
+      report: gets lines for the user.
+      progress: gets the number of LR pixels done and their total.
 
     Returns:
-      What became of each file. One that can't be read or written never stops the others; where the device fails, those
-      that are left are listed as failed.
+      The outcome of each file. A file that can't be read or written never stops the others. If the device fails, the
+      remaining files are listed as failed.
 
     Raises:
       UserError: `tile_px` is too small.
@@ -129,35 +139,35 @@ def upscale_files(
     planned, summary = plan(jobs, size_of, overwrite=overwrite, max_pixels=max_pixels)
     if not planned:
         return summary
-    tiler = make_tiler(params, list(planned.values()), tile_px=tile_px, self_ensemble=self_ensemble, say=say)
-    announce(tiler, planned, size_of, say, 8 if self_ensemble else 1)
-    prepare = functools.partial(_prepared, strip=strip, drop_opaque_alpha=drop_opaque_alpha, taken=_taken(jobs))
-    decode = functools.partial(decoded_ahead, planned, max_pixels, ahead=threads)
-    told = Progress(progress, planned)
+    tiler = make_tiler(params, list(planned.values()), tile_px=tile_px, self_ensemble=self_ensemble, report=report)
+    report_large(tiler, planned, size_of, report, 8 if self_ensemble else 1)
+    prepare = functools.partial(_prepare, strip=strip, drop_opaque_alpha=drop_opaque_alpha, used=_used_paths(jobs))
+    decode = functools.partial(decode_ahead, planned, max_pixels, ahead=threads)
+    counter = Progress(progress, planned)
     with _executors(threads) as (decoders, encoders):
         tasks: collections.deque[Task] = collections.deque()
-        frames = _frames(decode(decoders), prepare, size_of, tasks, overwrite, summary, say, told)
-        results = from_device(tiler.upscale(map(inference.self_ensemble, frames) if self_ensemble else frames))
+        frames = _frames(decode(decoders), prepare, size_of, tasks, overwrite, summary, report, counter)
+        results = wrap_device_errors(tiler.upscale(map(inference.self_ensemble, frames) if self_ensemble else frames))
         writer = Writer(encoders, threads, quality, summary)
         try:
-            _write_all(results, tasks, writer, told, size_of, tiler.scale)
+            _write_all(results, tasks, writer, counter, size_of, tiler.scale)
         except DeviceError as error:
-            _give_up(planned, summary, str(error))
+            _mark_remaining_failed(planned, summary, str(error))
     if not tiler.exact:
-        say(f"this generator looks farther than {tiler.halo_px} px: where tiles meet they differed by at most "
-            f"{tiler.seam_difference:.1e} of the range")  # fmt: skip
+        report(f"the receptive field of this generator exceeds the halo of {tiler.halo_px} px: adjacent tiles differed "
+            f"by at most {tiler.seam_difference:.1e} of the range of values")  # fmt: skip
     return summary
 
 
 def _write_all(
-    results: Iterator, tasks: collections.deque[Task], writer: Writer, told: Progress, size_of: SizeOf, scale: int
+    results: Iterator, tasks: collections.deque[Task], writer: Writer, counter: Progress, size_of: SizeOf, scale: int
 ) -> None:
-    """Takes the results of all frames of all pictures to the writer, and waits for it whatever happens."""
+    """Passes the results of all frames of all images to the writer, and always closes the writer."""
     try:
         for _, first in results:
             task = tasks.popleft()
             others = (strips for _, strips in itertools.islice(results, len(task.picture.frames) - 1))
-            counted = told.count(itertools.chain([first], others), task, scale)
+            counted = counter.count(itertools.chain([first], others), task, scale)
             writer.write(task, counted, size_of, scale)
     finally:
         writer.close()
@@ -173,33 +183,33 @@ def _executors(threads: int) -> Iterator[tuple[ThreadPoolExecutor, ThreadPoolExe
             executor.shutdown(cancel_futures=True)
 
 
-def _taken(jobs: Sequence[Job]) -> set[str]:
-    """Every file that is read or planned to be written."""
+def _used_paths(jobs: Sequence[Job]) -> set[str]:
+    """Returns the real paths of all files that are read or planned to be written."""
     return {os.path.realpath(path) for job in jobs for path in job}
 
 
-def _prepared(
-    picture: images.Picture, job: Job, size_of: SizeOf, *, strip: bool, drop_opaque_alpha: bool, taken: set[str]
+def _prepare(
+    picture: images.Picture, job: Job, size_of: SizeOf, *, strip: bool, drop_opaque_alpha: bool, used: set[str]
 ) -> tuple[images.Picture, Path, list[str]]:
-    """The picture as it goes to the device, its target, and lines for the user."""
+    """Returns the image adapted to the options and the output format, its target, and lines for the user."""
     if strip:
         picture = dataclasses.replace(picture, icc=None, exif=None, dpi=None)
     if drop_opaque_alpha and all(frame.shape[-1] in (2, 4) and _is_opaque(frame) for frame in picture.frames):
         picture = dataclasses.replace(picture, frames=tuple(frame[..., :-1] for frame in picture.frames))
     picture, target, notes = images.fit_format(picture, job.target, size_of)
     if target != job.target:
-        target = _free_name(target, job.source, taken)
+        target = _unused_name(target, job.source, used)
     return picture, target, notes
 
 
-def _free_name(target: Path, source: Path, taken: set[str]) -> Path:
-    """`target`, under another name where that one is read or written by this run; it is then taken too."""
-    wanted, number = target, 2
-    if os.path.realpath(target) in taken:
-        target = wanted = other_name(target, source)
-    while os.path.realpath(target) in taken:
-        target, number = wanted.with_name(f"{wanted.stem}_{number}{wanted.suffix}"), number + 1
-    taken.add(os.path.realpath(target))
+def _unused_name(target: Path, source: Path, used: set[str]) -> Path:
+    """Returns `target`, renamed if this run reads or writes that path; adds the result to `used`."""
+    base, number = target, 2
+    if os.path.realpath(target) in used:
+        target = base = name_with_format(target, source)
+    while os.path.realpath(target) in used:
+        target, number = base.with_name(f"{base.stem}_{number}{base.suffix}"), number + 1
+    used.add(os.path.realpath(target))
     return target
 
 
@@ -214,28 +224,28 @@ def _frames(
     tasks: collections.deque[Task],
     overwrite: bool,
     summary: Summary,
-    say: Callable[[str], None],
-    told: Progress,
+    report: Callable[[str], None],
+    counter: Progress,
 ) -> Iterator[inference.TiledImage]:
-    """Every frame of every picture that can be read; its task is put into `tasks` before its first frame."""
+    """Yields all frames of all readable images; appends the task of each image to `tasks` before its first frame."""
     for job, future in decoded:
         try:
             picture, target, notes = prepare(future.result(), job, size_of)
         except (images.ImageError, OSError, MemoryError) as error:
             summary.failed.append((job.source, images.reason(error)))
-            told.leave_out(job)
+            counter.skip(job)
             continue
         for note in notes:
-            say(f"{job.source}: {note}")
+            report(f"{job.source}: {note}")
         if target != job.target and os.path.isfile(target) and not overwrite:
             summary.skip(Job(job.source, target), size_of)
-            told.leave_out(job)
+            counter.skip(job)
             continue
         tasks.append(Task(job, picture, target))
         yield from map(inference.from_array, picture.frames)
 
 
-def _give_up(planned: Iterable[Job], summary: Summary, why: str) -> None:
-    """Lists all that has not been done as failed."""
+def _mark_remaining_failed(planned: Iterable[Job], summary: Summary, why: str) -> None:
+    """Adds all jobs without an outcome to `summary.failed`."""
     known = {job.source for job in (*summary.done, *summary.skipped)} | {path for path, _ in summary.failed}
     summary.failed += [(job.source, f"not upscaled: {why}") for job in planned if job.source not in known]

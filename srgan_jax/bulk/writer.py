@@ -1,4 +1,4 @@
-"""Where results go: counted, encoded behind the device's back, and told apart by whose fault a failure is."""
+"""`Writer`, which encodes results in threads; `Progress`; `Summary`; and `DeviceError`, for failures of the device."""
 
 import collections
 import dataclasses
@@ -15,27 +15,34 @@ import numpy as np
 from srgan_jax import images
 from srgan_jax.bulk.jobs import Job, SizeOf
 
-AHEAD_BYTES = 512 << 20  # of decoded pictures that wait for the device, and of results that wait for an encoder
+QUEUE_BYTES = 512 << 20  # limit for decoded images that wait for the device, and for results that wait for an encoder
 
 
 @dataclasses.dataclass
 class Summary:
-    """What became of the files."""
+    """The outcome of each file.
+
+    Attributes:
+      done: jobs whose results were written.
+      skipped: jobs whose results existed.
+      differing: existing results that differ from what would be written, and how.
+      failed: inputs that failed, and the reason.
+    """
 
     done: list[Job] = dataclasses.field(default_factory=list)
-    skipped: list[Job] = dataclasses.field(default_factory=list)  # their results were there
-    differing: list[tuple[Path, str]] = dataclasses.field(default_factory=list)  # such results, and how it shows
-    failed: list[tuple[Path, str]] = dataclasses.field(default_factory=list)  # and why
+    skipped: list[Job] = dataclasses.field(default_factory=list)
+    differing: list[tuple[Path, str]] = dataclasses.field(default_factory=list)
+    failed: list[tuple[Path, str]] = dataclasses.field(default_factory=list)
 
     def skip(self, job: Job, size_of: SizeOf) -> None:
-        """Notes a job whose result is there, and how that differs from what would be written, if it is seen easily."""
+        """Records a job whose result exists, and whether that has another size or is older than its input."""
         self.skipped.append(job)
         if how := _difference(job, size_of):
             self.differing.append((job.target, how))
 
 
 def _difference(job: Job, size_of: SizeOf) -> str:
-    """In size and date; "" where neither differs, or a file can't be read."""
+    """Describes differences in size and date; "" if there are none, or a file can't be read."""
     try:
         found, source = (images.image_size(path, max_pixels=sys.maxsize) for path in (job.target, job.source))
         older = os.path.getmtime(job.target) < os.path.getmtime(job.source)
@@ -47,19 +54,19 @@ def _difference(job: Job, size_of: SizeOf) -> str:
 
 
 class Task(NamedTuple):
-    """A decoded picture on its way."""
+    """A decoded image whose result is not written yet."""
 
     job: Job
     picture: images.Picture
-    target: Path  # of another format than the job's where that can't hold the result
+    target: Path  # has another format than the job's target if that format can't hold the result
 
 
 class DeviceError(Exception):
-    """The device, or memory, failed while tiles were computed: no file's fault."""
+    """The device failed, or memory ran out, while tiles were computed; not caused by a particular file."""
 
 
-def from_device(results: Iterator) -> Iterator:
-    """The same results, and strips in them, with `DeviceError` for whatever goes wrong there."""
+def wrap_device_errors(results: Iterator) -> Iterator:
+    """Yields the same results, and strips in them; turns every exception raised by them into `DeviceError`."""
     results = iter(results)
     while True:
         try:
@@ -68,26 +75,26 @@ def from_device(results: Iterator) -> Iterator:
             return
         except Exception as error:
             raise DeviceError(images.reason(error)) from error
-        yield (item[0], from_device(item[1])) if isinstance(item, tuple) else item
+        yield (item[0], wrap_device_errors(item[1])) if isinstance(item, tuple) else item
 
 
 class Progress:
-    """Tells how many LR pixels are done; a picture's frames share its pixels."""
+    """Reports the number of LR pixels done; each frame of an image counts as an equal fraction of its pixels."""
 
-    def __init__(self, tell: Callable[[int, int], None], planned: dict[Job, tuple[int, int]]):
-        self._tell, self._planned = tell, planned
+    def __init__(self, report: Callable[[int, int], None], planned: dict[Job, tuple[int, int]]):
+        self._report, self._planned = report, planned
         self._done, self._total = 0.0, sum(map(math.prod, planned.values()))
 
     def _add(self, pixels: float) -> None:
         self._done = min(self._done + pixels, self._total)
-        self._tell(round(self._done), self._total)
+        self._report(round(self._done), self._total)
 
-    def leave_out(self, job: Job) -> None:
-        """A picture that failed or was skipped."""
+    def skip(self, job: Job) -> None:
+        """Counts an image that failed or was skipped as done."""
         self._add(math.prod(self._planned[job]))
 
     def count(self, frames: Iterable[Iterator], task: Task, scale: int) -> Iterator[Iterator]:
-        """The same strips, counted."""
+        """Yields the same strips and counts their pixels."""
 
         def counted(strips):
             for strip in strips:
@@ -98,14 +105,14 @@ class Progress:
 
 
 class Writer:
-    """Encodes results behind the device's back, holding no more of them than the memory set aside allows."""
+    """Encodes results in threads; the queue is limited to `ahead` results and QUEUE_BYTES."""
 
     def __init__(self, executor: ThreadPoolExecutor, ahead: int, quality: int, summary: Summary):
         self._executor, self._ahead, self._quality, self._summary = executor, ahead, quality, summary
         self._waiting: collections.deque[tuple[Task, Future, int]] = collections.deque()
 
     def write(self, task: Task, frames: Iterator[Iterator[np.ndarray]], size_of: SizeOf, scale: int) -> None:
-        """Takes all strips of all frames, and writes them now (TIFF, by rows) or later."""
+        """Consumes all strips of all frames; writes TIFF at once by rows, and queues other formats for encoding."""
         before = [(frame.shape, frame.dtype) for frame in task.picture.frames]
         pages = (
             (
@@ -127,16 +134,16 @@ class Writer:
                 self._waiting.append((task, future, sum(frame.nbytes for frame in whole)))
         except (OSError, ValueError, MemoryError) as error:
             self._summary.failed.append((task.job.source, f"can't write {task.target}: {images.reason(error)}"))
-        collections.deque(frames, maxlen=0)  # what an error left
-        while len(self._waiting) > self._ahead or sum(entry[2] for entry in self._waiting) > AHEAD_BYTES:
-            self._settle()
+        collections.deque(frames, maxlen=0)  # consumes the frames that an error left
+        while len(self._waiting) > self._ahead or sum(entry[2] for entry in self._waiting) > QUEUE_BYTES:
+            self._finish_oldest()
 
     def close(self) -> None:
-        """Waits for what is being encoded."""
+        """Waits until all queued results are written."""
         while self._waiting:
-            self._settle()
+            self._finish_oldest()
 
-    def _settle(self) -> None:
+    def _finish_oldest(self) -> None:
         task, future, _ = self._waiting.popleft()
         try:
             future.result()

@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.command in COMPILING:
             from srgan_jax.runtime import compilation
 
-            compilation.keep_programs(say=lambda line: print(line, file=sys.stderr))
+            compilation.enable_compilation_cache(report=lambda line: print(line, file=sys.stderr))
         status = args.run(args)
         sys.stdout.flush()
         return status

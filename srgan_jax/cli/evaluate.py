@@ -77,7 +77,7 @@ def evaluate(args: argparse.Namespace) -> int:
     labels = _labels(args.data, [Path(folder).resolve().name for folder in args.data])
     folders = dict(zip(labels, args.data, strict=True))
     sets = {
-        name: read_pairs(folder, scale, args.convention, protocol.keep_gray, select=processes.process_share)
+        name: read_pairs(folder, scale, args.convention, protocol.keep_gray, select=processes.process_slice)
         for name, folder in folders.items()
     }
     if args.degradation:

@@ -27,7 +27,7 @@ def prepare(args: argparse.Namespace) -> int:
         raise UserError(f"--out is required for a folder: srgan-jax prepare {args.source} --out data/NAME")
     found = len(images.find_images(args.source))
     with tqdm(total=found, unit=" images", desc="preparing", disable=not found) as bar:
-        skipped = builder.prepare(args.source, args.out, min_side_px=args.min_side, on_picture=bar.update)
+        skipped = builder.prepare(args.source, args.out, min_side_px=args.min_side, on_file=bar.update)
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}")
     for name, kind in builder.read_converted(args.out).items():

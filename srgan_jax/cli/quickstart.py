@@ -43,7 +43,7 @@ def train(overrides: list[str]) -> None:
     config = load_config("quickstart")
     apply_overrides(config, overrides)
     run = resolve(config)
-    compilation.keep_programs(run.compilation_cache, messages.report)
+    compilation.enable_compilation_cache(run.compilation_cache, messages.report)
     if not DATASET.exists():
         messages.report(f"preparing {PHOTOS / 'train'}")
         for name, reason in builder.prepare(str(PHOTOS / "train"), str(DATASET)).items():

@@ -70,7 +70,7 @@ def upscale(args: argparse.Namespace) -> int:
     size = args.width or args.long_side
     size_suffix = f"_{size}px" if size else f"_x{args.scale or params.scale:g}"
     suffix = args.suffix or ("" if args.out else size_suffix)
-    jobs = processes.process_share(bulk.find_jobs(args.inputs, args.out, suffix=suffix, format=args.format))
+    jobs = processes.process_slice(bulk.find_jobs(args.inputs, args.out, suffix=suffix, format=args.format))
     size_of = bulk.target_size(params.scale, scale=args.scale, width=args.width, long_side=args.long_side)
     max_pixels = int(args.max_pixels * 1e6)
     with warnings.catch_warnings():
@@ -99,7 +99,7 @@ def upscale(args: argparse.Namespace) -> int:
                 max_pixels=max_pixels,
                 tile_px=args.tile,
                 threads=args.jobs,
-                say=lambda line: tqdm.write(line, file=sys.stderr),
+                report=lambda line: tqdm.write(line, file=sys.stderr),
                 progress=progress,
             )
     return _report(summary, f"{len(summary.done)} upscaled{_where(summary.done, args.out)}")

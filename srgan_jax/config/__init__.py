@@ -1,1 +1,1 @@
-"""The config of a training run: every key with its meaning, unit and range, and the checks before anything runs."""
+"""The config of a training run: all keys with meaning, unit and range; recipes; overrides; checks before the run."""

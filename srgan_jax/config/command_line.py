@@ -1,4 +1,4 @@
-"""Keys of a config set on the command line: `--config.stages.pretrain.total_steps=100`."""
+"""Sets config keys from the command line: `--config.stages.pretrain.total_steps=100`."""
 
 import ast
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ EXPECTED = {bool: "True or False", int: "a whole number in digits", float: "a nu
 
 
 def apply_overrides(config: ConfigDict, arguments: Sequence[str]) -> None:
-    """Sets keys of `config`, each by the type of the value that it has.
+    """Sets keys of `config`; each value is parsed as the type of the current value.
 
     Args:
       config: changed in place.
       arguments: `--config.KEY=VALUE`, or `--config.KEY` and `VALUE`. A tuple is written `a,b` or `('a', 'b')`.
 
     Raises:
-      UserError: another argument, no such key, or a value of another type.
+      UserError: an argument that doesn't begin with `--config.`, no such key, or a value of another type.
     """
     arguments = list(arguments)
     while arguments:
@@ -38,7 +38,7 @@ def apply_overrides(config: ConfigDict, arguments: Sequence[str]) -> None:
 
 
 def _find(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
-    """The section that holds a key, and the key's last part."""
+    """Returns the section that contains a key, and the last part of the key."""
     parts = key.split(".")
     section, node = config, config
     for part in parts:
@@ -47,12 +47,12 @@ def _find(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
             raise UserError(f"--config.{key}: no such key in the config: {part!r}{hint}")
         section, node = node, node[part]
     if isinstance(node, ConfigDict):
-        raise UserError(f"--config.{key} is a section; its keys: {', '.join(sorted(node))}")
+        raise UserError(f"--config.{key} is a section; expected one of its keys: {', '.join(sorted(node))}")
     return section, parts[-1]
 
 
 def _value(key: str, before: PyTree, text: str) -> PyTree:
-    """`text` as a value of the type of `before`."""
+    """Returns `text` converted to the type of `before`."""
     if isinstance(before, tuple):
         return _items(key, text)
     if isinstance(before, str):
@@ -64,7 +64,7 @@ def _value(key: str, before: PyTree, text: str) -> PyTree:
 
 
 def _items(key: str, text: str) -> tuple:
-    """A tuple written as Python does, or as its items with commas between them."""
+    """Returns the tuple written in `text`, in Python's syntax or as items separated by commas."""
     try:
         value = ast.literal_eval(text) if text.strip() else ()
     except (ValueError, SyntaxError):

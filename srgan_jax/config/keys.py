@@ -1,4 +1,4 @@
-"""The editable config that config files change: `get_config`, made of the dataclasses in `schema`."""
+"""`get_config`, which makes the editable config for config files from the dataclasses in `schema`."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,19 +10,19 @@ from srgan_jax.runtime.types import PyTree
 
 
 def get_config() -> ConfigDict:
-    """Returns every key with the paper's value: SRResNet-MSE, then SRGAN-VGG54.
+    """Returns the editable config with all keys; the defaults are the paper's: SRResNet-MSE, then SRGAN-VGG54.
 
-    A config file calls it and assigns what differs. What each key means, and its range, stands in `config/schema.py`.
+    A config file calls it and changes some keys. `config/schema.py` describes the keys and their ranges.
     """
     config = ConfigDict(as_dict(RunConfig()))
     stages: PyTree = config.stages
     gan = stages.gan
-    gan.discriminator_losses.d_loss.term = gan.losses.adversarial.get_ref("term")  # both players play one game
+    gan.discriminator_losses.d_loss.term = gan.losses.adversarial.get_ref("term")  # one adversarial loss for G and D
     return config
 
 
 def as_dict(value: object) -> PyTree:
-    """Returns a section, and all below it, as plain dicts: what a run records as `config.json`."""
+    """Returns a section and its sub-sections as plain dicts, as a run records them in `config.json`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: as_dict(getattr(value, field.name)) for field in dataclasses.fields(value)}
     return {name: as_dict(item) for name, item in value.items()} if isinstance(value, Mapping) else value

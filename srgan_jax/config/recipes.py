@@ -1,4 +1,4 @@
-"""Recipes, the config files in `configs/`, by name; and other people's config files by path."""
+"""Loads config files: recipes (the files in `configs/`) by name, and files of the user by path."""
 
 import importlib.util
 import inspect
@@ -10,60 +10,63 @@ from ml_collections import ConfigDict
 from srgan_jax.runtime.errors import MissingFileError, UserError, lookup
 from srgan_jax.runtime.user_code import execute
 
-PACKAGE = "srgan_jax.recipes"  # `configs/` of the checkout, mapped by pyproject.toml; a wheel holds it too
+PACKAGE = "srgan_jax.recipes"  # `configs/` of the checkout, mapped by pyproject.toml; also in a wheel
 
 
 def recipe_files() -> dict[str, Path]:
-    """Returns the file of each recipe, by its name."""
+    """Returns the path of each recipe by name."""
     spec = importlib.util.find_spec(PACKAGE)
-    # A checkout that isn't installed, only on the path, has no such package.
+    # A checkout that is not installed, but only on the Python path, has no such package.
     folder = Path(spec.origin).parent if spec and spec.origin else Path(__file__).parents[2] / "configs"
     return {path.stem: path for path in sorted(folder.glob("[!_]*.py"))}
 
 
 def find_config(name: str) -> Path:
-    """Returns the file that `--config` names: a recipe, or a path, which has a `/` or ends in `.py`.
+    """Returns the config file for the value of `--config`.
+
+    Args:
+      name: a path if it contains `/` or ends in `.py`, else the name of a recipe.
 
     Raises:
-      UserError: no such recipe (the message lists them), or no such file.
+      UserError: no such recipe (the message lists the recipes), or no such file.
     """
     if "/" not in name and not name.endswith(".py"):
         return lookup(recipe_files(), name, "recipe")
     if not Path(name).is_file():
         raise MissingFileError(
-            f"no config file {name}; a name without / and .py is a recipe: {', '.join(recipe_files())}"
+            f"no config file {name}; expected an existing path, or the name of a recipe: {', '.join(recipe_files())}"
         )
     return Path(name)
 
 
 def load_config(name: str) -> ConfigDict:
-    """Returns what `get_config()` in a config file gives, locked.
+    """Returns the locked config that `get_config()` of a config file returns.
 
     Args:
-      name: of a recipe, or the path of a file; `FILE.py:TEXT` calls `get_config(TEXT)`.
+      name: name of a recipe, or path of a file; `FILE.py:TEXT` calls `get_config(TEXT)`.
 
     Raises:
-      UserError: no such file, or an error in it; the message names the line.
+      UserError: no such file, or the file raised an error; the message states the line.
     """
     name, _, argument = name.partition(":") if ".py:" in name else (name, "", None)
     path = find_config(name)
     try:
         module = execute(path)
         if not hasattr(module, "get_config"):
-            raise UserError(f"{path} has no function get_config; a config file defines one")
+            raise UserError(f"{path}: expected a function get_config, found none")
         takes_text = argument is not None and inspect.signature(module.get_config).parameters
         config = module.get_config(argument) if takes_text else module.get_config()
     except UserError:
         raise
     except Exception as error:  # whatever the code of the file raises
-        raise UserError(f"{_place(error, path)}: {_first_line(error)}") from error
+        raise UserError(f"{_location(error, path)}: {_first_line(error)}") from error
     if not isinstance(config, ConfigDict):
         raise UserError(f"{path}: get_config returned {type(config).__name__}, expected a ConfigDict")
     return config.lock()
 
 
-def _place(error: Exception, path: Path) -> str:
-    """The line of the config file that an error comes from."""
+def _location(error: Exception, path: Path) -> str:
+    """Returns the path of the config file and the line in it that raised the error."""
     if isinstance(error, SyntaxError):
         return f"{path}, line {error.lineno}"
     lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == str(path)]

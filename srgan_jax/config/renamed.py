@@ -1,10 +1,10 @@
-"""Keys that had another name in earlier versions: refused with the new name, translated in old `config.json` files."""
+"""Config keys renamed since earlier versions: errors that state the new key, and translation of old `config.json`."""
 
 from collections.abc import Mapping
 
 from srgan_jax.runtime.errors import UserError
 
-OF_STAGES = {  # before -> now, within config.stages.NAME
+STAGE_KEYS = {  # old key -> new key, within config.stages.NAME
     "pixel": "losses.pixel.term",
     "pixel_weight": "losses.pixel.weight",
     "perceptual": "losses.perceptual.options.distance",
@@ -21,15 +21,15 @@ OF_STAGES = {  # before -> now, within config.stages.NAME
 STEP_OF_GENERATOR_FIRST = "gan_generator_first"
 
 
-def refuse_renamed(stage: str, key: str) -> None:
-    """Raises UserError where `key` of a stage has another name now; the message says which."""
-    if now := OF_STAGES.get(key):
+def check_not_renamed(stage: str, key: str) -> None:
+    """Raises UserError if `key` of a stage was renamed; the message states the new key."""
+    if now := STAGE_KEYS.get(key):
         value = f"={STEP_OF_GENERATOR_FIRST}" if key == "generator_first" else ""
-        raise UserError(f"config.stages.{stage}.{key} is called config.stages.{stage}.{now}{value} now")
+        raise UserError(f"config.stages.{stage}.{key} was renamed; write config.stages.{stage}.{now}{value}")
 
 
-def translated(recorded: Mapping[str, object]) -> dict[str, object]:
-    """Returns the content of a `config.json`, written by this or an earlier version, with the keys of now."""
+def translate_keys(recorded: Mapping[str, object]) -> dict[str, object]:
+    """Returns the content of a `config.json`, written by this or an earlier version, with the current keys."""
     stages = recorded.get("stages")
     if not isinstance(stages, Mapping):
         return dict(recorded)
@@ -44,7 +44,7 @@ def _stage(before: Mapping[str, object]) -> dict[str, object]:
         if key == "generator_first":
             now["step"] = STEP_OF_GENERATOR_FIRST if value else now["step"]
         else:
-            _set(now, OF_STAGES.get(key, key), value)
+            _set(now, STAGE_KEYS.get(key, key), value)
     if now["step"] == "gan" and (before.get("discriminator_updates", 1) != 1 or before.get("fresh_batch")):
         now["step"] = "gan_several_updates"
     return now

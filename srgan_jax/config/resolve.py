@@ -1,4 +1,4 @@
-"""`resolve`: the editable config checked once, and frozen. Nothing below it sees a ConfigDict."""
+"""`resolve`, which checks the editable config and returns it as a frozen `RunConfig`; no other code uses ConfigDict."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from ml_collections import ConfigDict
 
-from srgan_jax.config.renamed import refuse_renamed
-from srgan_jax.config.schema import NETWORK_LOWEST, GanStageConfig, LossConfig, RunConfig, StageConfig
+from srgan_jax.config.renamed import check_not_renamed
+from srgan_jax.config.schema import NETWORK_MINIMA, GanStageConfig, LossConfig, RunConfig, StageConfig
 from srgan_jax.runtime.errors import UserError, did_you_mean
 from srgan_jax.runtime.types import PyTree
 
@@ -17,10 +17,10 @@ OPEN = ("generator", "discriminator", "degradation")  # sections whose keys depe
 
 
 def resolve(config: ConfigDict | RunConfig) -> RunConfig:
-    """Returns the checked config: every key known, of its type and in its range, and fitting the others.
+    """Returns the checked config: each key is known, of its type, in its range, and consistent with the others.
 
     Raises:
-      UserError: a key is wrong; the message names it, its value, and what was expected.
+      UserError: a key is wrong; the message states the key, its value, and what was expected.
     """
     if isinstance(config, RunConfig):
         return config
@@ -39,19 +39,19 @@ def resolve(config: ConfigDict | RunConfig) -> RunConfig:
         )
     if run.generator_of_init_from and not run.init_from:
         raise UserError(
-            "config.generator_of_init_from=True takes the generator from the weights to start from; name them by "
-            "--config.init_from="
+            "config.generator_of_init_from=True needs initial weights, but config.init_from is empty; add "
+            "--config.init_from=NAME"
         )
     return run
 
 
 def _section(kind: type[S], values: Mapping[str, PyTree], path: str) -> S:
-    """A dataclass of the package from a section of the config."""
+    """Returns the dataclass `kind` with the values of a section."""
     fields = {field.name: field for field in _fields_of(kind)}
     for name in values:
         if name not in fields:
             if path.startswith("config.stages."):
-                refuse_renamed(path.split(".")[2], name)
+                check_not_renamed(path.split(".")[2], name)
             raise UserError(f"{path}.{name}: no such key{did_you_mean(name, fields)}")
     found = {name: _value(field, values[name], f"{path}.{name}") for name, field in fields.items() if name in values}
     return kind(**found)
@@ -74,8 +74,8 @@ def _value(field: dataclasses.Field, value: PyTree, path: str) -> PyTree:
         return MappingProxyType({name: _section(LossConfig, value[name], f"{path}.{name}") for name in names})
     if isinstance(default, Mapping):
         if field.name in OPEN and "name" not in value:
-            raise UserError(f"{path} has no name")
-        for name, lowest in NETWORK_LOWEST.items() if field.name in OPEN else ():
+            raise UserError(f"{path}: expected the key name, found {', '.join(value) or 'no keys'}")
+        for name, lowest in NETWORK_MINIMA.items() if field.name in OPEN else ():
             if name in value and value[name] < lowest:
                 raise UserError(f"{path}.{name}={value[name]}: expected {lowest} or more")
         return MappingProxyType({name: _frozen(item) for name, item in value.items()})
@@ -107,8 +107,8 @@ def _leaf(field: dataclasses.Field, default: PyTree, value: PyTree, path: str) -
 
 def _check_range(path: str, value: float, limits: Mapping[str, float | None]) -> None:
     low, high, above, below = (limits[name] for name in ("low", "high", "above", "below"))
-    right = (low is None or value >= low) and (high is None or value <= high)
-    if right and (above is None or value > above) and (below is None or value < below):
+    in_bounds = (low is None or value >= low) and (high is None or value <= high)
+    if in_bounds and (above is None or value > above) and (below is None or value < below):
         return
     expected = [f"{low:g} or more"] if low is not None else [f"more than {above:g}"] if above is not None else []
     expected += [f"at most {high:g}"] if high is not None else [f"less than {below:g}"] if below is not None else []
@@ -126,7 +126,7 @@ def _check_stage(path: str, stage: StageConfig) -> None:
     if stage.schedule == "cosine" and stage.warmup_steps > stage.total_steps:
         raise UserError(f"{path}.warmup_steps={stage.warmup_steps}: expected at most total_steps={stage.total_steps}")
     if not any(loss.weight for loss in stage.losses.values()):
-        raise UserError(f"every weight of {path}.losses is 0: there is no loss")
+        raise UserError(f"every weight of {path}.losses is 0; expected one term or more with a positive weight")
     if isinstance(stage, GanStageConfig) and stage.step != "gan_several_updates":
         for name, value in (
             ("discriminator_updates", stage.discriminator_updates != 1),
@@ -144,4 +144,6 @@ def _check_intervals(run: RunConfig) -> None:
     for name, value in intervals.items():
         if value % count:
             nearest = max(1, round(value / count)) * count
-            raise UserError(f"config.{name}={value} is no multiple of config.steps_per_call={count}; {nearest} is")
+            raise UserError(
+                f"config.{name}={value}: expected a multiple of config.steps_per_call={count}, for instance {nearest}"
+            )

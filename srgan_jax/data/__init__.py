@@ -1,1 +1,1 @@
-"""Training data: photo folders as tfds data sets, and samples by their global index."""
+"""Training data: image folders as tfds data sets, random sampling, batches, and the two sources of windows."""

@@ -1,4 +1,4 @@
-"""The batch of an update, as a plan that is made once and followed inside the update."""
+"""`BatchPlan`, the static description of a batch, and `draw_batch`, which makes the batch inside the jitted update."""
 
 import dataclasses
 import math
@@ -11,16 +11,17 @@ from srgan_jax.data import batches, memory, sampling
 
 @dataclasses.dataclass(frozen=True)
 class BatchPlan:
-    """How HR crops and their LR images are made of windows.
+    """Describes how HR crops and their LR images are made from windows.
 
     Attributes:
       scale: HR pixels per LR pixel.
       crop_px: side of the HR crops.
-      batch_size: samples of an update over all devices.
+      batch_size: samples per update over all devices.
       augment: flip and rotate at random.
-      rescale: smallest factor by which HR is shrunk at random first; 1 leaves it as it is.
-      degrade: `(key, hr, *, scale) -> lr`; None where LR images are given (paired data).
-      reach_px: HR pixels around a crop that its LR image depends on.
+      rescale: HR is first shrunk by a random factor between this and 1; 1 keeps its size.
+      degrade: `(key, hr, *, scale) -> lr`; None for paired data, which contain the LR images.
+      radius_px: HR pixels around a crop that its LR image depends on.
+      halo_px: LR pixels around a crop that only the generator's input has; SR is cropped before the losses.
     """
 
     scale: int
@@ -29,29 +30,35 @@ class BatchPlan:
     augment: bool = True
     rescale: float = 1.0
     degrade: Callable[..., jax.Array] | None = None
-    reach_px: int = 0
+    radius_px: int = 0
+    halo_px: int = 0
 
     @property
     def is_paired(self) -> bool:
-        """Whether LR images are given."""
+        """Whether the data contain LR images."""
         return self.degrade is None
 
     @property
     def margin_px(self) -> int:
-        """The margin that is degraded and trimmed: a multiple of the scale that covers `reach_px`."""
-        return 0 if self.is_paired else math.ceil(self.reach_px / self.scale) * self.scale
+        """The margin that is degraded and then trimmed: `radius_px` rounded up to a multiple of the scale."""
+        return 0 if self.is_paired else math.ceil(self.radius_px / self.scale) * self.scale
 
     @property
     def window(self) -> dict[str, int]:
-        """`crop_px` and `margin_px` of the windows that sources cut; of paired data, in LR pixels."""
+        """`crop_px` and `margin_px` of the windows that sources cut; for paired data, in LR pixels."""
         if self.is_paired:
-            return {"crop_px": self.crop_px // self.scale, "margin_px": 0}
-        crop, margin = batches.rescaled_window(self.crop_px, self.margin_px, self.rescale)
+            return {"crop_px": self.input_px, "margin_px": 0}
+        crop, margin = batches.rescaled_window(self.input_px * self.scale, self.margin_px, self.rescale)
         return {"crop_px": crop, "margin_px": margin}
 
     @property
+    def input_px(self) -> int:
+        """Side of the generator's input in LR pixels, halo included."""
+        return self.crop_px // self.scale + 2 * self.halo_px
+
+    @property
     def channels(self) -> int:
-        """Channels of the windows: RGB, or the pixels of a packed pair."""
+        """Channels of the windows: 3, or those of a packed pair (`datasets.pack`)."""
         return 3 * self.scale**2 + 3 if self.is_paired else 3
 
 
@@ -66,27 +73,39 @@ def draw_batch(
     """Returns the samples at `indices` of the global batch number `step`.
 
     Args:
-      plan: how they are made.
+      plan: of the batch.
       seed: key data, uint32.
-      step: of the batch.
+      step: number of the batch.
       indices: `[B]` positions in the global batch.
-      store: tiles from `memory.build_store`, from which windows are gathered.
-      windows: `[B, W, W, C]` uint8 in place of a store.
+      store: tiles from `memory.build_store`, from which windows are gathered; unused if `windows` are given.
+      windows: `[B, W, W, C]` uint8.
 
     Returns:
-      "hr" `[B, crop, crop, 3]` and "lr" `[B, crop / scale, crop / scale, 3]` in [0, 1], and "keys" `[B]`.
+      "hr" `[B, crop, crop, 3]` and "lr" `[B, crop / scale, crop / scale, 3]` in [0, 1], and "keys" `[B]`. With a halo
+      also "input" `[B, input_px, input_px, 3]`, the LR image from which the generator makes SR.
     """
     keys = sampling.sample_keys(seed, step, indices)
     if windows is None:
         if store is None:
-            raise ValueError("expected tiles in a store, or windows")
-        chosen = sampling.choose_pictures(seed, step, indices, plan.batch_size, store["sizes"].shape[0])
+            raise ValueError("draw_batch: expected store or windows, got neither")
+        chosen = sampling.choose_images(seed, step, indices, plan.batch_size, store["sizes"].shape[0])
         windows = memory.gather_windows(store, chosen, keys, **plan.window)
     if plan.degrade is None:
         batch = batches.make_paired_batch(windows, keys, scale=plan.scale, augment=plan.augment)
     else:
         batch = batches.make_batch(
             windows, keys, degrade=plan.degrade, scale=plan.scale, margin_px=plan.margin_px,
-            augment=plan.augment, rescale=plan.rescale, crop_px=plan.crop_px,
+            augment=plan.augment, rescale=plan.rescale, crop_px=plan.input_px * plan.scale,
         )  # fmt: skip
-    return batch | {"keys": keys}
+    return _without_halo(batch, plan) | {"keys": keys}
+
+
+def _without_halo(batch: dict[str, jax.Array], plan: BatchPlan) -> dict[str, jax.Array]:
+    if not plan.halo_px:
+        return batch
+    inner, inner_hr = (slice(px, -px) for px in (plan.halo_px, plan.halo_px * plan.scale))
+    return {
+        "hr": batch["hr"][:, inner_hr, inner_hr],
+        "lr": batch["lr"][:, inner, inner],
+        "input": batch["lr"],
+    }

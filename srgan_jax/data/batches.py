@@ -1,4 +1,4 @@
-"""HR crops and their LR images, from windows of images; pure functions on the device."""
+"""Pure functions that make HR crops and their LR images from windows, on the device."""
 
 import math
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from srgan_jax.ops import color
 from srgan_jax.runtime.random_keys import PURPOSE_DEGRADATION, PURPOSE_FLIP, PURPOSE_RESCALE
 
 
-def _turn(key: jax.Array, image: jax.Array) -> jax.Array:
-    """One of the eight flips and rotations of a square image."""
+def _random_flip(key: jax.Array, image: jax.Array) -> jax.Array:
+    """Returns a random one of the eight flips and rotations of a square image."""
     up_down, left_right, diagonal = jax.random.bernoulli(jax.random.fold_in(key, PURPOSE_FLIP), 0.5, (3,))
     image = jnp.where(up_down, image[::-1], image)
     image = jnp.where(left_right, image[:, ::-1], image)
@@ -20,12 +20,12 @@ def _turn(key: jax.Array, image: jax.Array) -> jax.Array:
 
 
 def rescaled_window(crop_px: int, margin_px: int, rescale: float) -> tuple[int, int]:
-    """The crop and margin to cut so that, shrunk by a factor of `rescale` to 1, they still hold those asked for."""
+    """Returns a crop and margin large enough for `crop_px` and `margin_px` after shrinking by up to `rescale`."""
     return crop_px + 2 * math.ceil(crop_px * (1 / rescale - 1) / 2), math.ceil(margin_px / rescale)
 
 
 def _shrink(key: jax.Array, image: jax.Array, side: int, rescale: float) -> jax.Array:
-    """The middle of a picture at a random smaller size, `[side, side, 3]`, rounded to 8 bits."""
+    """Shrinks an image by a random factor; returns its centre `[side, side, 3]`, rounded to 8 bits."""
     factor = filters.uniform(key, (rescale, 1.0))
     matrix = filters.resize_matrix("bicubic", image.shape[0], side, factor)
     return color.quantize(filters.apply_matrices(matrix, matrix, image))
@@ -42,19 +42,19 @@ def make_batch(
     rescale: float = 1.0,
     crop_px: int = 0,
 ) -> dict[str, jax.Array]:
-    """HR crops and their LR images, from windows that are `margin_px` larger on each side.
+    """Returns HR crops and their LR images, from windows that are `margin_px` larger on each side.
 
-    The margin lets the LR image be made without an artificial border, and is trimmed from both.
+    The margin avoids border effects in the LR image; it is trimmed from both.
 
     Args:
-      windows: `[B, W, W, 3]` uint8, W = crop + 2 * margin_px; or of `rescaled_window`.
-      keys: `[B]`.
+      windows: `[B, W, W, 3]` uint8, W = crop + 2 * margin_px; if `rescale` < 1, the size that `rescaled_window` gives.
+      keys: `[B]` keys of the samples.
       degrade: `(key, hr [W, W, 3] in [0, 1], scale=) -> lr`, from `degradations.DEGRADATIONS`.
       scale: HR pixels per LR pixel.
       margin_px: a multiple of `scale`.
       augment: flip and rotate at random.
-      rescale: smallest factor by which the windows are shrunk at random first; 1 leaves them as they are.
-      crop_px: of the result, needed where they are shrunk.
+      rescale: windows are first shrunk by a random factor between this and 1; 1 keeps their size.
+      crop_px: side of the resulting crops; needed if `rescale` < 1.
 
     Returns:
       "hr" `[B, crop, crop, 3]` and "lr" `[B, crop / scale, crop / scale, 3]`, float32 in [0, 1].
@@ -64,7 +64,7 @@ def make_batch(
     trim, trim_lr = slice(margin_px, side - margin_px), slice(margin_lr, side // scale - margin_lr)
 
     def make_sample(window, key):
-        hr = color.from_uint8(_turn(key, window) if augment else window)
+        hr = color.from_uint8(_random_flip(key, window) if augment else window)
         hr = hr if rescale == 1.0 else _shrink(jax.random.fold_in(key, PURPOSE_RESCALE), hr, side, rescale)
         lr = degrade(jax.random.fold_in(key, PURPOSE_DEGRADATION), hr, scale=scale)
         return {"hr": hr[trim, trim], "lr": lr[trim_lr, trim_lr]}
@@ -73,11 +73,11 @@ def make_batch(
 
 
 def make_paired_batch(windows: jax.Array, keys: jax.Array, *, scale: int, augment: bool = True) -> dict[str, jax.Array]:
-    """HR crops with the LR images that belong to them, from windows as `pairs.pack` makes them.
+    """Returns HR crops and their LR images from windows of packed pairs (`datasets.pack`).
 
     Args:
       windows: `[B, w, w, 3 * scale**2 + 3]` uint8.
-      keys: `[B]`.
+      keys: `[B]` keys of the samples.
       scale: HR pixels per LR pixel.
       augment: flip and rotate at random.
 
@@ -89,7 +89,7 @@ def make_paired_batch(windows: jax.Array, keys: jax.Array, *, scale: int, augmen
         height, width, _ = window.shape
         blocks = window[..., :-3].reshape(height, width, scale, scale, 3)
         hr = blocks.transpose(0, 2, 1, 3, 4).reshape(height * scale, width * scale, 3)
-        hr, lr = (color.from_uint8(_turn(key, image) if augment else image) for image in (hr, window[..., -3:]))
+        hr, lr = (color.from_uint8(_random_flip(key, image) if augment else image) for image in (hr, window[..., -3:]))
         return {"hr": hr, "lr": lr}
 
     return jax.vmap(make_sample)(windows, keys)

@@ -1,6 +1,6 @@
-"""A folder of photographs as a tfds data set, without TensorFlow: `prepare` writes it, `open_source` reads it.
+"""Data sets of tfds, without TensorFlow: `prepare` makes one from an image folder, `open_source` reads one.
 
-Any other tfds data set with an image feature works by name.
+`open_source` also reads any data set of the tfds catalogue that has an image feature.
 """
 
 import contextlib
@@ -27,32 +27,33 @@ SKIPPED_FILE, CONVERTED_FILE = "skipped.json", "converted.json"
 
 
 class DatasetError(UserError):
-    """A data set that isn't there or can't be used; the message says what to do."""
+    """A data set is missing or can't be used; the message states what to do."""
 
 
-def _usable(path: Path, min_side_px: int) -> np.ndarray:
-    picture = images.decode_rgb(path)
-    if min(picture.shape[:2]) < min_side_px:
-        raise images.ImageError(f"{picture.shape[1]} x {picture.shape[0]} px, smaller than {min_side_px} px")
-    return picture
+def _decode_usable(path: Path, min_side_px: int) -> np.ndarray:
+    image = images.decode_rgb(path)
+    if min(image.shape[:2]) < min_side_px:
+        raise images.ImageError(f"{image.shape[1]} x {image.shape[0]} px, smaller than {min_side_px} px")
+    return image
 
 
 class PhotoFolder(tfds.core.GeneratorBasedBuilder):
-    """Pictures of any size and format from a folder and its sub-folders, as lossless RGB: "image", or "hr" and "lr".
+    """Builds a tfds data set from the images of a folder and its sub-folders, stored as lossless 8-bit RGB.
+
+    The features are "image", or "hr" and "lr" for paired folders, and "path". tfds makes the name of the data set from
+    the name of this class.
 
     Attributes:
-      skipped: path and reason of every file that was left out, after `download_and_prepare`.
-      converted: path of every file that was not 8-bit RGB, and what it was.
+      skipped: path of each skipped file and the reason; filled by `download_and_prepare`.
+      converted: path of each file that was not 8-bit RGB, and what it was.
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    # No metadata files beside this module.
-    pkg_dir_path = Path(__file__).parent  # pyright: ignore[reportAssignmentType]  # tfds declares etils' kind of path
+    # There are no tfds metadata files next to this module.
+    pkg_dir_path = Path(__file__).parent  # pyright: ignore[reportAssignmentType]  # tfds declares a path type of etils
 
-    def __init__(
-        self, *, folder: str = "", min_side_px: int = 1, on_picture: Callable[[], Any] = lambda: None, **kwargs
-    ):
-        self._folder, self._min_side_px, self._on_picture = Path(folder), min_side_px, on_picture
+    def __init__(self, *, folder: str = "", min_side_px: int = 1, on_file: Callable[[], Any] = lambda: None, **kwargs):
+        self._folder, self._min_side_px, self._on_file = Path(folder), min_side_px, on_file
         self.skipped: dict[str, str] = {}
         self._names = ("hr", "lr") if paired_folders.is_paired(folder) else ("image",)
         self.converted: dict[str, str] = {}
@@ -75,53 +76,54 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
         for paths in found:
             name = paths[0].relative_to(self._folder).as_posix()
             for _ in paths:
-                self._on_picture()
-            try:  # the LR picture of a pair may be smaller
-                pictures = [_usable(path, 0 if index else self._min_side_px) for index, path in enumerate(paths)]
+                self._on_file()
+            try:  # the minimum side doesn't apply to the LR image of a pair
+                decoded = [_decode_usable(path, 0 if index else self._min_side_px) for index, path in enumerate(paths)]
             except images.ImageError as error:
                 self.skipped[name] = str(error)
                 continue
             if kinds := [kind for kind in map(images.conversion, paths) if kind]:
                 self.converted[name] = "; ".join(kinds)
-            encoded = {key: io.BytesIO(images.encode_png(p)) for key, p in zip(self._names, pictures, strict=True)}
+            encoded = {key: io.BytesIO(images.encode_png(p)) for key, p in zip(self._names, decoded, strict=True)}
             yield name, encoded | {"path": name}
 
 
 def _check_platform() -> None:
     if not importlib.util.find_spec("array_record"):
         raise DatasetError(
-            f"data sets are kept by array_record, which can't be installed on {platform.system()}: prepare and train "
-            "on Linux or macOS (on Windows: in WSL2)"
+            f"data sets need the package array_record, which can't be installed on {platform.system()}: prepare and "
+            "train on Linux or macOS (on Windows: in WSL2)"
         )
 
 
 def prepare(
-    folder: str, out: str, *, min_side_px: int = 96, on_picture: Callable[[], Any] = lambda: None
+    folder: str, out: str, *, min_side_px: int = 96, on_file: Callable[[], Any] = lambda: None
 ) -> dict[str, str]:
-    """Turns a folder of pictures into a tfds data set, replacing one that `out` holds already.
+    """Prepares a folder of images as a tfds data set; replaces an existing data set in `out`.
 
     Args:
-      folder: pictures of all common formats and any size, in sub-folders too; or pairs of one name in `hr` and `lr`.
-      out: folder of the data set; `config.data.dataset` names it.
-      min_side_px: smaller pictures are skipped; at least the HR crop.
-      on_picture: called after each file.
+      folder: images of all common formats and any size, sub-folders included; or pairs with equal names in the
+        sub-folders `hr` and `lr`.
+      out: folder of the data set, for `config.data.dataset`.
+      min_side_px: images with a shorter side are skipped; at least `config.data.crop_px`.
+      on_file: called for each file.
 
     Returns:
-      Path and reason of each file that was skipped; also written to `out/skipped.json`, and those that were converted
-      (gray, CMYK, 16 bits, animated ...) to `out/converted.json`.
+      Path of each skipped file and the reason; also written to `out/skipped.json`. The files that were converted
+      (gray, CMYK, 16 bits, animated ...) are listed in `out/converted.json`.
 
     Raises:
       FileNotFoundError: no such folder.
-      DatasetError: no usable picture in it; or data sets can't be kept on this platform (Windows).
+      DatasetError: no usable image in the folder; or the platform has no array_record (Windows).
       UserError: pairs whose names or sizes don't match.
     """
     _check_platform()
     if paired_folders.is_paired(folder):
         paired_folders.match_pairs(folder)  # before anything is replaced
     if not images.find_images(folder):
-        raise DatasetError(f"{folder} holds no picture ({', '.join(images.SUFFIXES)})")
+        raise DatasetError(f"{folder} contains no images; expected files of {', '.join(images.SUFFIXES)}")
     with _quiet():
-        builder = PhotoFolder(folder=folder, min_side_px=min_side_px, on_picture=on_picture, data_dir=out)
+        builder = PhotoFolder(folder=folder, min_side_px=min_side_px, on_file=on_file, data_dir=out)
     try:
         with _quiet(), tempfile.TemporaryDirectory() as downloads:
             config = tfds.download.DownloadConfig(download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)
@@ -130,7 +132,7 @@ def prepare(
         if len(builder.skipped) < len(images.find_images(folder)):
             raise
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in list(builder.skipped.items())[:10])
-        raise DatasetError(f"{folder} holds no usable picture:{reasons}") from None
+        raise DatasetError(f"{folder} contains no usable images:{reasons}") from None
     atomic.write_text(Path(out, SKIPPED_FILE), json.dumps(builder.skipped, indent=1))
     atomic.write_text(Path(out, CONVERTED_FILE), json.dumps(builder.converted, indent=1))
     return builder.skipped
@@ -138,7 +140,7 @@ def prepare(
 
 @contextlib.contextmanager
 def _quiet():
-    """Without tfds' own messages and bars: the callers report in their own words."""
+    """Suppresses the log messages and progress bars of tfds; the callers report themselves."""
     verbosity = logging.get_verbosity()
     tfds.disable_progress_bar()
     logging.set_verbosity(logging.ERROR)
@@ -149,14 +151,16 @@ def _quiet():
         logging.set_verbosity(verbosity)
 
 
-def _find_builder(dataset: str, data_dir: str | None) -> Any:  # tfds' decorators hide what its methods take
+def _find_builder(
+    dataset: str, data_dir: str | None
+) -> Any:  # the decorators of tfds hide the signatures of its methods
     _check_platform()
     folder = Path(dataset)
     found = sorted(folder.glob("**/dataset_info.json")) if folder.is_dir() else []
-    prepared = [path.parent for path in found if "incomplete" not in path.parent.name]  # left by a killed preparation
+    prepared = [path.parent for path in found if "incomplete" not in path.parent.name]  # of a killed preparation
     if len(prepared) > 1:
         listed = ", ".join(str(path) for path in prepared[:5])
-        raise DatasetError(f"{dataset} holds {len(prepared)} data sets; set config.data.dataset to one of: {listed}")
+        raise DatasetError(f"{dataset} contains {len(prepared)} data sets; set config.data.dataset to one of: {listed}")
     if prepared:
         return tfds.builder_from_directory(prepared[0])
     if folder.is_dir():
@@ -167,7 +171,7 @@ def _find_builder(dataset: str, data_dir: str | None) -> Any:  # tfds' decorator
     if dataset.split("/")[0].split(":")[0] not in tfds.list_builders(with_community_datasets=False):
         raise DatasetError(
             f"no data set {dataset!r}: neither a prepared folder nor a name in the tfds catalogue; "
-            "for your own pictures give --config.data.folder=YOUR_PHOTOS, or first run: srgan-jax prepare YOUR_PHOTOS "
+            "for your own images use --config.data.folder=YOUR_PHOTOS, or first run: srgan-jax prepare YOUR_PHOTOS "
             f"--out {dataset}"
         )
     try:
@@ -181,45 +185,48 @@ def prepare_named(dataset: str, data_dir: str | None = None) -> None:
     """Downloads a data set of the tfds catalogue and prepares it for `open_source` (which reads array_record).
 
     Raises:
-      DatasetError: no such name; its files can't be downloaded; tfds' code for it needs what isn't installed.
+      DatasetError: no such name; its files can't be downloaded; or the tfds code for it needs a package that is not
+        installed.
     """
-    import requests  # tfds' own
+    import requests  # a dependency of tfds
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
-    by_hand = "download the pictures and prepare their folder: srgan-jax prepare FOLDER --out data/NAME"
+    manual_hint = "download the images and prepare their folder: srgan-jax prepare FOLDER --out data/NAME"
     builder = _find_builder(dataset, data_dir)
     config = tfds.download.DownloadConfig(download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)
     try:
         builder.download_and_prepare(download_config=config, file_format="array_record")
     except ImportError as error:
-        name = error.name or getattr(error.__cause__, "name", None)  # tfds raises some of them anew
+        name = error.name or getattr(error.__cause__, "name", None)  # tfds re-raises some of them
         raise DatasetError(
-            f"tfds' own code for {dataset} needs {name}, which srgan_jax doesn't: pip install {name}, "
-            f"prepare it, and uninstall it again; or {by_hand}"
+            f"the tfds code for {dataset} needs the package {name}, which is no dependency of srgan_jax: pip install "
+            f"{name}, prepare the data set, and uninstall {name} again; or {manual_hint}"
         ) from None
     except requests.RequestException as error:
         url = error.request.url if error.request is not None else "its pages"
-        raise DatasetError(f"{dataset} can't be downloaded, {url} can't be reached; later, or {by_hand}") from None
+        raise DatasetError(
+            f"{dataset} can't be downloaded: {url} can't be reached; try again later, or {manual_hint}"
+        ) from None
     except (tfds.download.DownloadError, NonMatchingChecksumError) as error:
-        raise DatasetError(f"{dataset} can't be downloaded: {' '.join(str(error).split())}; or {by_hand}") from None
+        raise DatasetError(f"{dataset} can't be downloaded: {' '.join(str(error).split())}; or {manual_hint}") from None
 
 
 def read_converted(out: str) -> dict[str, str]:
-    """What `prepare` converted into the data set `out`: path and what the file was."""
+    """Returns the files that `prepare` converted for the data set `out`: path, and what the file was."""
     return json.loads(Path(out, CONVERTED_FILE).read_text())
 
 
-def open_source(dataset: str, *, split: str = "train", feature: str = "", data_dir: str | None = None) -> "Pictures":
-    """The pictures of a data set, by index, decoded when asked for.
+def open_source(dataset: str, *, split: str = "train", feature: str = "", data_dir: str | None = None) -> "TfdsImages":
+    """Returns the images of a data set; they are decoded when indexed.
 
     Args:
       dataset: a folder written by `prepare`, or the name of a tfds data set ("celeb_a", "div2k/bicubic_x4").
-      split: of the data set.
-      feature: which image feature; "" takes "hr", then "image", then the only one.
-      data_dir: where tfds keeps named data sets; None is its default.
+      split: name of a split of the data set.
+      feature: name of an image feature; "" means "hr", else "image", else the only one.
+      data_dir: folder in which tfds stores named data sets; None is the default of tfds.
 
     Raises:
-      DatasetError: not prepared, no such split or feature, or no pictures.
+      DatasetError: not prepared, no such split or feature, or an empty split.
     """
     builder = _find_builder(dataset, data_dir)
     if not builder.is_prepared():
@@ -231,11 +238,11 @@ def open_source(dataset: str, *, split: str = "train", feature: str = "", data_d
         source = builder.as_data_source(split, decoders={name: tfds.decode.SkipDecoding()})
     except NotImplementedError as error:
         raise DatasetError(
-            f"{dataset} is not stored for random access ({error}); run: srgan-jax prepare {dataset}"
+            f"the stored format of {dataset} has no random access ({error}); run: srgan-jax prepare {dataset}"
         ) from None
     if not len(source):
         raise DatasetError(f"{dataset}, split {split}, is empty")
-    return Pictures(source, name)
+    return TfdsImages(source, name)
 
 
 def _image_feature(builder: Any, feature: str) -> str:
@@ -248,8 +255,8 @@ def _image_feature(builder: Any, feature: str) -> str:
     return feature
 
 
-class Pictures:
-    """One image feature of a tfds data source, as `[H, W, 3]` uint8."""
+class TfdsImages:
+    """The images `[H, W, 3]` uint8 of one image feature of a tfds data source."""
 
     def __init__(self, source: Any, feature: str):
         self._source, self._feature = source, feature
@@ -261,15 +268,15 @@ class Pictures:
         return images.decode_rgb(io.BytesIO(self._source[index][self._feature]))
 
     def size(self, index: int) -> tuple[int, int]:
-        """Height and width, without decoding."""
+        """Returns the height and width, without decoding."""
         return images.image_size(io.BytesIO(self._source[index][self._feature]))
 
     def digest(self, index: int) -> str:
-        """Of the encoded picture: equal pictures of a data set have equal ones."""
+        """Returns the SHA-256 of the encoded image; equal images of a data set have equal digests."""
         return hashlib.sha256(self._source[index][self._feature]).hexdigest()
 
     def name(self, index: int) -> str:
-        """The path that the picture had in its folder, where the data set holds it, and its number."""
+        """Returns the index, and before it the path in the prepared folder if the data set contains it."""
         try:
             return f"{self._source[index]['path'].decode()} (number {index})"
         except Exception:  # no such feature, or the record is damaged

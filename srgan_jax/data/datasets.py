@@ -1,4 +1,4 @@
-"""Data sets as training sees them: HR pictures alone, or with the LR pictures that belong to them; resized if asked."""
+"""Data sets for training: HR images or packed pairs of HR and LR, optionally resized; subsets; the validation split."""
 
 import itertools
 import os
@@ -15,14 +15,14 @@ from srgan_jax.ops.resize import weight_matrix
 
 
 def pack(hr: np.ndarray, lr: np.ndarray) -> np.ndarray:
-    """A pair as one array at the size of LR, so that whatever cuts one picture cuts both at the same place.
+    """Packs a pair into one array of LR's size, so that cropping it crops both images at the same place.
 
     Args:
       hr: `[h * scale, w * scale, 3]` uint8.
       lr: `[h, w, 3]` uint8.
 
     Returns:
-      `[h, w, 3 * scale**2 + 3]`: the HR pixels of each LR pixel, row by row, then that LR pixel.
+      `[h, w, 3 * scale**2 + 3]` uint8: the HR pixels that belong to each LR pixel, row by row, then the LR pixel.
     """
     height, width, _ = lr.shape
     scale = hr.shape[0] // height
@@ -31,58 +31,56 @@ def pack(hr: np.ndarray, lr: np.ndarray) -> np.ndarray:
 
 
 class Resized:
-    """Pictures made squares of one size, by antialiased bicubic."""
+    """Images resized to squares of `side_px`, by antialiased bicubic interpolation."""
 
-    def __init__(self, pictures: PreparedImages, side_px: int):
-        self._pictures, self._side_px = pictures, side_px
+    def __init__(self, images: PreparedImages, side_px: int):
+        self._images, self._side_px = images, side_px
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._images)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        picture = self._pictures[index].astype(np.float32)
-        rows, columns = (weight_matrix(side, self._side_px).astype(np.float32) for side in picture.shape[:2])
-        resized = np.einsum(
-            "pw,owc->opc", columns, np.einsum("oh,hwc->owc", rows, picture, optimize=True), optimize=True
-        )
+        image = self._images[index].astype(np.float32)
+        rows, columns = (weight_matrix(side, self._side_px).astype(np.float32) for side in image.shape[:2])
+        resized = np.einsum("pw,owc->opc", columns, np.einsum("oh,hwc->owc", rows, image, optimize=True), optimize=True)
         return np.clip(np.floor(resized + 0.5), 0, 255).astype(np.uint8)
 
     def size(self, index: int) -> tuple[int, int]:
-        """The same for all."""
+        """Returns `(side_px, side_px)`."""
         return self._side_px, self._side_px
 
     def digest(self, index: int) -> str:
-        """Of the picture before it is resized."""
-        return self._pictures.digest(index)
+        """Returns the digest of the original image."""
+        return self._images.digest(index)
 
     def name(self, index: int) -> str:
-        """As the data set has it."""
-        return self._pictures.name(index)
+        """Returns the name in the data set."""
+        return self._images.name(index)
 
 
-class Chosen:
-    """Some of the pictures of a data set."""
+class Subset:
+    """The images of a data set at the given indices."""
 
-    def __init__(self, pictures: Images, indices: Sequence[int] | np.ndarray):
-        self._pictures, self._indices = pictures, indices
+    def __init__(self, images: Images, indices: Sequence[int] | np.ndarray):
+        self._images, self._indices = images, indices
 
     def __len__(self) -> int:
         return len(self._indices)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return self._pictures[self._indices[index]]
+        return self._images[self._indices[index]]
 
     def size(self, index: int) -> tuple[int, int]:
-        """Height and width, without decoding."""
-        return self._pictures.size(self._indices[index])
+        """Returns the height and width, without decoding."""
+        return self._images.size(self._indices[index])
 
     def name(self, index: int) -> str:
-        """As the data set has it."""
-        return self._pictures.name(self._indices[index])
+        """Returns the name in the data set."""
+        return self._images.name(self._indices[index])
 
 
 class Pairs:
-    """Pairs of one data set, packed."""
+    """Packed pairs of HR and LR images; see `pack`."""
 
     def __init__(self, hr: PreparedImages, lr: PreparedImages, scale: int):
         self._hr, self._lr, self._scale = hr, lr, scale
@@ -94,24 +92,24 @@ class Pairs:
         return pack(self._hr[index], self._lr[index])
 
     def size(self, index: int) -> tuple[int, int]:
-        """Height and width of LR, without decoding."""
+        """Returns the height and width of LR, without decoding."""
         return self._lr.size(index)
 
     def digest(self, index: int) -> str:
-        """Of HR."""
+        """Returns the digest of HR."""
         return self._hr.digest(index)
 
     def name(self, index: int) -> str:
-        """Its number: HR and LR have names of their own."""
+        """Returns the index, because HR and LR have different names."""
         return f"number {index}"
 
     def check(self) -> None:
-        """Raises DatasetError where an HR picture is not `scale` times its LR picture; lists the first ten."""
+        """Raises DatasetError if the size of an HR image is not `scale` times that of LR; lists the first ten."""
         wrong = []
         for index in range(len(self)):
             try:
                 hr, lr = self._hr.size(index), self._lr.size(index)
-            except Exception:  # damaged: replaced when it is read
+            except Exception:  # corrupt: skipped when it is read
                 continue
             if hr != (lr[0] * self._scale, lr[1] * self._scale):
                 wrong.append(f"number {index}: HR {hr[1]} x {hr[0]}, LR {lr[1]} x {lr[0]}")
@@ -122,7 +120,7 @@ class Pairs:
             )
 
 
-def open_pictures(
+def open_images(
     dataset: str,
     *,
     scale: int,
@@ -132,16 +130,16 @@ def open_pictures(
     data_dir: str | None = None,
     resize_px: int = 0,
 ) -> PreparedImages:
-    """The pictures of a data set by index, `[H, W, 3]` uint8; or pairs, packed, where `lr_feature` is given.
+    """Returns the images of a data set, `[H, W, 3]` uint8; or packed pairs if `lr_feature` is given.
 
     Args:
       dataset, split, feature, data_dir: see `builder.open_source`.
       scale: HR pixels per LR pixel.
-      lr_feature: image feature that holds the LR pictures; "" for none.
-      resize_px: HR becomes a square of this side, LR one of `resize_px / scale`; 0 leaves them as they are.
+      lr_feature: name of the image feature with the LR images; "" for none.
+      resize_px: HR is resized to a square of this side, LR to one of `resize_px / scale`; 0 keeps the sizes.
 
     Raises:
-      DatasetError: not prepared, no such split or feature, or pairs whose sizes don't fit.
+      DatasetError: not prepared, no such split or feature, or pairs that are not of this scale.
     """
     source = builder.open_source(dataset, split=split, feature=feature, data_dir=data_dir)
     hr = Resized(source, resize_px) if resize_px else source
@@ -153,64 +151,69 @@ def open_pictures(
     return pairs
 
 
-def hold_out(pictures: PreparedImages, count: int, min_side_px: int) -> tuple[Chosen, Chosen]:
-    """Parts a data set into pictures to train on and pictures to judge by.
+def split_validation(images: PreparedImages, count: int, min_side_px: int) -> tuple[Subset, Subset]:
+    """Splits a data set into training and validation images.
 
-    Who is held out follows from what the pictures show, not from their order or names; copies of one that is held out
-    are in neither part.
+    The choice depends on the content of the images only, not on their order or names. Copies of a validation image are
+    in neither split.
 
     Args:
-      pictures: all of them.
-      count: how many to hold out; a quarter of the pictures at most.
-      min_side_px: smaller ones are not held out.
+      images: the whole data set.
+      count: number of validation images; limited to a quarter of the different images that are large enough.
+      min_side_px: images with a shorter side are not used for validation.
 
     Returns:
-      The rest, and those held out.
+      The training images and the validation images.
 
     Raises:
-      DatasetError: fewer than four different pictures are large enough.
+      DatasetError: fewer than four different images are large enough.
     """
-    owners: dict[str, int] = {}
-    digests = [_or(pictures.digest, index, None) for index in range(len(pictures))]
+    index_of: dict[str, int] = {}
+    digests = [_try_read(images.digest, index, None) for index in range(len(images))]
     for index, digest in enumerate(digests):
-        if digest is not None and digest not in owners and min(_or(pictures.size, index, (0,))) >= min_side_px:
-            owners[digest] = index
-    sound = (digest for digest in sorted(owners) if _or(pictures.__getitem__, owners[digest], None) is not None)
-    chosen = list(itertools.islice(sound, min(count, len(owners) // 4)))
+        if digest is not None and digest not in index_of and min(_try_read(images.size, index, (0,))) >= min_side_px:
+            index_of[digest] = index
+    readable = (
+        digest for digest in sorted(index_of) if _try_read(images.__getitem__, index_of[digest], None) is not None
+    )
+    chosen = list(itertools.islice(readable, min(count, len(index_of) // 4)))
     if not chosen:
         raise DatasetError(
-            f"{len(owners)} different pictures of {min_side_px} px or more: too few to hold some out "
+            f"{len(index_of)} different images of {min_side_px} px or more are too few for a validation split "
             "(config.validation.hold_out); expected 4 or more"
         )
     rest = [index for index, digest in enumerate(digests) if digest not in chosen]
-    return Chosen(pictures, rest), Chosen(pictures, [owners[digest] for digest in chosen])
+    return Subset(images, rest), Subset(images, [index_of[digest] for digest in chosen])
 
 
-def _or(read: Callable[[int], Any], index: int, otherwise: Any) -> Any:
-    """What `read` says of a picture, or `otherwise` where it is damaged: it is replaced when it is trained on."""
+def _try_read(read: Callable[[int], Any], index: int, default: Any) -> Any:
+    """Returns `read(index)`, or `default` if the image is corrupt (training skips it then)."""
     try:
         return read(index)
     except Exception:
-        return otherwise
+        return default
 
 
-def without_small(pictures: Images, crop_px: int) -> tuple[Images, np.ndarray, list[str]]:
-    """The pictures that a crop fits into, their heights and widths `[N, 2]`, and a line on those left out.
+def without_small(images: Images, crop_px: int) -> tuple[Images, np.ndarray, list[str]]:
+    """Returns the images that are at least as large as a crop, their heights and widths, and a report on the others.
+
+    Returns:
+      The images; their sizes `[N, 2]` int32 in pixels; a list of no line or one line that names the others.
 
     Raises:
-      DatasetError: no picture is large enough.
+      DatasetError: no image is large enough.
     """
-    sizes = np.array([pictures.size(index) for index in range(len(pictures))], np.int32)
+    sizes = np.array([images.size(index) for index in range(len(images))], np.int32)
     fits = sizes.min(axis=1) >= crop_px
     small = np.flatnonzero(~fits)
     listed = ", ".join(f"number {i} ({sizes[i][1]} x {sizes[i][0]})" for i in small[:10])
-    line = f"{small.size} of {len(sizes)} pictures, smaller than config.data.crop_px={crop_px}: {listed}"
+    line = f"{small.size} of {len(sizes)} images, smaller than config.data.crop_px={crop_px}: {listed}"
     if not fits.any():
         raise DatasetError(f"{line}; lower config.data.crop_px")
-    return (Chosen(pictures, np.flatnonzero(fits)), sizes[fits], [line]) if small.size else (pictures, sizes, [])
+    return (Subset(images, np.flatnonzero(fits)), sizes[fits], [line]) if small.size else (images, sizes, [])
 
 
-def decode_all(pictures: ImageArrays) -> list[np.ndarray]:
-    """Every picture decoded, in host memory."""
+def decode_all(images: ImageArrays) -> list[np.ndarray]:
+    """Returns all images, decoded into host memory."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(pictures.__getitem__, range(len(pictures))))
+        return list(pool.map(images.__getitem__, range(len(images))))

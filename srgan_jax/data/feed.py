@@ -1,4 +1,4 @@
-"""Samples of either source, addressed by their global index: the position of both sources is the step."""
+"""`Samples`, what a source returns, and `Feed`, its iterator of windows, which measures waiting times."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,60 +11,65 @@ from srgan_jax.runtime.types import PyTree
 
 
 class Feed:
-    """The windows of the updates to come; reports when the updates wait for them."""
+    """Iterates over the windows of updates, and reports when training waits for data."""
 
-    EVERY = 8  # updates of which one is measured: waiting for the device first costs a little
-    SHARE = 0.1  # of the time: more waiting is reported
+    MEASURE_EVERY = 8  # updates; not 1, because measuring blocks until the device is idle
+    REPORT_ABOVE = 0.1  # fraction of the time spent waiting above which it is reported
 
     def __init__(self, windows: Iterator[np.ndarray], draws: int):
         self._windows, self._draws, self._reported = windows, draws, False
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
-        self._began, self._count, self._waits = time.perf_counter(), 0, []
+    def _reset(self) -> None:
+        self._start_time, self._count, self._waits = time.perf_counter(), 0, []
 
     def take(self, running: PyTree) -> np.ndarray:
-        """The windows `[B, draws, ...]` of the next update; `running` are results of the one before."""
+        """Returns the windows `[B, draws, ...]` of the next update; `running` are results of the previous update."""
         self._count += 1
-        measured = self._count % self.EVERY == 0
-        if measured:  # otherwise the device may still be busy, and nothing is lost by waiting
-            jax.block_until_ready(running)
-        began = time.perf_counter()
+        measured = self._count % self.MEASURE_EVERY == 0
+        if measured:
+            jax.block_until_ready(running)  # while the device is busy, waiting for windows costs no time
+        start = time.perf_counter()
         windows = np.stack([next(self._windows) for _ in range(self._draws)], 1)
         if measured:
-            self._waits.append(time.perf_counter() - began)
+            self._waits.append(time.perf_counter() - start)
         return windows
 
     def line(self) -> str | None:
-        """Returns what is to be reported about the updates since the last answer, else None."""
+        """Returns the line to report about the updates since the last call, None if there is nothing new."""
         if not self._waits:
             return None
-        each = (time.perf_counter() - self._began) / self._count
-        share = sum(self._waits) / len(self._waits) / each
-        reported, self._reported = self._reported, share > self.SHARE
-        self._begin()
+        per_update = (time.perf_counter() - self._start_time) / self._count
+        fraction = sum(self._waits) / len(self._waits) / per_update
+        reported, self._reported = self._reported, fraction > self.REPORT_ABOVE
+        self._reset()
         if self._reported and not reported:
             return (
-                f"the updates wait for their images {min(share, 1):.0%} of the time: decoding is the limit here; "
+                f"training waits for data {min(fraction, 1):.0%} of the time: decoding limits the throughput; "
                 "config.data.source=memory decodes once, more cores (config.data.threads) decode faster"
             )
-        return "the updates no longer wait for their images" if reported and not self._reported else None
+        return "training no longer waits for data" if reported and not self._reported else None
 
 
 class Samples(NamedTuple):
-    """Where the crops of an update come from."""
+    """An opened source: a store of tiles, or a function that returns windows.
 
-    store: PyTree  # tiles to live on the devices, or None
-    windows: Callable[[np.ndarray, range], Iterator[np.ndarray]] | None  # else: (seed, steps) -> windows of each step
+    Attributes:
+      store: tiles to replicate to the devices, or None.
+      windows: `(seed, steps) -> windows` of each step, or None if there is a store.
+    """
+
+    store: PyTree
+    windows: Callable[[np.ndarray, range], Iterator[np.ndarray]] | None
 
     def feed(self, seed: np.ndarray, step: int, total: int, draws: int) -> Feed | None:
-        """Returns the windows of the updates after `step`, `draws` for each; None where crops are cut on the devices.
+        """Returns the windows of the updates after `step`; None if the devices cut them from the store.
 
         Args:
-          seed: key data of the order of the samples.
-          step: updates so far.
+          seed: key data that determine the order of the samples.
+          step: updates done so far.
           total: updates of the stage.
-          draws: batches of an update.
+          draws: batches per update.
         """
         if self.windows is None:
             return None

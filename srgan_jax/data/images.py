@@ -1,4 +1,4 @@
-"""What a data set of images can be asked: the more, the less has been done with it since it was prepared."""
+"""Protocols of image data sets: `ImageArrays`, `Images` (adds size and name), `PreparedImages` (adds a digest)."""
 
 from typing import Protocol
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class ImageArrays(Protocol):
-    """Images by their index, `[H, W, C]` uint8 each, decoded when asked for; a list of arrays is one, too."""
+    """A sequence of images `[H, W, C]` uint8 that are decoded when indexed; a list of arrays fits too."""
 
     def __len__(self) -> int: ...
 
@@ -14,20 +14,20 @@ class ImageArrays(Protocol):
 
 
 class Images(ImageArrays, Protocol):
-    """Images that also say what they are without being decoded."""
+    """Images whose size and name are known without decoding."""
 
     def size(self, index: int) -> tuple[int, int]:
-        """Height and width, of an image at the size of LR where it is a packed pair."""
+        """Returns the height and width; for a packed pair, those of LR."""
         ...
 
     def name(self, index: int) -> str:
-        """What the user knows the image by."""
+        """Returns the name of the image, for messages."""
         ...
 
 
 class PreparedImages(Images, Protocol):
-    """Images as a prepared data set has them, which can be told from each other by what they show."""
+    """Images of a prepared data set, with a digest of their content."""
 
     def digest(self, index: int) -> str:
-        """Equal images have equal ones, wherever they stand."""
+        """Returns a digest of the content: equal for equal images, whatever their index."""
         ...

@@ -1,4 +1,4 @@
-"""The source `memory`: images decoded once into uint8 tiles on the device; crops are gathered in the update."""
+"""The source `memory`: images are decoded once into uint8 tiles on the device; the update gathers crops from them."""
 
 import os
 from collections.abc import Mapping
@@ -17,18 +17,18 @@ def _tile_counts(sizes: np.ndarray, tile_px: int, window_px: int, crop_px: int) 
 
 
 def _fitted_tile(sizes: np.ndarray, tile_px: int, crop_px: int, margin_px: int) -> int:
-    """`tile_px`, or the whole padded picture where that is smaller; at least one window."""
+    """Returns `tile_px`, at most the side of the largest padded image and at least that of a window."""
     return max(min(tile_px, int(sizes.max()) + 2 * margin_px), crop_px + 2 * margin_px)
 
 
 def store_bytes(sizes: np.ndarray, *, crop_px: int, margin_px: int, tile_px: int, channels: int = 3) -> int:
-    """Bytes that `build_store` will take."""
+    """Returns the size in bytes of the tiles that `build_store` returns."""
     tile = _fitted_tile(sizes, tile_px, crop_px, margin_px)
     return int(_tile_counts(sizes, tile, crop_px + 2 * margin_px, crop_px).prod(axis=1).sum()) * tile * tile * channels
 
 
 def build_store(
-    pictures: ImageArrays,
+    images: ImageArrays,
     sizes: np.ndarray,
     *,
     crop_px: int,
@@ -36,18 +36,19 @@ def build_store(
     tile_px: int,
     channels: int = 3,
 ) -> dict[str, np.ndarray]:
-    """Decodes every picture into overlapping tiles such that any crop with its margins lies within one.
+    """Decodes all images into overlapping tiles, so that each crop with its margin lies within one tile.
 
     Args:
-      pictures: `[H, W, channels]` uint8 each.
-      sizes: `[N, 2]`, theirs.
+      images: `[H, W, channels]` uint8 each.
+      sizes: `[N, 2]` heights and widths of the images.
       crop_px: side of the HR crops.
-      margin_px: wanted around a crop; beyond a picture's border its outermost pixels are repeated.
+      margin_px: pixels around a crop; outside the image its outermost pixels are repeated.
       tile_px: side of the tiles.
       channels: 3, or those of packed pairs.
 
     Returns:
-      "tiles" `[M, T, T * channels]` uint8; for each picture "first_tile" `[N]`, "columns" `[N]` and "sizes" `[N, 2]`.
+      "tiles" `[M, T, T * channels]` uint8; for each image "first_tile" `[N]`, "columns" (of tiles) `[N]` and "sizes"
+      `[N, 2]`.
     """
     window = crop_px + 2 * margin_px
     tile_px = _fitted_tile(sizes, tile_px, crop_px, margin_px)
@@ -57,7 +58,7 @@ def build_store(
     stride = tile_px - window + 1
 
     def fill(index):
-        padded = np.pad(pictures[index], ((margin_px, margin_px), (margin_px, margin_px), (0, 0)), mode="edge")
+        padded = np.pad(images[index], ((margin_px, margin_px), (margin_px, margin_px), (0, 0)), mode="edge")
         rows, columns = counts[index]
         for number in range(rows * columns):
             y, x = number // columns * stride, number % columns * stride
@@ -66,7 +67,7 @@ def build_store(
             tiles[ends[index] - rows * columns + number, : cut.shape[0], : cut.shape[1]] = cut
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(fill, range(len(pictures))))
+        list(pool.map(fill, range(len(images))))
     first = (ends - counts.prod(axis=1)).astype(np.int32)
     return {"tiles": tiles, "first_tile": first, "columns": counts[:, 1].astype(np.int32), "sizes": sizes}
 
@@ -74,12 +75,12 @@ def build_store(
 def gather_windows(
     store: Mapping[str, jax.Array], chosen: jax.Array, keys: jax.Array, *, crop_px: int, margin_px: int
 ) -> jax.Array:
-    """Crops with their margins out of the tiles, inside a jitted update.
+    """Returns windows (crops with their margins) from the tiles; for use inside a jitted update.
 
     Args:
       store: from `build_store`.
-      chosen: `[B]` the picture of each sample.
-      keys: `[B]`.
+      chosen: `[B]` index of the image of each sample.
+      keys: `[B]` keys of the samples.
       crop_px: as given to `build_store`.
       margin_px: as given to `build_store`.
 

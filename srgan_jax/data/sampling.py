@@ -1,7 +1,7 @@
-"""Which picture, which crop, which flip: pure functions of (seed, step, index of the sample in the global batch).
+"""Random choice of images, crops and keys: pure functions of (seed, step, index of the sample in the global batch).
 
-So every sample is the same whatever the number of devices and processes, and after every resume. Runs on the device,
-inside the jitted update, or on the host for pictures that don't live on the device.
+Samples therefore don't depend on the number of devices and processes, and are the same after a resume. The functions
+run on the device, inside the jitted update, or on the host for the source `stream`.
 """
 
 import jax
@@ -13,21 +13,21 @@ SHUFFLE_ROUNDS = 24
 
 
 def _mix(x: jax.Array) -> jax.Array:
-    """MurmurHash3's 32-bit finaliser."""
+    """Returns MurmurHash3's 32-bit finaliser of `x`."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
     x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
     return x ^ (x >> 16)
 
 
 def shuffled(index: jax.Array, size: int, seed: jax.Array) -> jax.Array:
-    """Where `index` stands in a random order of `size` things: a permutation evaluated one element at a time.
+    """Returns the image of `index` under a random permutation of `size` elements.
 
-    The swap-or-not shuffle (Hoang, Morris & Rogaway 2012): no table, no sort.
+    This is the swap-or-not shuffle (Hoang, Morris & Rogaway 2012), which needs no table and no sorting.
 
     Args:
-      index: any shape, integers below `size`.
-      size: how many.
-      seed: uint32 scalar, or of the shape of `index`; another seed is another order.
+      index: integers below `size`, of any shape.
+      size: number of elements.
+      seed: uint32, a scalar or of the shape of `index`; determines the permutation.
 
     Returns:
       int32 of the shape of `index`; distinct indices give distinct results.
@@ -42,16 +42,16 @@ def shuffled(index: jax.Array, size: int, seed: jax.Array) -> jax.Array:
 
 
 def rollback_seed(seed: jax.Array, rollbacks: jax.Array) -> jax.Array:
-    """Returns the key data of another order of samples after each rollback; with 0 of them `seed` itself."""
+    """Returns the key data of a new sample order after each rollback; `seed` itself for 0 rollbacks."""
     return seed ^ _mix(jnp.asarray(rollbacks).astype(jnp.uint32))
 
 
 def sample_keys(seed: jax.Array, step: jax.Array, indices: jax.Array) -> jax.Array:
-    """One key for each sample: `fold_in(fold_in(seed, step), index)`.
+    """Returns a key for each sample: `fold_in(fold_in(seed, step), index)`.
 
     Args:
       seed: key data, uint32.
-      step: of the update.
+      step: number of the batch.
       indices: `[B]` positions in the global batch.
 
     Returns:
@@ -61,27 +61,37 @@ def sample_keys(seed: jax.Array, step: jax.Array, indices: jax.Array) -> jax.Arr
     return jax.vmap(lambda index: jax.random.fold_in(step_key, index))(indices)
 
 
-def choose_pictures(seed: jax.Array, step: jax.Array, indices: jax.Array, batch_size: int, pictures: int) -> jax.Array:
-    """The picture of each sample: a new random order of all pictures in each epoch, so a batch has distinct ones.
+def choose_images(seed: jax.Array, step: jax.Array, indices: jax.Array, batch_size: int, image_count: int) -> jax.Array:
+    """Returns the index of the image of each sample.
+
+    Each epoch visits all images once, in a new random order, so that images repeat in a batch only where it spans two
+    epochs.
+
+    Args:
+      seed: key data, uint32.
+      step: number of the batch.
+      indices: `[B]` positions in the global batch.
+      batch_size: samples in the global batch.
+      image_count: number of images.
 
     Returns:
-      `[B]` int32 below `pictures`.
+      `[B]` int32 below `image_count`.
     """
     number = step.astype(jnp.uint32) * jnp.uint32(batch_size) + indices.astype(jnp.uint32)
-    epoch = number // jnp.uint32(pictures)
-    return shuffled(number % jnp.uint32(pictures), pictures, _mix(epoch ^ _mix(seed.astype(jnp.uint32)[-1] + 1)))
+    epoch = number // jnp.uint32(image_count)
+    return shuffled(number % jnp.uint32(image_count), image_count, _mix(epoch ^ _mix(seed.astype(jnp.uint32)[-1] + 1)))
 
 
 def choose_corners(keys: jax.Array, sizes: jax.Array, crop_px: int) -> jax.Array:
-    """The top left corner of each sample's crop, uniform over its picture.
+    """Returns the top left corner of each sample's crop, uniform over its image.
 
     Args:
-      keys: `[B]`.
-      sizes: `[B, 2]` height and width of the pictures, each at least `crop_px`.
+      keys: `[B]` keys of the samples.
+      sizes: `[B, 2]` heights and widths of the images, each at least `crop_px`.
       crop_px: side of the crop.
 
     Returns:
-      `[B, 2]` int32.
+      `[B, 2]` int32, row and column.
     """
     choices = sizes - crop_px + 1
     uniform = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(keys_for(keys, PURPOSE_CROP))

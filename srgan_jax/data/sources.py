@@ -1,7 +1,6 @@
-"""Where the windows of an update come from, by name: `config.data.source`.
+"""The sources of windows by name, for `config.data.source`.
 
-A source is opened by `(images, name, plan, config, report) -> Samples`. A new one is such a function and an entry in
-`SOURCES`.
+A source is a function `(images, name, plan, config, report) -> Samples`. To add one, add such a function to `SOURCES`.
 """
 
 import functools
@@ -17,14 +16,14 @@ from srgan_jax.data.images import ImageArrays, Images
 from srgan_jax.runtime import devices
 from srgan_jax.runtime.errors import UserError
 
-Report = Callable[..., None]  # a line for the user; with everywhere=True from each process
+Report = Callable[..., None]  # prints a line; with everywhere=True on every process
 
 
 def open_memory(images: Images, name: str, plan: BatchPlan, config: DataConfig, report: Report) -> Samples:
-    """Decodes all images once: into tiles on each device, or into host memory where these don't fit there."""
-    images = skip_corrupt.SoundImages(images, report)
+    """Decodes all images once: into tiles on each device, or into host memory if the tiles don't fit on the device."""
+    images = skip_corrupt.ReadableImages(images, report)
     crop_px = plan.window["crop_px"]
-    unit = plan.scale if plan.is_paired else 1  # tiles of pairs are as large in LR pixels
+    unit = plan.scale if plan.is_paired else 1  # tiles of pairs are measured in LR pixels
     tiles = {"tile_px": config.tile_px // unit, "channels": plan.channels, **plan.window}
     kept, sizes, small = datasets.without_small(images, crop_px)
     for line in small:
@@ -36,7 +35,11 @@ def open_memory(images: Images, name: str, plan: BatchPlan, config: DataConfig, 
         return Samples(_build_store(images, **tiles), None)
     raw = int(sizes.prod(axis=1).sum()) * plan.channels
     if raw > 0.8 * devices.host_memory_bytes():
-        raise UserError(f"{name} takes {raw / 1e9:.1f} GB decoded; use --config.data.source=stream")
+        raise UserError(
+            f"{name} needs {raw / 1e9:.1f} GB of host memory when decoded, expected at most "
+            f"{0.8 * devices.host_memory_bytes() / 1e9:.1f} GB (80 % of this machine's); use "
+            "--config.data.source=stream"
+        )
     report(
         f"{found}, decoded once into {raw / 1e6:,.0f} MB of host memory ({needed / 1e6:,.0f} MB of tiles exceed "
         "config.data.device_share)"
@@ -45,10 +48,10 @@ def open_memory(images: Images, name: str, plan: BatchPlan, config: DataConfig, 
 
 
 def open_stream(images: Images, name: str, plan: BatchPlan, config: DataConfig, report: Report) -> Samples:
-    """Decodes images as they are needed, ahead of the updates."""
-    everywhere = functools.partial(report, everywhere=True)  # each process meets other corrupt files
-    images = skip_corrupt.SoundImages(images, everywhere, plan.window["crop_px"])
-    report(f"data: {len(images)} images from {name}, decoded as they are needed")
+    """Decodes images on demand on the host, ahead of the updates."""
+    everywhere = functools.partial(report, everywhere=True)  # each process reads different images
+    images = skip_corrupt.ReadableImages(images, everywhere, plan.window["crop_px"])
+    report(f"data: {len(images)} images from {name}, decoded on demand")
     return _from_host(images, plan, config)
 
 
@@ -59,11 +62,11 @@ SOURCES: Mapping[str, Callable[[Images, str, BatchPlan, DataConfig, Report], Sam
 
 
 def _from_host(images: ImageArrays, plan: BatchPlan, config: DataConfig) -> Samples:
-    mine = devices.local_slice(plan.batch_size)
+    local = devices.local_slice(plan.batch_size)
     windows = functools.partial(
         stream.stream_windows,
         images,
-        indices=np.arange(mine.start, mine.stop, dtype=np.int32),
+        indices=np.arange(local.start, local.stop, dtype=np.int32),
         batch_size=plan.batch_size,
         threads=config.threads or None,
         **plan.window,
@@ -71,11 +74,11 @@ def _from_host(images: ImageArrays, plan: BatchPlan, config: DataConfig) -> Samp
     return Samples(None, lambda seed, steps: windows(seed=seed, steps=steps))
 
 
-def _build_store(images: skip_corrupt.SoundImages, *, crop_px: int, **options: int) -> dict[str, np.ndarray]:
-    """The tiles of the images that are large enough; again where some turned out to be corrupt when decoded."""
+def _build_store(images: skip_corrupt.ReadableImages, *, crop_px: int, **options: int) -> dict[str, np.ndarray]:
+    """Returns the tiles of all images that are large enough; starts again if decoding finds more corrupt images."""
     while True:
-        known = len(images.damaged)
+        known = len(images.corrupt)
         kept, sizes, _ = datasets.without_small(images, crop_px)
         store = memory.build_store(kept, sizes, crop_px=crop_px, **options)
-        if len(images.damaged) == known:
+        if len(images.corrupt) == known:
             return store

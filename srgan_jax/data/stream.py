@@ -1,4 +1,4 @@
-"""The source `stream`: images decoded as they are needed, by grain's threads, ahead of the updates."""
+"""The source `stream`: grain's threads decode images on demand, ahead of the updates."""
 
 import functools
 import os
@@ -14,9 +14,9 @@ from srgan_jax.data.images import ImageArrays
 from srgan_jax.runtime.types import Device
 
 
-@functools.partial(jax.jit, static_argnames=("batch_size", "pictures"))
-def _plan(seed, step, indices, batch_size, pictures):
-    chosen = sampling.choose_pictures(seed, step, indices, batch_size, pictures)
+@functools.partial(jax.jit, static_argnames=("batch_size", "image_count"))
+def _plan(seed, step, indices, batch_size, image_count):
+    chosen = sampling.choose_images(seed, step, indices, batch_size, image_count)
     return chosen, jax.random.key_data(sampling.sample_keys(seed, step, indices))
 
 
@@ -25,23 +25,23 @@ def _corners(key_data, sizes, crop_px):
     return sampling.choose_corners(jax.random.wrap_key_data(key_data), sizes, crop_px)
 
 
-def _cut(picture: np.ndarray, corner: np.ndarray, crop_px: int, margin_px: int) -> np.ndarray:
+def _cut(image: np.ndarray, corner: np.ndarray, crop_px: int, margin_px: int) -> np.ndarray:
     rows, columns = (
         np.clip(np.arange(start - margin_px, start + crop_px + margin_px), 0, size - 1)
-        for start, size in zip(corner, picture.shape[:2], strict=True)
+        for start, size in zip(corner, image.shape[:2], strict=True)
     )
-    return picture[rows[:, None], columns]
+    return image[rows[:, None], columns]
 
 
 def _cpu() -> Device:
     try:
         return jax.local_devices(backend="cpu")[0]
     except RuntimeError:
-        raise DatasetError("decoding on the host needs JAX's CPU backend: set JAX_PLATFORMS=cuda,cpu") from None
+        raise DatasetError("decoding on the host needs JAX's CPU backend; set JAX_PLATFORMS=cuda,cpu") from None
 
 
 def read_windows(
-    pictures: ImageArrays,
+    images: ImageArrays,
     seed: np.ndarray,
     step: int,
     indices: np.ndarray,
@@ -50,18 +50,30 @@ def read_windows(
     crop_px: int,
     margin_px: int,
 ) -> np.ndarray:
-    """The windows that `gather_windows` gives for the same samples, cut on the host.
+    """Returns the same windows as `memory.gather_windows`, cut on the host.
+
+    Args:
+      images: decoded when indexed.
+      seed: key data, uint32.
+      step: number of the batch.
+      indices: `[B]` positions in the global batch.
+      batch_size: samples in the global batch.
+      crop_px: side of the HR crops.
+      margin_px: pixels around a crop.
 
     Returns:
-      `[len(indices), W, W, 3]` uint8.
+      `[B, W, W, C]` uint8, W = crop_px + 2 * margin_px.
+
+    Raises:
+      DatasetError: an image is smaller than `crop_px`, or JAX has no CPU backend.
     """
     with jax.default_device(_cpu()):
-        chosen, key_data = _plan(seed, np.int32(step), indices, batch_size, len(pictures))
-        chosen = [pictures[index] for index in np.asarray(chosen)]
-        sizes = np.array([picture.shape[:2] for picture in chosen], np.int32)
+        chosen, key_data = _plan(seed, np.int32(step), indices, batch_size, len(images))
+        chosen = [images[index] for index in np.asarray(chosen)]
+        sizes = np.array([image.shape[:2] for image in chosen], np.int32)
         if sizes.min() < crop_px:
             raise DatasetError(
-                f"a picture of {sizes[sizes.min(axis=1).argmin()].tolist()} px is smaller than config.data.crop_px="
+                f"an image of {sizes[sizes.min(axis=1).argmin()].tolist()} px is smaller than config.data.crop_px="
                 f"{crop_px}; prepare the folder again with --min-side {crop_px}, or use config.data.source=memory"
             )
         corners = np.asarray(_corners(key_data, sizes, crop_px))
@@ -69,7 +81,7 @@ def read_windows(
 
 
 def stream_windows(
-    pictures: ImageArrays,
+    images: ImageArrays,
     seed: np.ndarray,
     steps: range,
     indices: np.ndarray,
@@ -80,23 +92,23 @@ def stream_windows(
     threads: int | None = None,
     prefetch: int = 8,
 ) -> Iterator[np.ndarray]:
-    """`read_windows` for each of `steps`, read ahead by grain's threads.
+    """Returns an iterator over `read_windows` of each of `steps`, read ahead by grain's threads.
 
     Args:
-      pictures: decoded when indexed.
+      images: decoded when indexed.
       seed: key data, uint32.
-      steps: of the updates to come; starting later gives the same windows for the same step.
-      indices: of this process's samples in the global batch.
-      batch_size: the global batch.
+      steps: numbers of the batches; the windows of a step don't depend on the first step.
+      indices: `[B]` positions of this process's samples in the global batch.
+      batch_size: samples in the global batch.
       crop_px: side of the HR crops.
-      margin_px: around them.
-      threads: readers; the number of cores by default.
-      prefetch: batches held ready.
+      margin_px: pixels around a crop.
+      threads: number of reading threads; None means the number of cores.
+      prefetch: number of batches read ahead.
     """
 
     def read(step):
         return read_windows(
-            pictures, seed, int(step), indices, batch_size=batch_size, crop_px=crop_px, margin_px=margin_px
+            images, seed, int(step), indices, batch_size=batch_size, crop_px=crop_px, margin_px=margin_px
         )
 
     options = grain.ReadOptions(num_threads=threads or os.cpu_count() or 1, prefetch_buffer_size=prefetch)

@@ -1,35 +1,35 @@
-"""How LR images come about from HR images, on the device: `(key, hr, scale=, ...) -> lr`.
+"""Degradations, which make LR images from HR images on the device: `(key, hr, scale=, ...) -> lr`.
 
-`hr` is `[H, W, 3]` in [0, 1]; the result is `[H / scale, W / scale, 3]` in [0, 1], multiples of 1/255 as in a file. A
-new degradation is one function, what it reaches beyond a crop, and one line in `DEGRADATIONS`.
+`hr` is `[H, W, 3]` in [0, 1]; the result is `[H / scale, W / scale, 3]` in [0, 1], multiples of 1/255 as in a file. To
+add one, write the function and one that returns its radius in HR pixels, and add both to `DEGRADATIONS`.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from srgan_jax.degradations.bicubic import bicubic, bicubic_reach_px
-from srgan_jax.degradations.gaussian_blur import gaussian_blur, gaussian_blur_reach_px
-from srgan_jax.degradations.photo import photo, photo_reach_px
-from srgan_jax.degradations.second_order import second_order, second_order_reach_px
+from srgan_jax.degradations.bicubic import bicubic, bicubic_radius_px
+from srgan_jax.degradations.gaussian_blur import gaussian_blur, gaussian_blur_radius_px
+from srgan_jax.degradations.photo import photo, photo_radius_px
+from srgan_jax.degradations.second_order import second_order, second_order_radius_px
 
 __all__ = ["DEGRADATIONS", "Degradation"]
 
 
 class Degradation(NamedTuple):
-    """A way to make LR images.
+    """An entry of `DEGRADATIONS`.
 
     Attributes:
-      degrade: `(key, hr, *, scale, ...) -> lr`, for one picture.
-      reach_px: `(*, scale, ...) -> HR pixels` around a crop that its LR image depends on.
+      degrade: `(key, hr, *, scale, ...) -> lr`, for one image.
+      radius_px: `(*, scale, ...) -> int`, the HR pixels around a crop that its LR image depends on.
     """
 
     degrade: Callable
-    reach_px: Callable
+    radius_px: Callable
 
 
 DEGRADATIONS = {
-    "bicubic": Degradation(bicubic, bicubic_reach_px),
-    "gaussian_blur": Degradation(gaussian_blur, gaussian_blur_reach_px),
-    "photo": Degradation(photo, photo_reach_px),
-    "second_order": Degradation(second_order, second_order_reach_px),
+    "bicubic": Degradation(bicubic, bicubic_radius_px),
+    "gaussian_blur": Degradation(gaussian_blur, gaussian_blur_radius_px),
+    "photo": Degradation(photo, photo_radius_px),
+    "second_order": Degradation(second_order, second_order_radius_px),
 }

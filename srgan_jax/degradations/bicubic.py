@@ -1,4 +1,4 @@
-"""MATLAB's bicubic: what the classic test sets and papers use."""
+"""The bicubic degradation of MATLAB's `imresize`, which the standard test sets use."""
 
 import jax
 
@@ -6,12 +6,12 @@ from srgan_jax.ops import resize
 
 
 def bicubic(key: jax.Array, hr: jax.Array, *, scale: int) -> jax.Array:
-    """MATLAB's bicubic by convention A, rounded to 8 bits: what the classic test sets and papers use.
+    """Returns `hr` shrunk as by MATLAB's `imresize` (convention A of `ops.resize`) and rounded to 8 bits.
 
     Args:
-      key: unused, nothing is random here.
+      key: unused; this degradation is deterministic.
       hr: `[H, W, 3]` in [0, 1].
-      scale: shrinking factor.
+      scale: HR pixels per LR pixel.
 
     Returns:
       `[H / scale, W / scale, 3]` in [0, 1].
@@ -20,6 +20,6 @@ def bicubic(key: jax.Array, hr: jax.Array, *, scale: int) -> jax.Array:
     return resize.downscale(hr, scale, convention="A")
 
 
-def bicubic_reach_px(*, scale: int) -> int:
-    """8 at x4."""
-    return resize.kernel_reach_px(scale)
+def bicubic_radius_px(*, scale: int) -> int:
+    """Returns the HR pixels around a crop that LR depends on: 8 at x4."""
+    return resize.kernel_radius_px(scale)

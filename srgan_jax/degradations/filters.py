@@ -1,6 +1,6 @@
-"""What degradations are made of: blurs, resizing by a factor that is traced, noise. One picture at a time, `[H, W, 3]`.
+"""Filters from which degradations are built: blur, and resizing by a traced factor; for one image `[H, W, 3]` each.
 
-Borders repeat the outermost pixels. Sizes are static; only values (factors, deviations) may be random.
+Images are padded with their outermost pixels. Array shapes are static; only values (factors, stds) may be random.
 """
 
 import jax
@@ -13,20 +13,20 @@ HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def blur(image: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Filters each channel of `[H, W, 3]` with `kernel [K, K]`, K odd; by FFT, which is quick for a kernel a sample."""
+    """Filters each channel of `[H, W, 3]` with `kernel [K, K]`, K odd; by FFT, as each sample has its own kernel."""
     height, width = image.shape[:2]
-    reach = kernel.shape[0] // 2
-    padded = jnp.pad(image, ((reach, reach), (reach, reach), (0, 0)), mode="edge")
+    radius = kernel.shape[0] // 2
+    padded = jnp.pad(image, ((radius, radius), (radius, radius), (0, 0)), mode="edge")
     size = padded.shape[:2]
-    # A correlation: the kernel's spectrum is conjugated.
+    # Correlation rather than convolution: the kernel's spectrum is conjugated.
     product = jnp.fft.rfft2(padded, axes=(0, 1)) * jnp.conj(jnp.fft.rfft2(kernel, s=size))[..., None]
     return jnp.fft.irfft2(product, s=size, axes=(0, 1))[:height, :width]
 
 
-def gaussian_matrix(size: int, sigma: jax.Array | float, reach: int) -> jax.Array:
-    """A gaussian blur of one axis, cut off `reach` samples away, as a matrix `[size, size]` whose rows sum to 1."""
+def gaussian_matrix(size: int, sigma: jax.Array | float, radius: int) -> jax.Array:
+    """Returns the Gaussian blur of one axis, truncated at `radius` samples: a matrix `[size, size]`, rows sum to 1."""
     distance = jnp.abs(jnp.arange(size)[:, None] - jnp.arange(size)[None])
-    weights = jnp.exp(-0.5 * jnp.square(distance / jnp.maximum(sigma, 1e-2))) * (distance <= reach)
+    weights = jnp.exp(-0.5 * jnp.square(distance / jnp.maximum(sigma, 1e-2))) * (distance <= radius)
     return weights / weights.sum(axis=1, keepdims=True)
 
 
@@ -39,18 +39,18 @@ def gaussian_kernel(
     beta: jax.Array | float = 1.0,
     plateau: jax.Array | float = 0.0,
 ) -> jax.Array:
-    """A gaussian `[size, size]` that sums to 1, turned by `angle`, and its two relatives of Real-ESRGAN.
+    """Returns a Gaussian kernel `[size, size]`, or one of the two generalised kernels of Real-ESRGAN; it sums to 1.
 
     Args:
-      size: side, odd.
-      sigma_x: deviation along the turned x axis, in pixels; 0 gives no blur.
-      sigma_y: along the other.
-      angle: radians.
-      beta: exponent of the generalised gaussian, 1 for the usual one.
-      plateau: 1 for `1 / (1 + d^beta)` in place of `exp(-d^beta / 2)`, between them a mixture.
+      size: side in pixels, odd.
+      sigma_x: std along the rotated x axis, in pixels; 0 gives no blur.
+      sigma_y: std along the rotated y axis, in pixels.
+      angle: of rotation, in radians.
+      beta: exponent of the generalised Gaussian; 1 gives the Gaussian.
+      plateau: weight of `1 / (1 + d^beta)`, from 0 to 1; `exp(-d^beta / 2)` has the weight `1 - plateau`.
     """
-    place = jnp.arange(size) - size // 2
-    y, x = jnp.meshgrid(place, place, indexing="ij")
+    positions = jnp.arange(size) - size // 2
+    y, x = jnp.meshgrid(positions, positions, indexing="ij")
     along, across = jnp.cos(angle) * x + jnp.sin(angle) * y, jnp.cos(angle) * y - jnp.sin(angle) * x
     distance = jnp.square(along / jnp.maximum(sigma_x, 1e-2)) + jnp.square(across / jnp.maximum(sigma_y, 1e-2))
     powered = jnp.where(distance > 0, jnp.power(jnp.maximum(distance, 1e-12), beta), 0.0)
@@ -59,18 +59,25 @@ def gaussian_kernel(
 
 
 def sinc_kernel(size: int, cutoff: jax.Array) -> jax.Array:
-    """The circular low-pass filter of Real-ESRGAN (equation 6), which rings; `cutoff` in radians a pixel, up to pi."""
-    place = jnp.arange(size) - size // 2
-    y, x = jnp.meshgrid(place, place, indexing="ij")
+    """Returns Real-ESRGAN's circular low-pass filter `[size, size]` (equation 6), which causes ringing artefacts.
+
+    Args:
+      size: side in pixels, odd.
+      cutoff: frequency in radians per pixel, at most pi.
+    """
+    positions = jnp.arange(size) - size // 2
+    y, x = jnp.meshgrid(positions, positions, indexing="ij")
     radius = jnp.sqrt(jnp.square(x) + jnp.square(y)).astype(jnp.float32)
-    away = jnp.maximum(radius, 1e-6)
-    kernel = jnp.where(radius > 0, cutoff * _bessel_j1(cutoff * away) / (2 * jnp.pi * away), cutoff**2 / (4 * jnp.pi))
+    positive = jnp.maximum(radius, 1e-6)
+    kernel = jnp.where(
+        radius > 0, cutoff * _bessel_j1(cutoff * positive) / (2 * jnp.pi * positive), cutoff**2 / (4 * jnp.pi)
+    )
     return kernel / kernel.sum()
 
 
 def _bessel_j1(x: jax.Array) -> jax.Array:
-    """The Bessel function of the first kind and order 1: the mean of `cos(t - x sin t)` over [0, pi]."""
-    t = (jnp.arange(64) + 0.5) * (jnp.pi / 64)  # the midpoint rule converges at once for a periodic integrand
+    """Returns the Bessel function of the first kind and order 1: the mean of `cos(t - x sin t)` over [0, pi]."""
+    t = (jnp.arange(64) + 0.5) * (jnp.pi / 64)  # the midpoint rule converges exponentially for periodic integrands
     return jnp.cos(t - x[..., None] * jnp.sin(t)).mean(axis=-1)
 
 
@@ -80,13 +87,13 @@ RESIZING_KERNELS = {"bicubic": kernels.cubic, "bilinear": kernels.triangle, "are
 def resize_matrix(
     kernel: str, in_size: int, out_size: int, factor: jax.Array | float, *, antialias: bool = True
 ) -> jax.Array:
-    """Resizing of one axis by `factor` about its centre, as a matrix.
+    """Returns the matrix that resizes one axis by `factor` about its centre.
 
     Args:
       kernel: a name in `RESIZING_KERNELS`.
-      in_size: samples before.
-      out_size: samples after; where they are more than `factor * in_size` the outermost repeat.
-      factor: samples after for each before; may be traced.
+      in_size: input samples.
+      out_size: output samples; if they exceed `factor * in_size`, the outermost samples are repeated.
+      factor: output samples per input sample; may be traced.
       antialias: widen the kernel by `1 / factor` when shrinking.
 
     Returns:
@@ -101,13 +108,13 @@ def resize_matrix(
 
 
 def apply_matrices(rows: jax.Array, columns: jax.Array, image: jax.Array) -> jax.Array:
-    """`rows [h, H]` and `columns [w, W]` on `image [H, W, 3]`: `[h, w, 3]`."""
+    """Applies `rows [h, H]` and `columns [w, W]` to `image [H, W, 3]`; returns `[h, w, 3]`."""
     image = jnp.einsum("oh,hwc->owc", rows, image, precision=HIGHEST)
     return jnp.einsum("pw,owc->opc", columns, image, precision=HIGHEST)
 
 
-def chosen(key: jax.Array, probabilities: tuple[float, ...]) -> jax.Array:
-    """The index of one of several, by their probabilities (which need not sum to 1)."""
+def random_choice(key: jax.Array, probabilities: tuple[float, ...]) -> jax.Array:
+    """Returns a random index, drawn with `probabilities`, which need not sum to 1."""
     return jax.random.choice(key, len(probabilities), p=jnp.asarray(probabilities) / sum(probabilities))
 
 
@@ -118,7 +125,7 @@ def random_resize_matrices(
     out_size: tuple[int, ...],
     factor: jax.Array | float,
 ) -> tuple[jax.Array, jax.Array]:
-    """The two matrices of one of `kernels`, each as likely."""
+    """Returns the matrices of rows and columns for one of `kernels`, chosen with equal probability."""
     index = jax.random.randint(key, (), 0, len(kernels))
     rows, columns = (
         jnp.stack([resize_matrix(kernel, before, after, factor) for kernel in kernels])[index]
@@ -128,5 +135,5 @@ def random_resize_matrices(
 
 
 def uniform(key: jax.Array, bounds: tuple[float, float]) -> jax.Array:
-    """A number between two."""
+    """Returns a random number, uniform between the two `bounds`."""
     return jax.random.uniform(key, (), minval=bounds[0], maxval=bounds[1])

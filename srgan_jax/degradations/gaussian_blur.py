@@ -1,4 +1,4 @@
-"""A gaussian blur before bilinear shrinking."""
+"""A degradation of Gaussian blur and bilinear shrinking."""
 
 import jax
 
@@ -9,15 +9,18 @@ from srgan_jax.ops import color
 def gaussian_blur(
     key: jax.Array, hr: jax.Array, *, scale: int, size_px: int = 5, sigma_px: float = 4.0, antialias: bool = False
 ) -> jax.Array:
-    """A gaussian blur cut to `size_px`, then bilinear shrinking.
+    """Returns `hr` after Gaussian blur and bilinear shrinking.
 
     Args:
-      key: unused, nothing is random here.
+      key: unused; this degradation is deterministic.
       hr: `[H, W, 3]` in [0, 1].
-      scale: shrinking factor.
-      size_px: side of the blur kernel, odd.
-      sigma_px: its deviation.
-      antialias: widen the bilinear kernel by the scale; without, as OpenCV does it, two samples an axis count.
+      scale: HR pixels per LR pixel.
+      size_px: side of the blur kernel in HR pixels, odd.
+      sigma_px: std of the blur in HR pixels.
+      antialias: True widens the bilinear kernel by the scale; False reads two samples per axis, as OpenCV does.
+
+    Returns:
+      `[H / scale, W / scale, 3]` in [0, 1], multiples of 1/255.
     """
     del key
     size = (hr.shape[0] // scale, hr.shape[1] // scale)
@@ -29,7 +32,7 @@ def gaussian_blur(
     return color.quantize(filters.apply_matrices(rows, columns, hr))
 
 
-def gaussian_blur_reach_px(*, scale: int, size_px: int = 5, sigma_px: float = 4.0, antialias: bool = False) -> int:
-    """The blur's half and the shrinking kernel's."""
+def gaussian_blur_radius_px(*, scale: int, size_px: int = 5, sigma_px: float = 4.0, antialias: bool = False) -> int:
+    """Returns the HR pixels around a crop that LR depends on: the radii of the blur and of the shrinking kernel."""
     del sigma_px
     return size_px // 2 + (scale if antialias else 1)

@@ -1,4 +1,4 @@
-"""JPEG's losses as a differentiable function: chroma subsampling, DCT, quantisation, and back, without the bytes."""
+"""Differentiable JPEG compression: chroma subsampling, DCT and quantisation, and their inverses; no entropy coding."""
 
 import jax
 import jax.numpy as jnp
@@ -21,14 +21,14 @@ LUMA_TABLE = np.array(
 )
 CHROMA_TABLE = np.full((8, 8), 99)
 CHROMA_TABLE[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
-_FREQUENCY, _PLACE = np.arange(8)[:, None], np.arange(8)[None]
-DCT = np.cos((2 * _PLACE + 1) * _FREQUENCY * np.pi / 16) * np.where(_FREQUENCY == 0, np.sqrt(1 / 8), 0.5)
+_FREQUENCY, _POSITION = np.arange(8)[:, None], np.arange(8)[None]
+DCT = np.cos((2 * _POSITION + 1) * _FREQUENCY * np.pi / 16) * np.where(_FREQUENCY == 0, np.sqrt(1 / 8), 0.5)
 TO_YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])  # JFIF
 TO_RGB = np.array([[1.0, 0.0, 1.402], [1.0, -0.344136, -0.714136], [1.0, 1.772, 0.0]])
 
 
 def quantisation_tables(quality: jax.Array | float) -> tuple[jax.Array, jax.Array]:
-    """The tables `[8, 8]` of luma and chroma that libjpeg takes at a quality of 1 to 100."""
+    """Returns libjpeg's quantisation tables `[8, 8]` of luma and chroma for a quality from 1 to 100."""
     percent = jnp.where(quality < 50, jnp.floor(5000.0 / quality), 200.0 - 2.0 * quality)
     luma, chroma = (
         jnp.clip(jnp.floor((table * percent + 50.0) / 100.0), 1.0, 255.0) for table in (LUMA_TABLE, CHROMA_TABLE)
@@ -37,12 +37,12 @@ def quantisation_tables(quality: jax.Array | float) -> tuple[jax.Array, jax.Arra
 
 
 def _round(x: jax.Array) -> jax.Array:
-    """Rounds half up; its gradient is the identity's."""
+    """Rounds half up; the gradient is that of the identity (straight-through)."""
     return x + jax.lax.stop_gradient(jnp.floor(x + 0.5) - x)
 
 
-def _through_blocks(plane: jax.Array, table: jax.Array) -> jax.Array:
-    """`[H, W]` around 0, sides divisible by 8: DCT of each block, quantised, and back."""
+def _quantise_blocks(plane: jax.Array, table: jax.Array) -> jax.Array:
+    """Quantises the DCT coefficients of each 8 x 8 block of `plane [H, W]` (zero-centred, sides divisible by 8)."""
     height, width = plane.shape
     blocks = plane.reshape(height // 8, 8, width // 8, 8)
     dct = jnp.asarray(DCT, jnp.float32)
@@ -51,15 +51,15 @@ def _through_blocks(plane: jax.Array, table: jax.Array) -> jax.Array:
     return jnp.einsum("ui,vj,aubv->aibj", dct, dct, frequencies, precision=HIGHEST).reshape(height, width)
 
 
-def _halve(plane: jax.Array) -> jax.Array:
-    """The mean of each 2 x 2 integers, as libjpeg shrinks chroma: halves are rounded down and up in turn."""
+def _downsample_chroma(plane: jax.Array) -> jax.Array:
+    """Returns the mean of each 2 x 2 block of integers; as in libjpeg, halves round down and up by turns (columns)."""
     height, width = plane.shape
     mean = plane.reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3))
     return _round(mean - jnp.where(jnp.arange(width // 2) % 2 == 0, 0.25, 0.0))
 
 
-def _double(plane: jax.Array) -> jax.Array:
-    """libjpeg's "fancy" upsampling: three quarters of the nearer sample and one of the farther, along each axis."""
+def _upsample_chroma(plane: jax.Array) -> jax.Array:
+    """Doubles both axes by libjpeg's "fancy" upsampling: 3/4 of the nearer sample plus 1/4 of the farther one."""
     for axis in (0, 1):
         padded = jnp.pad(plane, [(1, 1) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
         count = plane.shape[axis]
@@ -70,15 +70,15 @@ def _double(plane: jax.Array) -> jax.Array:
 
 
 def jpeg(image: jax.Array, quality: jax.Array | float, *, subsampling: bool = True) -> jax.Array:
-    """What a JPEG file of that quality keeps of a picture; close to libjpeg's integer arithmetic.
+    """Returns `image` after JPEG compression and decompression; close to libjpeg's integer arithmetic.
 
     Args:
-      image: `[H, W, 3]` in [0, 1]; any size, the last rows and columns are repeated up to whole blocks.
+      image: `[H, W, 3]` in [0, 1], of any size: the last rows and columns are repeated to fill whole blocks.
       quality: 1 to 100 as for libjpeg; may be traced.
-      subsampling: halve the chroma planes (4:2:0) as most files do; else 4:4:4.
+      subsampling: True halves the resolution of chroma (4:2:0), as most files do; False keeps it (4:4:4).
 
     Returns:
-      `[H, W, 3]` in [0, 1], multiples of 1/255. The gradient passes all rounding as if it weren't there.
+      `[H, W, 3]` in [0, 1], multiples of 1/255. The gradient of all rounding is that of the identity.
     """
     height, width = image.shape[:2]
     block = 16 if subsampling else 8
@@ -87,19 +87,19 @@ def jpeg(image: jax.Array, quality: jax.Array | float, *, subsampling: bool = Tr
     planes = jnp.einsum("kc,hwc->khw", TO_YCBCR.astype(np.float32), pixels, precision=HIGHEST)
     luma_table, chroma_table = quantisation_tables(quality)
     planes = _round(planes)
-    luma = _through_blocks(planes[0] - 128.0, luma_table) + 128.0
+    luma = _quantise_blocks(planes[0] - 128.0, luma_table) + 128.0
     chroma = []
     for plane in planes[1:]:
-        small = _halve(plane) if subsampling else plane
-        small = jnp.clip(_round(_through_blocks(small, chroma_table)), -128.0, 127.0)
-        chroma.append(_round(_double(small)) if subsampling else small)
+        small = _downsample_chroma(plane) if subsampling else plane
+        small = jnp.clip(_round(_quantise_blocks(small, chroma_table)), -128.0, 127.0)
+        chroma.append(_round(_upsample_chroma(small)) if subsampling else small)
     decoded = jnp.stack([jnp.clip(_round(luma), 0.0, 255.0), *chroma])
     rgb = jnp.einsum("ck,khw->hwc", TO_RGB.astype(np.float32), decoded, precision=HIGHEST)
     return jnp.clip(_round(rgb), 0.0, 255.0)[:height, :width] / 255.0
 
 
-def jpeg_in_place(key: jax.Array, image: jax.Array, quality: jax.Array | float) -> jax.Array:
-    """`jpeg` of a cut-out: its blocks lie anywhere, as a crop's do in the file that it comes from."""
+def jpeg_unaligned(key: jax.Array, image: jax.Array, quality: jax.Array | float) -> jax.Array:
+    """Returns `jpeg(image, quality)` with a random offset of the block grid, as in a crop of a compressed image."""
     phase = jax.random.randint(key, (2,), 0, 16)
     height, width, channels = image.shape
     padded = jnp.pad(image, ((16, 16), (16, 16), (0, 0)), mode="edge")

@@ -78,7 +78,7 @@ def read_pairs(
       scale: HR pixels per LR pixel.
       convention: how LR is computed from HR, see `resize`; not used with a folder `LRx4`.
       keep_gray: score the samples of gray files directly, as MATLAB code does; otherwise MATLAB's luma of RGB.
-      select: function that selects the HR files to read, such as `processes.process_share`.
+      select: function that selects the HR files to read, such as `processes.process_slice`.
 
     Raises:
       MissingFileError: no such folder, or no image in it.

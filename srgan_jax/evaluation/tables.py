@@ -82,7 +82,7 @@ def compare(
       on_result: called with the name of the set, the pair, the method and the SR image, for each of them.
 
     Returns:
-      The rows of all processes. Each process scores its `processes.process_share` of the pairs.
+      The rows of all processes. Each process scores its `processes.process_slice` of the pairs.
     """
     rows = []
     for set_name, pairs in sets.items():
@@ -91,7 +91,7 @@ def compare(
             options = {"border": protocol.border, "round_y": protocol.round_y}
             scores = scoring.score(pairs, results, names, **options) if pairs else []
             local = [(pair.name, values) for pair, values in zip(pairs, scores, strict=True)]
-            rows += [Row(set_name, method, name, values) for name, values in processes.merge_shares(local)]
+            rows += [Row(set_name, method, name, values) for name, values in processes.merge_slices(local)]
             for pair, result in zip(pairs, results, strict=True):
                 on_result(set_name, pair, method, result)
     return rows

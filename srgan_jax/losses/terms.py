@@ -16,7 +16,7 @@ from srgan_jax.losses.adversarial import ADVERSARIAL, Decision
 from srgan_jax.losses.penalties import gradient_penalty, total_variation
 from srgan_jax.losses.pixel import PIXEL
 from srgan_jax.losses.views import Views
-from srgan_jax.ops import color
+from srgan_jax.ops import color, resize
 from srgan_jax.runtime.errors import UserError, lookup
 
 Metrics = dict[str, jax.Array]
@@ -141,6 +141,22 @@ def variation(views: Views) -> jax.Array:
     return total_variation(color.to_signed(views.sr))
 
 
+def consistency(views: Views, *, distance: str = "l1", factor: int = 4) -> jax.Array:
+    """Returns a distance between SR and HR on [-1, 1], both shrunk by MATLAB's bicubic without rounding.
+
+    It holds what LR determines, colours above all, and leaves texture free.
+
+    Args:
+      views: with `sr` and `hr`.
+      distance: a name in `PIXEL`.
+      factor: of the shrinking, usually the scale.
+    """
+    function = lookup(PIXEL, distance, "consistency loss")
+    size = (views.hr.shape[1] // factor, views.hr.shape[2] // factor)
+    shrunk = [resize.resize(image, size, convention="C") for image in (views.sr, views.hr)]
+    return function(*map(color.to_signed, shrunk))
+
+
 def adversarial(views: Views, *, loss: str) -> jax.Array:
     """Returns the generator's loss of an entry of `ADVERSARIAL`, averaged over the discriminator's heads."""
     heads = [ADVERSARIAL[loss].generator(real, fake) for real, fake in views.logits]
@@ -177,6 +193,7 @@ TERMS: dict[str, Term] = {
     **{name: Term(functools.partial(pixel, loss=name), ("sr", "hr")) for name in PIXEL},
     "perceptual": Term(perceptual, ("features",)),
     "total_variation": Term(variation, ("sr",)),
+    "consistency": Term(consistency, ("sr", "hr")),
     **{name: Term(functools.partial(adversarial, loss=name), ("logits",)) for name in ADVERSARIAL},
 }
 DISCRIMINATOR_TERMS: dict[str, Term] = {

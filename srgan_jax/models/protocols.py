@@ -6,7 +6,7 @@ from typing import ClassVar, Protocol
 import flax.linen as nn
 import jax
 
-from srgan_jax.runtime.offers import check_attributes, check_parameters
+from srgan_jax.runtime.interfaces import check_attributes, check_parameters
 
 
 class Generator(Protocol):

@@ -6,27 +6,27 @@ import numpy as np
 
 
 def to_signed(image: jax.Array) -> jax.Array:
-    """[0, 1] to [-1, 1], the range in which the SRGAN paper states its losses."""
+    """Maps [0, 1] to [-1, 1], the range in which the SRGAN paper defines its losses."""
     return image * 2.0 - 1.0
 
 
 def from_uint8(image: jax.Array | np.ndarray) -> jax.Array:
-    """uint8 to float32 in [0, 1]."""
+    """Converts uint8 to float32 in [0, 1]."""
     return jnp.asarray(image, jnp.float32) / 255.0
 
 
 def to_uint8(image: jax.Array) -> jax.Array:
-    """Floats in [0, 1] to uint8, clipped and rounded half up as MATLAB does."""
+    """Converts floats in [0, 1] to uint8; clips, and rounds half up as MATLAB does."""
     return jnp.floor(jnp.clip(image, 0.0, 1.0) * 255.0 + 0.5).astype(jnp.uint8)
 
 
 def quantize(image: jax.Array) -> jax.Array:
-    """Floats clipped to [0, 1] and rounded to multiples of 1/255: what an 8-bit file keeps of them."""
+    """Clips floats to [0, 1] and rounds them to multiples of 1/255, as an 8-bit file does."""
     return jnp.floor(jnp.clip(image, 0.0, 1.0) * 255.0 + 0.5) / 255.0
 
 
 def rgb_to_y(rgb: jax.Array) -> jax.Array:
-    """ITU-R BT.601 luma with studio swing, as MATLAB's `rgb2ycbcr` gives it on doubles (not rounded).
+    """Returns ITU-R BT.601 luma with studio swing, as MATLAB's `rgb2ycbcr` does for doubles (not rounded).
 
     Args:
       rgb: `[..., 3]` in [0, 1].
@@ -35,4 +35,4 @@ def rgb_to_y(rgb: jax.Array) -> jax.Array:
       `[..., 1]`, between 16/255 and 235/255.
     """
     red, green, blue = rgb[..., 0:1], rgb[..., 1:2], rgb[..., 2:3]
-    return (65.481 * red + 128.553 * green + 24.966 * blue + 16.0) / 255.0  # sums, not a dot: never bf16
+    return (65.481 * red + 128.553 * green + 24.966 * blue + 16.0) / 255.0  # no dot: it may run in bf16

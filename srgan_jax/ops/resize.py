@@ -1,12 +1,12 @@
 """MATLAB's `imresize` as two small matrices, one per axis.
 
-"MATLAB bicubic" is three things in the literature, and the PSNR of a model trained on one and tested on another drops.
-All three use the cubic kernel with a = -0.5, widened by the scale when shrinking (antialiasing), half-pixel centres,
-rows first and columns second, and rounding half up:
+"MATLAB bicubic" means three different conventions in the literature. A model trained on one and tested on another loses
+PSNR. All three use the cubic kernel with a = -0.5, widened by the scale when shrinking (antialiasing), half-pixel
+centres, rows first and columns second, and rounding half up:
 
-    A  borders clamped, rounded to 8 bits between the two passes: the classic test sets (Set5, Set14, BSD100)
+    A  borders clamped, rounded to 8 bits between the two passes: the standard test sets (Set5, Set14, BSD100)
     B  borders mirrored, rounded to 8 bits between the two passes: SwinIR's sets
-    C  borders mirrored, not rounded between them: BasicSR and the EDSR data
+    C  borders mirrored, not rounded between the passes: BasicSR and the EDSR data
 """
 
 import functools
@@ -22,23 +22,23 @@ KERNELS = {"bicubic": (kernels.cubic, 4.0), "bilinear": (kernels.triangle, 2.0)}
 CONVENTIONS = {"A": ("clamp", True), "B": ("symmetric", True), "C": ("symmetric", False)}  # border, 8 bits between
 
 
-def kernel_reach_px(scale: int) -> int:
-    """Pixels of HR on each side of a crop that the bicubic shrinking kernel reaches: 8 at x4."""
+def kernel_radius_px(scale: int) -> int:
+    """Returns the radius of the bicubic shrinking kernel in HR pixels: 8 at x4."""
     return 2 * scale
 
 
 @functools.lru_cache(maxsize=256)
 def weight_matrix(in_size: int, out_size: int, kernel: str = "bicubic", border: str = "clamp") -> np.ndarray:
-    """The resizing of one axis as a matrix.
+    """Returns the matrix that resizes one axis; follows `contributions` in MATLAB's imresize.m.
 
     Args:
-      in_size: samples before.
-      out_size: samples after.
+      in_size: input samples.
+      out_size: output samples.
       kernel: a name in `KERNELS`.
-      border: "clamp" repeats the outermost sample, "symmetric" mirrors with the outermost sample twice.
+      border: "clamp" repeats the outermost sample, "symmetric" mirrors and includes the outermost sample twice.
 
     Returns:
-      `[out_size, in_size]` float64, rows sum to 1. Follows `contributions` of MATLAB's imresize.m.
+      `[out_size, in_size]` float64, rows sum to 1.
     """
     function, width = lookup(KERNELS, kernel, "interpolation kernel")
     scale = out_size / in_size
@@ -64,14 +64,14 @@ def resize(
     """Resizes like MATLAB's `imresize`, with antialiasing when shrinking.
 
     Args:
-      image: `[..., H, W, C]` float in [0, 1]. Conventions A and B stand for 8-bit files: values are rounded to
+      image: `[..., H, W, C]` float in [0, 1]. Conventions A and B reproduce 8-bit files: values are rounded to
         multiples of 1/255 first, between the passes and at the end.
       size: `(height, width)` of the result.
-      convention: "A", "B" or "C", see the module's text.
+      convention: "A", "B" or "C", see the module docstring.
       kernel: "bicubic" or "bilinear".
 
     Returns:
-      `[..., height, width, C]` float32; in [0, 1] for A and B, overshooting a little for C as MATLAB's doubles do.
+      `[..., height, width, C]` float32; A and B: in [0, 1]; C: may overshoot slightly, as with doubles in MATLAB.
     """
     border, eight_bit = lookup(CONVENTIONS, convention, "resizing convention")
     rows = weight_matrix(image.shape[-3], size[0], kernel, border)
@@ -80,20 +80,20 @@ def resize(
     product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
     # In units of 1/255 every weight of x2 and x4 bicubic is a dyadic fraction and every sum is exact in float32.
     unit = 255.0 if eight_bit else 1.0
-    settle = (lambda x: jnp.clip(jnp.floor(x + 0.5), 0.0, 255.0)) if eight_bit else (lambda x: x)
-    x = settle(jnp.asarray(image, jnp.float32) * unit)
-    x = settle(product("oh,...hwc->...owc", rows, x))
-    x = settle(product("ow,...hwc->...hoc", columns, x))
+    quantise = (lambda x: jnp.clip(jnp.floor(x + 0.5), 0.0, 255.0)) if eight_bit else (lambda x: x)
+    x = quantise(jnp.asarray(image, jnp.float32) * unit)
+    x = quantise(product("oh,...hwc->...owc", rows, x))
+    x = quantise(product("ow,...hwc->...hoc", columns, x))
     return x / unit
 
 
 def downscale(hr: jax.Array | np.ndarray, scale: int, *, convention: str = "A") -> jax.Array:
-    """The bicubic LR image of `hr`.
+    """Returns the bicubic LR image of `hr`.
 
     Args:
       hr: `[..., H, W, C]` float in [0, 1]; H and W are multiples of `scale`.
-      scale: 2, 3, 4, 8, ...
-      convention: see the module's text.
+      scale: HR pixels per LR pixel: 2, 3, 4, 8, ...
+      convention: "A", "B" or "C", see the module docstring.
 
     Returns:
       `[..., H / scale, W / scale, C]` float32.
@@ -104,6 +104,7 @@ def downscale(hr: jax.Array | np.ndarray, scale: int, *, convention: str = "A") 
     height, width = hr.shape[-3:-1]
     if height % scale or width % scale:
         raise ValueError(
-            f"downscale by {scale} needs multiples of {scale}, got {height} x {width}; crop the image first"
+            f"downscale by {scale}: expected a height and width that are multiples of {scale}, got {height} x {width}; "
+            "crop the image first"
         )
     return resize(hr, (height // scale, width // scale), convention=convention)

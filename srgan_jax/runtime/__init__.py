@@ -1,1 +1,1 @@
-"""What every other subpackage may use: errors, messages, table lookup, file writing, processes, devices."""
+"""Utilities for all subpackages: errors, messages, table lookup, atomic file writing, processes, devices."""

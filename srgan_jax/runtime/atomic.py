@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: the one way in which this package writes a file that others read."""
+"""Atomic file writing: a file either has its complete content or doesn't exist. All modules write files this way."""
 
 import contextlib
 import hashlib
@@ -9,13 +9,13 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike, *, durable: bool = False) -> Iterator[Path]:
-    """Yields a temporary path beside `path` that becomes `path` at the end, and is deleted where an error comes.
+    """Yields a temporary path in the folder of `path`; renames it to `path` at the end, or deletes it after an error.
 
-    A kill leaves the old content or the new one. Folders are made.
+    If the process is killed, `path` has its old content or the new one. Missing folders are created.
 
     Args:
       path: the file to write.
-      durable: wait until the content is on the disk before it gets its name, so that a power failure can't lose it.
+      durable: call fsync before renaming, so that the content survives a power failure.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

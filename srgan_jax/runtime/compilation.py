@@ -1,6 +1,6 @@
-"""Compiled programs kept between runs, in a folder of the user's: JAX's persistent compilation cache, set up.
+"""Sets up JAX's persistent compilation cache in a folder of the user.
 
-Only the commands ask for it. Importing the package changes nothing.
+Only the commands enable it; importing the package changes nothing.
 """
 
 import hashlib
@@ -14,30 +14,30 @@ from typing import Any
 
 import jax
 
-MAX_BYTES = 2 * 10**9  # of the folder; what was not used for longest goes first
-MIN_COMPILE_SECONDS = 0.1  # JAX's own limit, 1 s, leaves out most of what a start compiles
-ENTRIES = "*-cache"  # JAX's names
+MAX_BYTES = 2 * 10**9  # limit of the folder; the least recently used entries are deleted first
+MIN_COMPILE_SECONDS = 0.1  # JAX's default, 1 s, excludes most programs that a start compiles
+ENTRIES = "*-cache"  # file names that JAX gives
 
 
 def user_cache_folder() -> Path:
-    """Where this platform keeps what programs can make again: XDG_CACHE_HOME or ~/.cache on Linux.
+    """Returns the user's cache folder on this platform: XDG_CACHE_HOME or ~/.cache on Linux.
 
     Raises:
-      RuntimeError: the user has no home.
+      RuntimeError: the user has no home folder.
     """
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches"
     if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
         return Path(os.environ["LOCALAPPDATA"])
-    folder = Path(os.environ.get("XDG_CACHE_HOME", ""))  # a relative one is to be ignored, says its specification
+    folder = Path(os.environ.get("XDG_CACHE_HOME", ""))  # its specification ignores relative paths
     return folder if folder.is_absolute() else Path.home() / ".cache"
 
 
 def machine_name() -> str:
-    """A name for all machines that run the same machine code: programs compiled for CPUs use all that theirs can.
+    """Returns a name that is equal for machines whose CPUs have the same features.
 
-    JAX tells programs apart by its version, XLA's flags and the kind of device. A home that is shared by the machines
-    of a cluster needs this besides: code for a newer CPU crashes an older one.
+    JAX's cache keys contain its version, XLA's flags and the kind of device, but not the CPU features. On a cluster
+    with a shared home folder, code compiled for a newer CPU would crash on an older one.
     """
     features, cpuinfo = f"{platform.processor()} {platform.machine()}", Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -47,68 +47,68 @@ def machine_name() -> str:
     return f"{platform.machine()}-{hashlib.sha256(features.encode()).hexdigest()[:12]}"
 
 
-def keep_programs(folder: str = "auto", say: Callable[[str], None] = lambda line: None) -> Path | None:
-    """Makes JAX keep what it compiles from now on, and look there first; to be called before anything is compiled.
+def enable_compilation_cache(folder: str = "auto", report: Callable[[str], None] = lambda line: None) -> Path | None:
+    """Enables JAX's persistent compilation cache; call it before anything is compiled.
 
-    Where JAX_COMPILATION_CACHE_DIR or `jax_compilation_cache_dir` is set already, that stays.
+    A cache folder that is already set by JAX_COMPILATION_CACHE_DIR or `jax_compilation_cache_dir` is kept.
 
     Args:
-      folder: "auto" for the user's cache folder, "" for none, or a folder; in it one for each kind of CPU is made.
-      say: gets a line where the folder can't be used, which is no error.
+      folder: "auto" for the user's cache folder, "" for no cache, or a path. A sub-folder is made for each kind of CPU.
+      report: gets a line if the folder can't be used, which is not an error.
 
     Returns:
-      The folder, or None where nothing was set.
+      The folder that was set, or None.
     """
-    if not folder or _setting("jax_compilation_cache_dir") or not _setting("jax_enable_compilation_cache"):
+    if not folder or _jax_option("jax_compilation_cache_dir") or not _jax_option("jax_enable_compilation_cache"):
         return None
     try:
         base = user_cache_folder() / "srgan_jax" if folder == "auto" else Path(folder).expanduser().absolute()
-        kept = base / machine_name()
-        kept.mkdir(parents=True, exist_ok=True, mode=0o700)  # who can write there can run code here
-        _clean(kept)
+        cache = base / machine_name()
+        cache.mkdir(parents=True, exist_ok=True, mode=0o700)  # whoever can write there can run code here
+        _clean(cache)
     except (OSError, RuntimeError) as error:
-        say(f"compiled programs are not kept for the next start: {error}")
+        report(f"compiled programs are not cached for the next start: {error}")
         return None
-    jax.config.update("jax_compilation_cache_dir", str(kept))
-    if _setting("jax_persistent_cache_min_compile_time_secs") == 1.0:  # JAX's default: nobody chose another
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    if _jax_option("jax_persistent_cache_min_compile_time_secs") == 1.0:  # JAX's default
         jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_SECONDS)
-    return kept
+    return cache
 
 
-def _setting(name: str) -> Any:
-    """What JAX's settings are; they are no attributes that its class declares."""
+def _jax_option(name: str) -> Any:
+    """Returns an option of `jax.config`, whose class doesn't declare its options as attributes."""
     return getattr(jax.config, name)
 
 
 def _clean(folder: Path) -> None:
-    """Deletes entries that a kill or a full disk cut short, and of the others the oldest beyond `MAX_BYTES`.
+    """Deletes entries truncated by a kill or a full disk, and the least recently used entries beyond `MAX_BYTES`.
 
     JAX's own limit (`jax_compilation_cache_max_size`) needs another package, and a lock that a kill can leave broken.
     """
-    stamp = folder / "checked"  # entries before it were whole
+    stamp = folder / "checked"  # entries older than this file were complete
     since = stamp.stat().st_mtime if stamp.exists() else 0.0
-    stamp.touch()  # fails in a folder that can't be written
+    stamp.touch()  # raises OSError if the folder is not writable
     used = []
     for entry in folder.glob(ENTRIES):
         try:
-            found = entry.stat()
-            if found.st_mtime >= since and not _is_whole(entry):
+            stat = entry.stat()
+            if stat.st_mtime >= since and not _is_complete(entry):
                 entry.unlink()
             else:
-                used.append((max(found.st_atime, found.st_mtime), found.st_size, entry))
-        except FileNotFoundError:  # another process cleans, too
+                used.append((max(stat.st_atime, stat.st_mtime), stat.st_size, entry))
+        except FileNotFoundError:  # another process deleted it
             continue
     total = sum(size for _, size, _ in used)
-    for _, size, entry in sorted(used, key=lambda one: one[0]):
+    for _, size, entry in sorted(used, key=lambda entry: entry[0]):
         if total <= MAX_BYTES:
             break
         entry.unlink(missing_ok=True)
         total -= size
 
 
-def _is_whole(entry: Path) -> bool:
+def _is_complete(entry: Path) -> bool:
     data = entry.read_bytes()
-    if data[:1] != b"\x78":  # not zlib's: JAX compresses with zstandard where that is installed
+    if data[:1] != b"\x78":  # not zlib: JAX compresses with zstandard if that is installed
         return bool(data)
     stream = zlib.decompressobj()
     try:

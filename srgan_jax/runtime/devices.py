@@ -1,4 +1,4 @@
-"""The devices of this machine or job: meshes, memory, arrays laid out over them."""
+"""Devices of this machine or job: determinism, meshes, memory, and arrays sharded or replicated over devices."""
 
 import os
 from collections.abc import Sequence
@@ -18,56 +18,59 @@ DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops=true"
 
 
 def make_deterministic() -> None:
-    """Asks XLA for the same bits every time on GPUs; before JAX is used."""
+    """Makes XLA deterministic on GPUs: identical bits in every run. Call it before JAX is used."""
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_gpu_deterministic_ops" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISTIC_FLAG}".strip()
 
 
 def check_deterministic() -> None:
-    """Raises UserError where `make_deterministic` came too late for the GPUs that are in use."""
+    """Raises UserError if GPUs are in use and `make_deterministic` was called too late."""
     if jax.default_backend() == "gpu" and DETERMINISTIC_FLAG not in os.environ.get("XLA_FLAGS", ""):
-        raise UserError(f"config.deterministic=True needs XLA_FLAGS={DETERMINISTIC_FLAG} before JAX is first used")
+        raise UserError(
+            "config.deterministic=True came after the first use of JAX; start Python with "
+            f"XLA_FLAGS={DETERMINISTIC_FLAG}"
+        )
 
 
 def make_mesh(devices: Sequence[Device] | None = None) -> Mesh:
-    """`devices`, by default all of all processes, in one axis, "data"."""
+    """Returns a mesh of `devices` with one axis, "data"; by default of all devices of all processes."""
     devices = jax.devices() if devices is None else devices
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def compute_dtype(name: str) -> Any:
-    """ "float32", "bfloat16", or "auto": bfloat16 on GPUs and TPUs, float32 on CPUs."""
+    """Returns the dtype for "float32", "bfloat16", or "auto": bfloat16 on GPUs and TPUs, float32 on CPUs."""
     names = {"float32": np.dtype("float32"), "bfloat16": jax.numpy.bfloat16}
     names["auto"] = names["float32" if jax.default_backend() == "cpu" else "bfloat16"]
     return lookup(names, name, "compute_dtype")
 
 
 def memory_bytes() -> int | None:
-    """Memory of one device; None where it is the host's."""
+    """Returns the memory of one device in bytes; None if the device uses the host's memory."""
     stats = jax.local_devices()[0].memory_stats()
     return stats.get("bytes_limit") if stats else None
 
 
 def free_bytes() -> int:
-    """Memory that a device has left; the host's where devices share it."""
+    """Returns the free memory of a device in bytes; that of the host if devices use the host's memory."""
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    return psutil.virtual_memory().available  # what could be had without swapping: more than what is unused
+    return psutil.virtual_memory().available  # memory available without swapping
 
 
 def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
-    """Every array of `tree`, which all processes have alike, on every device of the mesh."""
-    whole = NamedSharding(mesh, PartitionSpec())
+    """Replicates every array of `tree` to all devices of the mesh; all processes must pass the same values."""
+    replicated = NamedSharding(mesh, PartitionSpec())
     if jax.process_count() == 1:
-        return jax.device_put(tree, whole)
+        return jax.device_put(tree, replicated)
     # device_put would send each array to all processes, to compare them
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(whole, np.asarray(x)), tree)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(replicated, np.asarray(x)), tree)
 
 
 def as_global(tree: PyTree, mesh: Mesh) -> PyTree:
-    """Replicated arrays of all processes, from what `map_update` returned: pmap's belong to their process alone."""
+    """Converts the replicated arrays of one process, as pmap returns them, to global arrays of all processes."""
     leaves = jax.tree.leaves(tree)
     if jax.process_count() == 1 or not leaves[0].is_fully_addressable:
         return tree
@@ -75,43 +78,45 @@ def as_global(tree: PyTree, mesh: Mesh) -> PyTree:
 
 
 def local_slice(batch_size: int, micro_batches: int = 1) -> slice:
-    """This process's share of the global batch.
+    """Returns the positions of this process's samples in the global batch.
 
     Raises:
-      UserError: the batch can't be divided by the devices, each device's share by `micro_batches`.
+      UserError: the batch size is not a multiple of the number of devices times `micro_batches`.
     """
     if micro_batches < 1:
         raise UserError(f"config.micro_batches={micro_batches}: expected 1 or more")
     divisor = jax.device_count() * micro_batches
     if batch_size % divisor:
         nearest = max(divisor, round(batch_size / divisor) * divisor)
-        by = f"{jax.device_count()} devices" + f" x {micro_batches} micro-batches" * (micro_batches > 1)
-        raise UserError(f"config.data.batch_size={batch_size} can't be divided by {by}; {nearest} can")
-    share = batch_size // jax.process_count()
-    return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
+        by = f"{jax.device_count()} devices" + f" x {micro_batches} microbatches" * (micro_batches > 1)
+        raise UserError(
+            f"config.data.batch_size={batch_size}: expected a multiple of {divisor} ({by}), for instance {nearest}"
+        )
+    per_process = batch_size // jax.process_count()
+    return slice(jax.process_index() * per_process, (jax.process_index() + 1) * per_process)
 
 
 def shard(tree: PyTree, mesh: Mesh, mapping: str) -> PyTree:
-    """This process's share of a batch, laid over its devices.
+    """Shards this process's part of a batch over its devices.
 
     Args:
       tree: numpy arrays `[local batch, ...]`.
       mesh: from `make_mesh`.
-      mapping: "jit" or "pmap".
+      mapping: "jit" (returns global arrays) or "pmap" (returns arrays `[local devices, batch per device, ...]`).
     """
     if mapping == "pmap":
         local = len(mesh.local_devices)
         split = jax.tree.map(lambda x: x.reshape(local, len(x) // local, *x.shape[1:]), tree)
-        here = Mesh(np.array(mesh.local_devices), (AXIS,))
-        return jax.device_put(split, NamedSharding(here, PartitionSpec(AXIS)))
+        local_mesh = Mesh(np.array(mesh.local_devices), (AXIS,))
+        return jax.device_put(split, NamedSharding(local_mesh, PartitionSpec(AXIS)))
     return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(AXIS)), tree)
 
 
 def must_block() -> bool:
-    """Whether to wait for each update: many queued ones dead-lock XLA's CPU collectives on several virtual devices."""
+    """Returns whether to block on each update: queued updates deadlock XLA's collectives on several CPU devices."""
     return jax.default_backend() == "cpu" and jax.device_count() > 1
 
 
 def host_memory_bytes() -> int:
-    """Physical memory of this machine."""
+    """Returns the physical memory of this machine in bytes."""
     return psutil.virtual_memory().total

@@ -1,4 +1,4 @@
-"""Errors that are the user's to fix, and names looked up in the tables of this package."""
+"""Errors that users can fix, and the lookup of names in the tables of this package."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -9,14 +9,14 @@ T = TypeVar("T")
 
 
 class UserError(ValueError):
-    """A mistake in a config, a file or an argument: what was expected, what came, and what to change.
+    """A wrong config, file or argument. The message states what was expected, what was found, and what to change.
 
     The commands print it in one line, without a traceback.
     """
 
 
 class MissingFileError(UserError, FileNotFoundError):
-    """A file or folder that isn't there."""
+    """A file or folder doesn't exist."""
 
 
 def lookup(table: Mapping[K, T], name: K, what: str) -> T:
@@ -24,8 +24,8 @@ def lookup(table: Mapping[K, T], name: K, what: str) -> T:
 
     Args:
       table: one of the package's dicts, such as `losses.PIXEL`.
-      name: the name asked for.
-      what: what the table holds, for the error message ("pixel loss").
+      name: the key to look up.
+      what: what the table contains, for the error message ("pixel loss").
 
     Raises:
       UserError: the name is unknown; the message lists the valid ones.
@@ -36,7 +36,7 @@ def lookup(table: Mapping[K, T], name: K, what: str) -> T:
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """Returns a question that names up to three valid names like `name`, to end a message with; "" where none is."""
+    """Returns "; did you mean ...?", the end of a message, with up to three similar valid names; "" without any."""
     valid = list(valid)
     longer = [other for other in valid if name and name in other]
     near = list(dict.fromkeys([*longer, *difflib.get_close_matches(name, valid, n=2)]))[:3]

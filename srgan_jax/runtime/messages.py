@@ -1,4 +1,4 @@
-"""Lines for the user while something runs."""
+"""Messages to the user during a run."""
 
 import sys
 
@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 
 def report(text: str, everywhere: bool = False) -> None:
-    """A line above the progress bar, from process 0; `everywhere` from each process, with its number."""
+    """Prints a line above the progress bar, on process 0; with `everywhere` on each process, with its number."""
     if jax.process_index() == 0:
         tqdm.write(text, file=sys.stderr)
     elif everywhere:

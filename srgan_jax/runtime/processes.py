@@ -1,4 +1,4 @@
-"""The processes of a job: started, and told what the others know."""
+"""Multi-process jobs: initialisation, and exchange of values between processes."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -14,23 +14,23 @@ T = TypeVar("T")
 
 
 def start_cluster(coordinator: str = "", num_processes: int | None = None, process_id: int | None = None) -> None:
-    """Joins the processes of a job into one, before JAX is used; does nothing on a machine of its own.
+    """Initialises `jax.distributed` in a multi-process job, before JAX is used; does nothing for a single process.
 
-    SLURM, TPU pods, GKE, Open MPI and Kubernetes (with the `kubernetes` package) are detected by JAX itself.
+    JAX detects SLURM, TPU pods, GKE, Open MPI and Kubernetes (with the `kubernetes` package).
 
     Args:
-      coordinator: "host:port" of process 0, where no cluster is detected; "none" detects none.
-      num_processes: of the whole job.
-      process_id: of this one, from 0.
+      coordinator: "host:port" of process 0, for clusters that JAX doesn't detect; "none" disables the detection.
+      num_processes: number of processes of the job.
+      process_id: index of this process, from 0.
 
     Raises:
-      UserError: an incomplete description, or the processes don't find each other.
+      UserError: only some of the arguments are given, or the processes can't connect.
     """
     described = (bool(coordinator), num_processes is not None, process_id is not None)
     if coordinator == "none" or jax.distributed.is_initialized():
         return
     if any(described) and not all(described):
-        raise UserError("--coordinator HOST:PORT, --num_processes and --process_id belong together; or none of them")
+        raise UserError("expected all of --coordinator HOST:PORT, --num_processes and --process_id, or none of them")
     if (
         num_processes is not None
         and process_id is not None
@@ -43,18 +43,18 @@ def start_cluster(coordinator: str = "", num_processes: int | None = None, proce
     try:
         jax.distributed.initialize(coordinator or None, num_processes, process_id)
     except (RuntimeError, ValueError) as error:
-        # What JAX says at once where it detects no cluster, and where a caller of ours used it already.
+        # The messages of JAX if it detects no cluster, and if the caller has used JAX already.
         harmless = ("coordinator_address should be defined", "must be called before")
         if not any(described) and any(text in str(error) for text in harmless):
             return
         raise UserError(
-            f"the processes of this job could not be joined ({str(error).splitlines()[0]}); "
-            "--coordinator=none trains with this process alone"
+            f"the processes of this job could not be connected ({str(error).splitlines()[0]}); "
+            "--coordinator=none uses this process only"
         ) from None
 
 
 def gather(value: T) -> list[T]:
-    """`value` of every process, in their order, in every process; anything that JSON can hold."""
+    """Returns the list of the values of all processes, in their order, on every process; values must be valid JSON."""
     if jax.process_count() == 1:
         return [value]
     text = np.frombuffer(json.dumps(value).encode(), np.uint8)
@@ -64,11 +64,11 @@ def gather(value: T) -> list[T]:
                                                                strict=True)]  # fmt: skip
 
 
-def on_first(function: Callable[[], T]) -> T:
-    """What `function` returns in process 0, which alone calls it; in every process. So are its errors.
+def on_first_process(function: Callable[[], T]) -> T:
+    """Calls `function` on process 0 only; returns its result, or raises its error, on every process.
 
     Raises:
-      UserError: `function` raised one, or an OSError.
+      UserError: `function` raised a UserError or an OSError.
     """
     if jax.process_count() == 1:
         return function()
@@ -85,12 +85,12 @@ def on_first(function: Callable[[], T]) -> T:
     return result
 
 
-def process_share(items: Sequence[T]) -> list[T]:
-    """This process's share of a list that all processes know: every n-th of n processes."""
+def process_slice(items: Sequence[T]) -> list[T]:
+    """Returns this process's items of a list that all processes have: every n-th item of n processes."""
     return list(items[jax.process_index() :: jax.process_count()])
 
 
-def merge_shares(rows: Sequence[T]) -> list[T]:
-    """The rows that all processes made of their `process_share`, in the order of the whole list, in every process."""
-    shares = gather(list(rows))
-    return [share[place] for place in range(len(shares[0])) for share in shares if place < len(share)]
+def merge_slices(rows: Sequence[T]) -> list[T]:
+    """Returns on every process the rows of all processes, in the order of the list that `process_slice` divided."""
+    slices = gather(list(rows))
+    return [part[index] for index in range(len(slices[0])) for part in slices if index < len(part)]

@@ -1,4 +1,4 @@
-"""What a sample's random key is used for: one number for each purpose, so that no two purposes share random bits."""
+"""Purposes of a sample's random key: each has its own number, so that no two purposes use the same random bits."""
 
 import jax
 

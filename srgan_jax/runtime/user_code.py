@@ -1,4 +1,4 @@
-"""Python files and modules of the user's: config files, and what `--import` names."""
+"""Loads Python files and modules of the user: config files, and modules given by `--import`."""
 
 import importlib
 import os
@@ -10,7 +10,7 @@ from srgan_jax.runtime.errors import UserError
 
 
 def execute(path: Path) -> ModuleType:
-    """Returns a Python file as a module, under a name of its own in `sys.modules`, which dataclasses in it need."""
+    """Executes a Python file and returns it as a module, which is in `sys.modules` because dataclasses need that."""
     module = ModuleType(f"srgan_jax_file_{path.stem}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module
@@ -19,7 +19,7 @@ def execute(path: Path) -> ModuleType:
 
 
 def import_module(name: str) -> None:
-    """Imports what adds entries to the tables: a module, looked for in the current folder too, or a `.py` file.
+    """Imports a module, from the current folder too, or a `.py` file; users add entries to the tables this way.
 
     Raises:
       UserError: there is no such module, or it raised an error.

@@ -187,7 +187,7 @@ class Checkpoints:
         """
         self._finish_pending()
         while True:
-            step = processes.on_first(self._newest_intact)
+            step = processes.on_first_process(self._newest_intact)
             self._reopen_manager()
             if step is None:
                 return None
@@ -195,7 +195,7 @@ class Checkpoints:
             if accept(state):
                 self.saved = step
                 return state
-            processes.on_first(functools.partial(self._delete, step))
+            processes.on_first_process(functools.partial(self._delete, step))
 
     def _steps(self) -> list[int]:
         return sorted((int(path.name) for path in self.folder.iterdir() if path.name.isdigit()), reverse=True)

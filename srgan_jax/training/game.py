@@ -13,7 +13,8 @@ import optax
 
 from srgan_jax.losses.terms import WeightedTerm
 
-Batch = Mapping[str, jax.Array]  # "lr" and "hr" in [0, 1], and "keys": random keys of the samples
+# "lr" and "hr" in [0, 1], "keys": random keys of the samples, and with a halo "input": LR that is larger than "lr"
+Batch = Mapping[str, jax.Array]
 Features = Callable[[jax.Array], Mapping[str, jax.Array]]  # images in [0, 1] -> {tap: scaled feature map}
 
 

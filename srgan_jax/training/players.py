@@ -38,6 +38,12 @@ def forward(
     return (jax.checkpoint(run) if player.remat else run)(params, args, inputs)
 
 
+def centre_crop(image: jax.Array, shape: Sequence[int]) -> jax.Array:
+    """Returns the centre of `image [N, H, W, C]`, with the height and width of `shape` (N, h, w, C)."""
+    top, left = ((have - want) // 2 for have, want in zip(image.shape[1:3], shape[1:3], strict=True))
+    return image[:, top : top + shape[1], left : left + shape[2]]
+
+
 class Generated(NamedTuple):
     """The result of one forward pass of the generator, which both players use.
 
@@ -56,7 +62,8 @@ def generate(game: Game, g: NetworkState, batch: Batch) -> Generated:
     """Returns the generator's forward pass over a batch."""
 
     def run(params):
-        return forward(game.generator, params, g.batch_stats, batch["lr"])
+        sr, batch_stats = forward(game.generator, params, g.batch_stats, batch.get("input", batch["lr"]))
+        return centre_crop(sr, batch["hr"].shape), batch_stats
 
     return Generated(*jax.vjp(run, g.params, has_aux=True))
 
@@ -97,17 +104,28 @@ def _sample_keys(batch: Batch, purpose: int) -> jax.Array | None:
     return None if keys is None else keys_for(keys, purpose)
 
 
-def _features(game: Game, image: jax.Array) -> Mapping[str, jax.Array]:
-    """Returns features of images by tap. XLA merges repeated calls with the same images."""
-    return game.features(image) if game.features else {}
+class _Images(NamedTuple):
+    """Real or generated images with their features by tap ({} if nothing reads them), which terms and D share."""
+
+    image: jax.Array
+    features: Mapping[str, jax.Array]
+
+
+def _with_features(game: Game, image: jax.Array, terms: Sequence[WeightedTerm]) -> _Images:
+    """Returns images with the features that the terms or the discriminator read.
+
+    They are computed in one call, so that one backward pass through the extractor serves all terms. XLA merges equal
+    forward passes of the two players.
+    """
+    read = "features" in views_of(terms) or (game.discriminator and "features" in game.discriminator.takes)
+    return _Images(image, game.features(image) if read and game.features else {})
 
 
 def _discriminator_logits(
-    game: Game, params: PyTree, batch_stats: PyTree, image: jax.Array, batch: Batch, purpose: int
+    game: Game, params: PyTree, batch_stats: PyTree, images: _Images, batch: Batch, purpose: int
 ) -> tuple[tuple[jax.Array, ...], PyTree]:
     """Returns the logits of each head on real or generated images of a batch, and the updated batch statistics."""
-    features = _features(game, image) if "features" in game.opponent.takes else {}
-    inputs = {"image": image, "lr": batch["lr"], "features": features}
+    inputs = {"image": images.image, "lr": batch["lr"], "features": images.features}
     return discriminate(game.opponent, params, batch_stats, inputs, _sample_keys(batch, purpose))
 
 
@@ -130,8 +148,9 @@ def discriminator_loss(
     """
     player = game.opponent
     # Real and generated images pass separately, so that their batch statistics are not mixed.
-    real, batch_stats = _discriminator_logits(game, params, d.batch_stats, batch["hr"], batch, PURPOSE_DROPOUT_REAL)
-    fake, batch_stats = _discriminator_logits(game, params, batch_stats, sr, batch, PURPOSE_DROPOUT_FAKE)
+    originals, generated = (_with_features(game, image, player.losses) for image in (batch["hr"], sr))
+    real, batch_stats = _discriminator_logits(game, params, d.batch_stats, originals, batch, PURPOSE_DROPOUT_REAL)
+    fake, batch_stats = _discriminator_logits(game, params, batch_stats, generated, batch, PURPOSE_DROPOUT_FAKE)
     real = jax.lax.stop_gradient(real) if through == "fake" else real
     fake = jax.lax.stop_gradient(fake) if through == "real" else fake
 
@@ -140,7 +159,7 @@ def discriminator_loss(
         return discriminate(player, params, d.batch_stats, {"image": image}, keys)[0]
 
     logits = tuple(zip(real, fake, strict=True))
-    features = _feature_pairs(game, sr, batch["hr"], player.losses)
+    features = _pairs_by_tap(generated, originals)
     critic_of_images = critic if player.takes == ("image",) else None
     keys = _sample_keys(batch, PURPOSE_GRADIENT_PENALTY)
     views = Views(sr, batch["hr"], batch["lr"], features, logits, critic_of_images, keys)
@@ -189,8 +208,9 @@ def generator_loss(
 
 def _views_of_generator(game: Game, d: NetworkState | None, batch: Batch, sr: jax.Array) -> Views:
     terms = game.generator.losses
-    logits = _logits_for_generator(game, d, batch, sr) if "logits" in views_of(terms) else ()
-    return Views(sr, batch["hr"], batch["lr"], _feature_pairs(game, sr, batch["hr"], terms), logits)
+    originals, generated = (_with_features(game, image, terms) for image in (batch["hr"], sr))
+    logits = _logits_for_generator(game, d, batch, originals, generated) if "logits" in views_of(terms) else ()
+    return Views(sr, batch["hr"], batch["lr"], _pairs_by_tap(generated, originals), logits)
 
 
 def generator_gradient(
@@ -220,26 +240,21 @@ def _gradient_norms(
 
 
 def _logits_for_generator(
-    game: Game, d: NetworkState | None, batch: Batch, sr: jax.Array
+    game: Game, d: NetworkState | None, batch: Batch, originals: _Images, generated: _Images
 ) -> tuple[tuple[jax.Array, jax.Array], ...]:
     """Returns D's logits for the generator's loss. XLA removes the pass over real images if no term reads it."""
     if d is None:
         raise ValueError(
             "a term of the generator's loss needs a discriminator, but the stage has none; use it in a stage with one"
         )
-    real, _ = _discriminator_logits(game, d.params, d.batch_stats, batch["hr"], batch, PURPOSE_DROPOUT_REAL)
-    fake, _ = _discriminator_logits(game, d.params, d.batch_stats, sr, batch, PURPOSE_DROPOUT_FAKE)
+    real, _ = _discriminator_logits(game, d.params, d.batch_stats, originals, batch, PURPOSE_DROPOUT_REAL)
+    fake, _ = _discriminator_logits(game, d.params, d.batch_stats, generated, batch, PURPOSE_DROPOUT_FAKE)
     return tuple(zip(real, fake, strict=True))
 
 
-def _feature_pairs(
-    game: Game, sr: jax.Array, hr: jax.Array, terms: Sequence[WeightedTerm]
-) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """Returns the features of SR and HR by tap if a term reads them, else {}."""
-    if "features" not in views_of(terms):
-        return {}
-    sr_features, hr_features = _features(game, sr), _features(game, hr)
-    return {tap: (sr_features[tap], hr_features[tap]) for tap in sr_features}
+def _pairs_by_tap(generated: _Images, originals: _Images) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Returns the features of SR and HR by tap."""
+    return {tap: (feature, originals.features[tap]) for tap, feature in generated.features.items()}
 
 
 # ---------------------------------------------------------------------------------------------- optimisers

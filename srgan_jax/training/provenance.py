@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 
 from srgan_jax.config.keys import as_dict
-from srgan_jax.config.renamed import translated
+from srgan_jax.config.renamed import translate_keys
 from srgan_jax.config.schema import RunConfig
 from srgan_jax.runtime import atomic
 from srgan_jax.runtime.versions import package_versions
@@ -25,7 +25,7 @@ def record_run(workdir: Path, run: RunConfig) -> list[str]:
         return []
     file = workdir / "config.json"
     now = json.loads(json.dumps(as_dict(run)))
-    before = translated(json.loads(file.read_text())) if file.exists() else now
+    before = translate_keys(json.loads(file.read_text())) if file.exists() else now
     atomic.write_text(file, json.dumps(now, indent=1, sort_keys=True))
     command = " ".join(sys.argv)
     versions = package_versions() | {"python": platform.python_version(), "git": _git_revision(), "command": command}

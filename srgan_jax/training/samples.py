@@ -26,7 +26,7 @@ def open_images(
     if count:
         check_held_out(count, data.crop_px, workdir)
     dataset = prepare_folder(data.folder, workdir, data.crop_px) if data.folder else data.dataset
-    images = datasets.open_pictures(
+    images = datasets.open_images(
         dataset,
         scale=scale,
         split=data.split,
@@ -37,7 +37,7 @@ def open_images(
     )
     if not count:
         return images, []
-    images, held_out = datasets.hold_out(images, count, data.crop_px)
+    images, held_out = datasets.split_validation(images, count, data.crop_px)
     messages.report(
         f"validation images, not trained on: {', '.join(held_out.name(index) for index in range(len(held_out)))}"
     )
@@ -86,7 +86,7 @@ def prepare_folder(folder: str, workdir: Path, min_side_px: int) -> str:
                 messages.report(f"skipped {name}: {reason}")
             atomic.write_text(marker, source)
 
-    processes.on_first(prepare)
+    processes.on_first_process(prepare)
     return str(out)
 
 

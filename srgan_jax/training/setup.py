@@ -117,11 +117,12 @@ def select_keys(kind: type[nn.Module], section: Options, default: Options) -> Op
 def make_plan(data: DataConfig, degradation: Options, generator: Options) -> BatchPlan:
     """Returns how batches are made."""
     scale = _scale_of(generator)
-    common = {"scale": scale, "crop_px": data.crop_px, "batch_size": data.batch_size, "augment": data.augment}
+    common = {"scale": scale, "crop_px": data.crop_px, "batch_size": data.batch_size, "augment": data.augment,
+              "halo_px": data.halo_px}  # fmt: skip
     if data.lr_feature:
         return BatchPlan(**common)
-    degrade, reach_px = find_degradation(degradation, scale)
-    return BatchPlan(**common, rescale=data.rescale, degrade=degrade, reach_px=reach_px)
+    degrade, radius_px = find_degradation(degradation, scale)
+    return BatchPlan(**common, rescale=data.rescale, degrade=degrade, radius_px=radius_px)
 
 
 def find_degradation(section: Options, scale: int) -> tuple[Callable[..., jax.Array], int]:
@@ -131,7 +132,7 @@ def find_degradation(section: Options, scale: int) -> tuple[Callable[..., jax.Ar
     valid = dict.fromkeys(name for name in inspect.getfullargspec(entry.degrade).kwonlyargs if name != "scale")
     for option in options:
         lookup(valid, option, f"option of {section['name']}")
-    return functools.partial(entry.degrade, **options), entry.reach_px(scale=scale, **options)
+    return functools.partial(entry.degrade, **options), entry.radius_px(scale=scale, **options)
 
 
 def _scale_of(generator: Options) -> int:
@@ -184,9 +185,12 @@ def find_extractor(
 ) -> Extractor | None:
     """Returns the extractor if a term or the discriminator of a stage reads features, else None."""
     terms = (*g.losses, *(d.losses if d else ()))
-    if "features" not in views_of(terms) and not (d and "features" in d.takes):
+    taps = taps_of(terms)
+    if d and "features" in d.takes:
+        taps = tuple(dict.fromkeys([*taps, *getattr(d.module, "taps", ())]))
+    elif "features" not in views_of(terms):
         return None
-    return load_extractor(config, taps_of(terms), dtype, stage)._replace(remat=remat)
+    return load_extractor(config, taps, dtype, stage)._replace(remat=remat)
 
 
 def weighted_terms(losses: Mapping[str, LossConfig], table: Mapping[str, Term], what: str) -> tuple[WeightedTerm, ...]:

@@ -41,10 +41,10 @@ class Validation(NamedTuple):
         """Returns the mean of each metric, with the generator in float32. Each process scores a part of the pairs."""
         if not self.pairs:
             return {}
-        pairs = processes.process_share(self.pairs)
+        pairs = processes.process_slice(self.pairs)
         results = scoring.upscale_all(functools.partial(inference.upscale_canvas, averaged), pairs) if pairs else []
         rows = scoring.score(pairs, results, self.metrics) if pairs else []
-        return scoring.mean(processes.merge_shares(rows))
+        return scoring.mean(processes.merge_slices(rows))
 
 
 def read_validation(
@@ -78,7 +78,7 @@ def compare(
         upscale = functools.partial(inference.upscale_canvas, params)
         methods[name] = functools.partial(scoring.upscale_all, upscale)
     label = f"{len(validation.pairs)} validation images"
-    rows = tables.compare({label: processes.process_share(validation.pairs)}, methods, validation.metrics, protocol)
+    rows = tables.compare({label: processes.process_slice(validation.pairs)}, methods, validation.metrics, protocol)
     table = tables.markdown(rows, protocol.lines(**{"ready" if lr_from_files else "made": [label]}))
     messages.report(f"\n{table}\n")
-    processes.on_first(functools.partial(atomic.write_text, path, table + "\n"))
+    processes.on_first_process(functools.partial(atomic.write_text, path, table + "\n"))

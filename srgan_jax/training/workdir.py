@@ -40,7 +40,7 @@ def locked(workdir: Path) -> Iterator[None]:
       UserError: another run has locked it. The message names its process, host and start time.
     """
     with contextlib.ExitStack() as held:
-        processes.on_first(lambda: _lock(workdir, held))
+        processes.on_first_process(lambda: _lock(workdir, held))
         yield
 
 
@@ -69,13 +69,13 @@ def _lock(workdir: Path, held: contextlib.ExitStack) -> None:
 
 def finished_steps(file: Path) -> int:
     """Returns the number of updates of a stage's final weights; -1 if there are none."""
-    return processes.on_first(lambda: int(weights.read_header(file).get("steps", -1)) if file.exists() else -1)
+    return processes.on_first_process(lambda: int(weights.read_header(file).get("steps", -1)) if file.exists() else -1)
 
 
 def check_later_stages(workdir: Path, names: Sequence[str], name: str) -> None:
     """Raises UserError if a stage after `name` is finished: it started from weights that will now change."""
     for later in list(names)[list(names).index(name) + 1 :]:
-        if processes.on_first((workdir / f"{later}.safetensors").exists):
+        if processes.on_first_process((workdir / f"{later}.safetensors").exists):
             raise UserError(
                 f"{later}.safetensors in {workdir} was trained from an earlier {name}, which is not finished; use "
                 f"another --workdir, or delete {later}.safetensors and {workdir / 'checkpoints' / later}"
@@ -94,7 +94,7 @@ def check_same_run(workdir: Path, generator: Mapping[str, object], stage_names: 
     Raises:
       UserError: the config has another generator or init_from, or lacks a stage that was trained.
     """
-    processes.on_first(lambda: _check_same_run(workdir, generator, stage_names, init_from))
+    processes.on_first_process(lambda: _check_same_run(workdir, generator, stage_names, init_from))
 
 
 def _check_same_run(workdir: Path, generator: Mapping[str, object], stage_names: Sequence[str], init_from: str) -> None:

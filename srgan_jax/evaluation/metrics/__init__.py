@@ -14,7 +14,7 @@ from srgan_jax.evaluation.metrics import lpips, niqe, texture, vgg54
 from srgan_jax.evaluation.metrics.common import CHANNELS, MIN_SIDE_PX
 from srgan_jax.evaluation.metrics.fidelity import ms_ssim, psnr, ssim, ssim_daala
 from srgan_jax.runtime.errors import lookup
-from srgan_jax.runtime.offers import check_parameters
+from srgan_jax.runtime.interfaces import check_parameters
 
 __all__ = [
     "CHANNELS", "GROUPS", "METRICS", "Metric", "expand", "find", "find_all", "ms_ssim", "pooled", "psnr", "ssim",

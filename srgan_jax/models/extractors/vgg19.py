@@ -52,7 +52,7 @@ class VGG19(nn.Module):
         features = {}
         x = lookup(PREPROCESSING, self.convention, "VGG19 convention")(image).astype(self.dtype)
         for block, count in enumerate(CONVOLUTIONS_PER_BLOCK, start=1):
-            x = nn.max_pool(x, (2, 2), (2, 2)) if block > 1 else x
+            x = layers.max_pool_after_relu(x) if block > 1 else x
             for index in range(1, count + 1):
                 x = layers.conv(64 * min(2 ** (block - 1), 8), 3, f"block{block}_conv{index}", dtype=self.dtype)(x)
                 features[f"conv{block}_{index}"] = x

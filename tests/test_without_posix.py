@@ -1,11 +1,11 @@
-"""Where POSIX and array_record are not, as on Windows: pictures are enlarged and scored, and training says why not."""
+"""Tests without POSIX and array_record, as on Windows: images are upscaled and scored, training reports the reason."""
 
 import re
 import subprocess
 import sys
 
+import helpers
 import pytest
-import toys
 
 import srgan_jax
 
@@ -24,7 +24,7 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 def _run(*arguments):
     command = [sys.executable, "-c", AS_ON_WINDOWS, *map(str, arguments)]
-    options = {"cwd": toys.ROOT, "env": toys.environment(), "timeout": 300}
+    options = {"cwd": helpers.ROOT, "env": helpers.environment(), "timeout": 300}
     return subprocess.run(command, capture_output=True, text=True, **options)
 
 
@@ -36,7 +36,7 @@ def small(tmp_path_factory, photo):
 
 
 @pytest.mark.slow
-def test_pictures_are_enlarged_and_scored_without_posix(small, tmp_path):
+def test_images_are_upscaled_and_scored_without_posix(small, tmp_path):
     result = _run("srgan_jax.cli", "upscale", small / "a.png", "-o", tmp_path)
     assert result.returncode == 0, result.stderr
     assert srgan_jax.read_image(tmp_path / "a.png").frames[0].shape == (128, 160, 3)
@@ -54,5 +54,7 @@ def test_training_names_the_platforms_that_it_runs_on(command, small, tmp_path):
     }  # fmt: skip
     result = _run(*arguments[command])
     assert result.returncode == {"prepare": 2, "train": 1}[command], result.stderr
-    assert re.search(r"^error: data sets are kept by array_record, .* on Windows: .* in WSL2\)$", result.stderr, re.M)
+    assert re.search(
+        r"^error: data sets need the package array_record, .* on Windows: .* in WSL2\)$", result.stderr, re.M
+    )
     assert "Traceback" not in result.stderr

@@ -1,4 +1,4 @@
-"""What pictures are: each row of the table in docs/upscaling.md of what goes in and what comes out."""
+"""Tests of image formats: each row of the table of inputs and outputs in docs/upscaling.md."""
 
 import collections
 import re
@@ -20,66 +20,68 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 @pytest.fixture(scope="module")
 def upscale(bilinear):
-    """Upscales one file twice; gives the result's path and the lines that were said."""
+    """A function that upscales one file by 2; returns the result's path and the reported lines."""
 
     def run(path, out=None, format="", **options):
         lines = []
         jobs = bulk.find_jobs([path], out or path.parent / "out", format=format)
         size_of = options.pop("size_of", bulk.target_size(2))
-        summary = bulk.upscale_files(jobs, bilinear, size_of, tile_px=32, say=lines.append, **options)
+        summary = bulk.upscale_files(jobs, bilinear, size_of, tile_px=32, report=lines.append, **options)
         assert summary.failed == [], summary.failed
         return summary.done[0].target, lines
 
     return run
 
 
-def _small(photo, channels=3):
+def _small_image(photo, channels=3):
     return np.ascontiguousarray(photo[60:100, 150:214, :channels])  # 40 x 64
 
 
-def _twice(samples):
-    """Bilinear enlargement of `[H, W]` by Pillow, in floats."""
+def _bilinear_x2(samples):
+    """Returns `[H, W]` upscaled by 2, bilinearly by Pillow, in floats."""
     height, width = samples.shape
     image = Image.fromarray(samples.astype(np.float32))
     return np.asarray(image.resize((2 * width, 2 * height), Image.Resampling.BILINEAR))
 
 
-def _assert_twice(result, before, tolerance=1.0):
+def _assert_x2(result, before, tolerance=1.0):
     before = before if before.ndim == 3 else before[..., None]
     result = result if result.ndim == 3 else result[..., None]
-    expected = np.stack([_twice(before[..., c]) for c in range(before.shape[-1])], axis=-1)
+    expected = np.stack([_bilinear_x2(before[..., c]) for c in range(before.shape[-1])], axis=-1)
     assert result.shape == expected.shape
     assert np.abs(result - expected).max() <= tolerance
 
 
 def jpeg(upscale, photo, folder):
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned clockwise when shown
+    exif[0x0112] = 6  # viewers rotate it clockwise
     exif[0x0110] = "Camera"
     path = folder / "a.jpg"
-    Image.fromarray(_small(photo)).save(path, quality=100, subsampling=0, exif=exif, icc_profile=SRGB, dpi=(300, 300))
+    Image.fromarray(_small_image(photo)).save(
+        path, quality=100, subsampling=0, exif=exif, icc_profile=SRGB, dpi=(300, 300)
+    )
     target, _ = upscale(path)
     with Image.open(target) as result:
         assert result.format == "JPEG" and result.size == (80, 128)
         assert [layer[1:3] for layer in result.layer] == [(1, 1)] * 3  # 4:4:4
         assert result.getexif().get(0x0112, 1) == 1 and result.getexif()[0x0110] == "Camera"
         assert result.info["icc_profile"] == SRGB and result.info["dpi"] == (300, 300)
-        _assert_twice(np.asarray(result), np.rot90(_small(photo), -1), tolerance=24)  # two JPEG compressions
+        _assert_x2(np.asarray(result), np.rot90(_small_image(photo), -1), tolerance=24)  # two JPEG compressions
     target, _ = upscale(path, folder / "stripped.jpg", strip=True)
     with Image.open(target) as result:
         assert len(result.getexif()) == 0 and "icc_profile" not in result.info and result.info.get("dpi") != (300, 300)
-        assert result.size == (80, 128)  # turned nonetheless
+        assert result.size == (80, 128)  # rotated nevertheless
 
 
 def same_format(upscale, photo, folder):
     for suffix in ("png", "webp", "bmp", "tga", "ppm", "tif", "jp2"):
         path = folder / f"a.{suffix}"
-        Image.fromarray(_small(photo)).save(path, **({"lossless": True} if suffix == "webp" else {}))
+        Image.fromarray(_small_image(photo)).save(path, **({"lossless": True} if suffix == "webp" else {}))
         target, _ = upscale(path, quality=100)
         assert target.name == path.name
         with Image.open(target) as result:
             assert result.mode == "RGB"
-            _assert_twice(np.asarray(result), _small(photo), tolerance=3 if suffix == "jp2" else 1)
+            _assert_x2(np.asarray(result), _small_image(photo), tolerance=3 if suffix == "jp2" else 1)
 
 
 def metadata(upscale, photo, folder):
@@ -89,7 +91,7 @@ def metadata(upscale, photo, folder):
     exif.get_ifd(0x8825)[2] = (50.0, 30.5, 12.25)  # latitude
     for suffix in ("png", "webp", "tif"):
         path = folder / f"a.{suffix}"
-        Image.fromarray(_small(photo)).save(path, exif=exif.tobytes(), icc_profile=SRGB, dpi=(300, 300))
+        Image.fromarray(_small_image(photo)).save(path, exif=exif.tobytes(), icc_profile=SRGB, dpi=(300, 300))
         target, _ = upscale(path)
         with Image.open(target) as result:
             assert result.info["icc_profile"] == SRGB
@@ -102,33 +104,33 @@ def metadata(upscale, photo, folder):
 
 def gray(upscale, photo, folder):
     path = folder / "a.png"
-    Image.fromarray(_small(photo)[..., 0]).save(path)
+    Image.fromarray(_small_image(photo)[..., 0]).save(path)
     target, _ = upscale(path)
     with Image.open(target) as result:
         assert result.mode == "L"
-        _assert_twice(np.asarray(result), _small(photo)[..., 0])
+        _assert_x2(np.asarray(result), _small_image(photo)[..., 0])
 
 
 def one_bit(upscale, photo, folder):
     path = folder / "a.png"
-    bits = _small(photo)[..., 0] > 128
+    bits = _small_image(photo)[..., 0] > 128
     Image.fromarray(bits).save(path)
     target, _ = upscale(path)
     with Image.open(target) as result:
         assert result.mode == "L"
-        _assert_twice(np.asarray(result), bits * 255.0)
+        _assert_x2(np.asarray(result), bits * 255.0)
 
 
 def palette(upscale, photo, folder):
     path = folder / "a.png"
-    indexed = Image.fromarray(_small(photo)).quantize(16)
+    indexed = Image.fromarray(_small_image(photo)).quantize(16)
     indexed.save(path)
     target, _ = upscale(path)
     with Image.open(target) as result:
         assert result.mode == "RGB"
-        _assert_twice(np.asarray(result), np.asarray(indexed.convert("RGB")))
+        _assert_x2(np.asarray(result), np.asarray(indexed.convert("RGB")))
     path = folder / "gray.gif"
-    Image.fromarray(_small(photo)[..., 0]).save(path)
+    Image.fromarray(_small_image(photo)[..., 0]).save(path)
     target, _ = upscale(path)
     assert target.name == "gray.png"
     with Image.open(target) as result:
@@ -136,41 +138,41 @@ def palette(upscale, photo, folder):
 
 
 def alpha(upscale, photo, folder):
-    picture = np.dstack([_small(photo), np.full((40, 64), 255, np.uint8)])
-    picture[:, :32] = (0, 255, 0, 0)
-    Image.fromarray(picture).save(folder / "a.png")
+    image = np.dstack([_small_image(photo), np.full((40, 64), 255, np.uint8)])
+    image[:, :32] = (0, 255, 0, 0)
+    Image.fromarray(image).save(folder / "a.png")
     target, _ = upscale(folder / "a.png")
     with Image.open(target) as result:
         assert result.mode == "RGBA"
         sr = np.asarray(result)
     assert (sr[:, :62, 3] == 0).all() and (sr[:, 66:, 3] == 255).all()
-    np.testing.assert_allclose(sr[2:-2, 68:-2, :3], _upright_part(photo), atol=1)
-    indexed = Image.fromarray(_small(photo)).quantize(8)
+    np.testing.assert_allclose(sr[2:-2, 68:-2, :3], _expected_opaque_part(photo), atol=1)
+    indexed = Image.fromarray(_small_image(photo)).quantize(8)
     indexed.save(folder / "keyed.png", transparency=0)
     target, _ = upscale(folder / "keyed.png")
     with Image.open(target) as result:
         assert result.mode == "RGBA" and 0 in np.asarray(result)[..., 3] and 255 in np.asarray(result)[..., 3]
 
 
-def _upright_part(photo):
-    whole = np.stack([_twice(_small(photo)[..., c]) for c in range(3)], axis=-1)
+def _expected_opaque_part(photo):
+    whole = np.stack([_bilinear_x2(_small_image(photo)[..., c]) for c in range(3)], axis=-1)
     return whole[2:-2, 68:-2]
 
 
 def opaque_alpha(upscale, photo, folder):
-    Image.fromarray(_small(photo)).convert("RGBA").save(folder / "a.png")
+    Image.fromarray(_small_image(photo)).convert("RGBA").save(folder / "a.png")
     target, _ = upscale(folder / "a.png")
     with Image.open(target) as result:
         assert result.mode == "RGBA" and (np.asarray(result)[..., 3] == 255).all()
     target, _ = upscale(folder / "a.png", folder / "b.png", drop_opaque_alpha=True)
     with Image.open(target) as result:
         assert result.mode == "RGB"
-        _assert_twice(np.asarray(result), _small(photo))
+        _assert_x2(np.asarray(result), _small_image(photo))
 
 
-def _deep(photo, channels):
+def _image_16_bit(photo, channels):
     rng = np.random.default_rng(0)
-    deep = np.clip(_small(photo).astype(int) * 257 + rng.integers(-90, 90, (40, 64, 3)), 0, 65535)
+    deep = np.clip(_small_image(photo).astype(int) * 257 + rng.integers(-90, 90, (40, 64, 3)), 0, 65535)
     deep = np.dstack([deep, rng.integers(40_000, 65_536, (40, 64), np.uint16)])
     chosen = {1: [0], 2: [0, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[channels]
     return np.ascontiguousarray(deep.astype(np.uint16)[..., chosen])
@@ -181,7 +183,7 @@ def deep(upscale, photo, folder):
     import tifffile
 
     for channels in (1, 3, 4, 2):
-        before = _deep(photo, channels)
+        before = _image_16_bit(photo, channels)
         plain = before[..., 0] if channels == 1 else before
         (folder / f"{channels}.png").write_bytes(imagecodecs.png_encode(plain))
         alpha = {"extrasamples": ["unassalpha"]} if channels in (2, 4) else {}
@@ -195,11 +197,11 @@ def deep(upscale, photo, folder):
             read = read if read.ndim == 3 else read[..., None]
             assert read.shape == (80, 128, channels)
             if colours == channels:
-                _assert_twice(read, before)
+                _assert_x2(read, before)
                 assert (read % 257 != 0).any()  # more than 8 bits
             else:
-                _assert_twice(read[..., -1], before[..., -1])
-            if channels != 2 or suffix == "png":  # Pillow knows no 16-bit gray with alpha in TIFF
+                _assert_x2(read[..., -1], before[..., -1])
+            if channels != 2 or suffix == "png":  # Pillow can't read 16-bit gray with alpha from TIFF
                 with Image.open(target) as result:
                     assert result.size == (128, 80)
 
@@ -207,11 +209,11 @@ def deep(upscale, photo, folder):
 def deep_metadata(upscale, photo, folder):
     import imagecodecs
 
-    picture = images.Picture((_deep(photo, 3),), icc=SRGB, dpi=(300.0, 300.0))
-    images.write_image(folder / "a.png", picture)
-    images.write_image(folder / "a.tif", picture)
+    image = images.Picture((_image_16_bit(photo, 3),), icc=SRGB, dpi=(300.0, 300.0))
+    images.write_image(folder / "a.png", image)
+    images.write_image(folder / "a.tif", image)
     for name in ("a.png", "a.tif"):
-        np.testing.assert_array_equal(images.read_image(folder / name).frames[0], picture.frames[0])
+        np.testing.assert_array_equal(images.read_image(folder / name).frames[0], image.frames[0])
         target, _ = upscale(folder / name)
         with Image.open(target) as result:
             assert result.info["icc_profile"] == SRGB and round(result.info["dpi"][0]) == 300
@@ -219,16 +221,16 @@ def deep_metadata(upscale, photo, folder):
 
 
 def cmyk(upscale, photo, folder):
-    separated = Image.fromarray(_small(photo)).convert("CMYK")
+    separated = Image.fromarray(_small_image(photo)).convert("CMYK")
     separated.save(folder / "a.jpg", quality=100, subsampling=0)
     target, _ = upscale(folder / "a.jpg")
     with Image.open(target) as result:
         assert result.mode == "RGB"
-        _assert_twice(np.asarray(result), _small(photo), tolerance=24)
+        _assert_x2(np.asarray(result), _small_image(photo), tolerance=24)
 
 
 def animation(upscale, photo, folder):
-    frames = [Image.fromarray(_small(np.roll(photo, 9 * i, axis=1))) for i in range(3)]
+    frames = [Image.fromarray(_small_image(np.roll(photo, 9 * i, axis=1))) for i in range(3)]
     for suffix, tolerance in (("gif", 10), ("webp", 2), ("png", 0.3)):
         options = {"lossless": True} if suffix == "webp" else {}
         path = folder / f"a.{suffix}"
@@ -238,12 +240,12 @@ def animation(upscale, photo, folder):
         before, after = images.read_image(path), images.read_image(target)
         assert len(after.frames) == 3 and after.durations_ms == (100, 200, 300) and after.loop == 3
         for old, new in zip(before.frames, after.frames, strict=True):
-            expected = np.stack([_twice(old[..., c]) for c in range(3)], axis=-1)
+            expected = np.stack([_bilinear_x2(old[..., c]) for c in range(3)], axis=-1)
             assert np.abs(new[..., :3] - expected).mean() < tolerance
 
 
 def pages(upscale, photo, folder):
-    first, second = _small(photo), _small(photo)[:20, :30]
+    first, second = _small_image(photo), _small_image(photo)[:20, :30]
     images.write_image(folder / "a.tif", images.Picture((first, second)))
     assert [frame.shape for frame in images.read_image(folder / "a.tif").frames] == [(40, 64, 3), (20, 30, 3)]
     target, _ = upscale(folder / "a.tif")
@@ -257,33 +259,33 @@ def pages(upscale, photo, folder):
     assert [frame.shape for frame in images.read_image(target).frames] == [(18, 18, 4), (10, 14, 1)]
     after = images.read_image(folder / "out" / "a.tif")
     for old, new in zip((first, second), after.frames, strict=True):
-        _assert_twice(new, old)
+        _assert_x2(new, old)
 
 
 def heic(upscale, photo, folder):
     pillow_heif = pytest.importorskip("pillow_heif", reason='pip install "srgan-jax[heic]"')
-    pillow_heif.from_pillow(Image.fromarray(_small(photo))).save(folder / "a.heic", quality=95)
+    pillow_heif.from_pillow(Image.fromarray(_small_image(photo))).save(folder / "a.heic", quality=95)
     target, _ = upscale(folder / "a.heic")
     assert target.name == "a.jpg"
     with Image.open(target) as result:
-        assert np.abs(np.asarray(result)[::2, ::2].astype(int) - _small(photo)).mean() < 12
+        assert np.abs(np.asarray(result)[::2, ::2].astype(int) - _small_image(photo)).mean() < 12
 
 
 def avif(upscale, photo, folder):
     if not features.check("avif"):
         pytest.skip("this Pillow was built without AVIF")
-    Image.fromarray(_small(photo)).save(folder / "a.avif", quality=95)
+    Image.fromarray(_small_image(photo)).save(folder / "a.avif", quality=95)
     target, _ = upscale(folder / "a.avif")
     assert target.name == "a.avif" and images.read_image(target).shape == (80, 128, 3)
 
 
 def what_a_format_cannot_hold(upscale, photo, folder):
-    wide = np.tile(_small(photo)[:4], (1, 130, 1))  # 8,320 pixels, 16,640 after: more than WebP has
+    wide = np.tile(_small_image(photo)[:4], (1, 130, 1))  # 8,320 pixels, 16,640 upscaled: more than WebP allows
     Image.fromarray(wide).save(folder / "wide.webp", lossless=True)
     target, lines = upscale(folder / "wide.webp")
     assert target.name == "wide.png" and images.read_image(target).shape == (8, 16_640, 3)
     assert len(lines) == 1 and "16640 x 8 pixels is too large for .webp: written as .png" in lines[0]
-    images.write_image(folder / "deep.png", images.Picture((_deep(photo, 4),)))
+    images.write_image(folder / "deep.png", images.Picture((_image_16_bit(photo, 4),)))
     target, lines = upscale(folder / "deep.png", format="jpg")
     assert images.read_image(target).frames[0].shape == (80, 128, 3)
     assert "supports 8 bits: 16 bits are rounded" in lines[0] and "composited on white" in lines[1]
@@ -317,7 +319,7 @@ def test_row_of_the_table(row, upscale, photo, tmp_path):
     ROWS[row](upscale, photo, tmp_path)
 
 
-def test_the_table_is_that_of_the_page():
+def test_every_row_of_the_table_is_tested():
     section = PAGE.read_text().split("| goes in | comes out |")[1].split("\n\n")[0]
     rows = [line.split("|")[1].strip() for line in section.splitlines()[2:]]
     assert rows == list(ROWS)
@@ -326,10 +328,10 @@ def test_the_table_is_that_of_the_page():
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_of_every_format(orientation, suffix, tmp_path, photo):
-    """Also of TIFFs that are stored plainly: gray, with alpha, and of 16 bits."""
+    """For TIFF also gray images and images with alpha."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    whole = Image.fromarray(_small(photo))
+    whole = Image.fromarray(_small_image(photo))
     kinds = {"rgb": whole} | ({"gray": whole.convert("L"), "rgba": whole.convert("RGBA")} if suffix == "tif" else {})
     for name, image in kinds.items():
         path = tmp_path / f"{name}.{suffix}"
@@ -339,7 +341,7 @@ def test_every_orientation_of_every_format(orientation, suffix, tmp_path, photo)
         expected = np.asarray(ImageOps.exif_transpose(_with_orientation(image, orientation)))
         difference = np.abs(read.squeeze().astype(int) - expected)
         assert difference.mean() < (5 if suffix == "webp" else 2 if suffix == "jpg" else 0.01), name
-        if name != "rgba":  # decode_rgb lays transparency on white
+        if name != "rgba":  # decode_rgb composites on white
             same = read if read.shape[-1] == 3 else np.repeat(read, 3, axis=-1)
             np.testing.assert_array_equal(images.decode_rgb(path), same, err_msg=name)
 
@@ -350,7 +352,7 @@ def _with_orientation(image, orientation):
     return image
 
 
-def test_deep_tiffs_of_rare_kinds(tmp_path):
+def test_rare_16_bit_and_float_tiffs(tmp_path):
     import tifffile
 
     ramp = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
@@ -376,14 +378,14 @@ def test_deep_tiffs_of_rare_kinds(tmp_path):
 
 @pytest.mark.parametrize("total_bytes", [0, 4_000_000_000], ids=["tiff", "bigtiff"])
 def test_every_page_of_a_tiff_points_to_the_exif(tmp_path, photo, total_bytes):
-    """As Pillow and tifffile read it; the samples are what they were."""
+    """Pillow and tifffile read it there; the pixels are unchanged."""
     import tifffile
 
     exif = Image.Exif()
     exif[0x0110] = "Camera"
     exif.get_ifd(0x8769).update({0x9003: "2020:01:02 03:04:05", 0x8827: 200, 0x927C: b"odd"})
     exif.get_ifd(0x8825).update({1: "S", 2: (50.0, 30.5, 12.25)})
-    frames = (_small(photo), _small(photo)[:20, :30])
+    frames = (_small_image(photo), _small_image(photo)[:20, :30])
     pages = (([frame], frame.shape, frame.dtype) for frame in frames)
     about = images.Picture(frames, exif=exif.tobytes(), icc=SRGB)
     images.write_tiff_pages(tmp_path / "a.tif", pages, about, total_bytes)
@@ -410,8 +412,8 @@ def test_every_page_of_a_tiff_points_to_the_exif(tmp_path, photo, total_bytes):
 def test_pages_of_different_depth_are_all_read_at_16_bits(tmp_path, photo, shallow, order, deep):
     import tifffile
 
-    before = _deep(photo, {"rgb": 3, "gray": 1}[deep])
-    plain = {"rgb": Image.fromarray(_small(photo)), "gray": Image.fromarray(_small(photo)[..., 1])}
+    before = _image_16_bit(photo, {"rgb": 3, "gray": 1}[deep])
+    plain = {"rgb": Image.fromarray(_small_image(photo)), "gray": Image.fromarray(_small_image(photo)[..., 1])}
     plain["palette"] = plain["rgb"].quantize(16)
     buffers = [BytesIO(), BytesIO()]
     tifffile.imwrite(buffers[0], before.squeeze(), photometric="rgb" if deep == "rgb" else "minisblack")
@@ -429,7 +431,7 @@ def test_pages_of_different_depth_are_all_read_at_16_bits(tmp_path, photo, shall
     np.testing.assert_array_equal(frames[order.index(1)], expected.astype(np.uint16) * 257)
 
 
-def test_an_animation_of_16_bits_says_that_it_is_cut(upscale, photo, tmp_path):
+def test_reading_a_16_bit_animation_with_8_bits_is_reported(upscale, photo, tmp_path):
     import imagecodecs
 
     def chunks(data):
@@ -443,7 +445,9 @@ def test_an_animation_of_16_bits_says_that_it_is_cut(upscale, photo, tmp_path):
     def written(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    first, second = (chunks(imagecodecs.png_encode(frame)) for frame in (_deep(photo, 3), _deep(photo, 3)[::-1]))
+    first, second = (
+        chunks(imagecodecs.png_encode(frame)) for frame in (_image_16_bit(photo, 3), _image_16_bit(photo, 3)[::-1])
+    )
     control = lambda number: struct.pack(">IIIIIHHBB", number, 64, 40, 0, 0, 100, 1000, 0, 0)  # noqa: E731
     (tmp_path / "a.png").write_bytes(
         b"\x89PNG\r\n\x1a\n" + written(b"IHDR", first[b"IHDR"]) + written(b"acTL", struct.pack(">II", 2, 0))
@@ -455,13 +459,13 @@ def test_an_animation_of_16_bits_says_that_it_is_cut(upscale, photo, tmp_path):
     assert lines == [f"{tmp_path / 'a.png'}: animated PNG of 16 bits: read as 8 bits"]
     after = images.read_image(target).frames
     assert [frame.dtype for frame in after] == [np.uint8] * 2
-    np.testing.assert_allclose(images.read_image(tmp_path / "a.png").frames[0], _deep(photo, 3) / 257.0, atol=1)
-    images.write_image(tmp_path / "still.png", _deep(photo, 3))
+    np.testing.assert_allclose(images.read_image(tmp_path / "a.png").frames[0], _image_16_bit(photo, 3) / 257.0, atol=1)
+    images.write_image(tmp_path / "still.png", _image_16_bit(photo, 3))
     assert upscale(tmp_path / "still.png")[1] == []
 
 
-def test_a_gif_that_is_played_once_stays_so(tmp_path, photo):
-    frames = [Image.fromarray(_small(photo)), Image.fromarray(_small(photo)[::-1])]
+def test_a_gif_that_plays_once_keeps_its_loop_count(tmp_path, photo):
+    frames = [Image.fromarray(_small_image(photo)), Image.fromarray(_small_image(photo)[::-1])]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=100)
     once = images.read_image(tmp_path / "a.gif")
     assert once.loop == 1
@@ -471,22 +475,22 @@ def test_a_gif_that_is_played_once_stays_so(tmp_path, photo):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_orientation_of_deep_pictures(orientation, tmp_path, photo):
+def test_every_orientation_of_16_bit_images(orientation, tmp_path, photo):
     import imagecodecs
 
     exif = Image.Exif()
     exif[0x0112] = orientation
-    encoded = imagecodecs.png_encode(_deep(photo, 3))
+    encoded = imagecodecs.png_encode(_image_16_bit(photo, 3))
     described = png_chunks(images.Picture((), exif=exif.tobytes()))
     (tmp_path / "a.png").write_bytes(encoded[:33] + b"".join(described) + encoded[33:])
-    Image.fromarray(_small(photo)).save(tmp_path / "b.png", exif=exif)
+    Image.fromarray(_small_image(photo)).save(tmp_path / "b.png", exif=exif)
     deep, shallow = (images.read_image(tmp_path / name).frames[0] for name in ("a.png", "b.png"))
     assert deep.dtype == np.uint16
     np.testing.assert_allclose(deep / 257.0, shallow, atol=1)
 
 
-def test_exact_sizes(bilinear, photo, tmp_path):
-    Image.fromarray(_small(photo)).save(tmp_path / "a.png")
+def test_target_sizes(bilinear, photo, tmp_path):
+    Image.fromarray(_small_image(photo)).save(tmp_path / "a.png")
     for wanted, size in (
         ({"scale": 1.5}, (96, 60)),
         ({"scale": 3}, (192, 120)),
@@ -497,10 +501,10 @@ def test_exact_sizes(bilinear, photo, tmp_path):
         bulk.upscale_files(jobs, bilinear, bulk.target_size(2, **wanted), tile_px=32, overwrite=True)
         with Image.open(tmp_path / "b.png") as result:
             assert result.size == size
-            twice = np.stack([_twice(_small(photo)[..., c]) for c in range(3)], axis=-1)
+            twice = np.stack([_bilinear_x2(_small_image(photo)[..., c]) for c in range(3)], axis=-1)
             twice = Image.fromarray(np.floor(twice + 0.5).astype(np.uint8))
             expected = np.asarray(twice.resize(size, Image.Resampling.BICUBIC))
-            np.testing.assert_allclose(np.asarray(result).astype(int), expected, atol=3)  # 8 bits between
+            np.testing.assert_allclose(np.asarray(result).astype(int), expected, atol=3)  # 8 bits between the steps
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -520,13 +524,13 @@ def test_resizing_by_rows_equals_resizing_the_whole(dtype, channels):
             assert np.abs(result[..., c] - whole).max() <= (0.51 if dtype == np.uint8 else 2.0)
 
 
-def test_files_in_memory(photo):
+def test_images_are_read_from_memory(photo):
     buffer = BytesIO()
-    Image.fromarray(_small(photo)).save(buffer, "PNG")
-    np.testing.assert_array_equal(images.read_image(buffer).frames[0], _small(photo))
+    Image.fromarray(_small_image(photo)).save(buffer, "PNG")
+    np.testing.assert_array_equal(images.read_image(buffer).frames[0], _small_image(photo))
 
 
-def test_what_cannot_be_written_says_what_can(tmp_path, photo):
+def test_images_that_a_format_cannot_hold_are_refused(tmp_path, photo):
     deep = np.zeros((4, 4, 3), np.uint16)
     with pytest.raises(ValueError, match=re.escape(".jpg doesn't support 16 bits; .png and .tif do")):
         images.write_image(tmp_path / "a.jpg", deep)

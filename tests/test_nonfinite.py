@@ -1,4 +1,4 @@
-"""What the guard counts, which states it trusts, and clipping: small arithmetic."""
+"""Tests of the counters of non-finite updates, of the states to roll back to, and of gradient clipping."""
 
 import types
 
@@ -28,16 +28,16 @@ def _state(**health):
         ({"skipped": 5}, 0, True),
         ({"in_a_row": 1}, 0, False),
         ({"alarm": True}, 0, False),
-        ({"d_wins": 5}, 0, True),  # nobody asked to watch D
+        ({"d_wins": 5}, 0, True),  # the config sets no limit on D's wins
         ({"d_wins": 4}, 9, True),
         ({"d_wins": 5}, 9, False),
     ],
 )
-def test_states_to_go_back_to(health, d_wins_steps, healthy):
+def test_which_states_can_be_rolled_back_to(health, d_wins_steps, healthy):
     assert nonfinite.is_healthy(_state(**health), d_wins_steps) is healthy
 
 
-def test_whatever_is_not_finite_is_seen():
+def test_nan_and_inf_are_found():
     tree = {"a": jnp.ones(3), "b": (jnp.arange(4), jnp.ones((2, 2), jnp.bfloat16)), "c": jnp.uint32(7)}
     assert nonfinite.all_finite(tree)
     for bad in (jnp.nan, jnp.inf, -jnp.inf):
@@ -46,7 +46,7 @@ def test_whatever_is_not_finite_is_seen():
 
 
 @pytest.mark.parametrize(("accuracies", "wins"), [([1.0, 1.0, 1.0], [1, 2, 3]), ([1.0, 0.75, 1.0], [1, 0, 1])])
-def test_wins_of_the_discriminator_in_a_row(accuracies, wins):
+def test_consecutive_wins_of_the_discriminator_are_counted(accuracies, wins):
     import flax.struct
 
     @flax.struct.dataclass

@@ -1,4 +1,4 @@
-"""Small generators and small runs that several test files share."""
+"""Helpers of several test files: small generators, small training runs, and the files that runs write."""
 
 import contextlib
 import json
@@ -17,13 +17,13 @@ ROOT = Path(__file__).parents[1]
 
 
 def random_weights(seed: int = 0, **fields) -> srgan_jax.Weights:
-    """A generator with random weights, none of them small: what they see of their neighbours shows."""
+    """Returns a generator with random weights, large enough that all of its receptive field affects the output."""
     module = models.build(models.GENERATORS, fields)
     return srgan_jax.make_weights(random_variables(module, np.zeros((1, 8, 8, 3), np.float32), seed), fields)
 
 
 def random_variables(module, image: np.ndarray, seed: int = 0) -> dict:
-    """Variables of a module, without compiling anything."""
+    """Returns random variables of a module, without compiling anything."""
     rng = np.random.default_rng(seed)
 
     def draw(path, leaf):
@@ -36,7 +36,7 @@ def random_variables(module, image: np.ndarray, seed: int = 0) -> dict:
 
 
 def command(workdir: Path, **more) -> list[str]:
-    """The command line that trains a small SRResNet and SRGAN, with overrides of config keys."""
+    """Returns the command line that trains a small SRResNet and SRGAN, with overrides of config keys."""
     values = {
         "data.crop_px": 32, "generator.blocks": 1, "generator.width": 8, "discriminator.width": 4,
         "discriminator.dense": 8, "log_every_steps": 1,
@@ -47,34 +47,34 @@ def command(workdir: Path, **more) -> list[str]:
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess:
-    """Runs such a command to its end."""
+    """Runs a command line until it ends."""
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment(), timeout=500)
 
 
 def environment(devices: int = 1) -> dict[str, str]:
-    """Of such a command: CPU devices that are quick to compile for; the next one finds what was compiled before."""
+    """Returns environment variables of such a command: CPU devices, fast compilation, the cache of the tests."""
     cache = {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
     return os.environ | cache | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla_flags(devices)}
 
 
 def xla_flags(devices: int) -> str:
-    """For tiny programs on virtual CPU devices: compiling them quickly matters, running them doesn't."""
+    """Returns XLA's flags for small programs on virtual CPU devices: fast compilation rather than fast execution."""
     flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
-    if jax.__version_info__ < (0, 11):  # half of the compilation time; unknown flags would stop XLA
+    if jax.__version_info__ < (0, 11):  # halves the compilation time; later versions stop at this flag
         flags += " --xla_cpu_use_fusion_emitters=false"
     return flags
 
 
-def rows(workdir: Path) -> list[dict]:
-    """The lines of a run's metrics, without what differs from run to run."""
+def read_metrics(workdir: Path) -> list[dict]:
+    """Returns the lines of a run's metrics, without the seconds, which differ from run to run."""
     found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return [{key: value for key, value in row.items() if key != "seconds"} for row in found]
 
 
-def when_logged(monkeypatch, functions: dict) -> None:
-    """Calls the functions, by (stage, update), once each when the numbers of that update are written.
+def call_when_logged(monkeypatch, functions: dict) -> None:
+    """Calls each function once, when the metrics of its (stage, update) are written.
 
-    TensorBoard's writer, which gets them last, is replaced by one that writes nothing.
+    Replaces TensorBoard's writer, which is called last, by one that writes nothing.
     """
     waiting = dict(functions)
 
@@ -95,8 +95,8 @@ def when_logged(monkeypatch, functions: dict) -> None:
 
 
 @contextlib.contextmanager
-def compilations():
-    """A list that gets an entry whenever JAX has XLA compile a program, or finds it in the cache on the disk."""
+def record_compilations():
+    """Yields a list that gets an entry whenever XLA compiles a program or JAX loads one from the cache on disk."""
     found = []
 
     def listen(event, seconds, **_):
@@ -111,8 +111,8 @@ def compilations():
             jax.monitoring.unregister_event_duration_listener(listen)
 
 
-def checkpoint(folder: Path) -> dict[str, np.ndarray]:
-    """Every array of a checkpoint, by its path."""
+def read_checkpoint(folder: Path) -> dict[str, np.ndarray]:
+    """Returns every array of a checkpoint, by its path in the tree."""
     import orbax.checkpoint as ocp
 
     tree = ocp.StandardCheckpointer().restore(folder.absolute() / "default")
@@ -120,23 +120,23 @@ def checkpoint(folder: Path) -> dict[str, np.ndarray]:
 
 
 def train(config, workdir, **options) -> srgan_jax.Weights:
-    """Trains what an editable config describes."""
+    """Trains with an editable config; returns the generator."""
     from srgan_jax.config.resolve import resolve
     from srgan_jax.training.loop import train_and_evaluate
 
     return train_and_evaluate(resolve(config), workdir, **options)
 
 
-def stage_of(config, name: str):
-    """A stage of a run, built and checked."""
+def build_stage(config, name: str):
+    """Returns a stage of a run, built and checked."""
     from srgan_jax.config.resolve import resolve
     from srgan_jax.training import setup
 
     return next(stage for stage in setup.build(resolve(config)) if stage.name == name)
 
 
-def plan_of(config):
-    """How a run's batches are made."""
+def build_plan(config):
+    """Returns the plan by which a run's batches are made."""
     from srgan_jax.config.resolve import resolve
     from srgan_jax.training import setup
 
@@ -145,7 +145,7 @@ def plan_of(config):
 
 
 def open_images(config, workdir) -> tuple:
-    """The images of a run to train on, and those held out."""
+    """Returns the training images and the validation images of a run."""
     from srgan_jax.config.resolve import resolve
     from srgan_jax.training import samples
 
@@ -154,10 +154,10 @@ def open_images(config, workdir) -> tuple:
 
 
 def update_shapes(config, name: str) -> tuple:
-    """Shapes of a stage's state before its first update and after it, and of the metrics; nothing is compiled."""
+    """Returns the shapes of a stage's state before and after its first update, and of the metrics; compiles nothing."""
     from srgan_jax.training import nonfinite
 
-    stage, count = stage_of(config, name), config.data.batch_size
+    stage, count = build_stage(config, name), config.data.batch_size
     update = nonfinite.skip_nonfinite(stage.update, max_skips=config.guard.max_skips)
     side = stage.plan.window["crop_px"] + 2 * stage.plan.window["margin_px"]
     sharded = {

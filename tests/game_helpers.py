@@ -1,4 +1,4 @@
-"""Games of two small players, as steps take them: what several test files play."""
+"""Builds the `Game` of small networks that an update takes; several test files use it."""
 
 import optax
 
@@ -9,7 +9,7 @@ PIXEL = {"pixel": ("mse", 1.0)}
 
 
 def weighted(losses, table=TERMS):
-    """Terms from `{name: (term, weight)}` or `{name: (term, weight, options)}`."""
+    """Returns terms from `{name: (term, weight)}` or `{name: (term, weight, options)}`."""
     return tuple(
         WeightedTerm(name, table[term], weight, dict(*options)) for name, (term, weight, *options) in losses.items()
     )
@@ -19,7 +19,7 @@ def make_game(
     generator, discriminator=None, *, g_rate=0.1, d_rate=0.1, losses=PIXEL, d_losses=None, features=None,
     microbatches=1, axis_name=None, remat=False, history=0.0, every=1, takes=("image",), **options,
 ):  # fmt: skip
-    """A game of plain SGD, or of optax transformations given as rates; `d_losses` is BCE by default."""
+    """Returns a game with plain SGD; a rate may also be an optax transformation. `d_losses` is BCE by default."""
     transformations = [rate if hasattr(rate, "init") else optax.sgd(rate) for rate in (g_rate, d_rate)]
     g = Player(generator, Optimizer(transformations[0], historical_averaging=history), weighted(losses))
     d = None

@@ -1,4 +1,4 @@
-"""Whether an entry of a table offers what its users will ask of it; said at the start, not in the middle of a run."""
+"""Checks of the interfaces of table entries, made at the start so that a run doesn't fail later."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -7,16 +7,16 @@ from srgan_jax.runtime.errors import UserError
 
 
 def check_parameters(function: Callable[..., object], wanted: Sequence[str], what: str, call: str) -> None:
-    """Checks that a function takes keyword arguments.
+    """Checks that a function accepts keyword arguments.
 
     Args:
-      function: of an entry.
+      function: the function of an entry.
       wanted: the names of the arguments.
       what: the entry, for the message: "generator 'edsr'".
-      call: how it will be called: "(lr, *, train, mask)".
+      call: the expected signature, for the message: "(lr, *, train, mask)".
 
     Raises:
-      UserError: it lacks some; the message names them.
+      UserError: some arguments are missing; the message names them.
     """
     parameters = inspect.signature(function).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
@@ -29,7 +29,7 @@ def check_attributes(entry: object, wanted: Sequence[str], what: str) -> None:
     """Checks that an entry has attributes, such as the fields of a Flax module.
 
     Raises:
-      UserError: it lacks some; the message names them.
+      UserError: some attributes are missing; the message names them.
     """
     if missing := [name for name in wanted if not hasattr(entry, name)]:
         raise UserError(f"{what} has no {' and no '.join(missing)}")
