@@ -29,7 +29,7 @@ myst_heading_anchors = 3
 default_role = "code"  # docstrings mark code by single backticks, as Markdown does
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_mock_imports = ["absl", "grain", "ml_collections", "tensorboardX", "tensorflow_datasets"]  # of the extra train
+autodoc_mock_imports = ["grain", "ml_collections", "tensorboardX", "tensorflow_datasets"]  # of the extra train
 napoleon_use_ivar = True
 napoleon_numpy_docstring = False
 

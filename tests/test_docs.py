@@ -26,7 +26,7 @@ PAGES = {
     if path.exists()
 }
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-ELSEWHERE = {"cd", "export", "git", "ruff", "sbatch", "source"}  # commands that are not ours
+ELSEWHERE = {"cd", "export", "git", "pre-commit", "ruff", "sbatch", "source"}  # commands that are not ours
 FOREIGN = "docs/migrating.md"  # shows other projects' options
 
 
@@ -99,7 +99,7 @@ def test_files_that_it_names_exist(page):
 def _commands(text):
     """Each command of the bash blocks, as words."""
     for block in _blocks(text, "bash"):
-        for line in block.replace("\\\n", " ").splitlines():
+        for line in block.replace("\\\n", " ").replace(" && ", "\n").splitlines():
             if words := shlex.split(line, comments=True):
                 words = words[: words.index(">")] if ">" in words else words
                 yield words[next(i for i, word in enumerate(words) if not re.match(r"[A-Z_]+=", word)) :]
@@ -159,6 +159,7 @@ def test_commands_are_understood(page, monkeypatch, tmp_path):
     """Each with its real argument parser; a training command with its recipe and the keys that it sets."""
     for words in _commands(PAGES[page]):
         words = [words[0].removeprefix(".venv/bin/"), *words[1:]]
+        words = words[2:] if words[:3] == ["python", "-m", "pip"] else words
         if words[0] == "srgan-jax":
             _parse(monkeypatch, cli.main, words[1:])
         elif words[:3] == ["python", "-m", "srgan_jax.main"]:
