@@ -45,7 +45,7 @@ class Metric(NamedTuple):
       pool: the values of the images to the value of a set, by default the mean.
     """
 
-    function: Callable[..., jax.Array | float]
+    function: Callable[..., jax.Array | np.ndarray | float]
     lower_is_better: bool = False
     weights: Callable[[], object] | None = None
     smallest_px: tuple[int, int] = (MIN_SIDE_PX, MIN_SIDE_PX)
@@ -54,7 +54,9 @@ class Metric(NamedTuple):
     target: float | None = None
     pool: Callable[[Sequence], float] = _mean
 
-    def __call__(self, sr: jax.Array | np.ndarray, hr: jax.Array | np.ndarray, **options: object) -> jax.Array | float:
+    def __call__(
+        self, sr: jax.Array | np.ndarray, hr: jax.Array | np.ndarray, **options: object
+    ) -> jax.Array | np.ndarray | float:
         """Returns the score of SR `[H, W, 3]` in [0, 1]."""
         return self.function(sr, hr, **options)
 

@@ -69,7 +69,7 @@ def filter_separable(x: jax.Array, taps: jax.Array | np.ndarray) -> jax.Array:
     return jnp.asarray(sum(taps[i] * x[:, i : i + width] for i in range(count)))
 
 
-def crop_border(image: jax.Array, border: int, size: Size) -> np.ndarray:
+def crop_border(image: jax.Array | np.ndarray, border: int, size: Size) -> np.ndarray:
     """Returns the image in the top left `size` of its canvas, without its border."""
     height, width = image.shape[:2] if size is None else size
     return np.asarray(image)[border : height - border, border : width - border]

@@ -65,9 +65,11 @@ class FeatureDiscriminator(nn.Module):
         return self._conv(x, 1, f"patch_conv_{last + 2}", train).astype(jnp.float32)
 
     def _conv(self, x: jax.Array, features: int, name: str, train: bool, size: int = 3, stride: int = 1) -> jax.Array:
-        options = {"stride": stride, "pad": 1} if size > 1 else {}
-        options |= {"spectral": self.spectral_norm, "train": train, "dtype": self.dtype}
-        return discriminator_layers.conv(features, size, name, **options)(x.astype(self.dtype))
+        options: dict[str, Any] = {"stride": stride, "pad": 1} if size > 1 else {}
+        layer = discriminator_layers.conv(
+            features, size, name, spectral=self.spectral_norm, train=train, dtype=self.dtype, **options
+        )
+        return layer(x.astype(self.dtype))
 
     def _leaky(self, x: jax.Array) -> jax.Array:
         return nn.leaky_relu(x, self.negative_slope)
