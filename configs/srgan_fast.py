@@ -22,7 +22,9 @@ def get_config() -> ConfigDict:
         "patch_widths": (32, 48, 64, 96),
     })  # fmt: skip
     config.data.batch_size = 8
-    config.data.crop_px = 96
+    config.data.crop_px = 64
+    config.data.halo_px = 8
+    config.data.min_contrast = 8.0
     config.ema_decay = 0.998
 
     pretrain = config.stages.pretrain

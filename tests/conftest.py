@@ -114,13 +114,15 @@ def _tiny(config, crop_px=32):
     config.data.resize_px = min(config.data.resize_px, crop_px)
     config.generator.blocks = 1
     config.generator.width = 8
-    config.discriminator.width = 4
-    if "dense" in config.discriminator:
-        config.discriminator.dense = 8
+    for name, value in (("width", 4), ("dense", 8), ("tap_widths", (2, 2, 2)), ("patch_widths", (2, 2, 2))):
+        if name in config.discriminator:
+            config.discriminator[name] = value
+    config.data.halo_px = min(config.data.halo_px, 2)
     for name in ("growth", "upsampling_width"):
         if config.generator.get(name):
             config.generator[name] = 8
     config.stages.pretrain.total_steps = 2
+    config.stages.pretrain.warmup_steps = min(config.stages.pretrain.warmup_steps, 1)
     config.show_every_steps = min(config.show_every_steps, 1)
     config.stages.gan.total_steps = 2
     config.validation.folder = config.init_from = ""

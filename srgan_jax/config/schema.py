@@ -140,6 +140,9 @@ class DataConfig:
     halo_px: int = key(
         0, "LR pixels around a crop that only the generator's input has; SR is cropped to crop_px", low=0
     )
+    min_contrast: float = key(
+        0.0, "mean absolute deviation, in levels of 255, below which a crop is drawn again, 5 times at most", low=0
+    )
     augment: bool = key(True, "flip and rotate crops at random (eight orientations)")
     rescale: float = key(1.0, "HR is first shrunk by a random factor between this and 1; 1: never", above=0, high=1)
     lr_feature: str = key("", 'image feature with the LR images of a paired data set ("lr"); "": LR is made from HR')

@@ -22,6 +22,7 @@ class BatchPlan:
       degrade: `(key, hr, *, scale) -> lr`; None for paired data, which contain the LR images.
       radius_px: HR pixels around a crop that its LR image depends on.
       halo_px: LR pixels around a crop that only the generator's input has; SR is cropped before the losses.
+      min_contrast: crops with less contrast are drawn again, see `sampling.choose_candidate`; 0 keeps the first.
     """
 
     scale: int
@@ -32,6 +33,7 @@ class BatchPlan:
     degrade: Callable[..., jax.Array] | None = None
     radius_px: int = 0
     halo_px: int = 0
+    min_contrast: float = 0.0
 
     @property
     def is_paired(self) -> bool:
@@ -89,7 +91,7 @@ def draw_batch(
         if store is None:
             raise ValueError("draw_batch: expected store or windows, got neither")
         chosen = sampling.choose_images(seed, step, indices, plan.batch_size, store["sizes"].shape[0])
-        windows = memory.gather_windows(store, chosen, keys, **plan.window)
+        windows = memory.gather_windows(store, chosen, keys, **plan.window, min_contrast=plan.min_contrast)
     if plan.degrade is None:
         batch = batches.make_paired_batch(windows, keys, scale=plan.scale, augment=plan.augment)
     else:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from srgan_jax.data import sampling
@@ -73,7 +74,13 @@ def build_store(
 
 
 def gather_windows(
-    store: Mapping[str, jax.Array], chosen: jax.Array, keys: jax.Array, *, crop_px: int, margin_px: int
+    store: Mapping[str, jax.Array],
+    chosen: jax.Array,
+    keys: jax.Array,
+    *,
+    crop_px: int,
+    margin_px: int,
+    min_contrast: float = 0.0,
 ) -> jax.Array:
     """Returns windows (crops with their margins) from the tiles; for use inside a jitted update.
 
@@ -83,6 +90,7 @@ def gather_windows(
       keys: `[B]` keys of the samples.
       crop_px: as given to `build_store`.
       margin_px: as given to `build_store`.
+      min_contrast: crops with less contrast are drawn again, see `sampling.choose_candidate`; 0 keeps the first.
 
     Returns:
       `[B, W, W, channels]` uint8, W = crop_px + 2 * margin_px.
@@ -90,12 +98,16 @@ def gather_windows(
     window = crop_px + 2 * margin_px
     channels = store["tiles"].shape[2] // store["tiles"].shape[1]
     stride = store["tiles"].shape[1] - window + 1
-    corners = sampling.choose_corners(keys, store["sizes"][chosen], crop_px)
-    tile = store["first_tile"][chosen] + corners[:, 0] // stride * store["columns"][chosen] + corners[:, 1] // stride
+    sizes, first_tile, columns = (store[name][chosen] for name in ("sizes", "first_tile", "columns"))
 
-    def cut(tile, corner):
+    def cut(first_tile, columns, corner):
+        tile = first_tile + corner[0] // stride * columns + corner[1] // stride
         start = (tile, corner[0] % stride, corner[1] % stride * channels)
         cut = jax.lax.dynamic_slice(store["tiles"], start, (1, window, window * channels))
         return cut.reshape(window, window, channels)
 
-    return jax.vmap(cut)(tile, corners)
+    if not min_contrast:
+        return jax.vmap(cut)(first_tile, columns, sampling.choose_corners(keys, sizes, crop_px))
+    corners = sampling.candidate_corners(keys, sizes, crop_px)
+    windows = jax.vmap(jax.vmap(cut, in_axes=(None, None, 0)))(first_tile, columns, corners)
+    return windows[jnp.arange(len(windows)), sampling.choose_candidate(windows, min_contrast)]

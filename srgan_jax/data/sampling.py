@@ -6,10 +6,12 @@ run on the device, inside the jitted update, or on the host for the source `stre
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from srgan_jax.runtime.random_keys import PURPOSE_CROP, keys_for
+from srgan_jax.runtime.random_keys import PURPOSE_CROP, PURPOSE_CROP_CANDIDATES, keys_for
 
 SHUFFLE_ROUNDS = 24
+CANDIDATES = 6  # crops per sample from which one with contrast is chosen
 
 
 def _mix(x: jax.Array) -> jax.Array:
@@ -96,3 +98,37 @@ def choose_corners(keys: jax.Array, sizes: jax.Array, crop_px: int) -> jax.Array
     choices = sizes - crop_px + 1
     uniform = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(keys_for(keys, PURPOSE_CROP))
     return jnp.minimum((uniform * choices.astype(jnp.float32)).astype(jnp.int32), choices - 1)
+
+
+def candidate_corners(keys: jax.Array, sizes: jax.Array, crop_px: int) -> jax.Array:
+    """Returns several corners for each sample, the first of which is that of `choose_corners`.
+
+    Arguments are those of `choose_corners`.
+
+    Returns:
+      `[B, CANDIDATES, 2]` int32.
+    """
+    others = keys_for(keys, PURPOSE_CROP_CANDIDATES)
+    candidates = [keys, *(keys_for(others, number) for number in range(1, CANDIDATES))]
+    return jnp.stack([choose_corners(own, sizes, crop_px) for own in candidates], axis=1)
+
+
+def choose_candidate(windows: jax.Array | np.ndarray, min_contrast: float) -> jax.Array:
+    """Returns the index of the first window with contrast, or of the one with the most.
+
+    The contrast is the mean absolute deviation of one channel from its mean, over every fourth pixel. It is computed in
+    integers, so that the host and every device choose the same window.
+
+    Args:
+      windows: `[B, K, W, W, C]` uint8.
+      min_contrast: in levels of 255.
+
+    Returns:
+      `[B]` int32.
+    """
+    values = jnp.asarray(windows)[..., ::4, ::4, 1].astype(jnp.int32)
+    count = values.shape[-1] * values.shape[-2]
+    means = values.sum(axis=(-2, -1), keepdims=True) // count
+    totals = jnp.abs(values - means).sum(axis=(-2, -1))
+    enough = totals >= int(min_contrast * count)
+    return jnp.where(enough.any(axis=1), enough.argmax(axis=1), totals.argmax(axis=1)).astype(jnp.int32)

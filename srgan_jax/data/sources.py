@@ -69,6 +69,7 @@ def _from_host(images: ImageArrays, plan: BatchPlan, config: DataConfig) -> Samp
         indices=np.arange(local.start, local.stop, dtype=np.int32),
         batch_size=plan.batch_size,
         threads=config.threads or None,
+        min_contrast=plan.min_contrast,
         **plan.window,
     )
     return Samples(None, lambda seed, steps: windows(seed=seed, steps=steps))

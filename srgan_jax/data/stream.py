@@ -20,9 +20,13 @@ def _plan(seed, step, indices, batch_size, image_count):
     return chosen, jax.random.key_data(sampling.sample_keys(seed, step, indices))
 
 
-@functools.partial(jax.jit, static_argnames="crop_px")
-def _corners(key_data, sizes, crop_px):
-    return sampling.choose_corners(jax.random.wrap_key_data(key_data), sizes, crop_px)
+@functools.partial(jax.jit, static_argnames=("crop_px", "several"))
+def _corners(key_data, sizes, crop_px, several):
+    """Returns the corners `[B, K, 2]` of the candidates for each sample, with K = 1 unless `several`."""
+    keys = jax.random.wrap_key_data(key_data)
+    if several:
+        return sampling.candidate_corners(keys, sizes, crop_px)
+    return sampling.choose_corners(keys, sizes, crop_px)[:, None]
 
 
 def _cut(image: np.ndarray, corner: np.ndarray, crop_px: int, margin_px: int) -> np.ndarray:
@@ -49,6 +53,7 @@ def read_windows(
     batch_size: int,
     crop_px: int,
     margin_px: int,
+    min_contrast: float = 0.0,
 ) -> np.ndarray:
     """Returns the same windows as `memory.gather_windows`, cut on the host.
 
@@ -60,6 +65,7 @@ def read_windows(
       batch_size: samples in the global batch.
       crop_px: side of the HR crops.
       margin_px: pixels around a crop.
+      min_contrast: as for `memory.gather_windows`.
 
     Returns:
       `[B, W, W, C]` uint8, W = crop_px + 2 * margin_px.
@@ -76,8 +82,12 @@ def read_windows(
                 f"an image of {sizes[sizes.min(axis=1).argmin()].tolist()} px is smaller than config.data.crop_px="
                 f"{crop_px}; prepare the folder again with --min-side {crop_px}, or use config.data.source=memory"
             )
-        corners = np.asarray(_corners(key_data, sizes, crop_px))
-    return np.stack([_cut(p, corner, crop_px, margin_px) for p, corner in zip(chosen, corners, strict=True)])
+        corners = np.asarray(_corners(key_data, sizes, crop_px, min_contrast > 0))
+        windows = np.stack(
+            [[_cut(p, corner, crop_px, margin_px) for corner in own] for p, own in zip(chosen, corners, strict=True)]
+        )
+        index = np.asarray(sampling.choose_candidate(windows, min_contrast)) if min_contrast else 0
+    return windows[np.arange(len(windows)), index]
 
 
 def stream_windows(
@@ -89,6 +99,7 @@ def stream_windows(
     batch_size: int,
     crop_px: int,
     margin_px: int,
+    min_contrast: float = 0.0,
     threads: int | None = None,
     prefetch: int = 8,
 ) -> Iterator[np.ndarray]:
@@ -102,14 +113,16 @@ def stream_windows(
       batch_size: samples in the global batch.
       crop_px: side of the HR crops.
       margin_px: pixels around a crop.
+      min_contrast: as for `memory.gather_windows`.
       threads: number of reading threads; None means the number of cores.
       prefetch: number of batches read ahead.
     """
 
     def read(step):
         return read_windows(
-            images, seed, int(step), indices, batch_size=batch_size, crop_px=crop_px, margin_px=margin_px
-        )
+            images, seed, int(step), indices, batch_size=batch_size, crop_px=crop_px, margin_px=margin_px,
+            min_contrast=min_contrast,
+        )  # fmt: skip
 
     options = grain.ReadOptions(num_threads=threads or os.cpu_count() or 1, prefetch_buffer_size=prefetch)
     return iter(grain.MapDataset.range(steps.start, steps.stop).map(read).to_iter_dataset(options))

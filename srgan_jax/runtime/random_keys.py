@@ -9,6 +9,7 @@ PURPOSE_GRADIENT_PENALTY = 3
 PURPOSE_RESCALE = 4
 PURPOSE_DROPOUT_REAL = 5
 PURPOSE_DROPOUT_FAKE = 6
+PURPOSE_CROP_CANDIDATES = 7
 
 
 def keys_for(keys: jax.Array, purpose: int) -> jax.Array:

@@ -1,5 +1,6 @@
 """`build`: makes the stages of a run from its config, and checks them by shape before any image is opened."""
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -117,12 +118,13 @@ def select_keys(kind: type[nn.Module], section: Options, default: Options) -> Op
 def make_plan(data: DataConfig, degradation: Options, generator: Options) -> BatchPlan:
     """Returns how batches are made."""
     scale = _scale_of(generator)
-    common = {"scale": scale, "crop_px": data.crop_px, "batch_size": data.batch_size, "augment": data.augment,
-              "halo_px": data.halo_px}  # fmt: skip
+    plan = BatchPlan(
+        scale, data.crop_px, data.batch_size, data.augment, halo_px=data.halo_px, min_contrast=data.min_contrast
+    )
     if data.lr_feature:
-        return BatchPlan(**common)
+        return plan
     degrade, radius_px = find_degradation(degradation, scale)
-    return BatchPlan(**common, rescale=data.rescale, degrade=degrade, radius_px=radius_px)
+    return dataclasses.replace(plan, rescale=data.rescale, degrade=degrade, radius_px=radius_px)
 
 
 def find_degradation(section: Options, scale: int) -> tuple[Callable[..., jax.Array], int]:
