@@ -1,4 +1,4 @@
-"""Tests of image formats: each row of the README's table of inputs and outputs."""
+"""Tests of image formats: each row of the table of inputs and outputs in docs/upscaling.md."""
 
 import collections
 import re
@@ -14,7 +14,7 @@ from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, features
 from srgan_jax import bulk, images
 from srgan_jax.images.metadata import png_chunks
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "upscaling.md"
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
@@ -319,8 +319,8 @@ def test_row_of_the_table(row, upscale, photo, tmp_path):
     ROWS[row](upscale, photo, tmp_path)
 
 
-def test_every_row_of_the_readmes_table_is_tested():
-    section = README.read_text().split("| goes in | comes out |")[1].split("\n\n")[0]
+def test_every_row_of_the_table_is_tested():
+    section = PAGE.read_text().split("| goes in | comes out |")[1].split("\n\n")[0]
     rows = [line.split("|")[1].strip() for line in section.splitlines()[2:]]
     assert rows == list(ROWS)
 
