@@ -48,16 +48,16 @@ def test_psnr_and_ssim_equal_scikit_image(pair, border):
     assert metrics.ssim(*pair, border=border) == pytest.approx(full[5:-5, 5:-5].mean(), abs=1e-5)
 
 
-NEED_WEIGHTS = {"niqe", "lpips_alex", "lpips_vgg", "vgg54"}
+NEED_WEIGHTS = {"niqe", "lpips_alex", "lpips_vgg", "vgg54", "v34"}
 
 
 @pytest.mark.parametrize("name", [name for name in metrics.METRICS if name not in NEED_WEIGHTS])
 def test_padding_to_a_canvas_does_not_change_the_score(large, name):
     measure = metrics.METRICS[name]
     canvas = [jnp.pad(image, ((0, 30), (0, 7), (0, 0)), mode="edge") for image in large]
-    value = float(measure(*large, border=4))
-    assert np.isfinite(value)
-    assert measure(*canvas, border=4, size=(200, 220)) == pytest.approx(value, abs=1e-4)
+    value = np.asarray(measure(*large, border=4))
+    assert np.isfinite(value).all() or name == "flat"  # NaN: this image has no flat blocks
+    np.testing.assert_allclose(measure(*canvas, border=4, size=(200, 220)), value, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", [name for name in metrics.METRICS if name not in NEED_WEIGHTS])

@@ -360,7 +360,11 @@ def test_changed_config_keys_are_reported(config, tmp_path, capsys):
         ("compute_dtype", "float16", "unknown compute_dtype 'float16'; valid: auto, bfloat16, float32"),
         ("stage_names", ("pretrain", "gun"), "config.stage_names: no stage 'gun'; stages: gan, pretrain"),
         ("validation.folder", "no/such/folder", "no such folder: no/such/folder"),
-        ("validation.metrics", ("psnr_y", "psnr"), "unknown metric 'psnr'; valid: lpips_alex, lpips_vgg, ms_ssim"),
+        (
+            "validation.metrics",
+            ("psnr_y", "psnr"),
+            "unknown metric 'psnr'; valid: flat, lpips_alex, lpips_vgg, lr_psnr, ms_ssim",
+        ),
         ("data.dataset", "no_such_set", "no data set 'no_such_set'"),
         ("data.crop_px", 30, "crop_px=30: expected a multiple of the scale 4"),
         (

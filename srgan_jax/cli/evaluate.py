@@ -110,7 +110,10 @@ def add_evaluate(commands) -> None:
     sub.add_argument(
         "--data", nargs="+", required=True, metavar="DIR", help="folder of HR images, or with sub-folders HR and LRx4"
     )
-    more = "also ms_ssim, ssim_rgb, texture (eight metrics), and with ported weights niqe, lpips_alex, lpips_vgg, vgg54"
+    more = (
+        "also ms_ssim, ssim_rgb, and with ported weights niqe, lpips_alex, lpips_vgg, vgg54; texture is psnr_y with "
+        "lr_psnr, v34, power_25, power_375, place, flat, phase"
+    )
     sub.add_argument("--metrics", nargs="+", default=names, help=f"metrics (default: {' '.join(names)}); {more}")
     sub.add_argument("--scale", type=int, help="upscaling factor (default: that of the weights, or 4)")
     sub.add_argument(

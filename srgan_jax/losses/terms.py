@@ -100,6 +100,19 @@ def taps_of(terms: Sequence[WeightedTerm]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tap for taps in found for tap in taps))
 
 
+def accuracies(terms: Sequence[WeightedTerm], logits: Sequence[tuple[jax.Array, jax.Array]]) -> Metrics:
+    """Returns the fractions of real and of generated images that D classifies correctly, averaged over its heads."""
+    decision = next((term.term.decision for term in terms if term.term.decision), None)
+    if decision is None:
+        return {}
+    decisions = [decision(real, fake) for real, fake in logits]
+    correct = {
+        "d_accuracy_real": [real > 0 for real, _ in decisions],
+        "d_accuracy_fake": [fake < 0 for _, fake in decisions],
+    }
+    return {name: jnp.asarray(sum(head.mean() for head in heads)) / len(heads) for name, heads in correct.items()}
+
+
 # ---------------------------------------------------------------------------------------------- entries of the tables
 
 

@@ -10,6 +10,7 @@ centres, rows first and columns second, and rounding half up:
 """
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -108,3 +109,9 @@ def downscale(hr: jax.Array | np.ndarray, scale: int, *, convention: str = "A") 
             "crop the image first"
         )
     return resize(hr, (height // scale, width // scale), convention=convention)
+
+
+def centre_crop(image: jax.Array, shape: Sequence[int]) -> jax.Array:
+    """Returns the centre of `image [N, H, W, C]`, with the height and width of `shape` (N, h, w, C)."""
+    top, left = ((have - want) // 2 for have, want in zip(image.shape[1:3], shape[1:3], strict=True))
+    return image[:, top : top + shape[1], left : left + shape[2]]

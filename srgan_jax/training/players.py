@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from srgan_jax.losses.terms import Metrics, WeightedTerm, views_of, weighted_sum
+from srgan_jax.losses.terms import Metrics, WeightedTerm, accuracies, views_of, weighted_sum
 from srgan_jax.losses.views import Views
+from srgan_jax.ops.resize import centre_crop
 from srgan_jax.runtime.random_keys import PURPOSE_DROPOUT_FAKE, PURPOSE_DROPOUT_REAL, PURPOSE_GRADIENT_PENALTY, keys_for
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training.game import Averaging, Batch, Game, Optimizer, Player
@@ -36,12 +37,6 @@ def forward(
         return output, changed.get("batch_stats", {})
 
     return (jax.checkpoint(run) if player.remat else run)(params, args, inputs)
-
-
-def centre_crop(image: jax.Array, shape: Sequence[int]) -> jax.Array:
-    """Returns the centre of `image [N, H, W, C]`, with the height and width of `shape` (N, h, w, C)."""
-    top, left = ((have - want) // 2 for have, want in zip(image.shape[1:3], shape[1:3], strict=True))
-    return image[:, top : top + shape[1], left : left + shape[2]]
 
 
 class Generated(NamedTuple):
@@ -174,19 +169,6 @@ def discriminator_gradient(
     gradient = jax.grad(discriminator_loss, has_aux=True)
     grads, (metrics, batch_stats) = gradient(d.params, game, d, batch, generated.sr, step, through)
     return grads, batch_stats, metrics
-
-
-def accuracies(terms: Sequence[WeightedTerm], logits: Sequence[tuple[jax.Array, jax.Array]]) -> Metrics:
-    """Returns the fractions of real and of generated images that D classifies correctly, averaged over its heads."""
-    decision = next((term.term.decision for term in terms if term.term.decision), None)
-    if decision is None:
-        return {}
-    decisions = [decision(real, fake) for real, fake in logits]
-    correct = {
-        "d_accuracy_real": [real > 0 for real, _ in decisions],
-        "d_accuracy_fake": [fake < 0 for _, fake in decisions],
-    }
-    return {name: jnp.asarray(sum(head.mean() for head in heads)) / len(heads) for name, heads in correct.items()}
 
 
 def generator_loss(

@@ -29,14 +29,19 @@ CHANNELS = {
 }
 
 
+def check_same_shape(sr: jax.Array | np.ndarray, hr: jax.Array | np.ndarray) -> None:
+    """Raises ValueError unless both are images `[H, W, 3]` of the same shape."""
+    if sr.shape != hr.shape or sr.ndim != 3:
+        raise ValueError(f"expected two images [H, W, 3] of the same shape, got {sr.shape} and {hr.shape}")
+
+
 def prepare(sr: jax.Array, hr: jax.Array, channel: str) -> tuple[jax.Array, jax.Array]:
     """Converts two images `[H, W, 3]` in [0, 1] to the channels that a metric compares, `[H, W, 1 or 3]`.
 
     Raises:
       ValueError: the images have different shapes.
     """
-    if sr.shape != hr.shape or sr.ndim != 3:
-        raise ValueError(f"expected two images [H, W, 3] of the same shape, got {sr.shape} and {hr.shape}")
+    check_same_shape(sr, hr)
     convert = lookup(CHANNELS, channel, "channel")
     return convert(sr), convert(hr)
 

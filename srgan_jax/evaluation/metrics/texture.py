@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from srgan_jax.evaluation.metrics.common import Size, crop_border
+from srgan_jax.evaluation.metrics.common import Size, check_same_shape, crop_border
 from srgan_jax.evaluation.metrics.vgg54 import vgg54_weights
 from srgan_jax.models.extractors.vgg19 import VGG19
 from srgan_jax.ops.resize import weight_matrix
@@ -74,6 +74,7 @@ def power(
     sr: np.ndarray, hr: np.ndarray, *, border: int = 0, channel: str = "y", size: Size = None, low: float, high: float
 ) -> float:
     """Computes the power of luma in dB relative to HR's, at `low` to `high` cycles per pixel; 0 is best."""
+    check_same_shape(sr, hr)
     del border, channel
     return 10 * float(np.log10(_band_power(_luma(sr, size), low, high) / _band_power(_luma(hr, size), low, high)))
 
@@ -83,6 +84,7 @@ def place(sr: np.ndarray, hr: np.ndarray, *, border: int = 0, channel: str = "y"
 
     It is high where texture is where HR has texture.
     """
+    check_same_shape(sr, hr)
     del border, channel
     ours, theirs = (np.log(_energies(image, size) + 0.05).ravel() for image in (sr, hr))
     return float(np.corrcoef(ours, theirs)[0, 1])
@@ -93,6 +95,7 @@ def flat(sr: np.ndarray, hr: np.ndarray, *, border: int = 0, channel: str = "y",
 
     It is above 1 where skies are noisy. NaN if HR has fewer than 8 flat blocks.
     """
+    check_same_shape(sr, hr)
     del border, channel
     y = _luma(hr, size)
     variance = _block_means(y * y) - _block_means(y) ** 2
@@ -104,7 +107,8 @@ def flat(sr: np.ndarray, hr: np.ndarray, *, border: int = 0, channel: str = "y",
 
 def lattice(sr: np.ndarray, hr: np.ndarray, *, border: int = 0, channel: str = "y", size: Size = None) -> np.ndarray:
     """Computes the energy of high frequencies at each position of a lattice of 4 x 4 px, `[16]` with mean 1."""
-    del border, channel, hr
+    check_same_shape(sr, hr)
+    del border, channel
     energy = _high_pass(_luma(sr, size)) ** 2
     height, width = (side // SCALE for side in energy.shape)
     blocks = energy[: height * SCALE, : width * SCALE].reshape(height, SCALE, width, SCALE)
@@ -131,6 +135,7 @@ def lr_psnr(sr: np.ndarray, hr: np.ndarray, *, border: int = 0, channel: str = "
     It tells whether SR is a possible original of LR, where LR was made from HR by bicubic. One LR pixel is ignored at
     each border.
     """
+    check_same_shape(sr, hr)
     del border, channel
     difference = (_shrink(sr, size) - _shrink(hr, size))[1:-1, 1:-1]
     return float(10 * np.log10(255**2 / max((difference**2).mean(), 1e-2)))
@@ -164,6 +169,7 @@ def _features_of_hr(hr: np.ndarray) -> np.ndarray:
 
 def v34(sr: np.ndarray, hr: np.ndarray, *, border: int = 0, channel: str = "y", size: Size = None) -> float:
     """Computes the mean squared distance of VGG19's relu3_4, divided by the variance of HR's; 0 is best."""
+    check_same_shape(sr, hr)
     del border, channel
     ours, theirs = (np.asarray(crop_border(image, 0, size), np.float32) for image in (sr, hr))
     reference = _features_of_hr(theirs)
