@@ -33,7 +33,9 @@ autodoc_mock_imports = ["grain", "ml_collections", "tensorboardX", "tensorflow_d
 napoleon_use_ivar = True
 napoleon_numpy_docstring = False
 
-PAGES = {"index": "README.md", "results": "RESULTS.md"}  # pages of the site whose text is a file of the repository
+PAGES = {  # pages of the site whose text is a file of the repository
+    "index": "README.md", "results": "RESULTS.md", "contributing": "CONTRIBUTING.md", "changelog": "CHANGELOG.md",
+}  # fmt: skip
 LINK = re.compile(r"(\]\()(?!\w+:|#|/)([^)#]+)(#[^)]*)?\)")
 
 

@@ -363,7 +363,7 @@ def test_changed_config_keys_are_reported(config, tmp_path, capsys):
         (
             "validation.metrics",
             ("psnr_y", "psnr"),
-            "unknown metric 'psnr'; valid: flat, lpips_alex, lpips_vgg, lr_psnr, ms_ssim",
+            "unknown metric 'psnr'; valid: flat, lpips_alex, lpips_vgg",
         ),
         ("data.dataset", "no_such_set", "no data set 'no_such_set'"),
         ("data.crop_px", 30, "crop_px=30: expected a multiple of the scale 4"),
