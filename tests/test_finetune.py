@@ -6,6 +6,8 @@ import helpers
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
+from safetensors import safe_open
 
 import srgan_jax
 from srgan_jax import images
@@ -123,10 +125,24 @@ def _with_generator_from(start, config):
     return dataclasses.replace(run, generator=generator_from(start, config.init_from))
 
 
-@pytest.mark.parametrize("recipe", recipe_files())
+START = {"finetune": "photo_x4", "photo": "compact_x4"}  # the recipes that begin with weights, and these weights
+
+
+def test_other_recipes_begin_with_a_new_generator():
+    assert {name: load_config(name).init_from for name in recipe_files() if load_config(name).init_from} == START
+
+
+@pytest.mark.parametrize("recipe", START)
 def test_recipes_start_from_weights_of_their_architecture(recipe):
+    """The generator of the first stage begins with the tensors of the shipped file."""
     config = load_config(recipe)
-    if config.init_from:
-        start = srgan_jax.load(config.init_from, fold=False)
-        stages = setup.build(_with_generator_from(start, config))
-        assert initial_variables(start, stages[0].generator)
+    start = srgan_jax.load(config.init_from, fold=False)
+    stage = setup.build(_with_generator_from(start, config))[0]
+    shapes = jax.eval_shape(stage.generator.init, jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
+    state = stage.init(initial_variables(start, stage.generator))
+    with safe_open(pretrained.FOLDER / f"{START[recipe]}.safetensors", framework="numpy") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    params = flatten_dict({"params": state.generator.params}, sep="/")
+    assert params.keys() == tensors.keys() == flatten_dict(dict(shapes), sep="/").keys()
+    for name, tensor in tensors.items():
+        np.testing.assert_array_equal(params[name], tensor.astype(np.float32), err_msg=name)
