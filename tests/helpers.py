@@ -153,8 +153,8 @@ def open_images(config, workdir) -> tuple:
     return samples.open_images(run.data, run.validation, config.generator.get("scale", 4), workdir)
 
 
-def update_shapes(config, name: str) -> tuple:
-    """Returns the shapes of a stage's state before and after its first update, and of the metrics; compiles nothing."""
+def trace_update(config, name: str) -> tuple:
+    """Returns the update of a stage and the shapes of its arguments, the first of which is the state."""
     from srgan_jax.training import nonfinite
 
     stage, count = build_stage(config, name), config.data.batch_size
@@ -165,5 +165,10 @@ def update_shapes(config, name: str) -> tuple:
         "windows": jax.ShapeDtypeStruct((count, stage.draws, side, side, stage.plan.channels), np.uint8),
     }
     variables = stage.extractor.variables if stage.extractor else None
-    before = jax.eval_shape(stage.init, None)
-    return before, *jax.eval_shape(update, before, {"store": None, "extractor": variables}, sharded)
+    return update, jax.eval_shape(stage.init, None), {"store": None, "extractor": variables}, sharded
+
+
+def update_shapes(config, name: str) -> tuple:
+    """Returns the shapes of a stage's state before and after its first update, and of the metrics; compiles nothing."""
+    update, before, *arguments = trace_update(config, name)
+    return before, *jax.eval_shape(update, before, *arguments)

@@ -234,6 +234,8 @@ def test_200_flipped_bits_are_detected(three_checkpoints):
 
 def test_truncated_deleted_and_added_files_are_detected(three_checkpoints):
     folder = three_checkpoints[0] / "3"
+    (folder / "default" / "empty").touch()
+    checksums.write(folder)
     for file in _files(folder):
         content, name = file.read_bytes(), file.relative_to(folder).as_posix()
         for damage in (lambda f, c: f.write_bytes(c[: len(c) // 2]), lambda f, c: f.unlink()):
