@@ -1,6 +1,7 @@
 """Helpers of several test files: small generators, small training runs, and the files that runs write."""
 
 import contextlib
+import io
 import json
 import os
 import subprocess
@@ -69,6 +70,14 @@ def read_metrics(workdir: Path) -> list[dict]:
     """Returns the lines of a run's metrics, without the seconds, which differ from run to run."""
     found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return [{key: value for key, value in row.items() if key != "seconds"} for row in found]
+
+
+class Terminal(io.StringIO):
+    """A replacement of standard error that claims to be a terminal."""
+
+    def isatty(self) -> bool:
+        """Returns True."""
+        return True
 
 
 def call_when_logged(monkeypatch, functions: dict) -> None:

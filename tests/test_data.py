@@ -75,6 +75,13 @@ def test_a_folder_without_usable_images_is_an_error(tmp_path):
         builder.prepare(str(tmp_path), str(tmp_path / "out"))
 
 
+def test_an_out_folder_that_cannot_be_made_is_named(photo_folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(NotADirectoryError, match=f"Not a directory: '{out}"):
+            builder.prepare(str(photo_folder), str(out), min_side_px=32)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

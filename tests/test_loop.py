@@ -1,6 +1,8 @@
 """Tests of the training loop: checkpoints before errors, writers, metrics, options that change when a run resumes."""
 
 import json
+import re
+import sys
 
 import helpers
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ import pytest
 from srgan_jax import defaults
 from srgan_jax.evaluation import metrics
 from srgan_jax.runtime.errors import UserError
-from srgan_jax.training import writers
+from srgan_jax.training import logs, writers
 
 
 @pytest.fixture
@@ -65,6 +67,25 @@ def test_clipping_and_weight_decay_can_be_switched_on_when_a_run_resumes(config,
         second = after[key.replace("['mu']", "['nu']")] / (1.0 - 0.5**3)
         expected = before[name] - 1e-3 * (grad / (np.sqrt(second) + 1e-8) + decay * before[name])
         np.testing.assert_allclose(after[name], expected, rtol=0, atol=1e-6, err_msg=name)
+
+
+def test_progress_without_a_terminal_is_reported_in_lines(tmp_path, capsys, monkeypatch):
+    """On a terminal there is a bar instead."""
+    for report_seconds in (0.0, 60.0):
+        log = logs.StageLog(tmp_path, "gan", 4, 10, 8, writers=(), report_seconds=report_seconds)
+        log.advance()
+        log.write(5, {"loss": 0.5, "other": 1.0}, shown=("loss",))
+        log.write(5, {"val_psnr_y": 30.0})
+        log.close()
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and re.fullmatch(r"gan: update 5 of 10: \S+ images/s, loss 0\.5", lines[0])
+    monkeypatch.setattr("sys.stderr", helpers.Terminal())
+    log = logs.StageLog(tmp_path, "gan", 4, 10, 8, writers=(), report_seconds=0.0)
+    log.write(5, {"loss": 0.5, "other": 1.0}, shown=("loss",))
+    log.advance()
+    log.close()
+    drawn = sys.stderr.getvalue()
+    assert "5/10 " in drawn and "loss=0.5]" in drawn and "update 5 of 10" not in drawn
 
 
 class _RecordingWriter:

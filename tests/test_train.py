@@ -83,6 +83,7 @@ def _command(workdir, dataset, validation_folder, *more):
 @pytest.mark.slow
 def test_command_runs_both_stages(finished):
     workdir, stderr = finished
+    assert "updates/s" not in stderr  # no progress bar without a terminal
     for text in (
         "pretrain: loss at update 1: pixel",
         "gan: loss at update 1: pixel",

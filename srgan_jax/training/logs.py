@@ -5,7 +5,6 @@ import json
 import math
 import os
 import shutil
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -147,6 +146,7 @@ class StageLog:
         total: int,
         batch_size: int,
         writers: Sequence[str] = ("tensorboard",),
+        report_seconds: float = 60.0,
     ):
         """Opens the log of a stage.
 
@@ -157,22 +157,24 @@ class StageLog:
           total: updates of the stage.
           batch_size: for the throughput in the progress bar.
           writers: names in `WRITERS`.
+          report_seconds: time between two reported lines where there is no terminal for a progress bar.
         """
         self._workdir, self._stage, self._batch_size = workdir, stage, batch_size
         self._start_time, self._pending, self._disk_full = time.time(), "", False
         self._quiet = jax.process_index() > 0
         self._names = writers
         self._writers: list[Writer] = []
-        terminal = sys.stderr.isatty()
+        self._total, self._report_seconds = total, report_seconds
         self._bar = tqdm(
-            total=total, initial=start, desc=stage, unit=" updates", dynamic_ncols=terminal, disable=self._quiet,
-            mininterval=0.5 if terminal else 10.0, smoothing=0.1,
+            total=total, initial=start, desc=stage, unit=" updates", dynamic_ncols=True, mininterval=0.5, smoothing=0.1,
+            disable=self._quiet or None,  # None: no bar unless standard error is a terminal
         )  # fmt: skip
         self.rewind(start)
 
     def rewind(self, step: int) -> None:
         """Sets the progress bar to `step`, and reopens the writers, which discard later updates."""
         self._bar.n = step
+        self._reported = step, time.time()
         for writer in self._writers:
             writer.close()
         if not self._quiet:
@@ -183,7 +185,10 @@ class StageLog:
         self._bar.update(updates)
 
     def write(self, step: int, values: Mapping[str, float], shown: Sequence[str] = ()) -> None:
-        """Writes values to the files, non-finite ones as null. Shows those named in `shown` in the progress bar."""
+        """Writes values to the files, non-finite ones as null. Shows those named in `shown` in the progress bar.
+
+        Without a terminal they are reported, as a line of their own, at most every `report_seconds`.
+        """
         if self._quiet:
             return
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
@@ -191,9 +196,22 @@ class StageLog:
         self._append(json.dumps(row) + "\n")
         for writer in self._writers if self._has_free_space() else ():
             writer.write(step, {name: value for name, value in finite.items() if value is not None})
-        rate = self._bar.format_dict["rate"]
         text = {name: f"{values[name]:.3g}" for name in shown if name in values}
-        self._bar.set_postfix({"images/s": f"{rate * self._batch_size:.3g}", **text} if rate else text, refresh=False)
+        if self._bar.disable and text:
+            self._report_progress(step, text)
+        elif text:
+            rate = self._bar.format_dict["rate"]
+            self._bar.set_postfix(
+                {"images/s": f"{rate * self._batch_size:.3g}"} | text if rate else text, refresh=False
+            )
+
+    def _report_progress(self, step: int, text: Mapping[str, str]) -> None:
+        (before, since), now = self._reported, time.time()
+        if now - since >= self._report_seconds:
+            self._reported = step, now
+            rate = (step - before) * self._batch_size / (now - since)
+            listed = ", ".join(f"{name} {value}" for name, value in text.items())
+            report(f"{self._stage}: update {step} of {self._total}: {rate:.3g} images/s, {listed}")
 
     def _append(self, line: str) -> None:
         """Appends to `metrics.jsonl`. On a full disk, whole lines are kept in memory until the next call."""
