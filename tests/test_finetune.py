@@ -23,15 +23,14 @@ from srgan_jax.weights import pretrained
 
 
 @pytest.fixture
-def config(tiny, tmp_path, photo, monkeypatch):
-    """The config at a small size, with a folder of eight images and a copy, and a shipped generator of that size."""
+def config(tiny, tmp_path, photo):
+    """The config at a small size, with a folder of eight images and a copy, and initial weights of that size."""
     for index in range(8):
         top = 20 * index
         images.write_image(tmp_path / "mine" / f"{index}.png", photo[top : top + 60, :70])
     images.write_image(tmp_path / "mine" / "copies" / "of 3.bmp", photo[60:120, :70])
-    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
     made = load_config("finetune")
-    hold_out, init_from = made.validation.hold_out, made.init_from
+    hold_out, init_from = made.validation.hold_out, str(tmp_path / "initial.safetensors")
     config = tiny(made)
     config.data.folder, config.validation.hold_out, config.init_from = str(tmp_path / "mine"), hold_out, init_from
     config.validation.metrics = ("psnr_y",)
@@ -40,7 +39,7 @@ def config(tiny, tmp_path, photo, monkeypatch):
     config.ema_decay = 0.5
     fields = dict(config.generator)
     variables = build(GENERATORS, fields).init(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
-    srgan_jax.save(tmp_path / f"{init_from}.safetensors", srgan_jax.make_weights(variables, fields), dtype="float16")
+    srgan_jax.save(init_from, srgan_jax.make_weights(variables, fields), dtype="float16")
     return config
 
 
