@@ -563,7 +563,7 @@ def test_training_rolls_back_when_the_discriminator_always_wins(config, tmp_path
     _corrupt_lr_images(monkeypatch, config, (2, 3, 4), 1e5)
     helpers.train(config, tmp_path)
     output = capsys.readouterr().err
-    assert re.search(r"3 updates up to 5 .* update 2.*\(1 of 3\)", output) and output.count("WARNING") == 1
+    assert re.search(r"3 updates up to 5; rolled back to update 2.*\(1 of 3\)", output) and output.count("WARNING") == 1
     assert [row["step"] for row in helpers.read_metrics(tmp_path)] == [1, 2, 3, 4, 5, 6]
     assert not any(row["d_accuracy_real"] == row["d_accuracy_fake"] == 1.0 for row in helpers.read_metrics(tmp_path))
 
