@@ -44,6 +44,9 @@ class LossConfig:
 
     term: str = key("", "a name in losses.TERMS; for a discriminator in losses.DISCRIMINATOR_TERMS")
     weight: float = key(0.0, "factor of the term, 0 or more; 0: the term is not computed", low=0)
+    grad_ratio: float = key(
+        0.0, "generator: adapt the weight so that the gradient on SR has this multiple of the other terms' norm", low=0
+    )
     ramp_steps: int = key(0, "updates over which the weight rises linearly from 0; 0: constant weight", low=0)
     options: Options = options("keyword arguments of the term")
 

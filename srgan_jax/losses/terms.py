@@ -47,12 +47,14 @@ class WeightedTerm(NamedTuple):
       term: entry of the table.
       weight: a number, or a function of the step.
       options: keyword arguments of the function.
+      grad_ratio: if not 0, the weight adapts, see `training.grad_balance`.
     """
 
     name: str
     term: Term
     weight: Weight
     options: Mapping[str, object] = {}
+    grad_ratio: float = 0.0
 
     def value(self, views: Views) -> jax.Array:
         """Returns the unweighted value of the term: a scalar."""
