@@ -30,7 +30,7 @@ from srgan_jax.training import previews
 from srgan_jax.weights import pretrained
 
 ROOT = Path(__file__).parents[1]
-FIGURES = Path(".github")  # below ROOT
+FIGURES = Path(".github")  # beside the page
 PAPER = {  # arXiv 1609.04802, tables 1 and 2: PSNR-Y and daala's SSIM
     "Set5": {"bicubic": (28.43, 0.8211), "SRResNet-MSE": (32.05, 0.9019), "SRGAN-VGG54": (29.40, 0.8472)},
     "Set14": {"bicubic": (25.99, 0.7486), "SRResNet-MSE": (28.49, 0.8184), "SRGAN-VGG54": (26.02, 0.7397)},
@@ -198,7 +198,7 @@ def panel(title: str, points: list[tuple[float, float]], left: int, top: int) ->
 
 def curves(args: argparse.Namespace) -> None:
     """Draws the loss and validation PSNR of each run against updates, as one SVG, with the runs of earlier calls."""
-    known = ROOT / FIGURES / "curves.json"
+    known = args.page.parent / FIGURES / "curves.json"
     kept = json.loads(known.read_text()) if known.exists() else {}
     kept |= {name: read_curves(Path(run)) for name, run in (pair.split("=", 1) for pair in args.runs)}
     known.write_text(json.dumps(kept) + "\n")
@@ -208,7 +208,7 @@ def curves(args: argparse.Namespace) -> None:
         for column, (kind, points) in enumerate((kind, points) for kind, points in kinds.items() if points)
     ]
     size = (860, 20 + 230 * len(kept))
-    (ROOT / FIGURES / "curves.svg").write_text(
+    (args.page.parent / FIGURES / "curves.svg").write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size[0]} {size[1]}" font-family="sans-serif" '
         f'font-size="11"><rect width="{size[0]}" height="{size[1]}" fill="#fff"/>{"".join(panels)}</svg>\n'
     )
@@ -230,7 +230,7 @@ def crops(args: argparse.Namespace) -> None:
             results += scoring.upscale_all(upscale, [pair])
         cropped = [image[top : top + CROP_PX, left : left + CROP_PX] for image in (*results, pair.hr)]
         rows.append([scoring.nearest(image, 2) for image in cropped])
-    previews.write_sheet(ROOT / FIGURES / "crops.png", rows)
+    previews.write_sheet(args.page.parent / FIGURES / "crops.png", rows)
     shown = ", ".join(name.split("/")[1] for name in CROPS)
     fill(args.page, "crops", f"From left to right: bicubic, {', '.join(generators)}, original. Rows: {shown}.")
 
@@ -245,7 +245,7 @@ def photos(args: argparse.Namespace) -> None:
         results = scoring.bicubic(image, 4), np.asarray(srgan_jax.upscale(params, image))
         crop = np.s_[4 * top : 4 * (top + PHOTO_PX[0]), 4 * left : 4 * (left + PHOTO_PX[1])]
         rows.append([result[crop] for result in results])
-    previews.write_sheet(ROOT / FIGURES / "photos.png", rows)
+    previews.write_sheet(args.page.parent / FIGURES / "photos.png", rows)
     fill(args.page, "photos", f"Bicubic, photo_x4: {', '.join(Path(path).name for path in args.files)}.")
 
 

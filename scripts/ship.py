@@ -111,11 +111,14 @@ def scores(params: weights.Weights, pairs: list[Pair]) -> dict[str, float]:
     return scoring.mean(scoring.score(pairs, results))
 
 
-def ship(run: Path, name: str, folder: str, hardware: str, out: Path) -> Path:
+def ship(
+    run: Path, name: str, folder: str, hardware: str, out: Path, *, max_bytes=MAX_BYTES, max_loss_db=MAX_LOSS_DB
+) -> Path:
     """Writes the file and returns its path.
 
     Raises:
-      UserError: no such run or card, or the file is too large, or float16 changes its PSNR too much.
+      UserError: no such run or card, or the file has more than `max_bytes`, or float16 changes its PSNR by more than
+        `max_loss_db`.
     """
     card = lookup(CARDS, name, "shipped generator") | DATA | facts(run) | {"hardware": hardware}
     trained = srgan_jax.load(run, fold=False)
@@ -126,18 +129,18 @@ def ship(run: Path, name: str, folder: str, hardware: str, out: Path) -> Path:
         for lr, pairs in validation_sets(folder, trained.scale, degradation_of(run)).items():
             before, after = scores(trained, pairs), scores(halved, pairs)
             baseline = scoring.mean(scoring.score(pairs, [scoring.bicubic(p.lr, trained.scale) for p in pairs]))
-            if abs(before["psnr_y"] - after["psnr_y"]) > MAX_LOSS_DB:
+            if abs(before["psnr_y"] - after["psnr_y"]) > max_loss_db:
                 raise UserError(
                     f"LR by {lr}: {before['psnr_y']:.4f} dB, in float16 {after['psnr_y']:.4f} dB; expected a "
-                    f"difference of at most {MAX_LOSS_DB} dB"
+                    f"difference of at most {max_loss_db} dB"
                 )
             card[f"validation_{lr}"] = (
                 f"{after['psnr_y']:.3f} dB, SSIM {after['ssim_y']:.4f}; bicubic {baseline['psnr_y']:.3f} dB, "
                 f"{baseline['ssim_y']:.4f} (Y, {len(pairs)} validation photographs, LR by {lr})"
             )
         srgan_jax.save(written, trained, card, dtype="float16")
-        if written.stat().st_size > MAX_BYTES:
-            raise UserError(f"{name} has {written.stat().st_size:,} bytes, more than {MAX_BYTES:,}")
+        if written.stat().st_size > max_bytes:
+            raise UserError(f"{name} has {written.stat().st_size:,} bytes, more than {max_bytes:,}")
         written.replace(path)
     finally:
         written.unlink(missing_ok=True)

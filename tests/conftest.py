@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-SHARED = Path(__file__).parents[2] / "shared"  # reference data of the developers; absent on users' machines
+# The developers' reference data (benchmarks, published weights and their outputs); absent on users' machines.
+REFERENCE = Path(os.environ.get("SRGAN_JAX_REFERENCE") or Path(__file__).parents[2] / "shared" / "data")
 jax.config.update("jax_default_matmul_precision", "highest")
 _cache = tempfile.TemporaryDirectory()  # resumed runs load the programs of earlier runs
 jax.config.update("jax_compilation_cache_dir", _cache.name)
@@ -49,10 +50,10 @@ def pytest_xdist_make_scheduler(config, log):
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of the developers' reference data; the test is skipped where it is absent."""
-    if not (SHARED / "data").is_dir():
-        pytest.skip("the reference data (benchmarks, VGG19) are not on this machine")
-    return SHARED / "data"
+    """The folder of the developers' reference data, `REFERENCE`; the test is skipped where it is absent."""
+    if not REFERENCE.is_dir():
+        pytest.skip(f"no reference data (benchmarks, published weights) at {REFERENCE}; set SRGAN_JAX_REFERENCE")
+    return REFERENCE
 
 
 @pytest.fixture(scope="session")

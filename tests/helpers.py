@@ -1,6 +1,7 @@
 """Helpers of several test files: small generators, small training runs, and the files that runs write."""
 
 import contextlib
+import io
 import json
 import os
 import subprocess
@@ -69,6 +70,14 @@ def read_metrics(workdir: Path) -> list[dict]:
     """Returns the lines of a run's metrics, without the seconds, which differ from run to run."""
     found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return [{key: value for key, value in row.items() if key != "seconds"} for row in found]
+
+
+class Terminal(io.StringIO):
+    """A replacement of standard error that claims to be a terminal."""
+
+    def isatty(self) -> bool:
+        """Returns True."""
+        return True
 
 
 def call_when_logged(monkeypatch, functions: dict) -> None:
@@ -153,8 +162,8 @@ def open_images(config, workdir) -> tuple:
     return samples.open_images(run.data, run.validation, config.generator.get("scale", 4), workdir)
 
 
-def update_shapes(config, name: str) -> tuple:
-    """Returns the shapes of a stage's state before and after its first update, and of the metrics; compiles nothing."""
+def trace_update(config, name: str) -> tuple:
+    """Returns the update of a stage and the shapes of its arguments, the first of which is the state."""
     from srgan_jax.training import nonfinite
 
     stage, count = build_stage(config, name), config.data.batch_size
@@ -165,5 +174,10 @@ def update_shapes(config, name: str) -> tuple:
         "windows": jax.ShapeDtypeStruct((count, stage.draws, side, side, stage.plan.channels), np.uint8),
     }
     variables = stage.extractor.variables if stage.extractor else None
-    before = jax.eval_shape(stage.init, None)
-    return before, *jax.eval_shape(update, before, {"store": None, "extractor": variables}, sharded)
+    return update, jax.eval_shape(stage.init, None), {"store": None, "extractor": variables}, sharded
+
+
+def update_shapes(config, name: str) -> tuple:
+    """Returns the shapes of a stage's state before and after its first update, and of the metrics; compiles nothing."""
+    update, before, *arguments = trace_update(config, name)
+    return before, *jax.eval_shape(update, before, *arguments)

@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+import sys
 
 import helpers
 import numpy as np
@@ -30,6 +31,15 @@ def test_prepare_lists_skipped_files(tmp_path, photo, capsys):
     assert output[2].startswith("1 images prepared, 2 skipped")
     assert cli.main(["prepare", str(folder), "--out", str(tmp_path / "out"), "--min-side", "32"]) == 0
     assert len(builder.open_source(str(tmp_path / "out"))) == 2
+
+
+def test_a_progress_bar_is_drawn_on_a_terminal_only(photo_folder, tmp_path, capsys, monkeypatch):
+    command = ["prepare", str(photo_folder), "--out", str(tmp_path / "out"), "--min-side", "32"]
+    assert cli.main(command) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr", helpers.Terminal())
+    assert cli.main(command) == 0
+    assert "preparing: 100%" in sys.stderr.getvalue() and "6/6" in sys.stderr.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -73,6 +74,22 @@ def test_a_folder_without_usable_images_is_an_error(tmp_path):
     (tmp_path / "text.png").write_text("not a picture")
     with pytest.raises(builder.DatasetError, match=r"no usable .*\n  text.png: "):
         builder.prepare(str(tmp_path), str(tmp_path / "out"))
+
+
+def test_an_out_folder_that_cannot_be_made_is_named(photo_folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(NotADirectoryError, match=f"Not a directory: '{out}"):
+            builder.prepare(str(photo_folder), str(out), min_side_px=32)
+
+
+def test_a_damaged_data_set_in_the_out_folder_is_reported(dataset, photo_folder, tmp_path):
+    """tfds reads it before it makes the new one."""
+    shutil.copytree(dataset, tmp_path / "out")
+    (file,) = (tmp_path / "out").rglob("dataset_info.json")
+    file.write_text(file.read_text()[:100])
+    with pytest.raises(builder.DatasetError, match=r"/out contains a damaged data set; delete it and .* \(.*JSON"):
+        builder.prepare(str(photo_folder), str(tmp_path / "out"), min_side_px=32)
 
 
 @pytest.mark.parametrize(

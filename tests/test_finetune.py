@@ -6,6 +6,8 @@ import helpers
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
+from safetensors import safe_open
 
 import srgan_jax
 from srgan_jax import images
@@ -21,15 +23,14 @@ from srgan_jax.weights import pretrained
 
 
 @pytest.fixture
-def config(tiny, tmp_path, photo, monkeypatch):
-    """The config at a small size, with a folder of eight images and a copy, and a shipped generator of that size."""
+def config(tiny, tmp_path, photo):
+    """The config at a small size, with a folder of eight images and a copy, and initial weights of that size."""
     for index in range(8):
         top = 20 * index
         images.write_image(tmp_path / "mine" / f"{index}.png", photo[top : top + 60, :70])
     images.write_image(tmp_path / "mine" / "copies" / "of 3.bmp", photo[60:120, :70])
-    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
     made = load_config("finetune")
-    hold_out, init_from = made.validation.hold_out, made.init_from
+    hold_out, init_from = made.validation.hold_out, str(tmp_path / "initial.safetensors")
     config = tiny(made)
     config.data.folder, config.validation.hold_out, config.init_from = str(tmp_path / "mine"), hold_out, init_from
     config.validation.metrics = ("psnr_y",)
@@ -38,7 +39,7 @@ def config(tiny, tmp_path, photo, monkeypatch):
     config.ema_decay = 0.5
     fields = dict(config.generator)
     variables = build(GENERATORS, fields).init(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
-    srgan_jax.save(tmp_path / f"{init_from}.safetensors", srgan_jax.make_weights(variables, fields), dtype="float16")
+    srgan_jax.save(init_from, srgan_jax.make_weights(variables, fields), dtype="float16")
     return config
 
 
@@ -60,7 +61,7 @@ def test_a_run_ends_with_scores_before_and_after_on_validation_images(config, tm
     trained = helpers.train(config, tmp_path / "run")
     stderr = capsys.readouterr().err
     table = (tmp_path / "run" / "before_after.md").read_text()
-    assert table.strip() in stderr and "LR: photo, each picture by a random key" in table
+    assert table.strip() in stderr and "LR: degradation photo, random key of each image" in table
     rows = {line.split(" | ")[1]: float(line.split(" | ")[2].strip(" |")) for line in table.splitlines()[2:5]}
     assert list(rows) == ["bicubic", "before", "after"]
 
@@ -123,10 +124,24 @@ def _with_generator_from(start, config):
     return dataclasses.replace(run, generator=generator_from(start, config.init_from))
 
 
-@pytest.mark.parametrize("recipe", recipe_files())
+START = {"finetune": "photo_x4", "photo": "compact_x4"}  # the recipes that begin with weights, and these weights
+
+
+def test_other_recipes_begin_with_a_new_generator():
+    assert {name: load_config(name).init_from for name in recipe_files() if load_config(name).init_from} == START
+
+
+@pytest.mark.parametrize("recipe", START)
 def test_recipes_start_from_weights_of_their_architecture(recipe):
+    """The generator of the first stage begins with the tensors of the shipped file."""
     config = load_config(recipe)
-    if config.init_from:
-        start = srgan_jax.load(config.init_from, fold=False)
-        stages = setup.build(_with_generator_from(start, config))
-        assert initial_variables(start, stages[0].generator)
+    start = srgan_jax.load(config.init_from, fold=False)
+    stage = setup.build(_with_generator_from(start, config))[0]
+    shapes = jax.eval_shape(stage.generator.init, jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
+    state = stage.init(initial_variables(start, stage.generator))
+    with safe_open(pretrained.FOLDER / f"{START[recipe]}.safetensors", framework="numpy") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    params = flatten_dict({"params": state.generator.params}, sep="/")
+    assert params.keys() == tensors.keys() == flatten_dict(dict(shapes), sep="/").keys()
+    for name, tensor in tensors.items():
+        np.testing.assert_array_equal(params[name], tensor.astype(np.float32), err_msg=name)

@@ -196,11 +196,15 @@ def deep(upscale, photo, folder):
             colours = channels - (channels in (2, 4))
             read = read if read.ndim == 3 else read[..., None]
             assert read.shape == (80, 128, channels)
+            assert (read[..., :colours] % 257 != 0).any()  # more than 8 bits
             if colours == channels:
                 _assert_x2(read, before)
-                assert (read % 257 != 0).any()  # more than 8 bits
-            else:
-                _assert_x2(read[..., -1], before[..., -1])
+            else:  # the network gets colours times alpha, and alpha; the colours are divided by alpha afterwards
+                alpha = before[..., -1].astype(np.float64)
+                _assert_x2(read[..., -1], alpha)
+                for c in range(colours):
+                    expected = _bilinear_x2(before[..., c] * alpha) / _bilinear_x2(alpha)
+                    assert np.abs(read[..., c] - expected).max() <= 1.0, c
             if channels != 2 or suffix == "png":  # Pillow can't read 16-bit gray with alpha from TIFF
                 with Image.open(target) as result:
                     assert result.size == (128, 80)

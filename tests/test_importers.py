@@ -143,10 +143,6 @@ def _network(name):
     return network
 
 
-def test_every_importer_is_tested():
-    assert {name.split()[0] for name in NETWORKS} == set(importers.IMPORTERS)
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_imported_generator_equals_pytorch(name, tmp_path):
     network = _network(name)

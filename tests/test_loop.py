@@ -1,6 +1,8 @@
 """Tests of the training loop: checkpoints before errors, writers, metrics, options that change when a run resumes."""
 
 import json
+import re
+import sys
 
 import helpers
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ import pytest
 from srgan_jax import defaults
 from srgan_jax.evaluation import metrics
 from srgan_jax.runtime.errors import UserError
-from srgan_jax.training import writers
+from srgan_jax.training import logs, writers
 
 
 @pytest.fixture
@@ -41,16 +43,49 @@ def test_the_checkpoint_is_saved_before_a_validation_that_fails(config, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("clip_norm", "weight_decay"), [(0.5, 0.0), (0.0, 0.1), (0.5, 0.1)])
+@pytest.mark.parametrize(("clip_norm", "weight_decay"), [(0.1, 0.0), (0.0, 0.1), (0.1, 0.1)])
 def test_clipping_and_weight_decay_can_be_switched_on_when_a_run_resumes(config, tmp_path, clip_norm, weight_decay):
-    """A remedy for a run that diverged."""
-    config.validation.folder = ""
-    config.stages.pretrain.total_steps = 2
+    """A remedy for a run that diverged. Update 3 is computed by hand from its gradient.
+
+    Without momentum (b1 = 0) Adam's first moment is the gradient after clipping.
+    """
+    stage = config.stages.pretrain
+    config.validation.folder, config.save_every_steps, stage.total_steps = "", 1, 2
+    stage.b1, stage.b2, stage.learning_rate = 0.0, 0.5, 1e-3
     helpers.train(config, tmp_path)
-    config.stages.pretrain.total_steps = 4
-    config.stages.pretrain.clip_norm, config.stages.pretrain.weight_decay = clip_norm, weight_decay
+    stage.total_steps, stage.clip_norm, stage.weight_decay = 3, clip_norm, weight_decay
     helpers.train(config, tmp_path)
-    assert [row["step"] for row in helpers.read_metrics(tmp_path)] == [1, 2, 3, 4]
+    assert [row["step"] for row in helpers.read_metrics(tmp_path)] == [1, 2, 3]
+
+    before, after = (helpers.read_checkpoint(tmp_path / "checkpoints" / "pretrain" / step) for step in ("2", "3"))
+    grads = {key: value for key, value in after.items() if "['mu']" in key}
+    norm = np.sqrt(sum(np.square(grad).sum(dtype=np.float64) for grad in grads.values()))
+    assert norm == pytest.approx(clip_norm, rel=1e-5) if clip_norm else norm > 0.5
+    for key, grad in grads.items():
+        name = key.replace("['opt_state'][0]['mu']", "['params']")
+        decay = weight_decay if name.endswith("['kernel']") else 0.0
+        second = after[key.replace("['mu']", "['nu']")] / (1.0 - 0.5**3)
+        expected = before[name] - 1e-3 * (grad / (np.sqrt(second) + 1e-8) + decay * before[name])
+        np.testing.assert_allclose(after[name], expected, rtol=0, atol=1e-6, err_msg=name)
+
+
+def test_progress_without_a_terminal_is_reported_in_lines(tmp_path, capsys, monkeypatch):
+    """On a terminal there is a bar instead."""
+    for report_seconds in (0.0, 60.0):
+        log = logs.StageLog(tmp_path, "gan", 4, 10, 8, writers=(), report_seconds=report_seconds)
+        log.advance()
+        log.write(5, {"loss": 0.5, "other": 1.0}, shown=("loss",))
+        log.write(5, {"val_psnr_y": 30.0})
+        log.close()
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and re.fullmatch(r"gan: update 5 of 10: \S+ images/s, loss 0\.5", lines[0])
+    monkeypatch.setattr("sys.stderr", helpers.Terminal())
+    log = logs.StageLog(tmp_path, "gan", 4, 10, 8, writers=(), report_seconds=0.0)
+    log.write(5, {"loss": 0.5, "other": 1.0}, shown=("loss",))
+    log.advance()
+    log.close()
+    drawn = sys.stderr.getvalue()
+    assert "5/10 " in drawn and "loss=0.5]" in drawn and "update 5 of 10" not in drawn
 
 
 class _RecordingWriter:

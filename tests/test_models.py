@@ -197,9 +197,14 @@ def test_batch_norm_uses_batch_statistics_only_in_training():
     np.testing.assert_allclose(one, two, atol=1e-6)
     trained, changed = module.apply(variables, lr, train=True, mutable=["batch_stats"])
     assert jnp.abs(trained[:1] - two).max() > 1e-3
-    # Momentum 0.9: the running mean is nine tenths of the initial mean, 0, and a tenth of the batch's.
-    mean = changed["batch_stats"]["block_00_norm_1"]["mean"]
-    assert jnp.abs(mean).max() > 0
+    # Momentum 0.9: the running mean is nine tenths of the initial mean, 0, and a tenth of the batch's; the running
+    # variance is nine tenths of the initial one, 1, and a tenth of the batch's (biased, as in Flax).
+    kinds = ["intermediates", "batch_stats"]
+    _, state = module.apply(variables, lr, train=True, capture_intermediates=True, mutable=kinds)
+    before_norm = state["intermediates"]["block_00_conv_1"]["__call__"][0]
+    found = changed["batch_stats"]["block_00_norm_1"]
+    np.testing.assert_allclose(found["mean"], 0.1 * before_norm.mean(axis=(0, 1, 2)), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found["var"], 0.9 + 0.1 * before_norm.var(axis=(0, 1, 2)), rtol=1e-4)
 
 
 def test_bfloat16_compute_keeps_float32_parameters():

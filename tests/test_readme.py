@@ -61,6 +61,7 @@ def test_commands_have_help():
     for module in ("srgan_jax.cli", "srgan_jax.main"):
         result = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, cwd=ROOT)
         assert ("prepare" if module.endswith("cli") else "workdir") in result.stdout, result.stderr
+        assert result.returncode == 0 and not result.stderr, result.stderr
 
 
 def test_python_example_runs(tmp_path, monkeypatch, photo):

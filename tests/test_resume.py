@@ -119,6 +119,11 @@ def _is_training(workdir, began):
     return _modified_since([workdir / "metrics.jsonl"], began)
 
 
+def _has_saved(workdir, began):
+    """True when the second stage has written a whole checkpoint."""
+    return _modified_since(workdir.glob(f"checkpoints/gan/[0-9]*/{checksums.FILE}"), began)
+
+
 def _kill_when(command, workdir, moment, delay_s):
     """Starts a run and kills it `delay_s` after `moment`; returns False where it ended before the signal."""
     began = time.time()
@@ -138,17 +143,9 @@ def _kill_when(command, workdir, moment, delay_s):
 def test_a_run_killed_ten_times_equals_an_uninterrupted_one(uninterrupted, command, tmp_path):
     """Kills a run by `kill -9` ten times, at moments drawn with a fixed seed, with both data sources."""
     rng = random.Random(0)
-    anywhere = [
-        _is_training,
-        _is_training,
-        _is_writing,
-        _is_writing,
-        _is_before_checksums,
-        _is_validating,
-        _is_validating,
-    ]
+    anywhere = [_is_training, _is_writing, _is_writing, _is_before_checksums, _is_validating, _is_validating]
     rng.shuffle(anywhere)
-    moments = [_is_training, _is_writing, _is_between_stages, *anywhere]
+    moments = [_is_training, _is_writing, _is_between_stages, *anywhere, _has_saved]
     killed = []
     for number, moment in enumerate(moments):
         delay_s = rng.uniform(0, 0.3) if moment is _is_training else rng.uniform(0, 0.004)
@@ -156,10 +153,10 @@ def test_a_run_killed_ten_times_equals_an_uninterrupted_one(uninterrupted, comma
         assert _kill_when(command(tmp_path, **{"data.source": source}), tmp_path, moment, delay_s), killed
         killed.append(moment.__name__)
     assert len(killed) == 10 and not (tmp_path / "gan.safetensors").exists()
+    whole = [step for step, folder in _checkpoints(tmp_path).items() if checksums.exists(folder)]
     result = helpers.run(command(tmp_path))
     assert result.returncode == 0, result.stderr
-    # On a quick machine each kill may come before the second stage has a whole checkpoint.
-    assert "resumed after update" in result.stderr or "the stage starts again at update 1" in result.stderr
+    assert f"gan: resumed after update {max(whole)}\n" in result.stderr and max(whole) >= 4
     _assert_same(tmp_path, uninterrupted)
 
 
@@ -237,12 +234,17 @@ def test_200_flipped_bits_are_detected(three_checkpoints):
 
 def test_truncated_deleted_and_added_files_are_detected(three_checkpoints):
     folder = three_checkpoints[0] / "3"
+    (folder / "default" / "empty").touch()
+    checksums.write(folder)
     for file in _files(folder):
         content, name = file.read_bytes(), file.relative_to(folder).as_posix()
         for damage in (lambda f, c: f.write_bytes(c[: len(c) // 2]), lambda f, c: f.unlink()):
             damage(file, content)
-            assert content == b"" or any(name in line for line in checksums.verify(folder)), name
+            if file.exists() and file.read_bytes() == content:  # half of an empty file is the same file
+                continue
+            assert any(name in line for line in checksums.verify(folder)), name
             file.write_bytes(content)
+    assert checksums.verify(folder) == []
     (folder / "default" / "stray").write_text("x")
     assert checksums.verify(folder) == ["default/stray is not in manifest.sha256"]
 
@@ -337,9 +339,11 @@ def small_disk(tmp_path):
     """A file system of 4 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, text=True)
-    if mounted.returncode:
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder]
+    mounted = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"LC_ALL": "C"})
+    if os.geteuid() or "permission denied" in mounted.stderr:  # root of a container may lack the right, too
         pytest.skip(f"mounting a small file system needs more rights: {mounted.stderr.strip()}")
+    assert mounted.returncode == 0, mounted.stderr
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
 
@@ -599,14 +603,23 @@ def test_a_second_run_in_the_same_folder_is_refused(config, tmp_path, monkeypatc
 
 
 @pytest.mark.slow
-def test_several_updates_per_call_give_the_same_losses(config, tmp_path):
-    """The log has a line for the last update of each call."""
+def test_several_updates_per_call_give_the_same_state(config, tmp_path):
+    """The log has a line for the last update of each call.
+
+    XLA may round differently in the other program: parameters and averages may differ by a hundredth of one of the 8
+    updates, each of which changes a parameter by about the learning rate, 1e-4.
+    """
     helpers.train(config, tmp_path / "one")
     config.steps_per_call = config.log_every_steps = 2
     helpers.train(config, tmp_path / "two")
     one, two = (helpers.read_metrics(tmp_path / name) for name in ("one", "two"))
     assert [row["step"] for row in two] == [2, 4, 6, 8]
     np.testing.assert_allclose([row["loss"] for row in two], [row["loss"] for row in one[1::2]], rtol=1e-5)
+    one, two = (helpers.read_checkpoint(_checkpoints(tmp_path / name, "pretrain")[8]) for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for path, value in one.items():
+        if "['params']" in path or value.dtype.kind in "iub":  # parameters, averages and counters
+            np.testing.assert_allclose(two[path], value, rtol=0, atol=1e-6, err_msg=path)
     config.data.source = "stream"
     with pytest.raises(UserError, match="steps_per_call=2"):
         helpers.train(config, tmp_path / "three")

@@ -44,18 +44,18 @@ def _ship(run, *options):
     return ship.main([*arguments, "--out", str(run.parent / "shipped"), *options])
 
 
-def test_a_shipped_file_has_its_card(run, monkeypatch, capsys):
+def test_a_shipped_file_has_its_card(run, capsys):
     (run.parent / "shipped").mkdir()
     begun = weights.read_provenance("compact_x4")
     assert _ship(run) == 0
-    monkeypatch.setattr(pretrained, "FOLDER", run.parent / "shipped")
-    card = weights.read_provenance("photo_x4")
+    path = str(run.parent / "shipped" / "photo_x4.safetensors")
+    card = weights.read_provenance(path)
     expected_command = "python -m srgan_jax.main --config configs/photo.py --workdir photo \"--config.a=('b',)\""
     assert card["command"] == expected_command
     assert card["wall_time"] == "3.0 hours"  # 7200 s until it was killed, 3600 s afterwards
     assert (card["updates"], card["hardware"]) == ("30", "two cores")
     assert card["started_from"] == f"compact_x4 of revision {begun['revision'][:7]}, {begun['updates']} updates"
-    shipped, trained = (srgan_jax.load(path) for path in ("photo_x4", run))
+    shipped, trained = (srgan_jax.load(path) for path in (path, run))
     for ours, theirs in zip(jax.tree.leaves(shipped), jax.tree.leaves(trained), strict=True):
         np.testing.assert_array_equal(ours, np.float32(np.float16(theirs)))
     # The card's scores are those that the command gives for the file itself.
@@ -63,19 +63,18 @@ def test_a_shipped_file_has_its_card(run, monkeypatch, capsys):
         capsys.readouterr()
         options = ["--degradation", "photo"] if degradation == "photo" else []
         data = ["--data", str(run.parent / "held"), "--metrics", "psnr_y", "ssim_y"]
-        assert cli.main(["evaluate", "--weights", "photo_x4", *data, *options]) == 0
+        assert cli.main(["evaluate", "--weights", path, *data, *options]) == 0
         rows = {line.split(" | ")[1]: line.split(" | ")[2:] for line in capsys.readouterr().out.splitlines()[2:5]}
         psnr, ssim = (value.strip(" |") for value in rows["photo_x4"])
         assert card[f"validation_{degradation}"].startswith(f"{psnr} dB, SSIM {ssim}; bicubic {rows['bicubic'][0]} dB")
 
 
-def test_unsuitable_weights_are_not_shipped(run, monkeypatch, capsys):
+def test_unsuitable_weights_are_not_shipped(run, capsys):
     out = run.parent / "shipped"
     out.mkdir()
-    monkeypatch.setattr(ship, "MAX_BYTES", 1000)
-    assert _ship(run) == 2 and "bytes, more than 1,000" in capsys.readouterr().err
-    monkeypatch.setattr(ship, "MAX_LOSS_DB", -1.0)
-    assert _ship(run) == 2 and "in float16" in capsys.readouterr().err
+    for limits, message in (({"max_bytes": 1000}, "bytes, more than 1,000"), ({"max_loss_db": -1.0}, "in float16")):
+        with pytest.raises(UserError, match=message):
+            ship.ship(run, "photo_x4", str(run.parent / "held"), "two cores", out, **limits)
     assert not list(out.iterdir())
     assert ship.main([str(run), "srgan_x4", "--validation", "x", "--hardware", "x"]) == 2
     assert "unknown shipped generator 'srgan_x4'; valid: compact_x4, photo_x4" in capsys.readouterr().err
@@ -159,10 +158,9 @@ def _drawn_curves(folder):
     return texts, np.array([point.split(",") for point in line.split()], float)
 
 
-def test_curves_show_what_was_logged(run, page, monkeypatch):
-    monkeypatch.setattr(results, "ROOT", page.parent)
+def test_curves_show_what_was_logged(run, page):
     (page.parent / ".github").mkdir()
-    assert results.main(["curves", f"mine={run}"]) == 0
+    assert results.main(["--page", str(page), "curves", f"mine={run}"]) == 0
     texts, points = _drawn_curves(page.parent)
     assert "mine: training loss" in texts and "mine: validation PSNR-Y, dB" in texts and "30" in texts
     assert {"0.03", "0.52", "1.00"} <= set(texts)  # losses from 1/30 to 1
@@ -171,25 +169,25 @@ def test_curves_show_what_was_logged(run, page, monkeypatch):
     np.testing.assert_allclose(points[:, 1], 200 - 160 * (30 / np.array([1, 10, 20, 30]) - 1) / 29, atol=0.06)
 
 
-def test_curves_of_other_runs_are_kept(run, page, monkeypatch):
-    monkeypatch.setattr(results, "ROOT", page.parent)
+def test_curves_of_other_runs_are_kept(run, page):
     (page.parent / ".github").mkdir()
-    assert results.main(["curves", f"mine={run}"]) == 0
+    assert results.main(["--page", str(page), "curves", f"mine={run}"]) == 0
     _, points = _drawn_curves(page.parent)
     rows = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}]
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert results.main(["curves", f"other={run}"]) == 0
+    assert results.main(["--page", str(page), "curves", f"other={run}"]) == 0
     texts, kept = _drawn_curves(page.parent)
     titles = [text for text in texts if ":" in text]
     assert titles == ["mine: training loss", "mine: validation PSNR-Y, dB", "other: training loss"]
     np.testing.assert_array_equal(kept, points)
-    assert results.main(["curves", f"mine={run}"]) == 0  # a run of the same name replaces the earlier one
+    assert (
+        results.main(["--page", str(page), "curves", f"mine={run}"]) == 0
+    )  # a run of the same name replaces the earlier one
     texts, _ = _drawn_curves(page.parent)
     assert [text for text in texts if ":" in text] == ["mine: training loss", "other: training loss"]
 
 
 def test_crops_and_photos_are_cut_at_the_configured_places(run, page, monkeypatch, photo):
-    monkeypatch.setattr(results, "ROOT", page.parent)
     monkeypatch.setattr(results, "CROPS", {"Set5/a": (8, 16)})
     monkeypatch.setattr(results, "CROP_PX", 40)
     monkeypatch.setattr(results, "PHOTO_PX", (10, 20))
@@ -200,8 +198,6 @@ def test_crops_and_photos_are_cut_at_the_configured_places(run, page, monkeypatc
     assert sheet.shape == (80, 3 * 80 + 2 * 4, 3)
     np.testing.assert_array_equal(sheet[::2, 168::2], photo[8:48, 16:56])
     assert "bicubic, generator, original. Rows: a." in page.read_text()
-    monkeypatch.setattr(pretrained, "FOLDER", page.parent)
-    (page.parent / "photo_x4.safetensors").write_bytes((run / "generator.safetensors").read_bytes())
     assert results.main(["--page", str(page), "photos", str(page.parent / "Set5" / "a.png")]) == 0
     sheet = images.read_rgb(page.parent / ".github" / "photos.png")
     assert sheet.shape == (40, 2 * 80 + 4, 3)

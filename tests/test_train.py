@@ -4,6 +4,7 @@ import functools
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -82,6 +83,7 @@ def _command(workdir, dataset, validation_folder, *more):
 @pytest.mark.slow
 def test_command_runs_both_stages(finished):
     workdir, stderr = finished
+    assert "updates/s" not in stderr  # no progress bar without a terminal
     for text in (
         "pretrain: loss at update 1: pixel",
         "gan: loss at update 1: pixel",
@@ -579,8 +581,12 @@ def test_the_best_checkpoint_of_a_distance_has_the_lowest_value(tmp_path):
 
 @pytest.mark.slow
 def test_bfloat16_trains_and_resumes(config, tmp_path, monkeypatch):
-    """bfloat16 is the default on GPUs."""
+    """bfloat16 is the default on GPUs: of all convolutions, forward and backward; parameters stay float32."""
     config.compute_dtype = "bfloat16"
+    update, state, *arguments = helpers.trace_update(config, "gan")
+    program = str(jax.make_jaxpr(update)(state, *arguments))
+    assert set(re.findall(r":(\w+)\[[\d,]*\] = conv_general_dilated", program)) == {"bf16"}
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.generator.params)} == {np.dtype("float32")}
     with monkeypatch.context() as patch:
         _send_sigterm_at(patch, "gan", 2)
         with pytest.raises(SystemExit, match="143"):

@@ -1,5 +1,7 @@
+import ast
 import json
 import os
+from pathlib import Path
 
 import helpers
 import jax
@@ -9,7 +11,7 @@ import pytest
 
 import srgan_jax
 from srgan_jax import models, weights
-from srgan_jax.weights import safetensors_io
+from srgan_jax.weights import importers, safetensors_io
 
 LR = jnp.zeros((1, 8, 8, 3))
 ARCHITECTURES = [
@@ -228,3 +230,11 @@ def test_functions_of_weights_can_be_exported():
     exported = jax.export.export(jax.jit(srgan_jax.upscale))(params, lr)
     again = jax.export.deserialize(exported.serialize())
     np.testing.assert_array_equal(again.call(params, lr), jax.jit(srgan_jax.upscale)(params, lr))
+
+
+def test_every_importer_is_compared_with_pytorch():
+    """Also where PyTorch is absent and tests/test_importers.py is skipped: its table of networks is read as text."""
+    tree = ast.parse(Path(__file__).with_name("test_importers.py").read_text())
+    assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
+    (table,) = [node.value for node in assigned if ast.unparse(node.targets[0]) == "NETWORKS"]
+    assert {ast.literal_eval(key).split()[0] for key in table.keys} == set(importers.IMPORTERS)

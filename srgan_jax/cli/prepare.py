@@ -26,7 +26,7 @@ def prepare(args: argparse.Namespace) -> int:
     if not args.out:
         raise UserError(f"--out is required for a folder: srgan-jax prepare {args.source} --out data/NAME")
     found = len(images.find_images(args.source))
-    with tqdm(total=found, unit=" images", desc="preparing", disable=not found) as bar:
+    with tqdm(total=found, unit=" images", desc="preparing", disable=None if found else True) as bar:
         skipped = builder.prepare(args.source, args.out, min_side_px=args.min_side, on_file=bar.update)
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}")

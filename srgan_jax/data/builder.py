@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
+from google.protobuf.json_format import ParseError
 
 from srgan_jax import images
 from srgan_jax.data import paired_folders
@@ -114,7 +115,8 @@ def prepare(
 
     Raises:
       FileNotFoundError: no such folder.
-      DatasetError: no usable image in the folder; or the platform has no array_record (Windows).
+      DatasetError: no usable image in the folder; a damaged data set in `out`; or the platform has no array_record
+        (Windows).
       UserError: pairs whose names or sizes don't match.
     """
     _check_platform()
@@ -122,8 +124,11 @@ def prepare(
         paired_folders.match_pairs(folder)  # before anything is replaced
     if not images.find_images(folder):
         raise DatasetError(f"{folder} contains no images; expected files of {', '.join(images.SUFFIXES)}")
-    with _quiet():
-        builder = PhotoFolder(folder=folder, min_side_px=min_side_px, on_file=on_file, data_dir=out)
+    try:
+        with _quiet():
+            builder = PhotoFolder(folder=folder, min_side_px=min_side_px, on_file=on_file, data_dir=out)
+    except ParseError as error:
+        raise DatasetError(f"{out} contains a damaged data set; delete it and repeat the command ({error})") from None
     try:
         with _quiet(), tempfile.TemporaryDirectory() as downloads:
             config = tfds.download.DownloadConfig(download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)

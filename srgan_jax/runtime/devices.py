@@ -11,6 +11,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from srgan_jax.runtime.errors import UserError, lookup
+from srgan_jax.runtime.messages import report
 from srgan_jax.runtime.types import Device, PyTree
 
 AXIS = "data"
@@ -44,6 +45,13 @@ def compute_dtype(name: str) -> Any:
     names = {"float32": np.dtype("float32"), "bfloat16": jax.numpy.bfloat16}
     names["auto"] = names["float32" if jax.default_backend() == "cpu" else "bfloat16"]
     return lookup(names, name, "compute_dtype")
+
+
+def report_devices(dtype: str, mapping: str) -> None:
+    """Reports the devices of the run, its dtype and its mapping."""
+    name = np.dtype(compute_dtype(dtype)).name
+    kind, count = jax.devices()[0].device_kind, jax.device_count()
+    report(f"devices: {count} x {kind}, {jax.process_count()} processes, {name}, {mapping}")
 
 
 def memory_bytes() -> int | None:

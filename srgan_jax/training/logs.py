@@ -5,7 +5,6 @@ import json
 import math
 import os
 import shutil
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +13,17 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from srgan_jax.data.feed import Feed
+from srgan_jax.losses.terms import Metrics
 from srgan_jax.runtime import atomic
 from srgan_jax.runtime.messages import report
 from srgan_jax.runtime.types import PyTree
+from srgan_jax.training.balance import BalanceMonitor
+from srgan_jax.training.nonfinite import SkippedUpdates
+from srgan_jax.training.stage import Stage
 from srgan_jax.training.writers import WRITERS, Writer
 
+SHOWN = ("d_loss", "d_accuracy_real", "d_accuracy_fake")  # shown in the progress bar, besides the loss and its terms
 MIN_FREE_BYTES = 1 << 20  # with less free disk space, writers are not called: a failed write ends TensorBoard's thread
 
 
@@ -38,6 +43,13 @@ def format_scores(scores: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
 
 
+def report_terms(stage: str, step: int, values: Mapping[str, float], terms: Sequence[str]) -> None:
+    """Reports the weighted terms of a loss and, where they were computed, their fractions of the gradient on SR."""
+    report(f"{stage}: loss at update {step}: {format_terms({term: values[term] for term in terms})}")
+    if shares := {term: values[key] for term in terms if (key := f"grad_share/{term}") in values}:
+        report(f"{stage}: norms of the gradient on SR: {format_fractions(shares)}")
+
+
 def truncate_metrics(file: Path, stage_names: Sequence[str], stage: str, step: int) -> int:
     """Deletes lines later than `step` of `stage`, which a resumed run writes again. Returns their number."""
     if jax.process_index() or not file.exists():
@@ -53,6 +65,44 @@ def truncate_metrics(file: Path, stage_names: Sequence[str], stage: str, step: i
             kept.append(line + "\n")
     atomic.write_text(file, "".join(kept))
     return len(lines) - len(kept)
+
+
+def log_update(
+    log: "StageLog",
+    stage: Stage,
+    step: int,
+    metrics: Metrics,
+    balance: BalanceMonitor,
+    skipped: SkippedUpdates,
+    feed: Feed | None,
+    *,
+    is_first: bool,
+) -> bool:
+    """Logs the metrics and warnings of an update, if it is one that is logged. Returns whether its alarm is set.
+
+    Args:
+      log: of the stage.
+      stage: the stage.
+      step: the update.
+      metrics: of the update, on the devices.
+      balance: warns when the discriminator wins.
+      skipped: warns of skipped updates.
+      feed: warns when training waits for data.
+      is_first: whether it is the first update since the start of the process, whose terms are reported.
+    """
+    is_logged = stage.intervals.logs(step)  # the same updates whether or not the run was interrupted
+    if not is_logged and not is_first:
+        return False
+    values = {key: float(value) for key, value in jax.device_get(metrics).items()}
+    alarm = values.pop("alarm")
+    if is_first:
+        report_terms(stage.name, step, values, stage.terms)
+    if not is_logged:
+        return False
+    log.write(step, values, shown=("loss", *stage.terms, *SHOWN))
+    log.warn(step, balance.line(values), skipped.line(values))
+    log.warn(step, feed.line() if feed else None, everywhere=True)
+    return bool(alarm)
 
 
 class Trace:
@@ -96,6 +146,7 @@ class StageLog:
         total: int,
         batch_size: int,
         writers: Sequence[str] = ("tensorboard",),
+        report_seconds: float = 60.0,
     ):
         """Opens the log of a stage.
 
@@ -106,22 +157,24 @@ class StageLog:
           total: updates of the stage.
           batch_size: for the throughput in the progress bar.
           writers: names in `WRITERS`.
+          report_seconds: time between two reported lines where there is no terminal for a progress bar.
         """
         self._workdir, self._stage, self._batch_size = workdir, stage, batch_size
         self._start_time, self._pending, self._disk_full = time.time(), "", False
         self._quiet = jax.process_index() > 0
         self._names = writers
         self._writers: list[Writer] = []
-        terminal = sys.stderr.isatty()
+        self._total, self._report_seconds = total, report_seconds
         self._bar = tqdm(
-            total=total, initial=start, desc=stage, unit=" updates", dynamic_ncols=terminal, disable=self._quiet,
-            mininterval=0.5 if terminal else 10.0, smoothing=0.1,
+            total=total, initial=start, desc=stage, unit=" updates", dynamic_ncols=True, mininterval=0.5, smoothing=0.1,
+            disable=self._quiet or None,  # None: no bar unless standard error is a terminal
         )  # fmt: skip
         self.rewind(start)
 
     def rewind(self, step: int) -> None:
         """Sets the progress bar to `step`, and reopens the writers, which discard later updates."""
         self._bar.n = step
+        self._reported = step, time.time()
         for writer in self._writers:
             writer.close()
         if not self._quiet:
@@ -132,7 +185,10 @@ class StageLog:
         self._bar.update(updates)
 
     def write(self, step: int, values: Mapping[str, float], shown: Sequence[str] = ()) -> None:
-        """Writes values to the files, non-finite ones as null. Shows those named in `shown` in the progress bar."""
+        """Writes values to the files, non-finite ones as null. Shows those named in `shown` in the progress bar.
+
+        Without a terminal they are reported, as a line of their own, at most every `report_seconds`.
+        """
         if self._quiet:
             return
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
@@ -140,9 +196,22 @@ class StageLog:
         self._append(json.dumps(row) + "\n")
         for writer in self._writers if self._has_free_space() else ():
             writer.write(step, {name: value for name, value in finite.items() if value is not None})
-        rate = self._bar.format_dict["rate"]
         text = {name: f"{values[name]:.3g}" for name in shown if name in values}
-        self._bar.set_postfix({"images/s": f"{rate * self._batch_size:.3g}", **text} if rate else text, refresh=False)
+        if self._bar.disable and text:
+            self._report_progress(step, text)
+        elif text:
+            rate = self._bar.format_dict["rate"]
+            self._bar.set_postfix(
+                {"images/s": f"{rate * self._batch_size:.3g}"} | text if rate else text, refresh=False
+            )
+
+    def _report_progress(self, step: int, text: Mapping[str, str]) -> None:
+        (before, since), now = self._reported, time.time()
+        if now - since >= self._report_seconds:
+            self._reported = step, now
+            rate = (step - before) * self._batch_size / (now - since)
+            listed = ", ".join(f"{name} {value}" for name, value in text.items())
+            report(f"{self._stage}: update {step} of {self._total}: {rate:.3g} images/s, {listed}")
 
     def _append(self, line: str) -> None:
         """Appends to `metrics.jsonl`. On a full disk, whole lines are kept in memory until the next call."""

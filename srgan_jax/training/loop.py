@@ -29,10 +29,8 @@ from srgan_jax.training.provenance import record_run
 from srgan_jax.training.rollback import Rollback
 from srgan_jax.training.stage import Stage
 from srgan_jax.training.state import TrainState, count_parameters
-from srgan_jax.training.stop import StopRequest
+from srgan_jax.training.stop import StopRequest, stop_run
 from srgan_jax.training.validation import Validation, compare, read_validation
-
-SHOWN = ("d_loss", "d_accuracy_real", "d_accuracy_fake")  # shown in the progress bar, besides the loss and its terms
 
 
 class Shared(NamedTuple):
@@ -85,7 +83,7 @@ def train_and_evaluate(run: RunConfig, folder: str | Path, *, profile: bool = Fa
         validation, train_images = open_data(run.data, run.validation, run.degradation, plan, folder)
         for line in record_run(folder, run):
             messages.report(f"changed since this run began: {line}")
-        report_devices(run.compute_dtype, run.devices.mapping)
+        devices.report_devices(run.compute_dtype, run.devices.mapping)
         data = samples.open_samples(train_images, run.data, plan, run.steps_per_call)
         data = data._replace(store=devices.replicate(data.store, mesh))  # frees the host copy
         preview_pairs = previews.make_previews(run.sample_pictures, validation, data, plan, run.seed)
@@ -156,26 +154,15 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
             log.advance(intervals.per_call)
 
             # ---------------------------------------------------- log
-            if intervals.logs(step) or step == first + intervals.per_call:
-                values = {key: float(value) for key, value in jax.device_get(metrics).items()}
-                alarm = values.pop("alarm")
-                if step == first + intervals.per_call:
-                    terms = logs.format_terms({term: values[term] for term in stage.terms})
-                    messages.report(f"{name}: loss at update {step}: {terms}")
-                    if shares := {term: values[f"grad_share/{term}"] for term in stage.terms if stage.game.grad_share}:
-                        messages.report(f"{name}: norms of the gradient on SR: {logs.format_fractions(shares)}")
-                if intervals.logs(step):  # the same lines whether or not the run was interrupted
-                    log.write(step, values, shown=("loss", *stage.terms, *SHOWN))
-                    log.warn(step, balance.line(values), skipped.line(values))
-                    log.warn(step, feed.line() if feed else None, everywhere=True)
-                    if alarm:
-                        state = rollback(state)
-                        step = int(state.step)
-                        logs.truncate_metrics(shared.folder / "metrics.jsonl", shared.stage_names, name, step)
-                        log.rewind(step)
-                        skipped = nonfinite.SkippedUpdates(int(state.health.skipped))
-                        feed = open_feed(stage, state, shared.samples)
-                        continue
+            is_first = step == first + intervals.per_call
+            if logs.log_update(log, stage, step, metrics, balance, skipped, feed, is_first=is_first):
+                state = rollback(state)
+                step = int(state.step)
+                logs.truncate_metrics(shared.folder / "metrics.jsonl", shared.stage_names, name, step)
+                log.rewind(step)
+                skipped = nonfinite.SkippedUpdates(int(state.health.skipped))
+                feed = open_feed(stage, state, shared.samples)
+                continue
 
             # ---------------------------------------------------- validate, save, stop
             try:
@@ -189,14 +176,9 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
                 saver.save(step, devices.as_global(state, shared.mesh), scores)
 
     if step >= intervals.total:
-        workdir.check_was_trained(name, state.health, step)
-        current = start.averaged_generator(state, stage.generator)
-        scores = scores or shared.validation.scores(current)
-        publish(stage, current, scores, shared, published)
+        current = finish_stage(stage, state, scores, shared, published)
     if stopping := stopping or shared.stop.agreed():
-        outcome = f"saved after update {step}" if saver.saved == step else f"NOT saved after update {step}"
-        messages.report(f"{name}: {outcome}; the same command resumes at update {saver.saved or 0}")
-        raise SystemExit(128 + stopping)
+        stop_run(name, step, saver.saved or 0, stopping)
     assert current is not None  # the loop ends only at the end of the stage or by a stop
     return current
 
@@ -211,13 +193,6 @@ def open_data(
     images, held_out = samples.open_images(data, validation, plan.scale, folder)
     degrade, _ = setup.find_degradation(degradation, plan.scale)
     return read_validation(validation, plan.scale, functools.partial(degrade, scale=plan.scale), held_out), images
-
-
-def report_devices(dtype: str, mapping_name: str) -> None:
-    """Reports the devices of the run, its dtype and its mapping."""
-    name = np.dtype(devices.compute_dtype(dtype)).name
-    kind, count = jax.devices()[0].device_kind, jax.device_count()
-    messages.report(f"devices: {count} x {kind}, {jax.process_count()} processes, {name}, {mapping_name}")
 
 
 def open_saver(shared: Shared, name: str) -> Checkpoints:
@@ -289,9 +264,15 @@ def validate_and_preview(
     return scores
 
 
-def publish(stage: Stage, averaged: weights.Weights, scores: dict[str, float], shared: Shared, file: Path) -> None:
-    """Writes the averaged generator of a finished stage, with its provenance."""
+def finish_stage(
+    stage: Stage, state: TrainState, scores: dict[str, float], shared: Shared, file: Path
+) -> weights.Weights:
+    """Writes and returns the averaged generator of a stage that made all its updates; `scores` if it was validated."""
+    workdir.check_was_trained(stage.name, state.health, int(state.step))
+    averaged = start.averaged_generator(state, stage.generator)
+    scores = scores or shared.validation.scores(averaged)
     values = {f"val_{key}": f"{value:.4f}" for key, value in scores.items()}
     provenance = {"stage": stage.name, "steps": str(stage.intervals.total), "dataset": shared.dataset}
     workdir.publish(averaged, file, provenance | values)
     messages.report(f"{stage.name}: finished, {file}")
+    return averaged

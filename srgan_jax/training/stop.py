@@ -4,6 +4,7 @@ import contextlib
 import signal
 from collections.abc import Callable
 from types import FrameType
+from typing import NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from srgan_jax.runtime.devices import AXIS
+from srgan_jax.runtime.messages import report
 
 Handler = Callable[[int, FrameType | None], object] | int | None  # as signal.getsignal returns it
 POLL_CALLS = 4  # update calls between two checks of all processes for a signal; all stop within twice as many
@@ -48,6 +50,13 @@ class StopRequest(contextlib.AbstractContextManager):
     def agreed(self) -> int:
         """Returns the number of the signal at which all processes stop now, else 0. Call it after each update."""
         return self._agreed(self._received) if self._agreed else self._received
+
+
+def stop_run(stage: str, step: int, saved: int, number: int) -> NoReturn:
+    """Reports the last saved update of a stage that stopped after update `step`, and exits by signal `number`."""
+    outcome = f"saved after update {step}" if saved == step else f"NOT saved after update {step}"
+    report(f"{stage}: {outcome}; the same command resumes at update {saved}")
+    raise SystemExit(128 + number)
 
 
 class AgreedStop:
