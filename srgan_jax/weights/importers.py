@@ -18,7 +18,7 @@ from srgan_jax.runtime.errors import lookup
 from srgan_jax.weights.layouts import LAYOUTS, Tensors
 from srgan_jax.weights.layouts.layout import Entries
 from srgan_jax.weights.recognition import describe_unknown
-from srgan_jax.weights.safetensors_io import WeightsError
+from srgan_jax.weights.safetensors_io import EXTRACTOR_FORMAT, FORMAT, WeightsError
 from srgan_jax.weights.state_dict import candidates, unwrap
 from srgan_jax.weights.torch_checkpoint import read_content
 from srgan_jax.weights.weights import Weights, make_weights
@@ -58,6 +58,8 @@ def import_with_provenance(
     if source:
         lookup(IMPORTERS, source, "source")
     content, metadata = read_content(path)
+    if metadata.get("format") in (FORMAT, EXTRACTOR_FORMAT):
+        raise WeightsError(f"{os.fspath(path)} is a file of srgan_jax already: {metadata['format']}")
     tensors = unwrap(content)
     found = source or detect(tensors)[0]
     if not found:

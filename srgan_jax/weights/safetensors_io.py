@@ -12,6 +12,7 @@ from srgan_jax.weights import pretrained
 FORMAT = "srgan_jax generator 1"
 EXTRACTOR_FORMAT = "srgan_jax extractor 1"
 PYTORCH = (".pth", ".pt", ".pth.tar", ".ckpt")  # suffixes
+SUFFIXES = (*PYTORCH, ".safetensors")
 
 
 class WeightsError(UserError):

@@ -14,8 +14,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from srgan_jax.runtime.errors import MissingFileError, UserError
+from srgan_jax.runtime.errors import MissingFileError
 from srgan_jax.weights.pickle_reader import BFLOAT16, PickleReader, RefusedError, Storage, Tensor
+from srgan_jax.weights.safetensors_io import WeightsError
 from srgan_jax.weights.state_dict import unwrap
 
 MAX_PICKLE_BYTES = 4 << 20  # names and sizes of the tensors; a file with a thousand tensors has 0.2 MB
@@ -36,7 +37,7 @@ def read_checkpoint(path: str | os.PathLike) -> Any:
     Tensors of floats are float32 (whatever the file has), others keep their dtype.
 
     Raises:
-      UserError: the file does not exist, is damaged, or holds anything but tensors and plain containers.
+      WeightsError: the file does not exist, is damaged, or holds anything but tensors and plain containers.
     """
     if not os.path.isfile(path):
         raise MissingFileError(f"no such file: {os.fspath(path)}")
@@ -51,7 +52,7 @@ def read_checkpoint(path: str | os.PathLike) -> Any:
             raise RefusedError(_kind_of(beginning))
     except (RefusedError, zipfile.BadZipFile, NotImplementedError, EOFError, struct.error) as error:
         reason = str(error) if isinstance(error, RefusedError) else f"damaged ({error})"
-        raise UserError(
+        raise WeightsError(
             f"{os.fspath(path)} can't be read safely: expected only tensors, as torch.save(model.state_dict(), FILE) "
             f"writes them; found {reason}"
         ) from None
@@ -180,11 +181,11 @@ def read_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Returns the tensors of a PyTorch checkpoint or `.safetensors`, without wrappers and prefixes (`state_dict`).
 
     Raises:
-      UserError: the file does not exist, is unreadable, or holds no tensors.
+      WeightsError: the file does not exist, is unreadable, or holds no tensors.
     """
     tensors = unwrap(read_content(path)[0])
     if not tensors:
-        raise UserError(f"{os.fspath(path)} holds no state dict of tensors; expected torch.save(model.state_dict())")
+        raise WeightsError(f"{os.fspath(path)} holds no state dict of tensors; expected torch.save(model.state_dict())")
     return tensors
 
 
@@ -192,7 +193,7 @@ def read_content(path: str | os.PathLike) -> tuple[Any, dict[str, str]]:
     """Returns the object of a PyTorch checkpoint, or the tensors of a `.safetensors`, and the latter's metadata.
 
     Raises:
-      UserError: the file does not exist or is unreadable.
+      WeightsError: the file does not exist or is unreadable.
     """
     if os.fspath(path).endswith(".safetensors"):
         return read_foreign_safetensors(path)
@@ -203,7 +204,7 @@ def read_foreign_safetensors(path: str | os.PathLike) -> tuple[dict[str, np.ndar
     """Returns the tensors, floats as float32, and the metadata of a `.safetensors` of any program.
 
     Raises:
-      UserError: the file does not exist or is not a readable `.safetensors`.
+      WeightsError: the file does not exist or is not a readable `.safetensors`.
     """
     from safetensors import SafetensorError, deserialize, safe_open
 
@@ -215,14 +216,14 @@ def read_foreign_safetensors(path: str | os.PathLike) -> tuple[dict[str, np.ndar
         with open(path, "rb") as file:
             entries = deserialize(file.read())
     except SafetensorError as error:
-        raise UserError(f"{path} is not a readable .safetensors file ({error})") from None
+        raise WeightsError(f"{path} is not a readable .safetensors file ({error})") from None
     return {name: _from_safetensors(name, entry) for name, entry in entries}, metadata
 
 
 def _from_safetensors(name: str, entry: Mapping[str, Any]) -> np.ndarray:
     kind = entry["dtype"]
     if kind != "BF16" and not re.fullmatch(r"[FIU](8|16|32|64)|BOOL", kind):
-        raise UserError(f"{name} has the type {kind}, which isn't read")
+        raise WeightsError(f"{name} has the type {kind}, which isn't read")
     dtype = BFLOAT16 if kind == "BF16" else "?" if kind == "BOOL" else f"<{kind[0].lower()}{int(kind[1:]) // 8}"
     value = _decode(bytes(entry["data"]), dtype).reshape(entry["shape"])
     return value.astype(np.float32) if value.dtype.kind == "f" else value
