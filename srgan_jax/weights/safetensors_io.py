@@ -1,5 +1,6 @@
 """Safetensors I/O: tensors with a header that describes them."""
 
+import hashlib
 import os
 from collections.abc import Mapping
 
@@ -17,6 +18,12 @@ SUFFIXES = (*PYTORCH, ".safetensors")
 
 class WeightsError(UserError):
     """A file or dict does not hold the expected weights; the message states what was expected and what was found."""
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """Returns the SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_foreign(path: str | os.PathLike) -> bool:

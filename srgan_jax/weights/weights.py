@@ -40,6 +40,10 @@ class Weights(flax.struct.PyTreeNode):
         """SR pixels per LR pixel, along each axis."""
         return self.architecture["scale"]
 
+    def parameter_count(self) -> int:
+        """Returns the number of parameters; running statistics are not counted."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.variables["params"]))
+
     def __repr__(self) -> str:
         """Returns the architecture and the total size of the arrays."""
         fields = ", ".join(f"{key}={value}" for key, value in self.architecture.items() if key != "name")
