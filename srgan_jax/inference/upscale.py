@@ -40,8 +40,8 @@ def upscale(
       `[H * scale, W * scale, 3]` or `[N, H * scale, W * scale, 3]` in the dtype of `img`.
 
     Raises:
-      UserError: `img` has another shape or dtype, or is a NumPy array with values far outside [0, 1]; `params` don't fit
-        their architecture; or `clip=False` with uint8, which can't hold such values.
+      UserError: `img` has another shape or dtype, or is a NumPy array with values far outside [0, 1]; `params` don't
+        fit their architecture; or `clip=False` with uint8, which can't hold such values.
     """
     image = checked_image(img, jnp.asarray, axes=(3, 4))
     if not isinstance(params, Weights):

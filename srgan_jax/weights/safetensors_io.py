@@ -39,7 +39,7 @@ def is_foreign(path: str | os.PathLike) -> bool:
         return read_metadata(path).get("format") not in (FORMAT, EXTRACTOR_FORMAT)
     except WeightsError:
         with open(path, "rb") as file:
-            return file.read(4).startswith((b"PK\x03\x04", b"\x80\x02\x8a\n"))
+            return file.read(4).startswith((b"PK\x03\x04", b"\x80"))
 
 
 def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], header: Mapping[str, str]) -> None:

@@ -18,8 +18,8 @@ from srgan_jax.runtime.types import PyTree
 from srgan_jax.weights.safetensors_io import WeightsError
 
 NOT_SRRESNET = (
-    "these variables are not an SRResNet's; pass architecture={'name': ..., 'blocks': ..., ...}, the name and the fields "
-    f"of their generator ({', '.join(sorted(GENERATORS))})"
+    "these variables are not an SRResNet's; pass architecture={'name': ..., 'blocks': ..., ...}, the name and the "
+    f"fields of their generator ({', '.join(sorted(GENERATORS))})"
 )
 
 
