@@ -266,7 +266,7 @@ def test_damaged_and_hostile_archives_are_refused(tmp_path):
     refused("more than 16 times the size of the file")
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(20))
 def test_files_with_random_changes_are_read_or_refused(tmp_path, seed):
     rng = np.random.default_rng(seed)
     head = pickle.dumps(torch_checkpoint.LEGACY_MAGIC, 2) + pickle.dumps(1001, 2) + pickle.dumps({}, 2)

@@ -40,8 +40,8 @@ def read_checkpoint(path: str | os.PathLike) -> Any:
     """
     if not os.path.isfile(path):
         raise MissingFileError(f"no such file: {os.fspath(path)}")
-    try:
-        with open(path, "rb") as file:
+    with open(path, "rb") as file:
+        try:
             beginning = file.read(32)
             file.seek(0)
             if beginning.startswith(b"PK"):
@@ -49,12 +49,12 @@ def read_checkpoint(path: str | os.PathLike) -> Any:
             if beginning.startswith(b"\x80"):  # the first instruction of a pickle
                 return _read_legacy(file)
             raise RefusedError(_kind_of(beginning))
-    except (ValueError, zipfile.BadZipFile, RuntimeError, EOFError, KeyError, struct.error) as error:
-        reason = str(error) if isinstance(error, RefusedError) else f"damaged ({error})"
-        raise WeightsError(
-            f"{os.fspath(path)} can't be read safely: expected only tensors, as torch.save(model.state_dict(), FILE) "
-            f"writes them; found {reason}"
-        ) from None
+        except (ValueError, zipfile.BadZipFile, RuntimeError, EOFError, KeyError, OSError, struct.error) as error:
+            reason = str(error) if isinstance(error, RefusedError) else f"damaged ({error})"
+            raise WeightsError(
+                f"{os.fspath(path)} can't be read safely: expected only tensors, as torch.save(model.state_dict(), "
+                f"FILE) writes them; found {reason}"
+            ) from None
 
 
 def _kind_of(beginning: bytes) -> str:
