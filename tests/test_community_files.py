@@ -209,7 +209,7 @@ def _zeros(*names):
 
 COMPACT_FILE = helpers.compact_tensors()
 FOREIGN = {
-    "hat": (_zeros("conv_first.weight", "layers.0.residual_group.overlap_attn.qkv.weight"), "it holds HAT or a relative of it"),
+    "hat": (_zeros("conv_first.weight", "layers.0.residual_group.overlap_attn.qkv.weight"), "HAT or a relative"),
     "omnisr": (_zeros("residual_layer.0.residual_layer.0.layer.0.fn.0.weight", "residual_layer.0.esa.conv1.weight"),
                "OmniSR or a relative"),
     "discriminator": (_zeros("conv0.weight", "conv4.weight_orig", "conv4.weight", "conv9.weight"), "discriminator"),
