@@ -4,25 +4,19 @@ import helpers
 import jax
 import numpy as np
 import pytest
-from flax.traverse_util import unflatten_dict
 
 from srgan_jax import models
-from srgan_jax.weights import Weights, fold_norms, make_weights
-from srgan_jax.weights.layouts.span import span
+from srgan_jax.weights import Weights, fold_norms, importers
+from srgan_jax.weights.layouts import LAYOUTS
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (scripts/test.sh --torch)")
 
 
-def _import(layout, tensors, **options) -> Weights:
-    """Returns the generator of a state dict, by its layout."""
-    arrays = {name: np.asarray(value.detach().float()) for name, value in tensors.items()}
-    architecture, entries = layout(arrays, **options)
-    flat = {
-        tuple(ours.split("/")): source.convert(arrays[source.name])
-        for ours, source in entries.items()
-        if source.name in arrays
-    }
-    return make_weights(unflatten_dict(flat), architecture)
+def _import(name, tensors, **options) -> Weights:
+    """Returns the generator of a state dict; its layout must be detected as `name`."""
+    arrays = {key: np.asarray(value.detach().float()) for key, value in tensors.items()}
+    assert next(layout for layout, entry in LAYOUTS.items() if entry.detect(arrays)) == name
+    return importers._import_tensors(arrays, name, options)
 
 
 def _apply(params: Weights, lr: np.ndarray) -> np.ndarray:
@@ -30,31 +24,31 @@ def _apply(params: Weights, lr: np.ndarray) -> np.ndarray:
         return np.asarray(jax.jit(params.module().apply)(params.variables, lr[None])[0])
 
 
-def _golden(folder, name, layout, **options):
+def _golden(folder, file, name):
     """Returns a community model, the input, and the output that was computed elsewhere."""
-    tensors = torch.load(folder / "community" / f"{name}.pth", weights_only=True)["params"]
+    tensors = torch.load(folder / "community" / f"{file}.pth", weights_only=True)["params"]
     lr = np.load(folder / "community" / "lr48.npy").astype(np.float32) / 255
-    return _import(layout, tensors, **options), lr, np.load(folder / "community" / f"{name}_golden.npy")
+    return _import(name, tensors), lr, np.load(folder / "community" / f"{file}_golden.npy")
 
 
 def test_span_equals_the_published_output(shared_data):
-    params, lr, golden = _golden(shared_data, "span_x4_ch48", span)
+    params, lr, golden = _golden(shared_data, "span_x4_ch48", "span")
     for weights in (params, fold_norms(params)):
         np.testing.assert_allclose(_apply(weights, lr), golden, atol=1e-5)
     assert fold_norms(params).architecture["fused"] and not params.architecture["fused"]
 
 
-def _equals_spandrel(module, layout, lr_size, atol, *, spread=0.0, **options):
+def _equals_spandrel(module, name, lr_size, atol, *, spread=0.0, **options):
     """Checks a PyTorch module's output for a random image; `spread` is added to all parameters as noise."""
     generator = torch.Generator().manual_seed(0)
-    for name, value in [*module.named_parameters(), *module.named_buffers()]:
-        if spread and value.is_floating_point() and not name.endswith(NOT_RANDOM):
+    for key, value in [*module.named_parameters(), *module.named_buffers()]:
+        if spread and value.is_floating_point() and not key.endswith(NOT_RANDOM):
             noise = torch.randn(value.shape, generator=generator) * spread
-            value.data += noise.abs() if name.endswith("running_var") else noise
+            value.data += noise.abs() if key.endswith("running_var") else noise
     lr = np.random.default_rng(1).random((*lr_size, 3), np.float32)
     with torch.no_grad():
         theirs = module.eval()(torch.from_numpy(lr.transpose(2, 0, 1).copy())[None])[0].numpy().transpose(1, 2, 0)
-    params = _import(layout, module.state_dict(), **options)
+    params = _import(name, module.state_dict(), **options)
     ours = _apply(params, lr)
     np.testing.assert_allclose(ours, theirs, atol=atol * max(1.0, np.abs(theirs).max()))
     return params
@@ -70,7 +64,7 @@ def test_span_equals_spandrel(fields):
     kind = helpers.import_spandrel("architectures.SPAN").SPAN
     module = kind(num_in_ch=3, num_out_ch=3, feature_channels=12, **fields)
     options = {"mean": fields["rgb_mean"], "img_range": fields["img_range"]} if "img_range" in fields else {}
-    params = _equals_spandrel(module, span, (11, 9), 1e-5, spread=0.05, **options)
+    params = _equals_spandrel(module, "span", (11, 9), 1e-5, spread=0.05, **options)
     assert params.scale == fields.get("upscale", 4) and params.architecture["blocks"] == 6
 
 
@@ -89,3 +83,29 @@ def _count(**fields) -> int:
     module = models.build(models.GENERATORS, fields)
     shapes = jax.eval_shape(module.init, jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes["params"]))
+
+
+PLKSR = [
+    {},
+    {"dysample": True},
+    {"dysample": True, "upscaling_factor": 3, "layer_norm": True},
+    {"dysample": True, "upscaling_factor": 1},
+    {"upscaling_factor": 2, "use_ea": False, "kernel_size": 13, "split_ratio": 0.5},
+]
+
+
+@pytest.mark.parametrize("fields", PLKSR, ids=str)
+def test_realplksr_equals_spandrel(fields):
+    kind = helpers.import_spandrel("architectures.PLKSR").RealPLKSR
+    module = kind(**{"dim": 16, "n_blocks": 2, "norm_groups": 2, **fields})
+    params = _equals_spandrel(module, "realplksr", (11, 9), 1e-5, spread=0.1, groups=2)
+    assert params.scale == fields.get("upscaling_factor", 4)
+
+
+def test_realplksr_parameter_counts():
+    # A block: 3x3 from 64 to 128 and back, 17x17 of 16 channels, 3x3 and 1x1 of 64 channels; 64 scales and shifts.
+    block = (9 * 64 + 1) * 128 + (9 * 128 + 1) * 64 + (289 * 16 + 1) * 16 + (9 * 64 + 1) * 64 + 65 * 64 + 2 * 64
+    outer = (9 * 3 + 1) * 64 + (9 * 64 + 1) * 48
+    assert _count(name="realplksr") == 28 * block + outer == 7_389_680
+    # DySample: 1x1 from 48 channels to 2 coordinates * 4 groups * 16 sub-pixels, with and without bias, and to RGB.
+    assert _count(name="realplksr", dysample=True) == 7_389_680 + 49 * 128 + 48 * 128 + 49 * 3

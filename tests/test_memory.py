@@ -123,6 +123,7 @@ VARIATIONS = {
     "rrdb": {"growth": 4},
     "restoration": {"scale": 1, "upsampling_width": 8},
     "span": {},
+    "realplksr": {},
 }
 
 

@@ -89,6 +89,8 @@ VARIATIONS = [
     {"name": "restoration", "scale": 1, "upsampling_width": 8},
     {"name": "span", "scale": 2},
     {"name": "span", "scale": 3, "fused": True},
+    {"name": "realplksr", "scale": 2, "dysample": True},
+    {"name": "realplksr", "scale": 3, "layer_norm": True},
 ]
 
 

@@ -2,6 +2,7 @@
 
 from srgan_jax.models.generators.compact import CompactResNet
 from srgan_jax.models.generators.msrresnet import MSRResNet
+from srgan_jax.models.generators.realplksr import RealPLKSR
 from srgan_jax.models.generators.restoration import RestorationNet
 from srgan_jax.models.generators.rrdb import RRDBNet
 from srgan_jax.models.generators.span import SPAN
@@ -16,4 +17,5 @@ GENERATORS = {
     "rrdb": RRDBNet,
     "restoration": RestorationNet,
     "span": SPAN,
+    "realplksr": RealPLKSR,
 }

@@ -110,7 +110,9 @@ class KernelAndBias(nn.Module):
     @nn.compact
     def __call__(self) -> dict[str, jax.Array]:
         return {
-            "kernel": self.param("kernel", nn.initializers.variance_scaling(INIT_VARIANCE, "fan_in", "uniform"), self.shape),
+            "kernel": self.param(
+                "kernel", nn.initializers.variance_scaling(INIT_VARIANCE, "fan_in", "uniform"), self.shape
+            ),
             "bias": self.param("bias", nn.initializers.zeros_init(), self.shape[-1:]),
         }
 

@@ -3,6 +3,7 @@
 `layout.py` says how an architecture is added.
 """
 
+from srgan_jax.weights.layouts import realplksr, span
 from srgan_jax.weights.layouts.layout import Layout, Tensors
 from srgan_jax.weights.layouts.srresnet import basicsr_msrresnet, eriklindernoren, lornatang, srgan5
 
@@ -22,5 +23,13 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "basicsr-msrresnet": Layout(
         basicsr_msrresnet, _has("body.0.conv1.weight", "upconv1.weight"), "MSRResNet of XPixelGroup/BasicSR"
+    ),
+    "span": Layout(span.span, _has("conv_1.sk.weight", "block_1.c1_r.sk.weight"), "SPAN", span.IGNORES, span.OPTIONS),
+    "realplksr": Layout(
+        realplksr.realplksr,
+        _has("feats.0.weight", "feats.1.channel_mixer.0.weight", "feats.1.lk.conv.weight"),
+        "RealPLKSR of neosr",
+        realplksr.IGNORES,
+        realplksr.OPTIONS,
     ),
 }
