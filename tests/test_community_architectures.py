@@ -9,6 +9,7 @@ from srgan_jax import models
 from srgan_jax.weights import Weights, fold_norms, importers
 from srgan_jax.weights.layouts import LAYOUTS
 
+pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")  # spandrel's use of PyTorch
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (scripts/test.sh --torch)")
 
 
@@ -109,3 +110,51 @@ def test_realplksr_parameter_counts():
     assert _count(name="realplksr") == 28 * block + outer == 7_389_680
     # DySample: 1x1 from 48 channels to 2 coordinates * 4 groups * 16 sub-pixels, with and without bias, and to RGB.
     assert _count(name="realplksr", dysample=True) == 7_389_680 + 49 * 128 + 48 * 128 + 49 * 3
+
+
+@pytest.mark.slow
+def test_dat_light_equals_the_published_output(shared_data):
+    params, lr, golden = _golden(shared_data, "dat_light_x4", "dat")
+    for weights in (params, fold_norms(params)):
+        np.testing.assert_allclose(_apply(weights, lr), golden, atol=1e-4)
+    assert params.architecture["norm"] == "batch" and fold_norms(params).architecture["norm"] == "none"
+
+
+DATS = [
+    {},
+    {"depth": [5, 3], "num_heads": [2, 4], "resi_connection": "3conv", "qkv_bias": False, "upscale": 3},
+    {"depth": [1], "num_heads": [4], "split_size": [4, 4], "upsampler": "pixelshuffledirect", "img_size": 8},
+]
+
+
+@pytest.mark.parametrize("size", [(19, 9), (8, 16)], ids=str)
+@pytest.mark.parametrize("fields", DATS, ids=str)
+def test_dat_equals_spandrel(fields, size):
+    kind = helpers.import_spandrel("architectures.DAT").DAT
+    small = {"img_size": 16, "embed_dim": 32, "split_size": [2, 8], "depth": [4], "num_heads": [2], "upscale": 4}
+    module = kind(**small | fields | {"expansion_factor": 2.0})
+    params = _equals_spandrel(module, "dat", size, 1e-4, spread=0.1)
+    assert params.scale == fields.get("upscale", 4)
+
+
+def _dat_parameters(width, hidden, heads, depths, end, tail):
+    """Returns the number of parameters; `end` is that of the convolution after each group, `tail` of the upsampling."""
+    c, s, p = width // 8, width // 16, width // 2 // 4 // 4
+    position = 3 * p + 2 * (2 * p + (p + 1) * p) + 2 * p + (p + 1) * heads // 2
+    common = 4 * width + (width + 1) * 4 * width + 10 * width + 2 * width  # norms, qkv, projection; depthwise and norm
+    common += (width + 1) * c + 2 * c + (c + 1) * width + (width + 1) * s + 2 * s + s + 1  # channel and pixel maps
+    common += (width + 1) * hidden + (2 + 10) * hidden // 2 + (hidden // 2 + 1) * width  # feed-forward network
+    blocks = sum(depths)
+    of_blocks = blocks * common + (blocks + 1) // 2 * 2 * position + blocks // 2 * heads
+    return 28 * width + 4 * width + of_blocks + (len(depths) + 1) * end + tail
+
+
+def test_dat_parameter_counts():
+    # DAT at scale 4: 180 channels, 720 inside; 3x3 convolutions after groups; 64 channels, twice four times 64, RGB.
+    tail = (9 * 180 + 1) * 64 + 2 * (9 * 64 + 1) * 256 + (9 * 64 + 1) * 3
+    expected = _dat_parameters(180, 720, 6, (6,) * 6, (9 * 180 + 1) * 180, tail)
+    assert _count(name="dat") == expected and round(expected / 1e6, 2) == 14.80  # as in the paper's table 2
+    light = {"depths": (18,), "heads": (6,), "width": 60, "expansion": 2.0, "residual": "3conv", "upsampling": "direct"}
+    end = (9 * 60 + 1) * 15 + 16 * 15 + (9 * 15 + 1) * 60
+    expected = _dat_parameters(60, 120, 6, (18,), end, (9 * 60 + 1) * 48)
+    assert _count(name="dat", **light) == expected and round(expected / 1e3) == 573  # the authors' number

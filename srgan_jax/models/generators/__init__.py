@@ -1,6 +1,7 @@
 """Generators: `[N, H, W, 3]` RGB in [0, 1] to `[N, H * scale, W * scale, 3]`, one file each."""
 
 from srgan_jax.models.generators.compact import CompactResNet
+from srgan_jax.models.generators.dat import DAT
 from srgan_jax.models.generators.msrresnet import MSRResNet
 from srgan_jax.models.generators.realplksr import RealPLKSR
 from srgan_jax.models.generators.restoration import RestorationNet
@@ -18,4 +19,5 @@ GENERATORS = {
     "restoration": RestorationNet,
     "span": SPAN,
     "realplksr": RealPLKSR,
+    "dat": DAT,
 }

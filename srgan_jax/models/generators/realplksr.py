@@ -41,7 +41,9 @@ class RealPLKSR(nn.Module):
             x = x + layers.maybe_remat(self, lambda own, x, name=f"block_{index:02d}": own._block(x, name, mask))(x)
         x = self._conv(x, 3 * self.scale**2, "conv_out", mask)
         if not self.dysample:
-            return layers.pixel_shuffle(x.astype(jnp.float32), self.scale) + layers.nearest(lr, self.scale)
+            return layers.pixel_shuffle(x.astype(jnp.float32), self.scale) + layers.nearest(
+                lr.astype(jnp.float32), self.scale
+            )
         x = x + lr.astype(self.dtype).repeat(self.scale**2, axis=-1)
         groups = 4 if self.scale % 2 == 0 else 3
         upsample = DySample(self.scale, groups, project=self.scale != 1, dtype=self.dtype, name="dysample")

@@ -3,7 +3,7 @@
 `layout.py` says how an architecture is added.
 """
 
-from srgan_jax.weights.layouts import realplksr, span
+from srgan_jax.weights.layouts import dat, realplksr, span
 from srgan_jax.weights.layouts.layout import Layout, Tensors
 from srgan_jax.weights.layouts.srresnet import basicsr_msrresnet, eriklindernoren, lornatang, srgan5
 
@@ -31,5 +31,8 @@ LAYOUTS: dict[str, Layout] = {
         "RealPLKSR of neosr",
         realplksr.IGNORES,
         realplksr.OPTIONS,
+    ),
+    "dat": Layout(
+        dat.dat, _has("conv_first.weight", "layers.0.blocks.0.ffn.sg.conv.weight"), "DAT", dat.IGNORES, dat.OPTIONS
     ),
 }
