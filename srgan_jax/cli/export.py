@@ -27,7 +27,7 @@ def export(args: argparse.Namespace) -> int:
 def add_export(commands) -> None:
     """Adds `export` to the commands of the parser."""
     sub = commands.add_parser("export", help="export a generator to StableHLO or ONNX")
-    sub.add_argument("weights", help="name of shipped weights, .safetensors file or run folder")
+    sub.add_argument("weights", help="name of shipped weights, .safetensors or .pth file, or run folder")
     sub.add_argument("--to", required=True, help="stablehlo or onnx")
     sub.add_argument("-o", "--out", help="output file (default: the name of the weights, in the current folder)")
     sub.add_argument("--overwrite", action="store_true", help="replace an existing file")

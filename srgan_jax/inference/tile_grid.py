@@ -39,12 +39,14 @@ def halo_px(architecture: Mapping[str, Any]) -> tuple[int, bool]:
 def _halo_px(architecture: FrozenDict) -> tuple[int, bool]:
     module = build(GENERATORS, architecture)
     centre = MAX_HALO_PX + 2
-    strip = np.zeros((2, 1, 2 * centre + 2, 3), np.float32)
-    strip[0, :, centre] = strip[1, :, centre + 1] = np.nan  # both positions relative to a stride of 2
+    period = getattr(module, "period_px", DEFAULT_PERIOD_PX)
+    strip = np.zeros((period, 1, 2 * centre + period, 3), np.float32)
+    for index in range(period):  # all positions relative to a stride or window
+        strip[index, :, centre + index] = np.nan
     shapes = jax.eval_shape(module.init, jax.eval_shape(lambda: jax.random.key(0)), strip)
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     sr = np.asarray(np.isnan(np.asarray(jax.jit(module.apply)(zeros, strip))).any(axis=(1, 3)))
-    affected = np.asarray(sr.reshape(2, -1, sr.shape[1] // strip.shape[2]).any(axis=-1))
+    affected = np.asarray(sr.reshape(period, -1, sr.shape[1] // strip.shape[2]).any(axis=-1))
     radius = max(np.abs(np.flatnonzero(row) - centre - index).max() for index, row in enumerate(affected))
     return min(int(radius), MAX_HALO_PX), bool(radius <= MAX_HALO_PX)
 
