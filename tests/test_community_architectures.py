@@ -39,7 +39,7 @@ def test_span_equals_the_published_output(shared_data):
     assert fold_norms(params).architecture["fused"] and not params.architecture["fused"]
 
 
-def _equals_spandrel(module, name, lr_size, atol, *, spread=0.0, **options):
+def _equals_spandrel(module, name, lr_size, atol, *, spread=0.0, names=None, **options):
     """Checks a PyTorch module's output for a random image; `spread` is added to all parameters as noise."""
     generator = torch.Generator().manual_seed(0)
     for key, value in [*module.named_parameters(), *module.named_buffers()]:
@@ -49,7 +49,7 @@ def _equals_spandrel(module, name, lr_size, atol, *, spread=0.0, **options):
     lr = np.random.default_rng(1).random((*lr_size, 3), np.float32)
     with torch.no_grad():
         theirs = module.eval()(torch.from_numpy(lr.transpose(2, 0, 1).copy())[None])[0].numpy().transpose(1, 2, 0)
-    params = _import(name, module.state_dict(), **options)
+    params = _import(name, {(names or {}).get(k, k): value for k, value in module.state_dict().items()}, **options)
     ours = _apply(params, lr)
     np.testing.assert_allclose(ours, theirs, atol=atol * max(1.0, np.abs(theirs).max()))
     return params
@@ -158,3 +158,48 @@ def test_dat_parameter_counts():
     end = (9 * 60 + 1) * 15 + 16 * 15 + (9 * 15 + 1) * 60
     expected = _dat_parameters(60, 120, 6, (18,), end, (9 * 60 + 1) * 48)
     assert _count(name="dat", **light) == expected and round(expected / 1e3) == 573  # the authors' number
+
+
+SWINS = [
+    {"upsampler": "pixelshuffle", "upscale": 2},
+    {"upsampler": "pixelshuffledirect", "upscale": 3, "num_heads": [2, 4], "depths": [3, 1]},
+    {
+        "upsampler": "nearest+conv",
+        "upscale": 4,
+        "resi_connection": "3conv",
+        "mlp_ratio": 4.0,
+        "embed_dim": 16,
+        "num_heads": [4],
+    },
+    {"upsampler": "nearest+conv", "upscale": 8, "qkv_bias": False},
+    {"upsampler": "", "window_size": 7, "img_range": 255.0, "img_size": 14},
+    {"upsampler": "nearest+conv", "upscale": 4, "start_unshuffle": 2, "resi_connection": "3conv"},
+]
+
+
+@pytest.mark.parametrize("size", [(19, 9), (8, 16)], ids=str)
+@pytest.mark.parametrize("fields", SWINS, ids=str)
+def test_swinir_equals_spandrel(fields, size):
+    kind = helpers.import_spandrel("architectures.SwinIR").SwinIR
+    small = {"img_size": 8, "embed_dim": 12, "depths": [2], "num_heads": [3], "window_size": 4, "mlp_ratio": 2.0}
+    module = kind(**small | fields)
+    unshuffle = fields.get("start_unshuffle", 1)
+    size = tuple(-(-side // (4 * unshuffle)) * 4 * unshuffle for side in size) if unshuffle > 1 else size
+    names = {f"conv_first.{kind}": f"conv_first.1.{kind}" for kind in ("weight", "bias")} if unshuffle > 1 else {}
+    params = _equals_spandrel(module, "swinir", size, 1e-4, spread=0.1, names=names)
+    assert params.scale == fields.get("upscale", 1) // unshuffle
+
+
+def test_swinir_parameter_counts():
+    def block(w, heads, hidden, window=8):  # two norms; qkv and projection; biases of positions; two dense layers
+        attention = (w + 1) * 3 * w + (w + 1) * w + (2 * window - 1) ** 2 * heads
+        return 4 * w + attention + (w + 1) * hidden + (hidden + 1) * w
+
+    # Classical, scale 4: after groups and blocks 3x3 convolutions; 64 channels, twice four times 64, RGB.
+    tail = (9 * 180 + 1) * 64 + 2 * (9 * 64 + 1) * 256 + (9 * 64 + 1) * 3
+    expected = 28 * 180 + 4 * 180 + 36 * block(180, 6, 360) + 7 * (9 * 180 + 1) * 180 + tail
+    assert _count(name="swinir") == expected and round(expected / 1e6, 1) == 11.9  # 11.8 M for scale 2 in table 2
+    light = {"depths": (6,) * 4, "heads": (6,) * 4, "width": 60, "upsampling": "direct"}
+    expected = 28 * 60 + 4 * 60 + 24 * block(60, 6, 120) + 5 * (9 * 60 + 1) * 60 + (9 * 60 + 1) * 48
+    assert _count(name="swinir", **light) == expected
+    assert round((expected - 24 * 15**2 * 6) / 1e3) == 897  # table 3 leaves out the biases of positions

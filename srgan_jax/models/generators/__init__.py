@@ -9,6 +9,7 @@ from srgan_jax.models.generators.rrdb import RRDBNet
 from srgan_jax.models.generators.span import SPAN
 from srgan_jax.models.generators.srresnet import SRResNet
 from srgan_jax.models.generators.srvggnet import SRVGGNetCompact
+from srgan_jax.models.generators.swinir import SwinIR
 
 GENERATORS = {
     "srresnet": SRResNet,
@@ -20,4 +21,5 @@ GENERATORS = {
     "span": SPAN,
     "realplksr": RealPLKSR,
     "dat": DAT,
+    "swinir": SwinIR,
 }

@@ -3,7 +3,7 @@
 `layout.py` says how an architecture is added.
 """
 
-from srgan_jax.weights.layouts import dat, realplksr, span
+from srgan_jax.weights.layouts import dat, realplksr, span, swinir
 from srgan_jax.weights.layouts.compact import SLOPELESS, compact, is_compact
 from srgan_jax.weights.layouts.layout import Layout, Tensors
 from srgan_jax.weights.layouts.rrdb import basicsr_rrdb, esrgan, esrgan_trunk
@@ -51,5 +51,12 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "dat": Layout(
         dat.dat, _has("conv_first.weight", "layers.0.blocks.0.ffn.sg.conv.weight"), "DAT", dat.IGNORES, dat.OPTIONS
+    ),
+    "swinir": Layout(
+        swinir.swinir,
+        _has("patch_embed.norm.weight", "layers.0.residual_group.blocks.0.attn.relative_position_bias_table"),
+        "SwinIR",
+        swinir.IGNORES,
+        swinir.OPTIONS,
     ),
 }

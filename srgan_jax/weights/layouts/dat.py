@@ -1,11 +1,11 @@
-"""Layout of DAT, and the layers that it shares with SwinIR."""
+"""Layout of DAT."""
 
-import math
 from typing import Any
 
 import numpy as np
 
-from srgan_jax.weights.layouts.layout import Entries, Source, Tensors, conv, count, norm, require
+from srgan_jax.weights.layouts.layout import Entries, Source, Tensors, conv, norm, require
+from srgan_jax.weights.layouts.transformer import group_depths, outer_layers, upsampling_fields
 
 IGNORES = r"(num_batches_tracked|\.attn_mask(_[01])?|\.rpe_biases|\.relative_position_index)$"
 OPTIONS = {"split": "sides of a window where the file lacks them (rpe_biases); usually 8,32"}
@@ -14,8 +14,8 @@ OPTIONS = {"split": "sides of a window where the file lacks them (rpe_biases); u
 def dat(tensors: Tensors, *, split: tuple[int, int] = (8, 32)) -> tuple[dict[str, Any], Entries]:
     """zhengchen1999/DAT, `dat_arch.py`; masks and indices in the file are derived, and ignored but for the split."""
     width = require(tensors, "conv_first.weight").shape[0]
-    depths = [count(tensors, f"layers.{group}.blocks.{{}}.norm1.weight") for group in range(groups(tensors, "blocks"))]
-    entries = outer_layers(tensors, "before_RG.1")
+    depths = group_depths(tensors, "layers.{}.blocks.{}")
+    entries = outer_layers(tensors, "conv_first", "before_RG.1")
     for group, depth in enumerate(depths):
         for index in range(depth):
             ours, theirs = f"group_{group:02d}_block_{index:02d}", f"layers.{group}.blocks.{index}"
@@ -23,7 +23,7 @@ def dat(tensors: Tensors, *, split: tuple[int, int] = (8, 32)) -> tuple[dict[str
     biases = tensors.get("layers.0.blocks.0.attn.attns.0.rpe_biases")
     sides = split if biases is None else (int(side) + 1 for side in biases[-1])  # the last row is the largest offset
     fields = {
-        "depths": tuple(depths),
+        "depths": depths,
         "heads": tuple(_heads(tensors, group) for group in range(len(depths))),
         "width": width,
         "split": tuple(sides),
@@ -82,56 +82,3 @@ def pointwise(ours: str, theirs: str) -> Entries:
         f"params/{ours}/kernel": Source(f"{theirs}.weight", to_dense),
         f"params/{ours}/bias": Source(f"{theirs}.bias"),
     }
-
-
-def groups(tensors: Tensors, blocks: str) -> int:
-    """Returns the number of groups; `blocks` is where their blocks are."""
-    return count(tensors, f"layers.{{}}.{blocks}.0.norm1.weight")
-
-
-def outer_layers(tensors: Tensors, first_norm: str) -> Entries:
-    """Returns the layers of `TransformerGenerator` outside the blocks."""
-    entries = conv("conv_in", "conv_first") | norm("layernorm_in", first_norm) | norm("layernorm_out", "norm")
-    ends = {"conv_trunk": "conv_after_body"}
-    ends |= {
-        f"group_{index:02d}_conv": f"layers.{index}.conv" for index in range(count(tensors, "layers.{}.conv.weight"))
-    }
-    ends |= {
-        f"group_{index:02d}_conv": f"layers.{index}.conv" for index in range(count(tensors, "layers.{}.conv.0.weight"))
-    }
-    for ours, theirs in ends.items():
-        entries |= conv(ours, theirs)
-        for index in range(3):
-            entries |= conv(f"{ours}_{index + 1}", f"{theirs}.{2 * index}")
-    direct = upsampling_of(tensors) == "direct"
-    entries |= conv("conv_out", "upsample.0" if direct else "conv_last")
-    entries |= conv("conv_head", "conv_before_upsample.0") | conv("conv_hr", "conv_hr")
-    for index in range(0 if direct else 3):
-        nearest = f"conv_up{index + 1}.weight" in tensors
-        entries |= conv(f"conv_up_{index}", f"conv_up{index + 1}" if nearest else f"upsample.{2 * index}")
-    return entries
-
-
-def upsampling_of(tensors: Tensors) -> str:
-    """Returns `TransformerGenerator.upsampling`, by the names of its layers."""
-    if "conv_up1.weight" in tensors:
-        return "nearest"
-    if "conv_before_upsample.0.weight" in tensors:
-        return "subpixel"
-    return "direct" if "upsample.0.weight" in tensors else "none"
-
-
-def upsampling_fields(tensors: Tensors) -> dict[str, Any]:
-    """Returns the fields of `TransformerGenerator` that follow from the layers outside the blocks."""
-    upsampling = upsampling_of(tensors)
-    if upsampling == "nearest":
-        scale = 2 ** sum(f"conv_up{index}.weight" in tensors for index in (1, 2, 3))
-    elif upsampling == "direct":
-        scale = math.isqrt(require(tensors, "upsample.0.weight").shape[0] // 3)
-    else:
-        kernels = [tensors[name] for index in range(4) if (name := f"upsample.{2 * index}.weight") in tensors]
-        scale = math.prod(math.isqrt(kernel.shape[0] // kernel.shape[1]) for kernel in kernels)
-    fields = {"scale": scale, "upsampling": upsampling}
-    fields["residual"] = "1conv" if "conv_after_body.weight" in tensors else "3conv"
-    head = tensors.get("conv_before_upsample.0.weight")
-    return fields if head is None else fields | {"head_width": head.shape[0]}
