@@ -203,3 +203,57 @@ def test_swinir_parameter_counts():
     expected = 28 * 60 + 4 * 60 + 24 * block(60, 6, 120) + 5 * (9 * 60 + 1) * 60 + (9 * 60 + 1) * 48
     assert _count(name="swinir", **light) == expected
     assert round((expected - 24 * 15**2 * 6) / 1e3) == 897  # table 3 leaves out the biases of positions
+
+
+def _edsr(width, blocks, factors):
+    """Returns the layers of EDSR as PyTorch modules, by our names."""
+    sizes = {"conv_in": (3, width), "conv_trunk": (width, width), "conv_out": (width, 3)}
+    sizes |= {f"block_{index:02d}_conv_{at}": (width, width) for index in range(blocks) for at in (1, 2)}
+    sizes |= {f"conv_up_{index}": (width, factor**2 * width) for index, factor in enumerate(factors)}
+    return {name: torch.nn.Conv2d(*size, 3, padding=1) for name, size in sizes.items()}
+
+
+@pytest.mark.parametrize("spelling", ["edsr", "edsr-authors"])
+@pytest.mark.parametrize(("blocks", "factors"), [(3, (2, 2)), (2, (3,)), (33, (2,))], ids=str)
+def test_edsr_equals_its_formula_in_pytorch(spelling, blocks, factors):
+    torch.manual_seed(0)
+    convs, scale = _edsr(8, blocks, factors), np.prod(factors)
+    branch_scale = 0.1 if blocks == 33 else 1.0
+    lr = np.random.default_rng(1).random((9, 7, 3), np.float32)
+    mean = torch.tensor([0.4488, 0.4371, 0.4040])[:, None, None]
+    with torch.no_grad():
+        x = first = convs["conv_in"]((torch.from_numpy(lr.transpose(2, 0, 1).copy())[None] - mean) * 255)
+        for index in range(blocks):
+            branch = convs[f"block_{index:02d}_conv_2"](torch.relu(convs[f"block_{index:02d}_conv_1"](x)))
+            x = x + branch_scale * branch
+        x = convs["conv_trunk"](x) + first
+        for index, factor in enumerate(factors):
+            x = torch.pixel_shuffle(convs[f"conv_up_{index}"](x), factor)
+        expected = (convs["conv_out"](x) / 255 + mean)[0].numpy().transpose(1, 2, 0)
+    names = {"conv_in": "conv_first", "conv_trunk": "conv_after_body", "conv_out": "conv_last"}
+    block, up = "body.{}.conv{}", "upsample.{}"
+    if spelling == "edsr-authors":
+        names = {"conv_in": "head.0", "conv_trunk": f"body.{blocks}", "conv_out": "tail.1"}
+        block, up = "body.{}.body.{}", "tail.0.{}"
+    for index in range(blocks):
+        for at, theirs in zip((1, 2), (0, 2) if spelling == "edsr-authors" else (1, 2), strict=True):
+            names[f"block_{index:02d}_conv_{at}"] = block.format(index, theirs)
+    names |= {f"conv_up_{index}": up.format(2 * index) for index in range(len(factors))}
+    state = {
+        f"{names[ours]}.{key}": value for ours, layer in convs.items() for key, value in layer.state_dict().items()
+    }
+    if spelling == "edsr-authors":
+        state |= {f"{side}_mean.weight": torch.eye(3).reshape(3, 3, 1, 1) for side in ("sub", "add")}
+    params = _import(spelling, state)
+    assert params.scale == scale and params.architecture["residual_scale"] == branch_scale
+    np.testing.assert_allclose(_apply(params, lr), expected, atol=1e-5)
+
+
+def test_edsr_parameter_counts():
+    # Baseline at scale 4: 3x3 convolutions with bias. EDSR-M has 1.518 M, EDSR-L 43.09 M (the authors' page).
+    def expected(width, blocks):
+        inner = (2 * blocks + 1) * (9 * width + 1) * width + 2 * (9 * width + 1) * 4 * width
+        return (9 * 3 + 1) * width + inner + (9 * width + 1) * 3
+
+    assert _count(name="edsr") == expected(64, 16) == 1_517_571
+    assert _count(name="edsr", blocks=32, width=256) == expected(256, 32) == 43_089_923

@@ -125,6 +125,7 @@ VARIATIONS = {
     "restoration": {"scale": 1, "upsampling_width": 8},
     "span": {},
     "realplksr": {},
+    "edsr": {},
     "dat": {"depths": (2, 1), "heads": (2, 2), "width": 16, "split": (2, 4)},
     "swinir": {"depths": (2,), "heads": (2,), "window": 4},
 }

@@ -92,6 +92,7 @@ VARIATIONS = [
     {"name": "span", "scale": 3, "fused": True},
     {"name": "realplksr", "scale": 2, "dysample": True},
     {"name": "realplksr", "scale": 3, "layer_norm": True},
+    {"name": "edsr", "scale": 3},
     {"name": "dat", "scale": 2, **TRANSFORMER, "depths": (4, 1), "heads": (2, 2), "split": (2, 4)},
     {"name": "dat", "scale": 3, **TRANSFORMER, "norm": "none", "split": (4, 4), "residual": "3conv"},
     {"name": "swinir", "scale": 4, **TRANSFORMER, "depths": (2, 1), "heads": (2, 4), "window": 4},

@@ -2,6 +2,7 @@
 
 from srgan_jax.models.generators.compact import CompactResNet
 from srgan_jax.models.generators.dat import DAT
+from srgan_jax.models.generators.edsr import EDSR
 from srgan_jax.models.generators.msrresnet import MSRResNet
 from srgan_jax.models.generators.realplksr import RealPLKSR
 from srgan_jax.models.generators.restoration import RestorationNet
@@ -22,4 +23,5 @@ GENERATORS = {
     "realplksr": RealPLKSR,
     "dat": DAT,
     "swinir": SwinIR,
+    "edsr": EDSR,
 }

@@ -3,7 +3,7 @@
 `layout.py` says how an architecture is added.
 """
 
-from srgan_jax.weights.layouts import dat, realplksr, span, swinir
+from srgan_jax.weights.layouts import dat, edsr, realplksr, span, swinir
 from srgan_jax.weights.layouts.compact import SLOPELESS, compact, is_compact
 from srgan_jax.weights.layouts.layout import Layout, Tensors
 from srgan_jax.weights.layouts.rrdb import basicsr_rrdb, esrgan, esrgan_trunk
@@ -58,5 +58,18 @@ LAYOUTS: dict[str, Layout] = {
         "SwinIR",
         swinir.IGNORES,
         swinir.OPTIONS,
+    ),
+    "edsr": Layout(
+        edsr.basicsr_edsr,
+        _has("body.0.conv1.weight", "conv_after_body.weight", "conv_last.weight"),
+        "EDSR of BasicSR: body.0.conv1",
+        options=edsr.OPTIONS,
+    ),
+    "edsr-authors": Layout(
+        edsr.authors_edsr,
+        _has("head.0.weight", "body.0.body.0.weight", "tail.0.0.weight", "tail.1.weight"),
+        "EDSR of EDSR-PyTorch: body.0.body.0",
+        edsr.MEAN_LAYERS,
+        edsr.OPTIONS,
     ),
 }
