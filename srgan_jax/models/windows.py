@@ -85,14 +85,15 @@ def attention(
     """
     q, k, v = (_heads(windows.split(part), heads) for part in qkv)
     bias = bias_of_offset[relative_index(windows.size)].transpose(2, 0, 1)  # [heads, pixels, pixels]
+    image_size = (qkv.shape[2], qkv.shape[3])
     logits = jnp.einsum("nwhid,nwhjd->nwhij", q * q.shape[-1] ** -0.5, k) + bias.astype(q.dtype)
-    numbers = windows.regions(qkv.shape[2:4], extent)
+    numbers = windows.regions(image_size, extent)
     if numbers is not None:
         same = numbers[:, :, None, :, None] == numbers[:, :, None, None, :]
         logits = logits + jnp.where(same, 0.0, OTHER_REGION).astype(logits.dtype)
     weights = jax.nn.softmax(logits.astype(jnp.float32), axis=-1).astype(v.dtype)
     result = jnp.einsum("nwhij,nwhjd->nwihd", weights, v)
-    return windows.join(result.reshape(*result.shape[:3], -1), qkv.shape[2:4])
+    return windows.join(result.reshape(*result.shape[:3], -1), image_size)
 
 
 def _heads(x: jax.Array, heads: int) -> jax.Array:

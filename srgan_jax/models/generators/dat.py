@@ -1,5 +1,7 @@
 """DAT: the Dual Aggregation Transformer."""
 
+import math
+
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -31,6 +33,11 @@ class DAT(TransformerGenerator):
         """The side of the blocks that windows of both directions fill."""
         return max(self.split)
 
+    @property
+    def least_radius_px(self) -> float:
+        """Channel attention, and the means of the interaction module, are over the whole image."""
+        return math.inf
+
     def _block(self, x, group, index, train, mask):
         name = f"group_{group:02d}_block_{index:02d}"
         # As the authors: shifted are blocks 2, 6, 10, ... of even groups, and 0, 4, 8, ... of odd ones.
@@ -53,7 +60,7 @@ class DAT(TransformerGenerator):
         padded = jnp.pad(padded, ((0, 0), (0, -height % whole), (0, -width % whole), (0, 0)))
         q, k, v = jnp.split(padded, 3, axis=-1)
         half, parts = self.width // 2, []
-        for branch, size in enumerate((self.split, self.split[::-1])):
+        for branch, size in enumerate((self.split, (self.split[1], self.split[0]))):
             windows = Windows(size, (size[0] // 2, size[1] // 2) if shifted else (0, 0))
             channels = slice(0, half) if branch == 0 else slice(half, None)
             bias = self._position_bias(size, heads // 2, f"{name}_position_{branch}")
@@ -95,17 +102,17 @@ class DAT(TransformerGenerator):
             means = ((x * inside).sum(axis=(1, 2), keepdims=True) / inside.sum(axis=(1, 2), keepdims=True)).astype(
                 x.dtype
             )
-        y = self._pointwise(means, self.width // 8, f"{name}_conv_channels")
+        y = self._pointwise(means, max(1, self.width // 8), f"{name}_conv_channels")
         return self._pointwise(self._norm_gelu(y, f"{name}_norm_channels", train), self.width, f"{name}_conv_channel")
 
     def _spatial_map(self, x, name, train):
         """Returns logits of each pixel, `[N, H, W, 1]`."""
-        y = self._pointwise(x, self.width // 16, f"{name}_conv_pixels")
+        y = self._pointwise(x, max(1, self.width // 16), f"{name}_conv_pixels")
         return self._pointwise(self._norm_gelu(y, f"{name}_norm_pixels", train), 1, f"{name}_conv_pixel")
 
     def _position_bias(self, size, heads, name):
         """Returns a bias for each difference of two positions, `[differences, heads]`, from a small network."""
-        width = self.width // 2 // 4 // 4
+        width = max(1, self.width // 2 // 4 // 4)
         x = self._dense(jnp.asarray(relative_offsets(size)), width, f"{name}_in")
         for index, features in enumerate((width, width, heads)):
             x = self._dense(nn.relu(self._layer_norm(x, f"{name}_layernorm_{index}")), features, f"{name}_{index}")

@@ -1,5 +1,6 @@
 """RealPLKSR: partial large kernel convolutions, for photographs with unknown degradations."""
 
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -33,6 +34,11 @@ class RealPLKSR(nn.Module):
     dtype: Any = jnp.float32
     axis_name: str | None = None  # unused: no batch statistics
     remat: bool = False  # recompute the activations of blocks for the gradient instead of storing them
+
+    @property
+    def least_radius_px(self) -> float:
+        """Group normalisation is over the whole image; without it, the sum over the convolutions."""
+        return self.blocks * (self.kernel_size // 2 + 2) + 2 if self.layer_norm else math.inf
 
     @nn.compact
     def __call__(self, lr: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:

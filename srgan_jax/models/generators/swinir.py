@@ -11,9 +11,9 @@ from srgan_jax.models.windows import Windows, attention, extent_of
 class SwinIR(TransformerGenerator):
     """Blocks with attention inside windows, shifted in every second one (Liang et al., arXiv 2108.10257, figure 2).
 
-    Sides that windows don't divide are padded by reflection, as in the authors' evaluation. Logits of pixels of the two
-    ends of the image differ by 100, so these depend on each other, if by 1e-43; and with 36 blocks the receptive field
-    is larger than any tile. So tiles, aligned to the windows, have nearly but not quite the result of the whole image.
+    Sides that windows don't divide are padded by reflection, as in the authors' evaluation. The receptive field's
+    radius grows by about half a window with each block: with 24 or 36 of them tiles, which begin where windows do, have
+    nearly but not quite the result of the whole image.
 
     The published ones: classical SR is the default; lightweight has depths and heads (6,) * 4, width 60, expansion 2
     and upsampling "direct"; real-world SR has "nearest", and its large model depths (6,) * 9, heads (8,) * 9, width 240
@@ -28,6 +28,11 @@ class SwinIR(TransformerGenerator):
     def period_px(self) -> int:
         """The side of a window in LR pixels."""
         return self.window * self.unshuffle
+
+    @property
+    def least_radius_px(self) -> int:
+        """Each block adds half a window."""
+        return sum(self.depths) * (self.window // 2) * self.unshuffle
 
     def _prepare(self, image, mask):
         image, mask = layers.reflect_to_multiple(image, self.period_px, mask)
