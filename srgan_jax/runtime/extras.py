@@ -9,7 +9,8 @@ MODULES = {
     "train": ("tensorflow_datasets", "grain", "ml_collections", "absl", "tensorboardX"),
     "torch": ("torch",),
     "keras": ("h5py",),
-    "onnx": ("jax2onnx", "onnxruntime"),
+    "onnx": ("onnx", "onnxruntime"),
+    "ncnn": ("ncnn",),
     "heic": ("pillow_heif",),
     "quickstart": ("skimage",),
 }

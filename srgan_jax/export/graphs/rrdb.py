@@ -1,0 +1,35 @@
+"""The graph of `RRDBNet`."""
+
+from srgan_jax.export.graph import Graph
+from srgan_jax.models.generators.rrdb import UPSAMPLING_STEPS
+
+
+def rrdb(graph: Graph) -> str:
+    """Appends the nodes of an `RRDBNet`."""
+    fields = graph.architecture
+    x = first = graph.conv(graph.input, "conv_in")
+    for index in range(fields["blocks"]):
+        branch = x
+        for dense in (1, 2, 3):
+            branch = _add_scaled(graph, branch, _dense(graph, branch, f"block_{index:02d}_dense_{dense}"))
+        x = _add_scaled(graph, x, branch)
+    x = graph.add("add", first, graph.conv(x, "conv_trunk"))
+    for index in range(UPSAMPLING_STEPS[fields["scale"]]):
+        x = _leaky(graph, graph.conv(graph.resize(x, "nearest", 2), f"conv_up_{index}"))
+    return graph.conv(_leaky(graph, graph.conv(x, "conv_hr")), "conv_out")
+
+
+def _add_scaled(graph: Graph, x: str, residual: str) -> str:
+    return graph.add("add", x, graph.affine(residual, graph.architecture["residual_scale"], 0.0))
+
+
+def _dense(graph: Graph, x: str, name: str) -> str:
+    maps = [x]
+    for index in range(1, 5):
+        grown = graph.conv(maps[0] if len(maps) == 1 else graph.add("concat", *maps), f"{name}_conv_{index}")
+        maps.append(_leaky(graph, grown))
+    return graph.conv(graph.add("concat", *maps), f"{name}_conv_5")
+
+
+def _leaky(graph: Graph, x: str) -> str:
+    return graph.add("leaky_relu", x, slope=0.2)
