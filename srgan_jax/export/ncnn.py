@@ -119,7 +119,7 @@ def _serialise(graph: Graph, half: bool) -> tuple[str, bytes]:
     lines = [str(MAGIC), f"{len(layers)} {sum(len(layer.outputs) for layer in layers)}"]
     for index, layer in enumerate(layers):
         blobs = [renamed.get(name, name) for name in (*layer.inputs, *layer.outputs)]
-        options = [f"{k}={v:.9e}" if isinstance(v, float) else f"{k}={v}" for k, v in layer.options.items()]
+        options = [f"{k}={v:.8e}" if isinstance(v, float) else f"{k}={v}" for k, v in layer.options.items()]
         counts = str(len(layer.inputs)), str(len(layer.outputs))
         lines.append(" ".join([layer.kind, f"{layer.kind.lower()}_{index}", *counts, *blobs, *options]))
     return "\n".join(lines) + "\n", b"".join(_data(layer, half) for layer in layers)
