@@ -85,7 +85,7 @@ def _external(path):
         ("grain", {"data.stream"}),
         ("tensorboardX", {"training.writers"}),
         ("tensorflow", set()),
-        ("torch", {"export.torch", "weights.torch_checkpoint"}),
+        ("torch", {"export.torch"}),
         ("spandrel", {"export.torch"}),
         ("onnx", {"export.onnx"}),
         ("onnxruntime", {"export.onnx"}),

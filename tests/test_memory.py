@@ -122,6 +122,7 @@ VARIATIONS = {
     "compact": {},
     "rrdb": {"growth": 4},
     "restoration": {"scale": 1, "upsampling_width": 8},
+    "span": {},
 }
 
 

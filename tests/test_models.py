@@ -1,4 +1,5 @@
 import flax.linen as nn
+import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,12 +87,14 @@ VARIATIONS = [
     {"scale": 2, "shared_blocks": True, "use_bias": False, "initialization": "normal", "blocks": 2},
     {"name": "rrdb", "scale": 4, "growth": 4},
     {"name": "restoration", "scale": 1, "upsampling_width": 8},
+    {"name": "span", "scale": 2},
+    {"name": "span", "scale": 3, "fused": True},
 ]
 
 
 @pytest.mark.parametrize("fields", VARIATIONS, ids=str)
 def test_generator_variations_have_the_expected_output_shape(fields):
-    module = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 8, **fields})
+    module = models.build(models.GENERATORS, helpers.small_fields(fields, blocks=1, width=8))
     lr = jax.random.uniform(jax.random.key(1), (2, 6, 5, 3))
     variables = module.init(jax.random.key(0), lr)
     sr = module.apply(variables, lr)
@@ -117,7 +120,7 @@ FIRST = list({fields.get("name"): fields for fields in reversed(VARIATIONS)}.val
     "fields", [pytest.param(f, marks=[] if f in FIRST else pytest.mark.slow) for f in VARIATIONS], ids=str
 )
 def test_the_mask_hides_the_padding(fields):
-    module = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 8, **fields})
+    module = models.build(models.GENERATORS, helpers.small_fields(fields, blocks=1, width=8))
     lr = jax.random.uniform(jax.random.key(1), (1, 6, 5, 3))
     variables = module.init(jax.random.key(0), lr)
     alone = module.apply(variables, lr)

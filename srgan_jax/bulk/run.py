@@ -58,14 +58,13 @@ def make_tiler(
     Raises:
       UserError: `tile_px` is too small for the generator.
     """
-    halo, _ = inference.halo_px(params.architecture)
-    if tile_px and tile_px < inference.smallest_tile(halo):
+    (halo, _), period = inference.halo_px(params.architecture), inference.period_px(params.architecture)
+    if tile_px and tile_px < (smallest := inference.smallest_tile(halo, period)):
         raise UserError(
-            f"--tile {tile_px}: expected {inference.smallest_tile(halo)} or more, because this generator needs a halo "
-            f"of {halo} px"
+            f"--tile {tile_px}: expected {smallest} or more, because this generator needs a halo of {halo} px"
         )
     chosen = (tile_px, tile_px) if tile_px else None
-    chosen = chosen or inference.choose_tile(sizes, halo, inference.max_area(params), square=self_ensemble)
+    chosen = chosen or inference.choose_tile(sizes, halo, inference.max_area(params), self_ensemble, period)
     return inference.Tiler(params, chosen, report=report)
 
 

@@ -12,6 +12,7 @@ Maps are NCHW. The operations of a node and its values:
     resize          mode ("nearest", "linear", "cubic"), factor; half-pixel centres, edge padding, cubic with a = -0.5
     clip            low, high
     crop_to         a map and a reference; the map's top left, of the reference's height and width
+    pad_reflect     after, rows and columns that are added at the bottom and right by reflection without the edge
     tanh, sigmoid   no values
 """
 
@@ -110,3 +111,9 @@ class Graph:
     def depth_to_space(self, x: str, factor: int) -> str:
         """Appends a pixel shuffle; returns `x` for factor 1."""
         return x if factor == 1 else self.add("depth_to_space", x, factor=factor)
+
+    def pixel_unshuffle(self, x: str, factor: int, channels: int) -> str:
+        """Appends the inverse of a pixel shuffle, as a convolution of ones and zeros, which every runtime has."""
+        kernel = np.eye(channels * factor**2, dtype=np.float32).reshape(-1, channels, factor, factor)
+        bias = np.zeros(len(kernel), np.float32)
+        return self.add("conv", x, kernel=kernel, bias=bias, stride=factor, pad=0)

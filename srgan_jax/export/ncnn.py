@@ -218,6 +218,7 @@ LAYERS: dict[str, Callable[[Node], list[Layer]]] = {
     "resize": _resize,
     "clip": _plain("Clip", lambda values: {0: values["low"], 1: values["high"]}),
     "crop_to": _plain("Crop"),
+    "pad_reflect": _plain("Padding", lambda values: {1: values["after"], 3: values["after"], 4: 2}),  # 4: 2 reflects
     "tanh": _plain("TanH"),
     "sigmoid": _plain("Sigmoid"),
 }

@@ -189,7 +189,16 @@ def _crop_to(writer: _Writer, node: Node) -> None:
 
     shape = writer.node("Shape", [reference], f"{node.output}_shape")
     sides = writer.node("Slice", [shape, integers(2), integers(4), integers(0)], f"{node.output}_sides")
-    writer.node("Slice", [x, integers(0, 0), sides, integers(2, 3)], node.output)
+    cropped = writer.node("Slice", [x, integers(0, 0), sides, integers(2, 3)], f"{node.output}_cropped")
+    # The shape of the slice depends on values, but that of a sum with zeros of the reference's shape can be inferred.
+    zeros = writer.node("Mul", [reference, writer.constant(0.0)], f"{node.output}_zeros")
+    writer.node("Add", [cropped, zeros], node.output)
+
+
+def _pad_reflect(writer: _Writer, node: Node) -> None:
+    after = node.values["after"]
+    pads = writer.constant([0, 0, 0, 0, 0, 0, after, after], np.int64)
+    writer.node("Pad", [*node.inputs, pads], node.output, mode="reflect")
 
 
 def _clip(writer: _Writer, node: Node) -> None:
@@ -222,6 +231,7 @@ OPERATORS: dict[str, Callable[[_Writer, Node], None]] = {
     "resize": _resize,
     "clip": _clip,
     "crop_to": _crop_to,
+    "pad_reflect": _pad_reflect,
     "tanh": _plain("Tanh"),
     "sigmoid": _plain("Sigmoid"),
 }

@@ -13,7 +13,7 @@ from srgan_jax import inference
 from srgan_jax.export.verify import description, largest_difference
 from srgan_jax.runtime.atomic import atomic_file
 from srgan_jax.runtime.errors import MissingFileError, UserError
-from srgan_jax.weights import Weights
+from srgan_jax.weights import Weights, fold_norms
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -32,6 +32,7 @@ def to_stablehlo(params: Weights, path: str | os.PathLike, provenance: Mapping[s
     Raises:
       UserError: the result differs from the original.
     """
+    params = fold_norms(params)
     batch, height, width = jax.export.symbolic_shape("b, h, w")
     apply = jax.jit(lambda lr: inference.upscale(params, lr))
     exported = jax.export.export(apply, platforms=PLATFORMS)(

@@ -8,6 +8,7 @@ from srgan_jax.inference.tile_grid import (
     choose_tile,
     halo_px,
     max_area,
+    period_px,
     smallest_tile,
     spans,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "from_array",
     "halo_px",
     "max_area",
+    "period_px",
     "self_ensemble",
     "smallest_tile",
     "spans",

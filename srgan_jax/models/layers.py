@@ -35,6 +35,48 @@ def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
     return x.transpose(0, 1, 4, 2, 5, 3).reshape(n, height * factor, width * factor, channels // factor**2)
 
 
+def pixel_unshuffle(x: jax.Array, factor: int) -> jax.Array:
+    """Returns the blocks of factor x factor pixels of `x [N, H, W, C]` as channels, the inverse of `pixel_shuffle`.
+
+    Returns:
+      `[N, H / factor, W / factor, C * factor**2]`; H and W must be multiples of `factor`.
+    """
+    n, height, width, channels = x.shape
+    x = x.reshape(n, height // factor, factor, width // factor, factor, channels)
+    return x.transpose(0, 1, 3, 5, 2, 4).reshape(n, height // factor, width // factor, channels * factor**2)
+
+
+def reflect_to_multiple(x: jax.Array, factor: int, mask: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
+    """Returns images padded at the bottom and right to multiples of `factor`, by reflection without the edge.
+
+    Args:
+      x: `[N, H, W, C]`.
+      factor: the side of a block.
+      mask: `[N, H, W, 1]`, 1 in the valid part at the top left; None: all is valid. Each valid part is padded as an
+        image of its own, so that its result doesn't depend on the canvas around it.
+
+    Returns:
+      `x` and `mask` of the padded size; the mask is 1 in the padding of each image to whole blocks.
+    """
+    for axis in (1, 2):
+        length = x.shape[axis]
+        position = jnp.arange(-(-length // factor) * factor)
+        if mask is None:
+            x = jnp.take(x, _reflected(position, length), axis=axis)
+            continue
+        valid = mask.astype(jnp.int32).max(axis=(3 - axis, 3)).sum(axis=1)[:, None]  # [N, 1]: rows, then columns
+        index = jnp.where(position < -(-valid // factor) * factor, _reflected(position, valid), position)
+        index = jnp.expand_dims(jnp.minimum(index, length - 1), (3 - axis, 3))
+        x = jnp.take_along_axis(x, index, axis=axis)
+        mask = jnp.take_along_axis(mask, index, axis=axis)
+    return x, mask
+
+
+def _reflected(position: jax.Array, length: Any) -> jax.Array:
+    """Returns the positions inside 0 to length - 1 that positions beyond the end are reflected to."""
+    return jnp.clip(jnp.where(position < length, position, 2 * (length - 1) - position), 0, length - 1)
+
+
 def interpolate(image: jax.Array, scale: int, kernel: str = "bicubic") -> jax.Array:
     """Upsamples by an integer factor with edge padding, as one small convolution and a pixel shuffle.
 

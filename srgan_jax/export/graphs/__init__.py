@@ -7,6 +7,7 @@ from srgan_jax.export.graphs.compact import compact
 from srgan_jax.export.graphs.msrresnet import msrresnet
 from srgan_jax.export.graphs.restoration import restoration
 from srgan_jax.export.graphs.rrdb import rrdb
+from srgan_jax.export.graphs.span import span
 from srgan_jax.export.graphs.srresnet import srresnet
 from srgan_jax.export.graphs.srvggnet import srvggnet_compact
 from srgan_jax.runtime.errors import UserError
@@ -20,6 +21,7 @@ GRAPHS: dict[str, Callable[[Graph], str]] = {
     "srvggnet_compact": srvggnet_compact,
     "rrdb": rrdb,
     "restoration": restoration,
+    "span": span,
 }
 
 

@@ -4,6 +4,7 @@ from srgan_jax.models.generators.compact import CompactResNet
 from srgan_jax.models.generators.msrresnet import MSRResNet
 from srgan_jax.models.generators.restoration import RestorationNet
 from srgan_jax.models.generators.rrdb import RRDBNet
+from srgan_jax.models.generators.span import SPAN
 from srgan_jax.models.generators.srresnet import SRResNet
 from srgan_jax.models.generators.srvggnet import SRVGGNetCompact
 
@@ -14,4 +15,5 @@ GENERATORS = {
     "srvggnet_compact": SRVGGNetCompact,
     "rrdb": RRDBNet,
     "restoration": RestorationNet,
+    "span": SPAN,
 }
