@@ -29,7 +29,7 @@ from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.user_code import import_module
 from srgan_jax.runtime.versions import package_versions
 
-COMPILING = ("upscale", "evaluate")  # commands that use the persistent compilation cache
+COMPILING = ("upscale", "evaluate", "export")  # commands that use the persistent compilation cache
 
 
 def _parser() -> argparse.ArgumentParser:

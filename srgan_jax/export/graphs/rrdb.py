@@ -1,5 +1,7 @@
 """The graph of `RRDBNet`."""
 
+import numpy as np
+
 from srgan_jax.export.graph import Graph
 from srgan_jax.models.generators.rrdb import UPSAMPLING_STEPS
 
@@ -26,7 +28,9 @@ def rrdb(graph: Graph) -> str:
 
 
 def _add_scaled(graph: Graph, x: str, residual: str) -> str:
-    return graph.add("add", x, graph.affine(residual, graph.architecture["residual_scale"], 0.0))
+    # Not folded into a kernel: published kernels are float16, and stay exact where float16 is stored.
+    scale = np.float32([graph.architecture["residual_scale"]])
+    return graph.add("add", x, graph.add("affine", residual, slope=scale, offset=np.zeros(1, np.float32)))
 
 
 def _dense(graph: Graph, x: str, name: str) -> str:
