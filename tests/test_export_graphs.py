@@ -132,7 +132,7 @@ def test_a_generator_without_a_graph_is_refused_with_what_to_do(tmp_path, monkey
     monkeypatch.setitem(models.GENERATORS, "mine", type("Mine", (models.GENERATORS["compact"],), {}))
     params = helpers.random_weights(name="mine", blocks=1, width=4)
     for write in (export.to_onnx, export.to_ncnn):
-        with pytest.raises(ValueError, match=r"mine can't be written .* --to stablehlo, or add .* GRAPHS"):
+        with pytest.raises(ValueError, match=r"mine can't be written .* --to stablehlo, or add .*GRAPHS"):
             write(params, tmp_path / "a.param")
     monkeypatch.setitem(export.GRAPHS, "mine", export.GRAPHS["compact"])
     assert export.to_onnx(params, tmp_path / "a.onnx") < 1e-5
@@ -236,3 +236,14 @@ def test_a_graph_that_differs_is_refused(write, tmp_path, monkeypatch, ncnn):
     with pytest.raises(ValueError, match=r"differs from the original by .*nothing was written"):
         getattr(export, write)(params, tmp_path / "a.param")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_community_model_gives_its_published_output_in_both_runtimes(shared_data, tmp_path, ncnn):
+    folder = shared_data / "community"
+    params = srgan_jax.load(folder / "compact_16_convs_x4_f16.pth")
+    lr, golden = np.load(folder / "lr48.npy") / np.float32(255), np.load(folder / "compact_16_convs_x4_golden.npy")
+    export.to_onnx(params, tmp_path / "a.onnx")
+    np.testing.assert_allclose(_run_onnx(tmp_path / "a.onnx", lr[None])[0], golden.clip(0, 1), atol=1e-5)
+    export.to_ncnn(params, tmp_path / "a-x4.param")  # exact, because the published kernels are float16
+    np.testing.assert_allclose(_run_ncnn(ncnn, tmp_path / "a-x4.param", lr), golden.clip(0, 1), atol=1e-5)
