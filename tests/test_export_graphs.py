@@ -32,6 +32,10 @@ VARIATIONS = [
     {"name": "msrresnet", "scale": 4},
     {"name": "span", "scale": 2, **PLAIN},
     {"name": "span", "scale": 4, "mean": (0.45, 0.44, 0.4), "img_range": 2.0},
+    {"name": "realplksr", "scale": 4, "width": 8, "groups": 2, "kernel_size": 5},
+    {"name": "realplksr", "scale": 1, "width": 8, "partial": 1.0, "elementwise_attention": False},
+    {"name": "edsr", "scale": 1, "residual_scale": 0.1},
+    {"name": "edsr", "scale": 4},
     {"name": "restoration"},
     {"name": "srresnet", "scale": 4},
     {"name": "srresnet", "scale": 3, "norm": "none", "base": "bicubic"},
@@ -64,8 +68,9 @@ def _operators(path):
     return collections.Counter(node.op_type for node in onnx.load(path).graph.node)
 
 
-def test_every_generator_has_a_graph():
-    assert models.GENERATORS.keys() == export.GRAPHS.keys()
+def test_every_convolutional_generator_has_a_graph():
+    attention = {"dat", "swinir"}  # only --to stablehlo
+    assert models.GENERATORS.keys() == export.GRAPHS.keys() | attention
     assert {fields["name"] for fields in VARIATIONS} == export.GRAPHS.keys()
 
 
@@ -138,6 +143,12 @@ def test_a_generator_without_a_graph_is_refused_with_what_to_do(tmp_path, monkey
     assert export.to_onnx(params, tmp_path / "a.onnx") < 1e-5
     with pytest.raises(ValueError, match="mine has no PyTorch state dict"):
         export.to_torch(params, tmp_path / "a.pth")
+
+
+def test_options_of_realplksr_without_operations_are_refused(tmp_path):
+    params = helpers.random_weights(name="realplksr", blocks=1, width=8, dysample=True)
+    with pytest.raises(ValueError, match="RealPLKSR with dysample=True can't be written as ONNX or ncnn"):
+        export.to_onnx(params, tmp_path / "a.onnx")
 
 
 @pytest.fixture

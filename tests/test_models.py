@@ -72,6 +72,7 @@ def test_interpolate_equals_resizing_by_matrices(scale, kernel):
     np.testing.assert_allclose(layers.interpolate(x, scale, kernel), expected, atol=1e-6)
 
 
+TRANSFORMER = {"depths": (2,), "heads": (2,), "width": 16, "head_width": 8}
 VARIATIONS = [
     {"scale": 2},
     {"scale": 3, "base": "bicubic"},
@@ -89,6 +90,15 @@ VARIATIONS = [
     {"name": "restoration", "scale": 1, "upsampling_width": 8},
     {"name": "span", "scale": 2},
     {"name": "span", "scale": 3, "fused": True},
+    {"name": "realplksr", "scale": 2, "dysample": True},
+    {"name": "realplksr", "scale": 3, "layer_norm": True},
+    {"name": "edsr", "scale": 3},
+    {"name": "dat", "scale": 2, **TRANSFORMER, "depths": (4, 1), "heads": (2, 2), "split": (2, 4)},
+    {"name": "dat", "scale": 3, **TRANSFORMER, "norm": "none", "split": (4, 4), "residual": "3conv"},
+    {"name": "swinir", "scale": 4, **TRANSFORMER, "depths": (2, 1), "heads": (2, 4), "window": 4},
+    {"name": "swinir", "scale": 3, **TRANSFORMER, "window": 3, "upsampling": "direct"},
+    {"name": "swinir", "scale": 2, **TRANSFORMER, "window": 2, "upsampling": "nearest", "unshuffle": 2},
+    {"name": "swinir", "scale": 1, **TRANSFORMER, "window": 7, "upsampling": "none", "residual": "3conv"},
 ]
 
 

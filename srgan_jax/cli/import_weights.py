@@ -3,9 +3,12 @@
 import argparse
 import ast
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from srgan_jax.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from srgan_jax.weights import Weights
 
 
 def _options(given: list[str]) -> dict[str, Any]:
@@ -52,9 +55,16 @@ def import_weights(args: argparse.Namespace) -> int:
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     weights.save(out, imported, provenance)
-    print(f"{out}: {provenance['source']}, {imported!r:.300}")
+    print(f"{out}: {_summary(imported)}; detected as {provenance['source']}")
     print("\n".join(f"{key}: {value}" for key, value in provenance.items() if key != "source"))
     return 0
+
+
+def _summary(imported: "Weights") -> str:
+    """Returns name, sizes and number of parameters of a generator."""
+    fields = imported.architecture
+    sizes = f"{fields['blocks']} blocks of {fields['width']} channels, " if {"blocks", "width"} <= fields.keys() else ""
+    return f"{fields['name']}, {sizes}x{imported.scale}, {imported.parameter_count():,} parameters"
 
 
 def add_import(commands) -> None:

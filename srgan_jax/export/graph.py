@@ -13,7 +13,9 @@ Maps are NCHW. The operations of a node and its values:
     clip            low, high
     crop_to         a map and a reference; the map's top left, of the reference's height and width
     pad_reflect     after, rows and columns that are added at the bottom and right by reflection without the edge
-    tanh, sigmoid   no values
+    channels        start, end: some of the channels
+    group_norm      groups, slope [channels], offset [channels], epsilon; over the whole image
+    tanh, sigmoid   no values; nor has mish, x * tanh(log(1 + e^x))
 """
 
 from typing import Any, NamedTuple
@@ -80,6 +82,11 @@ class Graph:
         norm, statistics = self._params[layer], self._statistics[layer]
         slope = np.asarray(norm["scale"], np.float64) / np.sqrt(np.asarray(statistics["var"], np.float64) + epsilon)
         return self.affine(x, slope, np.asarray(norm["bias"]) - np.asarray(statistics["mean"]) * slope)
+
+    def group_norm(self, x: str, layer: str, groups: int, epsilon: float) -> str:
+        """Appends the group normalisation `layer` of the generator."""
+        slope, offset = (np.asarray(self._params[layer][name]) for name in ("scale", "bias"))
+        return self.add("group_norm", x, groups=groups, slope=slope, offset=offset, epsilon=epsilon)
 
     def affine(self, x: str, slope: Any, offset: Any) -> str:
         """Appends x * slope + offset; part of the convolution before it, if `x` is the output of the last node."""

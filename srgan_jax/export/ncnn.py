@@ -201,6 +201,19 @@ def _resize(node: Node) -> list[Layer]:
     ]
 
 
+def _channels(node: Node) -> list[Layer]:
+    start, end = node.values["start"], node.values["end"]
+    # first column, row and channel; number of columns and rows (-233: all that remain) and of channels
+    options = {0: 0, 1: 0, 2: start, 3: -233, 4: -233, 5: end - start}
+    return [Layer("Crop", node.inputs, (node.output,), options)]
+
+
+def _group_norm(node: Node) -> list[Layer]:
+    slope, offset, values = node.values["slope"], node.values["offset"], node.values
+    options = {0: values["groups"], 1: slope.size, 2: values["epsilon"], 3: 1}
+    return [Layer("GroupNorm", node.inputs, (node.output,), options, data=(slope, offset))]
+
+
 def _plain(kind: str, options: Callable[[Mapping[str, Any]], Mapping[int, int | float]] = lambda values: {}):
     """Returns the function that writes an operation as one layer, with `options` of the node's values."""
     return lambda node: [Layer(kind, node.inputs, (node.output,), options(node.values))]
@@ -219,6 +232,9 @@ LAYERS: dict[str, Callable[[Node], list[Layer]]] = {
     "clip": _plain("Clip", lambda values: {0: values["low"], 1: values["high"]}),
     "crop_to": _plain("Crop"),
     "pad_reflect": _plain("Padding", lambda values: {1: values["after"], 3: values["after"], 4: 2}),  # 4: 2 reflects
+    "channels": _channels,
+    "group_norm": _group_norm,
+    "mish": _plain("Mish"),
     "tanh": _plain("TanH"),
     "sigmoid": _plain("Sigmoid"),
 }

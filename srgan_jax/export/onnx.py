@@ -201,6 +201,35 @@ def _pad_reflect(writer: _Writer, node: Node) -> None:
     writer.node("Pad", [*node.inputs, pads], node.output, mode="reflect")
 
 
+def _channels(writer: _Writer, node: Node) -> None:
+    bounds = [writer.constant([node.values[name]], np.int64) for name in ("start", "end")]
+    writer.node("Slice", [*node.inputs, *bounds, writer.constant([1], np.int64)], node.output)
+
+
+def _mish(writer: _Writer, node: Node) -> None:
+    softplus = writer.node("Softplus", node.inputs, f"{node.output}_softplus")
+    writer.node("Mul", [*node.inputs, writer.node("Tanh", [softplus], f"{node.output}_tanh")], node.output)
+
+
+def _group_norm(writer: _Writer, node: Node) -> None:
+    """Writes means over pixels, then over the channels of each group by a 1x1 convolution: all shapes are static."""
+    (x,), values, name = node.inputs, node.values, node.output
+    channels = values["slope"].size
+    size = channels // values["groups"]
+    kernel = np.kron(np.eye(values["groups"]), np.full((size, size), 1 / size))[:, :, None, None]
+
+    def group_mean(x: str, offset: float, name: str) -> str:
+        pooled = writer.node("GlobalAveragePool", [x], f"{name}_pooled")
+        bias = np.full(channels, offset)
+        return writer.node("Conv", [pooled, writer.constant(kernel), writer.constant(bias)], name)
+
+    centred = writer.node("Sub", [x, group_mean(x, 0.0, f"{name}_mean")], f"{name}_centred")
+    square = writer.node("Mul", [centred, centred], f"{name}_square")
+    std = writer.node("Sqrt", [group_mean(square, values["epsilon"], f"{name}_variance")], f"{name}_std")
+    normalised = writer.node("Div", [centred, std], f"{name}_normalised")
+    _affine(writer, Node("affine", (normalised,), name, values))
+
+
 def _clip(writer: _Writer, node: Node) -> None:
     bounds = [writer.constant(node.values[name]) for name in ("low", "high")]
     writer.node("Clip", [*node.inputs, *bounds], node.output)
@@ -232,6 +261,9 @@ OPERATORS: dict[str, Callable[[_Writer, Node], None]] = {
     "clip": _clip,
     "crop_to": _crop_to,
     "pad_reflect": _pad_reflect,
+    "channels": _channels,
+    "group_norm": _group_norm,
+    "mish": _mish,
     "tanh": _plain("Tanh"),
     "sigmoid": _plain("Sigmoid"),
 }

@@ -58,7 +58,7 @@ def _random_image(rng: np.random.Generator, count: int, height: int, width: int)
     """
     coarse = rng.random((count, height // 8 + 2, width // 8 + 2, 3))
     smooth = np.asarray(resize.resize(coarse, (height, width), convention="C", kernel="bilinear"))
-    return np.float32(np.clip(smooth + 0.02 * rng.standard_normal(smooth.shape), 0.0, 1.0))
+    return np.clip(smooth + 0.02 * rng.standard_normal(smooth.shape), 0.0, 1.0).astype(np.float32)
 
 
 def description(params: Weights, provenance: Mapping[str, str] | None, layout: str, largest: float) -> dict[str, str]:

@@ -38,6 +38,8 @@ def halo_px(architecture: Mapping[str, Any]) -> tuple[int, bool]:
 @functools.lru_cache(maxsize=64)
 def _halo_px(architecture: FrozenDict) -> tuple[int, bool]:
     module = build(GENERATORS, architecture)
+    if getattr(module, "least_radius_px", 0) > MAX_HALO_PX:
+        return MAX_HALO_PX, False
     centre = MAX_HALO_PX + 2
     period = getattr(module, "period_px", DEFAULT_PERIOD_PX)
     strip = np.zeros((period, 1, 2 * centre + period, 3), np.float32)

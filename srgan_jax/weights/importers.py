@@ -3,7 +3,6 @@
 What is known is the table `IMPORTERS`; `weights/layouts/layout.py` says how an architecture is added.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from srgan_jax.runtime.errors import lookup
 from srgan_jax.weights.layouts import LAYOUTS, Tensors
 from srgan_jax.weights.layouts.layout import Entries
 from srgan_jax.weights.recognition import describe_unknown
-from srgan_jax.weights.safetensors_io import EXTRACTOR_FORMAT, FORMAT, WeightsError
+from srgan_jax.weights.safetensors_io import EXTRACTOR_FORMAT, FORMAT, WeightsError, sha256_of
 from srgan_jax.weights.state_dict import candidates, unwrap
 from srgan_jax.weights.torch_checkpoint import read_content
 from srgan_jax.weights.weights import Weights, make_weights
@@ -135,10 +134,8 @@ def _hint(tensors: Tensors, source: str) -> str:
 
 def _provenance(path: str | os.PathLike, source: str, metadata: Mapping[str, str], licence: str) -> dict[str, str]:
     """Returns what the header of an imported file records, from the file and its metadata (those of "modelspec")."""
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     stated = {key.removeprefix("modelspec.").lower(): value for key, value in metadata.items()}
     licence = licence or stated.get("license") or stated.get("licence") or NOT_STATED
-    found = {"source": source, "file": Path(path).name, "sha256": digest, "licence": licence}
+    found = {"source": source, "file": Path(path).name, "sha256": sha256_of(path), "licence": licence}
     author = stated.get("author") or stated.get("authors")
     return found | ({"author": author} if author else {})

@@ -10,6 +10,7 @@ import io
 import math
 import pickletools
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -189,10 +190,12 @@ class PickleReader:
           RefusedError: the pickle is damaged, or holds a global or an instruction that isn't known.
         """
         try:
-            for opcode, argument, _ in pickletools.genops(file):
-                if opcode.name == "STOP":
-                    return self._stack.pop()
-                self._run(opcode.name, argument)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of strings with unknown escapes, in damaged files
+                for opcode, argument, _ in pickletools.genops(file):
+                    if opcode.name == "STOP":
+                        return self._stack.pop()
+                    self._run(opcode.name, argument)
         except (LookupError, TypeError, ValueError, OverflowError) as error:
             raise error if isinstance(error, RefusedError) else RefusedError("a damaged pickle") from None
         raise RefusedError("a pickle without end")

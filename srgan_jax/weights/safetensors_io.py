@@ -1,5 +1,6 @@
 """Safetensors I/O: tensors with a header that describes them."""
 
+import hashlib
 import os
 from collections.abc import Mapping
 
@@ -19,6 +20,12 @@ class WeightsError(UserError):
     """A file or dict does not hold the expected weights; the message states what was expected and what was found."""
 
 
+def sha256_of(path: str | os.PathLike) -> str:
+    """Returns the SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def is_foreign(path: str | os.PathLike) -> bool:
     """Returns whether a file is one of another program: a PyTorch checkpoint, or a `.safetensors` without our header.
 
@@ -32,7 +39,7 @@ def is_foreign(path: str | os.PathLike) -> bool:
         return read_metadata(path).get("format") not in (FORMAT, EXTRACTOR_FORMAT)
     except WeightsError:
         with open(path, "rb") as file:
-            return file.read(4).startswith((b"PK\x03\x04", b"\x80\x02\x8a\n"))
+            return file.read(4).startswith((b"PK\x03\x04", b"\x80"))
 
 
 def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], header: Mapping[str, str]) -> None:

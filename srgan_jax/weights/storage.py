@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from srgan_jax.models import GENERATORS
 from srgan_jax.weights import importers, pretrained
-from srgan_jax.weights.safetensors_io import FORMAT, WeightsError, is_foreign, read_tensors, write_tensors
+from srgan_jax.weights.safetensors_io import FORMAT, WeightsError, is_foreign, read_tensors, sha256_of, write_tensors
 from srgan_jax.weights.transform import fold_norms
 from srgan_jax.weights.weights import Weights, make_weights
 
@@ -72,6 +72,12 @@ def _resolve_path(path: str | os.PathLike) -> str | os.PathLike:
     if os.path.isfile(run_file):
         return run_file
     return pretrained.path_of(str(path)) or (run_file if os.path.isdir(path) else path)
+
+
+def digest(path: str | os.PathLike) -> str | None:
+    """Returns the SHA-256 of the file that `load(path)` reads; None if there is no such file."""
+    file = _resolve_path(path)
+    return sha256_of(file) if os.path.isfile(file) else None
 
 
 def load(path: str | os.PathLike, *, fold: bool = True) -> Weights:

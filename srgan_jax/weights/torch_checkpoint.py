@@ -22,7 +22,6 @@ from srgan_jax.weights.state_dict import unwrap
 MAX_PICKLE_BYTES = 4 << 20  # names and sizes of the tensors; a file with a thousand tensors has 0.2 MB
 MAX_GROWTH = 16  # largest total size of the tensors as float32, relative to the file: tensors may share storages
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-LEGACY_START = b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little")
 BEGINNINGS = {  # of files that are no checkpoints -> what they are
     b"version https://git-lfs": "a Git LFS pointer, not the file itself; download it with git lfs pull",
     b"<": "a web page, not the file itself; download it again",
@@ -41,21 +40,21 @@ def read_checkpoint(path: str | os.PathLike) -> Any:
     """
     if not os.path.isfile(path):
         raise MissingFileError(f"no such file: {os.fspath(path)}")
-    try:
-        with open(path, "rb") as file:
+    with open(path, "rb") as file:
+        try:
             beginning = file.read(32)
             file.seek(0)
             if beginning.startswith(b"PK"):
                 return _read_zip(file)
-            if beginning.startswith(LEGACY_START):
+            if beginning.startswith(b"\x80"):  # the first instruction of a pickle
                 return _read_legacy(file)
             raise RefusedError(_kind_of(beginning))
-    except (RefusedError, zipfile.BadZipFile, NotImplementedError, EOFError, struct.error) as error:
-        reason = str(error) if isinstance(error, RefusedError) else f"damaged ({error})"
-        raise WeightsError(
-            f"{os.fspath(path)} can't be read safely: expected only tensors, as torch.save(model.state_dict(), FILE) "
-            f"writes them; found {reason}"
-        ) from None
+        except (ValueError, zipfile.BadZipFile, RuntimeError, EOFError, KeyError, OSError, struct.error) as error:
+            reason = str(error) if isinstance(error, RefusedError) else f"damaged ({error})"
+            raise WeightsError(
+                f"{os.fspath(path)} can't be read safely: expected only tensors, as torch.save(model.state_dict(), "
+                f"FILE) writes them; found {reason}"
+            ) from None
 
 
 def _kind_of(beginning: bytes) -> str:
@@ -104,7 +103,9 @@ def _read_legacy(file: BinaryIO) -> Any:
     file_bytes = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = io.BytesIO(file.read(MAX_PICKLE_BYTES))
-    _, _, platform, content, keys = (PickleReader().read(head) for _ in range(5))
+    if PickleReader().read(head) != LEGACY_MAGIC:
+        raise RefusedError("a pickle that torch.save didn't write")
+    _, platform, content, keys = (PickleReader().read(head) for _ in range(4))
     if isinstance(platform, dict) and platform.get("little_endian") is False:
         raise RefusedError("big-endian tensors")
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):

@@ -36,14 +36,15 @@ def _fold_norms(variables: PyTree, architecture: Mapping[str, Any]) -> tuple[PyT
     """Folds layers by name: ".._norm.." into "..._conv..."."""
     if architecture.get("norm") != "batch" or architecture.get("block_order", "norm_activation") != "norm_activation":
         return None
-    params = {name: dict(layer) for name, layer in variables["params"].items()}
+    params = dict(variables["params"])
     for name, statistics in variables["batch_stats"].items():
-        norm, conv = params.pop(name), params[name.replace("norm", "conv")]
+        norm, conv = params.pop(name), dict(params[name.replace("norm", "conv")])
         std = np.sqrt(np.asarray(statistics["var"], np.float64) + architecture[_epsilon_field(name)])
         slope = np.asarray(norm["scale"], np.float64) / std
         shift = np.asarray(conv.get("bias", 0.0), np.float64) - np.asarray(statistics["mean"], np.float64)
         conv["kernel"] = jnp.asarray(conv["kernel"] * slope, jnp.float32)
         conv["bias"] = jnp.asarray(shift * slope + np.asarray(norm["bias"], np.float64), jnp.float32)
+        params[name.replace("norm", "conv")] = conv
     return {"params": params}, dict(architecture) | {"norm": "none"}
 
 

@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 from srgan_jax.export.graph import Graph
 from srgan_jax.export.graphs.compact import compact
+from srgan_jax.export.graphs.edsr import edsr
 from srgan_jax.export.graphs.msrresnet import msrresnet
+from srgan_jax.export.graphs.realplksr import realplksr
 from srgan_jax.export.graphs.restoration import restoration
 from srgan_jax.export.graphs.rrdb import rrdb
 from srgan_jax.export.graphs.span import span
@@ -22,6 +24,8 @@ GRAPHS: dict[str, Callable[[Graph], str]] = {
     "rrdb": rrdb,
     "restoration": restoration,
     "span": span,
+    "realplksr": realplksr,
+    "edsr": edsr,
 }
 
 

@@ -3,6 +3,7 @@
 `layout.py` says how an architecture is added.
 """
 
+from srgan_jax.weights.layouts import dat, edsr, realplksr, span, swinir
 from srgan_jax.weights.layouts.compact import SLOPELESS, compact, is_compact
 from srgan_jax.weights.layouts.layout import Layout, Tensors
 from srgan_jax.weights.layouts.rrdb import basicsr_rrdb, esrgan, esrgan_trunk
@@ -39,5 +40,36 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "basicsr-msrresnet": Layout(
         basicsr_msrresnet, _has("body.0.conv1.weight", "upconv1.weight"), "MSRResNet of XPixelGroup/BasicSR"
+    ),
+    "span": Layout(span.span, _has("conv_1.sk.weight", "block_1.c1_r.sk.weight"), "SPAN", span.IGNORES, span.OPTIONS),
+    "realplksr": Layout(
+        realplksr.realplksr,
+        _has("feats.0.weight", "feats.1.channel_mixer.0.weight", "feats.1.lk.conv.weight"),
+        "RealPLKSR of neosr",
+        realplksr.IGNORES,
+        realplksr.OPTIONS,
+    ),
+    "dat": Layout(
+        dat.dat, _has("conv_first.weight", "layers.0.blocks.0.ffn.sg.conv.weight"), "DAT", dat.IGNORES, dat.OPTIONS
+    ),
+    "swinir": Layout(
+        swinir.swinir,
+        _has("patch_embed.norm.weight", "layers.0.residual_group.blocks.0.attn.relative_position_bias_table"),
+        "SwinIR",
+        swinir.IGNORES,
+        swinir.OPTIONS,
+    ),
+    "edsr": Layout(
+        edsr.basicsr_edsr,
+        _has("body.0.conv1.weight", "conv_after_body.weight", "conv_last.weight"),
+        "EDSR of BasicSR: body.0.conv1",
+        options=edsr.OPTIONS,
+    ),
+    "edsr-authors": Layout(
+        edsr.authors_edsr,
+        _has("head.0.weight", "body.0.body.0.weight", "tail.0.0.weight", "tail.1.weight"),
+        "EDSR of EDSR-PyTorch: body.0.body.0",
+        edsr.MEAN_LAYERS,
+        edsr.OPTIONS,
     ),
 }
