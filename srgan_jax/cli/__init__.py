@@ -7,7 +7,7 @@ srgan-jax prepare FOLDER -o data/NAME         converts a folder of images to a t
 srgan-jax prepare celeb_a                     downloads and prepares a data set of the tfds catalogue
 srgan-jax evaluate --weights W --data DIR     prints a table of scores of generators and of bicubic
 srgan-jax import FILE.pth                     converts a generator of another program to .safetensors
-srgan-jax export W --to onnx                  exports a generator to StableHLO or ONNX
+srgan-jax export W --to onnx                  exports a generator to ONNX, ncnn, PyTorch or StableHLO
 srgan-jax port vgg19 --download               converts the public weights of a loss or metric
 srgan-jax quickstart                          trains a small SRGAN on a few photographs, in minutes
 """
@@ -29,7 +29,7 @@ from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.user_code import import_module
 from srgan_jax.runtime.versions import package_versions
 
-COMPILING = ("upscale", "evaluate")  # commands that use the persistent compilation cache
+COMPILING = ("upscale", "evaluate", "export")  # commands that use the persistent compilation cache
 
 
 def _parser() -> argparse.ArgumentParser:

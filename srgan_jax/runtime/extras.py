@@ -8,7 +8,8 @@ from srgan_jax.runtime.errors import UserError
 MODULES = {
     "train": ("tensorflow_datasets", "grain", "ml_collections", "absl", "tensorboardX"),
     "keras": ("h5py",),
-    "onnx": ("jax2onnx", "onnxruntime"),
+    "onnx": ("onnx", "onnxruntime"),
+    "ncnn": ("ncnn",),
     "heic": ("pillow_heif",),
     "quickstart": ("skimage",),
 }
