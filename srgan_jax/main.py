@@ -16,6 +16,7 @@ from srgan_jax.cli.arguments import add_cluster
 from srgan_jax.runtime import compilation, devices, extras, messages, processes
 from srgan_jax.runtime.errors import UserError
 
+FLAGS = ("--config", "--workdir", "--profile", "--debug_nans", "--coordinator", "--num_processes", "--process_id")
 EXAMPLE = "python -m srgan_jax.main --config srgan --workdir runs/srgan"
 
 
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not args.config:
             raise UserError(f"expected --config, for instance: {EXAMPLE}")
         config = load_config(args.config)
-        apply_overrides(config, overrides)
+        apply_overrides(config, overrides, FLAGS)
         run = resolve(config)
         jax.config.update("jax_debug_nans", args.debug_nans)
         if run.deterministic:
@@ -62,6 +63,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         train_and_evaluate(run, workdir, profile=args.profile)
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:  # before the loop, or the second Ctrl-C
+        print("stopped without saving; the same command resumes from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -184,3 +184,12 @@ def test_an_image_that_cannot_be_read_is_named_in_the_error(tmp_path):
         with pytest.raises(images.ImageError) as caught:
             images.read_image(tmp_path / name)
         assert str(caught.value) == f"{tmp_path / name}: {reason}"
+
+
+def test_floats_are_written_with_eight_bits(tmp_path):
+    """What `upscale` returns for floats: clipped to [0, 1] and rounded, as 0.5 * 255 = 127.5 becomes 128."""
+    image = np.zeros((8, 8, 3), np.float32) + np.array([0.5, -0.1, 1.2], np.float32)
+    images.write_image(tmp_path / "a.png", image)
+    np.testing.assert_array_equal(images.read_image(tmp_path / "a.png").frames[0][0, 0], [128, 0, 255])
+    with pytest.raises(UserError, match=r"expected an image \[H, W, 1 to 4\], uint8, uint16 or float in \[0, 1\], got"):
+        images.write_image(tmp_path / "b.png", np.zeros((8, 8, 3), np.int32))

@@ -165,6 +165,8 @@ def test_stopped_runs_equal_uninterrupted_ones(finished, dataset, validation_fol
             pytest.fail("the run finished before it was stopped; make it longer")
         assert process.returncode == status, reported
         assert "Traceback" not in reported
+        name = "SIGTERM" if how == signal.SIGTERM else "Ctrl-C"
+        assert f"{name}: saving after the update in progress; a second one stops without saving" in reported
         newest = max(int(path.name) for path in (tmp_path / "checkpoints" / "gan").iterdir())
     result = helpers.run(command)
     assert result.returncode == 0, result.stderr

@@ -138,7 +138,7 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
         balance = BalanceMonitor(getattr(stage.config, "balance_accuracy", 1.0))
         skipped = nonfinite.SkippedUpdates(int(state.health.skipped))
         messages.report(f"{name}: {count_parameters(state.generator.params):,} parameters; compiling the update")
-        scores, stopping = {}, 0
+        scores, stopping, queue = {}, 0, devices.UpdateQueue()
 
         while step < intervals.total and not stopping:
             # ---------------------------------------------------- feed, update
@@ -151,8 +151,7 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
             with jax.transfer_guard("allow" if jax.config.jax_debug_nans else "disallow"):  # pyright: ignore[reportAttributeAccessIssue] made at run time
                 state, metrics = update(state, frozen, sharded)
             trace.after(step, state)
-            if devices.must_block():
-                jax.block_until_ready(state)
+            queue.add(metrics)
             log.advance(intervals.per_call)
 
             # ---------------------------------------------------- log
