@@ -1,7 +1,7 @@
 """Generators of other programs as people have them: golden outputs, detection, wrappers, refusals, commands."""
 
-import itertools
 import hashlib
+import itertools
 import json
 import sys
 
