@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import itertools
 import json
 import os
 import subprocess
@@ -36,6 +37,19 @@ def random_variables(module, image: np.ndarray, seed: int = 0) -> dict:
         return rng.uniform(low, high, leaf.shape).astype(np.float32)
 
     return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(module.init, jax.random.key(0), image))
+
+
+def compact_tensors(scale=2, width=4, convs=2, slopes=True, seed=0):
+    """Returns random tensors of an SRVGGNetCompact, with the names that other programs give them."""
+    rng = np.random.default_rng(seed)
+    sizes = [3, *[width] * (convs + 1), 3 * scale**2]
+    tensors = {}
+    for index, (before, after) in enumerate(itertools.pairwise(sizes)):
+        tensors[f"body.{2 * index}.weight"] = 0.3 * rng.standard_normal((after, before, 3, 3), np.float32)
+        tensors[f"body.{2 * index}.bias"] = 0.1 * rng.standard_normal(after, np.float32)
+        if slopes and index <= convs:
+            tensors[f"body.{2 * index + 1}.weight"] = rng.random(after, np.float32)
+    return tensors
 
 
 def small_fields(fields: dict, **small) -> dict:

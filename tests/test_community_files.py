@@ -26,19 +26,6 @@ def _file(folder, name, tensors):
     return folder / f"{name}.safetensors"
 
 
-def _compact(scale=2, width=4, convs=2, slopes=True, seed=0):
-    """Returns random tensors of an SRVGGNetCompact."""
-    rng = np.random.default_rng(seed)
-    sizes = [3, *[width] * (convs + 1), 3 * scale**2]
-    tensors = {}
-    for index, (before, after) in enumerate(itertools.pairwise(sizes)):
-        tensors[f"body.{2 * index}.weight"] = 0.3 * rng.standard_normal((after, before, 3, 3), np.float32)
-        tensors[f"body.{2 * index}.bias"] = 0.1 * rng.standard_normal(after, np.float32)
-        if slopes and index <= convs:
-            tensors[f"body.{2 * index + 1}.weight"] = rng.random(after, np.float32)
-    return tensors
-
-
 # ------------------------------------------------------------------------------------------------- golden outputs
 
 # RRDB: a dense block has 3x3 convolutions from 64, 96, 128, 160 to 32 channels and from 192 to 64, a block 3 of them.
@@ -138,7 +125,7 @@ def test_compact_of_any_scale_equals_spandrel(tmp_path, scale):
 
 
 def test_the_activation_of_a_compact_without_slopes_is_an_option(tmp_path, capsys):
-    path = str(_file(tmp_path, "a", _compact(slopes=False)))
+    path = str(_file(tmp_path, "a", helpers.compact_tensors(slopes=False)))
     assert srgan_jax.load(path).architecture["activation"] == "relu"
     out = str(tmp_path / "out.safetensors")
     assert cli.main(["import", path, "--option", "activation=leaky_relu_01", "-o", out]) == 0
@@ -154,7 +141,7 @@ def test_the_activation_of_a_compact_without_slopes_is_an_option(tmp_path, capsy
 
 # ------------------------------------------------------------------------------------------------------- wrappers
 
-OTHER = {key: value + 1 for key, value in _compact().items()}  # weights that must not be chosen
+OTHER = {key: value + 1 for key, value in helpers.compact_tensors().items()}  # weights that must not be chosen
 WRAPPERS = {
     "none": lambda state: state,
     **{key: (lambda state, key=key: {key: state, "epoch": 3}) for key in (
@@ -191,7 +178,7 @@ def _prefixed(state, prefix):
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_wrappers_and_prefixes_are_removed(tmp_path, wrapper):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (scripts/test.sh --torch)")
-    state = _compact()
+    state = helpers.compact_tensors()
 
     def as_torch(content):
         if isinstance(content, dict):
@@ -208,7 +195,7 @@ def test_wrappers_and_prefixes_are_removed(tmp_path, wrapper):
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".pth.tar", ".ckpt", ".bin"])
 def test_files_of_any_suffix_are_read(tmp_path, suffix):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (scripts/test.sh --torch)")
-    state = {key: torch.from_numpy(value).requires_grad_() for key, value in _compact().items()}
+    state = {key: torch.from_numpy(value).requires_grad_() for key, value in helpers.compact_tensors().items()}
     torch.save(state, tmp_path / f"a{suffix}", _use_new_zipfile_serialization=suffix != ".pth.tar")
     assert srgan_jax.load(tmp_path / f"a{suffix}").scale == 2
 
@@ -220,19 +207,20 @@ def _zeros(*names):
     return {name: np.zeros((4, 4, 3, 3) if "conv" in name else 4, np.float32) for name in names}
 
 
+COMPACT_FILE = helpers.compact_tensors()
 FOREIGN = {
-    "hat": (_zeros("conv_first.weight", "layers.0.residual_group.overlap_attn.qkv.weight"), "HAT, an architecture"),
+    "hat": (_zeros("conv_first.weight", "layers.0.residual_group.overlap_attn.qkv.weight"), "HAT or a relative"),
     "omnisr": (_zeros("residual_layer.0.residual_layer.0.layer.0.fn.0.weight", "residual_layer.0.esa.conv1.weight"),
-               "OmniSR, an architecture"),
+               "OmniSR or a relative"),
     "discriminator": (_zeros("conv0.weight", "conv4.weight_orig", "conv4.weight", "conv9.weight"), "discriminator"),
     "vgg": (_zeros("conv0_0.weight", "bn0_1.weight", "linear1.weight"), "a discriminator (VGG"),
     "clip": (_zeros("text_model.embeddings.token_embedding.weight"), "a text encoder (CLIP)"),
     "diffusion": (_zeros("model.diffusion_model.input_blocks.0.0.weight"), "a latent diffusion model"),
     "unknown": (_zeros("stem.weight", "head.weight"), "it holds 2 tensors, the first are"),
-    "half a compact": ({k: value for k, value in _compact().items() if k != "body.2.weight"}, "looks like compact"),
+    "half a compact": ({k: value for k, value in COMPACT_FILE.items() if k != "body.2.weight"}, "looks like compact"),
     "gray rrdb": ({f"body.0.rdb1.conv{index}.weight": np.zeros((4, 4, 3, 3), np.float32) for index in range(1, 6)}
                   | {"conv_first.weight": np.zeros((4, 1, 3, 3), np.float32)}, "expected an input of 3 channels"),
-    "not finite": (_compact() | {"body.0.bias": np.full(4, np.nan, np.float32)}, "aren't finite in body.0.bias"),
+    "not finite": (COMPACT_FILE | {"body.0.bias": np.full(4, np.nan, np.float32)}, "aren't finite in body.0.bias"),
 }  # fmt: skip
 
 
@@ -271,7 +259,9 @@ def test_no_layout_takes_the_tensors_of_another_network():
         name, _ = importers.detect(tensors)
         assert name == "" or "holds" not in message
     assert all(kind.parts for kind in recognition.KINDS)
-    assert [name for name, entry in LAYOUTS.items() if importers._detects(name, _compact())] == ["compact"]
+    assert [name for name, entry in LAYOUTS.items() if importers._detects(name, helpers.compact_tensors())] == [
+        "compact"
+    ]
 
 
 # -------------------------------------------------------------------------------------------- scale 1 and commands
@@ -280,7 +270,7 @@ def test_no_layout_takes_the_tensors_of_another_network():
 @pytest.fixture
 def cleanup(tmp_path):
     """An SRVGGNetCompact of scale 1, as a file of another program, and the photo in a folder."""
-    return _file(tmp_path, "cleanup", _compact(scale=1))
+    return _file(tmp_path, "cleanup", helpers.compact_tensors(scale=1))
 
 
 def test_a_generator_of_scale_1_upscales_tiles_and_exports(tmp_path, cleanup, photo, capsys, monkeypatch):
@@ -301,7 +291,7 @@ def test_a_generator_of_scale_1_upscales_tiles_and_exports(tmp_path, cleanup, ph
 
 def test_several_weights_are_applied_one_after_another(tmp_path, cleanup, photo, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    second = _file(tmp_path, "second", _compact(scale=2, seed=1))
+    second = _file(tmp_path, "second", helpers.compact_tensors(scale=2, seed=1))
     gray_and_alpha = np.concatenate([photo[:40, :50, :1], photo[40:80, :50, :1]], axis=-1)
     for name, image in {
         "rgb": photo[:40, :50],
@@ -324,7 +314,7 @@ def test_several_weights_are_applied_one_after_another(tmp_path, cleanup, photo,
 def test_import_records_where_the_weights_are_from(tmp_path, capsys):
     path = tmp_path / "theirs.safetensors"
     metadata = {"modelspec.author": "A. Author", "modelspec.license": "CC-BY-4.0"}
-    save_file(_compact(), path, metadata)
+    save_file(helpers.compact_tensors(), path, metadata)
     out = tmp_path / "ours.safetensors"
     assert cli.main(["import", str(path), "-o", str(out)]) == 0
     header = srgan_jax.read_header(out)

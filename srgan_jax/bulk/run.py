@@ -167,11 +167,16 @@ def upscale_files(
             _write_all(results, tasks, writer, counter, size_of, chain.scale)
         except DeviceError as error:
             _mark_remaining_failed(planned, summary, str(error))
+    _report_seams(chain, report)
+    return summary
+
+
+def _report_seams(chain: inference.Chain, report: Callable[[str], None]) -> None:
+    """Reports the largest difference at a seam for each generator whose receptive field exceeds its halo."""
     for tiler in chain.tilers:
         if tiler.seam_difference:
             report(f"the receptive field of this generator exceeds the halo of {tiler.halo_px} px: adjacent tiles "
                 f"differed by at most {tiler.seam_difference:.1e} of the range of values")  # fmt: skip
-    return summary
 
 
 def _write_all(

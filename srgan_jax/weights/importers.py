@@ -28,11 +28,9 @@ NOT_STATED = "not stated"
 ERRORS = (ValueError, LookupError, ArithmeticError, TypeError, AttributeError)  # the tensors may be any network's
 
 
-def import_generator(
-    path: str | os.PathLike, source: str = "", options: Mapping[str, Any] = NO_OPTIONS, licence: str = ""
-) -> Weights:
-    """Returns a published generator; see `import_with_provenance`, of which this is the first result."""
-    return import_with_provenance(path, source, options, licence)[0]
+def import_generator(path: str | os.PathLike, source: str = "", options: Mapping[str, Any] = NO_OPTIONS) -> Weights:
+    """Returns a published generator: the first result of `import_with_provenance`."""
+    return _import_file(path, source, options)[0]
 
 
 def import_with_provenance(
@@ -54,6 +52,18 @@ def import_with_provenance(
       UserError: the source or an option is unknown, the file is unreadable or holds something else, or tensors are
         missing, surplus or of another shape. The message names what the file seems to hold.
     """
+    weights, found, metadata = _import_file(path, source, options)
+    stated = {key.removeprefix("modelspec.").lower(): value for key, value in metadata.items()}  # Stability AI's keys
+    licence = licence or stated.get("license") or stated.get("licence") or NOT_STATED
+    provenance = {"source": found, "file": Path(path).name, "sha256": sha256_of(path), "licence": licence}
+    author = stated.get("author") or stated.get("authors")
+    return weights, provenance | ({"author": author} if author else {})
+
+
+def _import_file(
+    path: str | os.PathLike, source: str, options: Mapping[str, Any]
+) -> tuple[Weights, str, Mapping[str, str]]:
+    """Returns a published generator, the name of its layout, and the metadata of its file."""
     if source:
         lookup(IMPORTERS, source, "source")
     content, metadata = read_content(path)
@@ -66,11 +76,10 @@ def import_with_provenance(
     for name in options:
         lookup(IMPORTERS[found].options, name, f"option of {found}")
     try:
-        weights = _import_tensors(_fitting(tensors, found), found, options)
+        return _import_tensors(_fitting(tensors, found), found, options), found, metadata
     except WeightsError as error:
         what = f"is not laid out as {found} ({_hint(tensors, source)})" if source else f"looks like {found}, but isn't"
         raise WeightsError(f"{os.fspath(path)} {what}: {error}") from None
-    return weights, _provenance(path, found, metadata, licence)
 
 
 def detect(tensors: Tensors) -> tuple[str, Tensors]:
@@ -130,12 +139,3 @@ def _hint(tensors: Tensors, source: str) -> str:
     found = detect(tensors)[0]
     others = ", ".join(name for name in IMPORTERS if name != source)
     return f"--from {found} fits" if found not in ("", source) else f"other sources: {others}"
-
-
-def _provenance(path: str | os.PathLike, source: str, metadata: Mapping[str, str], licence: str) -> dict[str, str]:
-    """Returns what the header of an imported file records, from the file and its metadata (those of "modelspec")."""
-    stated = {key.removeprefix("modelspec.").lower(): value for key, value in metadata.items()}
-    licence = licence or stated.get("license") or stated.get("licence") or NOT_STATED
-    found = {"source": source, "file": Path(path).name, "sha256": sha256_of(path), "licence": licence}
-    author = stated.get("author") or stated.get("authors")
-    return found | ({"author": author} if author else {})

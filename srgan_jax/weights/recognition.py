@@ -21,7 +21,7 @@ class Kind(NamedTuple):
     parts: tuple[str, ...]
 
 
-ARCHITECTURE = "{}, an architecture that isn't supported"
+ARCHITECTURE = "{} or a relative of it, which isn't supported"
 KINDS = (  # the first that fits; architectures from those with more special names to those with fewer
     Kind(ARCHITECTURE.format("OmniSR"), ("residual_layer.", ".esa.")),
     Kind(ARCHITECTURE.format("HAT"), ("conv_first.", "overlap_attn.")),
@@ -39,14 +39,14 @@ KINDS = (  # the first that fits; architectures from those with more special nam
     Kind(ARCHITECTURE.format("RCAN"), ("head.0.", "body.0.body.0.body.", ".conv_du.")),
     Kind(ARCHITECTURE.format("EDSR"), ("head.0.", "body.0.body.", "tail.")),
     Kind(ARCHITECTURE.format("SPAN"), ("block_1.c1_r.", "upsampler.")),
-    Kind(ARCHITECTURE.format("SPAN+ or another descendant of SPAN"), (".c1_r.", ".sk.")),
+    Kind(ARCHITECTURE.format("SPAN+"), (".c1_r.", ".sk.")),
     Kind(ARCHITECTURE.format("MoSR"), ("gblocks.",)),
     Kind(ARCHITECTURE.format("NAFNet"), ("intro.", "middle_blks.", "ending.")),
     Kind(ARCHITECTURE.format("Restormer"), ("patch_embed.proj.", "encoder_level1.", "refinement.")),
     Kind(ARCHITECTURE.format("SCUNet"), ("m_head.", "m_down1.", "m_tail.")),
     Kind(ARCHITECTURE.format("DRUNet"), ("m_head.", "m_down1.")),
     Kind(ARCHITECTURE.format("FBCNN"), ("m_head.", "qf_embed.")),
-    Kind(ARCHITECTURE.format("Waifu2x or CUNet"), ("unet1.", "unet2.")),
+    Kind(ARCHITECTURE.format("waifu2x's CUNet"), ("unet1.", "unet2.")),
     Kind("GFPGAN or CodeFormer, which restores faces", ("stylegan_decoder.",)),
     Kind("CodeFormer, which restores faces", ("ft_layers.", "quantize.")),
     Kind("a latent diffusion model", ("model.diffusion_model.",)),
