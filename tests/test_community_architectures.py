@@ -5,7 +5,9 @@ import jax
 import numpy as np
 import pytest
 
-from srgan_jax import models
+from srgan_jax import defaults, models
+from srgan_jax.config.resolve import resolve
+from srgan_jax.training import setup
 from srgan_jax.weights import Weights, fold_norms, importers
 from srgan_jax.weights.layouts import LAYOUTS
 
@@ -257,3 +259,24 @@ def test_edsr_parameter_counts():
 
     assert _count(name="edsr") == expected(64, 16) == 1_517_571
     assert _count(name="edsr", blocks=32, width=256) == expected(256, 32) == 43_089_923
+
+
+SMALL = {
+    "span": {"blocks": 1, "width": 8},
+    "realplksr": {"blocks": 1, "width": 8, "dysample": True},
+    "dat": {"depths": (2,), "heads": (2,), "width": 16, "split": (4, 8)},
+    "swinir": {"depths": (2,), "heads": (2,), "width": 8},
+    "edsr": {"blocks": 1, "width": 8},
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_stage_of_training_takes_the_generator(name):
+    """Both stages are traced by shape, with what training, validation and tiling use."""
+    config = defaults.get_config()
+    config.stages.gan.losses.pixel.weight, config.stages.gan.losses.perceptual.weight = 1.0, 0.0
+    with config.unlocked():
+        config.generator.update(SMALL[name] | {"name": name})
+    config.data.folder = "photos"
+    stages = setup.build(resolve(config))
+    assert [type(stage.generator) for stage in stages] == 2 * [models.GENERATORS[name]]
