@@ -29,7 +29,7 @@ def rrdb(graph: Graph) -> str:
 
 def _add_scaled(graph: Graph, x: str, residual: str) -> str:
     # Not folded into a kernel: published kernels are float16, and stay exact where float16 is stored.
-    scale = np.float32([graph.architecture["residual_scale"]])
+    scale = np.full(1, graph.architecture["residual_scale"], np.float32)
     return graph.add("add", x, graph.add("affine", residual, slope=scale, offset=np.zeros(1, np.float32)))
 
 
