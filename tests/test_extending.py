@@ -64,14 +64,14 @@ def test_another_process_upscales_and_scores(trained):
 
 
 def test_tables_that_the_page_names_exist():
-    from srgan_jax import degradations, losses, models
+    from srgan_jax import degradations, export, losses, models
     from srgan_jax.data import sources
     from srgan_jax.evaluation import metrics
     from srgan_jax.models import layers
     from srgan_jax.training import optimizers, steps, writers
     from srgan_jax.weights import importers
 
-    places = (degradations, losses, models, sources, metrics, layers, optimizers, steps, importers, writers)
+    places = (degradations, export, losses, models, sources, metrics, layers, optimizers, steps, importers, writers)
     names = set(re.findall(r"`(?:[\w.]+\.)?([A-Z_]{4,})`", PAGE)) - {"TAKES"}
     assert len(names) >= 14
     for name in names:
