@@ -9,6 +9,7 @@ import tifffile
 from PIL import Image
 
 from srgan_jax import images
+from srgan_jax.runtime.errors import UserError
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "ppm", "webp"])

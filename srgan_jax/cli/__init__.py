@@ -36,8 +36,10 @@ COMPILING = ("upscale", "evaluate", "export")  # commands that use the persisten
 class _Parser(argparse.ArgumentParser):
     """An argument parser whose errors suggest an option for each one that it doesn't know."""
 
-    def parse_known_args(self, args=None, namespace=None):
-        self._given = list(sys.argv[1:] if args is None else args)
+    _given: tuple[str, ...] = ()
+
+    def parse_known_args(self, args=None, namespace=None):  # pyright: ignore[reportIncompatibleMethodOverride] overloads
+        self._given = tuple(sys.argv[1:] if args is None else args)
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:

@@ -5,6 +5,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
@@ -32,7 +33,7 @@ def write_image(path: str | os.PathLike, picture: Picture | np.ndarray, *, quali
     if not isinstance(picture, Picture):
         picture = np.asarray(picture)  # accepts jax.Array too
         if np.issubdtype(picture.dtype, np.floating):
-            picture = np.asarray(color.to_uint8(picture))
+            picture = np.asarray(color.to_uint8(jnp.asarray(picture)))
         picture = Picture((picture[..., None] if picture.ndim == 2 else picture,))
     for frame in picture.frames:
         if frame.ndim != 3 or frame.shape[-1] not in (1, 2, 3, 4) or frame.dtype not in (np.uint8, np.uint16):
