@@ -16,7 +16,6 @@ from srgan_jax.cli.arguments import add_cluster
 from srgan_jax.runtime import compilation, devices, extras, messages, processes
 from srgan_jax.runtime.errors import UserError
 
-FLAGS = ("--config", "--workdir", "--profile", "--debug_nans", "--coordinator", "--num_processes", "--process_id")
 EXAMPLE = "python -m srgan_jax.main --config srgan --workdir runs/srgan"
 
 
@@ -52,19 +51,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not args.config:
             raise UserError(f"expected --config, for instance: {EXAMPLE}")
         config = load_config(args.config)
-        apply_overrides(config, overrides, FLAGS)
+        apply_overrides(config, overrides, [f"--{name}" for name in vars(args)])
         run = resolve(config)
         jax.config.update("jax_debug_nans", args.debug_nans)
         if run.deterministic:
             devices.make_deterministic()
         processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
         compilation.enable_compilation_cache(run.compilation_cache, messages.report)
-        workdir = args.workdir or Path("runs", Path(args.config).stem)
-        train_and_evaluate(run, workdir, profile=args.profile)
+        train_and_evaluate(run, args.workdir or Path("runs", Path(args.config).stem), profile=args.profile)
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:  # before the loop, or the second Ctrl-C
-        print("stopped without saving; the same command resumes from the last checkpoint", file=sys.stderr)
         sys.exit(130)
 
 
