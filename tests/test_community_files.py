@@ -91,7 +91,9 @@ RRDB = [
 ]
 
 
-@pytest.mark.parametrize(("layout", "fields", "spelling"), RRDB, ids=str)
+@pytest.mark.parametrize(
+    ("layout", "fields", "spelling"), RRDB, ids=lambda value: getattr(value, "__name__", str(value))
+)
 def test_rrdb_in_every_spelling_equals_spandrel(tmp_path, layout, fields, spelling):
     """Also where LR isn't a multiple of the blocks of pixels that become channels."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (scripts/test.sh --torch)")
