@@ -1,17 +1,14 @@
 """Settings of the site: `bash scripts/docs.sh`."""
 
-import dataclasses
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 import srgan_jax  # noqa: E402
-from srgan_jax.config import schema  # noqa: E402
 
 project = "srgan_jax"
 author = "the srgan_jax developers"
@@ -54,50 +51,14 @@ def relink(text: str, folder: str) -> str:
     return LINK.sub(replaced, text)
 
 
-def rows(kind: object, prefix: str) -> Iterator[tuple[str, str, str, str]]:
-    """Yields name, default, meaning and range of each key in a section of the config."""
-    for field in dataclasses.fields(kind):
-        value, limits = getattr(kind, field.name), field.metadata
-        name = f"{prefix}{field.name}"
-        if dataclasses.is_dataclass(value):
-            yield from rows(value, f"{name}.")
-        elif isinstance(value, Mapping):
-            yield name, "", limits["meaning"], ""
-            for key, item in value.items():
-                if not dataclasses.is_dataclass(item):
-                    yield f"{name}.{key}", repr(item), "", ""
-        else:
-            signs = {"low": ">=", "above": ">", "high": "<=", "below": "<"}
-            shown = ", ".join(f"{sign} {limits[end]}" for end, sign in signs.items() if limits[end] is not None)
-            yield name, repr(value), limits["meaning"], shown
-
-
-def key_tables() -> str:
-    """Returns a Markdown table for the config, for each stage, and for a term of a loss."""
-    stages = schema.RunConfig().stages
-    sections = {
-        "The run": (schema.RunConfig(), ""),
-        "Stage pretrain": (stages["pretrain"], "stages.pretrain."),
-        "Stage gan": (stages["gan"], "stages.gan."),
-        "A term of a loss": (schema.LossConfig(), "stages.NAME.losses.KEY."),
-    }
-    lines = []
-    for title, (values, prefix) in sections.items():
-        lines += ["", f"### {title}", "", "| key | default | meaning | range |", "| --- | --- | --- | --- |"]
-        for name, default, meaning, limits in rows(values, prefix):
-            cells = (f"`{name}`", f"`{default}`" if default else "", meaning, limits)
-            lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
-    return "\n".join(lines)
-
-
 def read_page(app, docname: str, content: list[str]) -> None:
-    """Puts the repository's files and the table of keys where the pages want them."""
+    """Puts the repository's files where the pages want them."""
     text = relink(content[0], "docs")
     if docname in PAGES:
         path = ROOT / PAGES[docname]
         app.env.note_dependency(str(path))
         text = f"{relink(path.read_text(), '.')}\n\n{text}"
-    content[0] = text.replace("<!-- keys -->", key_tables())
+    content[0] = text
 
 
 def setup(app) -> None:

@@ -9,8 +9,9 @@ cd "$(dirname "$0")/.."
 extras="${1:-}"
 venv="${VENV:-.venv}"
 stamp="$venv/installed-${extras:-plain}"
-if [ -f "$stamp" ] && [ "$stamp" -nt pyproject.toml ]; then
-  exit 0
+editable='import importlib.util, os, sys; sys.exit(importlib.util.find_spec("srgan_jax").origin != os.path.abspath("srgan_jax/__init__.py"))'
+if [ -f "$stamp" ] && [ "$stamp" -nt pyproject.toml ] && "$venv/bin/python" -I -c "$editable" 2>/dev/null; then
+  exit 0  # installed, and not replaced by a copy (`pip install .`) since
 fi
 
 if [ ! -x "$venv/bin/python" ]; then

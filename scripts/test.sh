@@ -2,7 +2,7 @@
 # Installs the test dependencies, then runs ruff, the type checker and all tests, in two processes. Other arguments are
 # passed to pytest: bash scripts/test.sh -k resize. With -n 0 the tests run in one process, for a debugger.
 #   --fast      skips the tests marked slow: those that start or kill processes, or take seconds
-#   --torch     first installs PyTorch (CPU), for the tests that compare with it
+#   --torch     first installs PyTorch (CPU) and spandrel, for the tests that compare with it
 #   --browser   first installs Debian's Chromium and its driver (as root), for the test of the HTML report
 # Without PyTorch or Chromium those tests are skipped with a message.
 # PYTHON and VENV select interpreter and environment, see scripts/setup.sh.
@@ -18,6 +18,9 @@ while true; do
     --torch)
       "$bin/python" -c 'import torch' 2>/dev/null ||
         "$bin/python" -m pip install --quiet --disable-pip-version-check torch==2.13.0
+      # spandrel without what it requires: torchvision, which its architectures here don't use
+      "$bin/python" -c 'import spandrel, einops' 2>/dev/null ||
+        "$bin/python" -m pip install --quiet --disable-pip-version-check --no-deps spandrel==0.4.2 einops==0.8.1
       ;;
     --browser)
       command -v chromedriver >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium chromium-driver >/dev/null; }

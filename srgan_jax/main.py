@@ -51,17 +51,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not args.config:
             raise UserError(f"expected --config, for instance: {EXAMPLE}")
         config = load_config(args.config)
-        apply_overrides(config, overrides)
+        apply_overrides(config, overrides, [f"--{name}" for name in vars(args)])
         run = resolve(config)
         jax.config.update("jax_debug_nans", args.debug_nans)
         if run.deterministic:
             devices.make_deterministic()
         processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
         compilation.enable_compilation_cache(run.compilation_cache, messages.report)
-        workdir = args.workdir or Path("runs", Path(args.config).stem)
-        train_and_evaluate(run, workdir, profile=args.profile)
+        train_and_evaluate(run, args.workdir or Path("runs", Path(args.config).stem), profile=args.profile)
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:  # before the loop, or the second Ctrl-C
+        sys.exit(130)
 
 
 if __name__ == "__main__":

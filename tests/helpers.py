@@ -1,15 +1,19 @@
 """Helpers of several test files: small generators, small training runs, and the files that runs write."""
 
 import contextlib
+import importlib.util
 import io
+import itertools
 import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 
 import srgan_jax
 from srgan_jax import models
@@ -34,6 +38,41 @@ def random_variables(module, image: np.ndarray, seed: int = 0) -> dict:
         return rng.uniform(low, high, leaf.shape).astype(np.float32)
 
     return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(module.init, jax.random.key(0), image))
+
+
+def compact_tensors(scale=2, width=4, convs=2, slopes=True, seed=0):
+    """Returns random tensors of an SRVGGNetCompact, with the names that other programs give them."""
+    rng = np.random.default_rng(seed)
+    sizes = [3, *[width] * (convs + 1), 3 * scale**2]
+    tensors = {}
+    for index, (before, after) in enumerate(itertools.pairwise(sizes)):
+        tensors[f"body.{2 * index}.weight"] = 0.3 * rng.standard_normal((after, before, 3, 3), np.float32)
+        tensors[f"body.{2 * index}.bias"] = 0.1 * rng.standard_normal(after, np.float32)
+        if slopes and index <= convs:
+            tensors[f"body.{2 * index + 1}.weight"] = rng.random(after, np.float32)
+    return tensors
+
+
+def small_fields(fields: dict, **small) -> dict:
+    """Returns the fields of a generator, with those of `small` that it has; its name is "srresnet" if not given."""
+    fields = {"name": "srresnet"} | fields
+    known = models.fields_of(models.GENERATORS[fields["name"]])
+    return {name: value for name, value in small.items() if name in known} | fields
+
+
+def import_spandrel(module: str):
+    """Returns a module of spandrel, such as "architectures.SPAN"; the test is skipped where it isn't installed.
+
+    Two of spandrel's other architectures import torchvision, which some installations of PyTorch lack.
+    """
+    if importlib.util.find_spec("spandrel") is None:
+        pytest.skip("spandrel is not installed")
+    if "torchvision" not in sys.modules and importlib.util.find_spec("torchvision") is None:
+        functional = types.ModuleType("torchvision.transforms.functional")
+        functional.InterpolationMode = functional.rotate = functional.normalize = None  # type: ignore[attr-defined]
+        names = ("torchvision", "torchvision.transforms")
+        sys.modules |= {functional.__name__: functional} | {name: types.ModuleType(name) for name in names}
+    return importlib.import_module(f"spandrel.{module}")
 
 
 def command(workdir: Path, **more) -> list[str]:

@@ -85,7 +85,10 @@ def _external(path):
         ("grain", {"data.stream"}),
         ("tensorboardX", {"training.writers"}),
         ("tensorflow", set()),
-        ("torch", {"weights.torch_checkpoint"}),
+        ("torch", {"export.torch"}),
+        ("spandrel", {"export.torch"}),
+        ("onnx", {"export.onnx"}),
+        ("onnxruntime", {"export.onnx"}),
     ],
 )
 def test_libraries_are_imported_in_one_place(library, files):

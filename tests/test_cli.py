@@ -258,3 +258,17 @@ def test_import_writes_what_upscale_reads(tmp_path, capsys):
     )
     assert cli.main(arguments) == 2 and "add --overwrite" in capsys.readouterr().err
     assert cli.main([*arguments, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["upscale", "a.jpg", "--weigths", "x"], "unrecognized arguments: --weigths x; did you mean '--weights' or "),
+        (["evaluate", "--dta", "two"], "the following arguments are required: --data; did you mean '--data' or "),
+    ],
+)
+def test_misspelt_options_are_answered_with_the_right_one(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    output = capsys.readouterr().err
+    assert ended.value.code == 2 and message in output and f"usage: srgan-jax {arguments[0]}" in output

@@ -225,3 +225,22 @@ def test_deterministic_flag(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     with pytest.raises(UserError, match="XLA_FLAGS=--xla_gpu_deterministic_ops=true"):
         devices.check_deterministic()
+
+
+class _Result:
+    """A leaf that records when it is waited for."""
+
+    def __init__(self, name, waited):
+        self.name, self.waited = name, waited
+
+    def block_until_ready(self):
+        self.waited.append(self.name)
+
+
+@pytest.mark.parametrize(("must_block", "expected"), [(False, [0, 1]), (True, [0, 1, 2, 3])])
+def test_at_most_two_updates_wait_for_the_device(monkeypatch, must_block, expected):
+    monkeypatch.setattr(devices, "must_block", lambda: must_block)
+    queue, waited = devices.UpdateQueue(), []
+    for number in range(4):
+        queue.add({"loss": _Result(number, waited)})
+    assert waited == expected

@@ -288,3 +288,11 @@ def test_examples_in_python_run(name, tmp_path, monkeypatch, photo):
     names = {}
     exec(EXAMPLES[name], names)
     assert names["sr"].shape == (32, 32, 3) and images.image_size("larger.png") == (32, 32)
+
+
+def test_the_tables_of_keys_are_current():
+    """`python scripts/config_tables.py` writes them."""
+    import config_tables
+
+    assert config_tables.page_with_tables(PAGES["docs/configs.md"]) == PAGES["docs/configs.md"]
+    assert "| `data.halo_px` | `0` |" in PAGES["docs/configs.md"]

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import helpers
 import pytest
-import toys
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "examples").glob("*.ipynb"))
 LONGEST_S = 300  # on slow machines that do other things too; alone each takes less than 60 s on two cores
@@ -42,7 +42,7 @@ def test_notebooks_run(notebook, tmp_path):
     pytest.importorskip("ipykernel")
     folder = tmp_path / "here"
     folder.mkdir()
-    environment = toys.environment() | {"XLA_FLAGS": "", "PYTHONPATH": str(toys.ROOT), "TMPDIR": str(tmp_path)}
+    environment = helpers.environment() | {"XLA_FLAGS": "", "PYTHONPATH": str(helpers.ROOT), "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-c", RUN, str(notebook), str(folder), str(LONGEST_S)]
     result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=LONGEST_S)
     assert result.returncode == 0, result.stderr[-3000:]

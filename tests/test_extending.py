@@ -48,7 +48,7 @@ def test_every_entry_is_used(trained):
     weights = [row["frequency"] / row["frequency_unweighted"] for row in rows if "frequency" in row]
     assert weights == pytest.approx([0.001, 0.002] * 2, rel=1e-5)
     recorded = json.loads((trained / "runs" / "mine" / "config.json").read_text())
-    assert recorded["generator"]["name"] == "edsr" and recorded["degradation"]["name"] == "area"
+    assert recorded["generator"]["name"] == "edsr_bare" and recorded["degradation"]["name"] == "area"
 
 
 @pytest.mark.slow
@@ -57,21 +57,21 @@ def test_another_process_upscales_and_scores(trained):
     assert _run(trained, "srgan_jax.cli", "upscale", *arguments, "--import", "mine.py").returncode == 0
     assert images.image_size(trained / "larger.png") == (256, 288)
     refused = _run(trained, "srgan_jax.cli", "upscale", *arguments, "--overwrite")
-    assert refused.returncode == 2 and "'edsr'" in refused.stderr and "--import" in refused.stderr
+    assert refused.returncode == 2 and "'edsr_bare'" in refused.stderr and "--import" in refused.stderr
     arguments = ["--weights", "runs/mine", "--data", "PHOTOS", "--metrics", "psnr_y", "mae"]
     scored = _run(trained, "srgan_jax.cli", "evaluate", *arguments, "--import", "mine.py")
     assert scored.returncode == 0 and "| PHOTOS | mine |" in scored.stdout and "mae: mean absolute" in scored.stdout
 
 
 def test_tables_that_the_page_names_exist():
-    from srgan_jax import degradations, losses, models
+    from srgan_jax import degradations, export, losses, models
     from srgan_jax.data import sources
     from srgan_jax.evaluation import metrics
     from srgan_jax.models import layers
     from srgan_jax.training import optimizers, steps, writers
     from srgan_jax.weights import importers
 
-    places = (degradations, losses, models, sources, metrics, layers, optimizers, steps, importers, writers)
+    places = (degradations, export, losses, models, sources, metrics, layers, optimizers, steps, importers, writers)
     names = set(re.findall(r"`(?:[\w.]+\.)?([A-Z_]{4,})`", PAGE)) - {"TAKES"}
     assert len(names) >= 14
     for name in names:

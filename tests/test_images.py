@@ -9,6 +9,7 @@ import tifffile
 from PIL import Image
 
 from srgan_jax import images
+from srgan_jax.runtime.errors import UserError
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "ppm", "webp"])
@@ -162,8 +163,8 @@ def test_linked_folders_are_searched_without_cycles(tmp_path):
 def test_writing_leaves_no_partial_files(tmp_path, photo):
     with pytest.raises(ValueError, match="unknown .*'.xyz'; valid: .avif, .bmp"):
         images.write_image(tmp_path / "picture.xyz", photo)
-    with pytest.raises(ValueError, match=r"expected .* uint8 or uint16, got \(300, 448, 3\) float64"):
-        images.write_image(tmp_path / "picture.png", photo / 255)
+    with pytest.raises(ValueError, match=r"expected .* uint16 or float in .*, got \(300, 448, 3\) int32"):
+        images.write_image(tmp_path / "picture.png", photo.astype(np.int32))
     assert list(tmp_path.iterdir()) == []
     images.write_image(tmp_path / "deep" / "picture.jpg", photo)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["picture.jpg"]
@@ -180,7 +181,16 @@ def test_side_by_side(photo):
 
 def test_an_image_that_cannot_be_read_is_named_in_the_error(tmp_path):
     (tmp_path / "text.jpg").write_text("not a picture")
-    for name, reason in (("text.jpg", "not an image in a known format"), ("absent.jpg", "no such file")):
+    for name, reason in (("text.jpg", "not an image in a known format"), ("absent.jpg", "no such file or folder")):
         with pytest.raises(images.ImageError) as caught:
             images.read_image(tmp_path / name)
         assert str(caught.value) == f"{tmp_path / name}: {reason}"
+
+
+def test_floats_are_written_with_eight_bits(tmp_path):
+    """What `upscale` returns for floats: clipped to [0, 1] and rounded, as 0.5 * 255 = 127.5 becomes 128."""
+    image = np.zeros((8, 8, 3), np.float32) + np.array([0.5, -0.1, 1.2], np.float32)
+    images.write_image(tmp_path / "a.png", image)
+    np.testing.assert_array_equal(images.read_image(tmp_path / "a.png").frames[0][0, 0], [128, 0, 255])
+    with pytest.raises(UserError, match=r"expected an image \[H, W, 1 to 4\], uint8, uint16 or float in \[0, 1\], got"):
+        images.write_image(tmp_path / "b.png", np.zeros((8, 8, 3), np.int32))

@@ -36,13 +36,14 @@ def _norm_body(bias, epsilon=1e-5):
 
 
 class SRGAN5(nn.Module):
-    def __init__(self):
+    def __init__(self, norm=False):
         super().__init__()
         self.block1 = nn.Sequential(nn.Conv2d(3, WIDTH, 9, padding=4), nn.PReLU())
         for index in range(BLOCKS):
             names = ("conv1", "bn1", "prelu", "conv2", "bn2")
             setattr(self, f"block{index + 2}", _Residual(list(zip(names, _norm_body(True), strict=True))))
-        setattr(self, f"block{BLOCKS + 2}", nn.Sequential(nn.Conv2d(WIDTH, WIDTH, 3, padding=1), nn.PReLU()))
+        after = nn.BatchNorm2d(WIDTH) if norm else nn.PReLU()
+        setattr(self, f"block{BLOCKS + 2}", nn.Sequential(nn.Conv2d(WIDTH, WIDTH, 3, padding=1), after))
         ups = []
         for _ in range(2):
             up = nn.Module()
@@ -123,6 +124,7 @@ class BasicSRMSRResNet(nn.Module):
 
 NETWORKS = {
     "srgan5": SRGAN5,
+    "srgan5 since 2019": lambda: SRGAN5(norm=True),
     "lornatang": Lornatang,
     "eriklindernoren": EriklindernorenGenerator,
     "basicsr-msrresnet": lambda: BasicSRMSRResNet(4),
@@ -147,7 +149,8 @@ def _network(name):
 def test_imported_generator_equals_pytorch(name, tmp_path):
     network = _network(name)
     torch.save({"params": network.state_dict()}, tmp_path / "theirs.pth")
-    ours = importers.import_generator(tmp_path / "theirs.pth", name.split()[0])
+    ours, provenance = importers.import_with_provenance(tmp_path / "theirs.pth")
+    assert provenance["source"] == name.split()[0]
     assert (ours.architecture["blocks"], ours.architecture["width"]) == (BLOCKS, WIDTH)
     lr = np.random.default_rng(0).random((1, 12, 10, 3), np.float32)
     with torch.no_grad():
@@ -171,7 +174,7 @@ def test_missing_and_surplus_tensors_are_listed(tmp_path):
         importers.import_generator(tmp_path / "surplus.pth", "lornatang")
     with pytest.raises(UserError, match="missing conv_first.weight.*conv1.0.weight"):
         importers.import_generator(tmp_path / "surplus.pth", "basicsr-msrresnet")
-    with pytest.raises(UserError, match="unknown source 'esrgan'; valid: basicsr-msrresnet, erik"):
+    with pytest.raises(UserError, match="unknown source 'esrgan'; valid: basicsr-msrresnet, "):
         importers.import_generator(tmp_path / "surplus.pth", "esrgan")
     with pytest.raises(UserError, match="no such file"):
         importers.import_generator(tmp_path / "absent.pth", "srgan5")

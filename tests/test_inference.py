@@ -1,5 +1,6 @@
 import threading
 
+import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -196,3 +197,41 @@ def test_blending_different_architectures_is_refused(original_and_finetuned, par
         srgan_jax.blend(original_and_finetuned[0], {}, 0.5)
     with pytest.raises(ValueError, match="share=1.5: expected a number between 0 .* and 1 "):
         srgan_jax.blend(original_and_finetuned[0], original_and_finetuned[1], 1.5)
+
+
+def test_without_clipping_the_output_is_that_of_the_generator():
+    """And its gradient isn't 0 where the output leaves [0, 1]."""
+    params = helpers.random_weights(name="srvggnet_compact", blocks=1, width=4, scale=2)
+    lr = np.random.default_rng(0).random((8, 9, 3), np.float32)
+    raw = np.asarray(params.module().apply(params.variables, lr[None])[0])
+    assert raw.min() < 0 or raw.max() > 1
+    np.testing.assert_allclose(srgan_jax.upscale(params, lr, clip=False), raw, atol=1e-6)
+    np.testing.assert_allclose(srgan_jax.upscale(params, lr), np.clip(raw, 0, 1), atol=1e-6)
+    outside = (raw < 0) | (raw > 1)
+
+    def total(image, clip):
+        return (srgan_jax.upscale(params, image, clip=clip) * outside).sum()
+
+    assert not np.asarray(jax.grad(total)(jnp.asarray(lr), True)).any()
+    assert np.asarray(jax.grad(total)(jnp.asarray(lr), False)).any()
+    averaged = srgan_jax.upscale(params, lr, clip=False, self_ensemble=True)
+    assert np.asarray(averaged).min() < 0 or np.asarray(averaged).max() > 1
+    with pytest.raises(ValueError, match="clip=False: expected a float image in .*got uint8; pass img / 255"):
+        srgan_jax.upscale(params, np.zeros((4, 4, 3), np.uint8), clip=False)
+
+
+def test_the_computation_in_bfloat16_is_close_and_returns_the_dtype_of_the_image():
+    params = helpers.random_weights(name="srvggnet_compact", blocks=1, width=4, scale=2)
+    lr = np.random.default_rng(0).random((8, 9, 3), np.float32)
+    exact, half = (np.asarray(srgan_jax.upscale(params, lr, dtype=dtype)) for dtype in (None, jnp.bfloat16))
+    assert half.dtype == np.float32
+    assert 0 < np.abs(half - exact).max() < 0.1  # bfloat16 has 8 bits of precision
+
+
+def test_variables_of_another_generator_need_their_architecture():
+    params = helpers.random_weights(name="rrdb", blocks=1, width=4, growth=4)
+    lr = np.zeros((8, 8, 3), np.float32)
+    with pytest.raises(ValueError, match=r"not an SRResNet's; pass architecture=.'name': \.\.\., .*rrdb"):
+        srgan_jax.upscale(params.variables, lr)
+    sr = srgan_jax.upscale(params.variables, lr, architecture=params.architecture)
+    np.testing.assert_array_equal(sr, srgan_jax.upscale(params, lr))

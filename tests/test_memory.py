@@ -39,7 +39,7 @@ def _features(image):
 def _updated(batch, mapping, count, stage, fields=None, *, step=None, adversarial="bce", remat=False, **options):
     """Returns the states before and after an update with SGD of rate 1, which differ by the gradient, and metrics."""
     runtime = {"axis_name": MAPPINGS[mapping]}
-    described = {"blocks": 1, "width": 8} | (fields or {"name": "srresnet", "norm": "none"})
+    described = helpers.small_fields(fields or {"name": "srresnet", "norm": "none"}, blocks=1, width=8)
     generator = models.build(models.GENERATORS, described, remat=remat, **runtime)
     losses = PIXEL | {"perceptual": ("perceptual", 0.5, {"taps": ("relu1_1", "relu1_2")})}
     discriminator, step = None, step or {"gan": gan_step, "pretrain": pretrain_step}[stage]
@@ -120,14 +120,21 @@ VARIATIONS = {
     "srresnet": {"norm": "batch"},
     "msrresnet": {},
     "compact": {},
+    "srvggnet_compact": {},
     "rrdb": {"growth": 4},
     "restoration": {"scale": 1, "upsampling_width": 8},
+    "span": {},
+    "realplksr": {},
+    "edsr": {},
+    "dat": {"depths": (2, 1), "heads": (2, 2), "width": 16, "split": (2, 4)},
+    "swinir": {"depths": (2,), "heads": (2,), "window": 4},
 }
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=SLOW if n != "compact" else []) for n in models.GENERATORS])
 def test_rematerialisation_gives_the_same_update(batch, name):
-    fields, stage = {"name": name, "blocks": 2} | VARIATIONS[name], "gan" if name == "srresnet" else "pretrain"
+    fields = helpers.small_fields({"name": name} | VARIATIONS[name], blocks=2)
+    stage = "gan" if name == "srresnet" else "pretrain"
     if name == "restoration":
         batch = batch | {"lr": batch["hr"]}
     _assert_same_update(*(_updated(batch, "jit", 1, stage, fields, remat=remat) for remat in (True, False)))

@@ -1,4 +1,5 @@
 import flax.linen as nn
+import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,6 +72,7 @@ def test_interpolate_equals_resizing_by_matrices(scale, kernel):
     np.testing.assert_allclose(layers.interpolate(x, scale, kernel), expected, atol=1e-6)
 
 
+TRANSFORMER = {"depths": (2,), "heads": (2,), "width": 16, "head_width": 8}
 VARIATIONS = [
     {"scale": 2},
     {"scale": 3, "base": "bicubic"},
@@ -86,12 +88,23 @@ VARIATIONS = [
     {"scale": 2, "shared_blocks": True, "use_bias": False, "initialization": "normal", "blocks": 2},
     {"name": "rrdb", "scale": 4, "growth": 4},
     {"name": "restoration", "scale": 1, "upsampling_width": 8},
+    {"name": "span", "scale": 2},
+    {"name": "span", "scale": 3, "fused": True},
+    {"name": "realplksr", "scale": 2, "dysample": True},
+    {"name": "realplksr", "scale": 3, "layer_norm": True},
+    {"name": "edsr", "scale": 3},
+    {"name": "dat", "scale": 2, **TRANSFORMER, "depths": (4, 1), "heads": (2, 2), "split": (2, 4)},
+    {"name": "dat", "scale": 3, **TRANSFORMER, "norm": "none", "split": (4, 4), "residual": "3conv"},
+    {"name": "swinir", "scale": 4, **TRANSFORMER, "depths": (2, 1), "heads": (2, 4), "window": 4},
+    {"name": "swinir", "scale": 3, **TRANSFORMER, "window": 3, "upsampling": "direct"},
+    {"name": "swinir", "scale": 2, **TRANSFORMER, "window": 2, "upsampling": "nearest", "unshuffle": 2},
+    {"name": "swinir", "scale": 1, **TRANSFORMER, "window": 7, "upsampling": "none", "residual": "3conv"},
 ]
 
 
 @pytest.mark.parametrize("fields", VARIATIONS, ids=str)
 def test_generator_variations_have_the_expected_output_shape(fields):
-    module = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 8, **fields})
+    module = models.build(models.GENERATORS, helpers.small_fields(fields, blocks=1, width=8))
     lr = jax.random.uniform(jax.random.key(1), (2, 6, 5, 3))
     variables = module.init(jax.random.key(0), lr)
     sr = module.apply(variables, lr)
@@ -117,7 +130,7 @@ FIRST = list({fields.get("name"): fields for fields in reversed(VARIATIONS)}.val
     "fields", [pytest.param(f, marks=[] if f in FIRST else pytest.mark.slow) for f in VARIATIONS], ids=str
 )
 def test_the_mask_hides_the_padding(fields):
-    module = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 8, **fields})
+    module = models.build(models.GENERATORS, helpers.small_fields(fields, blocks=1, width=8))
     lr = jax.random.uniform(jax.random.key(1), (1, 6, 5, 3))
     variables = module.init(jax.random.key(0), lr)
     alone = module.apply(variables, lr)

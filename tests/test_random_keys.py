@@ -39,7 +39,7 @@ def test_dropout_is_independent_of_flips():
 
 def test_purposes_differ_and_keep_their_numbers():
     """A changed number would change the samples of every run that resumes."""
-    assert len(set(PURPOSES.values())) == len(PURPOSES) == 7
+    assert len(set(PURPOSES.values())) == len(PURPOSES) == 8
     assert [random_keys.PURPOSE_CROP, random_keys.PURPOSE_FLIP, random_keys.PURPOSE_DEGRADATION] == [0, 1, 2]
     assert [random_keys.PURPOSE_GRADIENT_PENALTY, random_keys.PURPOSE_RESCALE] == [3, 4]
     data = [jax.random.key_data(random_keys.keys_for(_sample_keys()[:8], value)) for value in PURPOSES.values()]

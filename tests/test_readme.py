@@ -73,4 +73,5 @@ def test_python_example_runs(tmp_path, monkeypatch, photo):
     names = {}
     exec(next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL)), names)
     assert names["sr"].shape == (32, 32, 3) and images.image_size("larger.png") == (32, 32)
-    assert names["consistency"](names["params"], names["img"], names["sr"]) == pytest.approx(0, abs=1e-9)
+    # sr is the image that upscale makes, rounded to 8 bits and clipped: the gradient is small, and not 0
+    assert names["change"].shape == (8, 8, 3) and 0 < abs(names["change"]).max() < 1e-3

@@ -184,3 +184,27 @@ def test_max_pooling_after_a_relu_has_the_values_and_gradient_of_flax():
     np.testing.assert_array_equal(*values)
     gradients = [jax.grad(lambda x, pool=pool: (weights * pool(nn.relu(x))).sum())(x) for pool in pools]
     np.testing.assert_array_equal(*gradients)
+
+
+def test_the_lattice_term_finds_texture_at_some_positions_only():
+    noise = 0.5 + 0.05 * jax.random.normal(jax.random.key(0), (4, 64, 64, 3))
+    rows, columns = np.indices((64, 64)) % 4
+    stronger = noise + 0.3 * (noise - 0.5) * ((rows == 0) & (columns == 0))[None, :, :, None]
+    value = lambda sr: float(TERMS["lattice"].function(Views(sr, noise)).mean())  # noqa: E731
+    assert value(noise) < 0.004  # 784 samples at each position: relative std of the energy (2 / 784)^(1/2) = 0.05
+    # 1.3^2 = 1.69 times the energy at one of 16 positions, most of it high frequencies of its own: the log differs by
+    # about 0.4 there, so the mean square is about 0.4^2 * 15 / 256 = 0.01.
+    assert 0.005 < value(stronger) < 0.03
+    assert value(jnp.full((1, 32, 32, 3), 0.5)) == pytest.approx(0, abs=1e-9)
+
+
+def test_lattice_energy_equals_scipys_gaussian_filter():
+    from scipy.ndimage import gaussian_filter
+
+    from srgan_jax.losses.penalties import lattice_energy
+
+    image = jax.random.uniform(jax.random.key(1), (1, 72, 72, 3))
+    luma = (np.asarray(image[0], np.float64) @ [65.481, 128.553, 24.966] + 16) / 255  # MATLAB's
+    inner = (luma - gaussian_filter(luma, 1.0, truncate=4.0))[4:-4, 4:-4] ** 2
+    expected = inner.reshape(16, 4, 16, 4).mean(axis=(0, 2))
+    np.testing.assert_allclose(lattice_energy(image), expected, rtol=1e-4)

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -17,6 +18,7 @@ from srgan_jax.losses.terms import weighted_sum
 from srgan_jax.ops import color, resize
 from srgan_jax.training import optimizers
 from srgan_jax.training.gan_step import gan_step
+from srgan_jax.training.grad_balance import balanced_gradient
 from srgan_jax.training.pretrain_step import pretrain_step
 from srgan_jax.training.stage import init_state
 
@@ -304,3 +306,40 @@ def test_a_weight_may_be_a_function_of_the_step(batch):
     terms = weighted({"pixel": ("mse", lambda step: 0.5 * step)})
     totals = [float(weighted_sum(terms, views, jnp.int32(step))[0]) for step in (0, 1, 4)]
     assert totals == pytest.approx([0.0, totals[1], 4 * totals[1]], rel=1e-6) and totals[1] > 0
+
+
+def test_an_adaptive_weight_keeps_the_ratio_of_the_gradients(batch):
+    """Of two terms with parallel gradients, whatever their weights, the adaptive one gets half the other's norm."""
+    rates = {"g_rate": 0.0}
+    found = []
+    for weight in (1.0, 100.0):
+        losses = (*weighted({"pixel": ("mse", 1.0)}), weighted({"other": ("mse", weight)})[0]._replace(grad_ratio=0.5))
+        game = make_game(GENERATOR, grad_share=True, **rates)
+        game = dataclasses.replace(game, generator=game.generator._replace(losses=losses))
+        state = init_state(game, CROP, 4)
+        step = jax.jit(lambda state, batch, game=game: pretrain_step(state, [batch], game))
+        for _ in range(3):
+            state, metrics = step(state, batch)
+        found.append({name: float(value) for name, value in metrics.items()})
+        assert float(state.grad_scale) == found[-1]["grad_scale"] == pytest.approx(0.5 / weight, rel=1e-5)
+        # value of the adaptive term: half of the pixel term's, as both are the same MSE with parallel gradients
+        assert found[-1]["other"] == pytest.approx(0.5 * found[-1]["pixel"], rel=1e-5)
+        assert found[-1]["loss"] == pytest.approx(1.5 * found[-1]["pixel"], rel=1e-5)
+    assert found[0]["loss"] == pytest.approx(found[1]["loss"], rel=1e-5)
+
+
+def test_an_adaptive_weight_is_smoothed(batch):
+    """The factor after n updates is a mean of the ratios so far: decay n / (10 + n) at update n from 0."""
+    ratio, scale = 0.3, jnp.float32(1.0)
+    terms = (*weighted({"pixel": ("l1", 1.0)}), weighted({"other": ("mse", 1.0)})[0]._replace(grad_ratio=ratio))
+    expected = 1.0
+    for step, factor in enumerate((0.2, 0.5, 0.9)):
+        views = lambda sr: _views(sr, batch["hr"])  # noqa: E731
+        sr = batch["hr"] * factor
+        _, metrics = balanced_gradient(terms, views, sr, jnp.int32(step), scale)
+        scale = metrics["grad_scale"]
+        signed = np.asarray(2 * (sr - batch["hr"]), np.float64)  # the losses are on [-1, 1]: gradients have a factor 2
+        l1, mse = np.linalg.norm(2 * np.sign(signed)), np.linalg.norm(4 * signed)
+        decay = step / (10 + step)
+        expected = decay * expected + (1 - decay) * ratio * l1 / mse
+        assert float(scale) == pytest.approx(expected, rel=1e-4)

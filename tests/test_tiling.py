@@ -67,16 +67,34 @@ def test_chosen_tiles_fit_the_images_and_the_memory():
 # ---------------------------------------------------------------------------------------------- equality
 
 
+LOCAL = {  # fields of generators whose receptive field has a limit
+    "restoration": {"scale": 1},
+    "realplksr": {"layer_norm": True},
+    "swinir": {"depths": (4,), "heads": (2,), "width": 8, "window": 8},
+}
+GLOBAL = {  # of generators that average or attend over the whole image
+    "realplksr": {"blocks": 1, "width": 8},
+    "dat": {"depths": (3,), "heads": (2,), "width": 16, "split": (4, 8)},
+}
+
+
+def _small(name, fields):
+    return helpers.small_fields({"name": name} | fields, width=4, growth=4, upsampling_width=4)
+
+
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n == "compact" else pytest.mark.slow) for n in sorted(models.GENERATORS)]
+    "name",
+    [
+        pytest.param(n, marks=[] if n == "compact" else pytest.mark.slow)
+        for n in sorted(models.GENERATORS.keys() - GLOBAL | LOCAL.keys())
+    ],
 )
 def test_tiles_equal_the_whole_at_full_depth(name):
     """For each architecture; with one block where the receptive field's radius at full depth is over 64 px."""
-    small = dict.fromkeys(("width", "growth", "upsampling_width"), 4) | ({"scale": 1} if name == "restoration" else {})
-    fields = {field: small[field] for field in small if field in models.fields_of(models.GENERATORS[name])}
-    if not inference.halo_px(_architecture(name=name, **fields))[1]:
+    fields = _small(name, LOCAL.get(name, {}))
+    if not inference.halo_px(_architecture(**fields))[1]:
         fields["blocks"] = 1
-    params = helpers.random_weights(name=name, **fields)
+    params = helpers.random_weights(**fields)
     halo, exact = inference.halo_px(params.architecture)
     assert exact
     side = inference.smallest_tile(halo)
@@ -86,6 +104,25 @@ def test_tiles_equal_the_whole_at_full_depth(name):
         whole = np.asarray(srgan_jax.upscale(params, image))
         tiled = srgan_jax.upscale_tiled(params, image, tile_px=(side, side))
         np.testing.assert_allclose(tiled, whole, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(GLOBAL))
+def test_tiles_of_generators_that_see_the_whole_image_are_close_to_it(name):
+    """Such a generator has the largest halo; its tiles begin where windows do, and small images are exact."""
+    params = helpers.random_weights(**_small(name, GLOBAL[name]))
+    halo, exact = inference.halo_px(params.architecture)
+    period = inference.period_px(params.architecture)
+    assert (halo, exact) == (inference.MAX_HALO_PX, False)
+    side = inference.smallest_tile(halo, period)
+    starts = [span.start for span in inference.spans(side + 41, side, halo, period)]
+    assert len(starts) > 1 and not any(start % period for start in starts)
+    rng = np.random.default_rng(1)
+    for size, error in (((1, 3), 1e-5), ((side + 41, side - 5), 0.05)):
+        image = rng.random((*size, 3), np.float32)
+        whole = np.asarray(srgan_jax.upscale(params, image))
+        tiled = srgan_jax.upscale_tiled(params, image, tile_px=(side, side))
+        assert np.abs(tiled - whole).max() < error
 
 
 def test_tiles_equal_the_whole_at_random_sizes(shallow):

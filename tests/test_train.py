@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 from PIL import Image
+from safetensors.numpy import save_file
 
 import srgan_jax
 from srgan_jax import defaults, images, main, weights
@@ -164,6 +165,8 @@ def test_stopped_runs_equal_uninterrupted_ones(finished, dataset, validation_fol
             pytest.fail("the run finished before it was stopped; make it longer")
         assert process.returncode == status, reported
         assert "Traceback" not in reported
+        name = "SIGTERM" if how == signal.SIGTERM else "Ctrl-C"
+        assert f"{name}: saving after the update in progress; a second one stops without saving" in reported
         newest = max(int(path.name) for path in (tmp_path / "checkpoints" / "gan").iterdir())
     result = helpers.run(command)
     assert result.returncode == 0, result.stderr
@@ -270,6 +273,34 @@ def test_starting_from_weights(config, trained, tmp_path, capsys):
     config.stages.pretrain.total_steps += 1
     helpers.train(config, tmp_path / "third")  # resumes as the same run
     assert helpers.read_metrics(tmp_path / "third")[-1]["step"] == config.stages.pretrain.total_steps
+
+
+@pytest.mark.slow
+def test_a_run_from_a_file_of_another_program_resumes_without_it(config, tmp_path):
+    """With the same bits as the whole run; also where the path of the file is written in another way."""
+    file = tmp_path / "theirs" / "compact.safetensors"
+    file.parent.mkdir()
+    save_file(helpers.compact_tensors(scale=4), file)
+    config.init_from, config.generator_of_init_from = str(file), True
+    for stage in (config.stages.pretrain, config.stages.gan):
+        stage.schedule, stage.total_steps = "constant", 2
+    config.stages.gan.total_steps = 4
+    whole = helpers.train(config, tmp_path / "whole")
+    assert whole.architecture["name"] == "srvggnet_compact"
+    config.stages.gan.total_steps = 2
+    helpers.train(config, tmp_path / "run")
+    config.stages.gan.total_steps, config.init_from = 3, f"{tmp_path}/theirs/../theirs/compact.safetensors"
+    helpers.train(config, tmp_path / "run")  # the file is there, under another spelling of its path
+    file.unlink()
+    config.stages.gan.total_steps, config.init_from = 4, str(file)
+    resumed = helpers.train(config, tmp_path / "run")
+    jax.tree.map(np.testing.assert_array_equal, dict(resumed.variables), dict(whole.variables))
+    config.init_from = str(tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match="no weights at"):
+        helpers.train(config, tmp_path / "run")
+    save_file(helpers.compact_tensors(scale=4, seed=1), config.init_from)
+    with pytest.raises(UserError, match="was trained with config.init_from="):
+        helpers.train(config, tmp_path / "run")
 
 
 @pytest.mark.slow

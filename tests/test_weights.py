@@ -90,17 +90,15 @@ def test_foreign_files_are_refused(tmp_path, vgg_file):
         srgan_jax.load(tmp_path / "cut.safetensors")
 
 
-def test_files_of_other_programs_are_refused_with_the_import_command(tmp_path):
+def test_damaged_and_unknown_files_of_other_programs_are_refused(tmp_path):
     (tmp_path / "theirs.pth").write_bytes(b"PK\x03\x04")
     for read in (srgan_jax.load, srgan_jax.read_header):
-        with pytest.raises(srgan_jax.WeightsError) as caught:
+        with pytest.raises(srgan_jax.WeightsError, match="theirs.pth can't be read safely: .*found damaged"):
             read(tmp_path / "theirs.pth")
-        message = f"{tmp_path / 'theirs.pth'} is a PyTorch checkpoint; convert it first: srgan-jax import "
-        assert str(caught.value) == f"{message}{tmp_path / 'theirs.pth'} --from NAME"
     safetensors_io.write_tensors(
         tmp_path / "theirs.safetensors", {"conv1.0.weight": np.zeros(3, np.float32)}, {"format": "pt"}
     )
-    with pytest.raises(srgan_jax.WeightsError, match="found 'pt'.*srgan-jax import /"):
+    with pytest.raises(srgan_jax.WeightsError, match="not a generator that is known: it holds 1 tensors, .*conv1.0"):
         srgan_jax.load(tmp_path / "theirs.safetensors")
 
 

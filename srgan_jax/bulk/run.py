@@ -58,29 +58,42 @@ def make_tiler(
     Raises:
       UserError: `tile_px` is too small for the generator.
     """
-    halo, _ = inference.halo_px(params.architecture)
-    if tile_px and tile_px < inference.smallest_tile(halo):
+    (halo, _), period = inference.halo_px(params.architecture), inference.period_px(params.architecture)
+    if tile_px and tile_px < (smallest := inference.smallest_tile(halo, period)):
         raise UserError(
-            f"--tile {tile_px}: expected {inference.smallest_tile(halo)} or more, because this generator needs a halo "
-            f"of {halo} px"
+            f"--tile {tile_px}: expected {smallest} or more, because this generator needs a halo of {halo} px"
         )
     chosen = (tile_px, tile_px) if tile_px else None
-    chosen = chosen or inference.choose_tile(sizes, halo, inference.max_area(params), square=self_ensemble)
+    chosen = chosen or inference.choose_tile(sizes, halo, inference.max_area(params), self_ensemble, period)
     return inference.Tiler(params, chosen, report=report)
 
 
+def make_chain(
+    generators: Sequence[Weights],
+    sizes: Sequence[tuple[int, int]],
+    *,
+    tile_px: int | None,
+    self_ensemble: bool,
+    report: Callable[[str], None],
+) -> inference.Chain:
+    """Returns the chain of these generators, for images of these sizes; see `make_tiler`."""
+    tilers = []
+    for params in generators:
+        options = {"tile_px": tile_px, "self_ensemble": self_ensemble, "report": report}
+        tilers.append(make_tiler(params, sizes, **options))
+        sizes = [(params.scale * height, params.scale * width) for height, width in sizes]
+    return inference.Chain(tilers, ensemble=self_ensemble)
+
+
 def report_large(
-    tiler: inference.Tiler, planned: dict[Job, tuple[int, int]], size_of: SizeOf, report: Callable, passes: int
+    chain: inference.Chain, planned: dict[Job, tuple[int, int]], size_of: SizeOf, report: Callable
 ) -> None:
-    """Reports size and estimated time of each result with more than 100 megapixels; each tile is run `passes` times."""
+    """Reports size and estimated time of each result with more than 100 megapixels."""
     large = {job: size for job, size in planned.items() if math.prod(size_of(*size)) > LARGE_PIXELS}
-    if not large:
-        return
-    seconds = tiler.seconds_per_tile()
     for job, size in large.items():
         height, width = size_of(*size)
         report(f"{job.source}: {width} x {height} pixels, {height * width * 3 / 1e9:.1f} GB before compression, "
-            f"about {tiler.count_tiles(size) * passes * seconds / 60:.0f} min")  # fmt: skip
+            f"about {chain.seconds(size) / 60:.0f} min")  # fmt: skip
 
 
 def decode_ahead(
@@ -98,7 +111,7 @@ def decode_ahead(
 
 def upscale_files(
     jobs: Sequence[Job],
-    params: Weights,
+    params: Weights | Sequence[Weights],
     size_of: SizeOf,
     *,
     quality: int = 95,
@@ -116,7 +129,7 @@ def upscale_files(
 
     Args:
       jobs: from `find_jobs`.
-      params: the generator.
+      params: the generator, or several that are applied one after another.
       size_of: from `target_size`.
       quality: of JPEG, WebP and AVIF, 1 to 100.
       overwrite: replace existing results; False skips their inputs.
@@ -139,24 +152,31 @@ def upscale_files(
     planned, summary = plan(jobs, size_of, overwrite=overwrite, max_pixels=max_pixels)
     if not planned:
         return summary
-    tiler = make_tiler(params, list(planned.values()), tile_px=tile_px, self_ensemble=self_ensemble, report=report)
-    report_large(tiler, planned, size_of, report, 8 if self_ensemble else 1)
+    generators, sizes = [params] if isinstance(params, Weights) else params, list(planned.values())
+    chain = make_chain(generators, sizes, tile_px=tile_px, self_ensemble=self_ensemble, report=report)
+    report_large(chain, planned, size_of, report)
     prepare = functools.partial(_prepare, strip=strip, drop_opaque_alpha=drop_opaque_alpha, used=_used_paths(jobs))
     decode = functools.partial(decode_ahead, planned, max_pixels, ahead=threads)
     counter = Progress(progress, planned)
     with _executors(threads) as (decoders, encoders):
         tasks: collections.deque[Task] = collections.deque()
         frames = _frames(decode(decoders), prepare, size_of, tasks, overwrite, summary, report, counter)
-        results = wrap_device_errors(tiler.upscale(map(inference.self_ensemble, frames) if self_ensemble else frames))
+        results = wrap_device_errors(chain.upscale(frames))
         writer = Writer(encoders, threads, quality, summary)
         try:
-            _write_all(results, tasks, writer, counter, size_of, tiler.scale)
+            _write_all(results, tasks, writer, counter, size_of, chain.scale)
         except DeviceError as error:
             _mark_remaining_failed(planned, summary, str(error))
-    if not tiler.exact:
-        report(f"the receptive field of this generator exceeds the halo of {tiler.halo_px} px: adjacent tiles differed "
-            f"by at most {tiler.seam_difference:.1e} of the range of values")  # fmt: skip
+    _report_seams(chain, report)
     return summary
+
+
+def _report_seams(chain: inference.Chain, report: Callable[[str], None]) -> None:
+    """Reports the largest difference at a seam for each generator whose receptive field exceeds its halo."""
+    for tiler in chain.tilers:
+        if tiler.seam_difference:
+            report(f"the receptive field of this generator exceeds the halo of {tiler.halo_px} px: adjacent tiles "
+                f"differed by at most {tiler.seam_difference:.1e} of the range of values")  # fmt: skip
 
 
 def _write_all(
@@ -226,7 +246,7 @@ def _frames(
     summary: Summary,
     report: Callable[[str], None],
     counter: Progress,
-) -> Iterator[inference.TiledImage]:
+) -> Iterator[np.ndarray]:
     """Yields all frames of all readable images; appends the task of each image to `tasks` before its first frame."""
     for job, future in decoded:
         try:
@@ -242,7 +262,7 @@ def _frames(
             counter.skip(job)
             continue
         tasks.append(Task(job, picture, target))
-        yield from map(inference.from_array, picture.frames)
+        yield from picture.frames
 
 
 def _mark_remaining_failed(planned: Iterable[Job], summary: Summary, why: str) -> None:

@@ -6,8 +6,8 @@ srgan-jax info                                prints versions, devices and the l
 srgan-jax prepare FOLDER -o data/NAME         converts a folder of images to a tfds data set
 srgan-jax prepare celeb_a                     downloads and prepares a data set of the tfds catalogue
 srgan-jax evaluate --weights W --data DIR     prints a table of scores of generators and of bicubic
-srgan-jax import FILE --from NAME             converts a published PyTorch generator to .safetensors
-srgan-jax export W --to onnx                  exports a generator to StableHLO or ONNX
+srgan-jax import FILE.pth                     converts a generator of another program to .safetensors
+srgan-jax export W --to onnx                  exports a generator to ONNX, ncnn, PyTorch or StableHLO
 srgan-jax port vgg19 --download               converts the public weights of a loss or metric
 srgan-jax quickstart                          trains a small SRGAN on a few photographs, in minutes
 """
@@ -16,6 +16,7 @@ import argparse
 import io
 import os
 import sys
+from typing import NoReturn
 
 from srgan_jax.cli.evaluate import add_evaluate
 from srgan_jax.cli.export import add_export
@@ -25,20 +26,36 @@ from srgan_jax.cli.port import add_port
 from srgan_jax.cli.prepare import add_prepare
 from srgan_jax.cli.quickstart import add_quickstart
 from srgan_jax.cli.upscale import add_upscale
-from srgan_jax.runtime.errors import UserError
+from srgan_jax.runtime.errors import UserError, did_you_mean
 from srgan_jax.runtime.user_code import import_module
 from srgan_jax.runtime.versions import package_versions
 
-COMPILING = ("upscale", "evaluate")  # commands that use the persistent compilation cache
+COMPILING = ("upscale", "evaluate", "export")  # commands that use the persistent compilation cache
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors suggest an option for each one that it doesn't know."""
+
+    _given: tuple[str, ...] = ()
+
+    def parse_known_args(self, args=None, namespace=None):  # pyright: ignore[reportIncompatibleMethodOverride] overloads
+        self._given = tuple(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        known = [option for action in self._actions for option in action.option_strings]
+        names = [argument.partition("=")[0] for argument in self._given if argument.startswith("--")]
+        super().error(message + "".join(did_you_mean(name, known) for name in names if name not in known))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="srgan-jax", description="Super-resolution with SRGAN, in JAX.")
+    parser = _Parser(prog="srgan-jax", description="Super-resolution with SRGAN, in JAX.")
     parser.add_argument("--version", action="version", version=f"srgan-jax {package_versions()['srgan-jax']}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (add_upscale, add_info, add_evaluate, add_prepare, add_import, add_export, add_port, add_quickstart):
         add(commands)
     for command in commands.choices.values():
+        command.set_defaults(parser=command)
         command.add_argument(
             "--import", dest="imports", action="append", default=[], metavar="MODULE",
             help="your own module or .py file that adds architectures, metrics, ... to the tables",
@@ -56,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     if hasattr(args, "overrides"):  # `--config.KEY=VALUE`, which the command checks itself
         args.overrides = [*args.overrides, *unknown]
     elif unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         for name in args.imports:
             import_module(name)

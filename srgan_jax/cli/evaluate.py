@@ -10,8 +10,12 @@ from srgan_jax.runtime.errors import UserError, lookup
 
 def _label(path: str) -> str:
     """Returns the short name of a weights file: its stem, or the name of its run folder."""
+    from srgan_jax.weights.safetensors_io import SUFFIXES
+
     name = Path(path).resolve()
-    return name.parent.name if name.name == "generator.safetensors" else name.name.removesuffix(".safetensors")
+    if name.name == "generator.safetensors":
+        return name.parent.name
+    return next((name.name.removesuffix(end) for end in SUFFIXES if name.name.endswith(end)), name.name)
 
 
 def _labels(paths: list[str], names: list[str], taken: tuple[str, ...] = ()) -> list[str]:
@@ -105,7 +109,7 @@ def add_evaluate(commands) -> None:
     names = ["psnr_y", "ssim_y", "ssim_daala", "psnr_rgb"]
     sub = commands.add_parser("evaluate", help="score generators and bicubic on test sets")
     sub.add_argument(
-        "--weights", nargs="+", default=[], metavar="W", help="shipped names, .safetensors files or run folders"
+        "--weights", nargs="+", default=[], metavar="W", help="shipped names, .safetensors or .pth files, run folders"
     )
     sub.add_argument(
         "--data", nargs="+", required=True, metavar="DIR", help="folder of HR images, or with sub-folders HR and LRx4"

@@ -1,8 +1,8 @@
 """`srgan-jax export`: exports a generator to another runtime."""
 
 import argparse
-import os
 from pathlib import Path
+from typing import Any
 
 from srgan_jax.runtime.errors import UserError, lookup
 
@@ -12,23 +12,56 @@ def export(args: argparse.Namespace) -> int:
     from srgan_jax import weights
     from srgan_jax.export import EXPORTERS
 
-    suffix, write = lookup(EXPORTERS, args.to, "format")
-    params = weights.load(args.weights)
-    stem = Path(args.weights).resolve()
-    stem = stem if stem.is_dir() else stem.with_suffix("")
-    out = Path(args.out or f"{stem.name}{suffix}")
-    if out.exists() and not args.overwrite:
-        raise UserError(f"{out} exists; choose another --out, or add --overwrite")
-    difference = write(params, out, weights.read_provenance(args.weights))
-    print(f"{out}: {os.path.getsize(out) / 1e6:.1f} MB, differs from the original by at most {difference:.1e}")
+    exporter = lookup(EXPORTERS, args.to, "format")
+    options = _given_options(args)
+    params = weights.load(args.weights, fold=False)  # the exporters fold, where the format allows
+    out = Path(args.out or _default_name(args.weights, exporter.suffix, params.scale))
+    files = [out, *(out.with_suffix(suffix) for suffix in exporter.beside)]
+    if existing := [str(file) for file in files if file.exists() and not args.overwrite]:
+        raise UserError(f"{existing[0]} exists; choose another --out, or add --overwrite")
+    difference = exporter.write(params, out, weights.read_provenance(args.weights), **options)
+    size_mb = sum(file.stat().st_size for file in files) / 1e6
+    names = ", ".join(map(str, files))
+    print(f"{names}: {size_mb:.1f} MB, differs from the original by at most {difference:.1e}")
     return 0
+
+
+def _given_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the options of the format that were given.
+
+    Raises:
+      UserError: the format lacks one of them.
+    """
+    from srgan_jax.export import EXPORTERS
+
+    all_options = dict.fromkeys(name for exporter in EXPORTERS.values() for name in exporter.options)
+    given = {name: getattr(args, name) for name in all_options if getattr(args, name) not in (None, False)}
+    for name in given:
+        if name not in EXPORTERS[args.to].options:
+            having = " or ".join(f"--to {other}" for other, exporter in EXPORTERS.items() if name in exporter.options)
+            raise UserError(f"--to {args.to} has no option --{name}; expected {having}")
+    return given
+
+
+def _default_name(path: str, suffix: str, scale: int) -> str:
+    """Returns the name of the weights with the suffix of the format; the scale isn't repeated."""
+    stem = Path(path).resolve()
+    stem = stem.name if stem.is_dir() else stem.with_suffix("").name
+    mark = f"-x{scale}"
+    suffix = suffix.format(scale=scale)
+    return stem + (suffix.removeprefix(mark) if stem.endswith((mark, f"_x{scale}")) else suffix)
 
 
 def add_export(commands) -> None:
     """Adds `export` to the commands of the parser."""
-    sub = commands.add_parser("export", help="export a generator to StableHLO or ONNX")
-    sub.add_argument("weights", help="name of shipped weights, .safetensors file or run folder")
-    sub.add_argument("--to", required=True, help="stablehlo or onnx")
+    sub = commands.add_parser("export", help="export a generator to ONNX, ncnn, PyTorch or StableHLO")
+    sub.add_argument("weights", help="name of shipped weights, .safetensors or .pth file, or run folder")
+    sub.add_argument("--to", required=True, metavar="FORMAT", help="onnx, ncnn, torch or stablehlo")
+    sub.add_argument("--opset", type=int, metavar="N", help="onnx: version of the operators (default: 13)")
+    sub.add_argument("--half", action="store_true", help="onnx: compute in float16; torch: store float16")
+    sub.add_argument(
+        "--size", type=int, nargs=2, metavar=("H", "W"), help="onnx: fixed LR size in pixels (default: any)"
+    )
     sub.add_argument("-o", "--out", help="output file (default: the name of the weights, in the current folder)")
     sub.add_argument("--overwrite", action="store_true", help="replace an existing file")
     sub.set_defaults(run=export)

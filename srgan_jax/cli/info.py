@@ -62,5 +62,5 @@ def add_info(commands) -> None:
     sub = commands.add_parser(
         "info", help="print the model card of a generator; without W: versions, devices, locations of weights"
     )
-    sub.add_argument("weights", nargs="?", metavar="W", help="name of shipped weights, .safetensors file or run folder")
+    sub.add_argument("weights", nargs="?", metavar="W", help="shipped name, .safetensors or .pth file, or run folder")
     sub.set_defaults(run=info)

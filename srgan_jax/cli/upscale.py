@@ -4,13 +4,14 @@ import argparse
 import math
 import sys
 import warnings
+from pathlib import Path
 
 from srgan_jax.cli.arguments import add_cluster
 from srgan_jax.runtime.errors import UserError
 
 
-def _generator(args: argparse.Namespace):
-    """Returns the generator that the arguments name, by default `pretrained.DEFAULT`."""
+def _generators(args: argparse.Namespace) -> list:
+    """Returns the generators that the arguments name, by default `pretrained.DEFAULT`."""
     import jax
 
     from srgan_jax import weights
@@ -24,16 +25,28 @@ def _generator(args: argparse.Namespace):
             fraction = float(fraction)
         except ValueError:
             raise UserError(f"--blend A B FRACTION: expected a number between 0 and 1, got {fraction!r}") from None
-        return weights.blend(weights.load(first), weights.load(second), fraction)
+        return [weights.blend(weights.load(first), weights.load(second), fraction)]
     if args.weights:
-        return weights.load(args.weights)
+        return [weights.load(path) for path in args.weights]
     shipped = pretrained.path_of(pretrained.DEFAULT)  # ignores a folder of that name
     if shipped is None:
         choices = ", ".join(["FILE.safetensors", "the folder of a training run", *pretrained.names()])
         raise UserError(f"--weights is required; expected one of: {choices}")
     if jax.process_index() == 0:
         print(f"weights: {pretrained.DEFAULT} (default; --list-weights lists the others)", file=sys.stderr)
-    return weights.load(shipped)
+    return [weights.load(shipped)]
+
+
+def _separate_inputs(given: list[str]) -> tuple[list[str], list[str]]:
+    """Returns the values of `--weights`, and those after them that are images, as in `--weights W photo.jpg`."""
+    from srgan_jax.weights import pretrained
+    from srgan_jax.weights.safetensors_io import SUFFIXES
+
+    def is_weights(name: str) -> bool:
+        return name.endswith(SUFFIXES) or name in pretrained.names() or Path(name, "generator.safetensors").is_file()
+
+    count = next((index for index, name in enumerate(given) if index and not is_weights(name)), len(given))
+    return given[:count], given[count:]
 
 
 def _list_weights() -> int:
@@ -58,6 +71,8 @@ def upscale(args: argparse.Namespace) -> int:
 
     if args.list_weights:
         return _list_weights()
+    if args.weights and not args.inputs:
+        args.weights, args.inputs = _separate_inputs(args.weights)
     if not args.inputs:
         raise UserError("expected at least one image or folder: srgan-jax upscale photo.jpg")
     processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
@@ -66,12 +81,13 @@ def upscale(args: argparse.Namespace) -> int:
     for name, value in (("--jobs", args.jobs), ("--tile", args.tile), ("--max-pixels", args.max_pixels)):
         if value is not None and not 0 < value < math.inf:
             raise UserError(f"{name} {value}: expected more than 0")
-    params = _generator(args)
+    generators = _generators(args)
+    network_scale = math.prod(params.scale for params in generators)
     size = args.width or args.long_side
-    size_suffix = f"_{size}px" if size else f"_x{args.scale or params.scale:g}"
+    size_suffix = f"_{size}px" if size else f"_x{args.scale or network_scale:g}"
     suffix = args.suffix or ("" if args.out else size_suffix)
     jobs = processes.process_slice(bulk.find_jobs(args.inputs, args.out, suffix=suffix, format=args.format))
-    size_of = bulk.target_size(params.scale, scale=args.scale, width=args.width, long_side=args.long_side)
+    size_of = bulk.target_size(network_scale, scale=args.scale, width=args.width, long_side=args.long_side)
     max_pixels = int(args.max_pixels * 1e6)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about tags in damaged files
@@ -89,7 +105,7 @@ def upscale(args: argparse.Namespace) -> int:
 
             summary = bulk.upscale_files(
                 jobs,
-                params,
+                generators,
                 size_of,
                 quality=args.quality,
                 overwrite=args.overwrite,
@@ -139,7 +155,11 @@ def add_upscale(commands) -> None:
         "-o", "--out", metavar="OUT", help="output folder, or output file for a single image (default: IN_x4 beside IN)"
     )
     sub.add_argument(
-        "--weights", metavar="W", help="name of shipped weights (default: photo_x4), .safetensors file or run folder"
+        "--weights",
+        nargs="+",
+        metavar="W",
+        help="name of shipped weights (default: photo_x4), .safetensors or .pth file, or run folder; several are "
+        "applied one after another, such as a cleanup of scale 1, then a generator of scale 4",
     )
     sub.add_argument("--list-weights", action="store_true", help="print the purpose of each shipped generator and exit")
     sub.add_argument(

@@ -1,7 +1,7 @@
 """Sets config keys from the command line: `--config.stages.pretrain.total_steps=100`."""
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ml_collections import ConfigDict
 
@@ -13,12 +13,16 @@ BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "n
 EXPECTED = {bool: "True or False", int: "a whole number in digits", float: "a number"}
 
 
-def apply_overrides(config: ConfigDict, arguments: Sequence[str]) -> None:
+OWN_FILE = "; an option that the recipe doesn't set is set in a config file of your own"
+
+
+def apply_overrides(config: ConfigDict, arguments: Sequence[str], flags: Iterable[str] = ()) -> None:
     """Sets keys of `config`; each value is parsed as the type of the current value.
 
     Args:
       config: changed in place.
       arguments: `--config.KEY=VALUE`, or `--config.KEY` and `VALUE`. A tuple is written `a,b` or `('a', 'b')`.
+      flags: of the command, to suggest one for a misspelt one.
 
     Raises:
       UserError: an argument that doesn't begin with `--config.`, no such key, or a value of another type.
@@ -27,7 +31,8 @@ def apply_overrides(config: ConfigDict, arguments: Sequence[str]) -> None:
     while arguments:
         argument = arguments.pop(0)
         if not argument.startswith(PREFIX):
-            raise UserError(f"unexpected argument {argument!r}; overrides look like --config.data.batch_size=8")
+            hint = did_you_mean(argument, flags) or "; overrides look like --config.data.batch_size=8"
+            raise UserError(f"unexpected argument {argument!r}{hint}")
         key, equals, text = argument.removeprefix(PREFIX).partition("=")
         if not equals:
             if not arguments:
@@ -43,7 +48,7 @@ def _find(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
     section, node = config, config
     for part in parts:
         if not isinstance(node, ConfigDict) or part not in node:
-            hint = did_you_mean(part, node if isinstance(node, ConfigDict) else [])
+            hint = did_you_mean(part, node if isinstance(node, ConfigDict) else []) or OWN_FILE
             raise UserError(f"--config.{key}: no such key in the config: {part!r}{hint}")
         section, node = node, node[part]
     if isinstance(node, ConfigDict):

@@ -124,7 +124,10 @@ def _check_stage(path: str, stage: StageConfig) -> None:
             + (hint if 1 < largest <= stage.total_steps else "")
         )
     if stage.schedule == "cosine" and stage.warmup_steps > stage.total_steps:
-        raise UserError(f"{path}.warmup_steps={stage.warmup_steps}: expected at most total_steps={stage.total_steps}")
+        raise UserError(
+            f"{path}.warmup_steps={stage.warmup_steps}: expected at most total_steps={stage.total_steps}; "
+            f"add --{path}.warmup_steps={stage.total_steps // 10}"
+        )
     if not any(loss.weight for loss in stage.losses.values()):
         raise UserError(f"every weight of {path}.losses is 0; expected one term or more with a positive weight")
     if isinstance(stage, GanStageConfig) and stage.step != "gan_several_updates":

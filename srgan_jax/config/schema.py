@@ -44,6 +44,9 @@ class LossConfig:
 
     term: str = key("", "a name in losses.TERMS; for a discriminator in losses.DISCRIMINATOR_TERMS")
     weight: float = key(0.0, "factor of the term, 0 or more; 0: the term is not computed", low=0)
+    grad_ratio: float = key(
+        0.0, "generator: adapt the weight so that the gradient on SR has this multiple of the other terms' norm", low=0
+    )
     ramp_steps: int = key(0, "updates over which the weight rises linearly from 0; 0: constant weight", low=0)
     options: Options = options("keyword arguments of the term")
 
@@ -257,7 +260,7 @@ class RunConfig:
     stage_names: tuple[str, ...] = key(
         ("pretrain", "gan"), "names in stages, run in this order; each starts from the averaged generator of the last"
     )
-    init_from: str = key("", "initial generator: shipped name, .safetensors or run folder; may have fewer blocks")
+    init_from: str = key("", "initial generator: shipped name, .safetensors, .pth or run folder; may have fewer blocks")
     generator_of_init_from: bool = key(False, "use the architecture of init_from instead of config.generator")
     compute_dtype: str = key(
         "auto", "float32, bfloat16, or auto (bfloat16 on GPU and TPU, else float32); parameters stay float32"

@@ -86,6 +86,8 @@ def read_pairs(
       ImageError: an image can't be read.
     """
     root = Path(folder)
+    if not root.is_dir():
+        raise MissingFileError(f"no such folder: {folder}; test sets are folders of HR images, see docs/evaluation.md")
     hr_folder = root / "HR" if (root / "HR").is_dir() else root
     lr_folder = root / f"LRx{scale}"
     all_paths = _find_test_images(hr_folder)

@@ -13,7 +13,7 @@ from srgan_jax import inference
 from srgan_jax.export.verify import description, largest_difference
 from srgan_jax.runtime.atomic import atomic_file
 from srgan_jax.runtime.errors import MissingFileError, UserError
-from srgan_jax.weights import Weights
+from srgan_jax.weights import Weights, fold_norms
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -24,7 +24,7 @@ def to_stablehlo(params: Weights, path: str | os.PathLike, provenance: Mapping[s
     Args:
       params: from `srgan_jax.load`.
       path: a zip of `model.stablehlo` (as `jax.export` serialises it) and `about.json`; `load_stablehlo` reads it.
-      provenance: added to `about.json`, with architecture, scale and ranges.
+      provenance: added to `about.json`, with architecture, scale, ranges and the largest difference.
 
     Returns:
       The largest absolute difference from the original, over two input sizes.
@@ -32,6 +32,7 @@ def to_stablehlo(params: Weights, path: str | os.PathLike, provenance: Mapping[s
     Raises:
       UserError: the result differs from the original.
     """
+    params = fold_norms(params)
     batch, height, width = jax.export.symbolic_shape("b, h, w")
     apply = jax.jit(lambda lr: inference.upscale(params, lr))
     exported = jax.export.export(apply, platforms=PLATFORMS)(
@@ -40,7 +41,8 @@ def to_stablehlo(params: Weights, path: str | os.PathLike, provenance: Mapping[s
     data = exported.serialize()
     restored = jax.export.deserialize(data)
     largest = largest_difference(lambda lr: np.asarray(restored.call(lr)), params, "StableHLO")
-    about = json.dumps(description(params, provenance or {}, "[N, H, W, 3]"), indent=1)
+    layout = "float32 RGB, [N, H, W, 3], any batch, height and width"
+    about = json.dumps(description(params, provenance, layout, largest), indent=1)
     with atomic_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("model.stablehlo", bytes(data))
         archive.writestr("about.json", about)

@@ -5,6 +5,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
@@ -12,6 +13,7 @@ from srgan_jax.images.formats import TIFF, TIFFS, format_of
 from srgan_jax.images.metadata import png_chunks
 from srgan_jax.images.picture import Picture
 from srgan_jax.images.tiff import write_pages
+from srgan_jax.ops import color
 from srgan_jax.runtime.atomic import atomic_file
 from srgan_jax.runtime.errors import UserError
 
@@ -21,18 +23,24 @@ def write_image(path: str | os.PathLike, picture: Picture | np.ndarray, *, quali
 
     Args:
       path: the file; missing folders are created.
-      picture: a `Picture`, or `[H, W]` or `[H, W, C]` uint8 or uint16: gray, gray and alpha, RGB, RGB and alpha.
+      picture: a `Picture`, or `[H, W]` or `[H, W, C]`: gray, gray and alpha, RGB, RGB and alpha. uint8, uint16, or
+        float in [0, 1], which is clipped and rounded to 8 bits.
       quality: quality of JPEG (4:4:4), WebP (100 is lossless) and AVIF, 1 to 100.
 
     Raises:
-      ValueError: the format can't be written or doesn't support the image, or the array has another shape or dtype.
+      UserError: the format can't be written or doesn't support the image, or the array has another shape or dtype.
     """
     if not isinstance(picture, Picture):
         picture = np.asarray(picture)  # accepts jax.Array too
+        if np.issubdtype(picture.dtype, np.floating):
+            picture = np.asarray(color.to_uint8(jnp.asarray(picture)))
         picture = Picture((picture[..., None] if picture.ndim == 2 else picture,))
     for frame in picture.frames:
         if frame.ndim != 3 or frame.shape[-1] not in (1, 2, 3, 4) or frame.dtype not in (np.uint8, np.uint16):
-            raise ValueError(f"expected [H, W, 1 to 4] uint8 or uint16, got {frame.shape} {frame.dtype}")
+            raise UserError(
+                f"{path}: expected an image [H, W, 1 to 4], uint8, uint16 or float in [0, 1], got {frame.shape} "
+                f"{frame.dtype}"
+            )
     _check_supported(path, picture)
     sixteen_bit = picture.frames[0].dtype == np.uint16
     with atomic_file(path) as temporary:

@@ -13,7 +13,7 @@ def reason(error: Exception) -> str:
     """Returns a short description of an exception that Pillow raised for a file."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image in a known format"
-    known = {PermissionError: "permission denied", FileNotFoundError: "no such file"}
+    known = {PermissionError: "permission denied", FileNotFoundError: "no such file or folder"}
     if type(error) in known:
         return known[type(error)]
     text = str(error).strip().splitlines()

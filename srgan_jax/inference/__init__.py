@@ -1,5 +1,6 @@
 """Inference: `upscale` for arrays, `upscale_tiled` and `Tiler` for images of any size, tile by tile."""
 
+from srgan_jax.inference.chain import Chain
 from srgan_jax.inference.channels import TiledImage, from_array, self_ensemble
 from srgan_jax.inference.tile_grid import (
     MAX_HALO_PX,
@@ -8,6 +9,7 @@ from srgan_jax.inference.tile_grid import (
     choose_tile,
     halo_px,
     max_area,
+    period_px,
     smallest_tile,
     spans,
 )
@@ -16,6 +18,7 @@ from srgan_jax.inference.upscale import upscale, upscale_canvas
 
 __all__ = [
     "MAX_HALO_PX",
+    "Chain",
     "Span",
     "TiledImage",
     "Tiler",
@@ -24,6 +27,7 @@ __all__ = [
     "from_array",
     "halo_px",
     "max_area",
+    "period_px",
     "self_ensemble",
     "smallest_tile",
     "spans",

@@ -15,6 +15,7 @@ from srgan_jax.runtime import devices
 from srgan_jax.weights import Weights
 
 MAX_HALO_PX = 64  # LR pixels; a generator with a larger receptive field gets this halo, and seams that are measured
+DEFAULT_PERIOD_PX = 2  # LR pixels; see `period_px`
 TILE_MULTIPLE_PX = 16  # tile sides are multiples of it
 MAX_CPU_BYTES = 2 << 30  # of activations; on a CPU larger tiles are hardly faster
 MAX_TILE_PX = 1024**2  # area
@@ -37,13 +38,17 @@ def halo_px(architecture: Mapping[str, Any]) -> tuple[int, bool]:
 @functools.lru_cache(maxsize=64)
 def _halo_px(architecture: FrozenDict) -> tuple[int, bool]:
     module = build(GENERATORS, architecture)
+    if getattr(module, "least_radius_px", 0) > MAX_HALO_PX:
+        return MAX_HALO_PX, False
     centre = MAX_HALO_PX + 2
-    strip = np.zeros((2, 1, 2 * centre + 2, 3), np.float32)
-    strip[0, :, centre] = strip[1, :, centre + 1] = np.nan  # both positions relative to a stride of 2
+    period = getattr(module, "period_px", DEFAULT_PERIOD_PX)
+    strip = np.zeros((period, 1, 2 * centre + period, 3), np.float32)
+    for index in range(period):  # all positions relative to a stride or window
+        strip[index, :, centre + index] = np.nan
     shapes = jax.eval_shape(module.init, jax.eval_shape(lambda: jax.random.key(0)), strip)
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     sr = np.asarray(np.isnan(np.asarray(jax.jit(module.apply)(zeros, strip))).any(axis=(1, 3)))
-    affected = np.asarray(sr.reshape(2, -1, sr.shape[1] // strip.shape[2]).any(axis=-1))
+    affected = np.asarray(sr.reshape(period, -1, sr.shape[1] // strip.shape[2]).any(axis=-1))
     radius = max(np.abs(np.flatnonzero(row) - centre - index).max() for index, row in enumerate(affected))
     return min(int(radius), MAX_HALO_PX), bool(radius <= MAX_HALO_PX)
 
@@ -57,17 +62,22 @@ class Span(NamedTuple):
     keep_stop: int
 
 
-def spans(size: int, tile: int, halo: int) -> list[Span]:
+def period_px(architecture: Mapping[str, Any]) -> int:
+    """Returns the period of a generator, `period_px` of its module, 2 by default: see `models.protocols.Generator`."""
+    return getattr(build(GENERATORS, architecture), "period_px", DEFAULT_PERIOD_PX)
+
+
+def spans(size: int, tile: int, halo: int, period: int = DEFAULT_PERIOD_PX) -> list[Span]:
     """Returns tiles of `tile` pixels that cover `size` pixels; neighbours overlap by at least two halos.
 
-    All tiles start at even pixels, so that a network with a stride of 2 samples the same pixels in each. The last tile
-    may therefore be one pixel shorter than the others.
+    All tiles start at multiples of `period`, so that a network with strides or windows divides the pixels of each in
+    the same way. The last tile may therefore be up to `period - 1` pixels shorter than the others.
     """
     if size <= tile:
         return [Span(0, size, 0, size)]
-    last = math.ceil((size - tile) / 2) * 2
-    count = math.ceil(last / ((tile - 2 * halo) // 2 * 2)) + 1
-    step = math.ceil(last / (count - 1) / 2) * 2
+    last = math.ceil((size - tile) / period) * period
+    count = math.ceil(last / ((tile - 2 * halo) // period * period)) + 1
+    step = math.ceil(last / (count - 1) / period) * period
     starts = [min(index * step, last) for index in range(count)]
     seams = [(a + tile + b) // 2 for a, b in itertools.pairwise(starts)]
     return [
@@ -76,7 +86,9 @@ def spans(size: int, tile: int, halo: int) -> list[Span]:
     ]
 
 
-def choose_tile(sizes: Sequence[tuple[int, int]], halo: int, max_area: int, square: bool = False) -> tuple[int, int]:
+def choose_tile(
+    sizes: Sequence[tuple[int, int]], halo: int, max_area: int, square: bool = False, period: int = DEFAULT_PERIOD_PX
+) -> tuple[int, int]:
     """Returns the tile size that computes the fewest pixels, halos included, over images of these sizes.
 
     Args:
@@ -84,17 +96,18 @@ def choose_tile(sizes: Sequence[tuple[int, int]], halo: int, max_area: int, squa
       halo: from `halo_px`.
       max_area: largest area of a tile, LR pixels; exceeded only where two halos need a larger tile.
       square: only square tiles (self-ensemble rotates them).
+      period: from `period_px`.
 
     Returns:
       Height and width, multiples of 16.
     """
-    smallest = smallest_tile(halo)
+    smallest = smallest_tile(halo, period)
     largest = max(smallest, min(max_area // smallest, -(-max(map(max, sizes)) // TILE_MULTIPLE_PX) * TILE_MULTIPLE_PX))
     sides = np.arange(TILE_MULTIPLE_PX, largest + 1, TILE_MULTIPLE_PX)
     heights, widths = np.array(sorted(set(sizes))).T
 
     def tiles(lengths):  # [images, sides]; a side of two halos or less can only hold a whole image
-        steps = np.maximum(sides - 2 * halo, 1e-9)
+        steps = np.maximum((sides - 2 * halo) // period * period, 1e-9)
         return np.ceil(np.maximum(lengths[:, None] - sides, 0) / steps) + 1
 
     cost = np.einsum("ki,kj->ij", tiles(heights), tiles(widths)) * np.outer(sides, sides)
@@ -123,6 +136,6 @@ def max_area(params: Weights) -> int:
     return min(MAX_TILE_PX, int(budget / bytes_per_px(params)))
 
 
-def smallest_tile(halo: int) -> int:
-    """Returns the smallest valid side of a tile: the first multiple of 16 that is larger than two halos."""
-    return -(-(2 * halo + 2) // TILE_MULTIPLE_PX) * TILE_MULTIPLE_PX
+def smallest_tile(halo: int, period: int = DEFAULT_PERIOD_PX) -> int:
+    """Returns the smallest valid side of a tile: the first multiple of 16 that holds two halos and a period."""
+    return -(-(2 * halo + period) // TILE_MULTIPLE_PX) * TILE_MULTIPLE_PX

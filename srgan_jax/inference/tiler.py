@@ -18,7 +18,7 @@ import numpy as np
 
 from srgan_jax.inference import channels
 from srgan_jax.inference.checks import checked_image
-from srgan_jax.inference.tile_grid import Span, choose_tile, halo_px, max_area, smallest_tile, spans
+from srgan_jax.inference.tile_grid import Span, choose_tile, halo_px, max_area, period_px, smallest_tile, spans
 from srgan_jax.runtime import devices
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.weights import Weights, make_weights
@@ -53,6 +53,7 @@ class Tiler:
           run: computes SR of a batch of tiles.
         """
         self.halo_px, self.exact = halo_px(params.architecture)
+        self.period_px = period_px(params.architecture)
         self.tile_px, self.report = tile_px, report
         self.seam_difference = 0.0  # largest difference at a seam, of values in [0, 1]; 0 where the halo is exact
         self._run_tiles = run
@@ -76,7 +77,7 @@ class Tiler:
 
         def tiles():
             for image in images:
-                grid = [spans(size, tile, self.halo_px) for size, tile in zip(image.size, self.tile_px, strict=True)]
+                grid = self._grid(image.size)
                 started.append((image, grid))
                 for rows, columns in itertools.product(*grid):
                     yield image.cut(rows, columns)
@@ -90,7 +91,11 @@ class Tiler:
 
     def count_tiles(self, size: tuple[int, int]) -> int:
         """Returns the number of tiles of an image of this height and width."""
-        return math.prod(len(spans(s, t, self.halo_px)) for s, t in zip(size, self.tile_px, strict=True))
+        return math.prod(map(len, self._grid(size)))
+
+    def _grid(self, size: tuple[int, int]) -> list[list[Span]]:
+        """Returns the tiles along both axes of an image of this height and width."""
+        return [spans(s, t, self.halo_px, self.period_px) for s, t in zip(size, self.tile_px, strict=True)]
 
     def seconds_per_tile(self) -> float:
         """Returns the time per tile, measured on the second of two batches; the first compiles."""
@@ -199,7 +204,7 @@ class Tiler:
             raise error
         if tile_px != self.tile_px:
             return
-        smallest = smallest_tile(self.halo_px)
+        smallest = smallest_tile(self.halo_px, self.period_px)
         height, width = (min(side, max(smallest, side // 2)) for side in self.tile_px)
         smaller = (height, width)
         if smaller == self.tile_px:
@@ -251,11 +256,12 @@ def upscale_tiled(
     """
     image = checked_image(image, np.asarray, axes=(3,))
     params = params if isinstance(params, Weights) else make_weights(params, architecture)
-    halo = halo_px(params.architecture)[0]
-    tile_px = tile_px or choose_tile([image.shape[:2]], halo, max_area(params), square=self_ensemble)
-    if any(tile < min(size, 2 * halo + 2) for size, tile in zip(image.shape, tile_px, strict=False)):
+    halo, period = halo_px(params.architecture)[0], period_px(params.architecture)
+    tile_px = tile_px or choose_tile([image.shape[:2]], halo, max_area(params), self_ensemble, period)
+    if any(tile < min(size, 2 * halo + period) for size, tile in zip(image.shape, tile_px, strict=False)):
         raise ValueError(
-            f"tile_px={tile_px}: expected tiles of {2 * halo + 2} px or more; this generator has a halo of {halo} px"
+            f"tile_px={tile_px}: expected tiles of {2 * halo + period} px or more; this generator has a halo of "
+            f"{halo} px"
         )
     if self_ensemble and tile_px[0] != tile_px[1]:
         raise ValueError(f"tile_px={tile_px}: expected a square tile, because self_ensemble rotates tiles")

@@ -4,6 +4,9 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from srgan_jax.ops import color
 
 
 def total_variation(image: jax.Array) -> jax.Array:
@@ -45,3 +48,30 @@ def gradient_penalty(
     mixed = fraction * real + (1.0 - fraction) * fake
     gradient = jax.grad(logit_sum)(mixed) / 2.0  # from [0, 1] to [-1, 1], which is twice as wide
     return jnp.square(jnp.sqrt(jnp.square(gradient).sum(axis=(1, 2, 3)) + 1e-12) - 1.0)
+
+
+def lattice_energy(image: jax.Array, period: int = 4) -> jax.Array:
+    """Returns the energy of high frequencies at each position of a lattice, averaged over a batch.
+
+    Sub-pixel upsampling by a factor makes each of its positions by other kernels, so that texture may be stronger at
+    some of them. In photographs the energies are equal.
+
+    Args:
+      image: `[N, H, W, 3]` in [0, 1].
+      period: of the lattice, usually the scale.
+
+    Returns:
+      `[period, period]`, the mean square of luma minus a Gaussian blur with a standard deviation of 1 px.
+    """
+    luma = color.rgb_to_y(image)[..., 0]
+    taps = np.exp(-0.5 * np.arange(-4.0, 5.0) ** 2)
+    taps /= taps.sum()
+    blurred = luma
+    for axis in (1, 2):
+        length = blurred.shape[axis] - 8
+        parts = [tap * jax.lax.slice_in_dim(blurred, i, i + length, axis=axis) for i, tap in enumerate(taps)]
+        blurred = jnp.asarray(sum(parts))
+    energy = jnp.square(luma[:, 4:-4, 4:-4] - blurred)
+    rows, columns = (side // period for side in energy.shape[1:])
+    blocks = energy[:, : rows * period, : columns * period].reshape(-1, rows, period, columns, period)
+    return blocks.mean(axis=(0, 1, 3))

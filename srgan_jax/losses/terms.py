@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from srgan_jax.losses.adversarial import ADVERSARIAL, Decision
-from srgan_jax.losses.penalties import gradient_penalty, total_variation
+from srgan_jax.losses.penalties import gradient_penalty, lattice_energy, total_variation
 from srgan_jax.losses.pixel import PIXEL
 from srgan_jax.losses.views import Views
 from srgan_jax.ops import color, resize
@@ -47,12 +47,14 @@ class WeightedTerm(NamedTuple):
       term: entry of the table.
       weight: a number, or a function of the step.
       options: keyword arguments of the function.
+      grad_ratio: if not 0, the weight adapts, see `training.grad_balance`.
     """
 
     name: str
     term: Term
     weight: Weight
     options: Mapping[str, object] = {}
+    grad_ratio: float = 0.0
 
     def value(self, views: Views) -> jax.Array:
         """Returns the unweighted value of the term: a scalar."""
@@ -154,6 +156,20 @@ def variation(views: Views) -> jax.Array:
     return total_variation(color.to_signed(views.sr))
 
 
+def lattice(views: Views, *, period: int = 4, epsilon: float = 1e-7) -> jax.Array:
+    """Returns the squared deviations of log `lattice_energy` of SR from its mean, `[period, period]`.
+
+    The metric `phase` measures the same over a set of images.
+
+    Args:
+      views: with `sr`.
+      period: of the lattice, usually the scale.
+      epsilon: added to the energies, so that flat images have no large logarithms.
+    """
+    energy = jnp.log(lattice_energy(views.sr, period) + epsilon)
+    return jnp.square(energy - energy.mean())
+
+
 def consistency(views: Views, *, distance: str = "l1", factor: int = 4) -> jax.Array:
     """Returns a distance between SR and HR on [-1, 1], both shrunk by MATLAB's bicubic without rounding.
 
@@ -207,6 +223,7 @@ TERMS: dict[str, Term] = {
     "perceptual": Term(perceptual, ("features",)),
     "total_variation": Term(variation, ("sr",)),
     "consistency": Term(consistency, ("sr", "hr")),
+    "lattice": Term(lattice, ("sr",)),
     **{name: Term(functools.partial(adversarial, loss=name), ("logits",)) for name in ADVERSARIAL},
 }
 DISCRIMINATOR_TERMS: dict[str, Term] = {

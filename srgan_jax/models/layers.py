@@ -1,8 +1,6 @@
 """Building blocks of the networks. Images and feature maps are NHWC."""
 
-import contextlib
-import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -37,6 +35,48 @@ def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
     return x.transpose(0, 1, 4, 2, 5, 3).reshape(n, height * factor, width * factor, channels // factor**2)
 
 
+def pixel_unshuffle(x: jax.Array, factor: int) -> jax.Array:
+    """Returns the blocks of factor x factor pixels of `x [N, H, W, C]` as channels, the inverse of `pixel_shuffle`.
+
+    Returns:
+      `[N, H / factor, W / factor, C * factor**2]`; H and W must be multiples of `factor`.
+    """
+    n, height, width, channels = x.shape
+    x = x.reshape(n, height // factor, factor, width // factor, factor, channels)
+    return x.transpose(0, 1, 3, 5, 2, 4).reshape(n, height // factor, width // factor, channels * factor**2)
+
+
+def reflect_to_multiple(x: jax.Array, factor: int, mask: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
+    """Returns images padded at the bottom and right to multiples of `factor`, by reflection without the edge.
+
+    Args:
+      x: `[N, H, W, C]`.
+      factor: the side of a block.
+      mask: `[N, H, W, 1]`, 1 in the valid part at the top left; None: all is valid. Each valid part is padded as an
+        image of its own, so that its result doesn't depend on the canvas around it.
+
+    Returns:
+      `x` and `mask` of the padded size; the mask is 1 in the padding of each image to whole blocks.
+    """
+    for axis in (1, 2):
+        length = x.shape[axis]
+        position = jnp.arange(-(-length // factor) * factor)
+        if mask is None:
+            x = jnp.take(x, _reflected(position, length), axis=axis)
+            continue
+        valid = mask.astype(jnp.int32).max(axis=(3 - axis, 3)).sum(axis=1)[:, None]  # [N, 1]: rows, then columns
+        index = jnp.where(position < -(-valid // factor) * factor, _reflected(position, valid), position)
+        index = jnp.expand_dims(jnp.minimum(index, length - 1), (3 - axis, 3))
+        x = jnp.take_along_axis(x, index, axis=axis)
+        mask = jnp.take_along_axis(mask, index, axis=axis)
+    return x, mask
+
+
+def _reflected(position: jax.Array, length: Any) -> jax.Array:
+    """Returns the positions inside 0 to length - 1 that positions beyond the end are reflected to."""
+    return jnp.clip(jnp.where(position < length, position, 2 * (length - 1) - position), 0, length - 1)
+
+
 def interpolate(image: jax.Array, scale: int, kernel: str = "bicubic") -> jax.Array:
     """Upsamples by an integer factor with edge padding, as one small convolution and a pixel shuffle.
 
@@ -50,67 +90,27 @@ def interpolate(image: jax.Array, scale: int, kernel: str = "bicubic") -> jax.Ar
     Returns:
       `[N, H * scale, W * scale, C]`, the dtype of `image`.
     """
+    weights = jnp.asarray(interpolation_kernel(scale, kernel, image.shape[-1]), image.dtype)
+    radius = weights.shape[0] // 2
+    padded = jnp.pad(image, ((0, 0), (radius, radius), (radius, radius), (0, 0)), mode="edge")
+    phases_of_image = jax.lax.conv_general_dilated(
+        padded,
+        weights,
+        (1, 1),
+        "VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=jax.lax.Precision.HIGHEST,
+    )
+    return pixel_shuffle(phases_of_image, scale)
+
+
+def interpolation_kernel(scale: int, kernel: str, channels: int) -> np.ndarray:
+    """Returns the convolution kernel `[5, 5, channels, channels * scale**2]`, whose pixel shuffle interpolates."""
     radius = 2  # a cubic kernel reads two samples to each side
     size = 2 * radius + 1
     phases = weight_matrix(size, size * scale, kernel)[radius * scale : (radius + 1) * scale]  # [scale, size]
     one_channel = np.einsum("ah,bw->hwab", phases, phases).reshape(size, size, 1, scale * scale)
-    channels = image.shape[-1]
-    weights = jnp.asarray(np.einsum("hwip,cd->hwcdp", one_channel, np.eye(channels)), image.dtype)
-    weights = weights.reshape(size, size, channels, channels * scale * scale)
-    if _shape_preserving.get():
-        neighbours = jnp.concatenate(_clamped_neighbours(image, radius), axis=-1)
-        phases_of_image = _plain_conv(neighbours, weights.reshape(1, 1, -1, weights.shape[-1]), "SAME")
-    else:
-        padded = jnp.pad(image, ((0, 0), (radius, radius), (radius, radius), (0, 0)), mode="edge")
-        phases_of_image = _plain_conv(padded, weights, "VALID")
-    return pixel_shuffle(phases_of_image, scale)
-
-
-def _plain_conv(x: jax.Array, kernel: jax.Array, padding: str, groups: int = 1) -> jax.Array:
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (1, 1),
-        padding,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-        precision=jax.lax.Precision.HIGHEST,
-    )
-
-
-_shape_preserving: contextvars.ContextVar[bool] = contextvars.ContextVar("shape_preserving", default=False)
-
-
-@contextlib.contextmanager
-def shape_preserving_interpolation() -> Iterator[None]:
-    """Context in which `interpolate` is traced without explicit padding, for the export to ONNX.
-
-    Slower, with the same result: the converter can't represent `H + 4` of a symbolic H.
-    """
-    token = _shape_preserving.set(True)
-    try:
-        yield
-    finally:
-        _shape_preserving.reset(token)
-
-
-def _clamped_neighbours(image: jax.Array, radius: int) -> list[jax.Array]:
-    """Returns `image` shifted by -radius to radius rows and columns with edge padding, in row-major order."""
-
-    def shift(x: jax.Array, axis: int, by: int) -> jax.Array:  # by 1 or -1: x[i + by]
-        kernel = np.zeros((3, 3, 1, x.shape[-1]), np.float32)
-        kernel[(1 + by, 1) if axis == 1 else (1, 1 + by)] = 1.0
-        moved, inside = (_plain_conv(y, jnp.asarray(kernel, x.dtype), "SAME", x.shape[-1]) for y in (x, x * 0 + 1))
-        return moved + (1 - inside) * x
-
-    def line(x: jax.Array, axis: int) -> list[jax.Array]:
-        before, after = [x], [x]
-        for _ in range(radius):
-            before.insert(0, shift(before[0], axis, -1))
-            after.append(shift(after[-1], axis, 1))
-        return before + after[1:]
-
-    return [column for row in line(image, 1) for column in line(row, 2)]
+    return np.einsum("hwip,cd->hwcdp", one_channel, np.eye(channels)).reshape(size, size, channels, -1)
 
 
 INITIALIZATIONS = {

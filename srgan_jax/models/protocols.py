@@ -13,7 +13,11 @@ class Generator(Protocol):
     """A Flax module that upscales images; its dataclass fields are its architecture, stored in the weights file.
 
     It may also have the fields `dtype` (of the computation), `axis_name` (of pmap, for batch statistics) and `remat`
-    (recompute activations for the gradient), which are not stored.
+    (recompute activations for the gradient), which are not stored. A network with strides, pixel-unshuffle or attention
+    windows has the property `period_px`: it divides the LR image into blocks of so many pixels, so that tiles start at
+    multiples of it. Without the property it is 2. One whose receptive field is large can have the property
+    `least_radius_px`, a lower bound of its radius in LR pixels: where that is more than the largest halo of a tile, the
+    radius isn't measured.
 
     Attributes:
       scale: SR pixels per LR pixel, along each axis.

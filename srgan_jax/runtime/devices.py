@@ -1,5 +1,6 @@
 """Devices of this machine or job: determinism, meshes, memory, and arrays sharded or replicated over devices."""
 
+import collections
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -123,6 +124,24 @@ def shard(tree: PyTree, mesh: Mesh, mapping: str) -> PyTree:
 def must_block() -> bool:
     """Returns whether to block on each update: queued updates deadlock XLA's collectives on several CPU devices."""
     return jax.default_backend() == "cpu" and jax.device_count() > 1
+
+
+class UpdateQueue:
+    """Limits how many updates wait for the device.
+
+    JAX returns before an update is computed. With a long queue the progress bar is ahead of the device, and a signal
+    is answered late.
+    """
+
+    def __init__(self, limit: int = 2):
+        self._limit = 0 if must_block() else limit
+        self._results: collections.deque[PyTree] = collections.deque()
+
+    def add(self, result: PyTree) -> None:
+        """Waits until at most `limit` updates, of which `result` is from the newest, are not yet computed."""
+        self._results.append(result)
+        while len(self._results) > self._limit:
+            jax.block_until_ready(self._results.popleft())
 
 
 def host_memory_bytes() -> int:

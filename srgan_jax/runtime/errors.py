@@ -31,7 +31,8 @@ def lookup(table: Mapping[K, T], name: K, what: str) -> T:
       UserError: the name is unknown; the message lists the valid ones.
     """
     if name not in table:
-        raise UserError(f"unknown {what} {name!r}; valid: {', '.join(map(str, sorted(table)))}")
+        hint = did_you_mean(name, map(str, table)) if isinstance(name, str) else ""
+        raise UserError(f"unknown {what} {name!r}; valid: {', '.join(map(str, sorted(table)))}{hint}")
     return table[name]
 
 

@@ -7,9 +7,9 @@ from srgan_jax.runtime.errors import UserError
 # The modules that the package imports itself, by extra; a test compares the extras with pyproject.toml.
 MODULES = {
     "train": ("tensorflow_datasets", "grain", "ml_collections", "absl", "tensorboardX"),
-    "torch": ("torch",),
     "keras": ("h5py",),
-    "onnx": ("jax2onnx", "onnxruntime"),
+    "onnx": ("onnx", "onnxruntime"),
+    "ncnn": ("ncnn",),
     "heic": ("pillow_heif",),
     "quickstart": ("skimage",),
 }

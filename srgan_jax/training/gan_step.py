@@ -44,8 +44,8 @@ def gan_step(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[T
     d = apply_gradient(d, d_grads, d_stats, game.opponent.optimizer, state.step)
 
     def g_gradient(microbatch):
-        return generator_gradient(game, d, microbatch, generated(microbatch), state.step)
+        return generator_gradient(game, d, microbatch, generated(microbatch), state.step, state.grad_scale)
 
     g_grads, g_stats, g_metrics = average_over_batch(g_gradient, batch, game.averaging)
     g = apply_gradient(g, g_grads, g_stats, game.generator.optimizer, state.step)
-    return advance(state, g, game.ema_decay, discriminator=d), g_metrics | d_metrics
+    return advance(state, g, game.ema_decay, g_metrics, d), g_metrics | d_metrics

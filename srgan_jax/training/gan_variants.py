@@ -26,7 +26,7 @@ def generator_first(state: TrainState, batches: Sequence[Batch], game: Game) -> 
     generated = compute_once(lambda microbatch: generate(game, g, microbatch), batch, game.averaging)
 
     def g_gradient(microbatch):
-        return generator_gradient(game, d, microbatch, generated(microbatch), state.step)
+        return generator_gradient(game, d, microbatch, generated(microbatch), state.step, state.grad_scale)
 
     def d_gradient(microbatch):
         return discriminator_gradient(game, d, microbatch, generated(microbatch), state.step)
@@ -35,7 +35,7 @@ def generator_first(state: TrainState, batches: Sequence[Batch], game: Game) -> 
     d_grads, d_stats, d_metrics = average_over_batch(d_gradient, batch, game.averaging)
     g = apply_gradient(g, g_grads, g_stats, game.generator.optimizer, state.step)
     d = apply_gradient(d, d_grads, d_stats, game.opponent.optimizer, state.step)
-    return advance(state, g, game.ema_decay, discriminator=d), g_metrics | d_metrics
+    return advance(state, g, game.ema_decay, g_metrics, d), g_metrics | d_metrics
 
 
 def several_updates(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[TrainState, Metrics]:
@@ -64,11 +64,11 @@ def several_updates(state: TrainState, batches: Sequence[Batch], game: Game) -> 
         d = apply_gradient(d, grads, stats, optimizer, state.step, count=state.step * count + number)
 
     def g_gradient(microbatch):
-        return generator_gradient(game, d, microbatch, passes[-1](microbatch), state.step)
+        return generator_gradient(game, d, microbatch, passes[-1](microbatch), state.step, state.grad_scale)
 
     grads, stats, g_metrics = average_over_batch(g_gradient, batches[-1], game.averaging)
     g = apply_gradient(g, grads, stats, game.generator.optimizer, state.step)
-    return advance(state, g, game.ema_decay, discriminator=d), g_metrics | metrics
+    return advance(state, g, game.ema_decay, g_metrics, d), g_metrics | metrics
 
 
 def two_steps(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[TrainState, Metrics]:
@@ -90,8 +90,8 @@ def two_steps(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[
         d = apply_gradient(d, grads, stats, optimizer, state.step, count=2 * state.step + number)
 
     def g_gradient(microbatch):
-        return generator_gradient(game, d, microbatch, generated(microbatch), state.step)
+        return generator_gradient(game, d, microbatch, generated(microbatch), state.step, state.grad_scale)
 
     grads, stats, g_metrics = average_over_batch(g_gradient, batch, game.averaging)
     g = apply_gradient(g, grads, stats, game.generator.optimizer, state.step)
-    return advance(state, g, game.ema_decay, discriminator=d), g_metrics | metrics
+    return advance(state, g, game.ema_decay, g_metrics, d), g_metrics | metrics

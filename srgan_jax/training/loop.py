@@ -25,6 +25,7 @@ from srgan_jax.runtime.errors import UserError
 from srgan_jax.training import logs, mapping, nonfinite, previews, samples, setup, start, workdir
 from srgan_jax.training.balance import BalanceMonitor
 from srgan_jax.training.checkpoints import Checkpoints
+from srgan_jax.training.initial import keep_initial, load_initial
 from srgan_jax.training.provenance import record_run
 from srgan_jax.training.rollback import Rollback
 from srgan_jax.training.stage import Stage
@@ -70,7 +71,7 @@ def train_and_evaluate(run: RunConfig, folder: str | Path, *, profile: bool = Fa
     """
     folder = Path(folder)
     with workdir.locked(folder), StopRequest() as stop:
-        initial = current = weights.load(run.init_from, fold=False) if run.init_from else None
+        initial = current = load_initial(run.init_from, folder)
         if run.generator_of_init_from:
             run = dataclasses.replace(run, generator=start.generator_from(initial, run.init_from))
         stages = setup.build(run)
@@ -81,6 +82,7 @@ def train_and_evaluate(run: RunConfig, folder: str | Path, *, profile: bool = Fa
         mesh, plan = devices.make_mesh(), stages[0].plan
         devices.local_slice(plan.batch_size, run.micro_batches)  # raises UserError if the batch can't be divided
         validation, train_images = open_data(run.data, run.validation, run.degradation, plan, folder)
+        keep_initial(initial, run.init_from, folder)
         for line in record_run(folder, run):
             messages.report(f"changed since this run began: {line}")
         devices.report_devices(run.compute_dtype, run.devices.mapping)
@@ -136,7 +138,7 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
         balance = BalanceMonitor(getattr(stage.config, "balance_accuracy", 1.0))
         skipped = nonfinite.SkippedUpdates(int(state.health.skipped))
         messages.report(f"{name}: {count_parameters(state.generator.params):,} parameters; compiling the update")
-        scores, stopping = {}, 0
+        scores, stopping, queue = {}, 0, devices.UpdateQueue()
 
         while step < intervals.total and not stopping:
             # ---------------------------------------------------- feed, update
@@ -149,8 +151,7 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
             with jax.transfer_guard("allow" if jax.config.jax_debug_nans else "disallow"):  # pyright: ignore[reportAttributeAccessIssue] made at run time
                 state, metrics = update(state, frozen, sharded)
             trace.after(step, state)
-            if devices.must_block():
-                jax.block_until_ready(state)
+            queue.add(metrics)
             log.advance(intervals.per_call)
 
             # ---------------------------------------------------- log

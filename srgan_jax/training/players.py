@@ -17,6 +17,7 @@ from srgan_jax.ops.resize import centre_crop
 from srgan_jax.runtime.random_keys import PURPOSE_DROPOUT_FAKE, PURPOSE_DROPOUT_REAL, PURPOSE_GRADIENT_PENALTY, keys_for
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training.game import Averaging, Batch, Game, Optimizer, Player
+from srgan_jax.training.grad_balance import balanced_gradient, gradient_fractions
 from srgan_jax.training.mapping import mean_over_microbatches
 from srgan_jax.training.state import NetworkState, TrainState
 
@@ -196,29 +197,26 @@ def _views_of_generator(game: Game, d: NetworkState | None, batch: Batch, sr: ja
 
 
 def generator_gradient(
-    game: Game, d: NetworkState | None, batch: Batch, generated: Generated, step: jax.Array
+    game: Game,
+    d: NetworkState | None,
+    batch: Batch,
+    generated: Generated,
+    step: jax.Array,
+    grad_scale: jax.Array | None = None,
 ) -> tuple[PyTree, PyTree, Metrics]:
-    """Returns the gradient of `generator_loss`, the updated batch statistics, and the metrics."""
-    sr = generated.sr
-    cotangent, metrics = jax.grad(generator_loss, has_aux=True)(sr, game, d, batch, step)
+    """Returns the gradient of `generator_loss`, the updated batch statistics, and the metrics.
+
+    `grad_scale` is that of the state: the factor of a term whose weight adapts, see `grad_balance`; else None.
+    """
+    sr, terms = generated.sr, game.generator.losses
+    views = functools.partial(_views_of_generator, game, d, batch)
+    if grad_scale is None:
+        cotangent, metrics = jax.grad(generator_loss, has_aux=True)(sr, game, d, batch, step)
+    else:
+        cotangent, metrics = balanced_gradient(terms, views, sr, step, grad_scale)
     if game.grad_share:
-        views = functools.partial(_views_of_generator, game, d, batch)
-        metrics |= _gradient_norms(game.generator.losses, views, sr, step)
+        metrics |= gradient_fractions(terms, views, sr, step)
     return generated.vjp(cotangent)[0], generated.batch_stats, metrics
-
-
-def _gradient_norms(
-    terms: Sequence[WeightedTerm], views: Callable[[jax.Array], Views], sr: jax.Array, step: jax.Array
-) -> Metrics:
-    """Returns the norm of each weighted term's gradient with respect to SR, as a fraction of the sum of these norms."""
-
-    def norm(term: WeightedTerm) -> jax.Array:
-        gradient = jax.grad(lambda sr: term.weight_at(step) * term.value(views(sr)))(sr)
-        return jnp.sqrt(jnp.square(gradient).sum())
-
-    norms = {term.name: norm(term) for term in terms}
-    total = jnp.maximum(jnp.asarray(sum(norms.values())), 1e-30)
-    return {f"grad_share/{name}": value / total for name, value in norms.items()}
 
 
 def _logits_for_generator(
@@ -278,15 +276,23 @@ def apply_gradient(
 
 
 def advance(
-    state: TrainState, generator: NetworkState, ema_decay: float, discriminator: NetworkState | None = None
+    state: TrainState,
+    generator: NetworkState,
+    ema_decay: float,
+    metrics: Metrics,
+    discriminator: NetworkState | None = None,
 ) -> TrainState:
     """Returns the next state, with the moving average of the generator updated.
 
-    The decay of the average rises from 0.1 at the first update to `ema_decay`.
+    The decay of the average rises from 0.1 at the first update to `ema_decay`. "grad_scale" among the metrics of the
+    generator's update is kept for the next one.
     """
     # Not optax.incremental_update, which takes 1 - decay as its step size and so rounds the decay.
     count = state.step.astype(jnp.float32)
     decay = jnp.minimum(ema_decay, (1.0 + count) / (10.0 + count))
     current = {"params": generator.params, "batch_stats": generator.batch_stats}
     ema = jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, dict(state.ema), current)
-    return state.replace(step=state.step + 1, generator=generator, discriminator=discriminator, ema=ema)
+    return state.replace(
+        step=state.step + 1, generator=generator, discriminator=discriminator, ema=ema,
+        grad_scale=metrics.get("grad_scale"),
+    )  # fmt: skip

@@ -23,8 +23,9 @@ def pretrain_step(state: TrainState, batches: Sequence[Batch], game: Game) -> tu
     g = state.generator
 
     def gradient(microbatch):
-        return generator_gradient(game, None, microbatch, generate(game, g, microbatch), state.step)
+        generated = generate(game, g, microbatch)
+        return generator_gradient(game, None, microbatch, generated, state.step, state.grad_scale)
 
     grads, batch_stats, metrics = average_over_batch(gradient, batch, game.averaging)
     g = apply_gradient(g, grads, batch_stats, game.generator.optimizer, state.step)
-    return advance(state, g, game.ema_decay), metrics
+    return advance(state, g, game.ema_decay, metrics), metrics

@@ -201,8 +201,13 @@ def weighted_terms(losses: Mapping[str, LossConfig], table: Mapping[str, Term], 
     used = {name: (loss, term) for name, (loss, term) in entries.items() if loss.weight}
     for name, (loss, term) in used.items():
         _check_options(name, term, loss.options)
+    adaptive = [name for name, (loss, _) in used.items() if loss.grad_ratio]
+    if adaptive and (len(adaptive) > 1 or len(used) == 1 or table is not TERMS):
+        raise UserError(
+            f"grad_ratio of {', '.join(adaptive)}: expected one term of the generator's loss, beside others"
+        )
     return tuple(
-        WeightedTerm(name, term, ramp(loss.weight, loss.ramp_steps), loss.options)
+        WeightedTerm(name, term, ramp(loss.weight, loss.ramp_steps), loss.options, loss.grad_ratio)
         for name, (loss, term) in used.items()
     )
 

@@ -17,6 +17,7 @@ from srgan_jax.data.batch_plan import BatchPlan, draw_batch
 from srgan_jax.losses.terms import Metrics
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training.game import Game, Player
+from srgan_jax.training.grad_balance import balanced_term
 from srgan_jax.training.state import TrainState, create_network_state, create_train_state
 from srgan_jax.training.steps import Step
 
@@ -157,4 +158,4 @@ def init_state(
         features = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
         inputs = {"image": hr, "features": features, "lr": lr}
         d = create(game.discriminator, 1, {name: inputs[name] for name in game.discriminator.takes})
-    return create_train_state(seed, g, d)
+    return create_train_state(seed, g, d, adaptive=balanced_term(game.generator.losses) is not None)

@@ -38,6 +38,7 @@ class TrainState(flax.struct.PyTreeNode):
       ema: `{"params", "batch_stats"}`: moving average of the generator, which validation, export and the next stage
         use.
       discriminator: the discriminator in training; None in the pretraining stage.
+      grad_scale: smoothed factor of a loss term whose weight adapts, see `grad_balance`; else None.
       health: counters of `nonfinite.skip_nonfinite`.
     """
 
@@ -46,6 +47,7 @@ class TrainState(flax.struct.PyTreeNode):
     generator: NetworkState
     ema: Mapping[str, PyTree]
     discriminator: NetworkState | None = None
+    grad_scale: jax.Array | None = None
     health: Health = flax.struct.field(default_factory=initial_health)
 
     @property
@@ -72,12 +74,15 @@ def create_network_state(
     return NetworkState(params, variables.get("batch_stats", {}), transformation.init(params), history)
 
 
-def create_train_state(seed: int, generator: NetworkState, discriminator: NetworkState | None = None) -> TrainState:
-    """Returns the state before the first update of a stage."""
+def create_train_state(
+    seed: int, generator: NetworkState, discriminator: NetworkState | None = None, *, adaptive: bool = False
+) -> TrainState:
+    """Returns the state before the first update of a stage; `adaptive` if the weight of a loss term adapts."""
     averaged = {"params": generator.params, "batch_stats": generator.batch_stats}
     ema = jax.tree.map(jnp.copy, averaged)  # a copy, because both are donated
     key = jax.random.key_data(jax.random.key(seed))
-    return TrainState(jnp.zeros((), jnp.int32), key, generator, ema, discriminator)
+    grad_scale = jnp.ones(()) if adaptive else None
+    return TrainState(jnp.zeros((), jnp.int32), key, generator, ema, discriminator, grad_scale)
 
 
 def count_parameters(params: PyTree) -> int:

@@ -42,6 +42,8 @@ class StopRequest(contextlib.AbstractContextManager):
     def _handle_signal(self, number: int, frame: FrameType | None) -> None:
         self._received = self._received or number
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        report(f"{name}: saving after the update in progress; a second one stops without saving", everywhere=True)
 
     def listen(self, mesh: Mesh) -> None:
         """Prepares the exchange with the other processes, whose devices are in `mesh`."""

@@ -17,6 +17,7 @@ from srgan_jax.runtime import atomic, messages, processes
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training import nonfinite
+from srgan_jax.training.initial import is_same
 from srgan_jax.training.setup import find_generator, select_keys
 from srgan_jax.training.start import architecture_differences
 
@@ -110,7 +111,7 @@ def _check_same_run(workdir: Path, generator: Mapping[str, object], stage_names:
     changed = [(f"generator.{key}", *values) for key, *values in architecture_differences(previous, generator)]
     names, start = list(stage_names), before.get("init_from", "")
     changed += [("stage_names", trained, names)] if names[: len(trained)] != trained else []
-    changed += [("init_from", start, init_from)] if start != init_from else []
+    changed += [("init_from", start, init_from)] if start != init_from and not is_same(init_from, workdir) else []
     if changed:
         listed = ", ".join(f"config.{key}={old!r} (now {new!r})" for key, old, new in changed)
         raise UserError(f"{workdir} was trained with {listed}; write the earlier values, or use another --workdir")

@@ -2,7 +2,7 @@
 
 from srgan_jax.weights.networks import load_extractor, save_extractor
 from srgan_jax.weights.safetensors_io import WeightsError
-from srgan_jax.weights.storage import load, read_header, read_provenance, save
+from srgan_jax.weights.storage import digest, load, read_header, read_provenance, save
 from srgan_jax.weights.transform import blend, deepen, fold_norms
 from srgan_jax.weights.weights import Weights, make_weights
 
@@ -11,6 +11,7 @@ __all__ = [
     "WeightsError",
     "blend",
     "deepen",
+    "digest",
     "fold_norms",
     "load",
     "load_extractor",

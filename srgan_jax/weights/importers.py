@@ -1,186 +1,141 @@
-"""Importers of published generators: PyTorch checkpoints to `Weights`. No pickle is executed.
+"""Importers of published generators: files of other projects to `Weights`.
 
-A new importer is a function from tensors to (architecture, names) and an entry in `IMPORTERS`.
+What is known is the table `IMPORTERS`; `weights/layouts/layout.py` says how an architecture is added.
 """
 
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from srgan_jax.runtime.errors import lookup
-from srgan_jax.weights import WeightsError
-from srgan_jax.weights.torch_checkpoint import Tensors, read_torch
+from srgan_jax.weights.layouts import LAYOUTS, Tensors
+from srgan_jax.weights.layouts.layout import Entries
+from srgan_jax.weights.recognition import describe_unknown
+from srgan_jax.weights.safetensors_io import EXTRACTOR_FORMAT, FORMAT, WeightsError, sha256_of
+from srgan_jax.weights.state_dict import candidates, unwrap
+from srgan_jax.weights.torch_checkpoint import read_content
 from srgan_jax.weights.weights import Weights, make_weights
 
-Names = dict[str, str]  # our layer -> their layer
-OUTER_LAYERS = {"conv_in": "conv1.0", "act_in": "conv1.1", "conv_trunk": "conv2.0", "norm_trunk": "conv2.1"}
-BLOCK_LAYERS = {"conv_1": "0", "norm_1": "1", "act": "2", "conv_2": "3", "norm_2": "4"}
+IMPORTERS = LAYOUTS  # by the name that `--from` takes
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+NOT_STATED = "not stated"
+ERRORS = (ValueError, LookupError, ArithmeticError, TypeError, AttributeError)  # the tensors may be any network's
 
 
-def _count_indices(tensors: Tensors, pattern: str) -> int:
-    """Returns n such that `pattern` formatted with 0, 1, ..., n - 1 names a tensor, and with n none."""
-    number = 0
-    while pattern.format(number) in tensors:
-        number += 1
-    return number
+def import_generator(path: str | os.PathLike, source: str = "", options: Mapping[str, Any] = NO_OPTIONS) -> Weights:
+    """Returns a published generator: the first result of `import_with_provenance`."""
+    return _import_file(path, source, options)[0]
 
 
-def _require(tensors: Tensors, name: str) -> np.ndarray:
-    if name not in tensors:
-        raise WeightsError(
-            f"missing {name}; the file has {len(tensors)} tensors, such as {', '.join(list(tensors)[:3])}"
-        )
-    return tensors[name]
-
-
-def _blocks(count: int, pattern: str, parts: Mapping[str, str], start: int = 0) -> Names:
-    return {
-        f"block_{index:02d}_{ours}": pattern.format(index + start) + theirs
-        for index in range(count)
-        for ours, theirs in parts.items()
-    }
-
-
-def srgan5(tensors: Tensors) -> tuple[dict[str, Any], Names]:
-    """leftthomas/SRGAN: `block1` to `block8`, output (tanh + 1) / 2, biases before norms, PReLU after the trunk."""
-    width = _require(tensors, "block1.0.weight").shape[0]
-    last = max(int(name[5:].split(".")[0]) for name in tensors if name.startswith("block"))  # upsampling and output
-    blocks, ups = last - 3, _count_indices(tensors, f"block{last}.{{}}.conv.weight")
-    names = {"conv_in": "block1.0", "act_in": "block1.1"}
-    parts = {"conv_1": "conv1", "norm_1": "bn1", "act": "prelu", "conv_2": "conv2", "norm_2": "bn2"}
-    names |= _blocks(blocks, "block{}.", parts, start=2)
-    names |= {"conv_trunk": f"block{last - 1}.0", "act_trunk": f"block{last - 1}.1", "conv_out": f"block{last}.{ups}"}
-    for index in range(ups):
-        names |= {f"conv_up_{index}": f"block{last}.{index}.conv", f"act_up_{index}": f"block{last}.{index}.prelu"}
-    fields = {"blocks": blocks, "width": width, "scale": 2**ups, "trunk": "activation", "output": "tanh"}
-    return {"name": "srresnet", "activation": "prelu_shared", "bias_before_norm": True, **fields}, names
-
-
-def lornatang(tensors: Tensors) -> tuple[dict[str, Any], Names]:
-    """Lornatang/SRGAN-PyTorch, `SRResNet`: `trunk.N.rcb`, output in [0, 1]."""
-    width, blocks = _require(tensors, "conv1.0.weight").shape[0], _count_indices(tensors, "trunk.{}.rcb.0.weight")
-    ups = _count_indices(tensors, "upsampling.{}.upsample_block.0.weight")
-    names = OUTER_LAYERS | {"conv_out": "conv3"}
-    names |= _blocks(blocks, "trunk.{}.rcb.", BLOCK_LAYERS)
-    for index in range(ups):
-        upsample = f"upsampling.{index}.upsample_block"
-        names |= {f"conv_up_{index}": f"{upsample}.0", f"act_up_{index}": f"{upsample}.2"}
-    fields = {"blocks": blocks, "width": width, "scale": _scale(tensors, "upsampling.{}.upsample_block.0.weight")}
-    return {"name": "srresnet", "activation": "prelu_shared", "output_range": "unit", **fields}, names
-
-
-def _scale(tensors: Tensors, pattern: str) -> int:
-    """Returns the product of the sub-pixel factors, each the square root of output over input channels."""
-    kernels = [tensors[pattern.format(index)] for index in range(_count_indices(tensors, pattern))]
-    return int(np.prod([round((kernel.shape[0] / kernel.shape[1]) ** 0.5) for kernel in kernels]))
-
-
-def eriklindernoren(tensors: Tensors) -> tuple[dict[str, Any], Names]:
-    """eriklindernoren/PyTorch-GAN, `GeneratorResNet`: ImageNet's ranges, epsilon 0.8 except in the upsampling."""
-    width, blocks = (
-        _require(tensors, "conv1.0.weight").shape[0],
-        _count_indices(tensors, "res_blocks.{}.conv_block.0.weight"),
-    )
-    ups = sum(f"upsampling.{4 * index}.weight" in tensors for index in range(8))
-    names = OUTER_LAYERS | {"conv_out": "conv3.0"}
-    names |= _blocks(blocks, "res_blocks.{}.conv_block.", BLOCK_LAYERS)
-    for index in range(ups):
-        for ours, offset in (("conv", 0), ("norm", 1), ("act", 3)):
-            names[f"{ours}_up_{index}"] = f"upsampling.{4 * index + offset}"
-    fields = {"blocks": blocks, "width": width, "scale": 2**ups, "bn_epsilon": 0.8, "norm_upsampling": True}
-    ranges = {"input_range": "imagenet", "output_range": "imagenet", "output": "tanh"}
-    return {"name": "srresnet", "activation": "prelu_shared", "bias_before_norm": True, **fields, **ranges}, names
-
-
-def basicsr_msrresnet(tensors: Tensors) -> tuple[dict[str, Any], Names]:
-    """XPixelGroup/BasicSR, `MSRResNet`."""
-    width, blocks = _require(tensors, "conv_first.weight").shape[0], _count_indices(tensors, "body.{}.conv1.weight")
-    ups = [name for name in ("upconv1", "upconv2") if f"{name}.weight" in tensors]
-    factors = [round((tensors[f"{name}.weight"].shape[0] / width) ** 0.5) for name in ups]
-    names = {"conv_in": "conv_first", "conv_hr": "conv_hr", "conv_out": "conv_last"}
-    names |= _blocks(blocks, "body.{}.", {"conv_1": "conv1", "conv_2": "conv2"})
-    names |= {f"conv_up_{index}": name for index, name in enumerate(ups)}
-    return {"name": "msrresnet", "blocks": blocks, "width": width, "scale": int(np.prod(factors))}, names
-
-
-IMPORTERS: dict[str, Callable[[Tensors], tuple[dict[str, Any], Names]]] = {
-    "srgan5": srgan5,
-    "lornatang": lornatang,
-    "eriklindernoren": eriklindernoren,
-    "basicsr-msrresnet": basicsr_msrresnet,
-}
-
-
-def _tensor_names(layer: str) -> list[tuple[str, str, str]]:
-    """Returns (collection, their name, our name) of each tensor of one of our layers."""
-    if "norm" in layer:
-        statistics = [("batch_stats", "running_mean", "mean"), ("batch_stats", "running_var", "var")]
-        return [("params", "weight", "scale"), ("params", "bias", "bias"), *statistics]
-    if layer.startswith("act_") or layer.endswith("_act"):
-        return [("params", "weight", "slope")]
-    return [("params", "weight", "kernel"), ("params", "bias", "bias")]
-
-
-def _convert(tensors: Tensors, names: Names) -> dict[str, np.ndarray]:
-    """Returns their tensors with our names and layouts, by "collection/layer/name".
-
-    Raises:
-      WeightsError: a tensor is left over.
-    """
-    found, used = {}, set()
-    for ours, theirs in names.items():
-        for place, kind, name in _tensor_names(ours):
-            if (key := f"{theirs}.{kind}") in tensors:
-                value = tensors[key]
-                found[f"{place}/{ours}/{name}"] = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
-                used.add(key)
-    surplus = [key for key in tensors if key not in used and not key.endswith("num_batches_tracked")]
-    if surplus:
-        listed = "\n  ".join(f"surplus {key} {tensors[key].shape}" for key in surplus[:10])
-        raise WeightsError(f"{len(surplus)} tensors don't belong to the generator:\n  {listed}")
-    return found
-
-
-def import_generator(path: str | os.PathLike, source: str) -> Weights:
-    """Returns a published generator.
+def import_with_provenance(
+    path: str | os.PathLike, source: str = "", options: Mapping[str, Any] = NO_OPTIONS, licence: str = ""
+) -> tuple[Weights, dict[str, str]]:
+    """Returns a published generator, and what is known of its file.
 
     Args:
-      path: a PyTorch checkpoint or `.safetensors`.
-      source: a name in `IMPORTERS`.
+      path: a PyTorch checkpoint, or a `.safetensors` of another program.
+      source: a name in `IMPORTERS`; "" detects it from names and shapes of the tensors.
+      options: what the file can't tell, by name: see `Layout.options`.
+      licence: of the weights; "": what the file states.
 
     Returns:
-      `Weights`; blocks, width and scale are read from the tensors.
+      `Weights`, with batch normalisation as it is; and for the header the layout, the name of the file, its SHA-256,
+      the licence or "not stated", and the author if the file names one.
 
     Raises:
-      UserError: the source is unknown, the file is unreadable, or tensors are missing, surplus or of another shape; the
-        message lists them.
+      UserError: the source or an option is unknown, the file is unreadable or holds something else, or tensors are
+        missing, surplus or of another shape. The message names what the file seems to hold.
     """
-    lookup(IMPORTERS, source, "source")
-    tensors = read_torch(path)
+    weights, found, metadata = _import_file(path, source, options)
+    stated = {key.removeprefix("modelspec.").lower(): value for key, value in metadata.items()}  # Stability AI's keys
+    licence = licence or stated.get("license") or stated.get("licence") or NOT_STATED
+    provenance = {"source": found, "file": Path(path).name, "sha256": sha256_of(path), "licence": licence}
+    author = stated.get("author") or stated.get("authors")
+    return weights, provenance | ({"author": author} if author else {})
+
+
+def _import_file(
+    path: str | os.PathLike, source: str, options: Mapping[str, Any]
+) -> tuple[Weights, str, Mapping[str, str]]:
+    """Returns a published generator, the name of its layout, and the metadata of its file."""
+    if source:
+        lookup(IMPORTERS, source, "source")
+    content, metadata = read_content(path)
+    if metadata.get("format") in (FORMAT, EXTRACTOR_FORMAT):
+        raise WeightsError(f"{os.fspath(path)} is a file of srgan_jax already: {metadata['format']}")
+    tensors = unwrap(content)
+    found = source or detect(tensors)[0]
+    if not found:
+        raise WeightsError(f"{os.fspath(path)} is not a generator that is known: {describe_unknown(content, tensors)}")
+    for name in options:
+        lookup(IMPORTERS[found].options, name, f"option of {found}")
     try:
-        return _import_tensors(tensors, source)
+        return _import_tensors(_fitting(tensors, found), found, options), found, metadata
     except WeightsError as error:
-        others = [name for name in IMPORTERS if name != source]
-        fitting = [f"--from {name} fits" for name in others if _fits(tensors, name)]
-        hint = fitting[0] if fitting else f"other sources: {', '.join(others)}"
-        raise WeightsError(f"{os.fspath(path)} is not laid out as {source} ({hint}): {error}") from None
+        what = f"is not laid out as {found} ({_hint(tensors, source)})" if source else f"looks like {found}, but isn't"
+        raise WeightsError(f"{os.fspath(path)} {what}: {error}") from None
 
 
-def _import_tensors(tensors: Tensors, source: str) -> Weights:
+def detect(tensors: Tensors) -> tuple[str, Tensors]:
+    """Returns the name in `IMPORTERS` of the first layout that fits, and its tensors without prefixes; "" for none."""
+    for inner in candidates(tensors):
+        for name in IMPORTERS:
+            if _detects(name, inner):
+                return name, inner
+    return "", tensors
+
+
+def _detects(source: str, tensors: Tensors) -> bool:
     try:
-        architecture, names = IMPORTERS[source](tensors)
-        flat = {tuple(key.split("/")): np.ascontiguousarray(value) for key, value in _convert(tensors, names).items()}
-        return make_weights(unflatten_dict(flat), architecture)
-    except (ValueError, LookupError, ArithmeticError, TypeError) as error:  # the tensors may be those of any network
+        return bool(IMPORTERS[source].detect(tensors))
+    except ERRORS:
+        return False
+
+
+def _fitting(tensors: Tensors, source: str) -> Tensors:
+    """Returns the tensors without those prefixes that keep `source` from detecting them."""
+    return next((inner for inner in candidates(tensors) if _detects(source, inner)), tensors)
+
+
+def _import_tensors(tensors: Tensors, source: str, options: Mapping[str, Any] = NO_OPTIONS) -> Weights:
+    layout = IMPORTERS[source]
+    try:
+        architecture, entries = layout.describe(tensors, **options)
+        converted = _convert(tensors, entries, layout.ignores)
+        return make_weights(
+            unflatten_dict({tuple(name.split("/")): converted[name] for name in converted}), architecture
+        )
+    except ERRORS as error:
         raise WeightsError(str(error)) from None
 
 
-def _fits(tensors: Tensors, source: str) -> bool:
-    try:
-        _import_tensors(tensors, source)
-    except WeightsError:
-        return False
-    return True
+def _convert(tensors: Tensors, entries: Entries, ignores: str) -> dict[str, np.ndarray]:
+    """Returns their tensors with our names and layouts, by "collection/layer/name".
+
+    Raises:
+      WeightsError: a tensor is left over, or has values that aren't finite.
+    """
+    present = {ours: source for ours, source in entries.items() if source.name in tensors}
+    used = {source.name for source in present.values()}
+    surplus = [name for name in tensors if name not in used and not re.search(ignores, name)]
+    if surplus:
+        listed = "\n  ".join(f"surplus {name} {tensors[name].shape}" for name in surplus[:10])
+        raise WeightsError(f"{len(surplus)} tensors don't belong to the generator:\n  {listed}")
+    bad = [name for name in used if not np.isfinite(tensors[name]).all()]
+    if bad:
+        raise WeightsError(f"values that aren't finite in {', '.join(sorted(bad)[:5])}")
+    converted = {ours: source.convert(tensors[source.name]) for ours, source in present.items()}
+    return {ours: np.ascontiguousarray(value, np.float32) for ours, value in converted.items()}
+
+
+def _hint(tensors: Tensors, source: str) -> str:
+    """Returns what to write in place of `--from source`: a layout that fits, or all others."""
+    found = detect(tensors)[0]
+    others = ", ".join(name for name in IMPORTERS if name != source)
+    return f"--from {found} fits" if found not in ("", source) else f"other sources: {others}"

@@ -1,5 +1,6 @@
 """Safetensors I/O: tensors with a header that describes them."""
 
+import hashlib
 import os
 from collections.abc import Mapping
 
@@ -11,16 +12,34 @@ from srgan_jax.weights import pretrained
 
 FORMAT = "srgan_jax generator 1"
 EXTRACTOR_FORMAT = "srgan_jax extractor 1"
-PYTORCH = (".pth", ".pt", ".ckpt")  # suffixes
+PYTORCH = (".pth", ".pt", ".pth.tar", ".ckpt")  # suffixes
+SUFFIXES = (*PYTORCH, ".safetensors")
 
 
 class WeightsError(UserError):
     """A file or dict does not hold the expected weights; the message states what was expected and what was found."""
 
 
-def import_hint(path: str | os.PathLike) -> str:
-    """Returns the command that imports a generator of another program, for error messages."""
-    return f"convert it first: srgan-jax import {os.fspath(path)} --from NAME"
+def sha256_of(path: str | os.PathLike) -> str:
+    """Returns the SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_foreign(path: str | os.PathLike) -> bool:
+    """Returns whether a file is one of another program: a PyTorch checkpoint, or a `.safetensors` without our header.
+
+    False for files that don't exist or are damaged, whose errors are those of `read_tensors`.
+    """
+    if not os.path.isfile(path):
+        return False
+    if os.fspath(path).endswith(PYTORCH):
+        return True
+    try:
+        return read_metadata(path).get("format") not in (FORMAT, EXTRACTOR_FORMAT)
+    except WeightsError:
+        with open(path, "rb") as file:
+            return file.read(4).startswith((b"PK\x03\x04", b"\x80"))
 
 
 def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], header: Mapping[str, str]) -> None:
@@ -49,9 +68,19 @@ def read_tensors(path: str | os.PathLike, expected_format: str) -> tuple[dict[st
     tensors, header = read_any(path)
     found = header.get("format")
     if found != expected_format:
-        hint = f"; {import_hint(path)}" if expected_format == FORMAT and found != EXTRACTOR_FORMAT else ""
-        raise WeightsError(f"{path}: expected the format {expected_format!r}, found {found!r}{hint}")
+        raise WeightsError(f"{path}: expected the format {expected_format!r}, found {found!r}")
     return tensors, header
+
+
+def read_metadata(path: str | os.PathLike) -> dict[str, str]:
+    """Returns the header of any `.safetensors`; raises WeightsError if it isn't one."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is not a readable .safetensors file ({error})") from None
 
 
 def read_any(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -11,8 +11,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from srgan_jax.models import GENERATORS
-from srgan_jax.weights import pretrained
-from srgan_jax.weights.safetensors_io import FORMAT, PYTORCH, WeightsError, import_hint, read_tensors, write_tensors
+from srgan_jax.weights import importers, pretrained
+from srgan_jax.weights.safetensors_io import FORMAT, WeightsError, is_foreign, read_tensors, sha256_of, write_tensors
 from srgan_jax.weights.transform import fold_norms
 from srgan_jax.weights.weights import Weights, make_weights
 
@@ -36,18 +36,27 @@ def save(
     if large := [n for n, tensor in tensors.items() if (np.isfinite(tensor) & (np.abs(tensor) > largest)).any()]:
         raise WeightsError(f"values beyond {largest:g} don't fit {np.dtype(dtype).name}: {', '.join(large[:10])}")
     tensors = {name: tensor.astype(dtype) for name, tensor in tensors.items()}
-    header = {"format": FORMAT, "architecture": json.dumps(dict(weights.architecture))}
-    write_tensors(path, tensors, header | dict(provenance or {}))
+    write_tensors(path, tensors, _header(weights, provenance or {}))
 
 
 def read_header(path: str | os.PathLike) -> dict[str, str]:
     """Returns the header of a weights file: "format", "architecture" (JSON) and the provenance.
 
+    For a file of another program, the header is the one that `srgan-jax import` would write.
+
     Raises:
       FileNotFoundError: the file does not exist.
-      WeightsError: not a generator of this package.
+      WeightsError: not a generator.
     """
-    return read_tensors(_resolve_path(path), FORMAT)[1]
+    path = _resolve_path(path)
+    if is_foreign(path):
+        weights, provenance = importers.import_with_provenance(path)
+        return _header(weights, provenance)
+    return read_tensors(path, FORMAT)[1]
+
+
+def _header(weights: Weights, provenance: Mapping[str, str]) -> dict[str, str]:
+    return {"format": FORMAT, "architecture": json.dumps(dict(weights.architecture))} | dict(provenance)
 
 
 def read_provenance(path: str | os.PathLike) -> dict[str, str]:
@@ -58,8 +67,6 @@ def read_provenance(path: str | os.PathLike) -> dict[str, str]:
 def _resolve_path(path: str | os.PathLike) -> str | os.PathLike:
     """Returns the weights file: `path`, `generator.safetensors` in the folder `path`, or a shipped generator."""
     if os.path.isfile(path):
-        if os.fspath(path).endswith(PYTORCH):
-            raise WeightsError(f"{path} is a PyTorch checkpoint; {import_hint(path)}")
         return path
     run_file = os.path.join(path, "generator.safetensors")
     if os.path.isfile(run_file):
@@ -67,12 +74,19 @@ def _resolve_path(path: str | os.PathLike) -> str | os.PathLike:
     return pretrained.path_of(str(path)) or (run_file if os.path.isdir(path) else path)
 
 
+def digest(path: str | os.PathLike) -> str | None:
+    """Returns the SHA-256 of the file that `load(path)` reads; None if there is no such file."""
+    file = _resolve_path(path)
+    return sha256_of(file) if os.path.isfile(file) else None
+
+
 def load(path: str | os.PathLike, *, fold: bool = True) -> Weights:
     """Reads a generator.
 
     Args:
-      path: a `.safetensors` written by `save`, the folder of a training run (its `generator.safetensors`), or the name
-        of a generator that ships with the package (`pretrained.names()`).
+      path: a `.safetensors` written by `save`, the folder of a training run (its `generator.safetensors`), the name of
+        a generator that ships with the package (`pretrained.names()`), or a generator of another program: a PyTorch
+        checkpoint or `.safetensors`, whose architecture is detected (`importers`). No code in the file runs.
       fold: fold batch normalisation into the convolutions, which is faster and gives the same result; False to
         continue training.
 
@@ -81,9 +95,12 @@ def load(path: str | os.PathLike, *, fold: bool = True) -> Weights:
 
     Raises:
       FileNotFoundError: the file does not exist.
-      WeightsError: the file is not a generator of this package, or is damaged.
+      WeightsError: the file is not a generator that is known, or is damaged.
     """
     path = _resolve_path(path)
+    if is_foreign(path):
+        imported = importers.import_generator(path)
+        return fold_norms(imported) if fold else imported
     tensors, header = read_tensors(path, FORMAT)
     _check_architecture(path, json.loads(header["architecture"]))
     variables = unflatten_dict({tuple(name.split("/")): tensor.astype(np.float32) for name, tensor in tensors.items()})

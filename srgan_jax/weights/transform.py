@@ -1,10 +1,14 @@
 """Transformations of generators: folding of batch normalisation, added blocks, interpolation of two."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from srgan_jax.models import GENERATORS, build
+from srgan_jax.runtime.types import PyTree
 from srgan_jax.weights.safetensors_io import WeightsError
 from srgan_jax.weights.weights import Weights, make_weights
 
@@ -16,21 +20,32 @@ def _epsilon_field(norm: str) -> str:
 def fold_norms(weights: Weights) -> Weights:
     """Returns the same generator for inference, each batch normalisation folded into the convolution before it.
 
+    A generator may fold more, or other layers: its `fold(variables, architecture)` returns both as they are for
+    inference, or None where there is nothing to fold.
+
     Args:
       weights: any generator; returned unchanged if it has no batch normalisation, or has it after activations.
     """
-    if weights.architecture.get("norm") != "batch" or weights.architecture["block_order"] != "norm_activation":
-        return weights
-    params = {name: dict(layer) for name, layer in weights.variables["params"].items()}
-    for name in [name for name in params if "norm" in name]:
-        norm, conv = params.pop(name), params[name.replace("norm", "conv")]
-        statistics = weights.variables["batch_stats"][name]
-        std = np.sqrt(np.asarray(statistics["var"], np.float64) + weights.architecture[_epsilon_field(name)])
+    kind = GENERATORS[weights.architecture["name"]]
+    if folded := getattr(kind, "fold", _fold_norms)(weights.variables, weights.architecture):
+        return make_weights(*folded)
+    return weights
+
+
+def _fold_norms(variables: PyTree, architecture: Mapping[str, Any]) -> tuple[PyTree, dict[str, Any]] | None:
+    """Folds layers by name: ".._norm.." into "..._conv..."."""
+    if architecture.get("norm") != "batch" or architecture.get("block_order", "norm_activation") != "norm_activation":
+        return None
+    params = dict(variables["params"])
+    for name, statistics in variables["batch_stats"].items():
+        norm, conv = params.pop(name), dict(params[name.replace("norm", "conv")])
+        std = np.sqrt(np.asarray(statistics["var"], np.float64) + architecture[_epsilon_field(name)])
         slope = np.asarray(norm["scale"], np.float64) / std
         shift = np.asarray(conv.get("bias", 0.0), np.float64) - np.asarray(statistics["mean"], np.float64)
         conv["kernel"] = jnp.asarray(conv["kernel"] * slope, jnp.float32)
         conv["bias"] = jnp.asarray(shift * slope + np.asarray(norm["bias"], np.float64), jnp.float32)
-    return make_weights({"params": params}, dict(weights.architecture) | {"norm": "none"})
+        params[name.replace("norm", "conv")] = conv
+    return {"params": params}, dict(architecture) | {"norm": "none"}
 
 
 def deepen(weights: Weights, blocks: int) -> Weights:
@@ -46,7 +61,9 @@ def deepen(weights: Weights, blocks: int) -> Weights:
     Raises:
       WeightsError: `weights` has more blocks than that, or its blocks are dense or share their layers.
     """
-    existing = weights.architecture["blocks"]
+    existing = weights.architecture.get("blocks")
+    if existing is None:
+        raise WeightsError(f"blocks can't be added to a {weights.architecture['name']}")
     if blocks < existing:
         raise WeightsError(f"expected {existing} blocks or more, got {blocks}")
     architecture = dict(weights.architecture) | {"blocks": blocks}

@@ -13,8 +13,14 @@ from flax.traverse_util import flatten_dict
 from jax import export
 
 from srgan_jax.models import GENERATORS, Network, architecture_of, build
+from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.weights.safetensors_io import WeightsError
+
+NOT_SRRESNET = (
+    "these variables are not an SRResNet's; pass architecture={'name': ..., 'blocks': ..., ...}, the name and the "
+    f"fields of their generator ({', '.join(sorted(GENERATORS))})"
+)
 
 
 class Weights(flax.struct.PyTreeNode):
@@ -39,6 +45,10 @@ class Weights(flax.struct.PyTreeNode):
     def scale(self) -> int:
         """SR pixels per LR pixel, along each axis."""
         return self.architecture["scale"]
+
+    def parameter_count(self) -> int:
+        """Returns the number of parameters; running statistics are not counted."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.variables["params"]))
 
     def __repr__(self) -> str:
         """Returns the architecture and the total size of the arrays."""
@@ -85,7 +95,12 @@ def make_weights(variables: Mapping[str, Any], architecture: Mapping[str, Any] |
     complete = freeze(
         {k: tuple(v) if isinstance(v, list) else v for k, v in architecture_of(GENERATORS, module).items()}
     )
-    _check_shapes(variables, module)
+    try:
+        _check_shapes(variables, module)
+    except UserError as error:
+        if architecture is not None:
+            raise
+        raise WeightsError(f"{NOT_SRRESNET}; {error}" if isinstance(error, WeightsError) else NOT_SRRESNET) from None
     return Weights(variables, complete)
 
 
@@ -97,9 +112,7 @@ def _infer_architecture(params: Mapping[str, Any]) -> dict[str, Any]:
         factors = [round((shape[-1] / shape[-2]) ** 0.5) for shape in ups]
         slope = params["act_in"]["slope"].shape if "act_in" in params else None
     except (KeyError, AttributeError, TypeError) as error:
-        raise WeightsError(
-            f"these variables are not an SRResNet's (no {error}); pass architecture={{'name': ..., ...}}"
-        ) from None
+        raise WeightsError(f"{NOT_SRRESNET}; no {error}") from None
     return {
         "name": "srresnet",
         "blocks": sum(name.startswith("block_") and name.endswith("_conv_1") for name in params),

@@ -12,7 +12,7 @@ import numpy as np
 
 from srgan_jax.runtime.errors import UserError
 
-LIBRARIES = {".h5": "h5py", ".pth": "torch"}  # suffix -> library that reads such files; not a dependency of the package
+LIBRARIES = {".h5": "h5py"}  # suffix -> library that reads such files; not a dependency of the package
 
 
 class Official(NamedTuple):

@@ -47,7 +47,7 @@ def read_keras(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_torchvision(path: Path) -> dict[str, np.ndarray]:
-    """Returns the tensors of a torchvision state dict, kernels as HWIO; no pickle is executed."""
+    """Returns the tensors of a torchvision state dict, kernels as HWIO; no code in the file runs."""
     state = torch_checkpoint.read_torch(path)
     tensors = {}
     for layer, position in zip(LAYERS, TORCH_POSITIONS, strict=True):
