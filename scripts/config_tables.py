@@ -6,6 +6,7 @@ python scripts/config_tables.py
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from srgan_jax.config import schema
 
@@ -13,7 +14,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "configs.md"
 BEGIN, END = "<!-- keys -->", "<!-- /keys -->"
 
 
-def rows(kind: object, prefix: str) -> Iterator[tuple[str, str, str, str]]:
+def rows(kind: Any, prefix: str) -> Iterator[tuple[str, str, str, str]]:
     """Yields name, default, meaning and range of each key in a section of the config."""
     for field in dataclasses.fields(kind):
         value, limits = getattr(kind, field.name), field.metadata
