@@ -31,5 +31,5 @@ while true; do
 done
 "$bin/ruff" check .
 "$bin/ruff" format --check .
-"$bin/basedpyright"
+"$bin/basedpyright" --pythonpath "$bin/python"
 "$bin/python" -m pytest -n 2 "${tier[@]}" "$@"

@@ -85,8 +85,7 @@ def _external(path):
         ("grain", {"data.stream"}),
         ("tensorboardX", {"training.writers"}),
         ("tensorflow", set()),
-        ("torch", {"export.torch"}),
-        ("spandrel", {"export.torch"}),
+        ("torch", set()),  # export.torch looks for it and for spandrel when it runs
         ("onnx", {"export.onnx"}),
         ("onnxruntime", {"export.onnx"}),
     ],

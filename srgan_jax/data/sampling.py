@@ -34,10 +34,10 @@ def shuffled(index: jax.Array, size: int, seed: jax.Array) -> jax.Array:
     Returns:
       int32 of the shape of `index`; distinct indices give distinct results.
     """
-    index, size = index.astype(jnp.uint32), jnp.uint32(size)
+    index, count = index.astype(jnp.uint32), jnp.uint32(size)
     for round_ in range(SHUFFLE_ROUNDS):
         round_seed = _mix(seed + jnp.uint32(round_ * 0x9E3779B9 & 0xFFFFFFFF))
-        partner = (_mix(round_seed ^ jnp.uint32(0x5BD1E995)) % size + size - index) % size
+        partner = (_mix(round_seed ^ jnp.uint32(0x5BD1E995)) % count + count - index) % count
         coin = _mix(jnp.maximum(index, partner) ^ round_seed) & 1
         index = jnp.where(coin == 1, partner, index)
     return index.astype(jnp.int32)

@@ -37,7 +37,7 @@ def _pad_to_canvas(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 def upscale_all(upscale_fn: UpscaleFn, pairs: Sequence[Pair]) -> list[np.ndarray]:
     """Returns the SR image of each pair, uint8, with a single compilation for all sizes."""
-    canvas = np.max([pair.lr.shape[:2] for pair in pairs], axis=0)
+    canvas = [max(pair.lr.shape[axis] for pair in pairs) for axis in (0, 1)]
     results = []
     for pair in pairs:
         with jax.default_matmul_precision("highest"):  # the default is bf16 on TPU and TF32 on GPU
@@ -95,7 +95,7 @@ def score(
       For each image, a dictionary from metric to value.
     """
     check_sizes(pairs, names, border)
-    canvas = np.max([pair.hr.shape[:2] for pair in pairs], axis=0)
+    canvas = [max(pair.hr.shape[axis] for pair in pairs) for axis in (0, 1)]
     measures = {name: metrics.find(name) for name in names}
     rows = []
     for pair, result in zip(pairs, results, strict=True):

@@ -1,5 +1,6 @@
 """Export of generators as PyTorch state dicts, for programs such as ComfyUI and chaiNNer; PyTorch isn't needed."""
 
+import importlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -161,8 +162,7 @@ def _write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str,
 def _in_spandrel(path: Path) -> Callable[[np.ndarray], np.ndarray] | None:
     """Returns the network of the file, `[N, H, W, 3]` to `[N, H * scale, W * scale, 3]`; None without spandrel."""
     try:
-        import spandrel
-        import torch
+        spandrel, torch = (importlib.import_module(name) for name in ("spandrel", "torch"))  # neither is required
     except ImportError:
         return None
     try:
