@@ -4,21 +4,13 @@ Each takes `sr` and `hr`, `[H, W, 3]` in [0, 1], with the other arguments of `ps
 because spectra and blocks need whole images, and luma is always MATLAB's (16 to 235) without rounding.
 """
 
-import functools
-import hashlib
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import unflatten_dict
 
 from srgan_jax.evaluation.metrics.common import Size, check_same_shape, crop_border
-from srgan_jax.evaluation.metrics.vgg54 import vgg54_weights
-from srgan_jax.models.extractors.vgg19 import VGG19
+from srgan_jax.evaluation.metrics.vgg54 import features_of, features_of_hr
 from srgan_jax.ops.resize import weight_matrix
-from srgan_jax.weights.networks import network_path
 
 SCALE = 4  # of `lr_psnr` and of the lattice
 BLOCK_PX = 16  # side of the blocks of `place` and `flat`
@@ -141,36 +133,10 @@ def lr_psnr(sr: np.ndarray, hr: np.ndarray, *, border: int = 0, channel: str = "
     return float(10 * np.log10(255**2 / max((difference**2).mean(), 1e-2)))
 
 
-@functools.partial(jax.jit, static_argnames="convention")
-def _relu3_4(weights: Mapping[str, jax.Array], image: jax.Array, convention: str) -> jax.Array:
-    flat_names = {tuple(name.split("/")): jnp.asarray(tensor, jnp.float32) for name, tensor in weights.items()}
-    module = VGG19(taps=("relu3_4",), convention=convention)
-    return cast("dict[str, jax.Array]", module.apply({"params": unflatten_dict(flat_names)}, image[None]))["relu3_4"]
-
-
-def _features(image: np.ndarray) -> np.ndarray:
-    weights, convention = vgg54_weights()
-    used = {name: tensor for name, tensor in weights.items() if name < "block4"}
-    with jax.default_matmul_precision("highest"):
-        return np.asarray(_relu3_4(used, image, convention))
-
-
-_hr_cache: dict[tuple, np.ndarray] = {}  # cache of the features of the last 16 HR images, which every method uses
-
-
-def _features_of_hr(hr: np.ndarray) -> np.ndarray:
-    key = (hashlib.sha256(hr.tobytes()).digest(), hr.shape, str(network_path("vgg19").absolute()))
-    if key not in _hr_cache:
-        if len(_hr_cache) == 16:
-            del _hr_cache[next(iter(_hr_cache))]
-        _hr_cache[key] = _features(hr)
-    return _hr_cache[key]
-
-
 def v34(sr: np.ndarray, hr: np.ndarray, *, border: int = 0, channel: str = "y", size: Size = None) -> float:
     """Computes the mean squared distance of VGG19's relu3_4, divided by the variance of HR's; 0 is best."""
     check_same_shape(sr, hr)
     del border, channel
     ours, theirs = (np.asarray(crop_border(image, 0, size), np.float32) for image in (sr, hr))
-    reference = _features_of_hr(theirs)
-    return float(np.square(_features(ours) - reference).mean() / reference.var())
+    reference = features_of_hr(theirs, "relu3_4")
+    return float(np.square(features_of(ours, "relu3_4") - reference).mean() / reference.var())

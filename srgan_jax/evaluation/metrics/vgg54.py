@@ -22,38 +22,43 @@ def vgg54_weights() -> tuple[dict[str, np.ndarray], str]:
     return tensors, header["convention"]
 
 
-@functools.partial(jax.jit, static_argnames="convention")
+@functools.partial(jax.jit, static_argnames=("convention", "tap"))
 def vgg54_features(
-    weights: Mapping[str, jax.Array | np.ndarray], image: jax.Array | np.ndarray, convention: str
+    weights: Mapping[str, jax.Array | np.ndarray], image: jax.Array | np.ndarray, convention: str, tap: str = "relu5_4"
 ) -> jax.Array:
-    """Returns the features relu5_4 of VGG19, scaled as in the content loss of the SRGAN paper.
+    """Returns the features of VGG19 at a layer, relu5_4 by default, scaled as in the content loss of the SRGAN paper.
 
     Args:
       weights: "layer/kernel" (HWIO) and "layer/bias", as `srgan-jax port vgg19` writes them.
       image: `[N, H, W, 3]` RGB in [0, 1].
       convention: input convention of the weights; with "caffe" the features are scaled by 1/12.75.
+      tap: a name in `vgg19.TAPS`.
     """
     flat = {tuple(name.split("/")): jnp.asarray(tensor, jnp.float32) for name, tensor in weights.items()}
-    module = VGG19(taps=("relu5_4",), convention=convention)
+    module = VGG19(taps=(tap,), convention=convention)
     features = cast("dict[str, jax.Array]", module.apply({"params": unflatten_dict(flat)}, image))
-    return FEATURE_SCALE[convention] * features["relu5_4"]
+    return FEATURE_SCALE[convention] * features[tap]
 
 
-def _vgg54_features(image: np.ndarray) -> np.ndarray:
+def features_of(image: np.ndarray, tap: str) -> np.ndarray:
+    """Returns the features of `image [H, W, 3]` in [0, 1] at a layer of VGG19, scaled as in the content loss."""
     weights, convention = vgg54_weights()
     with jax.default_matmul_precision("highest"):
-        return np.asarray(vgg54_features(weights, image[None], convention))
+        return np.asarray(vgg54_features(weights, image[None], convention, tap))
 
 
-_hr_cache: dict[tuple, np.ndarray] = {}  # cache of the features of the last 128 HR images, which every method uses
+HR_CACHE_BYTES = 1 << 28
+_hr_cache: dict[tuple, np.ndarray] = {}  # cache of the features of the last HR images, which every method uses
 
 
-def _vgg54_of_hr(hr: np.ndarray) -> np.ndarray:
-    key = (hashlib.sha256(hr.tobytes()).digest(), hr.shape, str(network_path("vgg19").absolute()))
+def features_of_hr(hr: np.ndarray, tap: str) -> np.ndarray:
+    """Returns `features_of` an HR image, from a cache if it was asked for before."""
+    key = (hashlib.sha256(hr.tobytes()).digest(), hr.shape, tap, str(network_path("vgg19").absolute()))
     if key not in _hr_cache:
-        if len(_hr_cache) == 128:
+        found = features_of(hr, tap)
+        while _hr_cache and sum(kept.nbytes for kept in _hr_cache.values()) + found.nbytes > HR_CACHE_BYTES:
             del _hr_cache[next(iter(_hr_cache))]
-        _hr_cache[key] = _vgg54_features(hr)
+        _hr_cache[key] = found
     return _hr_cache[key]
 
 
@@ -64,4 +69,4 @@ def vgg54(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y", 
     """
     del channel
     x, y = (np.asarray(crop_border(image, border, size), np.float32) for image in (sr, hr))
-    return float(np.square(_vgg54_features(x) - _vgg54_of_hr(y)).mean())
+    return float(np.square(features_of(x, "relu5_4") - features_of_hr(y, "relu5_4")).mean())
