@@ -207,16 +207,24 @@ def test_a_slow_source_is_reported(config, tmp_path, capsys):
     assert reported.count("training waits for data") == 1 and "no longer" not in reported
 
 
-def test_the_end_of_an_input_bound_phase_is_reported():
-    """The source is slow for 16 updates; as in the loop, every eighth update is measured."""
-    windows = itertools.chain((time.sleep(0.05) or np.zeros(1) for _ in range(16)), itertools.repeat(np.zeros(1)))
+def test_the_end_of_an_input_bound_phase_is_reported(monkeypatch):
+    """The source is slow for 16 updates; as in the loop, every eighth update is measured. The clock is the test's own."""
+    seconds = 0.0
+
+    def wait(duration):
+        nonlocal seconds
+        seconds += duration
+        return np.zeros(1)
+
+    monkeypatch.setattr("time.perf_counter", lambda: seconds)
+    windows = itertools.chain((wait(0.05) for _ in range(16)), itertools.repeat(np.zeros(1)))
     feed, lines = Feed(windows, draws=1), []
     for _ in range(48):
         feed.take(None)
-        time.sleep(0.002)  # the update
+        wait(0.002)  # the update
         lines.append(feed.line())
     (slow, first), (fast, second) = ((n, line) for n, line in enumerate(lines, start=1) if line)
-    assert (slow, fast) == (8, 24) and "training waits for data" in first and "no longer" in second
+    assert (slow, fast) == (8, 24) and "training waits for data 96% of the time" in first and "no longer" in second
 
 
 @pytest.mark.slow
