@@ -21,8 +21,11 @@ def get_config() -> ConfigDict:
     config.generator.width = 32
     config.generator.norm = "none"
     config.generator.base = "bicubic"
-    config.discriminator.width = 16
-    config.discriminator.dense = 64
+    config.discriminator = ConfigDict({
+        "name": "features", "taps": (), "tap_widths": (), "patch_widths": (32, 48, 64, 96),
+    })  # fmt: skip
+    config.data.halo_px = 4
+    config.data.min_contrast = 8.0
 
     pretrain = config.stages.pretrain
     pretrain.total_steps = 1200
@@ -31,10 +34,14 @@ def get_config() -> ConfigDict:
     pretrain.schedule = "cosine"
 
     gan = config.stages.gan
-    gan.total_steps = 400
+    gan.total_steps = 700
+    gan.learning_rate = gan.discriminator_learning_rate = 2e-4
+    gan.b1, gan.b2 = 0.5, 0.99
     gan.losses.pixel.term = "l1"
-    gan.losses.pixel.weight = 1.0
-    gan.losses.perceptual.weight = 0.0  # VGG19's weights are not on PyPI; configs/srgan.py has the paper's loss
+    gan.losses.pixel.weight = 0.05
+    gan.losses.perceptual.weight = 0.0  # VGG19's weights are not on PyPI; the recipe quickstart_vgg19 has them
+    gan.losses.consistency = {"term": "consistency", "weight": 0.5, "ramp_steps": 0, "options": {"factor": 4}}
+    gan.losses.adversarial.term = "hinge"
     gan.losses.adversarial.weight = 5e-3
 
     config.log_every_steps = 50

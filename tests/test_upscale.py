@@ -282,6 +282,26 @@ def test_the_command_passes_on_ensemble_and_blend(capsys, tmp_path, photo):
     assert _run(capsys, tmp_path / "a.png", "-o", tmp_path / "c.png", *blend[:-1], "much")[0] == 2
 
 
+def test_strength_blends_with_the_partner_that_the_file_names(capsys, tmp_path, photo):
+    Image.fromarray(photo[:20, :20]).save(tmp_path / "a.png")
+    partner, generator = (helpers.random_weights(n, name="compact", blocks=0, width=2, scale=2) for n in range(2))
+    (tmp_path / "run").mkdir()
+    srgan_jax.save(tmp_path / "run/partner.safetensors", partner)
+    srgan_jax.save(tmp_path / "run/gan.safetensors", generator, {"partner": "partner.safetensors"})
+    arguments = [tmp_path / "a.png", "-o", tmp_path / "b.png", "--overwrite", "--weights"]
+    for strength in (0.0, 0.25, 1.0):
+        given = [*arguments, tmp_path / "run/gan.safetensors", "--strength", str(strength)]
+        assert _run(capsys, *given)[0] == 0
+        expected = np.asarray(srgan_jax.upscale(srgan_jax.blend(partner, generator, strength), photo[:20, :20]))
+        assert np.abs(np.asarray(Image.open(tmp_path / "b.png")) - expected.astype(int)).max() <= 1
+    for given, message in [
+        ([tmp_path / "run/partner.safetensors", "--strength", "0.5"], "names no PSNR partner"),
+        ([tmp_path / "run/gan.safetensors", "--strength", "1.5"], "--strength 1.5: expected 0"),
+    ]:
+        status, _, error = _run(capsys, *arguments, *given)
+        assert status == 2 and message in error
+
+
 def _mutations(photo):
     """Yields 500 damaged files: bytes changed, cut out, doubled, or the end cut off, of five formats."""
     rng = np.random.default_rng(0)

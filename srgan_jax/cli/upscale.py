@@ -17,7 +17,11 @@ def _generators(args: argparse.Namespace) -> list:
     from srgan_jax import weights
     from srgan_jax.weights import pretrained
 
+    if args.strength is not None and not 0 <= args.strength <= 1:
+        raise UserError(f"--strength {args.strength:g}: expected 0 (the PSNR partner) to 1 (the generator)")
     if args.blend:
+        if args.strength is not None:
+            raise UserError("--blend and --strength exclude each other: --blend has its own fraction")
         if args.weights:
             raise UserError("--blend and --weights exclude each other: omit --weights")
         first, second, fraction = args.blend
@@ -26,15 +30,19 @@ def _generators(args: argparse.Namespace) -> list:
         except ValueError:
             raise UserError(f"--blend A B FRACTION: expected a number between 0 and 1, got {fraction!r}") from None
         return [weights.blend(weights.load(first), weights.load(second), fraction)]
+
+    def load(path: str | Path) -> weights.Weights:
+        return weights.load(path) if args.strength is None else weights.load_blended(path, args.strength)
+
     if args.weights:
-        return [weights.load(path) for path in args.weights]
+        return [load(path) for path in args.weights]
     shipped = pretrained.path_of(pretrained.DEFAULT)  # ignores a folder of that name
     if shipped is None:
         choices = ", ".join(["FILE.safetensors", "the folder of a training run", *pretrained.names()])
         raise UserError(f"--weights is required; expected one of: {choices}")
     if jax.process_index() == 0:
         print(f"weights: {pretrained.DEFAULT} (default; --list-weights lists the others)", file=sys.stderr)
-    return [weights.load(shipped)]
+    return [load(shipped)]
 
 
 def _separate_inputs(given: list[str]) -> tuple[list[str], list[str]]:
@@ -167,6 +175,13 @@ def add_upscale(commands) -> None:
         nargs=3,
         metavar=("A", "B", "FRACTION"),
         help="interpolate the weights A and B; fraction 0 gives A, 1 gives B",
+    )
+    sub.add_argument(
+        "--strength",
+        type=float,
+        metavar="S",
+        help="of a GAN's texture: blends the weights with those of the generator's PSNR partner; 0 is the partner, "
+        "1 the generator (default)",
     )
     sub.add_argument("--scale", type=float, help="upscaling factor, any positive number (default: the generator's)")
     sub.add_argument("--width", type=int, metavar="PX", help="width of the result, instead of --scale")

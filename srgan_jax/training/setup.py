@@ -188,10 +188,10 @@ def find_extractor(
     """Returns the extractor if a term or the discriminator of a stage reads features, else None."""
     terms = (*g.losses, *(d.losses if d else ()))
     taps = taps_of(terms)
-    if d and "features" in d.takes:
-        taps = tuple(dict.fromkeys([*taps, *getattr(d.module, "taps", ())]))
-    elif "features" not in views_of(terms):
+    own_taps = getattr(d.module, "taps", ()) if d and "features" in d.takes else ()
+    if not own_taps and "features" not in views_of(terms):
         return None
+    taps = tuple(dict.fromkeys([*taps, *own_taps]))
     return load_extractor(config, taps, dtype, stage)._replace(remat=remat)
 
 

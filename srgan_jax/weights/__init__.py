@@ -2,7 +2,7 @@
 
 from srgan_jax.weights.networks import load_extractor, save_extractor
 from srgan_jax.weights.safetensors_io import WeightsError
-from srgan_jax.weights.storage import digest, load, read_header, read_provenance, save
+from srgan_jax.weights.storage import digest, load, load_blended, read_header, read_provenance, save
 from srgan_jax.weights.transform import blend, deepen, fold_norms
 from srgan_jax.weights.weights import Weights, make_weights
 
@@ -14,6 +14,7 @@ __all__ = [
     "digest",
     "fold_norms",
     "load",
+    "load_blended",
     "load_extractor",
     "make_weights",
     "read_header",

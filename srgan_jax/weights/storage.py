@@ -1,4 +1,4 @@
-"""Saving and loading generators: `save`, `load`, `read_header`."""
+"""Saving and loading generators: `save`, `load`, `load_blended`, `read_header`."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from srgan_jax.models import GENERATORS
 from srgan_jax.weights import importers, pretrained
 from srgan_jax.weights.safetensors_io import FORMAT, WeightsError, is_foreign, read_tensors, sha256_of, write_tensors
-from srgan_jax.weights.transform import fold_norms
+from srgan_jax.weights.transform import blend, fold_norms
 from srgan_jax.weights.weights import Weights, make_weights
 
 
@@ -109,6 +109,30 @@ def load(path: str | os.PathLike, *, fold: bool = True) -> Weights:
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path}: {error}") from None
     return fold_norms(loaded) if fold else loaded
+
+
+def load_blended(path: str | os.PathLike, strength: float) -> Weights:
+    """Reads a GAN's generator, blended with its PSNR partner.
+
+    The partner is the generator that training with the adversarial loss started from. It has no invented texture, and
+    higher PSNR.
+
+    Args:
+      path: as for `load`; the header's "partner" is the name of a generator that ships, or of a file beside `path`.
+      strength: weight of the generator in [0, 1]; 1 is the generator itself, 0 is its partner.
+
+    Raises:
+      FileNotFoundError: the file or its partner does not exist.
+      WeightsError: the header names no partner, or the two differ in their architectures.
+    """
+    partner = read_header(path).get("partner")
+    if partner is None:
+        raise WeightsError(
+            f"{path} names no PSNR partner, so --strength has nothing to blend it with; "
+            f"with two files: --blend PARTNER {path} {strength:g}"
+        )
+    beside = os.path.join(os.path.dirname(_resolve_path(path)), partner)
+    return blend(load(beside if os.path.isfile(beside) else partner), load(path), strength)
 
 
 def _check_architecture(path: str | os.PathLike, architecture: Mapping[str, object]) -> None:
