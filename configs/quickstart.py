@@ -34,13 +34,14 @@ def get_config() -> ConfigDict:
     pretrain.schedule = "cosine"
 
     gan = config.stages.gan
-    gan.total_steps = 700
+    gan.total_steps = 500
     gan.learning_rate = gan.discriminator_learning_rate = 2e-4
     gan.b1, gan.b2 = 0.5, 0.99
     gan.losses.pixel.term = "l1"
     gan.losses.pixel.weight = 0.05
     gan.losses.perceptual.weight = 0.0  # VGG19's weights are not on PyPI; the recipe quickstart_vgg19 has them
     gan.losses.consistency = {"term": "consistency", "weight": 0.5, "ramp_steps": 0, "options": {"factor": 4}}
+    gan.losses.lattice = {"term": "lattice", "weight": 0.02, "ramp_steps": 0, "options": {"period": 4}}
     gan.losses.adversarial.term = "hinge"
     gan.losses.adversarial.weight = 5e-3
 

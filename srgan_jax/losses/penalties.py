@@ -50,18 +50,18 @@ def gradient_penalty(
     return jnp.square(jnp.sqrt(jnp.square(gradient).sum(axis=(1, 2, 3)) + 1e-12) - 1.0)
 
 
-def lattice_energy(image: jax.Array, period: int = 4) -> jax.Array:
-    """Returns the energy of high frequencies at each position of a lattice, averaged over a batch.
+def lattice_statistics(image: jax.Array, period: int = 4) -> tuple[jax.Array, jax.Array]:
+    """Returns the mean and the energy of high frequencies at each position of a lattice, averaged over a batch.
 
     Sub-pixel upsampling by a factor makes each of its positions by other kernels, so that texture may be stronger at
-    some of them. In photographs the energies are equal.
+    some of them, or brighter. In photographs the energies are equal, and the means 0.
 
     Args:
       image: `[N, H, W, 3]` in [0, 1].
       period: of the lattice, usually the scale.
 
     Returns:
-      `[period, period]`, the mean square of luma minus a Gaussian blur with a standard deviation of 1 px.
+      Mean and mean square, each `[period, period]`, of luma minus a Gaussian blur with a standard deviation of 1 px.
     """
     luma = color.rgb_to_y(image)[..., 0]
     taps = np.exp(-0.5 * np.arange(-4.0, 5.0) ** 2)
@@ -71,7 +71,7 @@ def lattice_energy(image: jax.Array, period: int = 4) -> jax.Array:
         length = blurred.shape[axis] - 8
         parts = [tap * jax.lax.slice_in_dim(blurred, i, i + length, axis=axis) for i, tap in enumerate(taps)]
         blurred = jnp.asarray(sum(parts))
-    energy = jnp.square(luma[:, 4:-4, 4:-4] - blurred)
-    rows, columns = (side // period for side in energy.shape[1:])
-    blocks = energy[:, : rows * period, : columns * period].reshape(-1, rows, period, columns, period)
-    return blocks.mean(axis=(0, 1, 3))
+    high = luma[:, 4:-4, 4:-4] - blurred
+    rows, columns = (side // period for side in high.shape[1:])
+    blocks = high[:, : rows * period, : columns * period].reshape(-1, rows, period, columns, period)
+    return blocks.mean(axis=(0, 1, 3)), jnp.square(blocks).mean(axis=(0, 1, 3))

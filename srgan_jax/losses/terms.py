@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from srgan_jax.losses.adversarial import ADVERSARIAL, Decision
-from srgan_jax.losses.penalties import gradient_penalty, lattice_energy, total_variation
+from srgan_jax.losses.penalties import gradient_penalty, lattice_statistics, total_variation
 from srgan_jax.losses.pixel import PIXEL
 from srgan_jax.losses.views import Views
 from srgan_jax.ops import color, resize
@@ -157,17 +157,19 @@ def variation(views: Views) -> jax.Array:
 
 
 def lattice(views: Views, *, period: int = 4, epsilon: float = 1e-7) -> jax.Array:
-    """Returns the squared deviations of log `lattice_energy` of SR from its mean, `[period, period]`.
+    """Returns how much the high frequencies of SR differ between the positions of a lattice, `[period, period]`.
 
-    The metric `phase` measures the same over a set of images.
+    It is the squared deviation of the log energy from its mean, which the metric `phase` measures over a set of
+    images, and the share of the energy that is a fixed pattern: the squared mean at the position over the mean energy.
 
     Args:
       views: with `sr`.
       period: of the lattice, usually the scale.
       epsilon: added to the energies, so that flat images have no large logarithms.
     """
-    energy = jnp.log(lattice_energy(views.sr, period) + epsilon)
-    return jnp.square(energy - energy.mean())
+    mean, energy = lattice_statistics(views.sr, period)
+    log_energy = jnp.log(energy + epsilon)
+    return jnp.square(log_energy - log_energy.mean()) + jnp.square(mean) / (energy.mean() + epsilon)
 
 
 def consistency(views: Views, *, distance: str = "l1", factor: int = 4) -> jax.Array:
