@@ -196,8 +196,8 @@ def test_the_lattice_term_finds_texture_at_some_positions_only():
     # 1.3^2 = 1.69 times the energy at one of 16 positions, most of it high frequencies of its own: the log differs by
     # about 0.4 there, so the mean square is about 0.4^2 * 15 / 256 = 0.01.
     assert 0.005 < value(stronger) - value(noise) < 0.03
-    # Every second row 0.02 brighter, the others darker: the energies stay equal, but luma's amplitude, 219 / 255 of that,
-    # has a share of the energy: 0.0172^2 / (0.0172^2 + luma's variance of the noise, about 0.029^2) = 0.26.
+    # Every second row 0.02 brighter, the others darker: the energies stay equal, but luma's amplitude, 219 / 255 of
+    # that, has a share of the energy: 0.0172^2 / (0.0172^2 + luma's variance of the noise, about 0.029^2) = 0.26.
     brighter = noise + 0.02 * jnp.where(rows % 2, 1.0, -1.0)[None, :, :, None]
     assert 0.15 < value(brighter) - value(noise) < 0.35
     assert value(jnp.full((1, 32, 32, 3), 0.5)) == pytest.approx(0, abs=1e-7)
