@@ -261,7 +261,7 @@ def test_no_layout_takes_the_tensors_of_another_network():
         name, _ = importers.detect(tensors)
         assert name == "" or "holds" not in message
     assert all(kind.parts for kind in recognition.KINDS)
-    assert [name for name, entry in LAYOUTS.items() if importers._detects(name, helpers.compact_tensors())] == [
+    assert [name for name, entry in LAYOUTS.items() if importers._detects(entry, helpers.compact_tensors())] == [
         "compact"
     ]
 

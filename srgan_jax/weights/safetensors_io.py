@@ -12,6 +12,8 @@ from srgan_jax.weights import pretrained
 
 FORMAT = "srgan_jax generator 1"
 EXTRACTOR_FORMAT = "srgan_jax extractor 1"
+DISCRIMINATOR_FORMAT = "srgan_jax discriminator 1"
+FORMATS = (FORMAT, EXTRACTOR_FORMAT, DISCRIMINATOR_FORMAT)
 PYTORCH = (".pth", ".pt", ".pth.tar", ".ckpt")  # suffixes
 SUFFIXES = (*PYTORCH, ".safetensors")
 
@@ -36,7 +38,7 @@ def is_foreign(path: str | os.PathLike) -> bool:
     if os.fspath(path).endswith(PYTORCH):
         return True
     try:
-        return read_metadata(path).get("format") not in (FORMAT, EXTRACTOR_FORMAT)
+        return read_metadata(path).get("format") not in FORMATS
     except WeightsError:
         with open(path, "rb") as file:
             return file.read(4).startswith((b"PK\x03\x04", b"\x80"))
