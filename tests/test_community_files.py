@@ -337,6 +337,20 @@ def test_import_records_where_the_weights_are_from(tmp_path, capsys):
     assert "is a file of srgan_jax already" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["info"], ["export", "--to", "stablehlo", "-o", "c.zip"], ["evaluate", "--data", "in", "--weights"]],
+    ids=lambda command: command[0],
+)
+def test_a_command_reads_the_tensors_of_a_file_once(tmp_path, cleanup, photo, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    srgan_jax.write_image("in/photo.png", photo[:24, :24])
+    read, times = importers.read_content, []
+    monkeypatch.setattr(importers, "read_content", lambda path: times.append(path) or read(path))
+    assert cli.main([*command, str(cleanup)]) == 0
+    assert times == [str(cleanup)]
+
+
 def test_import_lists_what_is_known(capsys):
     assert cli.main(["import", "--list"]) == 0
     listed = capsys.readouterr().out
