@@ -176,8 +176,8 @@ def _report_seams(chain: inference.Chain, report: Callable[[str], None]) -> None
     for tiler in chain.tilers:
         if tiler.seam_difference is not None:
             report(
-                f"the receptive field of {tiler.name} exceeds the halo of {tiler.halo_px} px around its tiles: at their "
-                f"seams, neighbouring tiles differed by at most {tiler.seam_difference:.2g} of the range of values"
+                f"the receptive field of {tiler.name} exceeds the halo of {tiler.halo_px} px around its tiles: at "
+                f"their seams, neighbouring tiles differed by at most {tiler.seam_difference:.2g} (values are 0 to 1)"
             )
 
 

@@ -27,6 +27,7 @@ from srgan_jax.weights.weights import Weights, make_weights
 IMPORTERS = LAYOUTS  # by the name that `--from` takes
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 NOT_STATED = "not stated"
+SHOWN = 5  # names of tensors in a message
 ERRORS = (ValueError, LookupError, ArithmeticError, TypeError, AttributeError)  # the tensors may be any network's
 
 
@@ -181,17 +182,23 @@ def _convert(tensors: Tensors, entries: Entries, ignores: str) -> dict[str, np.n
     """Returns their tensors with our names and layouts, by "collection/layer/name".
 
     Raises:
-      WeightsError: a tensor is left over, or has values that aren't finite.
+      WeightsError: a tensor is left over, isn't of floats, or has values that aren't finite.
     """
     present = {ours: source for ours, source in entries.items() if source.name in tensors}
     used = {source.name for source in present.values()}
     surplus = [name for name in tensors if name not in used and not re.search(ignores, name)]
     if surplus:
-        listed = "\n  ".join(f"surplus {name} {tensors[name].shape}" for name in surplus[:10])
-        raise WeightsError(f"{len(surplus)} tensors don't belong to the network:\n  {listed}")
+        listed = ", ".join(f"{name} {tensors[name].shape}" for name in surplus[:SHOWN])
+        raise WeightsError(f"{len(surplus)} tensors don't belong to the network: surplus {listed}")
+    integers = sorted(name for name in used if tensors[name].dtype.kind != "f")
+    if integers:
+        raise WeightsError(
+            f"expected floats, found {tensors[integers[0]].dtype} in {', '.join(integers[:SHOWN])}; quantised networks "
+            "are not supported"
+        )
     bad = [name for name in used if not np.isfinite(tensors[name]).all()]
     if bad:
-        raise WeightsError(f"values that aren't finite in {', '.join(sorted(bad)[:5])}")
+        raise WeightsError(f"values that aren't finite in {', '.join(sorted(bad)[:SHOWN])}")
     converted = {ours: source.convert(tensors[source.name]) for ours, source in present.items()}
     return {ours: np.ascontiguousarray(value, np.float32) for ours, value in converted.items()}
 

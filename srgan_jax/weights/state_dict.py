@@ -45,11 +45,15 @@ def _arrays(content: Mapping[Any, Any]) -> dict[str, np.ndarray]:
 
 
 def _holds_tensors(content: Any) -> bool:
-    """Returns whether this is a dict with tensors, or one with a wrapper that has some."""
-    if not isinstance(content, Mapping):
-        return False
-    return bool(_arrays(content)) or any(isinstance(content.get(key), Mapping) and _arrays(content[key])
-                                         for key in WRAPPERS)  # fmt: skip
+    """Returns whether this is a dict with tensors, or one that holds such a dict, at most `MAX_DEPTH` levels down."""
+    level = [content]
+    for _ in range(MAX_DEPTH):
+        level = [item for item in level if isinstance(item, Mapping)]
+        if any(_arrays(item) for item in level):
+            return True
+        inner = [value for item in level for key, value in item.items() if not OTHER_PLAYERS.match(str(key))]
+        level = list({id(value): value for value in inner}.values())  # each once: a file can refer to one many times
+    return False
 
 
 def candidates(tensors: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:

@@ -17,6 +17,7 @@ from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.weights.safetensors_io import WeightsError
 
+SHOWN = 5  # tensors in a message
 NOT_SRRESNET = (
     "these variables are not an SRResNet's; pass architecture={'name': ..., 'blocks': ..., ...}, the name and the "
     f"fields of their generator ({', '.join(sorted(GENERATORS))})"
@@ -151,5 +152,5 @@ def check_shapes(variables: Mapping[str, Any], module: Any, side: int = 8) -> No
         if expected[name] != found[name]
     ]
     if wrong:
-        shown = "\n  ".join(sorted(wrong, key=lambda line: ("batch_stats/" in line, line))[:10])
-        raise WeightsError(f"{len(wrong)} tensors don't fit the architecture:\n  {shown}")
+        shown = "; ".join(sorted(wrong, key=lambda line: ("batch_stats/" in line, line))[:SHOWN])
+        raise WeightsError(f"{len(wrong)} tensors don't fit the architecture: {shown}")

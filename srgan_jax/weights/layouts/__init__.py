@@ -54,7 +54,7 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "swinir": Layout(
         swinir.swinir,
-        _has("patch_embed.norm.weight", "layers.0.residual_group.blocks.0.attn.relative_position_bias_table"),
+        swinir.is_swinir,
         "SwinIR",
         swinir.IGNORES,
         swinir.OPTIONS,
