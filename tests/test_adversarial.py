@@ -229,8 +229,15 @@ DISCRIMINATORS = [
     {"name": "srgan", "head": "patch", "spectral_norm": True, "norm": "none", "minibatch_kernels": 2},
     {"name": "srgan", "head": "positions", "dense": 8, "strides": "one", "block_order": "activation_norm"},
     {"name": "unet", "minibatch_kernels": 2},
+    {"name": "vgg", "crop_px": 16, "dense": 8},
 ]
-MAPS = [(1,), (1, 1, 1), (16, 16, 1), (16, 16, 1)]  # a logit for an image; for each patch of 16 px; for each pixel
+MAPS = [
+    (1,),
+    (1, 1, 1),
+    (16, 16, 1),
+    (16, 16, 1),
+    (1,),
+]  # a logit for an image; for each patch of 16 px; for each pixel
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Generators of other programs as people have them: golden outputs, detection, wrappers, refusals, commands."""
 
+import argparse
 import hashlib
 import itertools
 import json
 import sys
+import zipfile
 
 import helpers
 import jax
@@ -153,6 +155,8 @@ WRAPPERS = {
     "averages are preferred": lambda state: {"params": OTHER, "params_ema": state},
     "averages of Lornatang are preferred": lambda state: {"state_dict": OTHER, "ema_state_dict": state, "psnr": 28.0},
     "empty averages": lambda state: {"state_dict": state, "ema_state_dict": {}},
+    "a module of its own": lambda state: {"generator": {"module": state}},
+    "three unknown levels": lambda state: {"state": {"generator": {"module": _prefixed(state, "model.")}}},
     "two levels": lambda state: {"model": {"state_dict": state}, "config": {"params": {"lr": 1e-4}}},
     "with an optimiser": lambda state: {"optimizer": {"state": {0: {"exp_avg": state["body.0.bias"]}}}, "net": state},
     "with a discriminator": lambda state: {"netD": {"conv0.weight": state["body.0.weight"]}, "netG": state},
@@ -222,6 +226,20 @@ FOREIGN = {
     "half a compact": ({k: value for k, value in COMPACT_FILE.items() if k != "body.2.weight"}, "looks like compact"),
     "gray rrdb": ({f"body.0.rdb1.conv{index}.weight": np.zeros((4, 4, 3, 3), np.float32) for index in range(1, 6)}
                   | {"conv_first.weight": np.zeros((4, 1, 3, 3), np.float32)}, "expected an input of 3 channels"),
+    "integers": ({key: (9 * value).astype(np.int8) for key, value in COMPACT_FILE.items()},
+                 "expected floats, found int8 in body.0.bias"),
+    "a wrong shape": (COMPACT_FILE | {"body.2.weight": np.zeros((4, 5, 3, 3), np.float32)},
+                      "1 tensors don't fit the architecture: params/conv_00/kernel: expected (3, 3, 4, 4), found"),
+    "lora": (_zeros("lora_unet_mid_block.lora_up.weight"), "it holds a LoRA"),
+    "diffusers": (_zeros("down_blocks.0.resnets.0.conv1.weight", "mid_block.attentions.0.norm.weight"),
+                  "a U-Net of diffusers"),
+    "vae": (_zeros("encoder.down_blocks.0.resnets.0.conv1.weight", "decoder.up_blocks.0.resnets.0.conv1.weight",
+                   "quant_conv.weight", "mid_block.norm.weight"), "an autoencoder"),
+    "half a discriminator": (_zeros("conv0.weight", "conv4.weight_orig", "conv9.weight"), "a discriminator (unet)"),
+    "gray swinir": ({f"layers.0.residual_group.blocks.0.{name}": np.zeros((9, 2), np.float32)
+                     for name in ("norm1.weight", "attn.relative_position_bias_table")}
+                    | {"patch_embed.norm.weight": np.zeros(4, np.float32),
+                       "conv_first.weight": np.zeros((4, 1, 3, 3), np.float32)}, "expected an input of 3 channels"),
     "not finite": (COMPACT_FILE | {"body.0.bias": np.full(4, np.nan, np.float32)}, "aren't finite in body.0.bias"),
 }  # fmt: skip
 
@@ -235,7 +253,74 @@ def test_a_file_that_is_not_a_generator_ends_in_one_line_that_says_what_it_is(tm
     assert str(path) in str(caught.value) and message in str(caught.value)
     for command in (["info", str(path)], ["upscale", "photo.jpg", "--weights", str(path)], ["import", str(path)]):
         assert cli.main(command) == 2
-        assert capsys.readouterr().err.startswith(f"error: {path} ")
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"error: {path} ")
+
+
+ODD_FILES = {  # -> what is written, and what the message says
+    "TorchScript": (lambda torch, path: torch.jit.script(torch.nn.Conv2d(3, 3, 3)).save(path), "a TorchScript archive"),
+    "a whole module": (lambda torch, path: torch.save(torch.nn.Conv2d(3, 3, 3), path), "torch.nn.modules.conv.Conv2d"),
+    "sparse": (lambda torch, path: torch.save({"w": torch.eye(3).to_sparse()}, path), "_rebuild_sparse_tensor"),
+    "quantised": (
+        lambda torch, path: torch.save({"w": torch.quantize_per_tensor(torch.eye(3), 0.1, 0, torch.qint8)}, path),
+        "_rebuild_qtensor",
+    ),
+    "complex": (lambda torch, path: torch.save({"w": torch.eye(3) * 1j}, path), "torch.ComplexFloatStorage"),
+    "hyperparameters": (
+        lambda torch, path: torch.save({"state_dict": {}, "hyper_parameters": argparse.Namespace(lr=1)}, path),
+        "argparse.Namespace",
+    ),
+    "another zip": (lambda torch, path: zipfile.ZipFile(path, "w").close(), "a zip archive without one data.pkl"),
+    "empty": (lambda torch, path: path.write_bytes(b""), "an empty file"),
+    "a photo": (lambda torch, path: path.write_bytes(b"\xff\xd8\xff\xe0"), "a file that begins with"),
+    "cut short": (lambda torch, path: _cut(torch, path, legacy=False), "damaged"),
+    "cut short, older form": (lambda torch, path: _cut(torch, path, legacy=True), "ends before its tensors"),
+    "a number": (lambda torch, path: torch.save(3, path), "it holds no state dict of tensors"),
+}
+
+
+def _cut(torch, path, *, legacy):
+    state = {key: torch.from_numpy(value) for key, value in helpers.compact_tensors(width=32).items()}
+    torch.save(state, path, _use_new_zipfile_serialization=not legacy)
+    path.write_bytes(path.read_bytes()[:-5000])
+
+
+@pytest.mark.filterwarnings("ignore")  # TorchScript and quantisation are deprecated
+@pytest.mark.parametrize("name", ODD_FILES)
+def test_other_files_end_in_one_line(tmp_path, name, capsys):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed (scripts/test.sh --torch)")
+    write, message = ODD_FILES[name]
+    write(torch, tmp_path / "a.pth")
+    for command in (["info"], ["upscale", "photo.jpg", "--weights"], ["import"]):
+        assert cli.main([*command, str(tmp_path / "a.pth")]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"error: {tmp_path / 'a.pth'} ") and message in line
+
+
+OTHERS = {  # architecture -> modules of spandrel that are it
+    "HAT": ("HAT",), "OmniSR": ("OmniSR",), "DRCT": ("DRCT",), "ATD": ("ATD",), "CRAFT": ("CRAFT",), "FDAT": ("FDAT",),
+    "RGT": ("RGT",), "RCAN": ("RCAN",), "MoSR": ("MoSR",), "MoESR": ("MoESR",), "SeemoRe": ("SeemoRe",),
+    "DCTLSA": ("DCTLSA",), "DITN": ("DITN",), "Swift-SRGAN": ("SwiftSRGAN",), "NAFNet": ("NAFNet",),
+    "SCUNet": ("SCUNet",), "DRUNet": ("DRUNet",), "FBCNN": ("FBCNN",), "PLKSR": ("PLKSR",),
+    "waifu2x's CUNet": ("RealCUGAN", "UpCunet2x"),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:torch.meshgrid")
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in ("DRCT", "MoSR") else []) for name in OTHERS]
+)
+def test_architectures_that_are_not_supported_are_named(name):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed (scripts/test.sh --torch)")
+    kind = getattr(helpers.import_spandrel(f"architectures.{OTHERS[name][0]}"), OTHERS[name][-1])
+    try:
+        with torch.device("meta"):  # without values
+            state = kind().state_dict()
+    except RuntimeError:  # it computes values
+        state = kind().state_dict()
+    tensors = {key: np.broadcast_to(np.float32(0), value.shape) for key, value in state.items()}
+    assert importers.detect(tensors)[0] == ""
+    assert f"it holds {name} or a relative of it" in recognition.describe_unknown(tensors, tensors)
 
 
 def test_an_optimiser_and_an_empty_file_are_named(tmp_path):
@@ -261,7 +346,7 @@ def test_no_layout_takes_the_tensors_of_another_network():
         name, _ = importers.detect(tensors)
         assert name == "" or "holds" not in message
     assert all(kind.parts for kind in recognition.KINDS)
-    assert [name for name, entry in LAYOUTS.items() if importers._detects(name, helpers.compact_tensors())] == [
+    assert [name for name, entry in LAYOUTS.items() if importers._detects(entry, helpers.compact_tensors())] == [
         "compact"
     ]
 
@@ -335,6 +420,20 @@ def test_import_records_where_the_weights_are_from(tmp_path, capsys):
     assert srgan_jax.read_header(out)["licence"] == "MIT"
     assert cli.main(["import", str(out)]) == 2
     assert "is a file of srgan_jax already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["info"], ["export", "--to", "stablehlo", "-o", "c.zip"], ["evaluate", "--data", "in", "--weights"]],
+    ids=lambda command: command[0],
+)
+def test_a_command_reads_the_tensors_of_a_file_once(tmp_path, cleanup, photo, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    srgan_jax.write_image("in/photo.png", photo[:24, :24])
+    read, times = importers.read_content, []
+    monkeypatch.setattr(importers, "read_content", lambda path: times.append(path) or read(path))
+    assert cli.main([*command, str(cleanup)]) == 0
+    assert times == [str(cleanup)]
 
 
 def test_import_lists_what_is_known(capsys):

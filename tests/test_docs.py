@@ -237,8 +237,10 @@ def _first_column(page, header):
 
 def test_importers_and_metrics_are_in_their_tables():
     from srgan_jax.evaluation.metrics import METRICS
-    from srgan_jax.weights.importers import IMPORTERS
+    from srgan_jax.weights.importers import DISCRIMINATOR, IMPORTERS
 
+    discriminators = _first_column("docs/weights.md", "| `--from` | source | network here |")
+    assert sorted(discriminators) == sorted(DISCRIMINATOR.layouts)
     assert sorted(_first_column("docs/weights.md", "| `--from` | source |")) == sorted(IMPORTERS)
     assert sorted(_first_column("docs/evaluation.md", "| name | what it is | better | needs |")) == sorted(METRICS)
 

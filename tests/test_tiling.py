@@ -9,7 +9,7 @@ import pytest
 from flax.core import freeze
 
 import srgan_jax
-from srgan_jax import inference, models
+from srgan_jax import cli, inference, models
 from srgan_jax.inference.tiler import upscale_tiles
 
 
@@ -262,7 +262,22 @@ def test_seams_are_measured_where_the_receptive_field_exceeds_the_halo():
         assert not tiler.exact
         ((_, strips),) = [(source, list(strips)) for source, strips in tiler.upscale([inference.from_array(image)])]
         error = np.abs(np.concatenate(strips) - np.asarray(srgan_jax.upscale(quiet, image))).max()
-        assert 0 < error < 1 and error / 10 < tiler.seam_difference < 10 * error
+        assert tiler.seam_difference and 0 < error < 1 and error / 10 < tiler.seam_difference < 10 * error
+
+
+def test_upscale_reports_halo_and_difference_where_the_receptive_field_exceeds_the_halo(tmp_path, photo, capsys):
+    """Once for a command, with two images in several tiles; not for an image in one tile, nor where tiles are exact."""
+    path = tmp_path / "deep.safetensors"
+    srgan_jax.save(path, helpers.random_weights(name="rrdb", blocks=1, width=4, growth=4, unshuffle=4, scale=1))
+    for name, width in (("a", 170), ("b", 160), ("small", 16)):
+        srgan_jax.write_image(tmp_path / f"{name}.png", photo[:16, :width])
+    command = ["upscale", "--overwrite", "--tile", "144", "-o", str(tmp_path / "out"), "--weights"]
+    assert cli.main([*command, str(path), *(str(tmp_path / f"{name}.png") for name in "ab")]) == 0
+    line = "the receptive field of rrdb exceeds the halo of 64 px around its tiles: at their seams, neighbouring tiles"
+    assert capsys.readouterr().err.count(line) == 1
+    assert cli.main([*command, str(path), str(tmp_path / "small.png")]) == 0
+    assert cli.main([*command, "compact_x4", str(tmp_path / "a.png")]) == 0
+    assert line not in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------------------------------------- ensemble, alpha, errors

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 import srgan_jax
 from srgan_jax import models, weights
@@ -40,6 +41,19 @@ def test_a_file_keeps_weights_architecture_and_provenance(tmp_path, fields):
     header = srgan_jax.read_header(path)
     assert header["licence"] == "CC0" and json.loads(header["architecture"])["blocks"] == fields["blocks"]
     assert jax.tree.structure(srgan_jax.load(tmp_path, fold=False)) == jax.tree.structure(loaded)  # a run's folder
+
+
+def test_the_same_content_gives_the_same_bytes(tmp_path):
+    """Also where the header has many keys and characters beyond ASCII; the file is a `.safetensors` for other readers."""
+    made, path = srgan_jax.make_weights(_variables(blocks=1, width=4)), tmp_path / "a.safetensors"
+    provenance = {f"key {index}": 'é "quoted" \\ \n' for index in range(20)}
+    found = set()
+    for _ in range(5):
+        srgan_jax.save(path, made, provenance)
+        found.add(path.read_bytes())
+    assert len(found) == 1
+    with safe_open(path, framework="numpy") as file:
+        assert provenance.items() <= file.metadata().items() and len(file.keys()) == len(jax.tree.leaves(made))
 
 
 @pytest.mark.parametrize("fields", ARCHITECTURES, ids=str)

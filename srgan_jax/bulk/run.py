@@ -172,11 +172,13 @@ def upscale_files(
 
 
 def _report_seams(chain: inference.Chain, report: Callable[[str], None]) -> None:
-    """Reports the largest difference at a seam for each generator whose receptive field exceeds its halo."""
+    """Reports the halo, and the difference that it made, for each generator whose receptive field exceeds it."""
     for tiler in chain.tilers:
-        if tiler.seam_difference:
-            report(f"the receptive field of this generator exceeds the halo of {tiler.halo_px} px: adjacent tiles "
-                f"differed by at most {tiler.seam_difference:.1e} of the range of values")  # fmt: skip
+        if tiler.seam_difference is not None:
+            report(
+                f"the receptive field of {tiler.name} exceeds the halo of {tiler.halo_px} px around its tiles: at "
+                f"their seams, neighbouring tiles differed by at most {tiler.seam_difference:.2g} (values are 0 to 1)"
+            )
 
 
 def _write_all(

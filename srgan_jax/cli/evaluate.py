@@ -29,9 +29,9 @@ def _labels(paths: list[str], names: list[str], taken: tuple[str, ...] = ()) -> 
     return [path if names.count(name) > 1 or name in taken else name for path, name in zip(paths, names, strict=True)]
 
 
-def _methods(paths: list[str], scale: int) -> dict:
+def _methods(paths: list[str], generators: list, scale: int) -> dict:
     """Returns bicubic, nearest and each generator by label, as functions from pairs to SR images."""
-    from srgan_jax import inference, weights
+    from srgan_jax import inference
     from srgan_jax.evaluation import scoring
 
     methods = {
@@ -39,8 +39,7 @@ def _methods(paths: list[str], scale: int) -> dict:
         "nearest": lambda pairs: [scoring.nearest(pair.lr, scale) for pair in pairs],
     }
     labels = _labels(paths, [_label(path) for path in paths], (*methods, "HR"))
-    for path, label in zip(paths, labels, strict=True):
-        params = weights.load(path)
+    for path, label, params in zip(paths, labels, generators, strict=True):
         if params.scale != scale:
             raise UserError(f"{path} has scale {params.scale}, expected {scale}; evaluate one scale at a time")
         upscale = functools.partial(inference.upscale_canvas, params)
@@ -64,9 +63,10 @@ def evaluate(args: argparse.Namespace) -> int:
     processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
     if args.report and jax.process_count() > 1:
         raise UserError(f"--report needs one process, got {jax.process_count()}; omit --report or run one process")
+    generators = [weights.load(path) for path in args.weights]
     scale = args.scale
     if scale is None:
-        scale = weights.load(args.weights[0]).scale if args.weights else 4
+        scale = generators[0].scale if generators else 4
     if scale < 1:
         raise UserError(f"--scale {scale}: expected 1 or more")
     protocol = tables.Protocol(scale, args.convention, args.border, args.round_y, args.gray == "keep", args.degradation)
@@ -75,7 +75,7 @@ def evaluate(args: argparse.Namespace) -> int:
         metrics.find(name)
     if args.degradation:
         lookup(DEGRADATIONS, args.degradation, "degradation")
-    methods = _methods(args.weights, scale)
+    methods = _methods(args.weights, generators, scale)
     if args.bootstrap == "weights" and not args.weights:
         raise UserError("--bootstrap weights compares with the first of --weights, but --weights is not given")
     labels = _labels(args.data, [Path(folder).resolve().name for folder in args.data])

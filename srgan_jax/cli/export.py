@@ -14,12 +14,12 @@ def export(args: argparse.Namespace) -> int:
 
     exporter = lookup(EXPORTERS, args.to, "format")
     options = _given_options(args)
-    params = weights.load(args.weights, fold=False)  # the exporters fold, where the format allows
+    params, provenance = weights.load_with_provenance(args.weights)  # the exporters fold, where the format allows
     out = Path(args.out or _default_name(args.weights, exporter.suffix, params.scale))
     files = [out, *(out.with_suffix(suffix) for suffix in exporter.beside)]
     if existing := [str(file) for file in files if file.exists() and not args.overwrite]:
         raise UserError(f"{existing[0]} exists; choose another --out, or add --overwrite")
-    difference = exporter.write(params, out, weights.read_provenance(args.weights), **options)
+    difference = exporter.write(params, out, provenance, **options)
     size_mb = sum(file.stat().st_size for file in files) / 1e6
     names = ", ".join(map(str, files))
     print(f"{names}: {size_mb:.1f} MB, differs from the original by at most {difference:.1e}")

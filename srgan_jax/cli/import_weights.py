@@ -1,4 +1,4 @@
-"""`srgan-jax import`: converts a published generator to this project's format."""
+"""`srgan-jax import`: converts a published generator or discriminator to this project's format."""
 
 import argparse
 import ast
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from srgan_jax.runtime.errors import UserError
 
 if TYPE_CHECKING:
-    from srgan_jax.weights import Weights
+    from srgan_jax.weights import DiscriminatorWeights, Weights
 
 
 def _options(given: list[str]) -> dict[str, Any]:
@@ -27,9 +27,9 @@ def _options(given: list[str]) -> dict[str, Any]:
 
 def _list_layouts() -> int:
     """Prints the layouts that are known, in the order in which they are tried, and their options."""
-    from srgan_jax.weights.importers import IMPORTERS
+    from srgan_jax.weights.importers import KINDS
 
-    for name, layout in IMPORTERS.items():
+    for name, layout in [entry for kind in KINDS for entry in kind.layouts.items()]:
         print(f"{name:<20}{layout.about}")
         for key, meaning in layout.options.items():
             print(f"{'':<20}--option {key}=...: {meaning}")
@@ -37,7 +37,7 @@ def _list_layouts() -> int:
 
 
 def import_weights(args: argparse.Namespace) -> int:
-    """Converts a published generator to a .safetensors file of this project, and prints what was detected."""
+    """Converts a published network to a .safetensors file of this project, and prints what was detected."""
     if args.list:
         return _list_layouts()
     if args.file is None:
@@ -50,26 +50,28 @@ def import_weights(args: argparse.Namespace) -> int:
     out = Path(args.out or f"{stem}.safetensors")
     if out.exists() and not args.overwrite:
         raise UserError(f"{out} exists; choose another --out, or add --overwrite")
-    imported, provenance = importers.import_with_provenance(
-        args.file, args.source, _options(args.options), args.licence
-    )
+    imported, provenance = importers.import_network(args.file, args.source, _options(args.options), args.licence)
     out.parent.mkdir(parents=True, exist_ok=True)
-    weights.save(out, imported, provenance)
+    if isinstance(imported, weights.DiscriminatorWeights):
+        weights.save_discriminator(out, imported, provenance)
+    else:
+        weights.save(out, imported, provenance)
     print(f"{out}: {_summary(imported)}; detected as {provenance['source']}")
     print("\n".join(f"{key}: {value}" for key, value in provenance.items() if key != "source"))
     return 0
 
 
-def _summary(imported: "Weights") -> str:
-    """Returns name, sizes and number of parameters of a generator."""
+def _summary(imported: "Weights | DiscriminatorWeights") -> str:
+    """Returns name, sizes and number of parameters of a network."""
     fields = imported.architecture
     sizes = f"{fields['blocks']} blocks of {fields['width']} channels, " if {"blocks", "width"} <= fields.keys() else ""
-    return f"{fields['name']}, {sizes}x{imported.scale}, {imported.parameter_count():,} parameters"
+    kind = f"x{fields['scale']}" if "scale" in fields else "a discriminator"
+    return f"{fields['name']}, {sizes}{kind}, {imported.parameter_count():,} parameters"
 
 
 def add_import(commands) -> None:
     """Adds `import` to the commands of the parser."""
-    sub = commands.add_parser("import", help="convert a generator of another program to .safetensors")
+    sub = commands.add_parser("import", help="convert a generator or discriminator of another program to .safetensors")
     sub.add_argument("file", nargs="?", help=".pth, .pt, .pth.tar, .ckpt (no code in it runs) or .safetensors")
     sub.add_argument("--list", action="store_true", help="print the architectures that are known, and exit")
     sub.add_argument(

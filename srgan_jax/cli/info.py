@@ -10,17 +10,16 @@ def _print_fields(fields: Mapping[str, object]) -> None:
 
 
 def _print_model_card(path: str) -> None:
-    """Prints the architecture of a generator, its number of parameters, and the metadata of its file."""
+    """Prints the architecture of a generator or discriminator, its number of parameters, and its file's metadata."""
     import jax
 
     from srgan_jax import weights
 
-    params = weights.load(path, fold=False)
+    params, provenance = weights.load_any_with_provenance(path)
     count = sum(leaf.size for leaf in jax.tree.leaves(params.variables))
     fields = ", ".join(f"{key} {value}" for key, value in params.architecture.items() if key != "name")
     _print_fields({"architecture": f"{params.architecture['name']}: {fields}", "parameters": f"{count:,}"})
-    header = sorted(weights.read_provenance(path).items())
-    _print_fields({key.replace("_", " "): value for key, value in header})
+    _print_fields({key.replace("_", " "): value for key, value in sorted(provenance.items())})
 
 
 def _print_environment() -> None:

@@ -262,6 +262,9 @@ class RunConfig:
     )
     init_from: str = key("", "initial generator: shipped name, .safetensors, .pth or run folder; may have fewer blocks")
     generator_of_init_from: bool = key(False, "use the architecture of init_from instead of config.generator")
+    discriminator_init_from: str = key(
+        "", "initial discriminator, whose architecture replaces config.discriminator: .safetensors or .pth"
+    )
     compute_dtype: str = key(
         "auto", "float32, bfloat16, or auto (bfloat16 on GPU and TPU, else float32); parameters stay float32"
     )

@@ -55,12 +55,13 @@ class Tiler:
         self.halo_px, self.exact = halo_px(params.architecture)
         self.period_px = period_px(params.architecture)
         self.tile_px, self.report = tile_px, report
-        self.seam_difference = 0.0  # largest difference at a seam, of values in [0, 1]; 0 where the halo is exact
+        # Largest difference of two tiles at a seam, of values in [0, 1]; None without seams, or if the halo is exact.
+        self.seam_difference: float | None = None
         self._run_tiles = run
         self._mesh = devices.make_mesh(jax.local_devices())
         self._batch = self._mesh.size  # one tile per device
         self._params = devices.replicate(params, self._mesh)
-        self.scale = params.scale
+        self.scale, self.name = params.scale, params.architecture["name"]
 
     def upscale(
         self, images: Iterable[channels.TiledImage]
@@ -139,7 +140,7 @@ class Tiler:
         )
         largest = np.iinfo(left_columns.dtype).max if left_columns.dtype.kind == "u" else 1.0
         difference = np.abs(left_columns.astype(np.float64) - right_columns).max() / largest
-        self.seam_difference = max(self.seam_difference, float(difference))
+        self.seam_difference = max(self.seam_difference or 0.0, float(difference))
 
     def _run_batches(self, groups: Iterable[list[np.ndarray]]) -> Iterator[list[np.ndarray]]:
         """Yields the results of groups of tiles; the next batch is computed while one is fetched."""
@@ -239,7 +240,8 @@ def upscale_tiled(
     """Upscales an image of any size tile by tile, in bounded device memory.
 
     The result equals that of `upscale` up to rounding (1e-5 in floats, one step in uint8) if the radius of the
-    generator's receptive field is at most 64 LR pixels. Other generators get a halo of 64, and differ slightly.
+    generator's receptive field is at most 64 LR pixels. Other generators get a halo of 64, and differ slightly:
+    `Tiler.seam_difference` measures by how much.
 
     Args:
       params: from `srgan_jax.load`, or a Flax variables dict of a generator.

@@ -13,8 +13,9 @@ from srgan_jax.models.convolution import convolution
 class SpectralConv(nn.Module):
     """A convolution whose kernel is divided by its largest singular value (Miyato et al., arXiv 1802.05957).
 
-    The kernel is flattened to a matrix `[size * size * C, features]`. Each training pass does one power iteration; its
-    vector is stored in the collection "batch_stats".
+    The kernel is flattened to a matrix `[size * size * C, features]`. Each pass does one power iteration; that of a
+    training pass is kept: its vector u is in the collection "batch_stats". Imported layers also have v there, the other
+    vector of the last training pass; with it other passes do no iteration, as in PyTorch.
     """
 
     features: int
@@ -33,12 +34,18 @@ class SpectralConv(nn.Module):
         u_variable = self.variable(
             "batch_stats", "u", lambda: jax.random.normal(self.make_rng("params"), (self.features,), jnp.float32)
         )
+        has_v = self.has_variable("batch_stats", "v")
         with jax.default_matmul_precision("highest"):
-            v = _normalised(jax.lax.stop_gradient(matrix) @ u_variable.value)
-            u = _normalised(v @ jax.lax.stop_gradient(matrix))
+            if has_v and not train:
+                u, v = u_variable.value, self.get_variable("batch_stats", "v")
+            else:
+                v = _normalised(jax.lax.stop_gradient(matrix) @ u_variable.value)
+                u = _normalised(v @ jax.lax.stop_gradient(matrix))
             sigma = v @ matrix @ u
         if train and not self.is_initializing():
             u_variable.value = u
+            if has_v:
+                self.put_variable("batch_stats", "v", v)
         x, kernel = x.astype(self.dtype), (kernel / sigma).astype(self.dtype)
         x = x @ kernel[0, 0] if self.size == 1 else self._convolved(x, kernel)
         return x + self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype) if self.use_bias else x

@@ -29,7 +29,7 @@ def check_by_shape(stage: Stage) -> None:
     hr, lr = (jax.ShapeDtypeStruct((count, side, side, 3), jnp.float32) for side in sides)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count))
     try:
-        state = jax.eval_shape(local.init, None)
+        state = jax.eval_shape(local.init, None, stage.discriminator_variables)
         batch = {"hr": hr, "lr": lr, "keys": keys}
         variables = None if stage.extractor is None else stage.extractor.variables
         jax.eval_shape(functools.partial(_losses, local), state, batch, variables)

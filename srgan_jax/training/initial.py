@@ -1,14 +1,16 @@
-"""The weights from which a run begins, `config.init_from`, and their copy in the run's folder.
+"""The weights from which a run begins, `config.init_from` and `config.discriminator_init_from`, and their copies.
 
-With the copy a run resumes where the original file is gone, or has another path.
+With the copies, in the run's folder, a run resumes where the original files are gone, or have another path.
 """
 
 from pathlib import Path
 
 from srgan_jax import weights
 from srgan_jax.runtime import processes
+from srgan_jax.weights.safetensors_io import read_metadata
 
 COPY = "initial.safetensors"
+DISCRIMINATOR_COPY = "initial_discriminator.safetensors"
 
 
 def load_initial(init_from: str, folder: Path) -> weights.Weights | None:
@@ -23,29 +25,45 @@ def load_initial(init_from: str, folder: Path) -> weights.Weights | None:
     """
     if not init_from:
         return None
-    return weights.load(folder / COPY if is_same(init_from, folder) else init_from, fold=False)
+    return weights.load(_original_or_copy(init_from, folder / COPY), fold=False)
 
 
-def keep_initial(initial: weights.Weights | None, init_from: str, folder: Path) -> None:
-    """Writes the initial generator into the folder of the run, in process 0, unless it is there already."""
+def load_initial_discriminator(init_from: str, folder: Path) -> weights.DiscriminatorWeights | None:
+    """Returns the initial discriminator; None if `init_from` is "". The arguments are those of `load_initial`."""
+    if not init_from:
+        return None
+    return weights.load_discriminator(_original_or_copy(init_from, folder / DISCRIMINATOR_COPY))
+
+
+def keep_initial(initial: weights.Weights | weights.DiscriminatorWeights | None, init_from: str, folder: Path) -> None:
+    """Writes an initial network into the folder of the run, in process 0, unless it is there already."""
 
     def keep() -> None:
-        if initial is not None and not is_same(init_from, folder):
-            header = {"init_from": init_from, "init_from_sha256": weights.digest(init_from) or ""}
-            weights.save(folder / COPY, initial, header)
+        copy = folder / (DISCRIMINATOR_COPY if isinstance(initial, weights.DiscriminatorWeights) else COPY)
+        if initial is None or is_same(init_from, copy):
+            return
+        header = {"init_from": init_from, "init_from_sha256": weights.digest(init_from) or ""}
+        if isinstance(initial, weights.DiscriminatorWeights):
+            weights.save_discriminator(copy, initial, header)
+        else:
+            weights.save(copy, initial, header)
 
     processes.on_first_process(keep)
 
 
-def is_same(init_from: str, folder: Path) -> bool:
-    """Returns whether the copy in `folder` is that of `init_from`.
+def is_same(init_from: str, copy: Path) -> bool:
+    """Returns whether `copy`, a file in the folder of the run, is a copy of `init_from`.
 
     The file is compared by its SHA-256; where it doesn't exist, by its name without folders.
     """
-    if not init_from or not (folder / COPY).is_file():
+    if not init_from or not copy.is_file():
         return False
-    header = weights.read_header(folder / COPY)
+    header = read_metadata(copy)
     digest = weights.digest(init_from)
     if digest is None:
         return Path(header.get("init_from", "")).name == Path(init_from).name
     return digest == header.get("init_from_sha256")
+
+
+def _original_or_copy(init_from: str, copy: Path) -> Path | str:
+    return copy if is_same(init_from, copy) else init_from

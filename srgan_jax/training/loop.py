@@ -25,7 +25,7 @@ from srgan_jax.runtime.errors import UserError
 from srgan_jax.training import logs, mapping, nonfinite, previews, samples, setup, start, workdir
 from srgan_jax.training.balance import BalanceMonitor
 from srgan_jax.training.checkpoints import Checkpoints
-from srgan_jax.training.initial import keep_initial, load_initial
+from srgan_jax.training.initial import keep_initial, load_initial, load_initial_discriminator
 from srgan_jax.training.provenance import record_run
 from srgan_jax.training.rollback import Rollback
 from srgan_jax.training.stage import Stage
@@ -74,15 +74,20 @@ def train_and_evaluate(run: RunConfig, folder: str | Path, *, profile: bool = Fa
         initial = current = load_initial(run.init_from, folder)
         if run.generator_of_init_from:
             run = dataclasses.replace(run, generator=start.generator_from(initial, run.init_from))
-        stages = setup.build(run)
+        opponent = load_initial_discriminator(run.discriminator_init_from, folder)
+        if opponent:
+            fields = start.discriminator_from(opponent, run.discriminator_init_from, run.data.crop_px)
+            run = dataclasses.replace(run, discriminator=fields)
+        stages = setup.build(run, opponent)
         architecture = models.architecture_of(models.GENERATORS, stages[0].generator)
-        workdir.check_same_run(folder, architecture, run.stage_names, run.init_from)
+        workdir.check_same_run(folder, architecture, run.stage_names, run.init_from, run.discriminator_init_from)
         if run.deterministic:
             devices.check_deterministic()
         mesh, plan = devices.make_mesh(), stages[0].plan
         devices.local_slice(plan.batch_size, run.micro_batches)  # raises UserError if the batch can't be divided
         validation, train_images = open_data(run.data, run.validation, run.degradation, plan, folder)
         keep_initial(initial, run.init_from, folder)
+        keep_initial(opponent, run.discriminator_init_from, folder)
         for line in record_run(folder, run):
             messages.report(f"changed since this run began: {line}")
         devices.report_devices(run.compute_dtype, run.devices.mapping)

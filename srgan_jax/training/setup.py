@@ -43,8 +43,12 @@ STAGE_SEED_STRIDE = 7919  # difference of the seeds of two stages, so that their
 DEFAULTS = RunConfig()
 
 
-def build(run: RunConfig) -> tuple[Stage, ...]:
+def build(run: RunConfig, opponent: weights.DiscriminatorWeights | None = None) -> tuple[Stage, ...]:
     """Returns the stages of a run, each checked by shape, so that errors show before anything runs.
+
+    Args:
+      run: the config.
+      opponent: with which the discriminator of each stage begins; its architecture is `run.discriminator`.
 
     Raises:
       UserError: a name or an option is unknown, weights are missing, or networks, losses and crops don't fit together.
@@ -83,8 +87,14 @@ def build(run: RunConfig) -> tuple[Stage, ...]:
             run.show_every_steps, run.save_every_steps,
         )  # fmt: skip
         seed = run.seed + STAGE_SEED_STRIDE * index
-        stages.append(Stage(name, config, generator, step, game, plan, extractor, intervals, seed))
+        start = opponent.variables if opponent and d else None
+        stages.append(Stage(name, config, generator, step, game, plan, extractor, intervals, seed, start))
         check_by_shape(stages[-1])
+    if opponent and not any(stage.game.discriminator for stage in stages):
+        raise UserError(
+            f"config.discriminator_init_from={run.discriminator_init_from!r} needs a stage with a discriminator; "
+            f"config.stage_names={run.stage_names} has none"
+        )
     return tuple(stages)
 
 

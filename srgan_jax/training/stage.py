@@ -71,6 +71,7 @@ class Stage:
       extractor: None if no term and no discriminator reads features.
       intervals: when the stage logs, validates, draws previews and saves.
       seed: seed of samples and initialisation.
+      discriminator_variables: with which the discriminator begins; None initialises it.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Stage:
     extractor: Extractor | None
     intervals: Intervals
     seed: int
+    discriminator_variables: PyTree = None
 
     @property
     def draws(self) -> int:
@@ -93,12 +95,15 @@ class Stage:
         """The names of the terms of the generator's loss."""
         return tuple(term.name for term in self.game.generator.losses)
 
-    def init(self, variables: Mapping[str, PyTree] | None) -> TrainState:
-        """Returns the state before the first update, with `variables` for the generator; None initialises them."""
+    def init(
+        self, variables: Mapping[str, PyTree] | None, discriminator_variables: Mapping[str, PyTree] | None = None
+    ) -> TrainState:
+        """Returns the state before the first update, with variables for the players; None initialises them."""
         extractor = self.extractor
         features = functools.partial(extractor.apply, extractor.variables) if extractor else None
         game = dataclasses.replace(self.game, features=features)
-        return init_state(game, self.plan.crop_px, self.plan.scale, self.seed, variables)
+        sizes = self.plan.crop_px, self.plan.scale
+        return init_state(game, *sizes, self.seed, variables, discriminator_variables)
 
     def update(
         self, state: TrainState, frozen: Mapping[str, PyTree], sharded: Mapping[str, PyTree]
@@ -131,7 +136,12 @@ def with_features(game: Game, extractor: Extractor | None, variables: PyTree) ->
 
 
 def init_state(
-    game: Game, crop_px: int, scale: int, seed: int = 0, variables: Mapping[str, PyTree] | None = None
+    game: Game,
+    crop_px: int,
+    scale: int,
+    seed: int = 0,
+    variables: Mapping[str, PyTree] | None = None,
+    discriminator_variables: Mapping[str, PyTree] | None = None,
 ) -> TrainState:
     """Returns the state before the first update.
 
@@ -141,6 +151,7 @@ def init_state(
       scale: HR pixels per LR pixel.
       seed: seed of the initialisation, the order of the samples and their crops.
       variables: variables of the generator, from the previous stage; None initialises them.
+      discriminator_variables: variables of the discriminator; None initialises them.
     """
     key = jax.random.key(seed)
     hr, lr = (jnp.zeros((1, side, side, 3)) for side in (crop_px, crop_px // scale))
@@ -157,5 +168,6 @@ def init_state(
         shapes = jax.eval_shape(game.features, hr) if game.features else {}
         features = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
         inputs = {"image": hr, "features": features, "lr": lr}
-        d = create(game.discriminator, 1, {name: inputs[name] for name in game.discriminator.takes})
+        inputs = {name: inputs[name] for name in game.discriminator.takes}
+        d = create(game.discriminator, 1, inputs, discriminator_variables)
     return create_train_state(seed, g, d, adaptive=balanced_term(game.generator.losses) is not None)

@@ -35,6 +35,23 @@ def generator_from(start: weights.Weights | None, name: str) -> Options:
     return MappingProxyType(dict(start.architecture))
 
 
+def discriminator_from(start: weights.DiscriminatorWeights, name: str, crop_px: int) -> Options:
+    """Returns the architecture of the discriminator `name`, which replaces config.discriminator.
+
+    Raises:
+      UserError: it takes crops of another side than `crop_px`, that of the run.
+    """
+    side = start.architecture.get("crop_px", crop_px)
+    if side != crop_px:
+        raise UserError(
+            f"config.data.crop_px={crop_px}: expected {side}, the side of the crops that the discriminator {name} "
+            f"takes; write --config.data.crop_px={side}"
+        )
+    listed = ", ".join(f"{key} {value}" for key, value in start.architecture.items())
+    messages.report(f"the discriminator is that of {name} ({listed}); config.discriminator is not used")
+    return MappingProxyType(dict(start.architecture))
+
+
 def initial_variables(start: weights.Weights | None, generator: nn.Module) -> PyTree:
     """Returns the variables of `start`; None if `start` is None.
 
@@ -72,4 +89,4 @@ def averaged_generator(state: TrainState, generator: nn.Module) -> weights.Weigh
 def initial_state(stage: Stage, start: weights.Weights | None, mesh: Mesh) -> TrainState:
     """Returns the state before the first update of a stage, on all devices."""
     variables = initial_variables(start, stage.generator)
-    return devices.replicate(jax.jit(stage.init)(variables), mesh)
+    return devices.replicate(jax.jit(stage.init)(variables, stage.discriminator_variables), mesh)

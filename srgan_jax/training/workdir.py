@@ -17,7 +17,7 @@ from srgan_jax.runtime import atomic, messages, processes
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training import nonfinite
-from srgan_jax.training.initial import is_same
+from srgan_jax.training.initial import COPY, DISCRIMINATOR_COPY, is_same
 from srgan_jax.training.setup import find_generator, select_keys
 from srgan_jax.training.start import architecture_differences
 
@@ -83,7 +83,13 @@ def check_later_stages(workdir: Path, names: Sequence[str], name: str) -> None:
             )
 
 
-def check_same_run(workdir: Path, generator: Mapping[str, object], stage_names: Sequence[str], init_from: str) -> None:
+def check_same_run(
+    workdir: Path,
+    generator: Mapping[str, object],
+    stage_names: Sequence[str],
+    init_from: str,
+    discriminator_init_from: str = "",
+) -> None:
     """Checks that a config continues the run in `workdir`, if that has trained anything.
 
     Args:
@@ -91,14 +97,21 @@ def check_same_run(workdir: Path, generator: Mapping[str, object], stage_names: 
       generator: architecture of the generator, all fields.
       stage_names: as in the config.
       init_from: as in the config.
+      discriminator_init_from: as in the config.
 
     Raises:
-      UserError: the config has another generator or init_from, or lacks a stage that was trained.
+      UserError: the config has another generator or other initial weights, or lacks a stage that was trained.
     """
-    processes.on_first_process(lambda: _check_same_run(workdir, generator, stage_names, init_from))
+    starts = {"init_from": (init_from, COPY), "discriminator_init_from": (discriminator_init_from, DISCRIMINATOR_COPY)}
+    processes.on_first_process(lambda: _check_same_run(workdir, generator, stage_names, starts))
 
 
-def _check_same_run(workdir: Path, generator: Mapping[str, object], stage_names: Sequence[str], init_from: str) -> None:
+def _check_same_run(
+    workdir: Path,
+    generator: Mapping[str, object],
+    stage_names: Sequence[str],
+    starts: Mapping[str, tuple[str, str]],
+) -> None:
     file = workdir / "config.json"
     before: PyTree = json.loads(file.read_text()) if file.exists() else {"stage_names": []}
     trained = before["stage_names"]
@@ -109,9 +122,11 @@ def _check_same_run(workdir: Path, generator: Mapping[str, object], stage_names:
     fields = select_keys(find_generator(before["generator"]["name"]), before["generator"], RunConfig().generator)
     previous = models.architecture_of(models.GENERATORS, models.build(models.GENERATORS, fields))
     changed = [(f"generator.{key}", *values) for key, *values in architecture_differences(previous, generator)]
-    names, start = list(stage_names), before.get("init_from", "")
+    names = list(stage_names)
     changed += [("stage_names", trained, names)] if names[: len(trained)] != trained else []
-    changed += [("init_from", start, init_from)] if start != init_from and not is_same(init_from, workdir) else []
+    for key, (value, copy) in starts.items():
+        start = before.get(key, "")
+        changed += [(key, start, value)] if start != value and not is_same(value, workdir / copy) else []
     if changed:
         listed = ", ".join(f"config.{key}={old!r} (now {new!r})" for key, old, new in changed)
         raise UserError(f"{workdir} was trained with {listed}; write the earlier values, or use another --workdir")

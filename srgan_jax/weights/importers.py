@@ -1,36 +1,70 @@
-"""Importers of published generators: files of other projects to `Weights`.
+"""Importers of published networks: files of other projects to `Weights` and `DiscriminatorWeights`.
 
-What is known is the table `IMPORTERS`; `weights/layouts/layout.py` says how an architecture is added.
+What is known are the tables `IMPORTERS` and `DISCRIMINATOR_LAYOUTS`; `weights/layouts/layout.py` says how an
+architecture is added.
 """
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from srgan_jax.runtime.errors import lookup
-from srgan_jax.weights.layouts import LAYOUTS, Tensors
+from srgan_jax.weights.discriminators import DiscriminatorWeights, make_discriminator
+from srgan_jax.weights.layouts import DISCRIMINATOR_LAYOUTS, LAYOUTS, Layout, Tensors
 from srgan_jax.weights.layouts.layout import Entries
 from srgan_jax.weights.recognition import describe_unknown
-from srgan_jax.weights.safetensors_io import EXTRACTOR_FORMAT, FORMAT, WeightsError, sha256_of
-from srgan_jax.weights.state_dict import candidates, unwrap
+from srgan_jax.weights.safetensors_io import FORMATS, WeightsError, sha256_of
+from srgan_jax.weights.state_dict import DISCRIMINATOR_WRAPPERS, WRAPPERS, candidates, unwrap
 from srgan_jax.weights.torch_checkpoint import read_content
 from srgan_jax.weights.weights import Weights, make_weights
 
 IMPORTERS = LAYOUTS  # by the name that `--from` takes
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 NOT_STATED = "not stated"
+SHOWN = 5  # names of tensors in a message
 ERRORS = (ValueError, LookupError, ArithmeticError, TypeError, AttributeError)  # the tensors may be any network's
+
+
+class Kind(NamedTuple):
+    """A kind of network that is imported.
+
+    Attributes:
+      name: for messages.
+      layouts: of its files, by name.
+      wrappers: keys of a checkpoint that hold its state dict, those that are preferred first.
+      make: `(variables, architecture) -> weights`; checks shapes.
+      use: what to do with such a file where another kind was expected.
+    """
+
+    name: str
+    layouts: Mapping[str, Layout]
+    wrappers: Sequence[str]
+    make: Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
+    use: str
+
+
+GENERATOR = Kind("generator", LAYOUTS, WRAPPERS, make_weights, "config.init_from takes it")
+DISCRIMINATOR = Kind(
+    "discriminator", DISCRIMINATOR_LAYOUTS, DISCRIMINATOR_WRAPPERS, make_discriminator,
+    "training takes it: config.discriminator_init_from",
+)  # fmt: skip
+KINDS = (GENERATOR, DISCRIMINATOR)
 
 
 def import_generator(path: str | os.PathLike, source: str = "", options: Mapping[str, Any] = NO_OPTIONS) -> Weights:
     """Returns a published generator: the first result of `import_with_provenance`."""
-    return _import_file(path, source, options)[0]
+    return _import_file(path, source, options, (GENERATOR,))[0]
+
+
+def import_discriminator(path: str | os.PathLike) -> DiscriminatorWeights:
+    """Returns a published discriminator; raises UserError as `import_with_provenance`."""
+    return _import_file(path, "", NO_OPTIONS, (DISCRIMINATOR,))[0]
 
 
 def import_with_provenance(
@@ -52,65 +86,94 @@ def import_with_provenance(
       UserError: the source or an option is unknown, the file is unreadable or holds something else, or tensors are
         missing, surplus or of another shape. The message names what the file seems to hold.
     """
-    weights, found, metadata = _import_file(path, source, options)
+    weights, found, metadata = _import_file(path, source, options, (GENERATOR,))
+    return weights, _provenance(path, found, metadata, licence)
+
+
+def import_network(
+    path: str | os.PathLike, source: str = "", options: Mapping[str, Any] = NO_OPTIONS, licence: str = ""
+) -> tuple[Weights | DiscriminatorWeights, dict[str, str]]:
+    """Returns a published generator or discriminator, and what is known of its file: see `import_with_provenance`."""
+    network, found, metadata = _import_file(path, source, options, KINDS)
+    return network, _provenance(path, found, metadata, licence)
+
+
+def _provenance(path: str | os.PathLike, found: str, metadata: Mapping[str, str], licence: str) -> dict[str, str]:
     stated = {key.removeprefix("modelspec.").lower(): value for key, value in metadata.items()}  # Stability AI's keys
     licence = licence or stated.get("license") or stated.get("licence") or NOT_STATED
-    provenance = {"source": found, "file": Path(path).name, "sha256": sha256_of(path), "licence": licence}
     author = stated.get("author") or stated.get("authors")
-    return weights, provenance | ({"author": author} if author else {})
+    provenance = {"source": found, "file": Path(path).name, "sha256": sha256_of(path), "licence": licence}
+    return provenance | ({"author": author} if author else {})
 
 
 def _import_file(
-    path: str | os.PathLike, source: str, options: Mapping[str, Any]
-) -> tuple[Weights, str, Mapping[str, str]]:
-    """Returns a published generator, the name of its layout, and the metadata of its file."""
+    path: str | os.PathLike, source: str, options: Mapping[str, Any], kinds: Sequence[Kind]
+) -> tuple[Any, str, Mapping[str, str]]:
+    """Returns a published network of one of `kinds`, the name of its layout, and the metadata of its file."""
+    layouts = {name: layout for kind in kinds for name, layout in kind.layouts.items()}
     if source:
-        lookup(IMPORTERS, source, "source")
+        lookup(layouts, source, "source")
     content, metadata = read_content(path)
-    if metadata.get("format") in (FORMAT, EXTRACTOR_FORMAT):
+    if metadata.get("format") in FORMATS:
         raise WeightsError(f"{os.fspath(path)} is a file of srgan_jax already: {metadata['format']}")
-    tensors = unwrap(content)
-    found = source or detect(tensors)[0]
+    kind, tensors, found = _find(content, source, kinds)
     if not found:
-        raise WeightsError(f"{os.fspath(path)} is not a generator that is known: {describe_unknown(content, tensors)}")
+        raise WeightsError(f"{os.fspath(path)} is not a {kind.name} that is known: {_describe(content, tensors)}")
     for name in options:
-        lookup(IMPORTERS[found].options, name, f"option of {found}")
+        lookup(layouts[found].options, name, f"option of {found}")
     try:
-        return _import_tensors(_fitting(tensors, found), found, options), found, metadata
+        return _import_tensors(_fitting(tensors, layouts[found]), found, options, kind), found, metadata
     except WeightsError as error:
-        what = f"is not laid out as {found} ({_hint(tensors, source)})" if source else f"looks like {found}, but isn't"
+        what = f"looks like {found}, but isn't"
+        what = f"is not laid out as {found} ({_hint(tensors, source, kind)})" if source else what
         raise WeightsError(f"{os.fspath(path)} {what}: {error}") from None
 
 
-def detect(tensors: Tensors) -> tuple[str, Tensors]:
-    """Returns the name in `IMPORTERS` of the first layout that fits, and its tensors without prefixes; "" for none."""
+def _find(content: Any, source: str, kinds: Sequence[Kind]) -> tuple[Kind, dict[str, np.ndarray], str]:
+    """Returns the first kind of network that a file holds, its tensors, and the name of its layout; "" for none."""
+    for kind in kinds:
+        tensors = unwrap(content, kind.wrappers)
+        found = source if source in kind.layouts else "" if source else detect(tensors, kind.layouts)[0]
+        if found:
+            return kind, tensors, found
+    return kinds[0], unwrap(content, kinds[0].wrappers), ""
+
+
+def _describe(content: Any, tensors: Tensors) -> str:
+    """Returns what a file holds that isn't what was expected."""
+    kind, _, found = _find(content, "", KINDS)
+    return f"it holds a {kind.name} ({found}); {kind.use}" if found else describe_unknown(content, tensors)
+
+
+def detect(tensors: Tensors, layouts: Mapping[str, Layout] = LAYOUTS) -> tuple[str, Tensors]:
+    """Returns the name of the first layout that fits, and its tensors without prefixes; "" for none."""
     for inner in candidates(tensors):
-        for name in IMPORTERS:
-            if _detects(name, inner):
+        for name, layout in layouts.items():
+            if _detects(layout, inner):
                 return name, inner
     return "", tensors
 
 
-def _detects(source: str, tensors: Tensors) -> bool:
+def _detects(layout: Layout, tensors: Tensors) -> bool:
     try:
-        return bool(IMPORTERS[source].detect(tensors))
+        return bool(layout.detect(tensors))
     except ERRORS:
         return False
 
 
-def _fitting(tensors: Tensors, source: str) -> Tensors:
-    """Returns the tensors without those prefixes that keep `source` from detecting them."""
-    return next((inner for inner in candidates(tensors) if _detects(source, inner)), tensors)
+def _fitting(tensors: Tensors, layout: Layout) -> Tensors:
+    """Returns the tensors without those prefixes that keep `layout` from detecting them."""
+    return next((inner for inner in candidates(tensors) if _detects(layout, inner)), tensors)
 
 
-def _import_tensors(tensors: Tensors, source: str, options: Mapping[str, Any] = NO_OPTIONS) -> Weights:
-    layout = IMPORTERS[source]
+def _import_tensors(
+    tensors: Tensors, source: str, options: Mapping[str, Any] = NO_OPTIONS, kind: Kind = GENERATOR
+) -> Any:
+    layout = kind.layouts[source]
     try:
         architecture, entries = layout.describe(tensors, **options)
         converted = _convert(tensors, entries, layout.ignores)
-        return make_weights(
-            unflatten_dict({tuple(name.split("/")): converted[name] for name in converted}), architecture
-        )
+        return kind.make(unflatten_dict({tuple(name.split("/")): converted[name] for name in converted}), architecture)
     except ERRORS as error:
         raise WeightsError(str(error)) from None
 
@@ -119,23 +182,29 @@ def _convert(tensors: Tensors, entries: Entries, ignores: str) -> dict[str, np.n
     """Returns their tensors with our names and layouts, by "collection/layer/name".
 
     Raises:
-      WeightsError: a tensor is left over, or has values that aren't finite.
+      WeightsError: a tensor is left over, isn't of floats, or has values that aren't finite.
     """
     present = {ours: source for ours, source in entries.items() if source.name in tensors}
     used = {source.name for source in present.values()}
     surplus = [name for name in tensors if name not in used and not re.search(ignores, name)]
     if surplus:
-        listed = "\n  ".join(f"surplus {name} {tensors[name].shape}" for name in surplus[:10])
-        raise WeightsError(f"{len(surplus)} tensors don't belong to the generator:\n  {listed}")
+        listed = ", ".join(f"{name} {tensors[name].shape}" for name in surplus[:SHOWN])
+        raise WeightsError(f"{len(surplus)} tensors don't belong to the network: surplus {listed}")
+    integers = sorted(name for name in used if tensors[name].dtype.kind != "f")
+    if integers:
+        raise WeightsError(
+            f"expected floats, found {tensors[integers[0]].dtype} in {', '.join(integers[:SHOWN])}; quantised networks "
+            "are not supported"
+        )
     bad = [name for name in used if not np.isfinite(tensors[name]).all()]
     if bad:
-        raise WeightsError(f"values that aren't finite in {', '.join(sorted(bad)[:5])}")
+        raise WeightsError(f"values that aren't finite in {', '.join(sorted(bad)[:SHOWN])}")
     converted = {ours: source.convert(tensors[source.name]) for ours, source in present.items()}
     return {ours: np.ascontiguousarray(value, np.float32) for ours, value in converted.items()}
 
 
-def _hint(tensors: Tensors, source: str) -> str:
+def _hint(tensors: Tensors, source: str, kind: Kind) -> str:
     """Returns what to write in place of `--from source`: a layout that fits, or all others."""
-    found = detect(tensors)[0]
-    others = ", ".join(name for name in IMPORTERS if name != source)
+    found = detect(tensors, kind.layouts)[0]
+    others = ", ".join(name for name in kind.layouts if name != source)
     return f"--from {found} fits" if found not in ("", source) else f"other sources: {others}"

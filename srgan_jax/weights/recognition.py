@@ -29,11 +29,12 @@ KINDS = (  # the first that fits; architectures from those with more special nam
     Kind(ARCHITECTURE.format("ATD"), ("conv_first.", ".attn_atd.")),
     Kind(ARCHITECTURE.format("SRFormer"), ("conv_first.", ".attn.aligned_bias_table")),
     Kind(ARCHITECTURE.format("GRL"), ("conv_first.", ".attn.window_attn.")),
-    Kind(ARCHITECTURE.format("CRAFT"), ("conv_first.", ".hf_attn.")),
+    Kind(ARCHITECTURE.format("CRAFT"), ("conv_first.", ".hf_blocks.")),
+    Kind(ARCHITECTURE.format("FDAT"), ("conv_first.", "groups.0.blocks.0.inter.")),
     Kind(ARCHITECTURE.format("Swin2SR"), ("conv_first.", ".attn.logit_scale", ".attn.cpb_mlp.")),
     Kind(ARCHITECTURE.format("SwinIR"), ("conv_first.", ".residual_group.blocks.", ".attn.relative_position_bias")),
+    Kind(ARCHITECTURE.format("RGT"), ("conv_first.", "before_RG.", ".norm_act.")),
     Kind(ARCHITECTURE.format("DAT"), ("conv_first.", "before_RG.")),
-    Kind(ARCHITECTURE.format("RGT"), ("conv_first.", ".gate.", ".residual_group.")),
     Kind(ARCHITECTURE.format("PLKSR"), ("feats.0.", ".lk.")),
     Kind(ARCHITECTURE.format("SAFMN"), ("to_feat.", "feats.0.", ".safm.")),
     Kind(ARCHITECTURE.format("RCAN"), ("head.0.", "body.0.body.0.body.", ".conv_du.")),
@@ -41,14 +42,20 @@ KINDS = (  # the first that fits; architectures from those with more special nam
     Kind(ARCHITECTURE.format("SPAN"), ("block_1.c1_r.", "upsampler.")),
     Kind(ARCHITECTURE.format("SPAN+"), (".c1_r.", ".sk.")),
     Kind(ARCHITECTURE.format("MoSR"), ("gblocks.",)),
+    Kind(ARCHITECTURE.format("MoESR"), ("in_to_dim.", ".msg.")),
+    Kind(ARCHITECTURE.format("SeemoRe"), (".local_block.", ".global_block.")),
+    Kind(ARCHITECTURE.format("DCTLSA"), (".transformer_body.", "fea_conv.")),
+    Kind(ARCHITECTURE.format("DITN"), ("UFONE.",)),
+    Kind(ARCHITECTURE.format("Swift-SRGAN"), ("initial.cnn.depthwise.",)),
     Kind(ARCHITECTURE.format("NAFNet"), ("intro.", "middle_blks.", "ending.")),
     Kind(ARCHITECTURE.format("Restormer"), ("patch_embed.proj.", "encoder_level1.", "refinement.")),
-    Kind(ARCHITECTURE.format("SCUNet"), ("m_head.", "m_down1.", "m_tail.")),
-    Kind(ARCHITECTURE.format("DRUNet"), ("m_head.", "m_down1.")),
+    Kind(ARCHITECTURE.format("SCUNet"), ("m_head.", ".trans_block.")),
     Kind(ARCHITECTURE.format("FBCNN"), ("m_head.", "qf_embed.")),
+    Kind(ARCHITECTURE.format("DRUNet"), ("m_head.", "m_down1.")),
     Kind(ARCHITECTURE.format("waifu2x's CUNet"), ("unet1.", "unet2.")),
     Kind("GFPGAN or CodeFormer, which restores faces", ("stylegan_decoder.",)),
     Kind("CodeFormer, which restores faces", ("ft_layers.", "quantize.")),
+    Kind("a LoRA, a change of another network's weights", ("lora_",)),
     Kind("a latent diffusion model", ("model.diffusion_model.",)),
     Kind("a text encoder (CLIP)", ("text_model.", "embeddings.")),
     Kind("a text encoder (CLIP)", ("transformer.resblocks.", "token_embedding.")),
@@ -56,6 +63,7 @@ KINDS = (  # the first that fits; architectures from those with more special nam
     Kind("a language model or text encoder", ("word_embeddings.",)),
     Kind("a language model", ("embed_tokens.",)),
     Kind("an autoencoder", ("encoder.down", "decoder.up", "quant_conv")),
+    Kind("a U-Net of diffusers", ("down_blocks.", "mid_block.")),
     Kind("a discriminator (U-Net, as Real-ESRGAN's)", ("conv0.", "conv9.weight", "conv4.weight")),
     Kind("a discriminator (VGG, as ESRGAN's)", ("conv0_0.", "bn0_1.", "linear1.")),
     Kind("a discriminator (VGG, as ESRGAN's first code)", ("features.", "classifier.", "running_mean")),
@@ -75,7 +83,7 @@ def describe_unknown(content: Any, tensors: Names) -> str:
     """
     for kind in KINDS:
         if all(any(part in name for name in tensors) for part in kind.parts):
-            return f"it holds {kind.what}; srgan-jax import --list prints those that are"
+            return f"it holds {kind.what}; srgan-jax import --list prints what is known"
     keys = [str(key)[:40] for key in content] if isinstance(content, Mapping) else []
     if any(key in OPTIMIZER_KEYS for key in keys):
         return f"it holds the state of an optimiser (keys {', '.join(keys[:SHOWN])})"

@@ -1,6 +1,7 @@
 """Safetensors I/O: tensors with a header that describes them."""
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 
@@ -12,6 +13,8 @@ from srgan_jax.weights import pretrained
 
 FORMAT = "srgan_jax generator 1"
 EXTRACTOR_FORMAT = "srgan_jax extractor 1"
+DISCRIMINATOR_FORMAT = "srgan_jax discriminator 1"
+FORMATS = (FORMAT, EXTRACTOR_FORMAT, DISCRIMINATOR_FORMAT)
 PYTORCH = (".pth", ".pt", ".pth.tar", ".ckpt")  # suffixes
 SUFFIXES = (*PYTORCH, ".safetensors")
 
@@ -36,21 +39,30 @@ def is_foreign(path: str | os.PathLike) -> bool:
     if os.fspath(path).endswith(PYTORCH):
         return True
     try:
-        return read_metadata(path).get("format") not in (FORMAT, EXTRACTOR_FORMAT)
+        return read_metadata(path).get("format") not in FORMATS
     except WeightsError:
         with open(path, "rb") as file:
             return file.read(4).startswith((b"PK\x03\x04", b"\x80"))
 
 
 def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], header: Mapping[str, str]) -> None:
-    """Writes arrays by name and a header to a `.safetensors`, atomically."""
+    """Writes arrays by name and a header to a `.safetensors`, atomically. The same content gives the same bytes."""
     from safetensors.numpy import save as serialize
 
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    with atomic_file(path) as temporary:
-        temporary.write_bytes(
-            serialize(contiguous, dict(header))
-        )  # save_file writes files that only their owner can read
+    with atomic_file(path) as temporary:  # save_file writes files that only their owner can read
+        temporary.write_bytes(_with_sorted_header(serialize(contiguous, dict(header))))
+
+
+def _with_sorted_header(data: bytes) -> bytes:
+    """Returns a `.safetensors` whose header is sorted by name; safetensors writes it in random order."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    fields = json.loads(data[8:end])
+    if "__metadata__" in fields:
+        fields["__metadata__"] = dict(sorted(fields["__metadata__"].items()))
+    text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors start at multiples of 8
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def read_tensors(path: str | os.PathLike, expected_format: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:

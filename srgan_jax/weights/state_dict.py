@@ -1,7 +1,7 @@
 """Finding a generator's tensors in a checkpoint: wrappers around the state dict, and prefixes of its names."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,10 @@ WRAPPERS = (  # keys of a checkpoint that hold a state dict, those that are pref
     "params", "state_dict", "model_state_dict", "model", "net", "netG", "net_g", "generator", "g_state_dict",
     "network", "weights",
 )  # fmt: skip
+DISCRIMINATOR_WRAPPERS = (  # the same for a discriminator
+    "netD", "net_d", "discriminator", "d_state_dict", "params", "state_dict", "model_state_dict", "model", "net",
+    "network", "weights",
+)  # fmt: skip
 PREFIX = re.compile(r"^(module\.|_orig_mod\.)+")  # of DataParallel, of torch.compile, and of averaged models
 COUNTERS = re.compile(r"(^|\.)n_averaged$")
 GENERATOR_PREFIXES = ("generator", "net_g", "netG", "netg", "model", "net", "network")
@@ -18,8 +22,8 @@ OTHER_PLAYERS = re.compile(r".*(disc|optim|sched|loss|perceptual|vgg|lpips)|net_
 MAX_DEPTH = 4
 
 
-def unwrap(content: Any) -> dict[str, np.ndarray]:
-    """Returns the tensors of a checkpoint by name: those of the innermost wrapper, averaged weights preferred.
+def unwrap(content: Any, wrappers: Sequence[str] = WRAPPERS) -> dict[str, np.ndarray]:
+    """Returns the tensors of a checkpoint by name: those of the innermost wrapper, the first in `wrappers` preferred.
 
     Prefixes of DataParallel, `torch.compile` and averaged models are removed, and what isn't a tensor is left out.
     {} where there are none.
@@ -27,7 +31,7 @@ def unwrap(content: Any) -> dict[str, np.ndarray]:
     for _ in range(MAX_DEPTH):
         if not isinstance(content, Mapping):
             return {}
-        inner = [key for key in WRAPPERS if _holds_tensors(content.get(key))]
+        inner = [key for key in wrappers if _holds_tensors(content.get(key))]
         if not inner and not _arrays(content):
             inner = [key for key in content if _holds_tensors(content[key]) and not OTHER_PLAYERS.match(str(key))]
         if not inner:
@@ -41,11 +45,15 @@ def _arrays(content: Mapping[Any, Any]) -> dict[str, np.ndarray]:
 
 
 def _holds_tensors(content: Any) -> bool:
-    """Returns whether this is a dict with tensors, or one with a wrapper that has some."""
-    if not isinstance(content, Mapping):
-        return False
-    return bool(_arrays(content)) or any(isinstance(content.get(key), Mapping) and _arrays(content[key])
-                                         for key in WRAPPERS)  # fmt: skip
+    """Returns whether this is a dict with tensors, or one that holds such a dict, at most `MAX_DEPTH` levels down."""
+    level = [content]
+    for _ in range(MAX_DEPTH):
+        level = [item for item in level if isinstance(item, Mapping)]
+        if any(_arrays(item) for item in level):
+            return True
+        inner = [value for item in level for key, value in item.items() if not OTHER_PLAYERS.match(str(key))]
+        level = list({id(value): value for value in inner}.values())  # each once: a file can refer to one many times
+    return False
 
 
 def candidates(tensors: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:

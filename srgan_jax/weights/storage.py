@@ -1,4 +1,4 @@
-"""Saving and loading generators: `save`, `load`, `load_blended`, `read_header`."""
+"""Saving and loading generators: `save`, `load`, `load_blended`, `read_header`; and loading discriminators."""
 
 import json
 import os
@@ -12,7 +12,17 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from srgan_jax.models import GENERATORS
 from srgan_jax.weights import importers, pretrained
-from srgan_jax.weights.safetensors_io import FORMAT, WeightsError, is_foreign, read_tensors, sha256_of, write_tensors
+from srgan_jax.weights.discriminators import DiscriminatorWeights, read_discriminator
+from srgan_jax.weights.safetensors_io import (
+    DISCRIMINATOR_FORMAT,
+    FORMAT,
+    WeightsError,
+    is_foreign,
+    read_metadata,
+    read_tensors,
+    sha256_of,
+    write_tensors,
+)
 from srgan_jax.weights.transform import blend, fold_norms
 from srgan_jax.weights.weights import Weights, make_weights
 
@@ -61,7 +71,11 @@ def _header(weights: Weights, provenance: Mapping[str, str]) -> dict[str, str]:
 
 def read_provenance(path: str | os.PathLike) -> dict[str, str]:
     """Returns the header without format and architecture: data, steps, scores, licence."""
-    return {key: value for key, value in read_header(path).items() if key not in ("format", "architecture")}
+    return _without_architecture(read_header(path))
+
+
+def _without_architecture(header: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in header.items() if key not in ("format", "architecture")}
 
 
 def _resolve_path(path: str | os.PathLike) -> str | os.PathLike:
@@ -98,17 +112,49 @@ def load(path: str | os.PathLike, *, fold: bool = True) -> Weights:
       WeightsError: the file is not a generator that is known, or is damaged.
     """
     path = _resolve_path(path)
+    loaded = importers.import_generator(path) if is_foreign(path) else _read(path)[0]
+    return fold_norms(loaded) if fold else loaded
+
+
+def load_with_provenance(path: str | os.PathLike) -> tuple[Weights, dict[str, str]]:
+    """Returns `load(path, fold=False)` and `read_provenance(path)`, but reads the file once."""
+    path = _resolve_path(path)
     if is_foreign(path):
-        imported = importers.import_generator(path)
-        return fold_norms(imported) if fold else imported
+        return importers.import_with_provenance(path)
+    loaded, header = _read(path)
+    return loaded, _without_architecture(header)
+
+
+def load_any_with_provenance(path: str | os.PathLike) -> tuple[Weights | DiscriminatorWeights, dict[str, str]]:
+    """Returns a generator or a discriminator and its provenance: see `load_with_provenance`."""
+    path = _resolve_path(path)
+    if is_foreign(path):
+        return importers.import_network(path)
+    if os.path.isfile(path) and read_metadata(path).get("format") == DISCRIMINATOR_FORMAT:
+        loaded, header = read_discriminator(path)
+        return loaded, _without_architecture(header)
+    return load_with_provenance(path)
+
+
+def load_discriminator(path: str | os.PathLike) -> DiscriminatorWeights:
+    """Reads a discriminator: a file that `srgan-jax import` wrote, or one of another program.
+
+    Raises:
+      FileNotFoundError: the file does not exist.
+      WeightsError: the file is not a discriminator that is known, or is damaged.
+    """
+    return importers.import_discriminator(path) if is_foreign(path) else read_discriminator(path)[0]
+
+
+def _read(path: str | os.PathLike) -> tuple[Weights, dict[str, str]]:
+    """Returns a generator of a file of this package, and the header."""
     tensors, header = read_tensors(path, FORMAT)
     _check_architecture(path, json.loads(header["architecture"]))
     variables = unflatten_dict({tuple(name.split("/")): tensor.astype(np.float32) for name, tensor in tensors.items()})
     try:
-        loaded = make_weights(jax.tree.map(jnp.asarray, variables), json.loads(header["architecture"]))
+        return make_weights(jax.tree.map(jnp.asarray, variables), json.loads(header["architecture"])), header
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path}: {error}") from None
-    return fold_norms(loaded) if fold else loaded
 
 
 def load_blended(path: str | os.PathLike, strength: float) -> Weights:
@@ -125,14 +171,15 @@ def load_blended(path: str | os.PathLike, strength: float) -> Weights:
       FileNotFoundError: the file or its partner does not exist.
       WeightsError: the header names no partner, or the two differ in their architectures.
     """
-    partner = read_header(path).get("partner")
+    generator, provenance = load_with_provenance(path)
+    partner = provenance.get("partner")
     if partner is None:
         raise WeightsError(
             f"{path} names no PSNR partner, so --strength has nothing to blend it with; "
             f"with two files: --blend PARTNER {path} {strength:g}"
         )
     beside = os.path.join(os.path.dirname(_resolve_path(path)), partner)
-    return blend(load(beside if os.path.isfile(beside) else partner), load(path), strength)
+    return blend(load(beside if os.path.isfile(beside) else partner), generator, strength)
 
 
 def _check_architecture(path: str | os.PathLike, architecture: Mapping[str, object]) -> None:

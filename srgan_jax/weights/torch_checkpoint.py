@@ -68,6 +68,8 @@ def _read_zip(file: BinaryIO) -> Any:
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
         file_bytes = file.seek(0, os.SEEK_END)
+        if any(member.filename.endswith("/constants.pkl") for member in members):
+            raise RefusedError("a TorchScript archive, which is a program; save the state dict of its module instead")
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
             raise RefusedError("compressed members, which torch.save doesn't write")
         if sum(member.file_size for member in members) > file_bytes:
@@ -118,8 +120,10 @@ def _read_legacy(file: BinaryIO) -> Any:
         file.seek(at)
         (elements,) = struct.unpack("<q", file.read(8))
         size = elements * declared[key].kind.bytes_per_element
-        if elements != declared[key].elements or at + 8 + size > file_bytes:
+        if elements != declared[key].elements:
             raise RefusedError(f"the storage {key!r:.40} of {elements} numbers, not {declared[key].elements}")
+        if at + 8 + size > file_bytes:
+            raise RefusedError("a file that ends before its tensors; download it again")
         positions[key] = at + 8
         at += 8 + size
 
@@ -218,13 +222,18 @@ def read_foreign_safetensors(path: str | os.PathLike) -> tuple[dict[str, np.ndar
             entries = deserialize(file.read())
     except SafetensorError as error:
         raise WeightsError(f"{path} is not a readable .safetensors file ({error})") from None
-    return {name: _from_safetensors(name, entry) for name, entry in entries}, metadata
+    try:
+        return {
+            name: _from_safetensors(name, entry) for name, entry in sorted(entries, key=lambda item: item[0])
+        }, metadata
+    except RefusedError as error:
+        raise WeightsError(f"{os.fspath(path)} can't be read: {error}") from None
 
 
 def _from_safetensors(name: str, entry: Mapping[str, Any]) -> np.ndarray:
     kind = entry["dtype"]
     if kind != "BF16" and not re.fullmatch(r"[FIU](8|16|32|64)|BOOL", kind):
-        raise WeightsError(f"{name} has the type {kind}, which isn't read")
+        raise RefusedError(f"{name} has the type {kind}; expected float32, float16 or bfloat16")
     dtype = BFLOAT16 if kind == "BF16" else "?" if kind == "BOOL" else f"<{kind[0].lower()}{int(kind[1:]) // 8}"
     value = _decode(bytes(entry["data"]), dtype).reshape(entry["shape"])
     return value.astype(np.float32) if value.dtype.kind == "f" else value

@@ -17,6 +17,7 @@ from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.weights.safetensors_io import WeightsError
 
+SHOWN = 5  # tensors in a message
 NOT_SRRESNET = (
     "these variables are not an SRResNet's; pass architecture={'name': ..., 'blocks': ..., ...}, the name and the "
     f"fields of their generator ({', '.join(sorted(GENERATORS))})"
@@ -96,7 +97,7 @@ def make_weights(variables: Mapping[str, Any], architecture: Mapping[str, Any] |
         {k: tuple(v) if isinstance(v, list) else v for k, v in architecture_of(GENERATORS, module).items()}
     )
     try:
-        _check_shapes(variables, module)
+        check_shapes(variables, module)
     except UserError as error:
         if architecture is not None:
             raise
@@ -131,9 +132,16 @@ def _flatten_by_path(variables: Mapping[str, PyTree]) -> dict[str, Any]:
     return {"/".join(path): leaf for path, leaf in flatten_dict(dict(variables)).items()}
 
 
-def _check_shapes(variables: Mapping[str, Any], module: Any) -> None:
-    lr = jax.ShapeDtypeStruct((1, 8, 8, 3), np.float32)
-    expected = jax.eval_shape(module.init, jax.eval_shape(lambda: jax.random.key(0)), lr)
+def check_shapes(variables: Mapping[str, Any], module: Any, side: int = 8) -> None:
+    """Raises WeightsError if tensors are missing, surplus or of another shape than those of a Flax module.
+
+    Args:
+      variables: as of `module.init`.
+      module: takes images `[1, side, side, 3]`.
+      side: in pixels.
+    """
+    image = jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
+    expected = jax.eval_shape(module.init, jax.eval_shape(lambda: jax.random.key(0)), image)
     expected = {name: leaf.shape for name, leaf in _flatten_by_path(expected).items()}
     found = {name: np.shape(leaf) for name, leaf in _flatten_by_path(variables).items()}
     wrong = [f"missing {name} {expected[name]}" for name in expected.keys() - found.keys()]
@@ -144,5 +152,5 @@ def _check_shapes(variables: Mapping[str, Any], module: Any) -> None:
         if expected[name] != found[name]
     ]
     if wrong:
-        shown = "\n  ".join(sorted(wrong, key=lambda line: ("batch_stats/" in line, line))[:10])
-        raise WeightsError(f"{len(wrong)} tensors don't fit the architecture:\n  {shown}")
+        shown = "; ".join(sorted(wrong, key=lambda line: ("batch_stats/" in line, line))[:SHOWN])
+        raise WeightsError(f"{len(wrong)} tensors don't fit the architecture: {shown}")

@@ -3,5 +3,11 @@
 from srgan_jax.models.discriminators.features import FeatureDiscriminator
 from srgan_jax.models.discriminators.srgan import SRGANDiscriminator
 from srgan_jax.models.discriminators.unet import UNetDiscriminator
+from srgan_jax.models.discriminators.vgg import VGGDiscriminator
 
-DISCRIMINATORS = {"srgan": SRGANDiscriminator, "unet": UNetDiscriminator, "features": FeatureDiscriminator}
+DISCRIMINATORS = {
+    "srgan": SRGANDiscriminator,
+    "unet": UNetDiscriminator,
+    "features": FeatureDiscriminator,
+    "vgg": VGGDiscriminator,
+}

@@ -6,15 +6,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from srgan_jax.models import discriminator_layers
-from srgan_jax.ops import color
+from srgan_jax.models import discriminator_layers, layers
 
 
 class UNetDiscriminator(nn.Module):
     """U-Net with three down- and upsamplings and skip connections (Wang et al., arXiv 2107.10833, section 3.3).
 
     Maps `[N, H, W, 3]` in [0, 1], H and W divisible by 8, to `[N, H, W, 1]` logits. No batch normalisation; spectral
-    normalisation in all but the first and last layer. The first convolution takes images in [-1, 1].
+    normalisation in all but the first and last layer. XPixelGroup/BasicSR calls it `UNetDiscriminatorSN`; there the
+    first convolution takes images in [0, 1].
     """
 
     TAKES: ClassVar[tuple[str, ...]] = ("image",)
@@ -22,6 +22,7 @@ class UNetDiscriminator(nn.Module):
     width: int = 64
     spectral_norm: bool = True
     minibatch_kernels: int = 0  # of minibatch discrimination at the lowest resolution
+    input_range: str = "signed"  # of the values that the first convolution takes: a name in layers.RANGES
     dtype: Any = jnp.float32
     axis_name: str | None = None  # under pmap: the axis over which the batch is sharded
 
@@ -38,7 +39,8 @@ class UNetDiscriminator(nn.Module):
         def leaky(x):
             return nn.leaky_relu(x, 0.2)
 
-        x = leaky(conv(color.to_signed(image).astype(self.dtype), self.width, "conv_in", spectral=False))
+        x = layers.from_unit(image, self.input_range).astype(self.dtype)
+        x = leaky(conv(x, self.width, "conv_in", spectral=False))
         skips = []
         for level in (1, 2, 3):
             skips.append(x)

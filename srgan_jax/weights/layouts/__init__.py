@@ -1,15 +1,15 @@
-"""Layouts of the files of other projects: `LAYOUTS`, in the order in which they are tried.
+"""Layouts of the files of other projects: `LAYOUTS` and `DISCRIMINATOR_LAYOUTS`, in the order in which they are tried.
 
 `layout.py` says how an architecture is added.
 """
 
-from srgan_jax.weights.layouts import dat, edsr, realplksr, span, swinir
+from srgan_jax.weights.layouts import dat, discriminators, edsr, realplksr, span, swinir
 from srgan_jax.weights.layouts.compact import SLOPELESS, compact, is_compact
 from srgan_jax.weights.layouts.layout import Layout, Tensors
 from srgan_jax.weights.layouts.rrdb import basicsr_rrdb, esrgan, esrgan_trunk
 from srgan_jax.weights.layouts.srresnet import basicsr_msrresnet, eriklindernoren, lornatang, srgan5
 
-__all__ = ["LAYOUTS", "Layout", "Tensors"]
+__all__ = ["DISCRIMINATOR_LAYOUTS", "LAYOUTS", "Layout", "Tensors"]
 
 
 def _has(*names: str):
@@ -54,7 +54,7 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "swinir": Layout(
         swinir.swinir,
-        _has("patch_embed.norm.weight", "layers.0.residual_group.blocks.0.attn.relative_position_bias_table"),
+        swinir.is_swinir,
         "SwinIR",
         swinir.IGNORES,
         swinir.OPTIONS,
@@ -72,4 +72,10 @@ LAYOUTS: dict[str, Layout] = {
         edsr.MEAN_LAYERS,
         edsr.OPTIONS,
     ),
+}
+DISCRIMINATOR_LAYOUTS: dict[str, Layout] = {
+    "unet": Layout(
+        discriminators.unet, discriminators.is_unet, "discriminator UNetDiscriminatorSN of BasicSR and Real-ESRGAN"
+    ),
+    "vgg": Layout(discriminators.vgg, discriminators.is_vgg, "discriminator VGGStyleDiscriminator of BasicSR"),
 }

@@ -31,6 +31,7 @@ import numpy as np
 from srgan_jax.weights.safetensors_io import WeightsError
 
 Tensors = Mapping[str, np.ndarray]
+UNSHUFFLES = {3: 1, 12: 2, 48: 4}  # channels of the input -> side of the blocks of pixels that become channels
 
 
 def to_ours(value: np.ndarray) -> np.ndarray:
@@ -82,6 +83,21 @@ def require(tensors: Tensors, name: str) -> np.ndarray:
             f"missing {name}; the file has {len(tensors)} tensors, such as {', '.join(list(tensors)[:3])}"
         )
     return tensors[name]
+
+
+def unshuffle_of(first: np.ndarray) -> int:
+    """Returns the side of the blocks of RGB pixels that are the channels of a network's input.
+
+    Args:
+      first: kernel `[O, I, H, W]` of the first convolution.
+
+    Raises:
+      WeightsError: I is not 3, 12 or 48.
+    """
+    channels = first.shape[1]
+    if channels not in UNSHUFFLES:
+        raise WeightsError(f"expected an input of 3 channels (RGB), 12 or 48 (unshuffled RGB), found {channels}")
+    return UNSHUFFLES[channels]
 
 
 def conv(ours: str, theirs: str) -> Entries:

@@ -3,10 +3,8 @@
 import re
 from typing import Any
 
-from srgan_jax.weights.layouts.layout import Entries, Tensors, conv, count, require
+from srgan_jax.weights.layouts.layout import Entries, Tensors, conv, count, require, unshuffle_of
 from srgan_jax.weights.safetensors_io import WeightsError
-
-UNSHUFFLES = {3: 1, 12: 2, 48: 4}  # channels of the input -> side of the blocks of pixels that become channels
 
 
 def esrgan(tensors: Tensors) -> tuple[dict[str, Any], Entries]:
@@ -52,9 +50,7 @@ def _describe(tensors: Tensors, outer: dict[str, str], blocks: int, dense: str, 
     """
     first = require(tensors, f"{outer['conv_in']}.weight")
     growth = require(tensors, dense.format(0, 1, 1) + ".weight").shape[0]
-    if first.shape[1] not in UNSHUFFLES:
-        raise WeightsError(f"expected an input of 3 channels (RGB), 12 or 48 (unshuffled RGB), found {first.shape[1]}")
-    unshuffle = UNSHUFFLES[first.shape[1]]
+    unshuffle = unshuffle_of(first)
     upsampled = 2 ** sum(name.startswith("conv_up_") for name in outer)
     if upsampled % unshuffle:
         raise WeightsError(f"upsampling by {upsampled} of an image in blocks of {unshuffle} gives less than scale 1")

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from srgan_jax.weights.layouts.layout import Entries, Source, Tensors, conv, norm, require
+from srgan_jax.weights.layouts.layout import Entries, Source, Tensors, conv, norm, require, unshuffle_of
 from srgan_jax.weights.layouts.transformer import group_depths, outer_layers, upsampling_fields
 
 IGNORES = r"\.(attn_mask|relative_position_index)$"
@@ -11,12 +11,21 @@ OPTIONS = {"img_range": "factor of the input; usually 1, and 255 for windows of 
 DENSES = {"qkv": "attn.qkv", "proj": "attn.proj", "fc_1": "mlp.fc1", "fc_2": "mlp.fc2"}
 
 
+def is_swinir(tensors: Tensors) -> bool:
+    """Returns whether the tensors are those of SwinIR, and not of HAT, which has more."""
+    table = "layers.0.residual_group.blocks.0.attn.relative_position_bias_table"
+    return {"patch_embed.norm.weight", table} <= tensors.keys() and not any(
+        ".overlap_attn." in name for name in tensors
+    )
+
+
 def swinir(tensors: Tensors, *, img_range: float | None = None) -> tuple[dict[str, Any], Entries]:
     """JingyunLiang/SwinIR, `network_swinir.py` (also KAIR, BasicSR); with pixel-unshuffle as in forks of BasicSR."""
     blocks = "layers.{}.residual_group.blocks.{}"
     depths = group_depths(tensors, blocks)
     first = "conv_first.1" if "conv_first.1.weight" in tensors else "conv_first"
-    width, inputs = require(tensors, f"{first}.weight").shape[:2]
+    kernel = require(tensors, f"{first}.weight")
+    width, unshuffle = kernel.shape[0], unshuffle_of(kernel)
     entries = outer_layers(tensors, first, "patch_embed.norm")
     tables = [f"{blocks.format(group, 0)}.attn.relative_position_bias_table" for group in range(len(depths))]
     for group, depth in enumerate(depths):
@@ -28,7 +37,6 @@ def swinir(tensors: Tensors, *, img_range: float | None = None) -> tuple[dict[st
             table = Source(f"{theirs}.attn.relative_position_bias_table", lambda value: value)
             entries |= {f"params/{ours}_position": table}
     window = (math.isqrt(require(tensors, tables[0]).shape[0]) + 1) // 2
-    unshuffle = math.isqrt(inputs // 3)
     fields = upsampling_fields(tensors) | {
         "depths": depths,
         "heads": tuple(require(tensors, table).shape[1] for table in tables),
