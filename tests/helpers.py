@@ -72,6 +72,7 @@ def import_spandrel(module: str):
         functional.InterpolationMode = functional.rotate = functional.normalize = None  # type: ignore[attr-defined]
         names = ("torchvision", "torchvision.transforms")
         sys.modules |= {functional.__name__: functional} | {name: types.ModuleType(name) for name in names}
+    importlib.import_module("spandrel")  # first: in itself it imports its architectures in an order that works
     return importlib.import_module(f"spandrel.{module}")
 
 

@@ -2,6 +2,7 @@
 
 import collections
 import json
+import math
 import re
 
 import helpers
@@ -15,6 +16,7 @@ from srgan_jax import cli, export, models
 onnx = pytest.importorskip("onnx", reason='pip install "srgan-jax[onnx]"')
 onnxruntime = pytest.importorskip("onnxruntime", reason='pip install "srgan-jax[onnx]"')
 SMALL = {"blocks": 1, "width": 4, "growth": 4, "upsampling_width": 4}
+TRANSFORMER = {"depths": (2,), "heads": (2,), "width": 16, "head_width": 8}
 PLAIN = {"mean": (0.0, 0.0, 0.0), "img_range": 1.0}  # SPAN without its factor of 255, which random kernels amplify
 VARIATIONS = [
     {"name": "compact", "scale": 1},
@@ -34,6 +36,15 @@ VARIATIONS = [
     {"name": "span", "scale": 4, "mean": (0.45, 0.44, 0.4), "img_range": 2.0},
     {"name": "realplksr", "scale": 4, "width": 8, "groups": 2, "kernel_size": 5},
     {"name": "realplksr", "scale": 1, "width": 8, "partial": 1.0, "elementwise_attention": False},
+    {"name": "realplksr", "scale": 4, "width": 8, "groups": 2, "kernel_size": 5, "dysample": True},
+    {"name": "realplksr", "scale": 3, "width": 8, "kernel_size": 3, "dysample": True, "layer_norm": True},
+    {"name": "realplksr", "scale": 1, "width": 8, "kernel_size": 3, "dysample": True},
+    {"name": "swinir", "scale": 4, **TRANSFORMER, "depths": (2, 1), "heads": (2, 4), "window": 4},
+    {"name": "swinir", "scale": 3, **TRANSFORMER, "depths": (1,), "upsampling": "direct"},
+    {"name": "swinir", "scale": 2, **TRANSFORMER, "window": 2, "upsampling": "nearest", "unshuffle": 2},
+    {"name": "swinir", "scale": 1, **TRANSFORMER, "window": 7, "upsampling": "none", "residual": "3conv"},
+    {"name": "dat", "scale": 2, **TRANSFORMER, "depths": (4, 1), "heads": (2, 4), "split": (2, 4), "norm": "batch"},
+    {"name": "dat", "scale": 3, **TRANSFORMER, "depths": (3,), "norm": "none", "residual": "3conv", "qkv_bias": False},
     {"name": "edsr", "scale": 1, "residual_scale": 0.1},
     {"name": "edsr", "scale": 4},
     {"name": "restoration"},
@@ -68,10 +79,8 @@ def _operators(path):
     return collections.Counter(node.op_type for node in onnx.load(path).graph.node)
 
 
-def test_every_convolutional_generator_has_a_graph():
-    attention = {"dat", "swinir"}  # only --to stablehlo
-    assert models.GENERATORS.keys() == export.GRAPHS.keys() | attention
-    assert {fields["name"] for fields in VARIATIONS} == export.GRAPHS.keys()
+def test_every_generator_has_a_graph():
+    assert models.GENERATORS.keys() == export.GRAPHS.keys() == {fields["name"] for fields in VARIATIONS}
 
 
 @pytest.mark.slow
@@ -87,7 +96,7 @@ def test_onnx_equals_the_generator(fields, tmp_path):
     about = {entry.key: entry.value for entry in model.metadata_props}
     assert about["dataset"] == "chelsea" and about["scale"] == str(params.scale)
     assert 0 <= float(about["largest_difference"]) < 1e-5
-    assert model.opset_import[0].version == 13
+    assert model.opset_import[0].version == (16 if fields.get("dysample") else 13)
     for index, length in enumerate((1, 3, 16, 16)):  # as chaiNNer finds the scale
         model.graph.input[0].type.tensor_type.shape.dim[index].dim_value = length
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph.output[0].type.tensor_type.shape.dim
@@ -126,7 +135,7 @@ def test_options_of_onnx(tmp_path, capsys):
     # float16 has 11 bits: values below 1 are rounded by up to 2**-12, in each of the layers
     np.testing.assert_allclose(_run_onnx(out, lr, np.float16), srgan_jax.upscale(params, lr), atol=0.005)
     for options, message in (
-        (["--opset", "12"], "opset=12: expected 13 to"),
+        (["--opset", "12"], "opset=12: expected 13, the lowest for this compact, to"),
         (["--size", "0", "3"], "size=(0, 3): expected the height and the width of the LR image"),
     ):
         assert cli.main([*command, *options, "--overwrite"]) == 2
@@ -145,10 +154,17 @@ def test_a_generator_without_a_graph_is_refused_with_what_to_do(tmp_path, monkey
         export.to_torch(params, tmp_path / "a.pth")
 
 
-def test_options_of_realplksr_without_operations_are_refused(tmp_path):
-    params = helpers.random_weights(name="realplksr", blocks=1, width=8, dysample=True)
-    with pytest.raises(ValueError, match="RealPLKSR with dysample=True can't be written as ONNX or ncnn"):
-        export.to_onnx(params, tmp_path / "a.onnx")
+@pytest.mark.parametrize("fields", [f for f in VARIATIONS if f.get("dysample") or "depths" in f][::3], ids=_name)
+def test_a_graph_with_attention_or_sampling_has_one_form_for_each_opset(fields, tmp_path):
+    """The newest operators, the fixed size and float16 give the same image; so does one that is less than a window."""
+    params = helpers.random_weights(**helpers.small_fields(fields, **SMALL))
+    assert export.to_onnx(params, tmp_path / "a.onnx", opset=onnx.defs.onnx_opset_version()) < 1e-5
+    lr = np.random.default_rng(1).random((1, 3, 2, 3), np.float32)
+    np.testing.assert_allclose(_run_onnx(tmp_path / "a.onnx", lr), srgan_jax.upscale(params, lr), atol=1e-5)
+    assert export.to_onnx(params, tmp_path / "b.onnx", half=True, size=(13, 9)) < 0.02
+    if fields.get("dysample"):
+        with pytest.raises(ValueError, match="opset=15: expected 16, the lowest for this realplksr, to "):
+            export.to_onnx(params, tmp_path / "c.onnx", opset=15)
 
 
 @pytest.fixture
@@ -169,8 +185,42 @@ def _run_ncnn(ncnn, path, image):
     return np.array(sr).transpose(1, 2, 0)
 
 
+LACKING = {
+    "dat": "channel_attention, layer_norm, pad",
+    "swinir": "layer_norm, pad_to_multiple, window",
+    "realplksr": "sample",
+}
+
+
+@pytest.mark.parametrize("name", LACKING)
+def test_generators_that_ncnn_of_2022_lacks_layers_for_are_refused(name, tmp_path, ncnn):
+    fields = next(f for f in VARIATIONS if f["name"] == name and f.get("dysample", name != "realplksr"))
+    params = helpers.random_weights(**helpers.small_fields(fields, **SMALL))
+    with pytest.raises(ValueError, match=f"{name} has the operations {LACKING[name]}.* for which ncnn 20220729"):
+        export.to_ncnn(params, tmp_path / "a.param")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_layers_of_ncnn_without_a_generator(tmp_path, monkeypatch, ncnn):
+    """A depthwise convolution, GELU and a mean over the image, on arithmetic in NumPy."""
+
+    def graph(graph):
+        kernel = np.full((3, 1, 3, 3), 1 / 8, np.float32)
+        x = graph.convolve(graph.input, kernel, np.full(3, 0.25, np.float32), pad=1, groups=3)
+        return graph.add("mul", graph.add("gelu", x), graph.add("global_mean", graph.input))
+
+    monkeypatch.setitem(export.GRAPHS, "compact", graph)
+    monkeypatch.setattr("srgan_jax.export.ncnn.largest_difference", lambda *args, **options: 0.0)
+    export.to_ncnn(helpers.random_weights(name="compact", blocks=0, width=4, scale=1), tmp_path / "a.param")
+    lr = np.random.default_rng(1).random((6, 7, 3), np.float32)
+    padded = np.pad(lr, ((1, 1), (1, 1), (0, 0)))
+    x = sum(padded[i : i + 6, j : j + 7] for i in range(3) for j in range(3)) / 8 + 0.25
+    expected = x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2 * lr.mean(axis=(0, 1))
+    np.testing.assert_allclose(_run_ncnn(ncnn, tmp_path / "a.param", lr), expected.clip(0, 1), atol=1e-5)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("fields", VARIATIONS, ids=_name)
+@pytest.mark.parametrize("fields", [f for f in VARIATIONS if "depths" not in f and "dysample" not in f], ids=_name)
 def test_ncnn_equals_the_generator(fields, tmp_path, ncnn):
     params = _with_half_kernels(helpers.random_weights(**helpers.small_fields(fields, **SMALL)))
     path = tmp_path / "a-x4.param"
@@ -232,7 +282,7 @@ def test_names_of_ncnn_files_have_the_scale_once(tmp_path, monkeypatch, capsys, 
 def test_operations_that_ncnn_of_2022_lacks_are_refused(tmp_path, monkeypatch, ncnn):
     monkeypatch.setitem(export.GRAPHS, "compact", lambda graph: graph.add("grid_sample", graph.input))
     params = helpers.random_weights(name="compact", blocks=0, width=4, scale=1)
-    with pytest.raises(ValueError, match=r"compact has the operation 'grid_sample', for which ncnn 20220729"):
+    with pytest.raises(ValueError, match=r"compact has the operations grid_sample, for which ncnn 20220729"):
         export.to_ncnn(params, tmp_path / "a.param")
     assert list(tmp_path.iterdir()) == []
 

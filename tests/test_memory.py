@@ -126,7 +126,7 @@ VARIATIONS = {
     "span": {},
     "realplksr": {},
     "edsr": {},
-    "dat": {"depths": (2, 1), "heads": (2, 2), "width": 16, "split": (2, 4)},
+    "dat": {"depths": (2,), "heads": (2,), "width": 16, "split": (2, 4)},
     "swinir": {"depths": (2,), "heads": (2,), "window": 4},
 }
 

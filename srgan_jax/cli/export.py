@@ -57,7 +57,9 @@ def add_export(commands) -> None:
     sub = commands.add_parser("export", help="export a generator to ONNX, ncnn, PyTorch or StableHLO")
     sub.add_argument("weights", help="name of shipped weights, .safetensors or .pth file, or run folder")
     sub.add_argument("--to", required=True, metavar="FORMAT", help="onnx, ncnn, torch or stablehlo")
-    sub.add_argument("--opset", type=int, metavar="N", help="onnx: version of the operators (default: 13)")
+    sub.add_argument(
+        "--opset", type=int, metavar="N", help="onnx: version of the operators (default: the lowest possible)"
+    )
     sub.add_argument("--half", action="store_true", help="onnx: compute in float16; torch: store float16")
     sub.add_argument(
         "--size", type=int, nargs=2, metavar=("H", "W"), help="onnx: fixed LR size in pixels (default: any)"

@@ -2,20 +2,30 @@
 
 Maps are NCHW. The operations of a node and its values:
 
-    conv            kernel [out, in, size, size], bias [out], stride, pad (zeros on each side)
+    conv            kernel [out, in / groups, size, size], bias [out], stride, pad (zeros on each side), groups
     prelu           slope [channels] or [1]
     leaky_relu      slope, a number; 0 is ReLU
     affine          slope and offset, [channels] or [1]: x * slope + offset
-    add, mul        two maps of one shape
+    add, mul        two maps of one shape; one may have a single channel, or a single pixel
     concat          any number of maps, along the channels
     depth_to_space  factor; channel c * factor**2 + i * factor + j becomes channel c at sub-pixel (i, j)
     resize          mode ("nearest", "linear", "cubic"), factor; half-pixel centres, edge padding, cubic with a = -0.5
     clip            low, high
-    crop_to         a map and a reference; the map's top left, of the reference's height and width
+    crop_to         a map and a reference; the map's top left, of the reference's height and width; inferred: whether
+                    the file must show that they are the reference's, for which both have the same channels
     pad_reflect     after, rows and columns that are added at the bottom and right by reflection without the edge
     channels        start, end: some of the channels
+    pad_to_multiple multiple, mode ("zero", or "reflect" without the edge); rows and columns at the bottom and right
     group_norm      groups, slope [channels], offset [channels], epsilon; over the whole image
-    tanh, sigmoid   no values; nor has mish, x * tanh(log(1 + e^x))
+    layer_norm      slope [channels], offset [channels], epsilon; over the channels of each pixel
+    global_mean     no values; the mean over the image, one pixel
+    tanh, sigmoid   no values; nor have gelu, with the error function, and mish, x * tanh(log(1 + e^x))
+    window_mask     size, shift of `windows.Windows`; the input gives height and width
+    window_attention size, shift, heads, channels, bias [heads, offsets]: `windows.attention` of a map of scaled
+                    queries, keys and values, and of a window_mask if there is a shift; windows divide the map
+    channel_attention heads, channels, temperature [heads]: DAT's, of a map of queries, keys and values
+    sample          groups, channels, factor: bilinear samples of a map, `factor` times its size, and [groups, (x, y)]
+                    offsets of each sample from the pixel's own place, in pixels; at most at the border
 """
 
 from typing import Any, NamedTuple
@@ -63,11 +73,26 @@ class Graph:
         self.nodes.append(Node(op, inputs, f"{op}_{len(self.nodes)}", values))
         return self.nodes[-1].output
 
-    def conv(self, x: str, layer: str, stride: int = 1) -> str:
-        """Appends the convolution `layer` of the generator, with "same" padding."""
-        kernel = np.asarray(self._params[layer]["kernel"]).transpose(3, 2, 0, 1)
+    def param(self, path: str) -> np.ndarray:
+        """Returns a parameter of the generator, such as "norm_trunk/scale"."""
+        found = self._params
+        for name in path.split("/"):
+            found = found[name]
+        return np.asarray(found)
+
+    def conv(self, x: str, layer: str, stride: int = 1, groups: int = 1) -> str:
+        """Appends the convolution `layer` of the generator, with "same" padding; a dense layer is one of 1x1 pixels."""
+        kernel = np.asarray(self._params[layer]["kernel"])
+        kernel = (kernel if kernel.ndim == 4 else kernel[None, None]).transpose(3, 2, 0, 1)
         bias = np.asarray(self._params[layer].get("bias", np.zeros(kernel.shape[0], np.float32)))
-        return self.add("conv", x, kernel=kernel, bias=bias, stride=stride, pad=kernel.shape[2] // 2)
+        return self.convolve(x, kernel, bias, stride=stride, pad=kernel.shape[2] // 2, groups=groups)
+
+    def convolve(
+        self, x: str, kernel: np.ndarray, bias: np.ndarray | None = None, stride: int = 1, pad: int = 0, groups: int = 1
+    ) -> str:
+        """Appends a convolution with a kernel `[out, in / groups, size, size]` of any origin."""
+        bias = np.zeros(len(kernel), np.float32) if bias is None else bias
+        return self.add("conv", x, kernel=kernel, bias=bias, stride=stride, pad=pad, groups=groups)
 
     def activation(self, x: str, kind: str, layer: str) -> str:
         """Appends an activation; `layer` has its slopes if it is a PReLU. `kind` is a name in `layers.ACTIVATIONS`."""
@@ -85,8 +110,17 @@ class Graph:
 
     def group_norm(self, x: str, layer: str, groups: int, epsilon: float) -> str:
         """Appends the group normalisation `layer` of the generator."""
-        slope, offset = (np.asarray(self._params[layer][name]) for name in ("scale", "bias"))
+        slope, offset = (self.param(f"{layer}/{name}") for name in ("scale", "bias"))
         return self.add("group_norm", x, groups=groups, slope=slope, offset=offset, epsilon=epsilon)
+
+    def layer_norm(self, x: str, layer: str, epsilon: float) -> str:
+        """Appends the layer normalisation `layer` of the generator."""
+        slope, offset = (self.param(f"{layer}/{name}") for name in ("scale", "bias"))
+        return self.add("layer_norm", x, slope=slope, offset=offset, epsilon=epsilon)
+
+    def channels(self, x: str, start: int, end: int) -> str:
+        """Appends the selection of channels."""
+        return self.add("channels", x, start=start, end=end)
 
     def affine(self, x: str, slope: Any, offset: Any) -> str:
         """Appends x * slope + offset; part of the convolution before it, if `x` is the output of the last node."""
@@ -122,5 +156,4 @@ class Graph:
     def pixel_unshuffle(self, x: str, factor: int, channels: int) -> str:
         """Appends the inverse of a pixel shuffle, as a convolution of ones and zeros, which every runtime has."""
         kernel = np.eye(channels * factor**2, dtype=np.float32).reshape(-1, channels, factor, factor)
-        bias = np.zeros(len(kernel), np.float32)
-        return self.add("conv", x, kernel=kernel, bias=bias, stride=factor, pad=0)
+        return self.convolve(x, kernel, stride=factor)

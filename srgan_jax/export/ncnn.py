@@ -106,13 +106,14 @@ class Layer(NamedTuple):
 
 def _serialise(graph: Graph, half: bool) -> tuple[str, bytes]:
     """Returns the contents of the `.param` and the `.bin` file; `half`: with kernels in float16."""
+    if missing := sorted({node.op for node in graph.nodes} - LAYERS.keys()):
+        name = graph.architecture["name"]
+        raise UserError(
+            f"{name} has the operations {', '.join(missing)}, for which ncnn 20220729, the version in "
+            "realesrgan-ncnn-vulkan, has no layers; export with --to onnx"
+        )
     layers = [Layer("Input", (), (graph.input,))]
     for node in graph.nodes:
-        if node.op not in LAYERS:
-            raise UserError(
-                f"{graph.architecture['name']} has the operation {node.op!r}, for which ncnn 20220729, the version in "
-                "realesrgan-ncnn-vulkan, has no layer; export with --to onnx"
-            )
         layers += LAYERS[node.op](node)
     layers = list(_split(layers))
     renamed = {graph.input: INPUT, graph.output: OUTPUT}
@@ -153,9 +154,13 @@ def _split(layers: list[Layer]) -> Iterator[Layer]:
                 yield Layer("Split", (name,), tuple(f"{name}_copy_{index + 1}" for index in range(readers[name])))
 
 
-def _convolution(x: str, output: str, kernel: np.ndarray, bias: np.ndarray, stride: int = 1, pad: int = 0) -> Layer:
+def _convolution(
+    x: str, output: str, kernel: np.ndarray, bias: np.ndarray, stride: int = 1, pad: int = 0, groups: int = 1
+) -> Layer:
     # number of outputs, kernel size, dilation, stride, padding, whether there is a bias, number of weights
     options = {0: kernel.shape[0], 1: kernel.shape[2], 2: 1, 3: stride, 4: pad, 5: 1, 6: kernel.size}
+    if groups > 1:
+        return Layer("ConvolutionDepthWise", (x,), (output,), options | {7: groups}, kernel, (bias,))
     return Layer("Convolution", (x,), (output,), options, kernel, (bias,))
 
 
@@ -235,6 +240,8 @@ LAYERS: dict[str, Callable[[Node], list[Layer]]] = {
     "channels": _channels,
     "group_norm": _group_norm,
     "mish": _plain("Mish"),
+    "gelu": _plain("GELU"),  # with the error function
+    "global_mean": _plain("Pooling", lambda values: {0: 1, 4: 1}),  # 0: 1 averages, 4: 1 over the image
     "tanh": _plain("TanH"),
     "sigmoid": _plain("Sigmoid"),
 }

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from srgan_jax.export.graph import Graph, Node
+from srgan_jax.export.graph import Graph
 from srgan_jax.export.graphs import build_graph
+from srgan_jax.export.onnx_operators import LEAST_OPSETS, OPERATORS
+from srgan_jax.export.onnx_writer import Writer
 from srgan_jax.export.verify import CHECKED_SIZES, HALF_TOLERANCE, TOLERANCE, description, largest_difference
 from srgan_jax.runtime.atomic import atomic_file
 from srgan_jax.runtime.errors import UserError
@@ -22,7 +24,7 @@ def to_onnx(
     path: str | os.PathLike,
     provenance: Mapping[str, str] | None = None,
     *,
-    opset: int = LOWEST_OPSET,
+    opset: int | None = None,
     half: bool = False,
     size: Sequence[int] | None = None,
 ) -> float:
@@ -32,7 +34,7 @@ def to_onnx(
       params: from `srgan_jax.load`; its architecture has an entry in `export.GRAPHS`.
       path: the file to write.
       provenance: added to the metadata, with architecture, scale, ranges and the largest difference.
-      opset: version of ONNX's operators, 13 or newer.
+      opset: version of ONNX's operators, 13 or newer; None: the lowest that has all of the generator's, 13 or 16.
       half: float16 weights, input, computation and output, instead of float32.
       size: (height, width) of the LR image, for runtimes that need static shapes; N is 1 then. None: any N, H and W.
 
@@ -47,6 +49,7 @@ def to_onnx(
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise UserError(f"size={tuple(size)}: expected the height and the width of the LR image, 1 or more")
     graph, largest = build_graph(params), 0.0
+    opset = _checked_opset(graph, opset)
     model: Any = None
     sizes = CHECKED_SIZES if size is None else ((1, size[0], size[1]),)
     tolerances = {np.float32: TOLERANCE} | ({np.float16: HALF_TOLERANCE} if half else {})
@@ -83,10 +86,7 @@ def _model(graph: Graph, scale: int, opset: int, dtype: np.dtype, size: Sequence
     """Returns the ONNX model of a graph."""
     import onnx
 
-    newest = onnx.defs.onnx_opset_version()
-    if not LOWEST_OPSET <= opset <= newest:
-        raise UserError(f"opset={opset}: expected {LOWEST_OPSET} to {newest}, what onnx {onnx.__version__} knows")
-    writer = _Writer(dtype, {graph.input: "lr", graph.output: "sr"})
+    writer = Writer(dtype, opset, {graph.input: "lr", graph.output: "sr"})
     for node in graph.nodes:
         OPERATORS[node.op](writer, node)
     if size is None:
@@ -112,158 +112,19 @@ def _model(graph: Graph, scale: int, opset: int, dtype: np.dtype, size: Sequence
     return model
 
 
-class _Writer:
-    """The nodes and constants of an ONNX graph; equal constants are stored once."""
+def _checked_opset(graph: Graph, opset: int | None) -> int:
+    """Returns the version of the operators, the lowest possible one if it is None."""
+    import onnx
 
-    def __init__(self, dtype: np.dtype, renamed: Mapping[str, str]):
-        self.nodes, self.constants = [], {}
-        self._dtype, self._renamed = dtype, renamed
-        self._names: dict[tuple[str, tuple[int, ...], bytes], str] = {}
-
-    def constant(self, value: Any, dtype: Any = None) -> str:
-        """Returns the name of a constant; `dtype` is the graph's float type if it is None."""
-        array = np.asarray(value, dtype or self._dtype)
-        if not np.isfinite(array).all():
-            raise UserError(f"a weight is not finite in {array.dtype}: its value doesn't fit, or training diverged")
-        key = array.dtype.str, array.shape, array.tobytes()
-        name = self._names.setdefault(key, f"constant_{len(self._names)}")
-        self.constants[name] = array
-        return name
-
-    def node(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        """Appends a node and returns its output."""
-        import onnx
-
-        inputs, output = [self._renamed.get(name, name) for name in inputs], self._renamed.get(output, output)
-        self.nodes.append(
-            onnx.helper.make_node(operator, inputs, [output], f"{operator}_{len(self.nodes)}", **attributes)
+    lowest, newest = (
+        max(LEAST_OPSETS.get(node.op, LOWEST_OPSET) for node in graph.nodes),
+        onnx.defs.onnx_opset_version(),
+    )
+    opset = lowest if opset is None else opset
+    if not lowest <= opset <= newest:
+        name = graph.architecture["name"]
+        raise UserError(
+            f"opset={opset}: expected {lowest}, the lowest for this {name}, to {newest}, the newest of onnx "
+            f"{onnx.__version__}"
         )
-        return output
-
-
-def _conv(writer: _Writer, node: Node) -> None:
-    values = node.values
-    inputs = [*node.inputs, writer.constant(values["kernel"]), writer.constant(values["bias"])]
-    pads, strides, kernel_shape = [values["pad"]] * 4, [values["stride"]] * 2, values["kernel"].shape[2:]
-    writer.node("Conv", inputs, node.output, kernel_shape=kernel_shape, pads=pads, strides=strides)
-
-
-def _prelu(writer: _Writer, node: Node) -> None:
-    writer.node("PRelu", [*node.inputs, writer.constant(node.values["slope"][:, None, None])], node.output)
-
-
-def _leaky_relu(writer: _Writer, node: Node) -> None:
-    slope = node.values["slope"]
-    if slope == 0:
-        writer.node("Relu", node.inputs, node.output)
-    else:
-        writer.node("LeakyRelu", node.inputs, node.output, alpha=float(slope))
-
-
-def _affine(writer: _Writer, node: Node) -> None:
-    slope, offset = (node.values[name][:, None, None] for name in ("slope", "offset"))
-    (x,) = node.inputs
-    if (offset == 0).all():
-        writer.node("Mul", [x, writer.constant(slope)], node.output)
-        return
-    product = x if (slope == 1).all() else writer.node("Mul", [x, writer.constant(slope)], f"{node.output}_product")
-    writer.node("Add", [product, writer.constant(offset)], node.output)
-
-
-def _resize(writer: _Writer, node: Node) -> None:
-    mode, factor = node.values["mode"], node.values["factor"]
-    attributes = {
-        "nearest": {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
-        "linear": {"coordinate_transformation_mode": "half_pixel"},
-        "cubic": {"coordinate_transformation_mode": "half_pixel", "cubic_coeff_a": -0.5},
-    }[mode]
-    scales = writer.constant([1, 1, factor, factor], np.float32)
-    writer.node("Resize", [*node.inputs, "", scales], node.output, mode=mode, **attributes)
-
-
-def _crop_to(writer: _Writer, node: Node) -> None:
-    x, reference = node.inputs
-
-    def integers(*values: int) -> str:
-        return writer.constant(values, np.int64)
-
-    shape = writer.node("Shape", [reference], f"{node.output}_shape")
-    sides = writer.node("Slice", [shape, integers(2), integers(4), integers(0)], f"{node.output}_sides")
-    cropped = writer.node("Slice", [x, integers(0, 0), sides, integers(2, 3)], f"{node.output}_cropped")
-    # The shape of the slice depends on values, but that of a sum with zeros of the reference's shape can be inferred.
-    zeros = writer.node("Mul", [reference, writer.constant(0.0)], f"{node.output}_zeros")
-    writer.node("Add", [cropped, zeros], node.output)
-
-
-def _pad_reflect(writer: _Writer, node: Node) -> None:
-    after = node.values["after"]
-    pads = writer.constant([0, 0, 0, 0, 0, 0, after, after], np.int64)
-    writer.node("Pad", [*node.inputs, pads], node.output, mode="reflect")
-
-
-def _channels(writer: _Writer, node: Node) -> None:
-    bounds = [writer.constant([node.values[name]], np.int64) for name in ("start", "end")]
-    writer.node("Slice", [*node.inputs, *bounds, writer.constant([1], np.int64)], node.output)
-
-
-def _mish(writer: _Writer, node: Node) -> None:
-    softplus = writer.node("Softplus", node.inputs, f"{node.output}_softplus")
-    writer.node("Mul", [*node.inputs, writer.node("Tanh", [softplus], f"{node.output}_tanh")], node.output)
-
-
-def _group_norm(writer: _Writer, node: Node) -> None:
-    """Writes means over pixels, then over the channels of each group by a 1x1 convolution: all shapes are static."""
-    (x,), values, name = node.inputs, node.values, node.output
-    channels = values["slope"].size
-    size = channels // values["groups"]
-    kernel = np.kron(np.eye(values["groups"]), np.full((size, size), 1 / size))[:, :, None, None]
-
-    def group_mean(x: str, offset: float, name: str) -> str:
-        pooled = writer.node("GlobalAveragePool", [x], f"{name}_pooled")
-        bias = np.full(channels, offset)
-        return writer.node("Conv", [pooled, writer.constant(kernel), writer.constant(bias)], name)
-
-    centred = writer.node("Sub", [x, group_mean(x, 0.0, f"{name}_mean")], f"{name}_centred")
-    square = writer.node("Mul", [centred, centred], f"{name}_square")
-    std = writer.node("Sqrt", [group_mean(square, values["epsilon"], f"{name}_variance")], f"{name}_std")
-    normalised = writer.node("Div", [centred, std], f"{name}_normalised")
-    _affine(writer, Node("affine", (normalised,), name, values))
-
-
-def _clip(writer: _Writer, node: Node) -> None:
-    bounds = [writer.constant(node.values[name]) for name in ("low", "high")]
-    writer.node("Clip", [*node.inputs, *bounds], node.output)
-
-
-def _depth_to_space(writer: _Writer, node: Node) -> None:
-    writer.node("DepthToSpace", node.inputs, node.output, blocksize=node.values["factor"], mode="CRD")
-
-
-def _plain(operator: str, **attributes: Any) -> Callable[[_Writer, Node], None]:
-    """Returns the function that writes an operation without values."""
-
-    def write(writer: _Writer, node: Node) -> None:
-        writer.node(operator, node.inputs, node.output, **attributes)
-
-    return write
-
-
-OPERATORS: dict[str, Callable[[_Writer, Node], None]] = {
-    "conv": _conv,
-    "prelu": _prelu,
-    "leaky_relu": _leaky_relu,
-    "affine": _affine,
-    "add": _plain("Add"),
-    "mul": _plain("Mul"),
-    "concat": _plain("Concat", axis=1),
-    "depth_to_space": _depth_to_space,
-    "resize": _resize,
-    "clip": _clip,
-    "crop_to": _crop_to,
-    "pad_reflect": _pad_reflect,
-    "channels": _channels,
-    "group_norm": _group_norm,
-    "mish": _mish,
-    "tanh": _plain("Tanh"),
-    "sigmoid": _plain("Sigmoid"),
-}
+    return opset

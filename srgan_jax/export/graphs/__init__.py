@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from srgan_jax.export.graph import Graph
 from srgan_jax.export.graphs.compact import compact
+from srgan_jax.export.graphs.dat import dat
 from srgan_jax.export.graphs.edsr import edsr
 from srgan_jax.export.graphs.msrresnet import msrresnet
 from srgan_jax.export.graphs.realplksr import realplksr
@@ -12,6 +13,7 @@ from srgan_jax.export.graphs.rrdb import rrdb
 from srgan_jax.export.graphs.span import span
 from srgan_jax.export.graphs.srresnet import srresnet
 from srgan_jax.export.graphs.srvggnet import srvggnet_compact
+from srgan_jax.export.graphs.swinir import swinir
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.weights import Weights
 
@@ -26,6 +28,8 @@ GRAPHS: dict[str, Callable[[Graph], str]] = {
     "span": span,
     "realplksr": realplksr,
     "edsr": edsr,
+    "dat": dat,
+    "swinir": swinir,
 }
 
 

@@ -19,7 +19,7 @@ def restoration(graph: Graph) -> str:
         x = leaky(graph.conv(x, f"conv_up_{index}"))
     x = graph.add("leaky_relu", graph.conv(graph.resize(x, "nearest", 2), "conv_up_4"), slope=0.0)
     x = graph.to_unit(graph.add("tanh", graph.conv(x, "conv_out")), "signed")
-    return graph.add("crop_to", x, graph.input)  # odd sides were rounded up
+    return graph.add("crop_to", x, graph.input, inferred=True)  # odd sides were rounded up
 
 
 def _residual(graph: Graph, x: str, name: str) -> str:

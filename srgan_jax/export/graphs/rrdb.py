@@ -23,7 +23,7 @@ def rrdb(graph: Graph) -> str:
         x = _leaky(graph, graph.conv(graph.resize(x, "nearest", 2), f"conv_up_{index}"))
     x = graph.conv(_leaky(graph, graph.conv(x, "conv_hr")), "conv_out")
     if fields["unshuffle"] > 1:
-        x = graph.add("crop_to", x, graph.resize(graph.input, "nearest", fields["scale"]))
+        x = graph.add("crop_to", x, graph.resize(graph.input, "nearest", fields["scale"]), inferred=True)
     return x
 
 
