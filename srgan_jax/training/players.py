@@ -58,8 +58,7 @@ def generate(game: Game, g: NetworkState, batch: Batch, *, train: bool = True) -
     """Returns the generator's forward pass over a batch; without `train`, with the running statistics of BN."""
 
     def run(params):
-        lr = batch.get("input", batch["lr"])
-        sr, batch_stats = forward(game.generator, params, g.batch_stats, lr, train=train)
+        sr, batch_stats = forward(game.generator, params, g.batch_stats, batch.get("input", batch["lr"]), train=train)
         return centre_crop(sr, batch["hr"].shape), batch_stats
 
     return Generated(*jax.vjp(run, g.params, has_aux=True))

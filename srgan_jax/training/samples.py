@@ -21,8 +21,8 @@ def open_images(
     count = validation.hold_out
     if count and (validation.folder or data.lr_feature or data.lr_from_original):
         raise UserError(
-            f"config.validation.hold_out={count}: expected 0 with config.validation.folder, config.data.lr_feature or "
-            "config.data.lr_from_original"
+            f"config.validation.hold_out={count}: expected 0 with config.validation.folder or config.data.lr_feature "
+            "or config.data.lr_from_original"
         )
     if count:
         check_held_out(count, data.crop_px, workdir)
