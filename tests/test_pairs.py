@@ -61,7 +61,7 @@ def test_hr_and_lr_crops_are_from_the_same_place(prepared, source):
 def test_packing_keeps_every_pixel_in_its_place(photo):
     hr, lr = photo[:30, :42], photo[100:110, 50:64]
     packed = datasets.pack(hr, lr)
-    batch = batches.make_paired_batch(packed[None], jax.random.split(jax.random.key(0), 1), scale=3, augment=False)
+    batch = batches.make_paired_batch(packed[None], jax.random.split(jax.random.key(0), 1), scale=3, augment="none")
     np.testing.assert_array_equal(np.round(np.asarray(batch["hr"][0]) * 255), hr)
     np.testing.assert_array_equal(np.round(np.asarray(batch["lr"][0]) * 255), lr)
 

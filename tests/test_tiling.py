@@ -68,7 +68,7 @@ def test_chosen_tiles_fit_the_images_and_the_memory():
 
 
 LOCAL = {  # fields of generators whose receptive field has a limit
-    "restoration": {"scale": 1},
+    "restoration": {"scale": 1, "padding": "keras"},
     "realplksr": {"layer_norm": True},
     "swinir": {"depths": (4,), "heads": (2,), "width": 8, "window": 8},
 }

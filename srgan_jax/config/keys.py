@@ -10,7 +10,7 @@ from srgan_jax.runtime.types import PyTree
 
 
 def get_config() -> ConfigDict:
-    """Returns the editable config with all keys; the defaults are the paper's: SRResNet-MSE, then SRGAN-VGG54.
+    """Returns the editable config with all keys; by default SRResNet-MSE, then SRGAN-VGG54, see `defaults`.
 
     A config file calls it and changes some keys. `config/schema.py` describes the keys and their ranges.
     """

@@ -80,10 +80,15 @@ class Graph:
             found = found[name]
         return np.asarray(found)
 
-    def conv(self, x: str, layer: str, stride: int = 1, groups: int = 1) -> str:
-        """Appends the convolution `layer` of the generator, with "same" padding; a dense layer is one of 1x1 pixels."""
+    def conv(self, x: str, layer: str, stride: int = 1, groups: int = 1, lead: int = 0) -> str:
+        """Appends the convolution `layer` of the generator, with "same" padding; a dense layer is one of 1x1 pixels.
+
+        `lead` is how many rows and columns of zeros come before the kernel, even: it then reads that many pixels less
+        before a position than after it.
+        """
         kernel = np.asarray(self._params[layer]["kernel"])
         kernel = (kernel if kernel.ndim == 4 else kernel[None, None]).transpose(3, 2, 0, 1)
+        kernel = np.pad(kernel, ((0, 0), (0, 0), (lead, 0), (lead, 0)))
         bias = np.asarray(self._params[layer].get("bias", np.zeros(kernel.shape[0], np.float32)))
         return self.convolve(x, kernel, bias, stride=stride, pad=kernel.shape[2] // 2, groups=groups)
 

@@ -15,28 +15,31 @@ from srgan_jax.runtime.errors import UserError
 
 
 def open_images(
-    data: DataConfig, validation: ValidationConfig, scale: int, workdir: Path
+    data: DataConfig, validation: ValidationConfig, plan: BatchPlan, workdir: Path
 ) -> tuple[Images, ImageArrays]:
     """Returns the training images, and the validation images held out from them: none if `hold_out` is 0."""
     count = validation.hold_out
-    if count and (validation.folder or data.lr_feature):
+    if count and (validation.folder or data.lr_feature or data.lr_from_original):
         raise UserError(
-            f"config.validation.hold_out={count}: expected 0 with config.validation.folder or config.data.lr_feature"
+            f"config.validation.hold_out={count}: expected 0 with config.validation.folder or config.data.lr_feature "
+            "or config.data.lr_from_original"
         )
     if count:
         check_held_out(count, data.crop_px, workdir)
     dataset = prepare_folder(data.folder, workdir, data.crop_px) if data.folder else data.dataset
     images = datasets.open_images(
         dataset,
-        scale=scale,
+        scale=plan.scale,
         split=data.split,
         feature=data.feature,
         lr_feature=data.lr_feature,
         data_dir=data.data_dir,
         resize_px=data.resize_px,
+        resize_kernel=data.resize_kernel,
+        make_lr=plan.lr_of_original,
     )
     if not count:
-        return images, []
+        return _first(images, data.first_images), []
     images, held_out = datasets.split_validation(images, count, data.crop_px)
     messages.report(
         f"validation images, not trained on: {', '.join(held_out.name(index) for index in range(len(held_out)))}"
@@ -45,7 +48,12 @@ def open_images(
         messages.report(
             f"config.validation.hold_out={count}: only {len(held_out)} images are held out, a quarter of all at most"
         )
-    return images, held_out
+    return _first(images, data.first_images), held_out
+
+
+def _first(images: Images, count: int) -> Images:
+    """Returns the first `count` images; all of them for 0."""
+    return datasets.Subset(images, range(min(count, len(images)))) if count else images
 
 
 def check_held_out(hold_out: int, crop_px: int, workdir: Path) -> None:
