@@ -219,7 +219,7 @@ def _annotations():
 
 def test_few_functions_take_the_whole_config():
     takes_root = {name for _, name, annotation in _annotations() if "RunConfig" in annotation}
-    allowed = {"train_and_evaluate", "build", "record_run", "resolve"}
+    allowed = {"train_and_evaluate", "build", "describe_run", "resolve"}
     assert takes_root == allowed | {"_check_intervals"}  # called by resolve
     editable = {(path.parent.name, name) for path, name, annotation in _annotations() if "ConfigDict" in annotation}
     assert {folder for folder, _ in editable} == {"config"}

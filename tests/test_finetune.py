@@ -100,7 +100,7 @@ def test_a_resumed_run_cannot_hold_out_images_that_it_trained_on(config, tmp_pat
     config.validation.hold_out = 2
     for key, value in then.items():
         sections[key][key] = value
-    provenance.record_run(tmp_path, resolve(config))
+    provenance.describe_run(tmp_path, resolve(config)).write()
     samples.check_held_out(config.validation.hold_out, config.data.crop_px, tmp_path)
     for key, value in now.items():
         sections[key][key] = value

@@ -208,7 +208,7 @@ def test_a_slow_source_is_reported(config, tmp_path, capsys):
 
 
 def test_the_end_of_an_input_bound_phase_is_reported(monkeypatch):
-    """The source is slow for 16 updates; as in the loop, every eighth update is measured. The clock is the test's own."""
+    """The source is slow for 16 updates; as in the loop, every eighth is measured. The clock is the test's own."""
     seconds = 0.0
 
     def wait(duration):

@@ -26,7 +26,7 @@ from srgan_jax.training import logs, mapping, nonfinite, previews, samples, setu
 from srgan_jax.training.balance import BalanceMonitor
 from srgan_jax.training.checkpoints import Checkpoints
 from srgan_jax.training.initial import keep_initial, load_initial
-from srgan_jax.training.provenance import record_run
+from srgan_jax.training.provenance import RunRecord, describe_run
 from srgan_jax.training.rollback import Rollback
 from srgan_jax.training.stage import Stage
 from srgan_jax.training.state import TrainState, count_parameters
@@ -51,9 +51,12 @@ class Shared(NamedTuple):
     dataset: str
     writers: tuple[str, ...]
     profile: bool
+    record: RunRecord
 
 
-def train_and_evaluate(run: RunConfig, folder: str | Path, *, profile: bool = False) -> weights.Weights:
+def train_and_evaluate(
+    run: RunConfig, folder: str | Path, *, profile: bool = False, config_file: str = ""
+) -> weights.Weights:
     """Runs the stages of a config in order. Resumes where an earlier run in `folder` stopped.
 
     Args:
@@ -61,6 +64,7 @@ def train_and_evaluate(run: RunConfig, folder: str | Path, *, profile: bool = Fa
       folder: folder of the run, for checkpoints, metrics, previews and, at the end, `generator.safetensors`. All
         processes need access to it.
       profile: whether to write a trace of a few updates.
+      config_file: value of `--config`, for the record of the run.
 
     Returns:
       The averaged generator of the last stage.
@@ -83,7 +87,8 @@ def train_and_evaluate(run: RunConfig, folder: str | Path, *, profile: bool = Fa
         devices.local_slice(plan.batch_size, run.micro_batches)  # raises UserError if the batch can't be divided
         validation, train_images = open_data(run.data, run.validation, run.degradation, plan, folder)
         keep_initial(initial, run.init_from, folder)
-        for line in record_run(folder, run):
+        record = describe_run(folder, run, config_file)
+        for line in record.changes:
             messages.report(f"changed since this run began: {line}")
         devices.report_devices(run.compute_dtype, run.devices.mapping)
         data = samples.open_samples(train_images, run.data, plan, run.steps_per_call)
@@ -93,6 +98,7 @@ def train_and_evaluate(run: RunConfig, folder: str | Path, *, profile: bool = Fa
         shared = Shared(
             folder, run.stage_names, mesh, run.devices.mapping, data, validation, preview_pairs, stop, run.guard,
             run.validation.best, run.keep_checkpoints, run.data.folder or run.data.dataset, run.writers, profile,
+            record,
         )  # fmt: skip
         for stage in stages:
             current = train_stage(stage, current, shared)
@@ -139,6 +145,7 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
         skipped = nonfinite.SkippedUpdates(int(state.health.skipped))
         messages.report(f"{name}: {count_parameters(state.generator.params):,} parameters; compiling the update")
         scores, stopping, queue = {}, 0, devices.UpdateQueue()
+        shared.record.write()
 
         while step < intervals.total and not stopping:
             # ---------------------------------------------------- feed, update

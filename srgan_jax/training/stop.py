@@ -57,7 +57,7 @@ class StopRequest(contextlib.AbstractContextManager):
 def stop_run(stage: str, step: int, saved: int, number: int) -> NoReturn:
     """Reports the last saved update of a stage that stopped after update `step`, and exits by signal `number`."""
     outcome = f"saved after update {step}" if saved == step else f"NOT saved after update {step}"
-    report(f"{stage}: {outcome}; the same command resumes at update {saved}")
+    report(f"{stage}: {outcome}; the same command, or --workdir alone, resumes at update {saved}")
     raise SystemExit(128 + number)
 
 
