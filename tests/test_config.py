@@ -21,6 +21,7 @@ from srgan_jax.losses.terms import TERMS, Term
 from srgan_jax.models.generators.compact import CompactResNet
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.training import setup
+from srgan_jax.training.network_fields import select_keys
 
 PACKAGE = Path(__file__).parents[1] / "srgan_jax"
 
@@ -124,7 +125,7 @@ def test_keys_that_an_architecture_lacks_are_ignored_at_their_defaults():
     config = defaults.get_config()
     command_line.apply_overrides(config, ["--config.generator.name=compact", "--config.generator.width=24"])
     section = resolve(config).generator
-    described = setup.select_keys(models.GENERATORS["compact"], section, RunConfig().generator)
+    described = select_keys(models.GENERATORS["compact"], section, RunConfig().generator)
     assert dict(described) == {"name": "compact", "blocks": 16, "width": 24, "scale": 4}  # as in the config
 
 
@@ -134,7 +135,7 @@ def test_a_scale_that_is_given_is_used_even_if_it_is_the_default(scale):
     kind = type("Twice", (CompactResNet,), {"__annotations__": {"scale": int}, "scale": 2})
     config = defaults.get_config()
     command_line.apply_overrides(config, ["--config.generator.name=compact", f"--config.generator.scale={scale}"])
-    described = setup.select_keys(kind, resolve(config).generator, RunConfig().generator)
+    described = select_keys(kind, resolve(config).generator, RunConfig().generator)
     assert models.build({"compact": kind}, described).scale == scale
 
 

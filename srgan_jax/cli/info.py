@@ -3,6 +3,8 @@
 import argparse
 from collections.abc import Mapping
 
+from srgan_jax.cli.arguments import add_moment, at_moment
+
 
 def _print_fields(fields: Mapping[str, object]) -> None:
     for key, value in fields.items():
@@ -53,7 +55,7 @@ def info(args: argparse.Namespace) -> int:
     if args.weights is None:
         _print_environment()
     else:
-        _print_model_card(args.weights)
+        _print_model_card(at_moment(args.weights, args))
     return 0
 
 
@@ -62,5 +64,8 @@ def add_info(commands) -> None:
     sub = commands.add_parser(
         "info", help="print the model card of a generator; without W: versions, devices, locations of weights"
     )
-    sub.add_argument("weights", nargs="?", metavar="W", help="shipped name, .safetensors or .pth file, or run folder")
+    sub.add_argument(
+        "weights", nargs="?", metavar="W", help="shipped name, .safetensors or .pth file, run folder or checkpoint"
+    )
+    add_moment(sub)
     sub.set_defaults(run=info)

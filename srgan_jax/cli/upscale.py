@@ -6,7 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from srgan_jax.cli.arguments import add_cluster
+from srgan_jax.cli.arguments import add_cluster, add_moment, at_moment
 from srgan_jax.runtime.errors import UserError
 
 
@@ -27,7 +27,9 @@ def _generators(args: argparse.Namespace) -> list:
             raise UserError(f"--blend A B FRACTION: expected a number between 0 and 1, got {fraction!r}") from None
         return [weights.blend(weights.load(first), weights.load(second), fraction)]
     if args.weights:
-        return [weights.load(path) for path in args.weights]
+        return [weights.load(at_moment(path, args)) for path in args.weights]
+    if args.step is not None or args.best:
+        raise UserError("--step and --best need the folder of a run: --weights RUN")
     shipped = pretrained.path_of(pretrained.DEFAULT)  # ignores a folder of that name
     if shipped is None:
         choices = ", ".join(["FILE.safetensors", "the folder of a training run", *pretrained.names()])
@@ -43,7 +45,8 @@ def _separate_inputs(given: list[str]) -> tuple[list[str], list[str]]:
     from srgan_jax.weights.safetensors_io import SUFFIXES
 
     def is_weights(name: str) -> bool:
-        return name.endswith(SUFFIXES) or name in pretrained.names() or Path(name, "generator.safetensors").is_file()
+        folder = any(Path(name, file).is_file() for file in ("generator.safetensors", "config.json", "manifest.sha256"))
+        return name.endswith(SUFFIXES) or name in pretrained.names() or folder
 
     count = next((index for index, name in enumerate(given) if index and not is_weights(name)), len(given))
     return given[:count], given[count:]
@@ -158,9 +161,10 @@ def add_upscale(commands) -> None:
         "--weights",
         nargs="+",
         metavar="W",
-        help="name of shipped weights (default: photo_x4), .safetensors or .pth file, or run folder; several are "
-        "applied one after another, such as a cleanup of scale 1, then a generator of scale 4",
+        help="name of shipped weights (default: photo_x4), .safetensors or .pth file, run folder or checkpoint; "
+        "several are applied one after another, such as a cleanup of scale 1, then a generator of scale 4",
     )
+    add_moment(sub)
     sub.add_argument("--list-weights", action="store_true", help="print the purpose of each shipped generator and exit")
     sub.add_argument(
         "--blend",

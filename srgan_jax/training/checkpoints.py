@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
@@ -254,6 +255,27 @@ class Checkpoints:
         )
         read = _leaves(self._manager.restore(step, args=ocp.args.StandardRestore(target)))
         return jax.tree_util.tree_map_with_path(lambda path, _: read[names.get(_name(path), _name(path))], like)
+
+
+def read_averaged(checkpoint: Path) -> PyTree:
+    """Returns the averaged generator of a checkpoint, `TrainState.ema`, as NumPy arrays.
+
+    It needs neither the config of the run nor its devices.
+
+    Raises:
+      UserError: the checkpoint isn't complete yet, is damaged, or can't be read.
+    """
+    if differences := checksums.verify(checkpoint):
+        raise UserError(f"{checkpoint} is damaged, or is still being written: {'; '.join(differences[:3])}")
+    try:
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+            stored: PyTree = reader.metadata(checkpoint.absolute() / ITEM).item_metadata
+            wanted = {"ema": stored.tree["ema"]}
+            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+            options = ocp.args.PyTreeRestore(wanted, restore_args=as_numpy, partial_restore=True)
+            return reader.restore(checkpoint.absolute() / ITEM, args=options)["ema"]
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{checkpoint} can't be read as a checkpoint of training ({_reason(error)})") from None
 
 
 def _name(path: tuple) -> str:

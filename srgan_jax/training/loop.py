@@ -27,6 +27,7 @@ from srgan_jax.training.balance import BalanceMonitor
 from srgan_jax.training.checkpoints import Checkpoints
 from srgan_jax.training.initial import keep_initial, load_initial
 from srgan_jax.training.provenance import RunRecord, describe_run
+from srgan_jax.training.publishing import Publisher, stage_file
 from srgan_jax.training.rollback import Rollback
 from srgan_jax.training.stage import Stage
 from srgan_jax.training.state import TrainState, count_parameters
@@ -48,7 +49,7 @@ class Shared(NamedTuple):
     guard: GuardConfig
     best: str
     keep_checkpoints: int
-    dataset: str
+    publisher: Publisher
     writers: tuple[str, ...]
     profile: bool
     record: RunRecord
@@ -95,14 +96,14 @@ def train_and_evaluate(
         data = data._replace(store=devices.replicate(data.store, mesh))  # frees the host copy
         preview_pairs = previews.make_previews(run.sample_pictures, validation, data, plan, run.seed)
         stop.listen(mesh)
+        publisher = Publisher(folder, run.data.folder or run.data.dataset, run.validation.best)
         shared = Shared(
             folder, run.stage_names, mesh, run.devices.mapping, data, validation, preview_pairs, stop, run.guard,
-            run.validation.best, run.keep_checkpoints, run.data.folder or run.data.dataset, run.writers, profile,
-            record,
+            run.validation.best, run.keep_checkpoints, publisher, run.writers, profile, record,
         )  # fmt: skip
         for stage in stages:
             current = train_stage(stage, current, shared)
-        workdir.publish_last(folder / f"{stages[-1].name}.safetensors")
+        publisher.copy_last(stages[-1].name)
         assert current is not None  # build refuses a run without stages
         if initial and shared.validation.pairs:
             scale, config = stages[0].plan.scale, run.validation
@@ -120,7 +121,7 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
       current: the averaged generator of the previous stage; None for a new initialisation.
       shared: what all stages share.
     """
-    name, intervals, published = stage.name, stage.intervals, shared.folder / f"{stage.name}.safetensors"
+    name, intervals, published = stage.name, stage.intervals, stage_file(shared.folder, stage.name)
     if workdir.finished_steps(published) >= intervals.total:
         messages.report(f"{name}: finished, {published}")
         return weights.load(published, fold=False)
@@ -184,7 +185,7 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
                 saver.save(step, devices.as_global(state, shared.mesh), scores)
 
     if step >= intervals.total:
-        current = finish_stage(stage, state, scores, shared, published)
+        current = finish_stage(stage, state, scores, shared)
     if stopping := stopping or shared.stop.agreed():
         stop_run(name, step, saver.saved or 0, stopping)
     assert current is not None  # the loop ends only at the end of the stage or by a stop
@@ -225,7 +226,9 @@ def open_log(stage: Stage, first: int, shared: Shared) -> logs.StageLog:
     dropped = logs.truncate_metrics(shared.folder / "metrics.jsonl", shared.stage_names, stage.name, first)
     if first:
         messages.report(f"{stage.name}: resumed after update {first}")
-    elif dropped:
+    else:
+        shared.publisher.restart(stage.name)
+    if dropped and not first:
         messages.report(f"{stage.name}: there is no checkpoint yet; the stage starts again at update 1")
     total, batch_size = stage.intervals.total, stage.plan.batch_size
     return logs.StageLog(shared.folder, stage.name, first, total, batch_size, shared.writers)
@@ -266,21 +269,19 @@ def validate_and_preview(
     if scores:
         log.write(step, {f"val_{key}": value for key, value in scores.items()})
         messages.report(f"{stage.name}: update {step}: validation {logs.format_scores(scores)}")
+    if intervals.validates(step) and step < intervals.total:  # after the last update, `finish_stage` writes
+        shared.publisher.validated(stage.name, averaged, step, scores)
     if shared.previews and jax.process_index() == 0:
         file = shared.folder / "samples" / f"{stage.name}_{step:07d}.png" if intervals.validates(step) else None
         log.image(step, previews.draw_previews(averaged, shared.previews, file))
     return scores
 
 
-def finish_stage(
-    stage: Stage, state: TrainState, scores: dict[str, float], shared: Shared, file: Path
-) -> weights.Weights:
+def finish_stage(stage: Stage, state: TrainState, scores: dict[str, float], shared: Shared) -> weights.Weights:
     """Writes and returns the averaged generator of a stage that made all its updates; `scores` if it was validated."""
     workdir.check_was_trained(stage.name, state.health, int(state.step))
     averaged = start.averaged_generator(state, stage.generator)
     scores = scores or shared.validation.scores(averaged)
-    values = {f"val_{key}": f"{value:.4f}" for key, value in scores.items()}
-    provenance = {"stage": stage.name, "steps": str(stage.intervals.total), "dataset": shared.dataset}
-    workdir.publish(averaged, file, provenance | values)
-    messages.report(f"{stage.name}: finished, {file}")
+    shared.publisher.finished(stage.name, averaged, stage.intervals.total, scores)
+    messages.report(f"{stage.name}: finished, {stage_file(shared.folder, stage.name)}")
     return averaged

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import cast
 
 import flax.linen as nn
@@ -27,13 +26,14 @@ from srgan_jax.degradations import DEGRADATIONS
 from srgan_jax.evaluation import metrics
 from srgan_jax.losses.terms import DISCRIMINATOR_TERMS, TERMS, Term, WeightedTerm, ramp, taps_of, views_of
 from srgan_jax.models.extractors import FEATURE_SCALE
-from srgan_jax.models.protocols import check_discriminator, check_extractor, check_generator, takes_of
+from srgan_jax.models.protocols import check_discriminator, check_extractor, takes_of
 from srgan_jax.runtime import devices, messages
 from srgan_jax.runtime.errors import UserError, lookup
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training.check_by_shape import check_by_shape
 from srgan_jax.training.game import Averaging, Game, Optimizer, Player
 from srgan_jax.training.mapping import MAPPINGS
+from srgan_jax.training.network_fields import find_generator, select_keys
 from srgan_jax.training.optimizers import create_optimizer
 from srgan_jax.training.stage import Extractor, Intervals, Stage
 from srgan_jax.training.steps import STEPS
@@ -86,33 +86,6 @@ def build(run: RunConfig) -> tuple[Stage, ...]:
         stages.append(Stage(name, config, generator, step, game, plan, extractor, intervals, seed))
         check_by_shape(stages[-1])
     return tuple(stages)
-
-
-def find_generator(name: str) -> type[nn.Module]:
-    """Returns the class of a generator, after checking that training, validation and tiling can use it."""
-    kind = lookup(models.GENERATORS, name, "network")
-    check_generator(name, kind)
-    return kind
-
-
-def select_keys(kind: type[nn.Module], section: Options, default: Options) -> Options:
-    """Returns a network's section of the config without keys that don't concern the network.
-
-    A key is dropped if the network has no such field and the value is the default. So `--config.generator.name=compact`
-    alone works, although the other keys of the section are those of SRResNet.
-
-    Args:
-      kind: class of the network.
-      section: section of the config.
-      default: the same section of the default config.
-    """
-    fields = {"name", *models.fields_of(kind)}
-    kept = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in section.items()
-        if name in fields or name not in default or value != default[name]
-    }
-    return MappingProxyType(kept)
 
 
 def make_plan(data: DataConfig, degradation: Options, generator: Options) -> BatchPlan:
