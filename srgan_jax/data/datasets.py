@@ -61,7 +61,7 @@ class Resized:
 class Subset:
     """The images of a data set at the given indices."""
 
-    def __init__(self, images: Images, indices: Sequence[int] | np.ndarray):
+    def __init__(self, images: Any, indices: Sequence[int] | np.ndarray):
         self._images, self._indices = images, indices
 
     def __len__(self) -> int:
@@ -73,6 +73,10 @@ class Subset:
     def size(self, index: int) -> tuple[int, int]:
         """Returns the height and width, without decoding."""
         return self._images.size(self._indices[index])
+
+    def digest(self, index: int) -> str:
+        """Returns the digest of the content, for images of a prepared data set."""
+        return self._images.digest(self._indices[index])
 
     def name(self, index: int) -> str:
         """Returns the name in the data set."""

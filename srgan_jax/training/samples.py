@@ -1,9 +1,11 @@
 """Opening the images of a run: preparation, the validation split, and the source of training samples."""
 
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from srgan_jax.config import recorded
 from srgan_jax.config.schema import DataConfig, ValidationConfig
 from srgan_jax.data import builder, datasets
 from srgan_jax.data.batch_plan import BatchPlan
@@ -12,6 +14,8 @@ from srgan_jax.data.images import ImageArrays, Images
 from srgan_jax.data.sources import SOURCES
 from srgan_jax.runtime import atomic, messages, processes
 from srgan_jax.runtime.errors import UserError
+
+HELD_OUT = "held_out.json"  # in the folder of a run: the held-out images, name by digest
 
 
 def open_images(
@@ -38,6 +42,8 @@ def open_images(
     if not count:
         return images, []
     images, held_out = datasets.split_validation(images, count, data.crop_px)
+    digests = {held_out.digest(index): held_out.name(index) for index in range(len(held_out))}
+    processes.on_first_process(functools.partial(keep_digests, digests, workdir))
     messages.report(
         f"validation images, not trained on: {', '.join(held_out.name(index) for index in range(len(held_out)))}"
     )
@@ -63,6 +69,27 @@ def check_held_out(hold_out: int, crop_px: int, workdir: Path) -> None:
                 f"config.{section}.{key}={value}: expected {previous}, with which {workdir} was trained, as the "
                 f"validation images could now include training images; write {previous}, or use another --workdir"
             )
+
+
+def keep_digests(digests: Mapping[str, str], workdir: Path) -> None:
+    """Writes the held-out images, name by digest, to `workdir`; compares them if the run has begun.
+
+    Raises:
+      UserError: the run has begun with other held-out images, some of which may be training images now, or were.
+    """
+    file = workdir / HELD_OUT
+    if (workdir / recorded.FILE).exists() and file.exists():
+        before: Mapping[str, str] = json.loads(file.read_text())
+        if before.keys() != digests.keys():
+            gone = ", ".join(before[digest] for digest in before.keys() - digests.keys()) or "none"
+            new = ", ".join(digests[digest] for digest in digests.keys() - before.keys()) or "none"
+            raise UserError(
+                f"the data set was changed: of the validation images of {workdir} these are gone: {gone}; in their "
+                f"place are: {new}, on which it may have been trained; prepare the earlier images again, or use "
+                "another --workdir"
+            )
+        return
+    atomic.write_text(file, json.dumps(digests, indent=1))
 
 
 def prepare_folder(folder: str, workdir: Path, min_side_px: int) -> str:
