@@ -148,7 +148,9 @@ class DataConfig:
     )
     augment: bool = key(True, "flip and rotate crops at random (eight orientations)")
     rescale: float = key(1.0, "HR is first shrunk by a random factor between this and 1; 1: never", above=0, high=1)
-    lr_feature: str = key("", 'image feature with the LR images of a paired data set ("lr"); "": LR is made from HR')
+    lr_feature: str = key(
+        "", 'image feature with the LR images of a paired data set; "": lr, if it has one; none: not used'
+    )
     resize_px: int = key(
         0, "HR is first resized to squares of this side in pixels, a multiple of the scale; 0: no", low=0
     )
@@ -157,6 +159,11 @@ class DataConfig:
         0.5, "source memory: largest fraction of a device's memory for tiles; above it images stay on the host", low=0
     )
     threads: int = key(0, "source stream: number of threads that read and decode images; 0: one per core", low=0)
+
+    @property
+    def lr(self) -> str:
+        """The feature with the LR images; "" if LR is made from HR."""
+        return "" if self.lr_feature == "none" else self.lr_feature
 
 
 @dataclasses.dataclass(frozen=True)

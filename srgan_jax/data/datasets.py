@@ -30,6 +30,13 @@ def pack(hr: np.ndarray, lr: np.ndarray) -> np.ndarray:
     return np.concatenate([blocks, lr], axis=-1)
 
 
+def unpack(packed: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns HR and LR of an array that `pack` made."""
+    height, width, _ = packed.shape
+    blocks = packed[..., :-3].reshape(height, width, scale, scale, 3)
+    return blocks.transpose(0, 2, 1, 3, 4).reshape(height * scale, width * scale, 3), packed[..., -3:]
+
+
 class Resized:
     """Images resized to squares of `side_px`, by antialiased bicubic interpolation."""
 
@@ -119,8 +126,8 @@ class Pairs:
                 wrong.append(f"number {index}: HR {hr[1]} x {hr[0]}, LR {lr[1]} x {lr[0]}")
         if wrong:
             raise DatasetError(
-                f"{len(wrong)} of {len(self)} pairs are not of scale {self._scale} (config.generator.scale):\n  "
-                + "\n  ".join(wrong[:10])
+                f"{len(wrong)} of {len(self)} pairs are not of scale {self._scale} (config.generator.scale); "
+                "config.data.lr_feature=none makes LR from HR instead:\n  " + "\n  ".join(wrong[:10])
             )
 
 

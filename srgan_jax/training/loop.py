@@ -76,6 +76,7 @@ def train_and_evaluate(
     """
     folder = Path(folder)
     with workdir.locked(folder), StopRequest() as stop:
+        run = dataclasses.replace(run, data=samples.with_pairs(run.data, folder))
         initial = current = load_initial(run.init_from, folder)
         if run.generator_of_init_from:
             run = dataclasses.replace(run, generator=start.generator_from(initial, run.init_from))
@@ -108,7 +109,7 @@ def train_and_evaluate(
         if initial and shared.validation.pairs:
             scale, config = stages[0].plan.scale, run.validation
             protocol = Protocol(scale, degradation=str(run.degradation["name"]) if config.degraded else "")
-            from_files = bool(config.folder) and Path(config.folder, f"LRx{scale}").is_dir()
+            from_files = Path(config.folder, f"LRx{scale}").is_dir() if config.folder else bool(run.data.lr)
             compare(initial, current, shared.validation, protocol, from_files, folder / "before_after.md")
     return current
 

@@ -1,16 +1,22 @@
 """Opening the images of a run: preparation, the validation split, and the source of training samples."""
 
+import dataclasses
 import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from tqdm import tqdm
+
 from srgan_jax.config import recorded
 from srgan_jax.config.schema import DataConfig, ValidationConfig
 from srgan_jax.data import builder, datasets
 from srgan_jax.data.batch_plan import BatchPlan
+from srgan_jax.data.builder import DatasetError
+from srgan_jax.data.examples import find_examples
 from srgan_jax.data.feed import Samples
 from srgan_jax.data.images import ImageArrays, Images
+from srgan_jax.data.paired_folders import find_layout
 from srgan_jax.data.sources import SOURCES
 from srgan_jax.runtime import atomic, messages, processes
 from srgan_jax.runtime.errors import UserError
@@ -23,9 +29,11 @@ def open_images(
 ) -> tuple[Images, ImageArrays]:
     """Returns the training images, and the validation images held out from them: none if `hold_out` is 0."""
     count = validation.hold_out
-    if count and (validation.folder or data.lr_feature):
+    if count and validation.folder:
+        raise UserError(f"config.validation.hold_out={count}: expected 0 with config.validation.folder")
+    if count and validation.degraded and data.lr:
         raise UserError(
-            f"config.validation.hold_out={count}: expected 0 with config.validation.folder or config.data.lr_feature"
+            "config.validation.degraded=True: expected False for a paired data set, whose held-out images have their LR"
         )
     if count:
         check_held_out(count, data.crop_px, workdir)
@@ -35,13 +43,13 @@ def open_images(
         scale=scale,
         split=data.split,
         feature=data.feature,
-        lr_feature=data.lr_feature,
+        lr_feature=data.lr,
         data_dir=data.data_dir,
         resize_px=data.resize_px,
     )
     if not count:
         return images, []
-    images, held_out = datasets.split_validation(images, count, data.crop_px)
+    images, held_out = datasets.split_validation(images, count, data.crop_px // (scale if data.lr else 1))
     digests = {held_out.digest(index): held_out.name(index) for index in range(len(held_out))}
     processes.on_first_process(functools.partial(keep_digests, digests, workdir))
     messages.report(
@@ -52,6 +60,31 @@ def open_images(
             f"config.validation.hold_out={count}: only {len(held_out)} images are held out, a quarter of all at most"
         )
     return images, held_out
+
+
+def with_pairs(data: DataConfig, workdir: Path) -> DataConfig:
+    """Returns `data` with `lr_feature="lr"` where it is "" and the data set has LR images, which is reported.
+
+    A run of an earlier version that made LR from HR continues to do so.
+    """
+    if data.lr_feature:
+        return data
+    file = Path(workdir, recorded.FILE)
+    before = json.loads(file.read_text())["data"].get("lr_feature", "") if file.exists() else "lr"
+    if not before or not processes.on_first_process(functools.partial(_has_pairs, data)):
+        return data
+    name = data.folder or data.dataset
+    messages.report(f"{name}: its LR images are used; config.data.lr_feature=none makes LR from HR instead")
+    return dataclasses.replace(data, lr_feature="lr")
+
+
+def _has_pairs(data: DataConfig) -> bool:
+    if data.folder:
+        return Path(data.folder).is_dir() and find_layout(data.folder) is not None
+    try:
+        return {"hr", "lr"} <= set(builder.image_features(data.dataset, data.data_dir or None))
+    except DatasetError:  # reported where the data set is opened
+        return False
 
 
 def check_held_out(hold_out: int, crop_px: int, workdir: Path) -> None:
@@ -108,8 +141,13 @@ def prepare_folder(folder: str, workdir: Path, min_side_px: int) -> str:
                 "for other images use another --workdir"
             )
         if not marker.exists():
-            messages.report(f"preparing {source}")
-            for name, reason in builder.prepare(source, str(out), min_side_px=min_side_px).items():
+            examples, lines = find_examples(source)
+            for line in [*lines, f"preparing {source}"]:
+                messages.report(line)
+            with tqdm(total=len(examples), unit=" images", desc="preparing", disable=None, leave=False) as bar:
+                options = {"min_side_px": min_side_px, "examples": examples, "on_file": bar.update}
+                skipped = builder.prepare(source, str(out), **options)
+            for name, reason in skipped.items():
                 messages.report(f"skipped {name}: {reason}")
             atomic.write_text(marker, source)
 

@@ -94,7 +94,7 @@ def make_plan(data: DataConfig, degradation: Options, generator: Options) -> Bat
     plan = BatchPlan(
         scale, data.crop_px, data.batch_size, data.augment, halo_px=data.halo_px, min_contrast=data.min_contrast
     )
-    if data.lr_feature:
+    if data.lr:
         return plan
     degrade, radius_px = find_degradation(degradation, scale)
     return dataclasses.replace(plan, rescale=data.rescale, degrade=degrade, radius_px=radius_px)

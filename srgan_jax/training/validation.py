@@ -10,6 +10,7 @@ import numpy as np
 
 from srgan_jax import inference, weights
 from srgan_jax.config.schema import ValidationConfig
+from srgan_jax.data.datasets import unpack
 from srgan_jax.data.images import ImageArrays
 from srgan_jax.evaluation import scoring, tables
 from srgan_jax.evaluation.pairs import Pair, degrade_pairs, make_pair, read_pairs
@@ -54,18 +55,23 @@ def read_validation(
     if config.folder:
         found = read_pairs(config.folder, scale)
     else:
-        found = [
-            make_pair(f"held out {index}", _centre_crop(hr), scale)
-            for index, hr in enumerate(held_out[position] for position in range(len(held_out)))
-        ]
+        found = [_held_out_pair(f"held out {index}", held_out[index], scale) for index in range(len(held_out))]
     scoring.check_sizes(found, config.metrics)
     validation = Validation(found, config.metrics, degrade if config.degraded else None)
     return validation._replace(pairs=validation.replace_lr(found))
 
 
-def _centre_crop(image: np.ndarray) -> np.ndarray:
-    corner = [max(0, side - HELD_OUT_PX) // 2 for side in image.shape[:2]]
-    return image[corner[0] : corner[0] + HELD_OUT_PX, corner[1] : corner[1] + HELD_OUT_PX].copy()
+def _held_out_pair(name: str, image: np.ndarray, scale: int) -> Pair:
+    """Returns the centre of a held-out image as a pair; a packed pair, of more than 3 channels, has its own LR."""
+    if image.shape[-1] == 3:
+        return make_pair(name, _centre_crop(image, HELD_OUT_PX), scale)
+    hr, lr = unpack(_centre_crop(image, HELD_OUT_PX // scale), scale)
+    return Pair(name, lr, hr)
+
+
+def _centre_crop(image: np.ndarray, side_px: int) -> np.ndarray:
+    corner = [max(0, side - side_px) // 2 for side in image.shape[:2]]
+    return image[corner[0] : corner[0] + side_px, corner[1] : corner[1] + side_px].copy()
 
 
 def compare(
