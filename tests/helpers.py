@@ -198,7 +198,7 @@ def open_images(config, workdir) -> tuple:
     from srgan_jax.training import samples
 
     run = resolve(config)
-    return samples.open_images(run.data, run.validation, config.generator.get("scale", 4), workdir)
+    return samples.open_images(run.data, run.validation, build_plan(config), workdir)
 
 
 def trace_update(config, name: str) -> tuple:

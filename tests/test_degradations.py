@@ -91,6 +91,17 @@ def test_jpeg_is_close_to_pillow(photo, quality, subsampling):
     assert difference.mean() < 0.5 and np.quantile(difference, 0.999) <= 9  # of 255
 
 
+@pytest.mark.parametrize("subsampling", [True, False])
+def test_jpeg_rounds_the_ties_of_flat_tiles_as_libjpeg(subsampling):
+    """At quality 5 luma's first step is 160: a tile's coefficient is 8 (v - 128), and 80, 240, ... are ties."""
+    tiles = np.kron(np.arange(256, dtype=np.uint8).reshape(16, 16), np.ones((16, 16), np.uint8))
+    image = np.repeat(tiles[..., None], 3, axis=-1)
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=5, subsampling=2 if subsampling else 0)
+    ours = np.asarray(jax.jit(jpeg, static_argnames="subsampling")(image / 255, 5, subsampling=subsampling)) * 255
+    np.testing.assert_allclose(ours, np.asarray(Image.open(file)), atol=0.01)
+
+
 def test_jpeg_passes_gradients(hr):
     image = hr[:32, :32] * 0.8 + 0.1
     gradient = jax.jit(jax.grad(lambda x: jpeg(x, 50.0).sum()))(image)

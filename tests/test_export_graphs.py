@@ -37,6 +37,7 @@ VARIATIONS = [
     {"name": "edsr", "scale": 1, "residual_scale": 0.1},
     {"name": "edsr", "scale": 4},
     {"name": "restoration"},
+    {"name": "restoration", "padding": "keras"},
     {"name": "srresnet", "scale": 4},
     {"name": "srresnet", "scale": 3, "norm": "none", "base": "bicubic"},
     {"name": "srresnet", "scale": 4, "norm": "none", "base": "bicubic", "upsampling": "nearest"},

@@ -85,9 +85,10 @@ VARIATIONS = [
     {"name": "compact", "scale": 4},
     {"name": "compact", "scale": 3},
     {"scale": 4, "upsampling": "nearest", "upsampling_width": 12, "block_order": "activation_norm"},
-    {"scale": 2, "shared_blocks": True, "use_bias": False, "initialization": "normal", "blocks": 2},
+    {"scale": 2, "shared_blocks": True, "use_bias": False, "initialization": "pytorch", "blocks": 2},
     {"name": "rrdb", "scale": 4, "growth": 4},
     {"name": "restoration", "scale": 1, "upsampling_width": 8},
+    {"name": "restoration", "scale": 1, "upsampling_width": 8, "padding": "keras", "initialization": "keras"},
     {"name": "span", "scale": 2},
     {"name": "span", "scale": 3, "fused": True},
     {"name": "realplksr", "scale": 2, "dysample": True},
@@ -189,9 +190,9 @@ def test_norms_after_a_relu_get_no_negative_values(order):
 
 
 def test_shared_blocks_have_one_set_of_parameters():
-    # conv_in 9*9*3*8 + slopes 8; one 3x3 conv, one norm, one PReLU: 9*64 + 16 + 8; up 9*8*32 + 8; out 9*9*8*3; no bias
+    # conv_in 9*9*3*8; one 3x3 conv and one norm: 9*64 + 16; up 9*8*32; out 9*9*8*3; one PReLU for all: 8; no bias
     fields = {"width": 8, "scale": 2, "shared_blocks": True, "use_bias": False}
-    expected = 9 * 9 * 3 * 8 + 8 + 9 * 64 + 16 + 8 + 9 * 8 * 32 + 8 + 9 * 9 * 8 * 3
+    expected = 9 * 9 * 3 * 8 + 9 * 64 + 16 + 9 * 8 * 32 + 9 * 9 * 8 * 3 + 8
     assert _parameters(blocks=5, **fields) == _parameters(blocks=2, **fields) == expected
 
 

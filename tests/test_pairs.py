@@ -9,6 +9,7 @@ import pytest
 from srgan_jax import cli, images
 from srgan_jax.config.schema import DataConfig, ValidationConfig
 from srgan_jax.data import batches, builder, datasets, memory, paired_folders, sampling, stream
+from srgan_jax.data.batch_plan import BatchPlan
 from srgan_jax.ops import resize
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.training import samples
@@ -65,7 +66,7 @@ def test_hr_and_lr_crops_are_from_the_same_place(prepared, source):
 def test_packing_keeps_every_pixel_in_its_place(photo):
     hr, lr = photo[:30, :42], photo[100:110, 50:64]
     packed = datasets.pack(hr, lr)
-    batch = batches.make_paired_batch(packed[None], jax.random.split(jax.random.key(0), 1), scale=3, augment=False)
+    batch = batches.make_paired_batch(packed[None], jax.random.split(jax.random.key(0), 1), scale=3, augment="none")
     np.testing.assert_array_equal(np.round(np.asarray(batch["hr"][0]) * 255), hr)
     np.testing.assert_array_equal(np.round(np.asarray(batch["lr"][0]) * 255), lr)
 
@@ -188,7 +189,7 @@ def test_pairs_can_be_held_out_with_their_lr_images(tmp_path, photo):
     out = str(tmp_path / "out")
     builder.prepare(str(tmp_path / "pairs"), out, min_side_px=32)
     data, validation = DataConfig(dataset=out, lr_feature="lr", crop_px=64), ValidationConfig(hold_out=2)
-    rest, held_out = samples.open_images(data, validation, 2, tmp_path / "run")
+    rest, held_out = samples.open_images(data, validation, BatchPlan(2, 64, 4), tmp_path / "run")
     pairs = read_validation(validation, 2, None, held_out).pairs
     assert len(rest) == 6 and len(pairs) == 2
     for pair in pairs:

@@ -6,6 +6,7 @@ import pytest
 
 from srgan_jax import cli, models, weights
 from srgan_jax.evaluation import metrics
+from srgan_jax.evaluation.metrics.niqe import niqe_of_luma
 from srgan_jax.models.extractors import lpips
 from srgan_jax.ops import color
 from srgan_jax.runtime.errors import UserError
@@ -87,13 +88,22 @@ def test_niqe_equals_a_numpy_implementation(folder, niqe_parameters, photo):
     image = color.from_uint8(photo)
     y = np.round(np.asarray(color.rgb_to_y(image), np.float64)[4:-4, 4:-4, 0] * 255)
     expected = _niqe_in_numpy(y, niqe_parameters)
-    assert metrics.METRICS["niqe"](image, image, border=4) == pytest.approx(expected, rel=2e-3)
+    assert metrics.METRICS["niqe"](image, image, border=4) == pytest.approx(expected, rel=1e-6)
     flat = image.at[..., 1:].set(image[::-1, :, 1:])  # every channel counts, for gray files too
     assert metrics.METRICS["niqe"](flat, flat, border=4, channel="gray") != pytest.approx(expected, rel=1e-2)
     canvas = jnp.pad(image, ((0, 9), (0, 30), (0, 0)))
-    assert metrics.METRICS["niqe"](canvas, canvas, border=4, size=(300, 448)) == pytest.approx(expected, rel=2e-3)
+    assert metrics.METRICS["niqe"](canvas, canvas, border=4, size=(300, 448)) == pytest.approx(expected, rel=1e-6)
     with pytest.raises(UserError, match="NIQE .* 192 x 96 px .*got 92 x 192"):
         metrics.METRICS["niqe"](image[:200, :100], image[:200, :100], border=4)
+
+
+def test_niqe_of_flat_areas_is_that_of_float64(niqe_parameters):
+    """Gray rectangles, as in slides: their variances are 0, and in float32 differences of large squares."""
+    rng = np.random.default_rng(0)
+    y = np.full((192, 288), 235.0)
+    for row, column in np.ndindex(12, 18):
+        y[16 * row + 2 : 16 * row + 9, 16 * column + 3 : 16 * column + 12] = rng.integers(16, 236)
+    assert niqe_of_luma(y, niqe_parameters) == pytest.approx(_niqe_in_numpy(y, niqe_parameters), abs=1e-4)
 
 
 def test_wrong_niqe_parameters_are_reported(tmp_path, niqe_parameters, capsys):

@@ -78,7 +78,7 @@ def test_windows_of_pairs_are_lr_sized(config):
 
 
 def test_rescaling_shrinks_the_hr_crops(config, dataset, photo):
-    config.data.rescale, config.data.augment = 0.5, False
+    config.data.rescale, config.data.augment = 0.5, "none"
     plan = helpers.build_plan(config)
     assert plan.window == {"crop_px": 64, "margin_px": 16}
     store, seed = _store(plan, dataset), jax.random.key_data(jax.random.key(0))
@@ -87,7 +87,7 @@ def test_rescaling_shrinks_the_hr_crops(config, dataset, photo):
     # A ramp of slope 1/255 a pixel shows the factor: its slope becomes 1 over it.
     ramp = np.tile(np.arange(96, dtype=np.uint8)[:, None, None], (1, 96, 3))
     keys = jax.random.split(jax.random.key(1), 64)
-    options = {"degrade": lambda key, hr, scale: hr[::4, ::4], "scale": 4, "margin_px": 8, "augment": False}
+    options = {"degrade": lambda key, hr, scale: hr[::4, ::4], "scale": 4, "margin_px": 8, "augment": "none"}
     made = batches.make_batch(jnp.tile(ramp, (64, 1, 1, 1)), keys, rescale=0.5, crop_px=32, **options)
     slopes = (made["hr"][:, -1, 0, 0] - made["hr"][:, 0, 0, 0]) * 255 / 31
     assert 0.9999 <= slopes.min() < 1.1 and 1.9 < slopes.max() <= 2.04

@@ -18,6 +18,7 @@ STAGE_KEYS = {  # old key -> new key, within config.stages.NAME
     "gradient_penalty": "discriminator_losses.gradient_penalty.weight",
     "generator_first": "step",
 }
+DATA_VALUES = {"augment": {True: "flips_rotations", False: "none"}}  # key of config.data: old value -> new value
 STEP_OF_GENERATOR_FIRST = "gan_generator_first"
 
 
@@ -28,12 +29,24 @@ def check_not_renamed(stage: str, key: str) -> None:
         raise UserError(f"config.stages.{stage}.{key} was renamed; write config.stages.{stage}.{now}{value}")
 
 
+def check_no_old_value(data: Mapping[str, object]) -> None:
+    """Raises UserError if a key of config.data has a value of earlier versions; the message states the new one."""
+    for key, values in DATA_VALUES.items():
+        if isinstance(data.get(key), bool):
+            names = f"{values[True]} in place of True, {values[False]} in place of False"
+            raise UserError(f"config.data.{key}={data[key]}: expected a name: {names}; or another augmentation")
+
+
 def translate_keys(recorded: Mapping[str, object]) -> dict[str, object]:
     """Returns the content of a `config.json`, written by this or an earlier version, with the current keys."""
-    stages = recorded.get("stages")
+    data, stages = recorded.get("data"), recorded.get("stages")
+    now = dict(recorded)
+    if isinstance(data, Mapping):
+        found = {key: values[data[key]] for key, values in DATA_VALUES.items() if isinstance(data.get(key), bool)}
+        now["data"] = {**data, **found}
     if not isinstance(stages, Mapping):
-        return dict(recorded)
-    return dict(recorded) | {"stages": {name: _stage(stage) for name, stage in stages.items()}}
+        return now
+    return now | {"stages": {name: _stage(stage) for name, stage in stages.items()}}
 
 
 def _stage(before: Mapping[str, object]) -> dict[str, object]:

@@ -7,8 +7,9 @@ from typing import TypeVar
 
 from ml_collections import ConfigDict
 
-from srgan_jax.config.renamed import check_not_renamed
-from srgan_jax.config.schema import NETWORK_MINIMA, GanStageConfig, LossConfig, RunConfig, StageConfig
+from srgan_jax.config.networks import NETWORK_MINIMA
+from srgan_jax.config.renamed import check_no_old_value, check_not_renamed
+from srgan_jax.config.schema import GanStageConfig, LossConfig, RunConfig, StageConfig
 from srgan_jax.runtime.errors import UserError, did_you_mean
 from srgan_jax.runtime.types import PyTree
 
@@ -24,7 +25,9 @@ def resolve(config: ConfigDict | RunConfig) -> RunConfig:
     """
     if isinstance(config, RunConfig):
         return config
-    run = _section(RunConfig, config.to_dict(), "config")
+    values = config.to_dict()
+    check_no_old_value(values.get("data", {}))
+    run = _section(RunConfig, values, "config")
     _check_intervals(run)
     for name, stage in run.stages.items():
         _check_stage(f"config.stages.{name}", stage)

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TypeVar
 
+from srgan_jax.config.networks import Options, discriminator_fields, generator_fields
+
 T = TypeVar("T")
-Options = Mapping[str, object]  # keyword arguments of a network, degradation or loss term, and for some its "name"
 
 
 def key(
@@ -101,7 +102,7 @@ class GanStageConfig(StageConfig):
     """A stage with a discriminator."""
 
     step: str = key(
-        "gan", "a name in training.steps.STEPS: gan, gan_generator_first, gan_several_updates, gan_two_steps"
+        "gan", "a name in training.steps.STEPS: gan, gan_generator_first, gan_several_updates, gan_two_steps, gan_keras"
     )
     total_steps: int = key(200_000, "number of updates", low=1)
     schedule: str = key("piecewise", "a name in training.optimizers.SCHEDULES: constant, piecewise, cosine")
@@ -137,6 +138,7 @@ class DataConfig:
     data_dir: str = key("", 'folder in which tfds stores data sets by name; "": the default of tfds')
     split: str = key("train", "name of a split of the data set")
     feature: str = key("", 'image feature with the HR images; "": hr, else image, else the only one')
+    first_images: int = key(0, "train only on this number of images, the first ones of the data set; 0: all", low=0)
     source: str = key("memory", "a name in data.sources.SOURCES: memory, or stream for data sets larger than memory")
     batch_size: int = key(16, "samples per update over all devices, a multiple of devices x micro_batches", low=1)
     crop_px: int = key(96, "side of the HR crops in pixels, a multiple of the scale", low=1)
@@ -146,13 +148,21 @@ class DataConfig:
     min_contrast: float = key(
         0.0, "mean absolute deviation, in levels of 255, below which a crop is drawn again, 5 times at most", low=0
     )
-    augment: bool = key(True, "flip and rotate crops at random (eight orientations)")
+    augment: str = key(
+        "flips_rotations", "random orientation: none, horizontal (left-right), flips, or flips_rotations (all eight)"
+    )
     rescale: float = key(1.0, "HR is first shrunk by a random factor between this and 1; 1: never", above=0, high=1)
     lr_feature: str = key(
         "", 'image feature with the LR images of a paired data set; "": lr, if it has one; none: not used'
     )
     resize_px: int = key(
         0, "HR is first resized to squares of this side in pixels, a multiple of the scale; 0: no", low=0
+    )
+    resize_kernel: str = key(
+        "bicubic", "for resize_px, a name in ops.resize_uint8.RESIZINGS: bicubic, bilinear, bilinear_opencv, nearest"
+    )
+    lr_from_original: bool = key(
+        False, "LR is made by config.degradation from the original image, and not from HR; needs resize_px"
     )
     tile_px: int = key(512, "source memory: side of the tiles in pixels", low=1)
     device_share: float = key(
@@ -171,6 +181,10 @@ class ExtractorConfig:
     """The network of which the perceptual loss compares features; loaded only if a loss term needs it."""
 
     name: str = key("vgg19", "a name in models.EXTRACTORS: vgg19, resnet152v2")
+    preprocessing: str = key(
+        "",
+        'input that the extractor gets, as in a source that forgot it: bgr_unit, signed; "": what its weights expect',
+    )
     weights: str = key("", 'file written by `srgan-jax port`; "": NAME.safetensors in weights/ or $SRGAN_JAX_WEIGHTS')
 
 
@@ -208,53 +222,6 @@ class GuardConfig:
     max_rollbacks: int = key(3, "number of rollbacks per stage; the run stops when another one is needed", low=0)
 
 
-NETWORK_MINIMA = {"blocks": 0, "width": 1, "scale": 1, "dense": 1}  # smallest values of fields of networks
-
-
-def _generator() -> Options:
-    return MappingProxyType({
-        "name": "srresnet",
-        "blocks": 16,
-        "width": 64,
-        "scale": 4,
-        "activation": "prelu",  # layers.ACTIVATIONS
-        "block_order": "norm_activation",  # or "activation_norm"
-        "shared_blocks": False,  # all blocks share their parameters
-        "norm": "batch",  # or "none"
-        "bn_momentum": 0.9,
-        "bn_epsilon": 1e-5,
-        "norm_upsampling": False,
-        "upsampling": "subpixel",  # or "nearest", which avoids checkerboard artefacts
-        "upsampling_width": 0,  # channels of "nearest"; 0: width
-        "use_bias": True,
-        "initialization": "lecun",  # or "normal": std 0.02
-        "output": "linear",  # or "tanh"
-        "base": "none",  # or "bilinear", "bicubic": the network's output is added to the interpolated input
-        "input_range": "unit",  # range of values that the layers take and return: layers.RANGES
-        "output_range": "signed",
-    })  # fmt: skip
-
-
-def _discriminator() -> Options:
-    return MappingProxyType({
-        "name": "srgan",
-        "width": 64,
-        "head": "flatten",  # or "positions", "patch": one logit per position
-        "dense": 1024,
-        "strides": "alternating",  # or "one"
-        "block_order": "norm_activation",
-        "negative_slope": 0.2,
-        "norm": "batch",  # or "none"
-        "bn_momentum": 0.9,
-        "bn_epsilon": 1e-5,
-        "use_bias": True,
-        "spectral_norm": False,
-        "minibatch_kernels": 0,  # minibatch discrimination: number of kernels, about 16; 0: none
-        "dropout": 0.0,  # fraction of the logits
-        "initialization": "lecun",
-    })  # fmt: skip
-
-
 def _stages() -> Mapping[str, StageConfig]:
     return MappingProxyType({"pretrain": StageConfig(), "gan": GanStageConfig()})
 
@@ -275,8 +242,10 @@ class RunConfig:
     ema_decay: float = key(0.999, "decay of the averaged generator per update, at least 0 and below 1", low=0, below=1)
     data: DataConfig = section(DataConfig)
     degradation: Options = options("a name in degradations.DEGRADATIONS, and its keyword arguments", name="bicubic")
-    generator: Options = section(_generator, "a name in models.GENERATORS, and the fields of its class")
-    discriminator: Options = section(_discriminator, "a name in models.DISCRIMINATORS, and the fields of its class")
+    generator: Options = section(generator_fields, "a name in models.GENERATORS, and the fields of its class")
+    discriminator: Options = section(
+        discriminator_fields, "a name in models.DISCRIMINATORS, and the fields of its class"
+    )
     extractor: ExtractorConfig = section(ExtractorConfig)
     stages: Mapping[str, StageConfig] = section(_stages, "stages by name; those in stage_names are run")
     devices: DevicesConfig = section(DevicesConfig)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import jax
+import numpy as np
 
 from srgan_jax.data import batches, memory, sampling
 
@@ -17,9 +18,10 @@ class BatchPlan:
       scale: HR pixels per LR pixel.
       crop_px: side of the HR crops.
       batch_size: samples per update over all devices.
-      augment: flip and rotate at random.
+      augment: a name in `batches.AUGMENTATIONS`.
       rescale: HR is first shrunk by a random factor between this and 1; 1 keeps its size.
       degrade: `(key, hr, *, scale) -> lr`; None for paired data, which contain the LR images.
+      lr_of_original: `(original, size) -> lr`, with which the data set makes pairs from original images; else None.
       radius_px: HR pixels around a crop that its LR image depends on.
       halo_px: LR pixels around a crop that only the generator's input has; SR is cropped before the losses.
       min_contrast: crops with less contrast are drawn again, see `sampling.choose_candidate`; 0 keeps the first.
@@ -28,9 +30,10 @@ class BatchPlan:
     scale: int
     crop_px: int
     batch_size: int
-    augment: bool = True
+    augment: str = "flips_rotations"
     rescale: float = 1.0
     degrade: Callable[..., jax.Array] | None = None
+    lr_of_original: Callable[[np.ndarray, tuple[int, int]], np.ndarray] | None = None
     radius_px: int = 0
     halo_px: int = 0
     min_contrast: float = 0.0

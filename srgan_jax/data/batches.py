@@ -10,13 +10,21 @@ from srgan_jax.degradations import filters
 from srgan_jax.ops import color
 from srgan_jax.runtime.random_keys import PURPOSE_DEGRADATION, PURPOSE_FLIP, PURPOSE_RESCALE
 
+AUGMENTATIONS = {  # name: whether an image is flipped up-down, left-right, and along its diagonal, each at random
+    "none": (False, False, False),
+    "horizontal": (False, True, False),
+    "flips": (True, True, False),
+    "flips_rotations": (True, True, True),  # all eight orientations of a square
+}
 
-def _random_flip(key: jax.Array, image: jax.Array) -> jax.Array:
-    """Returns a random one of the eight flips and rotations of a square image."""
-    up_down, left_right, diagonal = jax.random.bernoulli(jax.random.fold_in(key, PURPOSE_FLIP), 0.5, (3,))
-    image = jnp.where(up_down, image[::-1], image)
-    image = jnp.where(left_right, image[:, ::-1], image)
-    return jnp.where(diagonal, image.swapaxes(0, 1), image)
+
+def _augment(key: jax.Array, image: jax.Array, kind: str) -> jax.Array:
+    """Returns a square image in a random one of the orientations that `kind` names; each is as likely."""
+    chosen = jax.random.bernoulli(jax.random.fold_in(key, PURPOSE_FLIP), 0.5, (3,))
+    flipped = (lambda x: x[::-1], lambda x: x[:, ::-1], lambda x: x.swapaxes(0, 1))
+    for allowed, flip, coin in zip(AUGMENTATIONS[kind], flipped, chosen, strict=True):
+        image = jnp.where(coin, flip(image), image) if allowed else image
+    return image
 
 
 def rescaled_window(crop_px: int, margin_px: int, rescale: float) -> tuple[int, int]:
@@ -38,7 +46,7 @@ def make_batch(
     degrade: Callable,
     scale: int,
     margin_px: int,
-    augment: bool = True,
+    augment: str = "flips_rotations",
     rescale: float = 1.0,
     crop_px: int = 0,
 ) -> dict[str, jax.Array]:
@@ -52,7 +60,7 @@ def make_batch(
       degrade: `(key, hr [W, W, 3] in [0, 1], scale=) -> lr`, from `degradations.DEGRADATIONS`.
       scale: HR pixels per LR pixel.
       margin_px: a multiple of `scale`.
-      augment: flip and rotate at random.
+      augment: a name in `AUGMENTATIONS`.
       rescale: windows are first shrunk by a random factor between this and 1; 1 keeps their size.
       crop_px: side of the resulting crops; needed if `rescale` < 1.
 
@@ -64,7 +72,7 @@ def make_batch(
     trim, trim_lr = slice(margin_px, side - margin_px), slice(margin_lr, side // scale - margin_lr)
 
     def make_sample(window, key):
-        hr = color.from_uint8(_random_flip(key, window) if augment else window)
+        hr = color.from_uint8(_augment(key, window, augment))
         hr = hr if rescale == 1.0 else _shrink(jax.random.fold_in(key, PURPOSE_RESCALE), hr, side, rescale)
         lr = degrade(jax.random.fold_in(key, PURPOSE_DEGRADATION), hr, scale=scale)
         return {"hr": hr[trim, trim], "lr": lr[trim_lr, trim_lr]}
@@ -72,14 +80,16 @@ def make_batch(
     return jax.vmap(make_sample)(windows, keys)
 
 
-def make_paired_batch(windows: jax.Array, keys: jax.Array, *, scale: int, augment: bool = True) -> dict[str, jax.Array]:
+def make_paired_batch(
+    windows: jax.Array, keys: jax.Array, *, scale: int, augment: str = "flips_rotations"
+) -> dict[str, jax.Array]:
     """Returns HR crops and their LR images from windows of packed pairs (`datasets.pack`).
 
     Args:
       windows: `[B, w, w, 3 * scale**2 + 3]` uint8.
       keys: `[B]` keys of the samples.
       scale: HR pixels per LR pixel.
-      augment: flip and rotate at random.
+      augment: a name in `AUGMENTATIONS`.
 
     Returns:
       As `make_batch`: "hr" `[B, w * scale, w * scale, 3]` and "lr" `[B, w, w, 3]`.
@@ -89,7 +99,7 @@ def make_paired_batch(windows: jax.Array, keys: jax.Array, *, scale: int, augmen
         height, width, _ = window.shape
         blocks = window[..., :-3].reshape(height, width, scale, scale, 3)
         hr = blocks.transpose(0, 2, 1, 3, 4).reshape(height * scale, width * scale, 3)
-        hr, lr = (color.from_uint8(_random_flip(key, image) if augment else image) for image in (hr, window[..., -3:]))
+        hr, lr = (color.from_uint8(_augment(key, image, augment)) for image in (hr, window[..., -3:]))
         return {"hr": hr, "lr": lr}
 
     return jax.vmap(make_sample)(windows, keys)

@@ -11,7 +11,9 @@ import numpy as np
 from srgan_jax.data import builder
 from srgan_jax.data.builder import DatasetError
 from srgan_jax.data.images import ImageArrays, Images, PreparedImages
-from srgan_jax.ops.resize import weight_matrix
+from srgan_jax.ops.resize_uint8 import resize_uint8
+
+MakeLR = Callable[[np.ndarray, tuple[int, int]], np.ndarray]  # (original uint8, height and width) -> LR uint8
 
 
 def pack(hr: np.ndarray, lr: np.ndarray) -> np.ndarray:
@@ -38,19 +40,16 @@ def unpack(packed: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Resized:
-    """Images resized to squares of `side_px`, by antialiased bicubic interpolation."""
+    """Images resized to squares of `side_px`; `kernel` is a name in `resize_uint8.RESIZINGS`."""
 
-    def __init__(self, images: PreparedImages, side_px: int):
-        self._images, self._side_px = images, side_px
+    def __init__(self, images: PreparedImages, side_px: int, kernel: str = "bicubic"):
+        self._images, self._side_px, self._kernel = images, side_px, kernel
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        image = self._images[index].astype(np.float32)
-        rows, columns = (weight_matrix(side, self._side_px).astype(np.float32) for side in image.shape[:2])
-        resized = np.einsum("pw,owc->opc", columns, np.einsum("oh,hwc->owc", rows, image, optimize=True), optimize=True)
-        return np.clip(np.floor(resized + 0.5), 0, 255).astype(np.uint8)
+        return resize_uint8(self._images[index], (self._side_px, self._side_px), self._kernel)
 
     def size(self, index: int) -> tuple[int, int]:
         """Returns `(side_px, side_px)`."""
@@ -63,6 +62,28 @@ class Resized:
     def name(self, index: int) -> str:
         """Returns the name in the data set."""
         return self._images.name(index)
+
+
+class ResizedPairs(Resized):
+    """Packed pairs (see `pack`) of images resized to squares and LR images that `make_lr` makes from the originals.
+
+    Attributes:
+      make_lr: `(original [H, W, 3] uint8, size) -> lr` uint8, of that height and width.
+      scale: HR pixels per LR pixel.
+    """
+
+    def __init__(self, images: PreparedImages, side_px: int, kernel: str, make_lr: MakeLR, scale: int):
+        super().__init__(images, side_px, kernel)
+        self.make_lr, self.scale = make_lr, scale
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        original = self._images[index]
+        hr = resize_uint8(original, (self._side_px, self._side_px), self._kernel)
+        return pack(hr, self.make_lr(original, self.size(index)))
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Returns the height and width of LR."""
+        return self._side_px // self.scale, self._side_px // self.scale
 
 
 class Subset:
@@ -140,24 +161,30 @@ def open_images(
     lr_feature: str = "",
     data_dir: str | None = None,
     resize_px: int = 0,
+    resize_kernel: str = "bicubic",
+    make_lr: MakeLR | None = None,
 ) -> PreparedImages:
-    """Returns the images of a data set, `[H, W, 3]` uint8; or packed pairs if `lr_feature` is given.
+    """Returns the images of a data set, `[H, W, 3]` uint8; or packed pairs if `lr_feature` or `make_lr` is given.
 
     Args:
       dataset, split, feature, data_dir: see `builder.open_source`.
       scale: HR pixels per LR pixel.
       lr_feature: name of the image feature with the LR images; "" for none.
       resize_px: HR is resized to a square of this side, LR to one of `resize_px / scale`; 0 keeps the sizes.
+      resize_kernel: a name in `resize_uint8.RESIZINGS`.
+      make_lr: makes LR from the original images, before HR is resized; needs `resize_px`.
 
     Raises:
       DatasetError: not prepared, no such split or feature, or pairs that are not of this scale.
     """
     source = builder.open_source(dataset, split=split, feature=feature, data_dir=data_dir)
-    hr = Resized(source, resize_px) if resize_px else source
+    if make_lr is not None:
+        return ResizedPairs(source, resize_px, resize_kernel, make_lr, scale)
+    hr = Resized(source, resize_px, resize_kernel) if resize_px else source
     if not lr_feature:
         return hr
     lr = builder.open_source(dataset, split=split, feature=lr_feature, data_dir=data_dir)
-    pairs = Pairs(hr, Resized(lr, resize_px // scale) if resize_px else lr, scale)
+    pairs = Pairs(hr, Resized(lr, resize_px // scale, resize_kernel) if resize_px else lr, scale)
     pairs.check()
     return pairs
 

@@ -7,8 +7,9 @@ add one, write the function and one that returns its radius in HR pixels, and ad
 from collections.abc import Callable
 from typing import NamedTuple
 
-from srgan_jax.degradations.bicubic import bicubic, bicubic_radius_px
-from srgan_jax.degradations.gaussian_blur import gaussian_blur, gaussian_blur_radius_px
+from srgan_jax.degradations.bicubic import bicubic, bicubic_of_original, bicubic_radius_px
+from srgan_jax.degradations.bilinear import bilinear, bilinear_of_original, bilinear_radius_px
+from srgan_jax.degradations.gaussian_blur import gaussian_blur, gaussian_blur_of_original, gaussian_blur_radius_px
 from srgan_jax.degradations.photo import photo, photo_radius_px
 from srgan_jax.degradations.second_order import second_order, second_order_radius_px
 
@@ -21,15 +22,19 @@ class Degradation(NamedTuple):
     Attributes:
       degrade: `(key, hr, *, scale, ...) -> lr`, for one image.
       radius_px: `(*, scale, ...) -> int`, the HR pixels around a crop that its LR image depends on.
+      of_original: `(original [H, W, 3] uint8, size, ...) -> lr` uint8 of that height and width, on the host, for
+        `config.data.lr_from_original`; None where there is no such function.
     """
 
     degrade: Callable
     radius_px: Callable
+    of_original: Callable | None = None
 
 
 DEGRADATIONS = {
-    "bicubic": Degradation(bicubic, bicubic_radius_px),
-    "gaussian_blur": Degradation(gaussian_blur, gaussian_blur_radius_px),
+    "bicubic": Degradation(bicubic, bicubic_radius_px, bicubic_of_original),
+    "bilinear": Degradation(bilinear, bilinear_radius_px, bilinear_of_original),
+    "gaussian_blur": Degradation(gaussian_blur, gaussian_blur_radius_px, gaussian_blur_of_original),
     "photo": Degradation(photo, photo_radius_px),
     "second_order": Degradation(second_order, second_order_radius_px),
 }

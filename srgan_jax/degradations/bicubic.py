@@ -1,8 +1,10 @@
 """The bicubic degradation of MATLAB's `imresize`, which the standard test sets use."""
 
 import jax
+import numpy as np
 
 from srgan_jax.ops import resize
+from srgan_jax.ops.resize_uint8 import resize_uint8
 
 
 def bicubic(key: jax.Array, hr: jax.Array, *, scale: int) -> jax.Array:
@@ -23,3 +25,8 @@ def bicubic(key: jax.Array, hr: jax.Array, *, scale: int) -> jax.Array:
 def bicubic_radius_px(*, scale: int) -> int:
     """Returns the HR pixels around a crop that LR depends on: 8 at x4."""
     return resize.kernel_radius_px(scale)
+
+
+def bicubic_of_original(original: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns `original [H, W, 3]` uint8, shrunk to `size`."""
+    return resize_uint8(original, size, "bicubic")

@@ -1,9 +1,11 @@
 """A degradation of Gaussian blur and bilinear shrinking."""
 
 import jax
+import numpy as np
 
 from srgan_jax.degradations import filters
 from srgan_jax.ops import color
+from srgan_jax.ops.resize_uint8 import blur_uint8, resize_uint8
 
 
 def gaussian_blur(
@@ -36,3 +38,10 @@ def gaussian_blur_radius_px(*, scale: int, size_px: int = 5, sigma_px: float = 4
     """Returns the HR pixels around a crop that LR depends on: the radii of the blur and of the shrinking kernel."""
     del sigma_px
     return size_px // 2 + (scale if antialias else 1)
+
+
+def gaussian_blur_of_original(
+    original: np.ndarray, size: tuple[int, int], *, size_px: int = 5, sigma_px: float = 4.0, antialias: bool = False
+) -> np.ndarray:
+    """Returns `original [H, W, 3]` uint8, blurred in its own size and then shrunk to `size`."""
+    return resize_uint8(blur_uint8(original, size_px, sigma_px), size, "bilinear" if antialias else "bilinear_opencv")

@@ -41,13 +41,22 @@ def _round(x: jax.Array) -> jax.Array:
     return x + jax.lax.stop_gradient(jnp.floor(x + 0.5) - x)
 
 
+def _round_as_libjpeg(x: jax.Array) -> jax.Array:
+    """Rounds half away from zero, as libjpeg rounds coefficients; the gradient is that of the identity.
+
+    libjpeg computes in integers. The small term rounds ties in the same way where float32 gives slightly less.
+    """
+    rounded = jnp.sign(x) * jnp.floor(jnp.abs(x) + 0.5 + 1e-5)
+    return x + jax.lax.stop_gradient(rounded - x)
+
+
 def _quantise_blocks(plane: jax.Array, table: jax.Array) -> jax.Array:
     """Quantises the DCT coefficients of each 8 x 8 block of `plane [H, W]` (zero-centred, sides divisible by 8)."""
     height, width = plane.shape
     blocks = plane.reshape(height // 8, 8, width // 8, 8)
     dct = jnp.asarray(DCT, jnp.float32)
     frequencies = jnp.einsum("ui,vj,aibj->aubv", dct, dct, blocks, precision=HIGHEST)
-    frequencies = _round(frequencies / table[:, None]) * table[:, None]
+    frequencies = _round_as_libjpeg(frequencies / table[:, None]) * table[:, None]
     return jnp.einsum("ui,vj,aubv->aibj", dct, dct, frequencies, precision=HIGHEST).reshape(height, width)
 
 

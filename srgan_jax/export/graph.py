@@ -63,9 +63,14 @@ class Graph:
         self.nodes.append(Node(op, inputs, f"{op}_{len(self.nodes)}", values))
         return self.nodes[-1].output
 
-    def conv(self, x: str, layer: str, stride: int = 1) -> str:
-        """Appends the convolution `layer` of the generator, with "same" padding."""
+    def conv(self, x: str, layer: str, stride: int = 1, lead: int = 0) -> str:
+        """Appends the convolution `layer` of the generator, with "same" padding.
+
+        `lead` is how many rows and columns of zeros come before the kernel, even: it then reads that many pixels less
+        before a position than after it.
+        """
         kernel = np.asarray(self._params[layer]["kernel"]).transpose(3, 2, 0, 1)
+        kernel = np.pad(kernel, ((0, 0), (0, 0), (lead, 0), (lead, 0)))
         bias = np.asarray(self._params[layer].get("bias", np.zeros(kernel.shape[0], np.float32)))
         return self.add("conv", x, kernel=kernel, bias=bias, stride=stride, pad=kernel.shape[2] // 2)
 

@@ -20,9 +20,10 @@ class SpectralConv(nn.Module):
     features: int
     size: int
     stride: int = 1
-    pad: int | None = None  # on each side; size // 2 by default
+    pad: int | layers.Padding | None = None  # as of `layers.conv`
     use_bias: bool = True
     kernel_init: Any = nn.initializers.lecun_normal()
+    bias_init: Any = nn.initializers.zeros
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -41,11 +42,11 @@ class SpectralConv(nn.Module):
             u_variable.value = u
         x, kernel = x.astype(self.dtype), (kernel / sigma).astype(self.dtype)
         x = x @ kernel[0, 0] if self.size == 1 else self._convolved(x, kernel)
-        return x + self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype) if self.use_bias else x
+        return x + self.param("bias", self.bias_init, (self.features,)).astype(x.dtype) if self.use_bias else x
 
     def _convolved(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         pad = self.size // 2 if self.pad is None else self.pad
-        strides, padding = (self.stride, self.stride), ((pad, pad), (pad, pad))
+        strides, padding = (self.stride, self.stride), ((pad, pad), (pad, pad)) if isinstance(pad, int) else pad
         return convolution(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
@@ -53,7 +54,10 @@ def _normalised(vector: jax.Array) -> jax.Array:
     return vector / (jnp.linalg.norm(vector) + 1e-12)
 
 
-def conv(features: int, size: int, name: str, *, spectral: bool, train: bool, pad: int | None = None, **kwargs: Any):
+def conv(
+    features: int, size: int, name: str, *, spectral: bool, train: bool, pad: int | layers.Padding | None = None,
+    **kwargs: Any,
+):  # fmt: skip
     """Returns a convolution, spectrally normalised if `spectral`; the other arguments are those of `layers.conv`."""
     if spectral:
         layer = SpectralConv(features, size, pad=pad, name=name, **kwargs)

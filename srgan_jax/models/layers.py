@@ -13,6 +13,7 @@ from srgan_jax.ops.resize import weight_matrix
 from srgan_jax.runtime.errors import lookup
 
 Dtype = Any
+Padding = tuple[tuple[int, int], tuple[int, int]]  # zeros before and after rows and columns
 
 
 def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
@@ -113,18 +114,51 @@ def interpolation_kernel(scale: int, kernel: str, channels: int) -> np.ndarray:
     return np.einsum("hwip,cd->hwcdp", one_channel, np.eye(channels)).reshape(size, size, channels, -1)
 
 
-INITIALIZATIONS = {
-    "lecun": nn.initializers.lecun_normal(),
-    "normal": nn.initializers.normal(0.02),  # common in GANs
+def _uniform(bound: float) -> nn.initializers.Initializer:
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+# Name: inputs of one output of a layer -> its initialisers, as keyword arguments. Biases are 0 but for "pytorch".
+INITIALIZATIONS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "lecun": lambda fan_in: {"kernel_init": nn.initializers.lecun_normal()},
+    "normal": lambda fan_in: {"kernel_init": nn.initializers.normal(0.02)},  # common in GANs
+    "pytorch": lambda fan_in: dict.fromkeys(("kernel_init", "bias_init"), _uniform(fan_in**-0.5)),
+    "keras": lambda fan_in: {"kernel_init": nn.initializers.glorot_uniform()},
 }
+PADDINGS = ("symmetric", "keras")  # of convolutions of stride 2: as PyTorch's `size // 2`, or as Keras' "same"
+
+
+def padding_of(kind: str, size: int, stride: int, side: int) -> tuple[int, int]:
+    """Returns the zeros before and after an axis of `side` pixels.
+
+    Keras' "same" padding is asymmetric for a stride of 2 and an even side: 0 and 1 for 3 x 3, 3 and 4 for 9 x 9. Here
+    an odd side is first extended by one zero at its end, so that pixels of a larger canvas pass the same positions.
+
+    Args:
+      kind: a name in `PADDINGS`.
+      size: side of the kernel.
+      stride: 1 or 2.
+      side: of the input.
+    """
+    if lookup({"symmetric": True, "keras": False}, kind, "padding") or stride == 1:
+        return size // 2, size // 2
+    return (size - stride) // 2, (size - stride + 1) // 2 + side % stride
+
+
 BLOCK_ORDERS = {"norm_activation": True, "activation_norm": False}  # whether the norm comes first
 
 
-def conv(features: int, size: int, name: str, *, stride: int = 1, pad: int | None = None, **kwargs: Any) -> nn.Conv:
-    """Returns a square convolution padded by `size // 2` (or `pad`) on each side, as in PyTorch, for any stride."""
+def conv(
+    features: int, size: int, name: str, *, stride: int = 1, pad: int | Padding | None = None, **kwargs: Any
+) -> nn.Conv:
+    """Returns a square convolution padded by `size // 2` on each side, as in PyTorch, for any stride.
+
+    `pad` is another number of zeros on each side, or `((top, bottom), (left, right))`.
+    """
     pad = size // 2 if pad is None else pad
+    padding = ((pad, pad), (pad, pad)) if isinstance(pad, int) else pad
     kwargs.setdefault("conv_general_dilated", convolution)
-    return nn.Conv(features, (size, size), (stride, stride), padding=((pad, pad), (pad, pad)), name=name, **kwargs)
+    return nn.Conv(features, (size, size), (stride, stride), padding=padding, name=name, **kwargs)
 
 
 def maybe_remat(module: nn.Module, function: Callable[..., Any]) -> Callable[[jax.Array], Any]:

@@ -1,10 +1,11 @@
 """GAN updates in other orders than `gan_step`, made of the same functions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from srgan_jax.losses.terms import Metrics
 from srgan_jax.training.game import Batch, Game
 from srgan_jax.training.players import (
+    Generated,
     advance,
     apply_gradient,
     average_over_batch,
@@ -13,7 +14,7 @@ from srgan_jax.training.players import (
     generate,
     generator_gradient,
 )
-from srgan_jax.training.state import TrainState
+from srgan_jax.training.state import NetworkState, TrainState
 
 
 def generator_first(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[TrainState, Metrics]:
@@ -77,9 +78,50 @@ def two_steps(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[
     Arguments and results are those of `gan_step`.
     """
     (batch,) = batches
-    g, d = state.generator, state.opponent
+    g = state.generator
     generated = compute_once(lambda microbatch: generate(game, g, microbatch), batch, game.averaging)
-    metrics: Metrics = {}
+    d, metrics = _two_discriminator_steps(state, batch, game, generated)
+
+    def g_gradient(microbatch):
+        return generator_gradient(game, d, microbatch, generated(microbatch), state.step, state.grad_scale)
+
+    grads, stats, g_metrics = average_over_batch(g_gradient, batch, game.averaging)
+    g = apply_gradient(g, grads, stats, game.generator.optimizer, state.step)
+    return advance(state, g, game.ema_decay, g_metrics, d), g_metrics | metrics
+
+
+def keras_order(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[TrainState, Metrics]:
+    """Updates the networks as Keras examples do, by `predict` and `train_on_batch`.
+
+    The discriminator is updated twice, on real images and on images that the generator makes with its running
+    statistics; then the generator, on a batch of its own.
+
+    Args:
+      state: with a discriminator.
+      batches: the discriminator's batch, and the generator's.
+      game: both players with their losses and optimisers.
+
+    Returns:
+      As `gan_step`.
+    """
+    d_batch, g_batch = batches
+    g = state.generator
+    predicted = compute_once(lambda microbatch: generate(game, g, microbatch, train=False), d_batch, game.averaging)
+    d, metrics = _two_discriminator_steps(state, d_batch, game, predicted)
+
+    def g_gradient(microbatch):
+        return generator_gradient(game, d, microbatch, generate(game, g, microbatch), state.step, state.grad_scale)
+
+    grads, stats, g_metrics = average_over_batch(g_gradient, g_batch, game.averaging)
+    g = apply_gradient(g, grads, stats, game.generator.optimizer, state.step)
+    return advance(state, g, game.ema_decay, g_metrics, d), g_metrics | metrics
+
+
+def _two_discriminator_steps(
+    state: TrainState, batch: Batch, game: Game, generated: Callable[[Batch], Generated]
+) -> tuple[NetworkState, Metrics]:
+    """Returns the discriminator after a step on real images and one on generated images, and its last metrics."""
+    d, metrics = state.opponent, {}
     for number, through in enumerate(("real", "fake")):
 
         def d_gradient(microbatch, d=d, through=through):
@@ -88,10 +130,4 @@ def two_steps(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[
         grads, stats, metrics = average_over_batch(d_gradient, batch, game.averaging)
         optimizer = game.opponent.optimizer
         d = apply_gradient(d, grads, stats, optimizer, state.step, count=2 * state.step + number)
-
-    def g_gradient(microbatch):
-        return generator_gradient(game, d, microbatch, generated(microbatch), state.step, state.grad_scale)
-
-    grads, stats, g_metrics = average_over_batch(g_gradient, batch, game.averaging)
-    g = apply_gradient(g, grads, stats, game.generator.optimizer, state.step)
-    return advance(state, g, game.ema_decay, g_metrics, d), g_metrics | metrics
+    return d, metrics

@@ -200,7 +200,7 @@ def open_data(
     data: DataConfig, validation: ValidationConfig, degradation: Options, plan: BatchPlan, folder: Path
 ) -> tuple[Validation, Images]:
     """Returns the validation images and the training images; the latter are still encoded."""
-    images, held_out = samples.open_images(data, validation, plan.scale, folder)
+    images, held_out = samples.open_images(data, validation, plan, folder)
     degrade, _ = setup.find_degradation(degradation, plan.scale)
     return read_validation(validation, plan.scale, functools.partial(degrade, scale=plan.scale), held_out), images
 

@@ -28,13 +28,13 @@ T = TypeVar("T")
 
 
 def forward(
-    player: Player, params: PyTree, batch_stats: PyTree, *args: jax.Array, **inputs: jax.Array | None
+    player: Player, params: PyTree, batch_stats: PyTree, *args: jax.Array, train: bool = True, **inputs: PyTree
 ) -> tuple[PyTree, PyTree]:
-    """Returns the output of a network in training mode, and its updated batch statistics."""
+    """Returns the output of a network, by default in training mode, and its updated batch statistics."""
 
     def run(params, args, inputs):
         variables = {"params": params, "batch_stats": batch_stats}
-        output, changed = player.module.apply(variables, *args, train=True, mutable=["batch_stats"], **inputs)
+        output, changed = player.module.apply(variables, *args, train=train, mutable=["batch_stats"], **inputs)
         return output, changed.get("batch_stats", {})
 
     return (jax.checkpoint(run) if player.remat else run)(params, args, inputs)
@@ -54,11 +54,12 @@ class Generated(NamedTuple):
     batch_stats: PyTree
 
 
-def generate(game: Game, g: NetworkState, batch: Batch) -> Generated:
-    """Returns the generator's forward pass over a batch."""
+def generate(game: Game, g: NetworkState, batch: Batch, *, train: bool = True) -> Generated:
+    """Returns the generator's forward pass over a batch; without `train`, with the running statistics of BN."""
 
     def run(params):
-        sr, batch_stats = forward(game.generator, params, g.batch_stats, batch.get("input", batch["lr"]))
+        lr = batch.get("input", batch["lr"])
+        sr, batch_stats = forward(game.generator, params, g.batch_stats, lr, train=train)
         return centre_crop(sr, batch["hr"].shape), batch_stats
 
     return Generated(*jax.vjp(run, g.params, has_aux=True))
@@ -140,13 +141,15 @@ def discriminator_loss(
       batch: "hr", "lr" and "keys".
       sr: generated images.
       step: updates so far.
-      through: the logits through which the gradient flows: "real", "fake" or "both".
+      through: "real", "fake" or "both": the images from which gradients and batch statistics come.
     """
     player = game.opponent
     # Real and generated images pass separately, so that their batch statistics are not mixed.
     originals, generated = (_with_features(game, image, player.losses) for image in (batch["hr"], sr))
-    real, batch_stats = _discriminator_logits(game, params, d.batch_stats, originals, batch, PURPOSE_DROPOUT_REAL)
-    fake, batch_stats = _discriminator_logits(game, params, batch_stats, generated, batch, PURPOSE_DROPOUT_FAKE)
+    real, real_stats = _discriminator_logits(game, params, d.batch_stats, originals, batch, PURPOSE_DROPOUT_REAL)
+    before = d.batch_stats if through == "fake" else real_stats
+    fake, fake_stats = _discriminator_logits(game, params, before, generated, batch, PURPOSE_DROPOUT_FAKE)
+    batch_stats = real_stats if through == "real" else fake_stats
     real = jax.lax.stop_gradient(real) if through == "fake" else real
     fake = jax.lax.stop_gradient(fake) if through == "real" else fake
 

@@ -25,12 +25,15 @@ HELD_OUT = "held_out.json"  # in the folder of a run: the held-out images, name 
 
 
 def open_images(
-    data: DataConfig, validation: ValidationConfig, scale: int, workdir: Path
+    data: DataConfig, validation: ValidationConfig, plan: BatchPlan, workdir: Path
 ) -> tuple[Images, ImageArrays]:
     """Returns the training images, and the validation images held out from them: none if `hold_out` is 0."""
     count = validation.hold_out
-    if count and validation.folder:
-        raise UserError(f"config.validation.hold_out={count}: expected 0 with config.validation.folder")
+    if count and (validation.folder or data.lr_from_original):
+        raise UserError(
+            f"config.validation.hold_out={count}: expected 0 with config.validation.folder or "
+            "config.data.lr_from_original"
+        )
     if count and validation.degraded and data.lr:
         raise UserError(
             "config.validation.degraded=True: expected False for a paired data set, whose held-out images have their LR"
@@ -40,16 +43,18 @@ def open_images(
     dataset = prepare_folder(data.folder, workdir, data.crop_px) if data.folder else data.dataset
     images = datasets.open_images(
         dataset,
-        scale=scale,
+        scale=plan.scale,
         split=data.split,
         feature=data.feature,
         lr_feature=data.lr,
         data_dir=data.data_dir,
         resize_px=data.resize_px,
+        resize_kernel=data.resize_kernel,
+        make_lr=plan.lr_of_original,
     )
     if not count:
-        return images, []
-    images, held_out = datasets.split_validation(images, count, data.crop_px // (scale if data.lr else 1))
+        return _first(images, data.first_images), []
+    images, held_out = datasets.split_validation(images, count, data.crop_px // (plan.scale if data.lr else 1))
     digests = {held_out.digest(index): held_out.name(index) for index in range(len(held_out))}
     processes.on_first_process(functools.partial(keep_digests, digests, workdir))
     messages.report(
@@ -59,7 +64,12 @@ def open_images(
         messages.report(
             f"config.validation.hold_out={count}: only {len(held_out)} images are held out, a quarter of all at most"
         )
-    return images, held_out
+    return _first(images, data.first_images), held_out
+
+
+def _first(images: Images, count: int) -> Images:
+    """Returns the first `count` images; all of them for 0."""
+    return datasets.Subset(images, range(min(count, len(images)))) if count else images
 
 
 def with_pairs(data: DataConfig, workdir: Path) -> DataConfig:
@@ -67,7 +77,7 @@ def with_pairs(data: DataConfig, workdir: Path) -> DataConfig:
 
     A run of an earlier version that made LR from HR continues to do so.
     """
-    if data.lr_feature:
+    if data.lr_feature or data.lr_from_original:
         return data
     file = Path(workdir, recorded.FILE)
     before = json.loads(file.read_text())["data"].get("lr_feature", "") if file.exists() else "lr"

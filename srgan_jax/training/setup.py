@@ -9,6 +9,7 @@ from typing import cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from srgan_jax import models, weights
 from srgan_jax.config.schema import (
@@ -21,12 +22,14 @@ from srgan_jax.config.schema import (
     StageConfig,
 )
 from srgan_jax.data.batch_plan import BatchPlan
+from srgan_jax.data.batches import AUGMENTATIONS
 from srgan_jax.data.sources import SOURCES
 from srgan_jax.degradations import DEGRADATIONS
 from srgan_jax.evaluation import metrics
 from srgan_jax.losses.terms import DISCRIMINATOR_TERMS, TERMS, Term, WeightedTerm, ramp, taps_of, views_of
 from srgan_jax.models.extractors import FEATURE_SCALE
 from srgan_jax.models.protocols import check_discriminator, check_extractor, takes_of
+from srgan_jax.ops.resize_uint8 import RESIZINGS
 from srgan_jax.runtime import devices, messages
 from srgan_jax.runtime.errors import UserError, lookup
 from srgan_jax.runtime.types import PyTree
@@ -91,16 +94,33 @@ def build(run: RunConfig) -> tuple[Stage, ...]:
 def make_plan(data: DataConfig, degradation: Options, generator: Options) -> BatchPlan:
     """Returns how batches are made."""
     scale = _scale_of(generator)
+    lookup(AUGMENTATIONS, data.augment, "config.data.augment")
+    lookup(RESIZINGS, data.resize_kernel, "config.data.resize_kernel")
     plan = BatchPlan(
         scale, data.crop_px, data.batch_size, data.augment, halo_px=data.halo_px, min_contrast=data.min_contrast
     )
+    if data.lr_from_original:
+        return dataclasses.replace(plan, lr_of_original=_find_lr_of_original(data, degradation))
     if data.lr:
         return plan
     degrade, radius_px = find_degradation(degradation, scale)
     return dataclasses.replace(plan, rescale=data.rescale, degrade=degrade, radius_px=radius_px)
 
 
-def find_degradation(section: Options, scale: int) -> tuple[Callable[..., jax.Array], int]:
+def _find_lr_of_original(data: DataConfig, degradation: Options) -> Callable[..., np.ndarray]:
+    """Returns `(original, size) -> lr` of the degradation with its options."""
+    if not data.resize_px or data.lr:
+        raise UserError(
+            "config.data.lr_from_original=True: expected config.data.resize_px above 0, the side of HR in pixels, and "
+            f"no config.data.lr_feature; got {data.resize_px} and {data.lr!r}"
+        )
+    degrade, _ = find_degradation(degradation, 1)  # checks the options
+    found = {name: entry.of_original for name, entry in DEGRADATIONS.items() if entry.of_original}
+    of_original = lookup(found, str(degradation["name"]), "degradation of original images")
+    return functools.partial(of_original, **degrade.keywords)
+
+
+def find_degradation(section: Options, scale: int) -> tuple[functools.partial, int]:
     """Returns `(key, hr, *, scale) -> lr` with its options, and the number of HR pixels around a crop that it reads."""
     options = {name: value for name, value in section.items() if name != "name"}
     entry = lookup(DEGRADATIONS, str(section["name"]), "degradation")
@@ -202,11 +222,14 @@ def load_extractor(config: ExtractorConfig, taps: Sequence[str], dtype: jnp.dtyp
     for tap in taps:
         lookup(dict.fromkeys(network.TAPS), tap, f"{config.name} feature")
     variables, header = weights.load_extractor(config.name, config.weights)
-    convention = header["convention"]
+    convention = config.preprocessing or header["convention"]
     scale = lookup(FEATURE_SCALE, convention, f"{config.name} convention")
     description = {"name": config.name, "taps": tuple(taps), "convention": convention}
     module = models.build(models.EXTRACTORS, description, dtype=dtype)
-    messages.report(f"{stage}: {config.name} {', '.join(taps)}, {convention} weights, features x {scale:.4g}")
+    messages.report(
+        f"{stage}: {config.name} {', '.join(taps)}, {header['convention']} weights, "
+        f"{convention} input, features x {scale:.4g}"
+    )
 
     def apply(variables: PyTree, image: jax.Array) -> Mapping[str, jax.Array]:
         found = cast(Mapping[str, jax.Array], module.apply(variables, image))

@@ -25,6 +25,12 @@ def batch_per_update(stage: StageConfig) -> int:
     return stage.discriminator_updates + stage.fresh_batch if isinstance(stage, GanStageConfig) else 1
 
 
+def two_batches(stage: StageConfig) -> int:
+    """Returns 2: each network uses a batch of its own."""
+    del stage
+    return 2
+
+
 class Step(NamedTuple):
     """An entry of `STEPS`.
 
@@ -45,4 +51,5 @@ STEPS: dict[str, Step] = {
     "gan_generator_first": Step(gan_variants.generator_first),
     "gan_several_updates": Step(gan_variants.several_updates, batch_per_update),
     "gan_two_steps": Step(gan_variants.two_steps),
+    "gan_keras": Step(gan_variants.keras_order, two_batches),
 }

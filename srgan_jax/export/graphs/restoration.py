@@ -10,11 +10,12 @@ def restoration(graph: Graph) -> str:
     def leaky(x: str) -> str:
         return graph.add("leaky_relu", x, slope=0.1)
 
-    x = first = graph.conv(graph.from_unit(graph.input, "signed"), "conv_in", stride=2)
+    lead = 2 if fields["padding"] == "keras" else 0
+    x = first = graph.conv(graph.from_unit(graph.input, "signed"), "conv_in", stride=2, lead=lead)
     for index in range(fields["blocks"]):
         x = graph.add("add", x, _residual(graph, x, f"block_{index:02d}"))
     x = graph.add("add", first, graph.norm(graph.conv(x, "conv_trunk"), "norm_trunk", fields["bn_epsilon"]))
-    x = leaky(graph.conv(graph.resize(x, "nearest", 2), "conv_up_0", stride=2))
+    x = leaky(graph.conv(graph.resize(x, "nearest", 2), "conv_up_0", stride=2, lead=lead))
     for index in (1, 2, 3):
         x = leaky(graph.conv(x, f"conv_up_{index}"))
     x = graph.add("leaky_relu", graph.conv(graph.resize(x, "nearest", 2), "conv_up_4"), slope=0.0)

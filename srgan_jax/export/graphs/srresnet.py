@@ -10,7 +10,7 @@ def srresnet(graph: Graph) -> str:
     fields = graph.architecture
     shared, kind = fields["shared_blocks"], fields["activation"]
     x = graph.conv(graph.from_unit(graph.input, fields["input_range"]), "conv_in")
-    x = first = graph.activation(x, kind, "act_in")
+    x = first = graph.activation(x, kind, "act_shared" if shared else "act_in")
     for index in range(fields["blocks"]):
         x = graph.add("add", x, _residual(graph, x, "block_shared" if shared else f"block_{index:02d}"))
     x = graph.conv(x, "block_shared_conv" if shared else "conv_trunk")
@@ -27,12 +27,13 @@ def srresnet(graph: Graph) -> str:
 def _residual(graph: Graph, x: str, name: str) -> str:
     fields = graph.architecture
     suffixes = ("", "") if fields["shared_blocks"] else ("_1", "_2")
+    activation = "act_shared" if fields["shared_blocks"] else f"{name}_act"
     x = graph.conv(x, f"{name}_conv{suffixes[0]}")
     if layers.BLOCK_ORDERS[fields["block_order"]]:
         x = graph.norm(x, f"{name}_norm{suffixes[0]}", fields["bn_epsilon"])
-        x = graph.activation(x, fields["activation"], f"{name}_act")
+        x = graph.activation(x, fields["activation"], activation)
     else:
-        x = graph.activation(x, fields["activation"], f"{name}_act")
+        x = graph.activation(x, fields["activation"], activation)
         x = graph.norm(x, f"{name}_norm{suffixes[0]}", fields["bn_epsilon"])
     return graph.norm(graph.conv(x, f"{name}_conv{suffixes[1]}"), f"{name}_norm{suffixes[1]}", fields["bn_epsilon"])
 
@@ -43,7 +44,7 @@ def _upsample(graph: Graph, x: str, index: int, factor: int) -> str:
     x = graph.conv(x if subpixel else graph.resize(x, "nearest", factor), f"conv_up_{index}")
     x = graph.norm(x, f"norm_up_{index}", fields["bn_epsilon_upsampling"])
     x = graph.depth_to_space(x, factor) if subpixel else x
-    return graph.activation(x, fields["activation"], f"act_up_{index}")
+    return graph.activation(x, fields["activation"], "act_shared" if fields["shared_blocks"] else f"act_up_{index}")
 
 
 def _finish(graph: Graph, x: str) -> str:

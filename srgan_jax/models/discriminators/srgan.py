@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 
 from srgan_jax.models import discriminator_layers, layers
-from srgan_jax.ops import color
 from srgan_jax.runtime.errors import lookup
 
 HEADS = ("flatten", "positions", "patch")
@@ -19,7 +18,7 @@ class SRGANDiscriminator(nn.Module):
 
     Eight convolutions and a head. The paper's head, "flatten", maps `[N, crop_px, crop_px, 3]` in [0, 1] to `[N, 1]`
     logits. The others map `[N, H, W, 3]` of any size to `[N, H / 16, W / 16, 1]` logits: "positions" applies the dense
-    layers at each position, "patch" a convolution. The first convolution takes images in [-1, 1].
+    layers at each position, "patch" a convolution. `input_range` is that of the first convolution's input.
     """
 
     TAKES: ClassVar[tuple[str, ...]] = ("image",)
@@ -29,6 +28,8 @@ class SRGANDiscriminator(nn.Module):
     head: str = "flatten"  # a name in HEADS
     dense: int = 1024
     strides: str = "alternating"  # or "one": stride 1 everywhere
+    padding: str = "symmetric"  # a name in layers.PADDINGS, for stride 2
+    input_range: str = "signed"  # a name in layers.RANGES
     block_order: str = "norm_activation"  # or "activation_norm"
     negative_slope: float = 0.2  # of the LeakyReLUs
     norm: str = "batch"  # or "none"
@@ -45,20 +46,20 @@ class SRGANDiscriminator(nn.Module):
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool = False, keys: jax.Array | None = None) -> jax.Array:
         self._check(image)
-        x = color.to_signed(image).astype(self.dtype)
+        x = layers.from_unit(image, self.input_range).astype(self.dtype)
         for index in range(8):
             x = self._block(x, index, train)
         if self.head == "flatten":
             x = x.reshape(x.shape[0], 1, 1, -1)
         if self.head != "patch":
-            x = nn.leaky_relu(self._conv(self.dense, 1, "dense_1", train)(x), self.negative_slope)
+            x = nn.leaky_relu(self._conv(x, self.dense, 1, "dense_1", train), self.negative_slope)
         if self.minibatch_kernels:
             axis_name = self.axis_name if train else None
             x = discriminator_layers.MinibatchDiscrimination(
                 self.minibatch_kernels, axis_name=axis_name, name="minibatch"
             )(x)
         size, name = (3, "conv_9") if self.head == "patch" else (1, "dense_2")
-        x = self._conv(1, size, name, train)(x).astype(jnp.float32)
+        x = self._conv(x, 1, size, name, train).astype(jnp.float32)
         x = x[:, 0, 0] if self.head == "flatten" else x
         return discriminator_layers.dropout(x, self.dropout, keys) if self.dropout and train else x
 
@@ -77,15 +78,19 @@ class SRGANDiscriminator(nn.Module):
         stride = lookup(STRIDES, self.strides, "strides")[index % 2]
         bias = self.use_bias and not (has_norm and norm_first)
         features = self.width * 2 ** (index // 2)
-        x = self._conv(features, 3, f"conv_{index + 1}", train, stride=stride, use_bias=bias)(x)
+        x = self._conv(x, features, 3, f"conv_{index + 1}", train, stride=stride, use_bias=bias)
         x = self._norm(x, f"norm_{index + 1}", train) if has_norm and norm_first else x
         x = nn.leaky_relu(x, self.negative_slope)
         return self._norm(x, f"norm_{index + 1}", train) if has_norm and not norm_first else x
 
-    def _conv(self, features: int, size: int, name: str, train: bool, **kwargs: Any):
-        init = lookup(layers.INITIALIZATIONS, self.initialization, "initialization")
-        kwargs |= {"kernel_init": init, "dtype": self.dtype, "spectral": self.spectral_norm, "train": train}
-        return discriminator_layers.conv(features, size, name, **kwargs)
+    def _conv(self, x: jax.Array, features: int, size: int, name: str, train: bool, *, stride: int = 1, **kwargs: Any):
+        initialization = lookup(layers.INITIALIZATIONS, self.initialization, "initialization")
+        kwargs |= initialization(size * size * x.shape[-1])
+        if size > 1:
+            rows, columns = (layers.padding_of(self.padding, size, stride, side) for side in x.shape[1:3])
+            kwargs |= {"stride": stride, "pad": (rows, columns)}
+        kwargs |= {"dtype": self.dtype, "spectral": self.spectral_norm, "train": train}
+        return discriminator_layers.conv(features, size, name, **kwargs)(x)
 
     def _norm(self, x: jax.Array, name: str, train: bool) -> jax.Array:
         kwargs = {"momentum": self.bn_momentum, "epsilon": self.bn_epsilon, "dtype": self.dtype}

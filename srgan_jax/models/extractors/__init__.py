@@ -7,5 +7,6 @@ EXTRACTORS = {"vgg19": VGG19, "resnet152v2": ResNet152V2}  # weights: `srgan-jax
 
 # Factor of the features in the perceptual loss, by convention of the weights. The paper's 1/12.75 suits the Caffe
 # weights, whose features are large. With torchvision's weights it makes the content term negligible; unscaled, they
-# train well. "signed" is the convention of Keras' ResNetV2 weights, input in [-1, 1].
-FEATURE_SCALE = {"caffe": 1 / 12.75, "torchvision": 1.0, "signed": 1.0}
+# train well. "signed" is the convention of Keras' ResNetV2 weights, input in [-1, 1]. With it and with "bgr_unit" the
+# features of VGG19 are small.
+FEATURE_SCALE = {"caffe": 1 / 12.75, "torchvision": 1.0, "signed": 1.0, "bgr_unit": 1.0}

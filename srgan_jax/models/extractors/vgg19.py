@@ -28,7 +28,11 @@ def _torchvision(rgb: jax.Array) -> jax.Array:
     return layers.from_unit(rgb, "imagenet")
 
 
-PREPROCESSING = {"caffe": _caffe, "torchvision": _torchvision}
+CONVENTIONS = {"caffe": _caffe, "torchvision": _torchvision}  # of the published weights
+PREPROCESSING = CONVENTIONS | {  # and inputs that sources give to such weights without preprocessing
+    "bgr_unit": lambda rgb: rgb[..., ::-1],  # BGR in [0, 1]
+    "signed": lambda rgb: layers.from_unit(rgb, "signed"),  # RGB in [-1, 1]
+}
 
 
 class VGG19(nn.Module):
@@ -36,7 +40,8 @@ class VGG19(nn.Module):
 
     Attributes:
       taps: the feature maps to return, names in `TAPS`; later layers are not computed.
-      convention: the input that the weights expect, a name in `PREPROCESSING`; in the header of a ported file.
+      convention: the input of the first convolution, a name in `PREPROCESSING`; what the weights expect is in the
+        header of a ported file.
     """
 
     TAPS: ClassVar[tuple[str, ...]] = TAPS

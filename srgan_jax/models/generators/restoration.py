@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from srgan_jax.models import layers
-from srgan_jax.runtime.errors import UserError
+from srgan_jax.runtime.errors import UserError, lookup
 
 
 class RestorationNet(nn.Module):
@@ -23,6 +23,8 @@ class RestorationNet(nn.Module):
     scale: int = 1  # the only valid value
     bn_momentum: float = 0.8  # fraction of the old running statistics kept at each update
     bn_epsilon: float = 1e-3
+    padding: str = "symmetric"  # a name in layers.PADDINGS, for stride 2
+    initialization: str = "lecun"  # a name in layers.INITIALIZATIONS
     dtype: Any = jnp.float32
     axis_name: str | None = None  # under pmap: the axis over which batch statistics are shared
     remat: bool = False  # recompute the activations of blocks for the gradient instead of storing them
@@ -31,7 +33,7 @@ class RestorationNet(nn.Module):
     def __call__(self, lr: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
         if self.scale != 1:
             raise UserError(f"generator.scale={self.scale}: expected 1, because the restoration network keeps the size")
-        half_mask = None if mask is None else mask[:, ::2, ::2]  # stride 2 samples the even pixels
+        half_mask = None if mask is None else mask[:, ::2, ::2]  # stride 2 halves, and rounds odd sides up
         upsampled_mask = None if half_mask is None else layers.nearest(half_mask, 2)
 
         x = layers.from_unit(lr, "signed").astype(self.dtype)
@@ -60,7 +62,10 @@ class RestorationNet(nn.Module):
 
     def _conv(self, x, features, name, mask, *, size=3, stride=1, use_bias=True):
         x = x if mask is None else x * mask.astype(x.dtype)
-        return layers.conv(features, size, name, stride=stride, use_bias=use_bias, dtype=self.dtype)(x)
+        rows, columns = (layers.padding_of(self.padding, size, stride, side) for side in x.shape[1:3])
+        options = lookup(layers.INITIALIZATIONS, self.initialization, "initialization")(size * size * x.shape[-1])
+        options |= {"stride": stride, "pad": (rows, columns), "use_bias": use_bias, "dtype": self.dtype}
+        return layers.conv(features, size, name, **options)(x)
 
     def _leaky(self, x):
         return nn.leaky_relu(x, 0.1)

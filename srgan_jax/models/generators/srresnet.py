@@ -1,5 +1,6 @@
 """SRResNet, the generator of SRGAN."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -30,7 +31,7 @@ class SRResNet(nn.Module):
     scale: int = 4  # 2, 3, 4 or 8
     activation: str = "prelu"  # a name in layers.ACTIVATIONS; "prelu_shared" has one slope per layer
     block_order: str = "norm_activation"  # inside a block; or "activation_norm"
-    shared_blocks: bool = False  # one convolution, norm and activation for all blocks and the trunk
+    shared_blocks: bool = False  # one convolution and norm for all blocks and the trunk, one activation for all layers
     norm: str = "batch"  # or "none"
     bn_momentum: float = 0.9  # fraction of the old running statistics kept at each update
     bn_epsilon: float = 1e-5
@@ -56,13 +57,15 @@ class SRResNet(nn.Module):
         factors = lookup(UPSAMPLING_FACTORS, self.scale, "scale")
         lookup(dict.fromkeys(("batch", "none")), self.norm, "norm")
         x = layers.from_unit(lr, self.input_range).astype(self.dtype)
-        x = first = self._activation("act_in")(self._conv(self.width, 9, "conv_in", mask)(x))
-        residual, trunk = (self._shared_layers if self.shared_blocks else self._separate_layers)(train, mask)
+        shared = self._activation("act_shared") if self.shared_blocks else None
+        x = first = (shared or self._activation("act_in"))(self._conv(self.width, 9, "conv_in", mask)(x))
+        residual, trunk = self._shared_layers(shared, train, mask) if shared else self._separate_layers(train, mask)
         for index in range(self.blocks):
             x = x + residual(index, x)
         x = first + trunk(x)
         for index, factor in enumerate(factors):
-            x = layers.maybe_remat(self, lambda own, x, at=(index, factor, train, mask): own._upsample(x, *at))(x)
+            upsample = lambda own, x, at=(index, factor, shared, train, mask): own._upsample(x, *at)  # noqa: E731
+            x = upsample(self, x) if shared else layers.maybe_remat(self, upsample)(x)
             mask = None if mask is None else layers.nearest(mask, factor)
         last_scale = 1e-4 if self.base != "none" else 1.0
         run = few_channel_convolution if train else convolution
@@ -76,7 +79,7 @@ class SRResNet(nn.Module):
         x = lookup(OUTPUTS, self.output, "output activation")(x)
         return layers.to_unit(x, self.output_range)
 
-    def _upsample(self, x, index, factor, train, mask):
+    def _upsample(self, x, index, factor, shared, train, mask):
         subpixel = lookup({"subpixel": True, "nearest": False}, self.upsampling, "upsampling")
         upsampled_mask = None if mask is None else layers.nearest(mask, factor)
         width = self.width * factor**2 if subpixel else self.upsampling_width or self.width
@@ -85,7 +88,7 @@ class SRResNet(nn.Module):
         x = self._conv(width, 3, f"conv_up_{index}", conv_mask, before_norm=self.norm_upsampling)(x)
         x = self._norm(f"norm_up_{index}", train, self.bn_epsilon_upsampling)(x) if self.norm_upsampling else x
         x = layers.pixel_shuffle(x, factor) if subpixel else x
-        return self._activation(f"act_up_{index}")(x)
+        return (shared or self._activation(f"act_up_{index}"))(x)
 
     def _separate_layers(self, train, mask):
         """Returns the residual branches of the blocks and the trunk after them."""
@@ -103,15 +106,16 @@ class SRResNet(nn.Module):
     def _residual(self, x, name, train, mask):
         # Without normalisation the branch is initialised small; else the sum of many blocks is far too large at first.
         last_scale = 0.01 if self.norm == "none" else 1.0
-        conv_1 = self._conv(self.width, 3, f"{name}_conv_1", mask, before_norm=True)
+        norm_first = lookup(layers.BLOCK_ORDERS, self.block_order, "block order")
+        conv_1 = self._conv(self.width, 3, f"{name}_conv_1", mask, before_norm=norm_first)
         norm_1, act = self._norm(f"{name}_norm_1", train), self._activation(f"{name}_act")
         conv_2 = self._conv(self.width, 3, f"{name}_conv_2", mask, before_norm=True, init_scale=last_scale)
         return self._branch(x, conv_1, norm_1, act, conv_2, self._norm(f"{name}_norm_2", train))
 
-    def _shared_layers(self, train, mask):
+    def _shared_layers(self, act, train, mask):
         """As `_separate_layers`, with one convolution, norm and activation for all."""
         conv = self._conv(self.width, 3, "block_shared_conv", mask, before_norm=True)
-        norm, act = self._norm("block_shared_norm", train), self._activation("block_shared_act")
+        norm = self._norm("block_shared_norm", train)
         return lambda index, x: self._branch(x, conv, norm, act, conv, norm), lambda x: norm(conv(x))
 
     def _branch(self, x, conv_1, norm_1, act, conv_2, norm_2):
@@ -120,13 +124,17 @@ class SRResNet(nn.Module):
         return norm_2(conv_2(act(norm_1(x)) if norm_first else norm_1(act(x))))
 
     def _conv(self, features, size, name, mask, *, before_norm=False, init_scale=1.0, run=convolution):
-        init = lookup(layers.INITIALIZATIONS, self.initialization, "initialization")
-        if init_scale != 1.0:
-            init = nn.initializers.variance_scaling(init_scale, "fan_in", "truncated_normal")
+        initialization = lookup(layers.INITIALIZATIONS, self.initialization, "initialization")
+        small = {"kernel_init": nn.initializers.variance_scaling(init_scale, "fan_in", "truncated_normal")}
         bias = self.norm == "none" or self.bias_before_norm if before_norm else self.use_bias
-        options = {"kernel_init": init, "dtype": self.dtype, "conv_general_dilated": run}
-        conv = layers.conv(features, size, name, use_bias=bias, **options)
-        return lambda x: conv(x if mask is None else x * mask.astype(x.dtype))
+        options = {"use_bias": bias, "dtype": self.dtype, "conv_general_dilated": run}
+
+        @functools.cache  # one layer, which the blocks may share
+        def layer(channels):
+            initializers: dict[str, Any] = initialization(size * size * channels) if init_scale == 1.0 else small
+            return layers.conv(features, size, name, **options, **initializers)
+
+        return lambda x: layer(x.shape[-1])(x if mask is None else x * mask.astype(x.dtype))
 
     def _norm(self, name, train, epsilon=None):
         if self.norm == "none":

@@ -6,7 +6,7 @@ A new port is a module and an entry in `PORTS`.
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from srgan_jax.models.extractors.vgg19 import PREPROCESSING
+from srgan_jax.models.extractors.vgg19 import CONVENTIONS
 from srgan_jax.weights.ports import lpips, niqe, resnet152v2, vgg19
 from srgan_jax.weights.ports.files import Official
 
@@ -42,7 +42,7 @@ PORTS = {
         ("Keras' .h5 without top, torchvision's .pth, or .npz",),
         vgg19.OFFICIAL,
         option="convention",
-        choices=tuple(PREPROCESSING),
+        choices=tuple(CONVENTIONS),
     ),
     "resnet152v2": Port(
         resnet152v2.port,
