@@ -259,8 +259,8 @@ class RunConfig:
         "auto", 'folder of the cache of compiled programs; "auto": the user\'s cache folder, "": no cache'
     )
     log_every_steps: int = key(100, "updates between two log lines", low=1)
-    writers: tuple[str, ...] = key(
-        ("tensorboard",), "names in training.writers.WRITERS; metrics.jsonl is always written"
+    loggers: tuple[str, ...] = key(
+        ("tensorboard",), "names in training.writers.WRITERS: tensorboard, wandb; metrics.jsonl is always written"
     )
     log_grad_share: bool = key(False, "also log the norm of each term's gradient with respect to SR")
     validate_every_steps: int = key(5_000, "updates between two validations, and between two written previews", low=1)

@@ -6,15 +6,16 @@ the marker names it (it is deleted, with a message), else damaged.
 """
 
 import functools
+import json
 import logging
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
@@ -25,6 +26,7 @@ from srgan_jax.runtime.types import PyTree
 from srgan_jax.training import checksums, optimizer_layouts
 
 ITEM = "default"  # name that Orbax gives the folder of the state in a checkpoint
+SUMS = "interval.json"  # the sums of metrics since the last logged update
 NO_SCORE = float("-inf")
 
 
@@ -51,6 +53,7 @@ class Checkpoints:
 
     Attributes:
       saved: step of the newest complete checkpoint of this run; None before the first.
+      sums: of the log interval at the restored checkpoint, as given to `save`; {} without any.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Checkpoints:
         absl_logging.set_verbosity(absl_logging.FATAL)  # we get Orbax' errors as exceptions, and report each in a line
         logging.getLogger("orbax").setLevel(logging.CRITICAL)
         self.folder, self.saved = Path(os.path.abspath(folder)), None
+        self.sums: Mapping[str, tuple[float, float]] = {}
         self._marker = self.folder.with_name(f"{self.folder.name}.saving")
         self._report = report
         self._open = functools.partial(_open_manager, self.folder, keep, best_metric, lower_is_better)
@@ -91,8 +95,16 @@ class Checkpoints:
 
     # ------------------------------------------------------------------------------------------ writing
 
-    def save(self, step: int, state: PyTree, metrics: dict[str, float] | None = None) -> None:
+    def save(
+        self,
+        step: int,
+        state: PyTree,
+        metrics: dict[str, float] | None = None,
+        sums: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+    ) -> None:
         """Starts writing `state`. Returns once it is copied, so that the next update may donate it.
+
+        `sums` of the log interval are kept beside the state, so that a resumed run logs the same means.
 
         An error during writing is reported at the next call or by `close`. Earlier checkpoints are not affected.
 
@@ -113,13 +125,14 @@ class Checkpoints:
                 f"checkpoint {step} was not saved: expected a step above {self._manager.latest_step()}, the latest in "
                 f"{self.folder}"
             )
-        self._writing = threading.Thread(target=self._finish, args=(step,), name="checkpoint")
+        self._writing = threading.Thread(target=self._finish, args=(step, sums), name="checkpoint")
         self._writing.start()
 
-    def _finish(self, step: int) -> None:
+    def _finish(self, step: int, sums: Mapping[str, tuple[float, float]]) -> None:
         try:
             self._manager.wait_until_finished()
             if jax.process_index() == 0:
+                atomic.write_text(self.folder / str(step) / SUMS, json.dumps(dict(sums)))
                 checksums.write(self.folder / str(step))
                 self._marker.unlink()
         except Exception as error:  # reported by the next call in the main thread
@@ -190,11 +203,14 @@ class Checkpoints:
         while True:
             step = processes.on_first_process(self._newest_intact)
             self._reopen_manager()
+            self.sums = {}
             if step is None:
                 return None
             state = self._read(step, like)
             if accept(state):
                 self.saved = step
+                file = self.folder / str(step) / SUMS
+                self.sums = json.loads(file.read_text()) if file.is_file() else {}
                 return state
             processes.on_first_process(functools.partial(self._delete, step))
 
@@ -255,27 +271,6 @@ class Checkpoints:
         )
         read = _leaves(self._manager.restore(step, args=ocp.args.StandardRestore(target)))
         return jax.tree_util.tree_map_with_path(lambda path, _: read[names.get(_name(path), _name(path))], like)
-
-
-def read_averaged(checkpoint: Path) -> PyTree:
-    """Returns the averaged generator of a checkpoint, `TrainState.ema`, as NumPy arrays.
-
-    It needs neither the config of the run nor its devices.
-
-    Raises:
-      UserError: the checkpoint isn't complete yet, is damaged, or can't be read.
-    """
-    if differences := checksums.verify(checkpoint):
-        raise UserError(f"{checkpoint} is damaged, or is still being written: {'; '.join(differences[:3])}")
-    try:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-            stored: PyTree = reader.metadata(checkpoint.absolute() / ITEM).item_metadata
-            wanted = {"ema": stored.tree["ema"]}
-            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
-            options = ocp.args.PyTreeRestore(wanted, restore_args=as_numpy, partial_restore=True)
-            return reader.restore(checkpoint.absolute() / ITEM, args=options)["ema"]
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(f"{checkpoint} can't be read as a checkpoint of training ({_reason(error)})") from None
 
 
 def _name(path: tuple) -> str:

@@ -23,9 +23,10 @@ from srgan_jax.evaluation.tables import Protocol
 from srgan_jax.runtime import devices, messages
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.training import logs, mapping, nonfinite, previews, samples, setup, start, workdir
-from srgan_jax.training.balance import BalanceMonitor
 from srgan_jax.training.checkpoints import Checkpoints
 from srgan_jax.training.initial import keep_initial, load_initial
+from srgan_jax.training.interval import LATEST
+from srgan_jax.training.monitor import Monitor
 from srgan_jax.training.provenance import RunRecord, describe_run
 from srgan_jax.training.publishing import Publisher, stage_file
 from srgan_jax.training.rollback import Rollback
@@ -50,7 +51,7 @@ class Shared(NamedTuple):
     best: str
     keep_checkpoints: int
     publisher: Publisher
-    writers: tuple[str, ...]
+    loggers: tuple[str, ...]
     profile: bool
     record: RunRecord
 
@@ -100,7 +101,7 @@ def train_and_evaluate(
         publisher = Publisher(folder, run.data.folder or run.data.dataset, run.validation.best)
         shared = Shared(
             folder, run.stage_names, mesh, run.devices.mapping, data, validation, preview_pairs, stop, run.guard,
-            run.validation.best, run.keep_checkpoints, publisher, run.writers, profile, record,
+            run.validation.best, run.keep_checkpoints, publisher, run.loggers, profile, record,
         )  # fmt: skip
         for stage in stages:
             current = train_stage(stage, current, shared)
@@ -143,8 +144,7 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
         trace = logs.Trace(shared.folder / "profile" if shared.profile else None, first)
         open_files.callback(trace.close)
         rollback = Rollback(saver, make_state, shared.mesh, shared.guard, name)
-        balance = BalanceMonitor(getattr(stage.config, "balance_accuracy", 1.0))
-        skipped = nonfinite.SkippedUpdates(int(state.health.skipped))
+        monitor = Monitor(log, stage, state, saver.sums)
         messages.report(f"{name}: {count_parameters(state.generator.params):,} parameters; compiling the update")
         scores, stopping, queue = {}, 0, devices.UpdateQueue()
         shared.record.write()
@@ -164,13 +164,12 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
             log.advance(intervals.per_call)
 
             # ---------------------------------------------------- log
-            is_first = step == first + intervals.per_call
-            if logs.log_update(log, stage, step, metrics, balance, skipped, feed, is_first=is_first):
+            if monitor.update(step, state, metrics, feed):
                 state = rollback(state)
                 step = int(state.step)
                 logs.truncate_metrics(shared.folder / "metrics.jsonl", shared.stage_names, name, step)
                 log.rewind(step)
-                skipped = nonfinite.SkippedUpdates(int(state.health.skipped))
+                monitor.restart(state, saver.sums)
                 feed = open_feed(stage, state, shared.samples)
                 continue
 
@@ -179,11 +178,11 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
                 scores = validate_and_preview(stage, state, step, shared, log)
             except Exception:  # if validation fails, save the checkpoint that is due, without scores
                 if intervals.saves(step):
-                    saver.save(step, devices.as_global(state, shared.mesh))
+                    saver.save(step, devices.as_global(state, shared.mesh), sums=monitor.sums())
                 raise
             stopping = shared.stop.agreed()
             if stopping or intervals.saves(step):
-                saver.save(step, devices.as_global(state, shared.mesh), scores)
+                saver.save(step, devices.as_global(state, shared.mesh), scores, monitor.sums())
 
     if step >= intervals.total:
         current = finish_stage(stage, state, scores, shared)
@@ -232,7 +231,7 @@ def open_log(stage: Stage, first: int, shared: Shared) -> logs.StageLog:
     if dropped and not first:
         messages.report(f"{stage.name}: there is no checkpoint yet; the stage starts again at update 1")
     total, batch_size = stage.intervals.total, stage.plan.batch_size
-    return logs.StageLog(shared.folder, stage.name, first, total, batch_size, shared.writers)
+    return logs.StageLog(shared.folder, stage.name, first, total, batch_size, shared.loggers)
 
 
 def compile_update(stage: Stage, shared: Shared):
@@ -240,7 +239,9 @@ def compile_update(stage: Stage, shared: Shared):
     update = nonfinite.skip_nonfinite(
         stage.update, max_skips=shared.guard.max_skips, d_wins_steps=shared.guard.d_wins_steps
     )
-    update = mapping.map_update(mapping.repeat_update(update, stage.intervals.per_call), shared.mesh, shared.mapping)
+    update = mapping.map_update(
+        mapping.repeat_update(update, stage.intervals.per_call, LATEST), shared.mesh, shared.mapping
+    )
     variables = stage.extractor.variables if stage.extractor else None
     frozen = {"store": shared.samples.store, "extractor": devices.replicate(variables, shared.mesh)}
     return update, frozen, devices.shard({"indices": stage_indices(stage)}, shared.mesh, shared.mapping)

@@ -70,18 +70,23 @@ def _kernels_as_matrices(params: PyTree) -> PyTree:
 OPTIMIZERS = {"adam": adam, "muon": muon}
 
 
-def create_optimizer(stage: StageConfig, learning_rate: float) -> optax.GradientTransformation:
-    """Returns the optimiser with the schedule that a stage names, as a transformation of optax.
-
-    Weight decay applies to kernels only: each update also subtracts `learning_rate * weight_decay * kernel`.
-    """
+def create_schedule(stage: StageConfig, learning_rate: float) -> optax.Schedule:
+    """Returns the learning rate as a function of the number of updates so far."""
     make_schedule = lookup(SCHEDULES, stage.schedule, "learning rate schedule")
-    schedule = make_schedule(
+    return make_schedule(
         learning_rate,
         stage.total_steps,
         drops=stage.drops,
         drop_factor=stage.drop_factor,
         warmup_steps=stage.warmup_steps,
     )
+
+
+def create_optimizer(stage: StageConfig, learning_rate: float) -> optax.GradientTransformation:
+    """Returns the optimiser with the schedule that a stage names, as a transformation of optax.
+
+    Weight decay applies to kernels only: each update also subtracts `learning_rate * weight_decay * kernel`.
+    """
+    schedule = create_schedule(stage, learning_rate)
     make = lookup(OPTIMIZERS, stage.optimizer, "optimizer")
     return make(schedule, b1=stage.b1, b2=stage.b2, weight_decay=stage.weight_decay)

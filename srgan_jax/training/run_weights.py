@@ -10,7 +10,7 @@ from srgan_jax import models, weights
 from srgan_jax.config.schema import RunConfig
 from srgan_jax.runtime.errors import MissingFileError, UserError
 from srgan_jax.runtime.types import PyTree
-from srgan_jax.training.checkpoints import read_averaged
+from srgan_jax.training.checkpoint_reader import read_averaged
 from srgan_jax.training.network_fields import find_generator, select_keys
 from srgan_jax.training.publishing import GENERATOR, best_file
 

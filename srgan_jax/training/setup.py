@@ -60,8 +60,8 @@ def build(run: RunConfig) -> tuple[Stage, ...]:
             )
     lookup(SOURCES, run.data.source, "config.data.source")
     lookup(models.EXTRACTORS, run.extractor.name, "network")
-    for writer in run.writers:
-        lookup(WRITERS, writer, "writer of metrics")
+    for name in run.loggers:
+        lookup(WRITERS, name, "config.loggers")
     fields = select_keys(find_generator(str(run.generator["name"])), run.generator, DEFAULTS.generator)
     plan = make_plan(run.data, run.degradation, fields)
     _check_sizes(run.data.crop_px, run.data.resize_px, plan.scale)
