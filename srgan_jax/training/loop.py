@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +45,7 @@ class Shared(NamedTuple):
     mapping: str
     samples: Samples
     validation: Validation
+    bicubic: Callable[[], dict[str, float]]
     previews: Sequence[Pair]
     stop: StopRequest
     guard: GuardConfig
@@ -97,11 +98,12 @@ def train_and_evaluate(
         data = samples.open_samples(train_images, run.data, plan, run.steps_per_call)
         data = data._replace(store=devices.replicate(data.store, mesh))  # frees the host copy
         preview_pairs = previews.make_previews(run.sample_pictures, validation, data, plan, run.seed)
+        bicubic = functools.cache(functools.partial(validation.bicubic, plan.scale))
         stop.listen(mesh)
         publisher = Publisher(folder, run.data.folder or run.data.dataset, run.validation.best)
         shared = Shared(
-            folder, run.stage_names, mesh, run.devices.mapping, data, validation, preview_pairs, stop, run.guard,
-            run.validation.best, run.keep_checkpoints, publisher, run.loggers, profile, record,
+            folder, run.stage_names, mesh, run.devices.mapping, data, validation, bicubic, preview_pairs, stop,
+            run.guard, run.validation.best, run.keep_checkpoints, publisher, run.loggers, profile, record,
         )  # fmt: skip
         for stage in stages:
             current = train_stage(stage, current, shared)
@@ -269,8 +271,11 @@ def validate_and_preview(
     averaged = start.averaged_generator(state, stage.generator)
     scores = shared.validation.scores(averaged) if intervals.validates(step) else {}
     if scores:
-        log.write(step, {f"val_{key}": value for key, value in scores.items()})
-        messages.report(f"{stage.name}: update {step}: validation {logs.format_scores(scores)}")
+        bicubic = shared.bicubic()
+        rows = {f"val_{key}": value for key, value in scores.items()}
+        log.write(step, rows | {f"bicubic_{key}": value for key, value in bicubic.items()})
+        compared = f"validation {logs.format_scores(scores)}; bicubic {logs.format_scores(bicubic)}"
+        messages.report(f"{stage.name}: update {step}: {compared}")
     if intervals.validates(step) and step < intervals.total:  # after the last update, `finish_stage` writes
         shared.publisher.validated(stage.name, averaged, step, scores)
     if shared.previews and jax.process_index() == 0:

@@ -17,6 +17,7 @@ from srgan_jax.evaluation.pairs import Pair, degrade_pairs, make_pair, read_pair
 from srgan_jax.runtime import atomic, messages, processes
 
 HELD_OUT_PX = 1024  # held-out images larger than this are cropped to their centre
+CANVAS_PX = 256 * 256  # LR pixels; larger images are upscaled in tiles of at most this area, in bounded memory
 
 Degrade = Callable[..., jax.Array]  # (key, hr) -> lr
 
@@ -43,9 +44,31 @@ class Validation(NamedTuple):
         if not self.pairs:
             return {}
         pairs = processes.process_slice(self.pairs)
-        results = scoring.upscale_all(functools.partial(inference.upscale_canvas, averaged), pairs) if pairs else []
+        results = upscale_pairs(averaged, pairs) if pairs else []
         rows = scoring.score(pairs, results, self.metrics) if pairs else []
         return scoring.mean(processes.merge_slices(rows))
+
+    def bicubic(self, scale: int) -> dict[str, float]:
+        """Returns the scores of bicubic interpolation, for comparison; {} without validation images."""
+        pairs = processes.process_slice(self.pairs)
+        results = [scoring.bicubic(pair.lr, scale) for pair in pairs]
+        rows = processes.merge_slices(scoring.score(pairs, results, self.metrics) if pairs else [])
+        return scoring.mean(rows) if rows else {}
+
+
+def upscale_pairs(params: weights.Weights, pairs: Sequence[Pair]) -> list[np.ndarray]:
+    """Returns the SR image of each pair, uint8; images of more than `CANVAS_PX` LR pixels are upscaled in tiles.
+
+    The tiles depend on the images only, not on free memory, so that a resumed run has the same scores.
+    """
+    sizes = [(pair.lr.shape[0], pair.lr.shape[1]) for pair in pairs]
+    if max(height for height, _ in sizes) * max(width for _, width in sizes) <= CANVAS_PX:
+        return scoring.upscale_all(functools.partial(inference.upscale_canvas, params), pairs)
+    halo, period = inference.halo_px(params.architecture)[0], inference.period_px(params.architecture)
+    tiler = inference.Tiler(params, inference.choose_tile(sizes, halo, CANVAS_PX, period=period))
+    with jax.default_matmul_precision("highest"):  # the default is bf16 on TPU and TF32 on GPU
+        images = (inference.from_array(pair.lr) for pair in pairs)
+        return [np.concatenate(list(strips)) for _, strips in tiler.upscale(images)]
 
 
 def read_validation(
@@ -81,8 +104,7 @@ def compare(
     """Writes a table that compares bicubic, the initial weights and the trained weights on the validation images."""
     methods = {"bicubic": lambda pairs: [scoring.bicubic(pair.lr, protocol.scale) for pair in pairs]}
     for name, params in (("before", before), ("after", after)):
-        upscale = functools.partial(inference.upscale_canvas, params)
-        methods[name] = functools.partial(scoring.upscale_all, upscale)
+        methods[name] = functools.partial(upscale_pairs, params)
     label = f"{len(validation.pairs)} validation images"
     rows = tables.compare({label: processes.process_slice(validation.pairs)}, methods, validation.metrics, protocol)
     table = tables.markdown(rows, protocol.lines(**{"ready" if lr_from_files else "made": [label]}))
