@@ -53,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if run.deterministic:
             devices.make_deterministic()
         processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
+        devices.check_platform()
         compilation.enable_compilation_cache(run.compilation_cache, messages.report)
         train_and_evaluate(run, folder, profile=args.profile, config_file=args.config or "")
     except (UserError, OSError) as error:

@@ -59,9 +59,10 @@ def evaluate(args: argparse.Namespace) -> int:
     from srgan_jax.degradations import DEGRADATIONS
     from srgan_jax.evaluation import html_report, metrics, tables
     from srgan_jax.evaluation.pairs import degrade_pairs, read_pairs
-    from srgan_jax.runtime import processes
+    from srgan_jax.runtime import devices, processes
 
     processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
+    devices.check_platform()
     if args.report and jax.process_count() > 1:
         raise UserError(f"--report needs one process, got {jax.process_count()}; omit --report or run one process")
     args.weights = [at_moment(path, args) for path in args.weights]

@@ -12,7 +12,9 @@ def export(args: argparse.Namespace) -> int:
     """Exports a generator and prints the largest difference between its outputs and the original's."""
     from srgan_jax import weights
     from srgan_jax.export import EXPORTERS
+    from srgan_jax.runtime import devices
 
+    devices.check_platform()
     exporter = lookup(EXPORTERS, args.to, "format")
     options = _given_options(args)
     args.weights = at_moment(args.weights, args)

@@ -52,6 +52,9 @@ def _print_environment() -> None:
 
 def info(args: argparse.Namespace) -> int:
     """Prints the model card of the given weights; without any, prints the environment."""
+    from srgan_jax.runtime import devices
+
+    devices.check_platform()
     if args.weights is None:
         _print_environment()
     else:

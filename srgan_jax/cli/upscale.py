@@ -70,7 +70,7 @@ def upscale(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from srgan_jax import bulk
-    from srgan_jax.runtime import processes
+    from srgan_jax.runtime import devices, processes
 
     if args.list_weights:
         return _list_weights()
@@ -79,6 +79,7 @@ def upscale(args: argparse.Namespace) -> int:
     if not args.inputs:
         raise UserError("expected at least one image or folder: srgan-jax upscale photo.jpg")
     processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
+    devices.check_platform()
     if not 1 <= args.quality <= 100:
         raise UserError(f"--quality {args.quality}: expected 1 to 100")
     for name, value in (("--jobs", args.jobs), ("--tile", args.tile), ("--max-pixels", args.max_pixels)):

@@ -24,6 +24,7 @@ from srgan_jax.data.tfds_images import TfdsImages
 from srgan_jax.runtime import atomic
 from srgan_jax.runtime.errors import UserError
 
+DISK_FULL = ("No space left on device", "File too large", "Disk quota exceeded")
 SKIPPED_FILE, CONVERTED_FILE = "skipped.json", "converted.json"
 
 
@@ -143,7 +144,9 @@ def prepare(
         with _quiet(), tempfile.TemporaryDirectory() as downloads:
             config = tfds.download.DownloadConfig(download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)
             builder.download_and_prepare(download_dir=downloads, download_config=config)
-    except Exception:
+    except Exception as error:
+        if full := next((text for text in DISK_FULL if text in str(error)), ""):
+            raise DatasetError(f"{out} can't be written ({full}); make space, and repeat the command") from None
         if len(builder.skipped) < len(examples):
             raise
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in list(builder.skipped.items())[:10])

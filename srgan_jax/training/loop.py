@@ -276,7 +276,8 @@ def validate_and_preview(
         log.write(step, rows | {f"bicubic_{key}": value for key, value in bicubic.items()})
         compared = f"validation {logs.format_scores(scores)}; bicubic {logs.format_scores(bicubic)}"
         messages.report(f"{stage.name}: update {step}: {compared}")
-    if intervals.validates(step) and step < intervals.total:  # after the last update, `finish_stage` writes
+    trained = int(state.health.in_a_row) < step
+    if intervals.validates(step) and trained and step < intervals.total:  # after the last, `finish_stage` writes
         shared.publisher.validated(stage.name, averaged, step, scores)
     if shared.previews and jax.process_index() == 0:
         file = shared.folder / "samples" / f"{stage.name}_{step:07d}.png" if intervals.validates(step) else None

@@ -7,7 +7,7 @@ import flax.linen as nn
 from srgan_jax import models
 from srgan_jax.config.schema import Options
 from srgan_jax.models.protocols import check_generator
-from srgan_jax.runtime.errors import lookup
+from srgan_jax.runtime.errors import UserError, lookup
 
 
 def find_generator(name: str) -> type[nn.Module]:
@@ -27,6 +27,9 @@ def select_keys(kind: type[nn.Module], section: Options, default: Options) -> Op
       kind: class of the network.
       section: section of the config.
       default: the same section of the default config.
+
+    Raises:
+      UserError: keys that the network lacks have other values than the default; the message lists all of them.
     """
     fields = {"name", *models.fields_of(kind)}
     kept = {
@@ -34,4 +37,10 @@ def select_keys(kind: type[nn.Module], section: Options, default: Options) -> Op
         for name, value in section.items()
         if name in fields or name not in default or value != default[name]
     }
+    if foreign := sorted(name for name in kept if name not in fields):
+        listed = ", ".join(f"{name!r}: {kept[name]!r}" for name in foreign)
+        raise UserError(
+            f"{section['name']} has no {listed}, which belong to another network; its fields: "
+            f"{', '.join(sorted(fields - {'name'}))}. Set them back, or start from a recipe of {section['name']}"
+        )
     return MappingProxyType(kept)

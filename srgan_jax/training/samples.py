@@ -6,20 +6,18 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from tqdm import tqdm
-
 from srgan_jax.config import recorded
 from srgan_jax.config.schema import DataConfig, ValidationConfig
 from srgan_jax.data import builder, datasets
 from srgan_jax.data.batch_plan import BatchPlan
 from srgan_jax.data.builder import DatasetError
-from srgan_jax.data.examples import find_examples
 from srgan_jax.data.feed import Samples
 from srgan_jax.data.images import ImageArrays, Images
 from srgan_jax.data.paired_folders import find_layout
 from srgan_jax.data.sources import SOURCES
 from srgan_jax.runtime import atomic, messages, processes
 from srgan_jax.runtime.errors import UserError
+from srgan_jax.training.image_folder import prepare_folder
 
 HELD_OUT = "held_out.json"  # in the folder of a run: the held-out images, name by digest
 
@@ -75,13 +73,14 @@ def _first(images: Images, count: int) -> Images:
 def with_pairs(data: DataConfig, workdir: Path) -> DataConfig:
     """Returns `data` with `lr_feature="lr"` where it is "" and the data set has LR images, which is reported.
 
-    A run of an earlier version that made LR from HR continues to do so.
+    A run that exists continues as it began.
     """
     if data.lr_feature or data.lr_from_original:
         return data
     file = Path(workdir, recorded.FILE)
-    before = json.loads(file.read_text())["data"].get("lr_feature", "") if file.exists() else "lr"
-    if not before or not processes.on_first_process(functools.partial(_has_pairs, data)):
+    if file.exists():
+        return dataclasses.replace(data, lr_feature=json.loads(file.read_text())["data"].get("lr_feature", ""))
+    if not processes.on_first_process(functools.partial(_has_pairs, data)):
         return data
     name = data.folder or data.dataset
     messages.report(f"{name}: its LR images are used; config.data.lr_feature=none makes LR from HR instead")
@@ -133,36 +132,6 @@ def keep_digests(digests: Mapping[str, str], workdir: Path) -> None:
             )
         return
     atomic.write_text(file, json.dumps(digests, indent=1))
-
-
-def prepare_folder(folder: str, workdir: Path, min_side_px: int) -> str:
-    """Prepares a folder of images as a data set in the folder of the run, if not done yet. Returns its path.
-
-    Raises:
-      UserError: the folder of the run holds a data set made from another folder of images.
-    """
-    source, out = str(Path(folder).expanduser().resolve()), Path(workdir, "dataset")
-    marker = out / "folder.txt"  # written last
-
-    def prepare() -> None:
-        if marker.exists() and marker.read_text() != source:
-            raise UserError(
-                f"config.data.folder={source}: expected {marker.read_text()}, on which {workdir} was trained; "
-                "for other images use another --workdir"
-            )
-        if not marker.exists():
-            examples, lines = find_examples(source)
-            for line in [*lines, f"preparing {source}"]:
-                messages.report(line)
-            with tqdm(total=len(examples), unit=" images", desc="preparing", disable=None, leave=False) as bar:
-                options = {"min_side_px": min_side_px, "examples": examples, "on_file": bar.update}
-                skipped = builder.prepare(source, str(out), **options)
-            for name, reason in skipped.items():
-                messages.report(f"skipped {name}: {reason}")
-            atomic.write_text(marker, source)
-
-    processes.on_first_process(prepare)
-    return str(out)
 
 
 def open_samples(images: Images, data: DataConfig, plan: BatchPlan, steps_per_call: int) -> Samples:
