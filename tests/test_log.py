@@ -9,13 +9,17 @@ import helpers
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
 
-from srgan_jax import defaults
+from srgan_jax import defaults, models
+from srgan_jax.config.schema import StageConfig
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.training.balance import BalanceMonitor
 from srgan_jax.training.interval import IntervalMeans
 from srgan_jax.training.mapping import repeat_update
 from srgan_jax.training.observed import mean_logits
+from srgan_jax.training.optimizers import create_schedule
+from srgan_jax.training.start import initial_variables
 
 
 @pytest.fixture
@@ -106,6 +110,29 @@ def test_a_run_stopped_within_an_interval_logs_the_same_lines(config, tmp_path, 
     assert (tmp_path / "stopped" / "checkpoints" / "pretrain" / "2").is_dir()  # between 1 and 4, the logged updates
     helpers.train(config, tmp_path / "stopped")
     assert helpers.read_metrics(tmp_path / "stopped") == helpers.read_metrics(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("schedule", ["constant", "piecewise", "cosine"])
+def test_every_schedule_has_a_warmup(schedule):
+    stage = StageConfig(schedule=schedule, warmup_steps=4, total_steps=20, drops=(0.5,))
+    rates = [float(create_schedule(stage, 1e-3)(count)) for count in (0, 1, 2, 4, 12)]
+    assert rates[:4] == pytest.approx([0.0, 0.25e-3, 0.5e-3, 1e-3])
+    # After 12 of 20 updates: no change; a tenth after 10; half a cosine from 4 to 20, cos(pi / 2) = 0.
+    assert rates[4] == pytest.approx({"constant": 1e-3, "piecewise": 1e-4, "cosine": 0.5e-3}[schedule])
+
+
+def test_weights_of_another_scale_give_what_fits(capsys):
+    before = helpers.random_weights(name="srresnet", blocks=1, width=4, scale=2)
+    generator = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 4, "scale": 4})
+    found = flatten_dict(dict(initial_variables(before, generator)), sep="/")
+    given = flatten_dict(dict(before.variables), sep="/")
+    assert {name for name in found if name not in given} == {
+        "params/conv_up_1/kernel", "params/conv_up_1/bias", "params/act_up_1/slope"
+    }  # fmt: skip
+    for name in given:
+        np.testing.assert_array_equal(found[name], given[name])
+    assert "of scale 2: " in (told := capsys.readouterr().err) and "new are: params/act_up_1/slope, " in told
+    generator.apply(unflatten_dict(found, sep="/"), np.zeros((1, 8, 8, 3), np.float32))
 
 
 @pytest.mark.parametrize(

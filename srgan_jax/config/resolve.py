@@ -128,7 +128,7 @@ def _check_stage(path: str, stage: StageConfig) -> None:
             f"{path}.drops={stage.drops}: expected fractions of total_steps between 0 and 1"
             + (hint if 1 < largest <= stage.total_steps else "")
         )
-    if stage.schedule == "cosine" and stage.warmup_steps > stage.total_steps:
+    if stage.warmup_steps > stage.total_steps:
         raise UserError(
             f"{path}.warmup_steps={stage.warmup_steps}: expected at most total_steps={stage.total_steps}; "
             f"add --{path}.warmup_steps={stage.total_steps // 10}"

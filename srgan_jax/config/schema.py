@@ -86,7 +86,7 @@ class StageConfig:
     schedule: str = key("constant", "a name in training.optimizers.SCHEDULES: constant, piecewise, cosine")
     drops: tuple[float, ...] = key((0.5,), "piecewise: fractions of total_steps, 0 to 1, where the learning rate drops")
     drop_factor: float = key(0.1, "piecewise: factor of the learning rate at each drop, 0 or more", low=0)
-    warmup_steps: int = key(0, "cosine: updates of linear warmup from 0, at most total_steps", low=0)
+    warmup_steps: int = key(0, "updates of linear warmup of the learning rate from 0, at most total_steps", low=0)
     b1: float = key(0.9, "Adam: decay of the mean of gradients, at least 0 and below 1", low=0, below=1)
     b2: float = key(0.999, "Adam: decay of the mean of squared gradients, at least 0 and below 1", low=0, below=1)
     weight_decay: float = key(0.0, "decoupled decay of kernels, times the learning rate; usual with Muon: 0.1", low=0)

@@ -109,8 +109,8 @@ def train_and_evaluate(
             current = train_stage(stage, current, shared)
         publisher.copy_last(stages[-1].name)
         assert current is not None  # build refuses a run without stages
-        if initial and shared.validation.pairs:
-            scale, config = stages[0].plan.scale, run.validation
+        if initial and shared.validation.pairs and initial.scale == plan.scale:
+            scale, config = plan.scale, run.validation
             protocol = Protocol(scale, degradation=str(run.degradation["name"]) if config.degraded else "")
             from_files = Path(config.folder, f"LRx{scale}").is_dir() if config.folder else bool(run.data.lr)
             compare(initial, current, shared.validation, protocol, from_files, folder / "before_after.md")

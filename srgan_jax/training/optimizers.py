@@ -4,6 +4,7 @@ A new optimiser or schedule is one function and one entry in its table.
 """
 
 import jax
+import jax.numpy as jnp
 import optax
 import optax.contrib
 
@@ -71,15 +72,18 @@ OPTIMIZERS = {"adam": adam, "muon": muon}
 
 
 def create_schedule(stage: StageConfig, learning_rate: float) -> optax.Schedule:
-    """Returns the learning rate as a function of the number of updates so far."""
+    """Returns the learning rate as a function of the number of updates so far, its linear warmup from 0 included."""
     make_schedule = lookup(SCHEDULES, stage.schedule, "learning rate schedule")
-    return make_schedule(
+    schedule = make_schedule(
         learning_rate,
         stage.total_steps,
         drops=stage.drops,
         drop_factor=stage.drop_factor,
         warmup_steps=stage.warmup_steps,
     )
+    if not stage.warmup_steps or stage.schedule == "cosine":  # which has its own, and decays from its end
+        return schedule
+    return lambda count: schedule(count) * jnp.minimum(1.0, count / stage.warmup_steps)
 
 
 def create_optimizer(stage: StageConfig, learning_rate: float) -> optax.GradientTransformation:
