@@ -1,22 +1,20 @@
 """Trains: `python -m srgan_jax.main --config srgan --workdir runs/srgan`.
 
 `--config` is the name of a recipe or the path of a config file. Flags set its keys, for instance
-`--config.stages.pretrain.total_steps=100`. The same command resumes the run. In a SLURM, TPU pod, GKE or Open MPI job
-every process runs this command; in other multi-process jobs add the three cluster flags.
+`--config.stages.pretrain.total_steps=100`. The same command resumes the run, and so does `--workdir` alone, which takes
+the config that the run keeps. In a SLURM, TPU pod, GKE or Open MPI job every process runs this command; in other
+multi-process jobs add the three cluster flags.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 
 from srgan_jax.cli.arguments import add_cluster
 from srgan_jax.runtime import compilation, devices, extras, messages, processes
 from srgan_jax.runtime.errors import UserError
-
-EXAMPLE = "python -m srgan_jax.main --config srgan --workdir runs/srgan"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m srgan_jax.main", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"recipes: {', '.join(recipe_files())}", allow_abbrev=False,
     )  # fmt: skip
-    flags.add_argument("--config", metavar="NAME|FILE", help="name of a recipe, or path of a config file")
+    flags.add_argument("--config", metavar="NAME|FILE", help="recipe or config file (default: that of --workdir)")
     flags.add_argument("--workdir", help="folder of the run (default: runs/NAME)")
     flags.add_argument("--profile", action="store_true", help="write a trace of a few updates to WORKDIR/profile")
     flags.add_argument("--debug_nans", action="store_true", help="stop at the first NaN and name the operation (slow)")
@@ -42,23 +40,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         from absl import logging
 
         from srgan_jax.config.command_line import apply_overrides
-        from srgan_jax.config.recipes import load_config
+        from srgan_jax.config.recorded import config_and_folder
         from srgan_jax.config.resolve import resolve
         from srgan_jax.training.loop import train_and_evaluate
 
         args, overrides = parser().parse_known_args(argv)
         logging.set_verbosity(logging.WARNING)  # JAX and tfds log many lines at INFO
-        if not args.config:
-            raise UserError(f"expected --config, for instance: {EXAMPLE}")
-        config = load_config(args.config)
+        config, folder = config_and_folder(args.config, args.workdir)
         apply_overrides(config, overrides, [f"--{name}" for name in vars(args)])
         run = resolve(config)
         jax.config.update("jax_debug_nans", args.debug_nans)
         if run.deterministic:
             devices.make_deterministic()
         processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
+        devices.check_platform()
         compilation.enable_compilation_cache(run.compilation_cache, messages.report)
-        train_and_evaluate(run, args.workdir or Path("runs", Path(args.config).stem), profile=args.profile)
+        train_and_evaluate(run, folder, profile=args.profile, config_file=args.config or "")
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:  # before the loop, or the second Ctrl-C

@@ -106,10 +106,13 @@ def xla_flags(devices: int) -> str:
     return flags
 
 
+MEASURED = ("seconds", "images_per_second", "host_memory_gb", "device_memory_gb")  # differ from run to run
+
+
 def read_metrics(workdir: Path) -> list[dict]:
-    """Returns the lines of a run's metrics, without the seconds, which differ from run to run."""
+    """Returns the lines of a run's metrics, without those measured of the machine, which differ from run to run."""
     found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in found]
+    return [{key: value for key, value in row.items() if key not in MEASURED} for row in found]
 
 
 class Terminal(io.StringIO):

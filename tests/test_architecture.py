@@ -80,7 +80,7 @@ def _external(path):
 @pytest.mark.parametrize(
     ("library", "files"),
     [
-        ("orbax", {"training.checkpoints"}),
+        ("orbax", {"training.checkpoints", "training.checkpoint_reader"}),
         ("tensorflow_datasets", {"data.builder"}),
         ("grain", {"data.stream"}),
         ("tensorboardX", {"training.writers"}),

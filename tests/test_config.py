@@ -21,6 +21,7 @@ from srgan_jax.losses.terms import TERMS, Term
 from srgan_jax.models.generators.compact import CompactResNet
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.training import setup
+from srgan_jax.training.network_fields import select_keys
 
 PACKAGE = Path(__file__).parents[1] / "srgan_jax"
 
@@ -124,7 +125,7 @@ def test_keys_that_an_architecture_lacks_are_ignored_at_their_defaults():
     config = defaults.get_config()
     command_line.apply_overrides(config, ["--config.generator.name=compact", "--config.generator.width=24"])
     section = resolve(config).generator
-    described = setup.select_keys(models.GENERATORS["compact"], section, RunConfig().generator)
+    described = select_keys(models.GENERATORS["compact"], section, RunConfig().generator)
     assert dict(described) == {"name": "compact", "blocks": 16, "width": 24, "scale": 4}  # as in the config
 
 
@@ -134,7 +135,7 @@ def test_a_scale_that_is_given_is_used_even_if_it_is_the_default(scale):
     kind = type("Twice", (CompactResNet,), {"__annotations__": {"scale": int}, "scale": 2})
     config = defaults.get_config()
     command_line.apply_overrides(config, ["--config.generator.name=compact", f"--config.generator.scale={scale}"])
-    described = setup.select_keys(kind, resolve(config).generator, RunConfig().generator)
+    described = select_keys(kind, resolve(config).generator, RunConfig().generator)
     assert models.build({"compact": kind}, described).scale == scale
 
 
@@ -219,7 +220,7 @@ def _annotations():
 
 def test_few_functions_take_the_whole_config():
     takes_root = {name for _, name, annotation in _annotations() if "RunConfig" in annotation}
-    allowed = {"train_and_evaluate", "build", "record_run", "resolve"}
+    allowed = {"train_and_evaluate", "build", "describe_run", "resolve"}
     assert takes_root == allowed | {"_check_intervals"}  # called by resolve
     editable = {(path.parent.name, name) for path, name, annotation in _annotations() if "ConfigDict" in annotation}
     assert {folder for folder, _ in editable} == {"config"}

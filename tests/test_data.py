@@ -14,6 +14,7 @@ from PIL import Image
 
 from srgan_jax import images
 from srgan_jax.data import builder, datasets, memory, sampling, skip_corrupt, stream
+from srgan_jax.runtime.errors import UserError
 
 GEOMETRY = {"crop_px": 32, "margin_px": 8}
 SEED = np.asarray(jax.random.key_data(jax.random.key(1)))
@@ -69,7 +70,7 @@ def test_every_image_file_is_used_or_listed_as_skipped(tmp_path, photo):
 def test_a_folder_without_usable_images_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder"):
         builder.prepare(str(tmp_path / "absent"), str(tmp_path / "out"))
-    with pytest.raises(builder.DatasetError, match="contains no images"):
+    with pytest.raises(UserError, match="contains no images"):
         builder.prepare(str(tmp_path), str(tmp_path / "out"))
     (tmp_path / "text.png").write_text("not a picture")
     with pytest.raises(builder.DatasetError, match=r"no usable .*\n  text.png: "):

@@ -26,7 +26,16 @@ PAGES = {
     if path.exists()
 }
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-ELSEWHERE = {"cd", "export", "git", "pre-commit", "ruff", "sbatch", "source"}  # commands that are not ours
+ELSEWHERE = {
+    "tensorboard",
+    "cd",
+    "export",
+    "git",
+    "pre-commit",
+    "ruff",
+    "sbatch",
+    "source",
+}  # commands that are not ours
 FOREIGN = "docs/migrating.md"  # shows other projects' options
 
 

@@ -13,6 +13,7 @@ import srgan_jax
 from srgan_jax import images
 from srgan_jax.config.recipes import load_config, recipe_files
 from srgan_jax.config.resolve import resolve
+from srgan_jax.data import builder
 from srgan_jax.degradations import DEGRADATIONS
 from srgan_jax.evaluation.pairs import degrade_pairs, make_pair
 from srgan_jax.models import GENERATORS, build
@@ -90,7 +91,7 @@ def test_a_run_ends_with_scores_before_and_after_on_validation_images(config, tm
 
 def test_hold_out_and_a_validation_folder_exclude_each_other(config, tmp_path):
     config.validation.folder = str(tmp_path / "mine")
-    with pytest.raises(UserError, match="validation.folder .*data.lr_feature"):
+    with pytest.raises(UserError, match="expected 0 with config.validation.folder"):
         helpers.open_images(config, tmp_path / "run")
 
 
@@ -100,12 +101,30 @@ def test_a_resumed_run_cannot_hold_out_images_that_it_trained_on(config, tmp_pat
     config.validation.hold_out = 2
     for key, value in then.items():
         sections[key][key] = value
-    provenance.record_run(tmp_path, resolve(config))
+    provenance.describe_run(tmp_path, resolve(config)).write()
     samples.check_held_out(config.validation.hold_out, config.data.crop_px, tmp_path)
     for key, value in now.items():
         sections[key][key] = value
     with pytest.raises(UserError, match=f"{next(iter(now))}=.* another --workdir"):
         helpers.open_images(config, tmp_path)
+
+
+def test_a_replaced_validation_image_is_refused(config, tmp_path, photo, capsys):
+    """After another preparation, an image that was trained on would be held out in its place."""
+    config.data.dataset, config.data.folder = str(tmp_path / "prepared"), ""
+    config.validation.hold_out = 2
+    builder.prepare(str(tmp_path / "mine"), config.data.dataset, min_side_px=32)
+    run = tmp_path / "run"
+    helpers.open_images(config, run)
+    provenance.describe_run(run, resolve(config)).write()  # training began
+    held_out = capsys.readouterr().err.partition("not trained on: ")[2].split(" (number")[0]
+    helpers.open_images(config, run)
+    images.write_image(tmp_path / "mine" / held_out, photo[150:210, 100:170])
+    config.data.dataset = str(tmp_path / "again")
+    builder.prepare(str(tmp_path / "mine"), config.data.dataset, min_side_px=32)
+    with pytest.raises(UserError, match=rf"are gone: {held_out}.*; in their place are: .*png .*another --workdir"):
+        helpers.open_images(config, run)
+    helpers.open_images(config, tmp_path / "other")
 
 
 def test_degraded_pairs_are_deterministic(photo):

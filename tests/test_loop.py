@@ -111,7 +111,7 @@ class _RecordingWriter:
 
 def test_metrics_go_to_the_writers_of_the_config(config, tmp_path, monkeypatch):
     monkeypatch.setitem(writers.WRITERS, "lines", _RecordingWriter)
-    config.writers, config.sample_pictures, config.log_grad_share = ("lines",), 1, True
+    config.loggers, config.sample_pictures, config.log_grad_share = ("lines",), 1, True
     config.stages.pretrain.total_steps = 2
     helpers.train(config, tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "pretrain.lines").read_text().splitlines()]
@@ -120,8 +120,8 @@ def test_metrics_go_to_the_writers_of_the_config(config, tmp_path, monkeypatch):
     assert any("val_psnr_y" in row for row in rows) and any("image" in row for row in rows)
     assert not (tmp_path / "tensorboard").exists()
     assert all(row["grad_share/pixel"] == pytest.approx(1.0) for row in rows if "loss" in row)  # the only term
-    config.writers = ("line",)
-    with pytest.raises(UserError, match="'line'; valid: lines, tensorboard"):
+    config.loggers = ("line",)
+    with pytest.raises(UserError, match="'line'; valid: lines, tensorboard, wandb"):
         helpers.train(config, tmp_path / "other")
 
 

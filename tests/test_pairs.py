@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 
@@ -5,10 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from srgan_jax import images
+from srgan_jax import cli, images
+from srgan_jax.config.schema import DataConfig, ValidationConfig
 from srgan_jax.data import batches, builder, datasets, memory, paired_folders, sampling, stream
+from srgan_jax.data.batch_plan import BatchPlan
 from srgan_jax.ops import resize
 from srgan_jax.runtime.errors import UserError
+from srgan_jax.training import samples
+from srgan_jax.training.validation import read_validation
 
 SEED = np.asarray(jax.random.key_data(jax.random.key(1)))
 
@@ -94,7 +99,7 @@ def test_unmatched_names_are_listed(tmp_path, photo):
     assert lines[1].strip() == "hr/a01 is missing in lr"
     (tmp_path / "lr" / "b.jpg").write_bytes((tmp_path / "lr" / "b.png").read_bytes())
     with pytest.raises(UserError, match=r"differ in their suffix only: b\.\w+"):
-        paired_folders.match_pairs(tmp_path)
+        paired_folders.match_pairs(paired_folders.find_layout(tmp_path))
 
 
 def test_sizes_of_another_scale_are_listed(tmp_path, photo):
@@ -115,6 +120,83 @@ def test_a_pair_with_a_corrupt_image_is_skipped(tmp_path, photo):
     skipped = builder.prepare(str(tmp_path), str(tmp_path / "out"))
     assert set(skipped) == {"hr/1.png"} and json.loads((tmp_path / "out" / "skipped.json").read_text()) == skipped
     assert len(datasets.open_images(str(tmp_path / "out"), scale=4, lr_feature="lr")) == 2
+
+
+@pytest.mark.parametrize(
+    ("hr", "lr"),
+    [
+        ("HR", "LR"), ("GT", "LQ"), ("gt", "lq"), ("train/hr", "train/lr"), ("HR", "LRx4"), ("gt", "lq_x4"),
+        ("DIV2K_train_HR", "DIV2K_train_LR_bicubic/X4"),
+    ],
+)  # fmt: skip
+def test_pairs_are_recognised_by_the_usual_names_and_told(tmp_path, photo, hr, lr, capsys):
+    for index in range(2):
+        _write(tmp_path / "pairs" / hr, f"{index}.png", photo[: 96 + 4 * index, :100])
+        _write(tmp_path / "pairs" / lr, f"{index}.png", photo[: 24 + index, :25])
+    (tmp_path / "pairs" / hr / "2.png").write_bytes(b"damaged")
+    (tmp_path / "pairs" / lr / "2.png").write_bytes(b"damaged")
+    out = str(tmp_path / "out")
+    assert cli.main(["prepare", str(tmp_path / "pairs"), "-o", out]) == 0
+    printed = capsys.readouterr().out
+    assert f"pairs: HR images in {hr}, LR images in {lr}\n" in printed
+    assert "2 pairs prepared, 1 skipped" in printed
+    found = datasets.open_images(out, scale=4, lr_feature="lr")
+    assert {found.size(index) for index in range(2)} == {(24, 25), (25, 25)}
+
+
+def test_several_lr_folders_and_a_template_of_names(tmp_path, photo, capsys):
+    source, out = tmp_path / "pairs", str(tmp_path / "out")
+    for index in range(2):
+        _write(source / "HR", f"a{index}.png", photo[:96, :100])
+        for level in ("mild", "wild"):
+            _write(source / f"LR_{level}", f"a{index}_{level}.png", photo[:24, index : 25 + index])
+            _write(source / f"LR_named_{level}", f"lr-a{index}-x4.png", photo[:24, index : 25 + index])
+    assert cli.main(["prepare", str(source), "-o", out]) == 2
+    assert "choose with --lr one or more of: LR_mild LR_named_mild LR_named_wild LR_wild" in capsys.readouterr().err
+    assert cli.main(["prepare", str(source), "-o", out, "--lr", "LR_mild"]) == 2
+    assert "HR/a0 is missing in LR_mild" in capsys.readouterr().err
+    assert cli.main(["prepare", str(source), "-o", out, "--lr", "LR_mild", "--lr-name", "{name}_mild"]) == 0
+    assert "2 pairs prepared, 0 skipped" in capsys.readouterr().out
+    both = ["--lr", "LR_named_mild", "LR_named_wild", "--lr-name", "lr-{name}-x4"]
+    assert cli.main(["prepare", str(source), "-o", str(tmp_path / "both"), *both]) == 0
+    found = datasets.open_images(str(tmp_path / "both"), scale=4, lr_feature="lr")
+    starts = sorted(int(found[index][0, 0, -3]) for index in range(4))
+    assert starts == sorted(2 * [int(photo[0, index, 0]) for index in range(2)])
+
+
+def test_lr_images_without_hr_images_beside_are_told(tmp_path, photo, capsys):
+    _write(tmp_path / "photos" / "lr", "a.png", photo[:100, :100])
+    assert cli.main(["prepare", str(tmp_path / "photos"), "-o", str(tmp_path / "out")]) == 0
+    assert "photos/lr: named as LR images, but without HR images beside" in capsys.readouterr().out
+
+
+def test_a_paired_data_set_uses_its_lr_images_by_default(prepared, dataset, tmp_path, capsys):
+    data = DataConfig(dataset=prepared)
+    found = samples.with_pairs(data, tmp_path)
+    assert found.lr == "lr" and "LR images are used; config.data.lr_feature=none" in capsys.readouterr().err
+    assert samples.with_pairs(dataclasses.replace(data, lr_feature="none"), tmp_path).lr == ""
+    assert samples.with_pairs(DataConfig(dataset=dataset), tmp_path).lr == ""
+    (tmp_path / "config.json").write_text('{"data": {"lr_feature": ""}}')  # a run of an earlier version
+    assert samples.with_pairs(data, tmp_path).lr == ""
+
+
+def test_pairs_can_be_held_out_with_their_lr_images(tmp_path, photo):
+    """LR is dark here, unlike bicubic LR."""
+    for index in range(8):
+        hr = photo[8 * index : 8 * index + 64, :72]
+        _write(tmp_path / "pairs" / "hr", f"{index}.png", hr)
+        _write(tmp_path / "pairs" / "lr", f"{index}.png", hr[::2, ::2] // 4)
+    out = str(tmp_path / "out")
+    builder.prepare(str(tmp_path / "pairs"), out, min_side_px=32)
+    data, validation = DataConfig(dataset=out, lr_feature="lr", crop_px=64), ValidationConfig(hold_out=2)
+    rest, held_out = samples.open_images(data, validation, BatchPlan(2, 64, 4), tmp_path / "run")
+    pairs = read_validation(validation, 2, None, held_out).pairs
+    assert len(rest) == 6 and len(pairs) == 2
+    for pair in pairs:
+        assert pair.hr.shape == (64, 72, 3)
+        np.testing.assert_array_equal(pair.lr, pair.hr[::2, ::2] // 4)
+    trained = {rest[index].tobytes() for index in range(6)}
+    assert not any(datasets.pack(pair.hr, pair.lr).tobytes() in trained for pair in pairs)
 
 
 class _ImageList(list):

@@ -4,7 +4,7 @@ import argparse
 import functools
 from pathlib import Path
 
-from srgan_jax.cli.arguments import add_cluster
+from srgan_jax.cli.arguments import add_cluster, add_moment, at_moment
 from srgan_jax.runtime.errors import UserError, lookup
 
 
@@ -58,11 +58,13 @@ def evaluate(args: argparse.Namespace) -> int:
     from srgan_jax.degradations import DEGRADATIONS
     from srgan_jax.evaluation import html_report, metrics, tables
     from srgan_jax.evaluation.pairs import degrade_pairs, read_pairs
-    from srgan_jax.runtime import processes
+    from srgan_jax.runtime import devices, processes
 
     processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
+    devices.check_platform()
     if args.report and jax.process_count() > 1:
         raise UserError(f"--report needs one process, got {jax.process_count()}; omit --report or run one process")
+    args.weights = [at_moment(path, args) for path in args.weights]
     generators = [weights.load(path) for path in args.weights]
     scale = args.scale
     if scale is None:
@@ -111,6 +113,7 @@ def add_evaluate(commands) -> None:
     sub.add_argument(
         "--weights", nargs="+", default=[], metavar="W", help="shipped names, .safetensors or .pth files, run folders"
     )
+    add_moment(sub)
     sub.add_argument(
         "--data", nargs="+", required=True, metavar="DIR", help="folder of HR images, or with sub-folders HR and LRx4"
     )

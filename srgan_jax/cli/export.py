@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from srgan_jax.cli.arguments import add_moment, at_moment
 from srgan_jax.runtime.errors import UserError, lookup
 
 
@@ -11,9 +12,12 @@ def export(args: argparse.Namespace) -> int:
     """Exports a generator and prints the largest difference between its outputs and the original's."""
     from srgan_jax import weights
     from srgan_jax.export import EXPORTERS
+    from srgan_jax.runtime import devices
 
+    devices.check_platform()
     exporter = lookup(EXPORTERS, args.to, "format")
     options = _given_options(args)
+    args.weights = at_moment(args.weights, args)
     params, provenance = weights.load_with_provenance(args.weights)  # the exporters fold, where the format allows
     out = Path(args.out or _default_name(args.weights, exporter.suffix, params.scale))
     files = [out, *(out.with_suffix(suffix) for suffix in exporter.beside)]
@@ -55,7 +59,8 @@ def _default_name(path: str, suffix: str, scale: int) -> str:
 def add_export(commands) -> None:
     """Adds `export` to the commands of the parser."""
     sub = commands.add_parser("export", help="export a generator to ONNX, ncnn, PyTorch or StableHLO")
-    sub.add_argument("weights", help="name of shipped weights, .safetensors or .pth file, or run folder")
+    sub.add_argument("weights", help="name of shipped weights, .safetensors or .pth file, run folder or checkpoint")
+    add_moment(sub)
     sub.add_argument("--to", required=True, metavar="FORMAT", help="onnx, ncnn, torch or stablehlo")
     sub.add_argument(
         "--opset", type=int, metavar="N", help="onnx: version of the operators (default: the lowest possible)"

@@ -3,6 +3,8 @@
 import argparse
 from collections.abc import Mapping
 
+from srgan_jax.cli.arguments import add_moment, at_moment
+
 
 def _print_fields(fields: Mapping[str, object]) -> None:
     for key, value in fields.items():
@@ -49,10 +51,13 @@ def _print_environment() -> None:
 
 def info(args: argparse.Namespace) -> int:
     """Prints the model card of the given weights; without any, prints the environment."""
+    from srgan_jax.runtime import devices
+
+    devices.check_platform()
     if args.weights is None:
         _print_environment()
     else:
-        _print_model_card(args.weights)
+        _print_model_card(at_moment(args.weights, args))
     return 0
 
 
@@ -61,5 +66,8 @@ def add_info(commands) -> None:
     sub = commands.add_parser(
         "info", help="print the model card of a generator; without W: versions, devices, locations of weights"
     )
-    sub.add_argument("weights", nargs="?", metavar="W", help="shipped name, .safetensors or .pth file, or run folder")
+    sub.add_argument(
+        "weights", nargs="?", metavar="W", help="shipped name, .safetensors or .pth file, run folder or checkpoint"
+    )
+    add_moment(sub)
     sub.set_defaults(run=info)

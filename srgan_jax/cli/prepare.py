@@ -13,8 +13,8 @@ def prepare(args: argparse.Namespace) -> int:
     extras.require("train", "srgan-jax prepare")
     from tqdm import tqdm
 
-    from srgan_jax import images
     from srgan_jax.data import builder
+    from srgan_jax.data.examples import find_examples
 
     if not os.path.isdir(args.source):
         if args.out or os.sep in args.source.split("/")[0] or args.source.startswith((".", "/", "~")):
@@ -25,26 +25,33 @@ def prepare(args: argparse.Namespace) -> int:
         return 0
     if not args.out:
         raise UserError(f"--out is required for a folder: srgan-jax prepare {args.source} --out data/NAME")
-    found = len(images.find_images(args.source))
-    with tqdm(total=found, unit=" images", desc="preparing", disable=None if found else True) as bar:
-        skipped = builder.prepare(args.source, args.out, min_side_px=args.min_side, on_file=bar.update)
+    examples, lines = find_examples(args.source, args.lr, args.lr_name)
+    for line in lines:
+        print(line)
+    what = "pairs" if len(examples[0]) == 2 else "images"
+    with tqdm(total=len(examples), unit=f" {what}", desc="preparing", disable=None) as bar:
+        options = {"min_side_px": args.min_side, "examples": examples, "on_file": bar.update}
+        skipped = builder.prepare(args.source, args.out, **options)
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}")
     for name, kind in builder.read_converted(args.out).items():
         print(f"converted to 8-bit RGB, {name}: {kind}")
-    print(
-        f"{found - len(skipped)} images prepared, {len(skipped)} skipped; train with --config.data.dataset={args.out}"
-    )
+    prepared = builder.count_images(args.out)
+    print(f"{prepared} {what} prepared, {len(skipped)} skipped; train with --config.data.dataset={args.out}")
     return 0
 
 
 def add_prepare(commands) -> None:
     """Adds `prepare` to the commands of the parser."""
     sub = commands.add_parser("prepare", help="convert a folder of images to a training data set")
-    sub.add_argument("source", help="folder of images, or of pairs in hr/ and lr/; or the name of a tfds data set")
+    sub.add_argument("source", help="folder of images, or of pairs (hr and lr, GT and LQ); or a tfds data set")
     sub.add_argument("-o", "--out", help="output folder of the data set, for --config.data.dataset")
     sub.add_argument(
         "--min-side", type=int, default=96, metavar="PX", help="skip images with a smaller side (default: 96)"
+    )
+    sub.add_argument("--lr", nargs="+", default=[], metavar="DIR", help="pairs: the folders of LR images in the source")
+    sub.add_argument(
+        "--lr-name", default="", metavar="TEMPLATE", help="pairs: names of the LR images, such as {name}x4"
     )
     sub.add_argument("--data-dir", help="folder in which tfds keeps its data sets")
     sub.set_defaults(run=prepare)

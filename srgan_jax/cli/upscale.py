@@ -6,7 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from srgan_jax.cli.arguments import add_cluster
+from srgan_jax.cli.arguments import add_cluster, add_moment, at_moment
 from srgan_jax.runtime.errors import UserError
 
 
@@ -35,7 +35,9 @@ def _generators(args: argparse.Namespace) -> list:
         return weights.load(path) if args.strength is None else weights.load_blended(path, args.strength)
 
     if args.weights:
-        return [load(path) for path in args.weights]
+        return [load(at_moment(path, args)) for path in args.weights]
+    if args.step is not None or args.best:
+        raise UserError("--step and --best need the folder of a run: --weights RUN")
     shipped = pretrained.path_of(pretrained.DEFAULT)  # ignores a folder of that name
     if shipped is None:
         choices = ", ".join(["FILE.safetensors", "the folder of a training run", *pretrained.names()])
@@ -51,7 +53,8 @@ def _separate_inputs(given: list[str]) -> tuple[list[str], list[str]]:
     from srgan_jax.weights.safetensors_io import SUFFIXES
 
     def is_weights(name: str) -> bool:
-        return name.endswith(SUFFIXES) or name in pretrained.names() or Path(name, "generator.safetensors").is_file()
+        folder = any(Path(name, file).is_file() for file in ("generator.safetensors", "config.json", "manifest.sha256"))
+        return name.endswith(SUFFIXES) or name in pretrained.names() or folder
 
     count = next((index for index, name in enumerate(given) if index and not is_weights(name)), len(given))
     return given[:count], given[count:]
@@ -75,7 +78,7 @@ def upscale(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from srgan_jax import bulk
-    from srgan_jax.runtime import processes
+    from srgan_jax.runtime import devices, processes
 
     if args.list_weights:
         return _list_weights()
@@ -84,6 +87,7 @@ def upscale(args: argparse.Namespace) -> int:
     if not args.inputs:
         raise UserError("expected at least one image or folder: srgan-jax upscale photo.jpg")
     processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
+    devices.check_platform()
     if not 1 <= args.quality <= 100:
         raise UserError(f"--quality {args.quality}: expected 1 to 100")
     for name, value in (("--jobs", args.jobs), ("--tile", args.tile), ("--max-pixels", args.max_pixels)):
@@ -166,9 +170,10 @@ def add_upscale(commands) -> None:
         "--weights",
         nargs="+",
         metavar="W",
-        help="name of shipped weights (default: photo_x4), .safetensors or .pth file, or run folder; several are "
-        "applied one after another, such as a cleanup of scale 1, then a generator of scale 4",
+        help="name of shipped weights (default: photo_x4), .safetensors or .pth file, run folder or checkpoint; "
+        "several are applied one after another, such as a cleanup of scale 1, then a generator of scale 4",
     )
+    add_moment(sub)
     sub.add_argument("--list-weights", action="store_true", help="print the purpose of each shipped generator and exit")
     sub.add_argument(
         "--blend",

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from ml_collections import ConfigDict
 
+from srgan_jax.config.renamed import check_run_key_not_renamed
 from srgan_jax.runtime.errors import UserError, did_you_mean
 from srgan_jax.runtime.types import PyTree
 
@@ -48,6 +49,7 @@ def _find(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
     section, node = config, config
     for part in parts:
         if not isinstance(node, ConfigDict) or part not in node:
+            check_run_key_not_renamed(key)
             hint = did_you_mean(part, node if isinstance(node, ConfigDict) else []) or OWN_FILE
             raise UserError(f"--config.{key}: no such key in the config: {part!r}{hint}")
         section, node = node, node[part]

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import cast
 
 from ml_collections import ConfigDict
 
@@ -15,10 +16,16 @@ def get_config() -> ConfigDict:
     A config file calls it and changes some keys. `config/schema.py` describes the keys and their ranges.
     """
     config = ConfigDict(as_dict(RunConfig()))
-    stages: PyTree = config.stages
-    gan = stages.gan
-    gan.discriminator_losses.d_loss.term = gan.losses.adversarial.get_ref("term")  # one adversarial loss for G and D
+    link_adversarial(config)
     return config
+
+
+def link_adversarial(config: ConfigDict) -> None:
+    """Lets `d_loss.term` of each stage follow `losses.adversarial.term`, where the two are equal."""
+    for stage in cast(PyTree, config).stages.values():
+        terms = stage.get("discriminator_losses", {}).get("d_loss"), stage.losses.get("adversarial")
+        if all(terms) and terms[0].term == terms[1].term:
+            terms[0].term = terms[1].get_ref("term")
 
 
 def as_dict(value: object) -> PyTree:

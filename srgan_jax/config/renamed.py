@@ -18,6 +18,7 @@ STAGE_KEYS = {  # old key -> new key, within config.stages.NAME
     "gradient_penalty": "discriminator_losses.gradient_penalty.weight",
     "generator_first": "step",
 }
+RUN_KEYS = {"writers": "loggers"}  # within config
 DATA_VALUES = {"augment": {True: "flips_rotations", False: "none"}}  # key of config.data: old value -> new value
 STEP_OF_GENERATOR_FIRST = "gan_generator_first"
 
@@ -27,6 +28,12 @@ def check_not_renamed(stage: str, key: str) -> None:
     if now := STAGE_KEYS.get(key):
         value = f"={STEP_OF_GENERATOR_FIRST}" if key == "generator_first" else ""
         raise UserError(f"config.stages.{stage}.{key} was renamed; write config.stages.{stage}.{now}{value}")
+
+
+def check_run_key_not_renamed(key: str) -> None:
+    """Raises UserError if `key` of the config itself was renamed; the message states the new key."""
+    if now := RUN_KEYS.get(key):
+        raise UserError(f"config.{key} was renamed; write config.{now}")
 
 
 def check_no_old_value(data: Mapping[str, object]) -> None:
@@ -40,7 +47,7 @@ def check_no_old_value(data: Mapping[str, object]) -> None:
 def translate_keys(recorded: Mapping[str, object]) -> dict[str, object]:
     """Returns the content of a `config.json`, written by this or an earlier version, with the current keys."""
     data, stages = recorded.get("data"), recorded.get("stages")
-    now = dict(recorded)
+    now = {RUN_KEYS.get(key, key): value for key, value in recorded.items()}
     if isinstance(data, Mapping):
         found = {key: values[data[key]] for key, values in DATA_VALUES.items() if isinstance(data.get(key), bool)}
         now["data"] = {**data, **found}

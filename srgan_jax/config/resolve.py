@@ -8,7 +8,7 @@ from typing import TypeVar
 from ml_collections import ConfigDict
 
 from srgan_jax.config.networks import NETWORK_MINIMA
-from srgan_jax.config.renamed import check_no_old_value, check_not_renamed
+from srgan_jax.config.renamed import check_no_old_value, check_not_renamed, check_run_key_not_renamed
 from srgan_jax.config.schema import GanStageConfig, LossConfig, RunConfig, StageConfig
 from srgan_jax.runtime.errors import UserError, did_you_mean
 from srgan_jax.runtime.types import PyTree
@@ -55,6 +55,8 @@ def _section(kind: type[S], values: Mapping[str, PyTree], path: str) -> S:
         if name not in fields:
             if path.startswith("config.stages."):
                 check_not_renamed(path.split(".")[2], name)
+            if path == "config":
+                check_run_key_not_renamed(name)
             raise UserError(f"{path}.{name}: no such key{did_you_mean(name, fields)}")
     found = {name: _value(field, values[name], f"{path}.{name}") for name, field in fields.items() if name in values}
     return kind(**found)
@@ -126,7 +128,7 @@ def _check_stage(path: str, stage: StageConfig) -> None:
             f"{path}.drops={stage.drops}: expected fractions of total_steps between 0 and 1"
             + (hint if 1 < largest <= stage.total_steps else "")
         )
-    if stage.schedule == "cosine" and stage.warmup_steps > stage.total_steps:
+    if stage.warmup_steps > stage.total_steps:
         raise UserError(
             f"{path}.warmup_steps={stage.warmup_steps}: expected at most total_steps={stage.total_steps}; "
             f"add --{path}.warmup_steps={stage.total_steps // 10}"

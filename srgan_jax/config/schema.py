@@ -86,7 +86,7 @@ class StageConfig:
     schedule: str = key("constant", "a name in training.optimizers.SCHEDULES: constant, piecewise, cosine")
     drops: tuple[float, ...] = key((0.5,), "piecewise: fractions of total_steps, 0 to 1, where the learning rate drops")
     drop_factor: float = key(0.1, "piecewise: factor of the learning rate at each drop, 0 or more", low=0)
-    warmup_steps: int = key(0, "cosine: updates of linear warmup from 0, at most total_steps", low=0)
+    warmup_steps: int = key(0, "updates of linear warmup of the learning rate from 0, at most total_steps", low=0)
     b1: float = key(0.9, "Adam: decay of the mean of gradients, at least 0 and below 1", low=0, below=1)
     b2: float = key(0.999, "Adam: decay of the mean of squared gradients, at least 0 and below 1", low=0, below=1)
     weight_decay: float = key(0.0, "decoupled decay of kernels, times the learning rate; usual with Muon: 0.1", low=0)
@@ -152,7 +152,9 @@ class DataConfig:
         "flips_rotations", "random orientation: none, horizontal (left-right), flips, or flips_rotations (all eight)"
     )
     rescale: float = key(1.0, "HR is first shrunk by a random factor between this and 1; 1: never", above=0, high=1)
-    lr_feature: str = key("", 'image feature with the LR images of a paired data set ("lr"); "": LR is made from HR')
+    lr_feature: str = key(
+        "", 'image feature with the LR images of a paired data set; "": lr, if it has one; none: not used'
+    )
     resize_px: int = key(
         0, "HR is first resized to squares of this side in pixels, a multiple of the scale; 0: no", low=0
     )
@@ -167,6 +169,11 @@ class DataConfig:
         0.5, "source memory: largest fraction of a device's memory for tiles; above it images stay on the host", low=0
     )
     threads: int = key(0, "source stream: number of threads that read and decode images; 0: one per core", low=0)
+
+    @property
+    def lr(self) -> str:
+        """The feature with the LR images; "" if LR is made from HR."""
+        return "" if self.lr_feature == "none" else self.lr_feature
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,8 +262,8 @@ class RunConfig:
         "auto", 'folder of the cache of compiled programs; "auto": the user\'s cache folder, "": no cache'
     )
     log_every_steps: int = key(100, "updates between two log lines", low=1)
-    writers: tuple[str, ...] = key(
-        ("tensorboard",), "names in training.writers.WRITERS; metrics.jsonl is always written"
+    loggers: tuple[str, ...] = key(
+        ("tensorboard",), "names in training.writers.WRITERS: tensorboard, wandb; metrics.jsonl is always written"
     )
     log_grad_share: bool = key(False, "also log the norm of each term's gradient with respect to SR")
     validate_every_steps: int = key(5_000, "updates between two validations, and between two written previews", low=1)

@@ -4,13 +4,12 @@
 """
 
 import contextlib
-import hashlib
 import importlib.util
 import io
 import json
 import platform
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,12 @@ from absl import logging
 from google.protobuf.json_format import ParseError
 
 from srgan_jax import images
-from srgan_jax.data import paired_folders
+from srgan_jax.data.examples import Example, find_examples, readable
+from srgan_jax.data.tfds_images import TfdsImages
 from srgan_jax.runtime import atomic
 from srgan_jax.runtime.errors import UserError
 
+DISK_FULL = ("No space left on device", "File too large", "Disk quota exceeded")
 SKIPPED_FILE, CONVERTED_FILE = "skipped.json", "converted.json"
 
 
@@ -53,10 +54,18 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
     # There are no tfds metadata files next to this module.
     pkg_dir_path = Path(__file__).parent  # pyright: ignore[reportAssignmentType]  # tfds declares a path type of etils
 
-    def __init__(self, *, folder: str = "", min_side_px: int = 1, on_file: Callable[[], Any] = lambda: None, **kwargs):
-        self._folder, self._min_side_px, self._on_file = Path(folder), min_side_px, on_file
+    def __init__(
+        self,
+        *,
+        folder: str = "",
+        examples: Sequence[Example] = (),
+        min_side_px: int = 1,
+        on_file: Callable[[], Any] = lambda: None,
+        **kwargs,
+    ):
+        self._folder, self._examples, self._min_side_px, self._on_file = Path(folder), examples, min_side_px, on_file
+        self._names = ("hr", "lr") if examples and len(examples[0]) == 2 else ("image",)
         self.skipped: dict[str, str] = {}
-        self._names = ("hr", "lr") if paired_folders.is_paired(folder) else ("image",)
         self.converted: dict[str, str] = {}
         super().__init__(file_format="array_record", **kwargs)
 
@@ -72,12 +81,10 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
         return {"train": self._generate_examples()}
 
     def _generate_examples(self):
-        paired = len(self._names) == 2
-        found = paired_folders.match_pairs(self._folder) if paired else zip(images.find_images(self._folder))
-        for paths in found:
-            name = paths[0].relative_to(self._folder).as_posix()
-            for _ in paths:
-                self._on_file()
+        several = len({paths[0] for paths in self._examples}) < len(self._examples)  # LR images for each HR image
+        for paths in self._examples:
+            name = readable(paths[-1 if several else 0].relative_to(self._folder))
+            self._on_file()
             try:  # the minimum side doesn't apply to the LR image of a pair
                 decoded = [_decode_usable(path, 0 if index else self._min_side_px) for index, path in enumerate(paths)]
             except images.ImageError as error:
@@ -98,7 +105,12 @@ def _check_platform() -> None:
 
 
 def prepare(
-    folder: str, out: str, *, min_side_px: int = 96, on_file: Callable[[], Any] = lambda: None
+    folder: str,
+    out: str,
+    *,
+    min_side_px: int = 96,
+    examples: Sequence[Example] = (),
+    on_file: Callable[[], Any] = lambda: None,
 ) -> dict[str, str]:
     """Prepares a folder of images as a tfds data set; replaces an existing data set in `out`.
 
@@ -107,7 +119,8 @@ def prepare(
         sub-folders `hr` and `lr`.
       out: folder of the data set, for `config.data.dataset`.
       min_side_px: images with a shorter side are skipped; at least `config.data.crop_px`.
-      on_file: called for each file.
+      examples: the files of each image or pair; () for those that `find_examples` finds.
+      on_file: called for each image or pair.
 
     Returns:
       Path of each skipped file and the reason; also written to `out/skipped.json`. The files that were converted
@@ -120,27 +133,28 @@ def prepare(
       UserError: pairs whose names or sizes don't match.
     """
     _check_platform()
-    if paired_folders.is_paired(folder):
-        paired_folders.match_pairs(folder)  # before anything is replaced
-    if not images.find_images(folder):
-        raise DatasetError(f"{folder} contains no images; expected files of {', '.join(images.SUFFIXES)}")
+    examples = examples or find_examples(folder)[0]  # raises errors before anything is replaced
+    options = {"folder": folder, "examples": examples, "min_side_px": min_side_px, "on_file": on_file}
     try:
         with _quiet():
-            builder = PhotoFolder(folder=folder, min_side_px=min_side_px, on_file=on_file, data_dir=out)
+            builder = PhotoFolder(**options, data_dir=out)
     except ParseError as error:
         raise DatasetError(f"{out} contains a damaged data set; delete it and repeat the command ({error})") from None
     try:
         with _quiet(), tempfile.TemporaryDirectory() as downloads:
             config = tfds.download.DownloadConfig(download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)
             builder.download_and_prepare(download_dir=downloads, download_config=config)
-    except Exception:
-        if len(builder.skipped) < len(images.find_images(folder)):
+    except Exception as error:
+        if full := next((text for text in DISK_FULL if text in str(error)), ""):
+            raise DatasetError(f"{out} can't be written ({full}); make space, and repeat the command") from None
+        if len(builder.skipped) < len(examples):
             raise
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in list(builder.skipped.items())[:10])
         raise DatasetError(f"{folder} contains no usable images:{reasons}") from None
-    atomic.write_text(Path(out, SKIPPED_FILE), json.dumps(builder.skipped, indent=1))
+    skipped = builder.skipped | {readable(path): "broken link" for path in images.broken_links(folder)}
+    atomic.write_text(Path(out, SKIPPED_FILE), json.dumps(skipped, indent=1))
     atomic.write_text(Path(out, CONVERTED_FILE), json.dumps(builder.converted, indent=1))
-    return builder.skipped
+    return skipped
 
 
 @contextlib.contextmanager
@@ -221,7 +235,7 @@ def read_converted(out: str) -> dict[str, str]:
     return json.loads(Path(out, CONVERTED_FILE).read_text())
 
 
-def open_source(dataset: str, *, split: str = "train", feature: str = "", data_dir: str | None = None) -> "TfdsImages":
+def open_source(dataset: str, *, split: str = "train", feature: str = "", data_dir: str | None = None) -> TfdsImages:
     """Returns the images of a data set; they are decoded when indexed.
 
     Args:
@@ -250,6 +264,17 @@ def open_source(dataset: str, *, split: str = "train", feature: str = "", data_d
     return TfdsImages(source, name)
 
 
+def count_images(dataset: str) -> int:
+    """Returns the number of images, or pairs, of a prepared data set."""
+    return _find_builder(dataset, None).info.splits["train"].num_examples
+
+
+def image_features(dataset: str, data_dir: str | None = None) -> list[str]:
+    """Returns the names of the image features of a data set."""
+    builder = _find_builder(dataset, data_dir)
+    return [name for name, kind in builder.info.features.items() if isinstance(kind, tfds.features.Image)]
+
+
 def _image_feature(builder: Any, feature: str) -> str:
     found = [name for name, kind in builder.info.features.items() if isinstance(kind, tfds.features.Image)]
     usual = [name for name in ("hr", "image") if name in found] or found
@@ -258,31 +283,3 @@ def _image_feature(builder: Any, feature: str) -> str:
     if feature not in found:
         raise DatasetError(f"config.data.feature={feature!r}: expected one of the image features {found}")
     return feature
-
-
-class TfdsImages:
-    """The images `[H, W, 3]` uint8 of one image feature of a tfds data source."""
-
-    def __init__(self, source: Any, feature: str):
-        self._source, self._feature = source, feature
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return images.decode_rgb(io.BytesIO(self._source[index][self._feature]))
-
-    def size(self, index: int) -> tuple[int, int]:
-        """Returns the height and width, without decoding."""
-        return images.image_size(io.BytesIO(self._source[index][self._feature]))
-
-    def digest(self, index: int) -> str:
-        """Returns the SHA-256 of the encoded image; equal images of a data set have equal digests."""
-        return hashlib.sha256(self._source[index][self._feature]).hexdigest()
-
-    def name(self, index: int) -> str:
-        """Returns the index, and before it the path in the prepared folder if the data set contains it."""
-        try:
-            return f"{self._source[index]['path'].decode()} (number {index})"
-        except Exception:  # no such feature, or the record is damaged
-            return f"number {index}"

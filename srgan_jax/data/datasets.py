@@ -32,6 +32,13 @@ def pack(hr: np.ndarray, lr: np.ndarray) -> np.ndarray:
     return np.concatenate([blocks, lr], axis=-1)
 
 
+def unpack(packed: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns HR and LR of an array that `pack` made."""
+    height, width, _ = packed.shape
+    blocks = packed[..., :-3].reshape(height, width, scale, scale, 3)
+    return blocks.transpose(0, 2, 1, 3, 4).reshape(height * scale, width * scale, 3), packed[..., -3:]
+
+
 class Resized:
     """Images resized to squares of `side_px`; `kernel` is a name in `resize_uint8.RESIZINGS`."""
 
@@ -82,7 +89,7 @@ class ResizedPairs(Resized):
 class Subset:
     """The images of a data set at the given indices."""
 
-    def __init__(self, images: Images, indices: Sequence[int] | np.ndarray):
+    def __init__(self, images: Any, indices: Sequence[int] | np.ndarray):
         self._images, self._indices = images, indices
 
     def __len__(self) -> int:
@@ -94,6 +101,10 @@ class Subset:
     def size(self, index: int) -> tuple[int, int]:
         """Returns the height and width, without decoding."""
         return self._images.size(self._indices[index])
+
+    def digest(self, index: int) -> str:
+        """Returns the digest of the content, for images of a prepared data set."""
+        return self._images.digest(self._indices[index])
 
     def name(self, index: int) -> str:
         """Returns the name in the data set."""
@@ -136,8 +147,8 @@ class Pairs:
                 wrong.append(f"number {index}: HR {hr[1]} x {hr[0]}, LR {lr[1]} x {lr[0]}")
         if wrong:
             raise DatasetError(
-                f"{len(wrong)} of {len(self)} pairs are not of scale {self._scale} (config.generator.scale):\n  "
-                + "\n  ".join(wrong[:10])
+                f"{len(wrong)} of {len(self)} pairs are not of scale {self._scale} (config.generator.scale); "
+                "config.data.lr_feature=none makes LR from HR instead:\n  " + "\n  ".join(wrong[:10])
             )
 
 

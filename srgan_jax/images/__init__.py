@@ -4,7 +4,7 @@ from srgan_jax.images.contact_sheet import side_by_side
 from srgan_jax.images.decode import MAX_PIXELS, decode_image, image_size, is_gray, open_image, read_image
 from srgan_jax.images.encode import encode_png, encode_webp, write_image
 from srgan_jax.images.errors import ImageError, reason
-from srgan_jax.images.find import SUFFIXES, find_images, folders
+from srgan_jax.images.find import SUFFIXES, broken_links, find_images, folders
 from srgan_jax.images.formats import FORMATS, MAX_IN_MEMORY_BYTES, TIFFS, fit_format, format_of
 from srgan_jax.images.picture import Picture
 from srgan_jax.images.resampling import resize_rows
@@ -19,6 +19,7 @@ __all__ = [
     "TIFFS",
     "ImageError",
     "Picture",
+    "broken_links",
     "conversion",
     "decode_image",
     "decode_rgb",

@@ -54,3 +54,10 @@ def find_images(
     readable = (path for path in (folders(root) if recursive else [root]) if os.access(path, os.R_OK | os.X_OK))
     files = (path for folder in readable for path in folder.iterdir() if path.suffix.lower() in suffixes)
     return sorted(path for path in files if not path.name.startswith(".") and os.path.isfile(path))
+
+
+def broken_links(folder: str | os.PathLike) -> list[Path]:
+    """Returns the symbolic links with an image's suffix in `folder` and below whose targets don't exist, relative."""
+    files = (path for inside in folders(folder) if os.access(inside, os.R_OK | os.X_OK) for path in inside.iterdir())
+    broken = (path for path in files if path.suffix.lower() in SUFFIXES and path.is_symlink() and not path.exists())
+    return sorted(path.relative_to(folder) for path in broken)

@@ -35,6 +35,18 @@ def check_deterministic() -> None:
         )
 
 
+def check_platform() -> None:
+    """Raises UserError if JAX can't use the platform that `JAX_PLATFORMS` names, such as CUDA without a driver."""
+    try:
+        jax.devices()
+    except Exception as error:  # JAX raises RuntimeError or AssertionError
+        wanted = os.environ.get("JAX_PLATFORMS", "")
+        reason = (str(error) or "no such device, or the package for it is not installed").splitlines()[0]
+        raise UserError(
+            f"JAX can't start with JAX_PLATFORMS={wanted}: {reason}; unset JAX_PLATFORMS to use what there is"
+        ) from None
+
+
 def make_mesh(devices: Sequence[Device] | None = None) -> Mesh:
     """Returns a mesh of `devices` with one axis, "data"; by default of all devices of all processes."""
     devices = jax.devices() if devices is None else devices

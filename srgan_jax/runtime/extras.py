@@ -12,6 +12,7 @@ MODULES = {
     "ncnn": ("ncnn",),
     "heic": ("pillow_heif",),
     "quickstart": ("skimage",),
+    "wandb": ("wandb",),
 }
 
 

@@ -6,12 +6,14 @@ the marker names it (it is deleted, with a message), else damaged.
 """
 
 import functools
+import json
 import logging
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import jax
 import orbax.checkpoint as ocp
@@ -24,6 +26,7 @@ from srgan_jax.runtime.types import PyTree
 from srgan_jax.training import checksums, optimizer_layouts
 
 ITEM = "default"  # name that Orbax gives the folder of the state in a checkpoint
+SUMS = "interval.json"  # the sums of metrics since the last logged update
 NO_SCORE = float("-inf")
 
 
@@ -50,6 +53,7 @@ class Checkpoints:
 
     Attributes:
       saved: step of the newest complete checkpoint of this run; None before the first.
+      sums: of the log interval at the restored checkpoint, as given to `save`; {} without any.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class Checkpoints:
         absl_logging.set_verbosity(absl_logging.FATAL)  # we get Orbax' errors as exceptions, and report each in a line
         logging.getLogger("orbax").setLevel(logging.CRITICAL)
         self.folder, self.saved = Path(os.path.abspath(folder)), None
+        self.sums: Mapping[str, tuple[float, float]] = {}
         self._marker = self.folder.with_name(f"{self.folder.name}.saving")
         self._report = report
         self._open = functools.partial(_open_manager, self.folder, keep, best_metric, lower_is_better)
@@ -90,8 +95,16 @@ class Checkpoints:
 
     # ------------------------------------------------------------------------------------------ writing
 
-    def save(self, step: int, state: PyTree, metrics: dict[str, float] | None = None) -> None:
+    def save(
+        self,
+        step: int,
+        state: PyTree,
+        metrics: dict[str, float] | None = None,
+        sums: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+    ) -> None:
         """Starts writing `state`. Returns once it is copied, so that the next update may donate it.
+
+        `sums` of the log interval are kept beside the state, so that a resumed run logs the same means.
 
         An error during writing is reported at the next call or by `close`. Earlier checkpoints are not affected.
 
@@ -112,13 +125,14 @@ class Checkpoints:
                 f"checkpoint {step} was not saved: expected a step above {self._manager.latest_step()}, the latest in "
                 f"{self.folder}"
             )
-        self._writing = threading.Thread(target=self._finish, args=(step,), name="checkpoint")
+        self._writing = threading.Thread(target=self._finish, args=(step, sums), name="checkpoint")
         self._writing.start()
 
-    def _finish(self, step: int) -> None:
+    def _finish(self, step: int, sums: Mapping[str, tuple[float, float]]) -> None:
         try:
             self._manager.wait_until_finished()
             if jax.process_index() == 0:
+                atomic.write_text(self.folder / str(step) / SUMS, json.dumps(dict(sums)))
                 checksums.write(self.folder / str(step))
                 self._marker.unlink()
         except Exception as error:  # reported by the next call in the main thread
@@ -189,11 +203,14 @@ class Checkpoints:
         while True:
             step = processes.on_first_process(self._newest_intact)
             self._reopen_manager()
+            self.sums = {}
             if step is None:
                 return None
             state = self._read(step, like)
             if accept(state):
                 self.saved = step
+                file = self.folder / str(step) / SUMS
+                self.sums = json.loads(file.read_text()) if file.is_file() else {}
                 return state
             processes.on_first_process(functools.partial(self._delete, step))
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from srgan_jax.losses.terms import Metrics
 from srgan_jax.training.game import Batch, Game
+from srgan_jax.training.observed import grad_norms
 from srgan_jax.training.players import (
-    advance,
     apply_gradient,
     average_over_batch,
     compute_once,
@@ -17,7 +17,7 @@ from srgan_jax.training.players import (
     generate,
     generator_gradient,
 )
-from srgan_jax.training.state import TrainState
+from srgan_jax.training.state import TrainState, advance
 
 
 def gan_step(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[TrainState, Metrics]:
@@ -30,7 +30,9 @@ def gan_step(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[T
 
     Returns:
       The next state, and scalar metrics: "loss" and each term of the generator's loss under its name, "d_loss" and the
-      other terms of the discriminator's loss, and its accuracies "d_accuracy_real" and "d_accuracy_fake".
+      other terms of the discriminator's loss, its accuracies "d_accuracy_real" and "d_accuracy_fake", its mean logits
+      "d_logit_real" and "d_logit_fake", and the norms of both gradients, "grad_norm/generator" and
+      "grad_norm/discriminator".
     """
     (batch,) = batches
     g, d = state.generator, state.opponent
@@ -48,4 +50,5 @@ def gan_step(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[T
 
     g_grads, g_stats, g_metrics = average_over_batch(g_gradient, batch, game.averaging)
     g = apply_gradient(g, g_grads, g_stats, game.generator.optimizer, state.step)
-    return advance(state, g, game.ema_decay, g_metrics, d), g_metrics | d_metrics
+    norms = grad_norms(generator=g_grads, discriminator=d_grads)
+    return advance(state, g, game.ema_decay, g_metrics, d), g_metrics | d_metrics | norms

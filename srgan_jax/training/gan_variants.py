@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 
 from srgan_jax.losses.terms import Metrics
 from srgan_jax.training.game import Batch, Game
+from srgan_jax.training.observed import grad_norms
 from srgan_jax.training.players import (
     Generated,
-    advance,
     apply_gradient,
     average_over_batch,
     compute_once,
@@ -14,7 +14,7 @@ from srgan_jax.training.players import (
     generate,
     generator_gradient,
 )
-from srgan_jax.training.state import NetworkState, TrainState
+from srgan_jax.training.state import NetworkState, TrainState, advance
 
 
 def generator_first(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[TrainState, Metrics]:
@@ -36,7 +36,8 @@ def generator_first(state: TrainState, batches: Sequence[Batch], game: Game) -> 
     d_grads, d_stats, d_metrics = average_over_batch(d_gradient, batch, game.averaging)
     g = apply_gradient(g, g_grads, g_stats, game.generator.optimizer, state.step)
     d = apply_gradient(d, d_grads, d_stats, game.opponent.optimizer, state.step)
-    return advance(state, g, game.ema_decay, g_metrics, d), g_metrics | d_metrics
+    norms = grad_norms(generator=g_grads, discriminator=d_grads)
+    return advance(state, g, game.ema_decay, g_metrics, d), g_metrics | d_metrics | norms
 
 
 def several_updates(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[TrainState, Metrics]:
@@ -61,6 +62,7 @@ def several_updates(state: TrainState, batches: Sequence[Batch], game: Game) -> 
             return discriminator_gradient(game, d, microbatch, generated(microbatch), state.step)
 
         grads, stats, metrics = average_over_batch(d_gradient, batch, game.averaging)
+        metrics |= grad_norms(discriminator=grads)
         optimizer = game.opponent.optimizer
         d = apply_gradient(d, grads, stats, optimizer, state.step, count=state.step * count + number)
 
@@ -69,7 +71,7 @@ def several_updates(state: TrainState, batches: Sequence[Batch], game: Game) -> 
 
     grads, stats, g_metrics = average_over_batch(g_gradient, batches[-1], game.averaging)
     g = apply_gradient(g, grads, stats, game.generator.optimizer, state.step)
-    return advance(state, g, game.ema_decay, g_metrics, d), g_metrics | metrics
+    return advance(state, g, game.ema_decay, g_metrics, d), g_metrics | metrics | grad_norms(generator=grads)
 
 
 def two_steps(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[TrainState, Metrics]:
@@ -87,7 +89,7 @@ def two_steps(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[
 
     grads, stats, g_metrics = average_over_batch(g_gradient, batch, game.averaging)
     g = apply_gradient(g, grads, stats, game.generator.optimizer, state.step)
-    return advance(state, g, game.ema_decay, g_metrics, d), g_metrics | metrics
+    return advance(state, g, game.ema_decay, g_metrics, d), g_metrics | metrics | grad_norms(generator=grads)
 
 
 def keras_order(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[TrainState, Metrics]:
@@ -114,7 +116,7 @@ def keras_order(state: TrainState, batches: Sequence[Batch], game: Game) -> tupl
 
     grads, stats, g_metrics = average_over_batch(g_gradient, g_batch, game.averaging)
     g = apply_gradient(g, grads, stats, game.generator.optimizer, state.step)
-    return advance(state, g, game.ema_decay, g_metrics, d), g_metrics | metrics
+    return advance(state, g, game.ema_decay, g_metrics, d), g_metrics | metrics | grad_norms(generator=grads)
 
 
 def _two_discriminator_steps(
@@ -128,6 +130,7 @@ def _two_discriminator_steps(
             return discriminator_gradient(game, d, microbatch, generated(microbatch), state.step, through)
 
         grads, stats, metrics = average_over_batch(d_gradient, batch, game.averaging)
+        metrics |= grad_norms(discriminator=grads)
         optimizer = game.opponent.optimizer
         d = apply_gradient(d, grads, stats, optimizer, state.step, count=2 * state.step + number)
     return d, metrics

@@ -13,17 +13,11 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from srgan_jax.data.feed import Feed
-from srgan_jax.losses.terms import Metrics
 from srgan_jax.runtime import atomic
 from srgan_jax.runtime.messages import report
 from srgan_jax.runtime.types import PyTree
-from srgan_jax.training.balance import BalanceMonitor
-from srgan_jax.training.nonfinite import SkippedUpdates
-from srgan_jax.training.stage import Stage
 from srgan_jax.training.writers import WRITERS, Writer
 
-SHOWN = ("d_loss", "d_accuracy_real", "d_accuracy_fake")  # shown in the progress bar, besides the loss and its terms
 MIN_FREE_BYTES = 1 << 20  # with less free disk space, writers are not called: a failed write ends TensorBoard's thread
 
 
@@ -65,44 +59,6 @@ def truncate_metrics(file: Path, stage_names: Sequence[str], stage: str, step: i
             kept.append(line + "\n")
     atomic.write_text(file, "".join(kept))
     return len(lines) - len(kept)
-
-
-def log_update(
-    log: "StageLog",
-    stage: Stage,
-    step: int,
-    metrics: Metrics,
-    balance: BalanceMonitor,
-    skipped: SkippedUpdates,
-    feed: Feed | None,
-    *,
-    is_first: bool,
-) -> bool:
-    """Logs the metrics and warnings of an update, if it is one that is logged. Returns whether its alarm is set.
-
-    Args:
-      log: of the stage.
-      stage: the stage.
-      step: the update.
-      metrics: of the update, on the devices.
-      balance: warns when the discriminator wins.
-      skipped: warns of skipped updates.
-      feed: warns when training waits for data.
-      is_first: whether it is the first update since the start of the process, whose terms are reported.
-    """
-    is_logged = stage.intervals.logs(step)  # the same updates whether or not the run was interrupted
-    if not is_logged and not is_first:
-        return False
-    values = {key: float(value) for key, value in jax.device_get(metrics).items()}
-    alarm = values.pop("alarm")
-    if is_first:
-        report_terms(stage.name, step, values, stage.terms)
-    if not is_logged:
-        return False
-    log.write(step, values, shown=("loss", *stage.terms, *SHOWN))
-    log.warn(step, balance.line(values), skipped.line(values))
-    log.warn(step, feed.line() if feed else None, everywhere=True)
-    return bool(alarm)
 
 
 class Trace:

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,10 +23,12 @@ from srgan_jax.evaluation.tables import Protocol
 from srgan_jax.runtime import devices, messages
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.training import logs, mapping, nonfinite, previews, samples, setup, start, workdir
-from srgan_jax.training.balance import BalanceMonitor
 from srgan_jax.training.checkpoints import Checkpoints
 from srgan_jax.training.initial import keep_initial, load_initial, load_initial_discriminator
-from srgan_jax.training.provenance import record_run
+from srgan_jax.training.interval import LATEST
+from srgan_jax.training.monitor import Monitor
+from srgan_jax.training.provenance import RunRecord, describe_run
+from srgan_jax.training.publishing import Publisher, stage_file
 from srgan_jax.training.rollback import Rollback
 from srgan_jax.training.stage import Stage
 from srgan_jax.training.state import TrainState, count_parameters
@@ -43,17 +45,21 @@ class Shared(NamedTuple):
     mapping: str
     samples: Samples
     validation: Validation
+    bicubic: Callable[[], dict[str, float]]
     previews: Sequence[Pair]
     stop: StopRequest
     guard: GuardConfig
     best: str
     keep_checkpoints: int
-    dataset: str
-    writers: tuple[str, ...]
+    publisher: Publisher
+    loggers: tuple[str, ...]
     profile: bool
+    record: RunRecord
 
 
-def train_and_evaluate(run: RunConfig, folder: str | Path, *, profile: bool = False) -> weights.Weights:
+def train_and_evaluate(
+    run: RunConfig, folder: str | Path, *, profile: bool = False, config_file: str = ""
+) -> weights.Weights:
     """Runs the stages of a config in order. Resumes where an earlier run in `folder` stopped.
 
     Args:
@@ -61,6 +67,7 @@ def train_and_evaluate(run: RunConfig, folder: str | Path, *, profile: bool = Fa
       folder: folder of the run, for checkpoints, metrics, previews and, at the end, `generator.safetensors`. All
         processes need access to it.
       profile: whether to write a trace of a few updates.
+      config_file: value of `--config`, for the record of the run.
 
     Returns:
       The averaged generator of the last stage.
@@ -71,6 +78,7 @@ def train_and_evaluate(run: RunConfig, folder: str | Path, *, profile: bool = Fa
     """
     folder = Path(folder)
     with workdir.locked(folder), StopRequest() as stop:
+        run = dataclasses.replace(run, data=samples.with_pairs(run.data, folder))
         initial = current = load_initial(run.init_from, folder)
         if run.generator_of_init_from:
             run = dataclasses.replace(run, generator=start.generator_from(initial, run.init_from))
@@ -88,25 +96,28 @@ def train_and_evaluate(run: RunConfig, folder: str | Path, *, profile: bool = Fa
         validation, train_images = open_data(run.data, run.validation, run.degradation, plan, folder)
         keep_initial(initial, run.init_from, folder)
         keep_initial(opponent, run.discriminator_init_from, folder)
-        for line in record_run(folder, run):
+        record = describe_run(folder, run, config_file)
+        for line in record.changes:
             messages.report(f"changed since this run began: {line}")
         devices.report_devices(run.compute_dtype, run.devices.mapping)
         data = samples.open_samples(train_images, run.data, plan, run.steps_per_call)
         data = data._replace(store=devices.replicate(data.store, mesh))  # frees the host copy
         preview_pairs = previews.make_previews(run.sample_pictures, validation, data, plan, run.seed)
+        bicubic = functools.cache(functools.partial(validation.bicubic, plan.scale))
         stop.listen(mesh)
+        publisher = Publisher(folder, run.data.folder or run.data.dataset, run.validation.best)
         shared = Shared(
-            folder, run.stage_names, mesh, run.devices.mapping, data, validation, preview_pairs, stop, run.guard,
-            run.validation.best, run.keep_checkpoints, run.data.folder or run.data.dataset, run.writers, profile,
+            folder, run.stage_names, mesh, run.devices.mapping, data, validation, bicubic, preview_pairs, stop,
+            run.guard, run.validation.best, run.keep_checkpoints, publisher, run.loggers, profile, record,
         )  # fmt: skip
         for stage in stages:
             current = train_stage(stage, current, shared)
-        workdir.publish_last(folder / f"{stages[-1].name}.safetensors")
+        publisher.copy_last(stages[-1].name)
         assert current is not None  # build refuses a run without stages
-        if initial and shared.validation.pairs:
-            scale, config = stages[0].plan.scale, run.validation
+        if initial and shared.validation.pairs and initial.scale == plan.scale:
+            scale, config = plan.scale, run.validation
             protocol = Protocol(scale, degradation=str(run.degradation["name"]) if config.degraded else "")
-            from_files = bool(config.folder) and Path(config.folder, f"LRx{scale}").is_dir()
+            from_files = Path(config.folder, f"LRx{scale}").is_dir() if config.folder else bool(run.data.lr)
             compare(initial, current, shared.validation, protocol, from_files, folder / "before_after.md")
     return current
 
@@ -119,7 +130,7 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
       current: the averaged generator of the previous stage; None for a new initialisation.
       shared: what all stages share.
     """
-    name, intervals, published = stage.name, stage.intervals, shared.folder / f"{stage.name}.safetensors"
+    name, intervals, published = stage.name, stage.intervals, stage_file(shared.folder, stage.name)
     if workdir.finished_steps(published) >= intervals.total:
         messages.report(f"{name}: finished, {published}")
         return weights.load(published, fold=False)
@@ -140,10 +151,10 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
         trace = logs.Trace(shared.folder / "profile" if shared.profile else None, first)
         open_files.callback(trace.close)
         rollback = Rollback(saver, make_state, shared.mesh, shared.guard, name)
-        balance = BalanceMonitor(getattr(stage.config, "balance_accuracy", 1.0))
-        skipped = nonfinite.SkippedUpdates(int(state.health.skipped))
+        monitor = Monitor(log, stage, state, saver.sums)
         messages.report(f"{name}: {count_parameters(state.generator.params):,} parameters; compiling the update")
         scores, stopping, queue = {}, 0, devices.UpdateQueue()
+        shared.record.write()
 
         while step < intervals.total and not stopping:
             # ---------------------------------------------------- feed, update
@@ -160,13 +171,12 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
             log.advance(intervals.per_call)
 
             # ---------------------------------------------------- log
-            is_first = step == first + intervals.per_call
-            if logs.log_update(log, stage, step, metrics, balance, skipped, feed, is_first=is_first):
+            if monitor.update(step, state, metrics, feed):
                 state = rollback(state)
                 step = int(state.step)
                 logs.truncate_metrics(shared.folder / "metrics.jsonl", shared.stage_names, name, step)
                 log.rewind(step)
-                skipped = nonfinite.SkippedUpdates(int(state.health.skipped))
+                monitor.restart(state, saver.sums)
                 feed = open_feed(stage, state, shared.samples)
                 continue
 
@@ -175,14 +185,14 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
                 scores = validate_and_preview(stage, state, step, shared, log)
             except Exception:  # if validation fails, save the checkpoint that is due, without scores
                 if intervals.saves(step):
-                    saver.save(step, devices.as_global(state, shared.mesh))
+                    saver.save(step, devices.as_global(state, shared.mesh), sums=monitor.sums())
                 raise
             stopping = shared.stop.agreed()
             if stopping or intervals.saves(step):
-                saver.save(step, devices.as_global(state, shared.mesh), scores)
+                saver.save(step, devices.as_global(state, shared.mesh), scores, monitor.sums())
 
     if step >= intervals.total:
-        current = finish_stage(stage, state, scores, shared, published)
+        current = finish_stage(stage, state, scores, shared)
     if stopping := stopping or shared.stop.agreed():
         stop_run(name, step, saver.saved or 0, stopping)
     assert current is not None  # the loop ends only at the end of the stage or by a stop
@@ -223,10 +233,12 @@ def open_log(stage: Stage, first: int, shared: Shared) -> logs.StageLog:
     dropped = logs.truncate_metrics(shared.folder / "metrics.jsonl", shared.stage_names, stage.name, first)
     if first:
         messages.report(f"{stage.name}: resumed after update {first}")
-    elif dropped:
+    else:
+        shared.publisher.restart(stage.name)
+    if dropped and not first:
         messages.report(f"{stage.name}: there is no checkpoint yet; the stage starts again at update 1")
     total, batch_size = stage.intervals.total, stage.plan.batch_size
-    return logs.StageLog(shared.folder, stage.name, first, total, batch_size, shared.writers)
+    return logs.StageLog(shared.folder, stage.name, first, total, batch_size, shared.loggers)
 
 
 def compile_update(stage: Stage, shared: Shared):
@@ -234,7 +246,9 @@ def compile_update(stage: Stage, shared: Shared):
     update = nonfinite.skip_nonfinite(
         stage.update, max_skips=shared.guard.max_skips, d_wins_steps=shared.guard.d_wins_steps
     )
-    update = mapping.map_update(mapping.repeat_update(update, stage.intervals.per_call), shared.mesh, shared.mapping)
+    update = mapping.map_update(
+        mapping.repeat_update(update, stage.intervals.per_call, LATEST), shared.mesh, shared.mapping
+    )
     variables = stage.extractor.variables if stage.extractor else None
     frozen = {"store": shared.samples.store, "extractor": devices.replicate(variables, shared.mesh)}
     return update, frozen, devices.shard({"indices": stage_indices(stage)}, shared.mesh, shared.mapping)
@@ -262,23 +276,25 @@ def validate_and_preview(
     averaged = start.averaged_generator(state, stage.generator)
     scores = shared.validation.scores(averaged) if intervals.validates(step) else {}
     if scores:
-        log.write(step, {f"val_{key}": value for key, value in scores.items()})
-        messages.report(f"{stage.name}: update {step}: validation {logs.format_scores(scores)}")
+        bicubic = shared.bicubic()
+        rows = {f"val_{key}": value for key, value in scores.items()}
+        log.write(step, rows | {f"bicubic_{key}": value for key, value in bicubic.items()})
+        compared = f"validation {logs.format_scores(scores)}; bicubic {logs.format_scores(bicubic)}"
+        messages.report(f"{stage.name}: update {step}: {compared}")
+    trained = int(state.health.in_a_row) < step
+    if intervals.validates(step) and trained and step < intervals.total:  # after the last, `finish_stage` writes
+        shared.publisher.validated(stage.name, averaged, step, scores)
     if shared.previews and jax.process_index() == 0:
         file = shared.folder / "samples" / f"{stage.name}_{step:07d}.png" if intervals.validates(step) else None
         log.image(step, previews.draw_previews(averaged, shared.previews, file))
     return scores
 
 
-def finish_stage(
-    stage: Stage, state: TrainState, scores: dict[str, float], shared: Shared, file: Path
-) -> weights.Weights:
+def finish_stage(stage: Stage, state: TrainState, scores: dict[str, float], shared: Shared) -> weights.Weights:
     """Writes and returns the averaged generator of a stage that made all its updates; `scores` if it was validated."""
     workdir.check_was_trained(stage.name, state.health, int(state.step))
     averaged = start.averaged_generator(state, stage.generator)
     scores = scores or shared.validation.scores(averaged)
-    values = {f"val_{key}": f"{value:.4f}" for key, value in scores.items()}
-    provenance = {"stage": stage.name, "steps": str(stage.intervals.total), "dataset": shared.dataset}
-    workdir.publish(averaged, file, provenance | values)
-    messages.report(f"{stage.name}: finished, {file}")
+    shared.publisher.finished(stage.name, averaged, stage.intervals.total, scores)
+    messages.report(f"{stage.name}: finished, {stage_file(shared.folder, stage.name)}")
     return averaged

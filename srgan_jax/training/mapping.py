@@ -1,6 +1,6 @@
 """Mapping an update over devices (`jit` or `pmap`), several updates in a call, and microbatches."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,11 @@ from srgan_jax.runtime.types import PyTree
 MAPPINGS = {"jit": None, "pmap": AXIS}  # name -> axis over which an update averages explicitly
 
 
-def repeat_update(update: Callable, count: int) -> Callable:
-    """Returns a function that makes `count` updates and returns the metrics of the last one.
+def repeat_update(update: Callable, count: int, latest: Sequence[str] = ()) -> Callable:
+    """Returns a function that makes `count` updates and returns the means of their metrics.
 
-    The samples of each update follow from the step in the state, so all get the same arguments.
+    The samples of each update follow from the step in the state, so all get the same arguments. Of the metrics named in
+    `latest`, those of the last update are returned.
     """
     if count == 1:
         return update
@@ -25,12 +26,20 @@ def repeat_update(update: Callable, count: int) -> Callable:
         if jax.default_backend() != "cpu":
             step = lambda state, _: update(state, frozen, sharded)  # noqa: E731
             state, metrics = jax.lax.scan(step, state, length=count)
-            return state, jax.tree.map(lambda values: values[-1], metrics)
-        for _ in range(count - 1):  # on a CPU, XLA runs convolutions inside a scan on one thread
-            state, _ = update(state, frozen, sharded)
-        return update(state, frozen, sharded)
+        else:
+            found = []
+            for _ in range(count):  # on a CPU, XLA runs convolutions inside a scan on one thread
+                state, metrics = update(state, frozen, sharded)
+                found.append(metrics)
+            metrics = jax.tree.map(lambda *values: jnp.stack(values), *found)
+        return state, {name: _last_or_mean(values, name in latest) for name, values in metrics.items()}
 
     return updates
+
+
+def _last_or_mean(values: jax.Array, is_latest: bool) -> jax.Array:
+    """Returns the last value, or the mean of the finite ones: NaN without any."""
+    return values[-1] if is_latest else jnp.mean(values, where=jnp.isfinite(values))
 
 
 def mean_over_microbatches(function: Callable[[PyTree], PyTree], batch: PyTree, count: int) -> PyTree:

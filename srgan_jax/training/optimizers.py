@@ -4,6 +4,7 @@ A new optimiser or schedule is one function and one entry in its table.
 """
 
 import jax
+import jax.numpy as jnp
 import optax
 import optax.contrib
 
@@ -70,11 +71,8 @@ def _kernels_as_matrices(params: PyTree) -> PyTree:
 OPTIMIZERS = {"adam": adam, "muon": muon}
 
 
-def create_optimizer(stage: StageConfig, learning_rate: float) -> optax.GradientTransformation:
-    """Returns the optimiser with the schedule that a stage names, as a transformation of optax.
-
-    Weight decay applies to kernels only: each update also subtracts `learning_rate * weight_decay * kernel`.
-    """
+def create_schedule(stage: StageConfig, learning_rate: float) -> optax.Schedule:
+    """Returns the learning rate as a function of the number of updates so far, its linear warmup from 0 included."""
     make_schedule = lookup(SCHEDULES, stage.schedule, "learning rate schedule")
     schedule = make_schedule(
         learning_rate,
@@ -83,5 +81,16 @@ def create_optimizer(stage: StageConfig, learning_rate: float) -> optax.Gradient
         drop_factor=stage.drop_factor,
         warmup_steps=stage.warmup_steps,
     )
+    if not stage.warmup_steps or stage.schedule == "cosine":  # which has its own, and decays from its end
+        return schedule
+    return lambda count: schedule(count) * jnp.minimum(1.0, count / stage.warmup_steps)
+
+
+def create_optimizer(stage: StageConfig, learning_rate: float) -> optax.GradientTransformation:
+    """Returns the optimiser with the schedule that a stage names, as a transformation of optax.
+
+    Weight decay applies to kernels only: each update also subtracts `learning_rate * weight_decay * kernel`.
+    """
+    schedule = create_schedule(stage, learning_rate)
     make = lookup(OPTIMIZERS, stage.optimizer, "optimizer")
     return make(schedule, b1=stage.b1, b2=stage.b2, weight_decay=stage.weight_decay)

@@ -19,7 +19,8 @@ from srgan_jax.runtime.types import PyTree
 from srgan_jax.training.game import Averaging, Batch, Game, Optimizer, Player
 from srgan_jax.training.grad_balance import balanced_gradient, gradient_fractions
 from srgan_jax.training.mapping import mean_over_microbatches
-from srgan_jax.training.state import NetworkState, TrainState
+from srgan_jax.training.observed import mean_logits
+from srgan_jax.training.state import NetworkState
 
 T = TypeVar("T")
 
@@ -162,7 +163,7 @@ def discriminator_loss(
     keys = _sample_keys(batch, PURPOSE_GRADIENT_PENALTY)
     views = Views(sr, batch["hr"], batch["lr"], features, logits, critic_of_images, keys)
     total, metrics = weighted_sum(player.losses, views, step)
-    return total, (metrics | accuracies(player.losses, logits), batch_stats)
+    return total, (metrics | accuracies(player.losses, logits) | mean_logits(logits), batch_stats)
 
 
 def discriminator_gradient(
@@ -275,26 +276,3 @@ def apply_gradient(
     if optimizer.every == 1:
         return updated
     return jax.tree.map(lambda new, old: jnp.where(step % optimizer.every == 0, new, old), updated, network)
-
-
-def advance(
-    state: TrainState,
-    generator: NetworkState,
-    ema_decay: float,
-    metrics: Metrics,
-    discriminator: NetworkState | None = None,
-) -> TrainState:
-    """Returns the next state, with the moving average of the generator updated.
-
-    The decay of the average rises from 0.1 at the first update to `ema_decay`. "grad_scale" among the metrics of the
-    generator's update is kept for the next one.
-    """
-    # Not optax.incremental_update, which takes 1 - decay as its step size and so rounds the decay.
-    count = state.step.astype(jnp.float32)
-    decay = jnp.minimum(ema_decay, (1.0 + count) / (10.0 + count))
-    current = {"params": generator.params, "batch_stats": generator.batch_stats}
-    ema = jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, dict(state.ema), current)
-    return state.replace(
-        step=state.step + 1, generator=generator, discriminator=discriminator, ema=ema,
-        grad_scale=metrics.get("grad_scale"),
-    )  # fmt: skip

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from srgan_jax.losses.terms import Metrics
 from srgan_jax.training.game import Batch, Game
-from srgan_jax.training.players import advance, apply_gradient, average_over_batch, generate, generator_gradient
-from srgan_jax.training.state import TrainState
+from srgan_jax.training.observed import grad_norms
+from srgan_jax.training.players import apply_gradient, average_over_batch, generate, generator_gradient
+from srgan_jax.training.state import TrainState, advance
 
 
 def pretrain_step(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[TrainState, Metrics]:
@@ -17,7 +18,7 @@ def pretrain_step(state: TrainState, batches: Sequence[Batch], game: Game) -> tu
       game: the generator with its optimiser and loss.
 
     Returns:
-      The next state, and scalar metrics: "loss" and each term of it under its name.
+      The next state, and scalar metrics: "loss", each term of it under its name, and "grad_norm/generator".
     """
     (batch,) = batches
     g = state.generator
@@ -28,4 +29,4 @@ def pretrain_step(state: TrainState, batches: Sequence[Batch], game: Game) -> tu
 
     grads, batch_stats, metrics = average_over_batch(gradient, batch, game.averaging)
     g = apply_gradient(g, grads, batch_stats, game.generator.optimizer, state.step)
-    return advance(state, g, game.ema_decay, metrics), metrics
+    return advance(state, g, game.ema_decay, metrics), metrics | grad_norms(generator=grads)

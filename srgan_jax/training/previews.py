@@ -12,7 +12,7 @@ from srgan_jax import images, inference, weights
 from srgan_jax.data.batch_plan import BatchPlan, draw_batch
 from srgan_jax.data.feed import Samples
 from srgan_jax.evaluation import scoring
-from srgan_jax.evaluation.pairs import Pair, make_pair
+from srgan_jax.evaluation.pairs import Pair
 from srgan_jax.ops import color
 from srgan_jax.runtime.messages import report
 from srgan_jax.training.validation import Validation
@@ -26,11 +26,16 @@ def make_previews(count: int, validation: Validation, samples: Samples, plan: Ba
         return []
     if not validation.pairs:
         return training_samples(samples, plan, seed)[:count]
-    pairs, scale = validation.pairs[:count], plan.scale
-    side = min(PREVIEW_PX, *(min(pair.hr.shape[:2]) for pair in pairs)) // scale * scale
-    corners = [((p.hr.shape[0] - side) // 2, (p.hr.shape[1] - side) // 2) for p in pairs]
-    crops = [p.hr[y : y + side, x : x + side] for p, (y, x) in zip(pairs, corners, strict=True)]
-    return validation.replace_lr([make_pair(f"sample {index}", crop, scale) for index, crop in enumerate(crops)])
+    pairs = validation.pairs[:count]
+    side = min(PREVIEW_PX // plan.scale, *(min(pair.lr.shape[:2]) for pair in pairs))
+    return [_centre_crop(pair, side, plan.scale) for pair in pairs]
+
+
+def _centre_crop(pair: Pair, side: int, scale: int) -> Pair:
+    """Returns the centre of a validation image, `side` LR pixels square, with the LR image that is scored."""
+    top, left = ((length - side) // 2 for length in pair.lr.shape[:2])
+    hr = pair.hr[scale * top : scale * (top + side), scale * left : scale * (left + side)]
+    return pair._replace(lr=pair.lr[top : top + side, left : left + side], hr=hr)
 
 
 def training_samples(samples: Samples, plan: BatchPlan, seed: int) -> list[Pair]:

@@ -1,13 +1,17 @@
 """The record of a run's provenance: config, package versions, git revision and command."""
 
 import json
+import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 
+from srgan_jax.config import recorded
 from srgan_jax.config.keys import as_dict
 from srgan_jax.config.renamed import translate_keys
 from srgan_jax.config.schema import RunConfig
@@ -15,30 +19,62 @@ from srgan_jax.runtime import atomic
 from srgan_jax.runtime.versions import package_versions
 
 
-def record_run(workdir: Path, run: RunConfig) -> list[str]:
-    """Writes the config, the versions of packages, the git revision and the command to `workdir`, in process 0.
+class RunRecord(NamedTuple):
+    """What a run records of its provenance.
 
-    Returns:
-      A line for each key that differs from the earlier config in `workdir`; [] in other processes.
+    Attributes:
+      changes: a line for each key that differs from the config of the earlier run in the folder.
+      files: content of each file, by path; {} in other processes than the first.
+    """
+
+    changes: list[str]
+    files: Mapping[Path, str]
+
+    def write(self) -> None:
+        """Writes the files; called once the run is sure to train, so that a refused attempt changes nothing."""
+        for path, content in self.files.items():
+            atomic.write_text(path, content)
+
+
+def describe_run(workdir: Path, run: RunConfig, config_file: str = "") -> RunRecord:
+    """Returns the record of a run: its config, the versions of packages, the git revision and the command.
+
+    Args:
+      workdir: folder of the run.
+      run: the config.
+      config_file: value of `--config`; "" keeps that of the earlier run in `workdir`.
     """
     if jax.process_index():
-        return []
-    file = workdir / "config.json"
+        return RunRecord([], {})
+    file, versions_file = workdir / recorded.FILE, workdir / recorded.VERSIONS
     now = json.loads(json.dumps(as_dict(run)))
     before = translate_keys(json.loads(file.read_text())) if file.exists() else now
-    atomic.write_text(file, json.dumps(now, indent=1, sort_keys=True))
-    command = " ".join(sys.argv)
-    versions = package_versions() | {"python": platform.python_version(), "git": _git_revision(), "command": command}
-    atomic.write_text(workdir / "versions.json", json.dumps(versions, indent=1))
-    return _differences(before, now)
+    previous = json.loads(versions_file.read_text()) if versions_file.exists() else {}
+    versions = package_versions() | {
+        "python": platform.python_version(),
+        "git": _git_revision(),
+        "command": " ".join(sys.argv),
+        "config_file": _absolute(config_file) if config_file else previous.get("config_file", ""),
+    }
+    texts = {file: json.dumps(now, indent=1, sort_keys=True), versions_file: json.dumps(versions, indent=1)}
+    return RunRecord(_differences(before, now), texts)
+
+
+def _absolute(config_file: str) -> str:
+    """Returns the absolute path of a config file; the name of a recipe stays as it is."""
+    return os.path.abspath(config_file) if "/" in config_file or ".py" in config_file else config_file
 
 
 def _git_revision() -> str:
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    """Returns the revision of the repository that tracks this file; "none" for an installed package."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    describe = [*git, "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        # An installed package may lie in the folder of another project's repository.
+        subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, check=True)
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return "none"
 
 
 def _differences(before: object, now: object, path: str = "config") -> list[str]:

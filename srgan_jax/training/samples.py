@@ -1,17 +1,25 @@
 """Opening the images of a run: preparation, the validation split, and the source of training samples."""
 
+import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from srgan_jax.config import recorded
 from srgan_jax.config.schema import DataConfig, ValidationConfig
 from srgan_jax.data import builder, datasets
 from srgan_jax.data.batch_plan import BatchPlan
+from srgan_jax.data.builder import DatasetError
 from srgan_jax.data.feed import Samples
 from srgan_jax.data.images import ImageArrays, Images
+from srgan_jax.data.paired_folders import find_layout
 from srgan_jax.data.sources import SOURCES
 from srgan_jax.runtime import atomic, messages, processes
 from srgan_jax.runtime.errors import UserError
+from srgan_jax.training.image_folder import prepare_folder
+
+HELD_OUT = "held_out.json"  # in the folder of a run: the held-out images, name by digest
 
 
 def open_images(
@@ -19,10 +27,14 @@ def open_images(
 ) -> tuple[Images, ImageArrays]:
     """Returns the training images, and the validation images held out from them: none if `hold_out` is 0."""
     count = validation.hold_out
-    if count and (validation.folder or data.lr_feature or data.lr_from_original):
+    if count and (validation.folder or data.lr_from_original):
         raise UserError(
-            f"config.validation.hold_out={count}: expected 0 with config.validation.folder or config.data.lr_feature "
-            "or config.data.lr_from_original"
+            f"config.validation.hold_out={count}: expected 0 with config.validation.folder or "
+            "config.data.lr_from_original"
+        )
+    if count and validation.degraded and data.lr:
+        raise UserError(
+            "config.validation.degraded=True: expected False for a paired data set, whose held-out images have their LR"
         )
     if count:
         check_held_out(count, data.crop_px, workdir)
@@ -32,7 +44,7 @@ def open_images(
         scale=plan.scale,
         split=data.split,
         feature=data.feature,
-        lr_feature=data.lr_feature,
+        lr_feature=data.lr,
         data_dir=data.data_dir,
         resize_px=data.resize_px,
         resize_kernel=data.resize_kernel,
@@ -40,7 +52,9 @@ def open_images(
     )
     if not count:
         return _first(images, data.first_images), []
-    images, held_out = datasets.split_validation(images, count, data.crop_px)
+    images, held_out = datasets.split_validation(images, count, data.crop_px // (plan.scale if data.lr else 1))
+    digests = {held_out.digest(index): held_out.name(index) for index in range(len(held_out))}
+    processes.on_first_process(functools.partial(keep_digests, digests, workdir))
     messages.report(
         f"validation images, not trained on: {', '.join(held_out.name(index) for index in range(len(held_out)))}"
     )
@@ -54,6 +68,32 @@ def open_images(
 def _first(images: Images, count: int) -> Images:
     """Returns the first `count` images; all of them for 0."""
     return datasets.Subset(images, range(min(count, len(images)))) if count else images
+
+
+def with_pairs(data: DataConfig, workdir: Path) -> DataConfig:
+    """Returns `data` with `lr_feature="lr"` where it is "" and the data set has LR images, which is reported.
+
+    A run that exists continues as it began.
+    """
+    if data.lr_feature or data.lr_from_original:
+        return data
+    file = Path(workdir, recorded.FILE)
+    if file.exists():
+        return dataclasses.replace(data, lr_feature=json.loads(file.read_text())["data"].get("lr_feature", ""))
+    if not processes.on_first_process(functools.partial(_has_pairs, data)):
+        return data
+    name = data.folder or data.dataset
+    messages.report(f"{name}: its LR images are used; config.data.lr_feature=none makes LR from HR instead")
+    return dataclasses.replace(data, lr_feature="lr")
+
+
+def _has_pairs(data: DataConfig) -> bool:
+    if data.folder:
+        return Path(data.folder).is_dir() and find_layout(data.folder) is not None
+    try:
+        return {"hr", "lr"} <= set(builder.image_features(data.dataset, data.data_dir or None))
+    except DatasetError:  # reported where the data set is opened
+        return False
 
 
 def check_held_out(hold_out: int, crop_px: int, workdir: Path) -> None:
@@ -73,29 +113,25 @@ def check_held_out(hold_out: int, crop_px: int, workdir: Path) -> None:
             )
 
 
-def prepare_folder(folder: str, workdir: Path, min_side_px: int) -> str:
-    """Prepares a folder of images as a data set in the folder of the run, if not done yet. Returns its path.
+def keep_digests(digests: Mapping[str, str], workdir: Path) -> None:
+    """Writes the held-out images, name by digest, to `workdir`; compares them if the run has begun.
 
     Raises:
-      UserError: the folder of the run holds a data set made from another folder of images.
+      UserError: the run has begun with other held-out images, some of which may be training images now, or were.
     """
-    source, out = str(Path(folder).expanduser().resolve()), Path(workdir, "dataset")
-    marker = out / "folder.txt"  # written last
-
-    def prepare() -> None:
-        if marker.exists() and marker.read_text() != source:
+    file = workdir / HELD_OUT
+    if (workdir / recorded.FILE).exists() and file.exists():
+        before: Mapping[str, str] = json.loads(file.read_text())
+        if before.keys() != digests.keys():
+            gone = ", ".join(before[digest] for digest in before.keys() - digests.keys()) or "none"
+            new = ", ".join(digests[digest] for digest in digests.keys() - before.keys()) or "none"
             raise UserError(
-                f"config.data.folder={source}: expected {marker.read_text()}, on which {workdir} was trained; "
-                "for other images use another --workdir"
+                f"the data set was changed: of the validation images of {workdir} these are gone: {gone}; in their "
+                f"place are: {new}, on which it may have been trained; prepare the earlier images again, or use "
+                "another --workdir"
             )
-        if not marker.exists():
-            messages.report(f"preparing {source}")
-            for name, reason in builder.prepare(source, str(out), min_side_px=min_side_px).items():
-                messages.report(f"skipped {name}: {reason}")
-            atomic.write_text(marker, source)
-
-    processes.on_first_process(prepare)
-    return str(out)
+        return
+    atomic.write_text(file, json.dumps(digests, indent=1))
 
 
 def open_samples(images: Images, data: DataConfig, plan: BatchPlan, steps_per_call: int) -> Samples:

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import cast
 
 import flax.linen as nn
@@ -29,7 +28,7 @@ from srgan_jax.degradations import DEGRADATIONS
 from srgan_jax.evaluation import metrics
 from srgan_jax.losses.terms import DISCRIMINATOR_TERMS, TERMS, Term, WeightedTerm, ramp, taps_of, views_of
 from srgan_jax.models.extractors import FEATURE_SCALE
-from srgan_jax.models.protocols import check_discriminator, check_extractor, check_generator, takes_of
+from srgan_jax.models.protocols import check_discriminator, check_extractor, takes_of
 from srgan_jax.ops.resize_uint8 import RESIZINGS
 from srgan_jax.runtime import devices, messages
 from srgan_jax.runtime.errors import UserError, lookup
@@ -37,6 +36,7 @@ from srgan_jax.runtime.types import PyTree
 from srgan_jax.training.check_by_shape import check_by_shape
 from srgan_jax.training.game import Averaging, Game, Optimizer, Player
 from srgan_jax.training.mapping import MAPPINGS
+from srgan_jax.training.network_fields import find_generator, select_keys
 from srgan_jax.training.optimizers import create_optimizer
 from srgan_jax.training.stage import Extractor, Intervals, Stage
 from srgan_jax.training.steps import STEPS
@@ -64,8 +64,8 @@ def build(run: RunConfig, opponent: weights.DiscriminatorWeights | None = None) 
             )
     lookup(SOURCES, run.data.source, "config.data.source")
     lookup(models.EXTRACTORS, run.extractor.name, "network")
-    for writer in run.writers:
-        lookup(WRITERS, writer, "writer of metrics")
+    for name in run.loggers:
+        lookup(WRITERS, name, "config.loggers")
     fields = select_keys(find_generator(str(run.generator["name"])), run.generator, DEFAULTS.generator)
     plan = make_plan(run.data, run.degradation, fields)
     _check_sizes(run.data.crop_px, run.data.resize_px, plan.scale)
@@ -101,33 +101,6 @@ def build(run: RunConfig, opponent: weights.DiscriminatorWeights | None = None) 
     return tuple(stages)
 
 
-def find_generator(name: str) -> type[nn.Module]:
-    """Returns the class of a generator, after checking that training, validation and tiling can use it."""
-    kind = lookup(models.GENERATORS, name, "network")
-    check_generator(name, kind)
-    return kind
-
-
-def select_keys(kind: type[nn.Module], section: Options, default: Options) -> Options:
-    """Returns a network's section of the config without keys that don't concern the network.
-
-    A key is dropped if the network has no such field and the value is the default. So `--config.generator.name=compact`
-    alone works, although the other keys of the section are those of SRResNet.
-
-    Args:
-      kind: class of the network.
-      section: section of the config.
-      default: the same section of the default config.
-    """
-    fields = {"name", *models.fields_of(kind)}
-    kept = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in section.items()
-        if name in fields or name not in default or value != default[name]
-    }
-    return MappingProxyType(kept)
-
-
 def make_plan(data: DataConfig, degradation: Options, generator: Options) -> BatchPlan:
     """Returns how batches are made."""
     scale = _scale_of(generator)
@@ -138,7 +111,7 @@ def make_plan(data: DataConfig, degradation: Options, generator: Options) -> Bat
     )
     if data.lr_from_original:
         return dataclasses.replace(plan, lr_of_original=_find_lr_of_original(data, degradation))
-    if data.lr_feature:
+    if data.lr:
         return plan
     degrade, radius_px = find_degradation(degradation, scale)
     return dataclasses.replace(plan, rescale=data.rescale, degrade=degrade, radius_px=radius_px)
@@ -146,10 +119,10 @@ def make_plan(data: DataConfig, degradation: Options, generator: Options) -> Bat
 
 def _find_lr_of_original(data: DataConfig, degradation: Options) -> Callable[..., np.ndarray]:
     """Returns `(original, size) -> lr` of the degradation with its options."""
-    if not data.resize_px or data.lr_feature:
+    if not data.resize_px or data.lr:
         raise UserError(
             "config.data.lr_from_original=True: expected config.data.resize_px above 0, the side of HR in pixels, and "
-            f"no config.data.lr_feature; got {data.resize_px} and {data.lr_feature!r}"
+            f"no config.data.lr_feature; got {data.resize_px} and {data.lr!r}"
         )
     degrade, _ = find_degradation(degradation, 1)  # checks the options
     found = {name: entry.of_original for name, entry in DEGRADATIONS.items() if entry.of_original}

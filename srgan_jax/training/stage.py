@@ -37,8 +37,8 @@ class Intervals(NamedTuple):
         return step in (self.per_call, self.total) or step % self.log == 0
 
     def validates(self, step: int) -> bool:
-        """Returns whether an update is followed by a validation."""
-        return step % self.validate == 0 or step == self.total
+        """Returns whether an update is followed by a validation: the first, the last, and every `validate`-th one."""
+        return step in (self.per_call, self.total) or step % self.validate == 0
 
     def shows(self, step: int) -> bool:
         """Returns whether an update is followed by previews in TensorBoard only, without a validation."""

@@ -5,6 +5,8 @@ from types import MappingProxyType
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh
 
 from srgan_jax import models, weights
@@ -55,7 +57,8 @@ def discriminator_from(start: weights.DiscriminatorWeights, name: str, crop_px: 
 def initial_variables(start: weights.Weights | None, generator: nn.Module) -> PyTree:
     """Returns the variables of `start`; None if `start` is None.
 
-    The architecture must be that of `generator`, except that `start` may have fewer blocks: see `weights.deepen`.
+    The architecture must be that of `generator`, except that `start` may have fewer blocks (see `weights.deepen`), or
+    another scale: then the tensors that fit are taken, and the others are newly initialised.
 
     Raises:
       UserError: the architectures differ otherwise.
@@ -70,6 +73,8 @@ def initial_variables(start: weights.Weights | None, generator: nn.Module) -> Py
             f"initial weights have {have} blocks; the {blocks - have} blocks after them are new and zero-initialised"
         )
         return weights.deepen(start, blocks).variables
+    if [key for key, _, _ in differences] == ["scale"]:
+        return _of_another_scale(start, generator)
     if differences:
         listed = ", ".join(f"{key} {found} instead of {wanted}" for key, found, wanted in differences)
         folded = ("norm", "none", "batch") in differences
@@ -78,6 +83,19 @@ def initial_variables(start: weights.Weights | None, generator: nn.Module) -> Py
             + ("; to save weights for training, load them with srgan_jax.load(..., fold=False)" if folded else "")
         )
     return start.variables
+
+
+def _of_another_scale(start: weights.Weights, generator: nn.Module) -> PyTree:
+    """Returns new variables of `generator`, with the tensors of `start` that have the same name and shape."""
+    lr = jnp.zeros((1, 8, 8, 3))
+    new: PyTree = flatten_dict(dict(generator.init(jax.random.key(0), lr)), sep="/")
+    given: PyTree = flatten_dict(dict(start.variables), sep="/")
+    taken = {name: given[name] for name, leaf in new.items() if name in given and given[name].shape == leaf.shape}
+    listed = ", ".join(sorted(new.keys() - taken.keys()))
+    messages.report(
+        f"initial weights are of scale {start.scale}: {len(taken)} of {len(new)} tensors are taken; new are: {listed}"
+    )
+    return unflatten_dict(new | taken, sep="/")
 
 
 def averaged_generator(state: TrainState, generator: nn.Module) -> weights.Weights:

@@ -85,6 +85,29 @@ def create_train_state(
     return TrainState(jnp.zeros((), jnp.int32), key, generator, ema, discriminator, grad_scale)
 
 
+def advance(
+    state: TrainState,
+    generator: NetworkState,
+    ema_decay: float,
+    metrics: Mapping[str, jax.Array],
+    discriminator: NetworkState | None = None,
+) -> TrainState:
+    """Returns the next state, with the moving average of the generator updated.
+
+    The decay of the average rises from 0.1 at the first update to `ema_decay`. "grad_scale" among the metrics of the
+    generator's update is kept for the next one.
+    """
+    # Not optax.incremental_update, which takes 1 - decay as its step size and so rounds the decay.
+    count = state.step.astype(jnp.float32)
+    decay = jnp.minimum(ema_decay, (1.0 + count) / (10.0 + count))
+    current = {"params": generator.params, "batch_stats": generator.batch_stats}
+    ema = jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, dict(state.ema), current)
+    return state.replace(
+        step=state.step + 1, generator=generator, discriminator=discriminator, ema=ema,
+        grad_scale=metrics.get("grad_scale"),
+    )  # fmt: skip
+
+
 def count_parameters(params: PyTree) -> int:
     """Returns the number of trainable parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -18,8 +18,15 @@ Handler = Callable[[int, FrameType | None], object] | int | None  # as signal.ge
 POLL_CALLS = 4  # update calls between two checks of all processes for a signal; all stop within twice as many
 
 
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
+
+
 class StopRequest(contextlib.AbstractContextManager):
-    """Records SIGTERM and Ctrl-C instead of ending the process, so that the loop can save. A second signal ends it."""
+    """Records SIGTERM, SIGHUP and Ctrl-C instead of ending the process, so that the loop can save.
+
+    A second signal ends it. Before `listen`, when there is nothing to save, the first one does. A signal that the
+    process ignores, as `nohup` arranges for SIGHUP, stays ignored.
+    """
 
     def __init__(self):
         self._received = 0
@@ -27,10 +34,11 @@ class StopRequest(contextlib.AbstractContextManager):
         self._agreed: AgreedStop | None = None
 
     def __enter__(self) -> "StopRequest":
-        self._previous_handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._previous_handlers = {number: signal.getsignal(number) for number in SIGNALS}
         try:
-            for number in self._previous_handlers:
-                signal.signal(number, self._handle_signal)
+            for number, handler in self._previous_handlers.items():
+                if handler != signal.SIG_IGN:
+                    signal.signal(number, self._handle_signal)
         except ValueError:  # not in the main thread, where the caller handles signals
             self._previous_handlers = {}
         return self
@@ -43,6 +51,9 @@ class StopRequest(contextlib.AbstractContextManager):
         self._received = self._received or number
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        if self._agreed is None:
+            report(f"{name}: stopped before training began", everywhere=True)
+            raise SystemExit(128 + number)
         report(f"{name}: saving after the update in progress; a second one stops without saving", everywhere=True)
 
     def listen(self, mesh: Mesh) -> None:
@@ -57,7 +68,7 @@ class StopRequest(contextlib.AbstractContextManager):
 def stop_run(stage: str, step: int, saved: int, number: int) -> NoReturn:
     """Reports the last saved update of a stage that stopped after update `step`, and exits by signal `number`."""
     outcome = f"saved after update {step}" if saved == step else f"NOT saved after update {step}"
-    report(f"{stage}: {outcome}; the same command resumes at update {saved}")
+    report(f"{stage}: {outcome}; the same command, or --workdir alone, resumes at update {saved}")
     raise SystemExit(128 + number)
 
 

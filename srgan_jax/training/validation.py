@@ -10,12 +10,14 @@ import numpy as np
 
 from srgan_jax import inference, weights
 from srgan_jax.config.schema import ValidationConfig
+from srgan_jax.data.datasets import unpack
 from srgan_jax.data.images import ImageArrays
 from srgan_jax.evaluation import scoring, tables
 from srgan_jax.evaluation.pairs import Pair, degrade_pairs, make_pair, read_pairs
 from srgan_jax.runtime import atomic, messages, processes
 
 HELD_OUT_PX = 1024  # held-out images larger than this are cropped to their centre
+CANVAS_PX = 256 * 256  # LR pixels; larger images are upscaled in tiles of at most this area, in bounded memory
 
 Degrade = Callable[..., jax.Array]  # (key, hr) -> lr
 
@@ -42,9 +44,31 @@ class Validation(NamedTuple):
         if not self.pairs:
             return {}
         pairs = processes.process_slice(self.pairs)
-        results = scoring.upscale_all(functools.partial(inference.upscale_canvas, averaged), pairs) if pairs else []
+        results = upscale_pairs(averaged, pairs) if pairs else []
         rows = scoring.score(pairs, results, self.metrics) if pairs else []
         return scoring.mean(processes.merge_slices(rows))
+
+    def bicubic(self, scale: int) -> dict[str, float]:
+        """Returns the scores of bicubic interpolation, for comparison; {} without validation images."""
+        pairs = processes.process_slice(self.pairs)
+        results = [scoring.bicubic(pair.lr, scale) for pair in pairs]
+        rows = processes.merge_slices(scoring.score(pairs, results, self.metrics) if pairs else [])
+        return scoring.mean(rows) if rows else {}
+
+
+def upscale_pairs(params: weights.Weights, pairs: Sequence[Pair]) -> list[np.ndarray]:
+    """Returns the SR image of each pair, uint8; images of more than `CANVAS_PX` LR pixels are upscaled in tiles.
+
+    The tiles depend on the images only, not on free memory, so that a resumed run has the same scores.
+    """
+    sizes = [(pair.lr.shape[0], pair.lr.shape[1]) for pair in pairs]
+    if max(height for height, _ in sizes) * max(width for _, width in sizes) <= CANVAS_PX:
+        return scoring.upscale_all(functools.partial(inference.upscale_canvas, params), pairs)
+    halo, period = inference.halo_px(params.architecture)[0], inference.period_px(params.architecture)
+    tiler = inference.Tiler(params, inference.choose_tile(sizes, halo, CANVAS_PX, period=period))
+    with jax.default_matmul_precision("highest"):  # the default is bf16 on TPU and TF32 on GPU
+        images = (inference.from_array(pair.lr) for pair in pairs)
+        return [np.concatenate(list(strips)) for _, strips in tiler.upscale(images)]
 
 
 def read_validation(
@@ -54,18 +78,23 @@ def read_validation(
     if config.folder:
         found = read_pairs(config.folder, scale)
     else:
-        found = [
-            make_pair(f"held out {index}", _centre_crop(hr), scale)
-            for index, hr in enumerate(held_out[position] for position in range(len(held_out)))
-        ]
+        found = [_held_out_pair(f"held out {index}", held_out[index], scale) for index in range(len(held_out))]
     scoring.check_sizes(found, config.metrics)
     validation = Validation(found, config.metrics, degrade if config.degraded else None)
     return validation._replace(pairs=validation.replace_lr(found))
 
 
-def _centre_crop(image: np.ndarray) -> np.ndarray:
-    corner = [max(0, side - HELD_OUT_PX) // 2 for side in image.shape[:2]]
-    return image[corner[0] : corner[0] + HELD_OUT_PX, corner[1] : corner[1] + HELD_OUT_PX].copy()
+def _held_out_pair(name: str, image: np.ndarray, scale: int) -> Pair:
+    """Returns the centre of a held-out image as a pair; a packed pair, of more than 3 channels, has its own LR."""
+    if image.shape[-1] == 3:
+        return make_pair(name, _centre_crop(image, HELD_OUT_PX), scale)
+    hr, lr = unpack(_centre_crop(image, HELD_OUT_PX // scale), scale)
+    return Pair(name, lr, hr)
+
+
+def _centre_crop(image: np.ndarray, side_px: int) -> np.ndarray:
+    corner = [max(0, side - side_px) // 2 for side in image.shape[:2]]
+    return image[corner[0] : corner[0] + side_px, corner[1] : corner[1] + side_px].copy()
 
 
 def compare(
@@ -75,8 +104,7 @@ def compare(
     """Writes a table that compares bicubic, the initial weights and the trained weights on the validation images."""
     methods = {"bicubic": lambda pairs: [scoring.bicubic(pair.lr, protocol.scale) for pair in pairs]}
     for name, params in (("before", before), ("after", after)):
-        upscale = functools.partial(inference.upscale_canvas, params)
-        methods[name] = functools.partial(scoring.upscale_all, upscale)
+        methods[name] = functools.partial(upscale_pairs, params)
     label = f"{len(validation.pairs)} validation images"
     rows = tables.compare({label: processes.process_slice(validation.pairs)}, methods, validation.metrics, protocol)
     table = tables.markdown(rows, protocol.lines(**{"ready" if lr_from_files else "made": [label]}))

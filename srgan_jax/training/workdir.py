@@ -4,21 +4,18 @@ import contextlib
 import datetime
 import json
 import os
-import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import jax
-
 from srgan_jax import models, weights
 from srgan_jax.config.schema import RunConfig
-from srgan_jax.runtime import atomic, messages, processes
+from srgan_jax.runtime import messages, processes
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training import nonfinite
 from srgan_jax.training.initial import COPY, DISCRIMINATOR_COPY, is_same
-from srgan_jax.training.setup import find_generator, select_keys
+from srgan_jax.training.network_fields import find_generator, select_keys
 from srgan_jax.training.start import architecture_differences
 
 try:
@@ -144,17 +141,3 @@ def check_was_trained(name: str, health: nonfinite.Health, step: int) -> None:
         raise UserError(
             f"{name}: none of {step} updates was finite, so the weights are unchanged; {DIVERGENCE_ADVICE.format(name)}"
         )
-
-
-def publish(averaged: weights.Weights, file: Path, provenance: dict[str, str]) -> None:
-    """Writes a stage's averaged generator in process 0."""
-    if jax.process_index() == 0:
-        weights.save(file, averaged, provenance)
-    processes.gather(None)  # all processes wait until the file exists
-
-
-def publish_last(file: Path) -> None:
-    """Copies the last stage's weights to `generator.safetensors` beside them."""
-    if jax.process_index() == 0:
-        with atomic.atomic_file(file.with_name("generator.safetensors")) as temporary:
-            shutil.copyfile(file, temporary)

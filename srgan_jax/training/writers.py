@@ -1,15 +1,20 @@
-"""`WRITERS`: writers of metrics besides `metrics.jsonl`, by name, for `config.writers`.
+"""`WRITERS`: writers of metrics besides `metrics.jsonl`, by name, for `config.loggers`.
 
 A writer is opened by `(workdir, stage, step) -> Writer`; `step` is the number of updates so far. A new writer is such a
 function or class and an entry in `WRITERS`.
 """
 
+import hashlib
+import importlib
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import tensorboardX
+
+from srgan_jax.runtime import extras
 
 
 class Writer(Protocol):
@@ -49,4 +54,36 @@ class TensorBoard:
         self._events.close()
 
 
-WRITERS: dict[str, Callable[[Path, str, int], Writer]] = {"tensorboard": TensorBoard}
+class WandB:
+    """Logs to Weights & Biases: a run for each stage, which continues when training resumes.
+
+    Its own environment variables choose the account, the project and, with `WANDB_MODE=offline`, no network. The number
+    of the update is logged as "update", the axis of all charts: so updates that training repeats after a rollback are
+    logged again, where W&B's own step must rise.
+    """
+
+    def __init__(self, workdir: Path, stage: str, step: int):
+        extras.require("wandb", "config.loggers=wandb")
+        wandb = importlib.import_module("wandb")
+        name = f"{workdir.resolve().name} {stage}"
+        same = hashlib.sha256(f"{workdir.resolve()} {stage}".encode()).hexdigest()[:16]
+        project = os.environ.get("WANDB_PROJECT", "srgan_jax")
+        self._image = wandb.Image
+        self._run = wandb.init(project=project, name=name, id=same, dir=str(workdir), resume="allow", reinit=True)
+        self._run.define_metric("update")
+        self._run.define_metric("*", step_metric="update")
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Logs numbers."""
+        self._run.log({"update": step, **values})
+
+    def image(self, step: int, image: np.ndarray) -> None:
+        """Logs a preview."""
+        self._run.log({"update": step, "LR | SR | HR": self._image(image)})
+
+    def close(self) -> None:
+        """Ends the run."""
+        self._run.finish()
+
+
+WRITERS: dict[str, Callable[[Path, str, int], Writer]] = {"tensorboard": TensorBoard, "wandb": WandB}

@@ -1,0 +1,88 @@
+"""`prepare_folder`: the folder of images `config.data.folder`, prepared in the folder of a run."""
+
+import json
+from pathlib import Path
+
+from tqdm import tqdm
+
+from srgan_jax.data import builder
+from srgan_jax.data.examples import find_examples, readable
+from srgan_jax.runtime import atomic, messages, processes
+from srgan_jax.runtime.errors import UserError
+
+MARKER = "folder.txt"  # the path of the images; written last
+CONTENT = "folder.json"  # what was prepared: the smallest side, and the sizes of the files in bytes by name
+
+
+def prepare_folder(folder: str, workdir: Path, min_side_px: int) -> str:
+    """Prepares a folder of images as a data set in the folder of the run, if not done yet. Returns its path.
+
+    If it was prepared earlier, reports what has changed since: the run continues with what was prepared.
+
+    Raises:
+      UserError: the folder of the run holds a data set made from another folder of images.
+    """
+    source, out = str(Path(folder).expanduser().resolve()), Path(workdir, "dataset")
+    marker = out / MARKER
+
+    def prepare() -> None:
+        if marker.exists() and marker.read_text() != source:
+            raise UserError(
+                f"config.data.folder={source}: expected {marker.read_text()}, on which {workdir} was trained; "
+                "for other images use another --workdir"
+            )
+        if marker.exists():
+            _report_changes(source, out, min_side_px)
+        else:
+            _prepare(source, out, min_side_px)
+
+    processes.on_first_process(prepare)
+    return str(out)
+
+
+def _prepare(source: str, out: Path, min_side_px: int) -> None:
+    examples, lines = find_examples(source)
+    for line in [*lines, f"preparing {source}"]:
+        messages.report(line)
+    with tqdm(total=len(examples), unit=" images", desc="preparing", disable=None, leave=False) as bar:
+        options = {"min_side_px": min_side_px, "examples": examples, "on_file": bar.update}
+        skipped = builder.prepare(source, str(out), **options)
+    for name, reason in skipped.items():
+        messages.report(f"skipped {name}: {reason}")
+    for name, kind in builder.read_converted(str(out)).items():
+        messages.report(f"converted to 8-bit RGB, {name}: {kind}")
+    content = {"min_side_px": min_side_px, "files": _sizes(source)}
+    atomic.write_text(out / CONTENT, json.dumps(content, indent=1))
+    atomic.write_text(out / MARKER, source)
+
+
+def _sizes(source: str) -> dict[str, int]:
+    """Returns the size in bytes of each image file of a folder, by its name."""
+    paths = {path for example in find_examples(source)[0] for path in example}
+    return {readable(path.relative_to(source)): path.stat().st_size for path in sorted(paths)}
+
+
+def _report_changes(source: str, out: Path, min_side_px: int) -> None:
+    """Reports files that were added, changed or removed since the preparation, and another crop size."""
+    if not (out / CONTENT).is_file():  # of an earlier version
+        return
+    before = json.loads((out / CONTENT).read_text())
+    if before["min_side_px"] != min_side_px:
+        messages.report(
+            f"WARNING: {source} was prepared with config.data.crop_px={before['min_side_px']}, not {min_side_px}: "
+            "smaller images are not in the data set; to prepare it again use another --workdir"
+        )
+    if not Path(source).is_dir():
+        return  # the run has its own copy of the images
+    was, now = before["files"], _sizes(source)
+    changes = {
+        "added": now.keys() - was.keys(),
+        "removed": was.keys() - now.keys(),
+        "changed": {name for name in now.keys() & was.keys() if now[name] != was[name]},
+    }
+    found = ", ".join(f"{len(names)} {how} ({', '.join(sorted(names)[:3])})" for how, names in changes.items() if names)
+    if found:
+        messages.report(
+            f"WARNING: images of {source} changed since the run prepared them: {found}; the run continues with those "
+            "that it prepared; for the others use another --workdir"
+        )

@@ -1,0 +1,83 @@
+"""`Publisher`, which writes the averaged generator of a stage for inference: at validations, and at its end."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from srgan_jax import weights
+from srgan_jax.evaluation import metrics
+from srgan_jax.runtime import atomic, messages, processes
+
+GENERATOR = "generator.safetensors"  # the newest averaged generator of the run
+
+
+def stage_file(folder: Path, stage: str) -> Path:
+    """Returns the path of the newest averaged generator of a stage."""
+    return folder / f"{stage}.safetensors"
+
+
+def best_file(folder: Path, stage: str) -> Path:
+    """Returns the path of the averaged generator of a stage with the best validation score so far."""
+    return folder / f"{stage}_best.safetensors"
+
+
+class Publisher(NamedTuple):
+    """Writes weights to the folder of a run. Only process 0 writes.
+
+    Attributes:
+      folder: of the run.
+      dataset: name of the training data, for the header.
+      best: the metric by which the best generator is chosen.
+    """
+
+    folder: Path
+    dataset: str
+    best: str
+
+    def restart(self, stage: str) -> None:
+        """Deletes the best generator of a stage that starts again at update 1."""
+        if jax.process_index() == 0:
+            best_file(self.folder, stage).unlink(missing_ok=True)
+
+    def validated(self, stage: str, averaged: weights.Weights, step: int, scores: Mapping[str, float]) -> None:
+        """Writes the generator after a validation, and as the best one if it is; a full disk is only reported."""
+        if jax.process_index():
+            return
+        try:
+            self._write(stage, averaged, step, scores)
+        except OSError as error:
+            messages.report(f"WARNING: {stage_file(self.folder, stage)} can't be written ({error.strerror})")
+
+    def finished(self, stage: str, averaged: weights.Weights, step: int, scores: Mapping[str, float]) -> None:
+        """Writes the generator of a stage that made all its updates. All processes wait until the file exists."""
+        if jax.process_index() == 0:
+            self._write(stage, averaged, step, scores)
+        processes.gather(None)
+
+    def copy_last(self, stage: str) -> None:
+        """Copies the generator of the last stage to `generator.safetensors`."""
+        if jax.process_index() == 0:
+            with atomic.atomic_file(self.folder / GENERATOR) as temporary:
+                shutil.copyfile(stage_file(self.folder, stage), temporary)
+
+    def _write(self, stage: str, averaged: weights.Weights, step: int, scores: Mapping[str, float]) -> None:
+        values = {f"val_{key}": f"{value:.4f}" for key, value in scores.items()}
+        provenance = {"stage": stage, "steps": str(step), "dataset": self.dataset} | values
+        if self._is_best(stage, values):
+            weights.save(best_file(self.folder, stage), averaged, provenance | {"best": self.best})
+        weights.save(stage_file(self.folder, stage), averaged, provenance)
+        self.copy_last(stage)
+
+    def _is_best(self, stage: str, values: Mapping[str, str]) -> bool:
+        """Returns whether the score is better than that in the header of the best generator so far."""
+        key, file = f"val_{self.best}", best_file(self.folder, stage)
+        if key not in values:
+            return False
+        before = weights.read_header(file).get(key) if file.exists() else None
+        if before is None:
+            return True
+        now, best = float(values[key]), float(before)
+        return now < best if metrics.find(self.best).lower_is_better else now > best

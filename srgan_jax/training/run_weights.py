@@ -1,0 +1,83 @@
+"""`find_weights`: the weights of any moment of a run, that of a checkpoint included, as a file for inference."""
+
+import atexit
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from srgan_jax import models, weights
+from srgan_jax.config.schema import RunConfig
+from srgan_jax.runtime.errors import MissingFileError, UserError
+from srgan_jax.runtime.types import PyTree
+from srgan_jax.training.checkpoint_reader import read_averaged
+from srgan_jax.training.network_fields import find_generator, select_keys
+from srgan_jax.training.publishing import GENERATOR, best_file
+
+CONFIG, CHECKPOINTS = "config.json", "checkpoints"
+
+
+def find_weights(path: str, step: int | None = None, best: bool = False) -> str:
+    """Returns the file of a run's weights: `path` itself if it names weights already.
+
+    Args:
+      path: the folder of a run, finished or not; the folder of a checkpoint, `RUN/checkpoints/STAGE/STEP`; or any name
+        that `weights.load` takes.
+      step: the checkpoint after this update, in the last stage that has one.
+      best: the generator with the best validation score, in the last stage that was validated.
+
+    Raises:
+      UserError: `step` or `best` without a run's folder, or the run has no such weights. The message lists what it has.
+    """
+    folder = Path(path)
+    if folder.name.isdigit() and folder.parent.parent.name == CHECKPOINTS and step is None and not best:
+        return _extract(folder)
+    if not (folder / CONFIG).is_file():
+        if step is not None or best:
+            raise UserError(f"{path}: --step and --best need the folder of a run, with {CONFIG} in it")
+        return path
+    stages = json.loads((folder / CONFIG).read_text())["stage_names"][::-1]  # the last first
+    if best:
+        return _find_best(folder, stages)
+    if step is None and (folder / GENERATOR).is_file():
+        return path
+    found = [checkpoint for stage in stages for checkpoint in _checkpoints(folder, stage)]
+    chosen = [checkpoint for checkpoint in found if step is None or checkpoint.name == str(step)]
+    if not chosen:
+        listed = ", ".join(f"{checkpoint.parent.name} {checkpoint.name}" for checkpoint in found) or "none yet"
+        what = f"no checkpoint after update {step}" if step is not None else "no weights yet"
+        raise MissingFileError(f"{folder} has {what}; its checkpoints: {listed}")
+    return _extract(chosen[0])
+
+
+def _checkpoints(folder: Path, stage: str) -> list[Path]:
+    """Returns the folders of a stage's checkpoints, the newest first."""
+    found = [path for path in (folder / CHECKPOINTS / stage).glob("*") if path.name.isdigit()]
+    return sorted(found, key=lambda path: int(path.name), reverse=True)
+
+
+def _find_best(folder: Path, stages: Sequence[str]) -> str:
+    files = [file for stage in stages if (file := best_file(folder, stage)).is_file()]
+    if not files:
+        raise MissingFileError(
+            f"{folder} has no validation scores, so none of its weights is the best; set config.validation.folder or "
+            "config.validation.hold_out, or choose an update with --step"
+        )
+    return str(files[0])
+
+
+def _extract(checkpoint: Path) -> str:
+    """Writes the averaged generator of a checkpoint to a temporary file, which lives as long as the process."""
+    checkpoint = checkpoint.absolute()
+    run, stage = checkpoint.parents[2], checkpoint.parent.name
+    if not (run / CONFIG).is_file():
+        raise MissingFileError(f"{checkpoint}: expected {CONFIG} of its run in {run}, which describes the generator")
+    section: PyTree = json.loads((run / CONFIG).read_text())["generator"]
+    fields = select_keys(find_generator(section["name"]), section, RunConfig().generator)
+    architecture = models.architecture_of(models.GENERATORS, models.build(models.GENERATORS, fields))
+    averaged = weights.make_weights(read_averaged(checkpoint), architecture)
+    temporary = tempfile.TemporaryDirectory()
+    atexit.register(temporary.cleanup)
+    file = Path(temporary.name, f"{run.name}_{stage}_{checkpoint.name}.safetensors")
+    weights.save(file, averaged, {"stage": stage, "steps": checkpoint.name, "run": str(run)})
+    return str(file)
