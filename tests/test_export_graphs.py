@@ -155,6 +155,7 @@ def test_a_generator_without_a_graph_is_refused_with_what_to_do(tmp_path, monkey
         export.to_torch(params, tmp_path / "a.pth")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", [f for f in VARIATIONS if f.get("dysample") or "depths" in f][::3], ids=_name)
 def test_a_graph_with_attention_or_sampling_has_one_form_for_each_opset(fields, tmp_path):
     """The newest operators, the fixed size and float16 give the same image; so does one that is less than a window."""

@@ -9,7 +9,7 @@ import numpy as np
 from srgan_jax.export.graph import Graph
 from srgan_jax.export.graphs import build_graph
 from srgan_jax.export.onnx_operators import LEAST_OPSETS, OPERATORS
-from srgan_jax.export.onnx_writer import Writer
+from srgan_jax.export.onnx_writer import Operator, Writer
 from srgan_jax.export.verify import CHECKED_SIZES, HALF_TOLERANCE, TOLERANCE, description, largest_difference
 from srgan_jax.runtime.atomic import atomic_file
 from srgan_jax.runtime.errors import UserError
@@ -95,7 +95,7 @@ def _model(graph: Graph, scale: int, opset: int, dtype: np.dtype, size: Sequence
         lr_shape, sr_shape = [1, 3, *size], [1, 3, *(scale * side for side in size)]
     kind = onnx.helper.np_dtype_to_tensor_dtype(dtype)
     onnx_graph = onnx.helper.make_graph(
-        writer.nodes,
+        [_make_node(operator, index) for index, operator in enumerate(writer.nodes)],
         graph.architecture["name"],
         [onnx.helper.make_tensor_value_info("lr", kind, lr_shape)],
         [onnx.helper.make_tensor_value_info("sr", kind, sr_shape)],
@@ -110,6 +110,17 @@ def _model(graph: Graph, scale: int, opset: int, dtype: np.dtype, size: Sequence
     )
     onnx.checker.check_model(model)
     return model
+
+
+def _make_node(operator: Operator, index: int) -> Any:
+    from onnx import helper
+
+    def as_onnx(value: Any) -> Any:
+        return helper.np_dtype_to_tensor_dtype(value) if isinstance(value, np.dtype) else value
+
+    attributes = {name: as_onnx(value) for name, value in operator.attributes.items()}
+    name = f"{operator.kind}_{index}"
+    return helper.make_node(operator.kind, operator.inputs, [operator.output], name, **attributes)
 
 
 def _checked_opset(graph: Graph, opset: int | None) -> int:

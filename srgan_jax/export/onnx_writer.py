@@ -1,11 +1,20 @@
 """Nodes and constants of an ONNX file."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from srgan_jax.runtime.errors import UserError
+
+
+class Operator(NamedTuple):
+    """A node of an ONNX graph: kind, names of inputs and output, attributes; a dtype among those is NumPy's."""
+
+    kind: str
+    inputs: list[str]
+    output: str
+    attributes: dict[str, Any]
 
 
 class Writer:
@@ -18,7 +27,8 @@ class Writer:
     """
 
     def __init__(self, dtype: np.dtype, opset: int, renamed: Mapping[str, str]):
-        self.nodes, self.constants = [], {}
+        self.nodes: list[Operator] = []
+        self.constants: dict[str, np.ndarray] = {}
         self.dtype, self.opset = dtype, opset
         self._renamed = renamed
         self._names: dict[tuple[str, tuple[int, ...], bytes], str] = {}
@@ -39,12 +49,8 @@ class Writer:
 
     def node(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         """Appends a node and returns its output."""
-        import onnx
-
         inputs, output = [self._renamed.get(name, name) for name in inputs], self._renamed.get(output, output)
-        self.nodes.append(
-            onnx.helper.make_node(operator, inputs, [output], f"{operator}_{len(self.nodes)}", **attributes)
-        )
+        self.nodes.append(Operator(operator, inputs, output, attributes))
         return output
 
     def then(self, operator: str, *inputs: str, **attributes: Any) -> str:
@@ -71,10 +77,7 @@ class Writer:
 
     def cast(self, x: str, dtype: Any, output: str = "") -> str:
         """Appends a conversion to a NumPy dtype and returns its output."""
-        import onnx
-
-        output = output or f"inner_{len(self.nodes)}"
-        return self.node("Cast", [x], output, to=onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+        return self.node("Cast", [x], output or f"inner_{len(self.nodes)}", to=np.dtype(dtype))
 
     def exact(self, x: str) -> str:
         """Returns a map of the graph's float type in float32."""
