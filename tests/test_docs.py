@@ -26,7 +26,7 @@ PAGES = {
     if path.exists()
 }
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-ELSEWHERE = {
+ELSEWHERE = {"cd", "export", "git", "pre-commit", "ruff", "sbatch", "source", "tensorboard"}  # commands of others
     "tensorboard",
     "cd",
     "export",
