@@ -9,12 +9,13 @@ once, after a first run that compiles. They mean something only on a machine tha
 """
 
 import argparse
+import contextlib
 import importlib.util
 import statistics
 import sys
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,23 @@ def import_spandrel() -> Any | None:
         return None
 
 
+@contextlib.contextmanager
+def buffers_may_be_missing(module: Any) -> Iterator[None]:
+    """Lets PyTorch's modules load state dicts without buffers, such as attention masks, which they have computed."""
+    load = module.load_state_dict
+
+    def load_parameters(self: Any, state: Any, strict: bool = True, **options: Any) -> Any:
+        parameters = dict(self.named_parameters())
+        absent = {name: value for name, value in self.state_dict().items() if name not in parameters | dict(state)}
+        return load(self, dict(state) | absent, strict=strict, **options)
+
+    module.load_state_dict = load_parameters
+    try:
+        yield
+    finally:
+        module.load_state_dict = load
+
+
 def in_pytorch(path: Path, image: np.ndarray) -> dict[str, Callable[[], Any]]:
     """Returns functions that upscale `image` by spandrel's module, by column; {} where spandrel can't read the file."""
     spandrel = import_spandrel()
@@ -88,7 +106,8 @@ def in_pytorch(path: Path, image: np.ndarray) -> dict[str, Callable[[], Any]]:
         return {}
     torch = importlib.import_module("torch")
     try:
-        network = spandrel.ModelLoader("cpu").load_from_file(path).model.float().eval()
+        with buffers_may_be_missing(torch.nn.Module):
+            network = spandrel.ModelLoader("cpu").load_from_file(path).model.float().eval()
     except Exception as error:  # spandrel raises many types
         print(f"{path.name}: spandrel: {error}", file=sys.stderr)
         return {}
