@@ -112,6 +112,9 @@ def test_run_folder_has_the_documented_files(finished):
     assert srgan_jax.upscale(params, np.zeros((8, 8, 3), np.uint8)).shape == (32, 32, 3)
     header = srgan_jax.read_header(workdir / "generator.safetensors")
     assert header["stage"] == "gan" and header["steps"] == "60" and float(header["val_psnr_y"]) > 5
+    assert header["partner"] == "pretrain.safetensors" and "partner" not in srgan_jax.read_header(
+        workdir / "pretrain.safetensors"
+    )
     assert json.loads((workdir / "config.json").read_text())["data"]["batch_size"] == 4
     versions = json.loads((workdir / "versions.json").read_text())
     assert versions["jax"] == jax.__version__ and versions["git"] and "--config" in versions["command"]

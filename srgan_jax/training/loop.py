@@ -28,7 +28,7 @@ from srgan_jax.training.initial import keep_initial, load_initial, load_initial_
 from srgan_jax.training.interval import LATEST
 from srgan_jax.training.monitor import Monitor
 from srgan_jax.training.provenance import RunRecord, describe_run
-from srgan_jax.training.publishing import Publisher, stage_file
+from srgan_jax.training.publishing import Publisher, open_publisher, stage_file
 from srgan_jax.training.rollback import Rollback
 from srgan_jax.training.stage import Stage
 from srgan_jax.training.state import TrainState, count_parameters
@@ -105,7 +105,7 @@ def train_and_evaluate(
         preview_pairs = previews.make_previews(run.sample_pictures, validation, data, plan, run.seed)
         bicubic = functools.cache(functools.partial(validation.bicubic, plan.scale))
         stop.listen(mesh)
-        publisher = Publisher(folder, run.data.folder or run.data.dataset, run.validation.best)
+        publisher = open_publisher(folder, run, stages, initial)
         shared = Shared(
             folder, run.stage_names, mesh, run.devices.mapping, data, validation, bicubic, preview_pairs, stop,
             run.guard, run.validation.best, run.keep_checkpoints, publisher, run.loggers, profile, record,

@@ -1,15 +1,18 @@
 """`Publisher`, which writes the averaged generator of a stage for inference: at validations, and at its end."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 
-from srgan_jax import weights
+from srgan_jax import models, weights
+from srgan_jax.config.schema import RunConfig
 from srgan_jax.evaluation import metrics
 from srgan_jax.runtime import atomic, messages, processes
+from srgan_jax.training.initial import COPY
+from srgan_jax.training.stage import Stage
 
 GENERATOR = "generator.safetensors"  # the newest averaged generator of the run
 
@@ -24,6 +27,23 @@ def best_file(folder: Path, stage: str) -> Path:
     return folder / f"{stage}_best.safetensors"
 
 
+def _partners(stages: Sequence[Stage], initial: weights.Weights | None) -> dict[str, str]:
+    """Returns the file of the PSNR partner of each stage with a discriminator, by the name of the stage.
+
+    It is the generator that the stage begins with: that of the last stage without a discriminator, or `init_from`.
+    """
+    partner = None
+    if initial and initial.architecture == models.architecture_of(models.GENERATORS, stages[0].generator):
+        partner = COPY
+    partners = {}
+    for stage in stages:
+        if stage.game.discriminator is None:
+            partner = stage_file(Path(), stage.name).name
+        elif partner:
+            partners[stage.name] = partner
+    return partners
+
+
 class Publisher(NamedTuple):
     """Writes weights to the folder of a run. Only process 0 writes.
 
@@ -31,11 +51,13 @@ class Publisher(NamedTuple):
       folder: of the run.
       dataset: name of the training data, for the header.
       best: the metric by which the best generator is chosen.
+      partners: file of the PSNR partner by stage, with which `upscale --strength` blends.
     """
 
     folder: Path
     dataset: str
     best: str
+    partners: Mapping[str, str]
 
     def restart(self, stage: str) -> None:
         """Deletes the best generator of a stage that starts again at update 1."""
@@ -66,6 +88,8 @@ class Publisher(NamedTuple):
     def _write(self, stage: str, averaged: weights.Weights, step: int, scores: Mapping[str, float]) -> None:
         values = {f"val_{key}": f"{value:.4f}" for key, value in scores.items()}
         provenance = {"stage": stage, "steps": str(step), "dataset": self.dataset} | values
+        if stage in self.partners:
+            provenance["partner"] = self.partners[stage]
         if self._is_best(stage, values):
             weights.save(best_file(self.folder, stage), averaged, provenance | {"best": self.best})
         weights.save(stage_file(self.folder, stage), averaged, provenance)
@@ -81,3 +105,8 @@ class Publisher(NamedTuple):
             return True
         now, best = float(values[key]), float(before)
         return now < best if metrics.find(self.best).lower_is_better else now > best
+
+
+def open_publisher(folder: Path, run: RunConfig, stages: Sequence[Stage], initial: weights.Weights | None) -> Publisher:
+    """Returns the publisher of a run that begins with the generator `initial`, or with a new one."""
+    return Publisher(folder, run.data.folder or run.data.dataset, run.validation.best, _partners(stages, initial))
