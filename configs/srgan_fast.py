@@ -43,7 +43,8 @@ def get_config() -> ConfigDict:
     gan.losses.perceptual.options = {
         "distance": "l1", "taps": TAPS, "tap_weights": tuple(1 / std / len(STD) for std in STD)
     }  # fmt: skip
-    gan.losses.consistency = {"term": "consistency", "weight": 0.5, "ramp_steps": 0, "options": {"factor": 4}}
+    gan.losses.consistency = {"term": "consistency", "weight": 1.0, "ramp_steps": 0, "options": {"factor": 4}}
+    gan.losses.lattice = {"term": "lattice", "weight": 0.02, "ramp_steps": 0, "options": {"period": 4}}
     gan.losses.adversarial.term = "hinge"
     gan.losses.adversarial.weight = 0.1
     return config

@@ -35,6 +35,20 @@ CARDS = {
         "bad_at": "clean images, which it leaves softer than compact_x4 does; texture that LR doesn't contain stays "
         "smooth (trained without a discriminator); stronger JPEG, noise or blur than that; small text and faces",
     },
+    "srgan_x4": {
+        "purpose": "texture, in clean images downscaled by bicubic: a GAN; --strength blends it with srgan_psnr_x4",
+        "good_at": "fur, grass, rock, water, foliage",
+        "bad_at": "fine regular drawing, small text and small faces, in which it invents; JPEG artefacts and noise",
+        "partner": "srgan_psnr_x4",
+        "data": "222 photographs: 132 wallpapers of elementary, deepin, Pop!_OS and Ubuntu MATE and 90 of General-100; "
+        "20 more of both for validation",
+        "data_licences": "General-100: published for research; wallpapers: Unsplash, CC0, CC-BY, CC-BY-SA",
+    },
+    "srgan_psnr_x4": {
+        "purpose": "the PSNR partner of srgan_x4, from which it was trained: no invented texture",
+        "good_at": "lossless images without noise",
+        "bad_at": "JPEG artefacts and noise; texture that LR doesn't contain stays smooth",
+    },
 }
 DATA = {
     "data": "621 photographs: 399 of BSDS500 (train and test without 302003), 90 of General-100, 132 wallpapers of "
@@ -120,7 +134,7 @@ def ship(
       UserError: no such run or card, or the file has more than `max_bytes`, or float16 changes its PSNR by more than
         `max_loss_db`.
     """
-    card = lookup(CARDS, name, "shipped generator") | DATA | facts(run) | {"hardware": hardware}
+    card = DATA | lookup(CARDS, name, "shipped generator") | facts(run) | {"hardware": hardware}
     trained = srgan_jax.load(run, fold=False)
     path, written = out / f"{name}.safetensors", out / f".{name}.safetensors"
     try:
