@@ -6,7 +6,7 @@ srgan-jax info                                prints versions, devices and the l
 srgan-jax prepare FOLDER -o data/NAME         converts a folder of images to a tfds data set
 srgan-jax prepare celeb_a                     downloads and prepares a data set of the tfds catalogue
 srgan-jax evaluate --weights W --data DIR     prints a table of scores of generators and of bicubic
-srgan-jax import FILE.pth                     converts a generator of another program to .safetensors
+srgan-jax import FILE.pth                     converts a network of another program to .safetensors
 srgan-jax export W --to onnx                  exports a generator to ONNX, ncnn, PyTorch or StableHLO
 srgan-jax port vgg19 --download               converts the public weights of a loss or metric
 srgan-jax quickstart                          trains a small SRGAN on a few photographs, in minutes
