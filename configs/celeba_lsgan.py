@@ -14,7 +14,8 @@ The source is a text without code. What it leaves open, and what is chosen here:
 srgan-jax prepare celeb_a
 python -m srgan_jax.main --config celeba_lsgan --workdir runs/celeba_lsgan
 Needs VGG19's weights: srgan-jax port vgg19 --download torchvision
-The source reports no scores. Not run in full here; LOSSES
+The source reports no scores. Not run in full here; 50 updates on 399 photographs at reduced width (4 blocks of 32, a
+discriminator of 16, 96 px crops, batch 4, Keras' VGG19): loss 93.6, 84.1, 51.5 at updates 1, 25, 50.
 """
 
 from ml_collections import ConfigDict

@@ -17,11 +17,13 @@ Differences from the source that are known:
 - In the generator's update the discriminator normalises by its batch; recent versions of Keras use its running
   statistics there, as it is frozen.
 - LR is rounded to 8 bits and the resizing repeats the outermost pixels; Pillow renormalises its kernel at the borders.
-To train with VGG19's preprocessing and features over 12.75, as the paper: --config.extractor.preprocessing=caffe
+The adversarial term is initially a hundred-thousandth of the loss (the first update prints the fraction of each term).
+--config.extractor.preprocessing=caffe trains with VGG19's preprocessing and features over 12.75, as the paper does.
 
 python -m srgan_jax.main --config keras_upsampling --workdir runs/keras_upsampling
 Needs VGG19's weights: srgan-jax port vgg19 --download
-The source reports no scores. Not run in full here; LOSSES
+The source reports no scores. Not run in full here; 50 updates on 399 photographs at reduced width (4 blocks of 32, a
+discriminator of 16, 96 px, batch 4): loss 71.1, 41.4, 27.0 at updates 1, 25, 50.
 """
 
 from ml_collections import ConfigDict

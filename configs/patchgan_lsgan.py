@@ -23,7 +23,8 @@ srgan-jax prepare celeb_a
 python -m srgan_jax.main --config patchgan_lsgan --workdir runs/patchgan_lsgan
 Needs VGG19's weights: srgan-jax port vgg19 --download torchvision (as the source; with Keras' weights the content term
 is much larger relative to the others)
-The source reports no scores. Not run in full here; LOSSES
+The source reports no scores. Not run in full here; 50 updates on 399 photographs at reduced width (4 blocks of 32, a
+discriminator of 16, 96 px, batch 4, Keras' VGG19): loss 51.2, 41.5, 35.9 at updates 1, 25, 50.
 """
 
 from ml_collections import ConfigDict

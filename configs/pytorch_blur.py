@@ -20,7 +20,9 @@ inputs and 134 million parameters.
 srgan-jax prepare celeb_a
 python -m srgan_jax.main --config pytorch_blur --workdir runs/pytorch_blur
 Needs VGG19's weights: srgan-jax port vgg19 --download torchvision (as the source)
-The source reports no scores. Not run in full here; LOSSES
+The source reports no scores. Not run in full here; 50 updates on 399 photographs at reduced width (4 blocks of 32, a
+discriminator of 16, 96 px, batch 4, Keras' VGG19): loss 4.84, 6.42, 3.81 at updates 1, 25, 50, pixel term 0.327, 0.159,
+0.085.
 """
 
 from ml_collections import ConfigDict
