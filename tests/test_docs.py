@@ -27,15 +27,6 @@ PAGES = {
 }
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 ELSEWHERE = {"cd", "export", "git", "pre-commit", "ruff", "sbatch", "source", "tensorboard"}  # commands of others
-    "tensorboard",
-    "cd",
-    "export",
-    "git",
-    "pre-commit",
-    "ruff",
-    "sbatch",
-    "source",
-}  # commands that are not ours
 FOREIGN = "docs/migrating.md"  # shows other projects' options
 
 
