@@ -606,7 +606,7 @@ def test_a_second_run_in_the_same_folder_is_refused(config, tmp_path, monkeypatc
 
 @pytest.mark.slow
 def test_several_updates_per_call_give_the_same_state(config, tmp_path):
-    """The log has a line for the last update of each call.
+    """The log has the means over the updates of each call.
 
     XLA may round differently in the other program: parameters and averages may differ by a hundredth of one of the 8
     updates, each of which changes a parameter by about the learning rate, 1e-4.
@@ -616,7 +616,8 @@ def test_several_updates_per_call_give_the_same_state(config, tmp_path):
     helpers.train(config, tmp_path / "two")
     one, two = (helpers.read_metrics(tmp_path / name) for name in ("one", "two"))
     assert [row["step"] for row in two] == [2, 4, 6, 8]
-    np.testing.assert_allclose([row["loss"] for row in two], [row["loss"] for row in one[1::2]], rtol=1e-5)
+    losses = np.array([row["loss"] for row in one]).reshape(4, 2)
+    np.testing.assert_allclose([row["loss"] for row in two], losses.mean(axis=1), rtol=1e-5)
     one, two = (helpers.read_checkpoint(_checkpoints(tmp_path / name, "pretrain")[8]) for name in ("one", "two"))
     assert one.keys() == two.keys()
     for path, value in one.items():

@@ -62,7 +62,7 @@ TERMS = {
 def test_every_content_term_has_a_gradient_for_every_parameter(batch, term):
     state, step = _pretrain(optax.sgd(1.0), _features, TERMS[term])
     after, metrics = step(state, batch)
-    assert set(metrics) == {"loss", term, f"{term}_unweighted"} and metrics[term] > 0
+    assert set(metrics) == {"loss", term, f"{term}_unweighted", "grad_norm/generator"} and metrics[term] > 0
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), after.generator.params, state.generator.params)
     # In float32 a small step may be lost to rounding: the total variation of weight 2e-8 changes slopes of 0.25 by
     # less than their round-off. The gradient itself must not be zero.
