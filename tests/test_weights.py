@@ -44,7 +44,7 @@ def test_a_file_keeps_weights_architecture_and_provenance(tmp_path, fields):
 
 
 def test_the_same_content_gives_the_same_bytes(tmp_path):
-    """Also with many keys, and characters beyond ASCII; the file is a `.safetensors` for other readers."""
+    """Also with many keys and characters beyond ASCII in the header; other readers open the file."""
     made, path = srgan_jax.make_weights(_variables(blocks=1, width=4)), tmp_path / "a.safetensors"
     provenance = {f"key {index}": 'é "quoted" \\ \n' for index in range(20)}
     found = set()

@@ -172,12 +172,13 @@ def upscale_files(
 
 
 def _report_seams(chain: inference.Chain, report: Callable[[str], None]) -> None:
-    """Reports the halo, and the difference that it made, for each generator whose receptive field exceeds it."""
+    """Reports the halo and the difference at seams for each generator whose receptive field exceeds its halo."""
     for tiler in chain.tilers:
         if tiler.seam_difference is not None:
             report(
-                f"the receptive field of {tiler.name} exceeds the halo of {tiler.halo_px} px around its tiles: at "
-                f"their seams, neighbouring tiles differed by at most {tiler.seam_difference:.2g} (values are 0 to 1)"
+                f"the receptive field of {tiler.name} exceeds the halo of {tiler.halo_px} px around its tiles: "
+                f"neighbouring tiles differed by at most {tiler.seam_difference:.2g} at their seams (values are 0 to "
+                "1); between seams they may differ from the whole image by a few times as much"
             )
 
 

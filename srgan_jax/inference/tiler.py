@@ -241,7 +241,7 @@ def upscale_tiled(
 
     The result equals that of `upscale` up to rounding (1e-5 in floats, one step in uint8) if the radius of the
     generator's receptive field is at most 64 LR pixels. Other generators get a halo of 64, and differ slightly:
-    `Tiler.seam_difference` measures by how much.
+    `Tiler.seam_difference` is the difference of neighbouring tiles at their seams.
 
     Args:
       params: from `srgan_jax.load`, or a Flax variables dict of a generator.
