@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import helpers
 import numpy as np
@@ -28,6 +29,8 @@ def config(tiny, dataset):
 def test_a_signal_while_images_are_prepared_stops_at_once(config, tmp_path, monkeypatch, photo_folder, number, status):
     def prepare(*_, **__):
         os.kill(os.getpid(), number)
+        for _ in range(200):  # another thread may receive the signal; Python then handles it here a little later
+            time.sleep(0.05)
         raise AssertionError("preparation continued")
 
     monkeypatch.setattr(builder, "prepare", prepare)

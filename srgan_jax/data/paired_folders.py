@@ -68,6 +68,8 @@ def find_layout(folder: str | Path, lr: Sequence[str] = (), template: str = "") 
 
 
 def _layouts(root: Path, lr: list[Path], template: str) -> Iterator[Layout]:
+    if not root.is_dir():
+        raise MissingFileError(f"no such folder: {root}")
     if missing := [str(path) for path in lr if not path.is_dir()]:
         raise MissingFileError(f"--lr: no such folder: {', '.join(missing)}")
     for parent in [root, *(path for path in images.folders(root) if path != root and not _is_side(path))]:

@@ -105,7 +105,7 @@ def train_and_evaluate(
         preview_pairs = previews.make_previews(run.sample_pictures, validation, data, plan, run.seed)
         bicubic = functools.cache(functools.partial(validation.bicubic, plan.scale))
         stop.listen(mesh)
-        publisher = open_publisher(folder, run, stages, initial)
+        publisher = open_publisher(folder, run.data, run.validation.best, stages, initial)
         shared = Shared(
             folder, run.stage_names, mesh, run.devices.mapping, data, validation, bicubic, preview_pairs, stop,
             run.guard, run.validation.best, run.keep_checkpoints, publisher, run.loggers, profile, record,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 
 from srgan_jax import models, weights
-from srgan_jax.config.schema import RunConfig
+from srgan_jax.config.schema import DataConfig
 from srgan_jax.evaluation import metrics
 from srgan_jax.runtime import atomic, messages, processes
 from srgan_jax.training.initial import COPY
@@ -107,6 +107,8 @@ class Publisher(NamedTuple):
         return now < best if metrics.find(self.best).lower_is_better else now > best
 
 
-def open_publisher(folder: Path, run: RunConfig, stages: Sequence[Stage], initial: weights.Weights | None) -> Publisher:
+def open_publisher(
+    folder: Path, data: DataConfig, best: str, stages: Sequence[Stage], initial: weights.Weights | None
+) -> Publisher:
     """Returns the publisher of a run that begins with the generator `initial`, or with a new one."""
-    return Publisher(folder, run.data.folder or run.data.dataset, run.validation.best, _partners(stages, initial))
+    return Publisher(folder, data.folder or data.dataset, best, _partners(stages, initial))
