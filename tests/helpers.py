@@ -72,6 +72,9 @@ def import_spandrel(module: str):
         functional.InterpolationMode = functional.rotate = functional.normalize = None  # type: ignore[attr-defined]
         names = ("torchvision", "torchvision.transforms")
         sys.modules |= {functional.__name__: functional} | {name: types.ModuleType(name) for name in names}
+    if "spandrel" not in sys.modules:  # an import without torchvision has failed, and left some of its modules
+        for name in [name for name in sys.modules if name.startswith("spandrel.")]:
+            del sys.modules[name]
     importlib.import_module("spandrel")  # first: in itself it imports its architectures in an order that works
     return importlib.import_module(f"spandrel.{module}")
 
