@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
     config.generator.norm = "none"
     config.generator.base = "bicubic"
     config.discriminator = ConfigDict({
-        "name": "features", "taps": (), "tap_widths": (), "patch_widths": (32, 48, 64, 96),
+        "name": "features", "taps": (), "tap_widths": (), "patch_widths": (32, 48, 64),
     })  # fmt: skip
     config.data.halo_px = 4
     config.data.min_contrast = 8.0
@@ -41,9 +41,9 @@ def get_config() -> ConfigDict:
     gan.losses.pixel.weight = 0.05
     gan.losses.perceptual.weight = 0.0  # VGG19's weights are not on PyPI; the recipe quickstart_vgg19 has them
     gan.losses.consistency = {"term": "consistency", "weight": 0.5, "ramp_steps": 0, "options": {"factor": 4}}
-    gan.losses.lattice = {"term": "lattice", "weight": 0.02, "ramp_steps": 0, "options": {"period": 4}}
+    gan.losses.lattice = {"term": "lattice", "weight": 0.1, "ramp_steps": 0, "options": {"period": 4}}
     gan.losses.adversarial.term = "hinge"
-    gan.losses.adversarial.weight = 5e-3
+    gan.losses.adversarial.weight = 0.03
 
     config.log_every_steps = 50
     config.validate_every_steps = 400

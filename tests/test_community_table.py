@@ -2,10 +2,10 @@
 
 import shutil
 
+import helpers
 import pytest
 
 import community_table
-import helpers
 
 
 @pytest.mark.parametrize("with_spandrel", [False, True])
