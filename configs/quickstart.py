@@ -43,7 +43,7 @@ def get_config() -> ConfigDict:
     gan.losses.consistency = {"term": "consistency", "weight": 0.5, "ramp_steps": 0, "options": {"factor": 4}}
     gan.losses.lattice = {"term": "lattice", "weight": 0.1, "ramp_steps": 0, "options": {"period": 4}}
     gan.losses.adversarial.term = "hinge"
-    gan.losses.adversarial.weight = 0.03
+    gan.losses.adversarial.weight = 0.01
 
     config.log_every_steps = 50
     config.validate_every_steps = 400
