@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 import tempfile
 
 import helpers
@@ -23,6 +24,11 @@ _cache = tempfile.TemporaryDirectory()  # resumed runs load the programs of earl
 jax.config.update("jax_compilation_cache_dir", _cache.name)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name  # commands that tests start don't use the user's cache
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+# A job in the background, or under nohup, ignores these signals, and so would the commands that tests start.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 LONGEST = ("test_train", "test_processes", "test_resume", "test_configs")
 DIVIDED = ("test_recipe_trains_and_resumes", "test_two_processes_equal_one_and_resume_each_others_runs")

@@ -56,6 +56,7 @@ def test_the_folder_alone_resumes_a_run_of_a_config_file(dataset, tmp_path, monk
     """With the overrides of the first command, and with the generator that the config file adds."""
     from srgan_jax import models
 
+    monkeypatch.setitem(models.GENERATORS, "mine_of_test", None)  # so that it is deleted after the test
     file, run = tmp_path / "mine.py", tmp_path / "run"
     file.write_text(MINE)
     steps = "--config.stages.pretrain.total_steps"
