@@ -1,7 +1,7 @@
 """Tests of what a run logs: means, norms, learning rates, and the writers of metrics."""
 
-import json
 import itertools
+import json
 import os
 import signal
 import types
