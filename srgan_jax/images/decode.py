@@ -1,17 +1,15 @@
 """Decoding of image files of every supported format to `Picture`."""
 
-import contextlib
 import functools
 import os
-import threading
-from collections.abc import Iterator
 from typing import BinaryIO, cast
 
-from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin
 
 from srgan_jax.images import high_bit_depth, metadata
-from srgan_jax.images.errors import ImageError, check_pixels, reason
-from srgan_jax.images.files import is_open
+from srgan_jax.images.errors import ImageError
+from srgan_jax.images.guard import UnknownFormatError, open_image
+from srgan_jax.images.limits import MAX_PIXELS, check_pixels
 from srgan_jax.images.metadata import metadata_of
 from srgan_jax.images.picture import Picture
 from srgan_jax.images.pixels import current_frame, frame_at, unify_channels
@@ -33,64 +31,13 @@ def _tags(image: Image.Image) -> TiffImagePlugin.ImageFileDirectory_v2:
 def is_gray(path: str | os.PathLike) -> bool:
     """Returns whether the file has one channel (besides alpha); False if it can't be read."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;")
-    except OSError:
+    except (ImageError, OSError):
         return False
 
 
-MAX_PIXELS = 256_000_000  # of an image, all frames together
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
-_lock = threading.Lock()  # Pillow's pixel limit is a global variable
-
-
-class UnknownFormatError(ImageError):
-    """The file is in none of the formats that Pillow can read."""
-
-
-@contextlib.contextmanager
-def open_image(file: str | os.PathLike | BinaryIO, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
-    """Opens a file with Pillow, reads its header and checks the number of pixels.
-
-    Raises:
-      ImageError: not an image in a known format, unreadable, or too large. Exceptions of the `with` body are converted
-        to ImageError too.
-    """
-    _register_plugins()
-    try:
-        with contextlib.ExitStack() as stack:
-            # Pillow gets an open file: given a path it memory-maps some TIFFs, and misreads those with an orientation.
-            stream = file if is_open(file) else stack.enter_context(_open_file(file))
-            with _lock:
-                limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # `max_pixels` is checked below
-                try:
-                    image = stack.enter_context(Image.open(stream))
-                finally:
-                    Image.MAX_IMAGE_PIXELS = limit
-            check_pixels(image.width * image.height, max_pixels)
-            yield image
-    except ImageError:
-        raise
-    except UnidentifiedImageError as error:
-        raise UnknownFormatError(reason(error)) from None
-    except Exception as error:  # Pillow's plug-ins raise exceptions of many types for damaged files
-        raise ImageError(reason(error)) from None
-
-
-def _open_file(path: str | os.PathLike) -> BinaryIO:
-    if os.path.isdir(path):
-        raise ImageError("not a file" if os.access(path, os.R_OK | os.X_OK) else "permission denied")
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise ImageError("not a file")
-    return open(path, "rb")
-
-
-@functools.cache
-def _register_plugins() -> None:
-    with contextlib.suppress(ImportError):  # the extra "heic"
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()
 
 
 def read_image(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Picture:

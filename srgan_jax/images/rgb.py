@@ -5,8 +5,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from srgan_jax.images.decode import MAX_PIXELS, decode_image, exceeds_8_bits, open_image
+from srgan_jax.images.decode import decode_image, exceeds_8_bits
 from srgan_jax.images.errors import ImageError
+from srgan_jax.images.guard import open_image
+from srgan_jax.images.limits import MAX_PIXELS
 
 
 def decode_rgb(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
