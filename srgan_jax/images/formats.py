@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from srgan_jax.images.high_bit_depth import to_uint8
 from srgan_jax.images.picture import Picture
-from srgan_jax.images.rgb import composite_on_white, to_uint8
+from srgan_jax.images.rgb import composite_on_white
 from srgan_jax.runtime.errors import lookup
 
 MAX_JPEG_EXIF = 65_533  # bytes of a JPEG segment without its length field

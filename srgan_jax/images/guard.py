@@ -12,10 +12,11 @@ from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 from srgan_jax.images.errors import ImageError, reason
 from srgan_jax.images.files import is_open
 from srgan_jax.images.limits import MAX_PIXELS, check_pixels, check_scans
+from srgan_jax.images.repair import MAX_TEXT_BYTES, readable_png
 from srgan_jax.images.sniff import Kind, kind_of
 from srgan_jax.runtime import extras
 
-MAX_TEXT_BYTES = 64 << 20  # of a text or a profile in a PNG, after decompression
+NOTES = "srgan_jax notes"  # key of `Image.info`: a message for each part of the file that was left out
 
 
 class UnknownFormatError(ImageError):
@@ -29,6 +30,8 @@ def open_image(
     """Opens a file with Pillow, reads its header and checks the number of pixels.
 
     The content decides which parser of Pillow reads the file, and no other one runs; `sniff.KINDS` lists the formats.
+
+    The `info` of the image has notes on what was left out, under the key `NOTES`.
 
     Args:
       file: path or open binary file.
@@ -45,8 +48,10 @@ def open_image(
             stream = file if is_open(file) else stack.enter_context(open_file(file))
             kind = kind_of(stream)
             _check_readable(kind)
+            stream, notes = readable_png(stream) if kind.name == "PNG" else (stream, ())
             stack.enter_context(_PILLOW.adjusted(max_pixels, salvage))
             image = stack.enter_context(Image.open(stream, formats=[kind.name]))
+            image.info[NOTES] = notes
             check_pixels(image.width * image.height, max_pixels)
             if kind.name == "JPEG":
                 check_scans(stream, image.width * image.height, max_pixels)
@@ -62,6 +67,17 @@ def open_image(
         raise ImageError(reason(error)) from None
 
 
+def kind_of_path(file: str | os.PathLike | BinaryIO) -> Kind:
+    """Returns the kind of an image file; raises ImageError if it isn't an image, or can't be opened."""
+    try:
+        if is_open(file):
+            return kind_of(file)
+        with open_file(file) as stream:
+            return kind_of(stream)
+    except OSError as error:
+        raise ImageError(reason(error)) from None
+
+
 def open_file(path: str | os.PathLike) -> BinaryIO:
     """Opens a regular file; raises ImageError for folders, devices and pipes."""
     if os.path.isdir(path):
@@ -74,9 +90,10 @@ def open_file(path: str | os.PathLike) -> BinaryIO:
 def _check_readable(kind: Kind) -> None:
     """Raises ImageError where a format needs an extra that isn't installed."""
     _register_plugins()
-    if kind.extra and (kind.name == "RAW" or kind.name not in Image.OPEN):
-        what = {"RAW": "camera raw", "HEIF": "HEIC"}[kind.name]
-        raise ImageError(f'{what}: reading it needs pip install "srgan-jax[{kind.extra}]"')
+    if kind.name == "RAW":
+        raise UnknownFormatError("camera raw, which Pillow doesn't read")
+    if kind.name == "HEIF" and "HEIF" not in Image.OPEN:
+        raise ImageError('HEIC: reading it needs pip install "srgan-jax[heic]"')
 
 
 @functools.cache

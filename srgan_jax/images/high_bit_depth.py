@@ -1,22 +1,17 @@
 """Decoding of images that Pillow truncates to 8 bits or can't read: 16-bit PNGs and TIFFs, rare kinds of TIFF."""
 
-import contextlib
-import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
-from io import BytesIO
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from srgan_jax.images.errors import ImageError, check_pixels, reason
+from srgan_jax.images.errors import ImageError
 from srgan_jax.images.files import is_open
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
-
-MAX_FRAMES = 4096  # of TIFFs and animations
 
 
 def png_pixels(file: str | os.PathLike | BinaryIO, orientation: int) -> np.ndarray:
@@ -25,18 +20,6 @@ def png_pixels(file: str | os.PathLike | BinaryIO, orientation: int) -> np.ndarr
 
     pixels = png_decode(Path(file).read_bytes() if not is_open(file) else _read_all(file))
     return upright(pixels if pixels.ndim == 3 else pixels[..., None], orientation)
-
-
-def tiff_frames(
-    file: str | os.PathLike | BinaryIO,
-    max_pixels: int,
-    read_8_bit: Callable[[int], np.ndarray],
-    first_only: bool = False,
-) -> tuple[np.ndarray, ...]:
-    """Returns the pages of a TIFF, `[H, W, C]` uint16 each, upright; `read_8_bit` reads the 8-bit page of an index."""
-    with tiff_pages(file, max_pixels, first_only) as pages:
-        read = (tiff_pixels(page) if page.bitspersample > 8 else read_8_bit(n) for n, page in enumerate(pages))
-        return unify_bit_depth(list(read))
 
 
 def unify_bit_depth(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
@@ -49,36 +32,6 @@ def orientation(page: "TiffPage") -> int:
     """Returns the orientation of a TIFF page, 1 to 8 as in EXIF."""
     tag = page.tags.get(274)
     return int(tag.value) if tag else 1
-
-
-def is_tiff(file: str | os.PathLike | BinaryIO) -> bool:
-    """Returns whether the file begins with the signature of a TIFF or BigTIFF."""
-    head = _read_all(file)[:4] if is_open(file) else _head(file)
-    return head in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-
-def _head(path: str | os.PathLike) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(4)
-
-
-@contextlib.contextmanager
-def tiff_pages(
-    file: str | os.PathLike | BinaryIO, max_pixels: int, first_only: bool = False
-) -> Iterator[list["TiffPage"]]:
-    """Opens a TIFF that Pillow can't read and gives its pages as tifffile objects."""
-    from tifffile import TiffFile
-
-    try:
-        with TiffFile(BytesIO(_read_all(file)) if is_open(file) else file) as tiff:
-            first_pages = itertools.islice(tiff.pages, 1 if first_only else MAX_FRAMES)
-            pages = cast("list[TiffPage]", list(first_pages))  # tifffile gives TiffFrame on request only
-            check_pixels(sum(page.imagewidth * page.imagelength for page in pages), max_pixels)
-            yield pages
-    except ImageError:
-        raise
-    except Exception as error:  # a damaged file
-        raise ImageError(reason(error)) from None
 
 
 def _read_all(file: BinaryIO) -> bytes:
@@ -115,6 +68,11 @@ def tiff_pixels(page: Any) -> np.ndarray:
         opacity = np.maximum(pixels[..., colours : colours + 1], 1) / 65535.0
         pixels[..., :colours] = np.minimum(pixels[..., :colours] / opacity + 0.5, 65535).astype(np.uint16)
     return upright(pixels[..., : colours + bool(alpha)], orientation(page))
+
+
+def to_uint8(frame: np.ndarray) -> np.ndarray:
+    """Rounds uint16 samples to 8 bits; returns uint8 samples unchanged."""
+    return np.floor(frame / 257.0 + 0.5).astype(np.uint8) if frame.dtype == np.uint16 else frame
 
 
 def to_uint16(samples: np.ndarray, bits: int = 16) -> np.ndarray:
