@@ -4,17 +4,18 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, cast
 
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
-from srgan_jax.images import high_bit_depth, metadata
+from srgan_jax.images import high_bit_depth, metadata, webp
+from srgan_jax.images.animation_read import read_frames
 from srgan_jax.images.errors import ImageError, check_pixels, reason
 from srgan_jax.images.files import is_open
 from srgan_jax.images.metadata import metadata_of
 from srgan_jax.images.picture import Picture
-from srgan_jax.images.pixels import current_frame, frame_at, unify_channels
+from srgan_jax.images.pixels import current_frame, frame_at
 
 
 def upright_size(image: Image.Image, orientation: int) -> tuple[int, int]:
@@ -114,14 +115,19 @@ def read_image(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXE
 
 
 def decode_image(
-    file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXELS, first_frame: bool = False
+    file: str | os.PathLike | BinaryIO,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    first_frame: bool = False,
+    stream: bool = False,
 ) -> Picture:
     """Reads an image like `read_image`, but error messages don't contain the path.
 
-    With `first_frame` only the first frame is read.
+    With `first_frame` only the first frame is read. With `stream` the frames of an animation are `Frames`, which are
+    decoded one at a time; their number isn't limited, and `max_pixels` holds for each.
     """
     try:
-        return _read_with_pillow(file, max_pixels, first_frame)
+        return _read_with_pillow(file, max_pixels, first_frame, stream)
     except UnknownFormatError:
         if not high_bit_depth.is_tiff(file):
             raise
@@ -144,8 +150,12 @@ def image_size(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXE
             return (width, height) if swapped else (height, width)
 
 
-def _read_with_pillow(file: str | os.PathLike | BinaryIO, max_pixels: int, first_frame: bool) -> Picture:
+def _read_with_pillow(
+    file: str | os.PathLike | BinaryIO, max_pixels: int, first_frame: bool, stream: bool = False
+) -> Picture:
     with open_image(file, max_pixels) as image:
+        if image.format in ANIMATED and not first_frame and getattr(image, "n_frames", 1) > 1:
+            return _read_animation(file, image, max_pixels, stream)
         available = _frame_count(image)
         start = 1 if image.info.get("default_image") and available > 1 else 0  # not part of the animation
         count = start + 1 if first_frame else available
@@ -157,22 +167,42 @@ def _read_with_pillow(file: str | os.PathLike | BinaryIO, max_pixels: int, first
             frames = high_bit_depth.tiff_frames(file, max_pixels, functools.partial(frame_at, image), first_frame)
             image.seek(0)
             return Picture(frames, **metadata_of(image))
-        frames, durations, pixels = [], [], 0
+        frames, pixels = [], 0
         for index in range(start, count):
             image.seek(index)
             pixels += image.width * image.height
             check_pixels(pixels, max_pixels)
             frames.append(current_frame(image))
-            durations.append(max(0, int(image.info.get("duration") or 0)))
         fields = metadata_of(image)  # after the frames are read, because it deletes the orientation
         if image.mode not in ("RGB", "RGBA", "RGBX", "L", "LA", "1", "P") and image.mode[0] != "I":
             fields["icc"] = None  # the conversion has applied it
-        if available > 1 and image.format in ANIMATED:
-            default_loop = 1 if image.format == "GIF" else None  # a GIF without a loop count is played once
-            fields |= {"durations_ms": tuple(durations), "loop": image.info.get("loop", default_loop)}
-            fields["notes"] = (f"animated {image.format} of 16 bits: read as 8 bits",) if above_8_bits else ()
-            return Picture(unify_channels(frames), **fields)
+        if image.format == "MPO" and (count := getattr(image, "n_frames", 1)) > 1:
+            fields["notes"] = (
+                f"MPO of {count} pictures: only the first is read (others: a second view, a preview ...)",
+            )
+        fields["lossless"] = image.format == "WEBP" and _read_bytes(file, webp.is_lossless)
         return Picture(high_bit_depth.unify_bit_depth(frames), **fields)
+
+
+def _read_animation(file: str | os.PathLike | BinaryIO, image: Image.Image, max_pixels: int, stream: bool) -> Picture:
+    """Reads all frames of an animation, or with `stream` leaves them to be decoded when they are iterated."""
+    if not stream:
+        check_pixels(image.width * image.height * _frame_count(image), max_pixels)
+    default_loop = 1 if image.format == "GIF" else None  # a GIF without a loop count is played once
+    fields = {"loop": image.info.get("loop", default_loop)}
+    frames, durations = read_frames(file, image, functools.partial(open_image, file, max_pixels))
+    lossless = image.format == "WEBP" and _read_bytes(file, webp.is_lossless)
+    with open_image(file, max_pixels) as fresh:  # at the first frame, whatever was read of `image`
+        fields |= metadata_of(fresh) | {"durations_ms": durations, "lossless": lossless}
+    return Picture(frames if stream else tuple(frames), **fields)
+
+
+def _read_bytes(file: str | os.PathLike | BinaryIO, read: Callable[[BinaryIO], bool]) -> bool:
+    """Returns what `read` gives for the open file."""
+    if is_open(file):
+        return read(file)
+    with open(file, "rb") as opened:
+        return read(opened)
 
 
 def _frame_count(image: Image.Image) -> int:

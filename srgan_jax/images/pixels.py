@@ -56,18 +56,3 @@ def _convert_by_profile(image: Image.Image) -> Image.Image:
 def _to_srgb(image: Image.Image, profile: Any) -> Image.Image:
     converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
     return cast(Image.Image, converted)  # None only where Pillow converts in place
-
-
-def unify_channels(frames: list[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Converts all frames to the same channels: to RGB if one frame is RGB, with alpha if one frame has alpha."""
-    colour, alpha = any(f.shape[-1] > 2 for f in frames), any(f.shape[-1] in (2, 4) for f in frames)
-    unified = []
-    for frame in frames:
-        channels = frame.shape[-1]
-        without_alpha = frame[..., : channels - (channels in (2, 4))]
-        if colour and without_alpha.shape[-1] == 1:
-            without_alpha = np.repeat(without_alpha, 3, axis=-1)
-        opaque = np.full((*frame.shape[:2], 1), np.iinfo(frame.dtype).max, frame.dtype)
-        alpha_channel = frame[..., -1:] if channels in (2, 4) else opaque
-        unified.append(np.concatenate([without_alpha, alpha_channel], axis=-1) if alpha else without_alpha)
-    return tuple(unified)
