@@ -105,7 +105,9 @@ def decode_ahead(
         size = 4 * height * width
         while waiting and (len(waiting) > ahead or size + sum(w[2] for w in waiting) > QUEUE_BYTES):
             yield waiting.popleft()[:2]
-        waiting.append((job, executor.submit(images.decode_image, job.source, max_pixels=max_pixels), size))
+        waiting.append(
+            (job, executor.submit(images.decode_image, job.source, max_pixels=max_pixels, stream=True), size)
+        )
     yield from (entry[:2] for entry in waiting)
 
 
@@ -218,7 +220,10 @@ def _prepare(
     if strip:
         picture = dataclasses.replace(picture, icc=None, exif=None, dpi=None)
     if drop_opaque_alpha and all(frame.shape[-1] in (2, 4) and _is_opaque(frame) for frame in picture.frames):
-        picture = dataclasses.replace(picture, frames=tuple(frame[..., :-1] for frame in picture.frames))
+        picture = dataclasses.replace(
+            picture,
+            frames=images.change_frames(picture.frames, lambda frame: frame[..., :-1], channels=picture.shape[2] - 1),
+        )
     picture, target, notes = images.fit_format(picture, job.target, size_of)
     if target != job.target:
         target = _unused_name(target, job.source, used)

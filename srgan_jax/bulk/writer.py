@@ -113,7 +113,7 @@ class Writer:
 
     def write(self, task: Task, frames: Iterator[Iterator[np.ndarray]], size_of: SizeOf, scale: int) -> None:
         """Consumes all strips of all frames; writes TIFF at once by rows, and queues other formats for encoding."""
-        before = [(frame.shape, frame.dtype) for frame in task.picture.frames]
+        before = task.picture.layouts
         pages = (
             (
                 images.resize_rows(strips, (scale * shape[0], scale * shape[1], shape[2]), size_of(*shape[:2])),
@@ -127,6 +127,11 @@ class Writer:
                 total = sum(math.prod(size_of(*shape[:2])) * shape[2] * dtype.itemsize for shape, dtype in before)
                 images.write_tiff_pages(task.target, pages, task.picture, total)
                 self._summary.done.append(Job(task.job.source, task.target))
+            elif task.picture.durations_ms and len(before) > 1:
+                whole = (np.concatenate(list(strips)) for strips, _, _ in pages)
+                size, options = size_of(*before[0][0][:2]), {"quality": self._quality, "ordered_map": self._ordered_map}
+                images.write_animation(task.target, whole, task.picture, size, **options)
+                self._summary.done.append(Job(task.job.source, task.target))
             else:
                 whole = [np.concatenate(list(strips)) for strips, _, _ in pages]
                 picture = dataclasses.replace(task.picture, frames=tuple(whole))
@@ -137,6 +142,15 @@ class Writer:
         collections.deque(frames, maxlen=0)  # consumes the frames that an error left
         while len(self._waiting) > self._ahead or sum(entry[2] for entry in self._waiting) > QUEUE_BYTES:
             self._finish_oldest()
+
+    def _ordered_map(self, encode: Callable, frames: Iterator[np.ndarray]) -> Iterator[bytes]:
+        """Yields `encode(frame)` of each frame; encodes up to `ahead` frames in threads while the next are computed."""
+        waiting: collections.deque[Future] = collections.deque()
+        for frame in frames:
+            waiting.append(self._executor.submit(encode, frame))
+            while len(waiting) > self._ahead:
+                yield waiting.popleft().result()
+        yield from (future.result() for future in waiting)
 
     def close(self) -> None:
         """Waits until all queued results are written."""

@@ -2,13 +2,13 @@
 
 from srgan_jax.images.contact_sheet import side_by_side
 from srgan_jax.images.decode import decode_image, image_size, is_gray, read_image
-from srgan_jax.images.encode import encode_png, encode_webp, write_image
+from srgan_jax.images.encode import encode_png, encode_webp, write_animation, write_image
 from srgan_jax.images.errors import ImageError, reason
 from srgan_jax.images.find import SUFFIXES, broken_links, find_images, folders
 from srgan_jax.images.formats import FORMATS, MAX_IN_MEMORY_BYTES, TIFFS, fit_format, format_of
 from srgan_jax.images.guard import open_image
 from srgan_jax.images.limits import MAX_PIXELS, MAX_SECONDS
-from srgan_jax.images.picture import Picture
+from srgan_jax.images.picture import Frames, Picture, change_frames
 from srgan_jax.images.resampling import resize_rows
 from srgan_jax.images.rgb import conversion, decode_rgb, read_rgb
 from srgan_jax.images.tiff import write_tiff_pages
@@ -20,9 +20,11 @@ __all__ = [
     "MAX_SECONDS",
     "SUFFIXES",
     "TIFFS",
+    "Frames",
     "ImageError",
     "Picture",
     "broken_links",
+    "change_frames",
     "conversion",
     "decode_image",
     "decode_rgb",
@@ -40,6 +42,7 @@ __all__ = [
     "reason",
     "resize_rows",
     "side_by_side",
+    "write_animation",
     "write_image",
     "write_tiff_pages",
 ]

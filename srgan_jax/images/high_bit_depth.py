@@ -3,9 +3,10 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
+from PIL import Image, ImageFile, TiffImagePlugin
 
 from srgan_jax.images.errors import ImageError
 from srgan_jax.images.files import is_open
@@ -91,3 +92,25 @@ def to_uint16(samples: np.ndarray, bits: int = 16) -> np.ndarray:
         f"{samples.dtype} samples from {samples.min()} to {samples.max()}; "
         "expected uint8, uint16, uint32, or floats in [0, 1]"
     )
+
+
+def exceeds_8_bits(image: Image.Image) -> bool:
+    """Returns whether Pillow would truncate the samples to 8 bits or misread them.
+
+    Pillow supports 16 bits for gray without alpha only.
+    """
+    if image.format == "PNG":
+        tiles = cast(ImageFile.ImageFile, image).tile
+        args = tiles[0].args if tiles else ""
+        return "16" in str(args) and (image.mode[0] != "I" or "transparency" in image.info)
+    if image.format == "TIFF":
+        bits = _tags(image).get(258, (8,))
+        bits = max(bits if isinstance(bits, tuple) else (bits,))
+        native_16_bit = image.mode.startswith("I;16") and bits == 16 and _tags(image).get(262) == 1  # black is zero
+        return bits > 8 and not native_16_bit
+    return False
+
+
+def _tags(image: Image.Image) -> TiffImagePlugin.ImageFileDirectory_v2:
+    """Returns the tags of a TIFF that Pillow opened."""
+    return cast(TiffImagePlugin.TiffImageFile, image).tag_v2

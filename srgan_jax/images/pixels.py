@@ -9,6 +9,8 @@ from PIL import Image, ImageCms, ImageOps
 
 from srgan_jax.images import high_bit_depth
 from srgan_jax.images.errors import ImageError
+from srgan_jax.images.guard import NOTES
+from srgan_jax.images.metadata import metadata_of
 
 
 def frame_at(image: Image.Image, index: int) -> np.ndarray:
@@ -58,16 +60,9 @@ def _to_srgb(image: Image.Image, profile: Any) -> Image.Image:
     return cast(Image.Image, converted)  # None only where Pillow converts in place
 
 
-def unify_channels(frames: list[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Converts all frames to the same channels: to RGB if one frame is RGB, with alpha if one frame has alpha."""
-    colour, alpha = any(f.shape[-1] > 2 for f in frames), any(f.shape[-1] in (2, 4) for f in frames)
-    unified = []
-    for frame in frames:
-        channels = frame.shape[-1]
-        without_alpha = frame[..., : channels - (channels in (2, 4))]
-        if colour and without_alpha.shape[-1] == 1:
-            without_alpha = np.repeat(without_alpha, 3, axis=-1)
-        opaque = np.full((*frame.shape[:2], 1), np.iinfo(frame.dtype).max, frame.dtype)
-        alpha_channel = frame[..., -1:] if channels in (2, 4) else opaque
-        unified.append(np.concatenate([without_alpha, alpha_channel], axis=-1) if alpha else without_alpha)
-    return tuple(unified)
+def fields_of(image: Image.Image) -> dict[str, Any]:
+    """Returns the metadata of an image for `Picture`. Called after `current_frame`, which needs the orientation."""
+    fields = metadata_of(image)
+    if image.mode not in ("RGB", "RGBA", "RGBX", "L", "LA", "1", "P") and image.mode[0] != "I":
+        fields["icc"] = None  # the conversion has applied it
+    return {**fields, "notes": (*fields.get("notes", ()), *image.info.get(NOTES, ()))}

@@ -5,10 +5,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from srgan_jax.images.decode import decode_image, exceeds_8_bits, frame_count
+from srgan_jax.images.decode import decode_image, frame_count
 from srgan_jax.images.errors import ImageError
 from srgan_jax.images.guard import open_image
-from srgan_jax.images.high_bit_depth import to_uint8
+from srgan_jax.images.high_bit_depth import exceeds_8_bits, to_uint8
 from srgan_jax.images.limits import MAX_PIXELS
 
 

@@ -8,12 +8,16 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
+from PIL import Image
 
 from srgan_jax.images.errors import ImageError, check_pixels, reason
 from srgan_jax.images.files import is_open
-from srgan_jax.images.guard import open_file
-from srgan_jax.images.high_bit_depth import tiff_pixels, to_uint8
+from srgan_jax.images.guard import UnknownFormatError, open_file, open_image
+from srgan_jax.images.high_bit_depth import exceeds_8_bits, tiff_pixels, to_uint8, unify_bit_depth
 from srgan_jax.images.limits import check_bytes, check_frames
+from srgan_jax.images.metadata import tiff_metadata
+from srgan_jax.images.picture import Picture
+from srgan_jax.images.pixels import current_frame, fields_of
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
@@ -150,3 +154,29 @@ def deep_frame(page: "TiffPage") -> np.ndarray:
     """Returns a page that Pillow can't read as `[H, W, C]`, upright: uint8 for 8 bits, else uint16."""
     frame = tiff_pixels(page)
     return to_uint8(frame) if _bits(page) == 8 else frame
+
+
+def read_tiff(
+    file: str | os.PathLike | BinaryIO, contents: TiffContents, max_pixels: int, first_frame: bool, salvage: bool
+) -> Picture:
+    """Returns the pages of a TIFF, those of 8 bits by Pillow, which applies colour profiles."""
+    pages = contents.pages[:1] if first_frame else contents.pages
+    try:
+        with open_image(file, max_pixels, salvage=salvage) as image:
+            frames = [_tiff_frame(image, index, page) for index, page in pages]
+            image.seek(pages[0][0] or 0)
+            fields = fields_of(image)
+    except UnknownFormatError:  # a kind of TIFF that Pillow can't read
+        frames, fields = [deep_frame(page) for _, page in pages], tiff_metadata(pages[0][1])
+    return Picture(unify_bit_depth(frames), **{**fields, "notes": contents.notes})
+
+
+def _tiff_frame(image: Image.Image, index: int | None, page: "TiffPage") -> np.ndarray:
+    """Returns a page by Pillow, unless Pillow can't read it or would truncate its samples."""
+    if index is None:
+        return deep_frame(page)
+    try:
+        image.seek(index)
+    except Exception:  # Pillow's plug-ins raise exceptions of many types
+        return deep_frame(page)
+    return deep_frame(page) if exceeds_8_bits(image) else current_frame(image)
