@@ -10,8 +10,6 @@ from typing import NamedTuple
 from srgan_jax import images
 from srgan_jax.runtime.errors import UserError
 
-LOSSY = {".heic": ".jpg", ".heif": ".jpg"}  # can be read but not written -> format of the result
-SUFFIXES = (*images.SUFFIXES, *LOSSY)
 SizeOf = Callable[[int, int], tuple[int, int]]  # (height, width) of the input -> (height, width) of the result
 
 
@@ -30,7 +28,7 @@ def find_jobs(inputs: Sequence[str | Path], out: str | Path | None, *, suffix: s
       out: a folder, or a file if the only input is a file; None writes each result next to its input.
       suffix: appended to the name of each result, before the file extension.
       format: file extension of the results ("png", ...); "" keeps the format of the input if it can be written, else
-        uses PNG (JPEG for HEIC).
+        one of the same content.
 
     Raises:
       UserError: no images, a format that can't be written, a result that would replace an input, or a file where a
@@ -68,7 +66,7 @@ def _check_folder(out: Path) -> None:
     """Raises UserError if `out` is a file, or has the name of an image file."""
     if os.path.exists(out) and not os.path.isdir(out):
         raise UserError(f"-o {out} is a file; expected a folder, or the name of an image if the only input is a file")
-    if out.suffix.lower() in SUFFIXES and not os.path.isdir(out):
+    if out.suffix.lower() in images.SUFFIXES and not os.path.isdir(out):
         raise UserError(f"-o {out} is the name of an image; expected a folder, because there can be several results")
 
 
@@ -83,7 +81,7 @@ def _find_images(inputs: Sequence[Path], out: Path | None, suffix: str) -> list[
         same = out_path == os.path.realpath(path)
         inaccessible = (folder for folder in images.folders(path) if not os.access(folder, os.R_OK | os.X_OK))
         found += [(folder, out) for folder in inaccessible]  # reading them fails later, with a report
-        for picture in images.find_images(path, suffixes=SUFFIXES):
+        for picture in images.find_images(path):
             inside = out_path in map(str, Path(os.path.realpath(picture.parent), picture.name).parents)
             is_result = suffix and picture.stem.endswith(suffix) if same else inside
             if not is_result:
@@ -123,9 +121,8 @@ def name_with_format(target: Path, source: Path) -> Path:
 
 
 def _target(source: Path, folder: Path, suffix: str, format: str) -> Path:
-    extension = f".{format.lower()}" if format else source.suffix.lower()
-    extension = LOSSY.get(extension, extension)
-    if extension not in images.FORMATS or (extension == ".gif" and not format and not _is_animated(source)):
+    extension = f".{format.lower()}" if format else images.result_suffix(source)
+    if extension == ".gif" and not format and not _is_animated(source):
         extension = ".png"
     return folder / f"{source.stem}{suffix}{extension}"
 
