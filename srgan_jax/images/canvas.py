@@ -56,6 +56,8 @@ def composite(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     Integer arithmetic as in the PNG specification, 3rd edition, section 13.16.
     """
     largest = int(np.iinfo(above.dtype).max)
+    if not ((above[..., 3] > 0) & (above[..., 3] < largest)).any():
+        return np.where(above[..., 3:] == 0, below, above)
     front, back = above.astype(np.int64), below.astype(np.int64)
     weight = front[..., 3:] * largest
     other = (largest - front[..., 3:]) * back[..., 3:]

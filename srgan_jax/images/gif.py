@@ -99,7 +99,7 @@ def encode_gif(frame: np.ndarray) -> bytes:
     """Returns a frame `[H, W, C]` uint8 as a GIF of its own."""
     image, transparent = with_palette(frame)
     buffer = BytesIO()
-    image.save(buffer, "GIF", **({} if transparent is None else {"transparency": transparent}))
+    image.save(buffer, "GIF", interlace=0, **({} if transparent is None else {"transparency": transparent}))
     return buffer.getvalue()
 
 
