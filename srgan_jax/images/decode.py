@@ -100,7 +100,7 @@ def _decode_or_repair(file: File, how: _Reading) -> Picture:
         return _decode(file, strict)
     except ImageError as error:
         note, picture = "JPEG without its end: read, as viewers do", None
-        if "truncated" in str(error) and kind_of_path(file).name == "JPEG":
+        if "truncated" in str(error).lower() and kind_of_path(file).name == "JPEG":
             picture = complete_jpeg(_content(file), lambda data: _decode(data, strict))
         if picture is None and how.salvage:
             note = f"damaged ({error}): what could be read is taken"
