@@ -10,6 +10,7 @@ import jax
 from srgan_jax import models, weights
 from srgan_jax.config.schema import RunConfig
 from srgan_jax.evaluation.tables import Protocol
+from srgan_jax.images.paired_folders import find_test_set
 from srgan_jax.runtime import devices, messages
 from srgan_jax.training import logs, previews, samples, setup, start, workdir
 from srgan_jax.training.initial import keep_initial, load_initial, load_initial_discriminator
@@ -95,8 +96,8 @@ def train_and_evaluate(
         if initial and shared.validation.pairs and initial.scale == plan.scale:
             scale, config = plan.scale, run.validation
             protocol = Protocol(scale, degradation=str(run.degradation["name"]) if config.degraded else "")
-            from_files = Path(config.folder, f"LRx{scale}").is_dir() if config.folder else bool(run.data.lr)
-            compare(initial, current, shared.validation, protocol, from_files, folder / "before_after.md")
+            lr_folder = find_test_set(config.folder, scale)[1] if config.folder else run.data.lr and "the data set"
+            compare(initial, current, shared.validation, protocol, str(lr_folder or ""), folder / "before_after.md")
     return current
 
 
