@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from srgan_jax import images
+from srgan_jax import images, inference
 from srgan_jax.bulk.jobs import Job, SizeOf
 
 QUEUE_BYTES = 512 << 20  # limit for decoded images that wait for the device, and for results that wait for an encoder
@@ -73,6 +73,8 @@ def wrap_device_errors(results: Iterator) -> Iterator:
             item = next(results)
         except StopIteration:
             return
+        except inference.NonFiniteError:  # of this image only
+            raise
         except Exception as error:
             raise DeviceError(images.reason(error)) from error
         yield (item[0], wrap_device_errors(item[1])) if isinstance(item, tuple) else item
@@ -132,6 +134,8 @@ class Writer:
                 picture = dataclasses.replace(task.picture, frames=tuple(whole))
                 future = self._executor.submit(images.write_image, task.target, picture, quality=self._quality)
                 self._waiting.append((task, future, sum(frame.nbytes for frame in whole)))
+        except inference.NonFiniteError as error:
+            self._summary.failed.append((task.job.source, str(error)))
         except (OSError, ValueError, MemoryError) as error:
             self._summary.failed.append((task.job.source, f"can't write {task.target}: {images.reason(error)}"))
         collections.deque(frames, maxlen=0)  # consumes the frames that an error left

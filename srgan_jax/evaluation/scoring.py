@@ -42,6 +42,8 @@ def upscale_all(upscale_fn: UpscaleFn, pairs: Sequence[Pair]) -> list[np.ndarray
     for pair in pairs:
         with jax.default_matmul_precision("highest"):  # the default is bf16 on TPU and TF32 on GPU
             sr = upscale_fn(_pad_to_canvas(pair.lr, canvas), pair.lr.shape[:2])
+        if not np.isfinite(np.asarray(sr)[: pair.hr.shape[0], : pair.hr.shape[1]]).all():
+            raise UserError(f"{pair.name}: the generator gave values that aren't finite, so there is nothing to score")
         results.append(np.asarray(color.to_uint8(sr))[: pair.hr.shape[0], : pair.hr.shape[1]])
     return results
 
