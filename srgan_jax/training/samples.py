@@ -46,6 +46,7 @@ def open_images(
         feature=data.feature,
         lr_feature=data.lr,
         data_dir=data.data_dir,
+        trust_builder=data.trust_builder,
         resize_px=data.resize_px,
         resize_kernel=data.resize_kernel,
         make_lr=plan.lr_of_original,
@@ -91,7 +92,9 @@ def _has_pairs(data: DataConfig) -> bool:
     if data.folder:
         return Path(data.folder).is_dir() and find_layout(data.folder) is not None
     try:
-        return {"hr", "lr"} <= set(builder.image_features(data.dataset, data.data_dir or None))
+        return {"hr", "lr"} <= set(
+            builder.image_features(data.dataset, data.data_dir or None, trust_builder=data.trust_builder)
+        )
     except DatasetError:  # reported where the data set is opened
         return False
 
