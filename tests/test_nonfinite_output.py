@@ -54,7 +54,7 @@ def test_a_file_fails_and_the_others_are_written(tmp_path, overflowing, suffix, 
 def test_such_an_image_is_not_scored(overflowing):
     pair = pairs.make_pair("white", np.full((32, 32, 3), 255, np.uint8), 2)
     with pytest.raises(UserError, match="white: the generator gave values that aren't finite"):
-        scoring.upscale_all(lambda lr, size: inference.upscale_canvas(overflowing, lr, size), [pair])
+        scoring.upscale_all(lambda lr, size: inference.upscale_canvas(overflowing, lr, size), [pair], finite=True)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])

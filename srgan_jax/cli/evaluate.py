@@ -43,7 +43,7 @@ def _methods(paths: list[str], generators: list, scale: int) -> dict:
         if params.scale != scale:
             raise UserError(f"{path} has scale {params.scale}, expected {scale}; evaluate one scale at a time")
         upscale = functools.partial(inference.upscale_canvas, params)
-        methods[label] = functools.partial(scoring.upscale_all, upscale)
+        methods[label] = functools.partial(scoring.upscale_all, upscale, finite=True)
     return methods
 
 
