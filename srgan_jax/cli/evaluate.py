@@ -6,6 +6,7 @@ from pathlib import Path
 
 from srgan_jax.cli.arguments import add_cluster, add_moment, at_moment
 from srgan_jax.runtime.errors import UserError, lookup
+from srgan_jax.runtime.names import readable
 
 
 def _label(path: str) -> str:
@@ -38,7 +39,8 @@ def _methods(paths: list[str], generators: list, scale: int) -> dict:
         "bicubic": lambda pairs: [scoring.bicubic(pair.lr, scale) for pair in pairs],
         "nearest": lambda pairs: [scoring.nearest(pair.lr, scale) for pair in pairs],
     }
-    labels = _labels(paths, [_label(path) for path in paths], (*methods, "HR"))
+    readable_paths = [readable(path) for path in paths]
+    labels = _labels(readable_paths, [readable(_label(path)) for path in paths], (*methods, "HR"))
     for path, label, params in zip(paths, labels, generators, strict=True):
         if params.scale != scale:
             raise UserError(f"{path} has scale {params.scale}, expected {scale}; evaluate one scale at a time")
@@ -80,7 +82,8 @@ def evaluate(args: argparse.Namespace) -> int:
     methods = _methods(args.weights, generators, scale)
     if args.bootstrap == "weights" and not args.weights:
         raise UserError("--bootstrap weights compares with the first of --weights, but --weights is not given")
-    labels = _labels(args.data, [Path(folder).resolve().name for folder in args.data])
+    names_of_sets = [readable(name) for name in args.data]
+    labels = _labels(names_of_sets, [readable(Path(folder).resolve().name) for folder in args.data])
     folders = dict(zip(labels, args.data, strict=True))
     sets = {
         name: read_pairs(folder, scale, args.convention, protocol.keep_gray, select=processes.process_slice)

@@ -17,12 +17,13 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from srgan_jax import images
-from srgan_jax.data.examples import Example, find_examples, readable
+from srgan_jax.data.examples import Example, find_examples
 from srgan_jax.data.feature_classes import DatasetError, check_features
 from srgan_jax.data.new_folder import is_temporary, new_folder
 from srgan_jax.data.photo_folder import PhotoFolder
 from srgan_jax.data.tfds_images import TfdsImages
 from srgan_jax.runtime import atomic
+from srgan_jax.runtime.names import readable
 
 DISK_FULL = ("No space left on device", "File too large", "Disk quota exceeded")
 SKIPPED_FILE, CONVERTED_FILE = "skipped.json", "converted.json"

@@ -198,7 +198,7 @@ class StageLog:
         """Appends to `metrics.jsonl`. On a full disk, whole lines are kept in memory until the next call."""
         self._pending += line
         try:
-            with open(self._workdir / "metrics.jsonl", "ab", buffering=0) as file:
+            with open(self._workdir / "metrics.jsonl", "ab", buffering=0, opener=atomic.no_follow) as file:
                 size = file.tell()
                 try:
                     if file.write(self._pending.encode()) == len(self._pending.encode()):
