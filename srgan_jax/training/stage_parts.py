@@ -167,6 +167,6 @@ def finish_stage(stage: Stage, state: TrainState, scores: dict[str, float], shar
     workdir.check_was_trained(stage.name, state.health, int(state.step))
     averaged = start.averaged_generator(state, stage.generator)
     scores = scores or shared.validation.scores(averaged)
-    shared.publisher.finished(stage.name, averaged, stage.intervals.total, scores)
+    shared.publisher.finished(stage.name, averaged, stage.intervals.total, scores, shared.stop.received)
     messages.report(f"{stage.name}: finished, {stage_file(shared.folder, stage.name)}")
     return averaged
