@@ -57,7 +57,8 @@ def upscale_all(upscale_fn: UpscaleFn, pairs: Sequence[Pair], finite: bool = Fal
 def upscale_pairs(params: weights.Weights, pairs: Sequence[Pair], finite: bool = False) -> list[np.ndarray]:
     """Returns the SR image of each pair, uint8; images of more than `CANVAS_PX` LR pixels are upscaled in tiles.
 
-    `finite` is that of `upscale_all`; tiles are always checked. The tiles depend on the images only, not on free memory, so that a resumed run has the same scores.
+    `finite` is that of `upscale_all`; tiles are always checked. The tiles depend on the images only, not on free
+    memory, so that a resumed run has the same scores.
     """
     sizes = [(pair.lr.shape[0], pair.lr.shape[1]) for pair in pairs]
     if max(height for height, _ in sizes) * max(width for _, width in sizes) <= CANVAS_PX:

@@ -1,6 +1,7 @@
 """`find_weights`: the weights of any moment of a run, that of a checkpoint included, as a file for inference."""
 
 import atexit
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,7 +88,7 @@ def _validated(folder: Path, stage: str) -> dict[str, float]:
 
 
 def _best_metric(folder: Path) -> str:
-    section = json.loads((folder / CONFIG).read_text()).get("validation", {})
+    section = read_config(folder).get("validation", {})
     return section.get("best", RunConfig().validation.best)
 
 
