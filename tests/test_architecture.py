@@ -80,8 +80,8 @@ def _external(path):
 @pytest.mark.parametrize(
     ("library", "files"),
     [
-        ("orbax", {"training.checkpoints", "training.checkpoint_reader"}),
-        ("tensorflow_datasets", {"data.builder"}),
+        ("orbax", {"training.checkpoints", "training.checkpoint_reader", "training.old_checkpoints"}),
+        ("tensorflow_datasets", {"data.builder", "data.feature_classes", "data.photo_folder"}),
         ("grain", {"data.stream"}),
         ("tensorboardX", {"training.writers"}),
         ("tensorflow", set()),

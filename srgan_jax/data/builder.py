@@ -15,6 +15,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 from absl import logging
+from tensorflow_datasets.core import constants
 
 from srgan_jax import images
 from srgan_jax.data.examples import Example, find_examples
@@ -133,9 +134,7 @@ def _find_builder(
             f"--out {dataset}"
         )
     if not trust:
-        check_features(
-            Path(data_dir or tfds.core.constants.DATA_DIR).expanduser() / dataset.split("/")[0].split(":")[0]
-        )
+        check_features(Path(data_dir or constants.DATA_DIR).expanduser() / name)
     try:
         with _quiet():
             return tfds.builder(dataset, data_dir=data_dir or None)
