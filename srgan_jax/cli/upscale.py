@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 from srgan_jax.cli.arguments import add_cluster, add_moment, at_moment
+from srgan_jax.cli.upscale_video import add_video_options, separate_videos, upscale_videos
 from srgan_jax.runtime.errors import UserError
 
 
@@ -75,8 +76,6 @@ def _list_weights() -> int:
 
 def upscale(args: argparse.Namespace) -> int:
     """Upscales files and folders, and returns the exit status: 1 where some files failed."""
-    from tqdm import tqdm
-
     from srgan_jax import bulk
     from srgan_jax.runtime import devices, processes
 
@@ -98,8 +97,24 @@ def upscale(args: argparse.Namespace) -> int:
     size = args.width or args.long_side
     size_suffix = f"_{size}px" if size else f"_x{args.scale or network_scale:g}"
     suffix = args.suffix or ("" if args.out else size_suffix)
-    jobs = processes.process_slice(bulk.find_jobs(args.inputs, args.out, suffix=suffix, format=args.format))
     size_of = bulk.target_size(network_scale, scale=args.scale, width=args.width, long_side=args.long_side)
+    args.inputs, videos = separate_videos(args.inputs)
+    if videos:
+        status = upscale_videos(args, processes.process_slice(videos), generators, size_of, suffix)
+        if not args.inputs:
+            return status
+        return upscale_images(args, generators, size_of, suffix) or status
+    return upscale_images(args, generators, size_of, suffix)
+
+
+def upscale_images(args: argparse.Namespace, generators: list, size_of, suffix: str) -> int:
+    """Upscales the images among the inputs, and returns the exit status: 1 where some failed."""
+    from tqdm import tqdm
+
+    from srgan_jax import bulk
+    from srgan_jax.runtime import processes
+
+    jobs = processes.process_slice(bulk.find_jobs(args.inputs, args.out, suffix=suffix, format=args.format))
     max_pixels = int(args.max_pixels * 1e6)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about tags in damaged files
@@ -210,5 +225,6 @@ def add_upscale(commands) -> None:
     sub.add_argument(
         "--max-pixels", type=float, default=256, metavar="MP", help="megapixels; larger inputs fail (default: 256)"
     )
+    add_video_options(sub)
     add_cluster(sub)
     sub.set_defaults(run=upscale)
