@@ -1,6 +1,6 @@
 """Upscaling of files and folders, for the command `srgan-jax upscale`."""
 
-from srgan_jax.bulk.jobs import Job, find_jobs
+from srgan_jax.bulk.jobs import Job, count_others, find_jobs
 from srgan_jax.bulk.options import Options, settings_digest
 from srgan_jax.bulk.plan import Names, plan
 from srgan_jax.bulk.run import Interrupted, upscale_files
@@ -14,6 +14,7 @@ __all__ = [
     "Options",
     "SizeOf",
     "Summary",
+    "count_others",
     "find_jobs",
     "plan",
     "settings_digest",

@@ -73,6 +73,13 @@ def find_jobs(
     return jobs
 
 
+def count_others(inputs: Sequence[str | Path], out: str | Path | None) -> int:
+    """Returns the number of files in the folders among `inputs` that are no images; those in `out` are not counted."""
+    others = {path for folder in _expand(inputs) if os.path.isdir(folder) for path in images.other_files(folder)}
+    results = Path(os.path.realpath(out)) if out else None
+    return sum(results not in Path(os.path.realpath(path)).parents for path in others)
+
+
 def _expand(inputs: Sequence[str | Path]) -> list[Path]:
     """Returns the inputs as paths, each once; expands patterns, which the shells of Windows pass on."""
     paths: list[Path] = []

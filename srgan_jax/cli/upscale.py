@@ -121,10 +121,11 @@ def _upscale(args: argparse.Namespace, start: float) -> int:
     size_suffix = f"_{size}" if args.fit else f"_{size}px" if size else f"_x{args.scale or network_scale:g}"
     suffix = args.suffix or ("" if args.out else size_suffix)
     found = bulk.find_jobs(args.inputs, args.out, suffix=suffix, format=args.format, report=report)
+    others = bulk.count_others(args.inputs, args.out)
     jobs = processes.process_slice(found)
     options: dict[str, Any] = _arguments_of(bulk.Options, args) | {"max_pixels": int(args.max_pixels * 1e6)}
     if args.dry_run:
-        return _dry_run(jobs, generators, size_of, bulk.Options(**options))
+        return _dry_run(jobs, generators, size_of, bulk.Options(**options), others)
     bar = progress.Bar()
     try:
         summary = bulk.upscale_files(jobs, generators, size_of, report=report, progress=bar, **options)
@@ -135,7 +136,7 @@ def _upscale(args: argparse.Namespace, start: float) -> int:
         return 130
     bar.close()
     seconds = time.monotonic() - start
-    return _report(summary, f"{len(summary.done)} upscaled{_where(summary.done, args.out)}", seconds)
+    return _report(summary, f"{len(summary.done)} upscaled{_where(summary.done, args.out)}", seconds, others)
 
 
 def _arguments_of(function: Callable, args: argparse.Namespace) -> dict[str, Any]:
@@ -143,7 +144,7 @@ def _arguments_of(function: Callable, args: argparse.Namespace) -> dict[str, Any
     return {name: getattr(args, name) for name in inspect.signature(function).parameters if hasattr(args, name)}
 
 
-def _dry_run(jobs: list, generators: list, size_of, options) -> int:
+def _dry_run(jobs: list, generators: list, size_of, options, others: int) -> int:
     """Prints the inputs that would be upscaled, with the files that would be written."""
     from srgan_jax import bulk
 
@@ -152,7 +153,7 @@ def _dry_run(jobs: list, generators: list, size_of, options) -> int:
     for job, size in planned.items():
         after = size_of(*size)
         print(f"{job.source} {size[1]} x {size[0]} -> {job.target} {after[1]} x {after[0]}")
-    return _report(summary, f"{len(planned)} to do")
+    return _report(summary, f"{len(planned)} to do", others=others)
 
 
 def _where(done: list, out: str | None) -> str:
@@ -165,11 +166,15 @@ def _where(done: list, out: str | None) -> str:
 LISTED = 20  # files of one kind that the summary names; it counts the others
 
 
-def _report(summary, what: str, seconds: float = 0.0) -> int:
+def _report(summary, what: str, seconds: float = 0.0, others: int = 0) -> int:
     """Prints the summary of a command and returns its exit status."""
     parts = [what]
     if summary.skipped:
         parts.append(f"{len(summary.skipped)} skipped, the result exists already (--overwrite writes it again)")
+    if others:
+        parts.append(
+            f"{others:,} other file{'s' * (others > 1)} in the folders {'are' if others > 1 else 'is'} no image"
+        )
     if summary.failed:
         parts.append(f"{len(summary.failed)} failed:")
     print(", ".join(parts))

@@ -154,6 +154,7 @@ def _read_with_pillow(file: File, how: _Reading) -> Picture:
         count = _frame_count(image)
         if count > 1 and not how.first_frame:
             return _read_animation(file, image, how)
+        _check_merged(image)
         if image.info.get("default_image") and count > 1:  # not part of the animation
             image.seek(1)
         if high_bit_depth.exceeds_8_bits(image) and image.format == "PNG" and count == 1 and not how.salvage:
@@ -165,6 +166,16 @@ def _read_with_pillow(file: File, how: _Reading) -> Picture:
             )
         fields["lossless"] = image.format == "WEBP" and _read_bytes(file, webp.is_lossless)
         return Picture(high_bit_depth.unify_bit_depth(frames), **fields)
+
+
+MERGED_IMAGE = 1057  # PSD resource "version info": four bytes, then whether the file holds the image of all layers
+
+
+def _check_merged(image: Image.Image) -> None:
+    """Raises ImageError for a PSD that was saved without the image of all its layers; its own is then blank."""
+    for number, _, data in getattr(image, "resources", ()) if image.format == "PSD" else ():
+        if number == MERGED_IMAGE and data[4:5] == b"\0":
+            raise ImageError('PSD of layers alone: save it with "maximize compatibility", or as PNG or TIFF')
 
 
 def _read_animation(file: File, image: Image.Image, how: _Reading) -> Picture:
