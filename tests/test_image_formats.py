@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, features
 
 from srgan_jax import bulk, images
@@ -317,6 +318,47 @@ def what_a_format_cannot_hold(upscale, photo, folder):
     assert images.read_image(target).frames[0].min() >= 254
 
 
+def tiff_extras(upscale, photo, folder):
+    with tifffile.TiffWriter(folder / "a.tif") as tiff:
+        tiff.write(_small_image(photo), photometric="rgb", metadata=None)
+        tiff.write(_small_image(photo)[::2, ::2].copy(), photometric="rgb", subfiletype=1, metadata=None)
+    target, lines = upscale(folder / "a.tif")
+    assert [frame.shape for frame in images.read_image(target).frames] == [(80, 128, 3)]
+    assert "left out: 1 of 2 directories, overviews, thumbnails or masks" in lines[0]
+
+
+def tiff_bands(upscale, photo, folder):
+    samples = np.dstack([_small_image(photo)] * 2)
+    tifffile.imwrite(folder / "a.tif", samples, photometric="rgb", extrasamples=["unspecified"] * 3, metadata=None)
+    with pytest.raises(images.ImageError, match="TIFF of 6 bands, of which 3 are neither colour nor alpha"):
+        images.read_image(folder / "a.tif")
+
+
+def camera_raw(upscale, photo, folder):
+    pytest.importorskip("rawpy", reason='pip install "srgan-jax[raw]"')
+    tags = [(50706, "B", 4, (1, 4, 0, 0), True), (33421, "H", 2, (2, 2), True), (33422, "B", 4, (0, 1, 1, 2), True)]
+    samples = _small_image(photo)[..., 1].astype(np.uint16) << 6
+    tifffile.imwrite(folder / "a.dng", samples, photometric="cfa", extratags=tags, metadata=None)
+    target, _ = upscale(folder / "a.dng")
+    frame = images.read_image(target).frames[0]
+    assert target.name == "a.png" and frame.shape == (80, 128, 3) and frame.dtype == np.uint16
+
+
+def psd(upscale, photo, folder):
+    small = _small_image(photo)
+    header = b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, *small.shape[:2], 8, 3) + bytes(14)
+    (folder / "a.psd").write_bytes(header + np.moveaxis(small, -1, 0).tobytes())
+    target, _ = upscale(folder / "a.psd")
+    assert target.name == "a.png" and images.read_image(target).shape == (80, 128, 3)
+
+
+def damaged(upscale, photo, folder):
+    Image.fromarray(_small_image(photo)).save(folder / "a.jpg")
+    (folder / "a.jpg").write_bytes((folder / "a.jpg").read_bytes()[:-2])
+    target, lines = upscale(folder / "a.jpg")
+    assert target.name == "a.jpg" and "JPEG without its end: read, as viewers do" in lines[0]
+
+
 ROWS = {
     "JPEG": jpeg,
     "PNG, WebP, BMP, TGA, PPM, TIFF, JPEG 2000": same_format,
@@ -333,6 +375,11 @@ ROWS = {
     "WebP without loss": lossless_webp,
     "MPO": mpo,
     "TIFF of several pages": pages,
+    "TIFF with overviews, thumbnails or masks": tiff_extras,
+    "TIFF of bands that are neither colour nor alpha": tiff_bands,
+    "camera raw (DNG, NEF, CR2, ARW, ...)": camera_raw,
+    "PSD": psd,
+    "JPEG without its last bytes, PNG with damaged text": damaged,
     "HEIC": heic,
     "AVIF": avif,
     "more than the format can hold": what_a_format_cannot_hold,

@@ -3,6 +3,7 @@
 import collections
 import hashlib
 import itertools
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,9 +14,10 @@ import numpy as np
 
 from srgan_jax import images
 from srgan_jax.bulk import video_file
-from srgan_jax.bulk.jobs import SizeOf
-from srgan_jax.bulk.run import make_chain
+from srgan_jax.bulk.chains import make_chain, repeated
+from srgan_jax.bulk.sizes import SizeOf, rows_of_result
 from srgan_jax.bulk.video_file import Encoding, TimedFrame, VideoInfo
+from srgan_jax.inference import Chain
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.weights import Weights
 
@@ -59,7 +61,7 @@ def upscale_video(
       source: the video.
       target: the file to write; an existing one is replaced.
       generators: applied one after another.
-      size_of: function from height and width of a frame to those of the result, which are rounded to even numbers.
+      size_of: from `target_size`; an odd last row or column of the result is left out.
       codec: FFmpeg's name of the encoder; None is libx264, or libvpx-vp9 for WebM.
       crf: quality of the encoder, smaller is better.
       self_ensemble: average over flips and rotations.
@@ -71,23 +73,18 @@ def upscale_video(
     Raises:
       UserError: PyAV isn't installed, the file isn't a video, or the codec is unknown.
     """
-    codec = codec or video_file.DEFAULT_CODECS.get(target.suffix.lower(), video_file.H264)
-    video_file.check_codec(codec)
-    info = video_file.read_info(source)
-    area = info.size[0] * info.size[1]
-    if area > max_pixels:
-        raise UserError(f"{source}: {area / 1e6:,.4g} megapixels a frame, more than {max_pixels / 1e6:,.4g}")
-    height, width = (max(2, side // 2 * 2) for side in size_of(*info.size))
-    encoding = Encoding(codec, crf, (height, width))
-    report(f"{source}: {info.frames} frames of {info.size[1]} x {info.size[0]} -> {width} x {height}; {FLICKER}")
+    info, encoding = _plan(source, target, size_of, codec, crf, max_pixels)
+    area = math.prod(info.size)
+    report(f"{source}: {info.frames} frames, {_size(info.size)} -> {_size(encoding.size)} pixels; {FLICKER}")
     if info.interlaced:
         report(f"{source}: is interlaced; both fields are upscaled as one frame")
     folder = target.with_name(f".segments-{target.name}")
     done = _resume(folder, _digest(source, generators, (encoding, self_ensemble)))
     if done:
         report(f"{source}: resuming after {done} frames")
-    chain = make_chain(generators, [info.size], tile_px=tile_px, self_ensemble=self_ensemble, report=report)
-    frames = _upscaled(video_file.read_frames(source, info, done), chain, encoding.size)
+    passes = repeated(generators, size_of.passes(*info.size))
+    chain = make_chain(passes, [info.size], tile_px=tile_px, self_ensemble=self_ensemble, report=report)
+    frames = _upscaled(video_file.read_frames(source, info, done), chain, size_of)
     _write_segments(
         frames, folder, done, info, encoding, lambda count: progress(count * area, max(count, info.frames) * area)
     )
@@ -98,7 +95,26 @@ def upscale_video(
     shutil.rmtree(folder)
 
 
-def _upscaled(frames: Iterable[TimedFrame], chain, size: tuple[int, int]) -> Iterator[TimedFrame]:
+def _plan(
+    source: Path, target: Path, size_of: SizeOf, codec: str | None, crf: int, max_pixels: int
+) -> tuple[VideoInfo, Encoding]:
+    """Returns what is known of the video, and how its result is encoded; raises what `upscale_video` raises."""
+    codec = codec or video_file.DEFAULT_CODECS.get(target.suffix.lower(), video_file.H264)
+    video_file.check_codec(codec)
+    info = video_file.read_info(source)
+    if (area := math.prod(info.size)) > max_pixels:
+        raise UserError(f"{source}: {area / 1e6:,.4g} megapixels a frame, more than {max_pixels / 1e6:,.4g}")
+    height, width = (side // 2 * 2 for side in size_of(*info.size))
+    if not (height and width):
+        raise UserError(f"{source}: expected a result of at least 2 x 2 pixels")
+    return info, Encoding(codec, crf, (height, width))
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[1]} x {size[0]}"
+
+
+def _upscaled(frames: Iterable[TimedFrame], chain: Chain, size_of: SizeOf) -> Iterator[TimedFrame]:
     times: collections.deque[int] = collections.deque()
 
     def samples() -> Iterator[np.ndarray]:
@@ -108,7 +124,9 @@ def _upscaled(frames: Iterable[TimedFrame], chain, size: tuple[int, int]) -> Ite
 
     for before, strips in chain.upscale(samples()):
         shape = (chain.scale * before.size[0], chain.scale * before.size[1], 3)
-        yield TimedFrame(np.concatenate(list(images.resize_rows(strips, shape, size))), times.popleft())
+        whole = np.concatenate(list(rows_of_result(strips, shape, before.size, size_of)))
+        height, width = (side // 2 * 2 for side in whole.shape[:2])
+        yield TimedFrame(np.ascontiguousarray(whole[:height, :width]), times.popleft())
 
 
 def _write_segments(

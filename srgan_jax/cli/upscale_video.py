@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from srgan_jax.cli import progress
 from srgan_jax.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,38 +43,28 @@ def upscale_videos(
         if args.dry_run or (target.exists() and not args.overwrite):
             print(f"{video} -> {target}" if args.dry_run else f"{target} exists already (--overwrite writes it again)")
             continue
-        with tqdm(total=1.0, unit="MP", disable=None, leave=False) as bar:
-
-            def progress(done: int, total: int, bar=bar) -> None:
-                bar.total = total / 1e6
-                bar.update(done / 1e6 - bar.n)
-
-            try:
-                bulk.upscale_video(
-                    video,
-                    target,
-                    generators,
-                    size_of,
-                    codec=args.codec,
-                    crf=args.crf,
-                    self_ensemble=args.ensemble,
-                    tile_px=args.tile,
-                    max_pixels=int(args.max_pixels * 1e6),
-                    report=lambda line: tqdm.write(line, file=sys.stderr),
-                    progress=progress,
-                )
-                print(f"1 video upscaled to {target}")
-            except UserError as error:
-                print(f"1 video failed: {error}")
-                failed += 1
+        bar = progress.Bar()
+        try:
+            bulk.upscale_video(
+                video,
+                target,
+                generators,
+                size_of,
+                codec=args.codec,
+                crf=args.crf,
+                self_ensemble=args.self_ensemble,
+                tile_px=args.tile_px,
+                max_pixels=int(args.max_pixels * 1e6),
+                report=lambda line: tqdm.write(line, file=sys.stderr),
+                progress=bar,
+            )
+            print(f"1 video upscaled to {target}")
+        except UserError as error:
+            print(f"1 video failed: {error}")
+            failed += 1
+        except KeyboardInterrupt:
+            print(f"{video}: interrupted; the same command continues after the last segment", file=sys.stderr)
+            return 130
+        finally:
+            bar.close()
     return 1 if failed else 0
-
-
-def add_video_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of videos."""
-    parser.add_argument(
-        "--codec", metavar="NAME", help="of videos: FFmpeg's encoder, such as libx265 (default: libx264; WebM: VP9)"
-    )
-    parser.add_argument(
-        "--crf", type=int, default=18, metavar="N", help="of videos: quality, smaller is better (default: 18)"
-    )

@@ -11,11 +11,11 @@ from io import BytesIO
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
 
 from srgan_jax.images import high_bit_depth
 from srgan_jax.images.canvas import CLEAR, KEEP, RESTORE, Part
 from srgan_jax.images.errors import ImageError
+from srgan_jax.images.guard import open_image
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 END = struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
@@ -80,7 +80,7 @@ def decode(part: Part, data: bytes) -> np.ndarray:
     png = BytesIO(part.header + chunk(b"IDAT", data) + END)
     if bit_depth(part) == 16:
         return to_rgba(high_bit_depth.png_pixels(png, 1))
-    with Image.open(png) as image:
+    with open_image(png) as image:
         return np.asarray(image.convert("RGBA"))
 
 

@@ -9,8 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from srgan_jax.images.errors import ImageError
+from srgan_jax.images.guard import kind_of_path
+from srgan_jax.images.high_bit_depth import to_uint8
 from srgan_jax.images.picture import Picture, change_frames
-from srgan_jax.images.rgb import composite_on_white, to_uint8
+from srgan_jax.images.rgb import composite_on_white
 from srgan_jax.runtime.errors import lookup
 
 MAX_JPEG_EXIF = 65_533  # bytes of a JPEG segment without its length field
@@ -43,6 +46,17 @@ FORMATS = {
     ".pgm": Format(2**31 - 1, alpha=False, profile=False),
 }  # fmt: skip
 TIFFS = (".tif", ".tiff")
+
+
+def result_suffix(source: str | os.PathLike) -> str:
+    """Returns the suffix of the result for a file: its own, or by its content that of a format that can be written."""
+    suffix = Path(source).suffix.lower()
+    if suffix in FORMATS:
+        return suffix
+    try:
+        return kind_of_path(source).suffix
+    except ImageError:
+        return ".png"
 
 
 def format_of(path: str | os.PathLike) -> Format:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from srgan_jax.images.canvas import CLEAR, KEEP, RESTORE, Part
 from srgan_jax.images.errors import ImageError
+from srgan_jax.images.guard import open_image
 
 DISPOSALS = {2: CLEAR, 3: RESTORE}
 OPAQUE = 128  # a GIF has no partial transparency: smaller alpha becomes transparent
@@ -69,7 +70,7 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
 
 def decode(part: Part, data: bytes) -> np.ndarray:
     """Returns the samples of a part, `[h, w, 4]` uint8."""
-    with Image.open(BytesIO(part.header + data + b";")) as image:
+    with open_image(BytesIO(part.header + data + b";")) as image:
         return np.asarray(image.convert("RGBA"))
 
 

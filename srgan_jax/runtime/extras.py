@@ -12,6 +12,7 @@ MODULES = {
     "ncnn": ("ncnn",),
     "heic": ("pillow_heif",),
     "video": ("av",),
+    "raw": ("rawpy",),
     "quickstart": ("skimage",),
     "wandb": ("wandb",),
 }
