@@ -14,6 +14,7 @@ from srgan_jax.cli import progress, standard_streams
 from srgan_jax.cli.arguments import add_cluster, add_moment, at_moment
 from srgan_jax.cli.upscale_options import add_options
 from srgan_jax.runtime.errors import UserError
+from srgan_jax.runtime.terminal import one_line
 
 
 def _generators(args: argparse.Namespace) -> list:
@@ -111,7 +112,7 @@ def _upscale(args: argparse.Namespace, start: float) -> int:
     from srgan_jax.runtime import processes
 
     def report(line: str) -> None:
-        tqdm.write(line, file=sys.stderr)
+        tqdm.write(one_line(line), file=sys.stderr)
 
     generators = _generators(args)
     network_scale = math.prod(params.scale for params in generators)
@@ -121,12 +122,13 @@ def _upscale(args: argparse.Namespace, start: float) -> int:
     suffix = args.suffix or ("" if args.out else size_suffix)
     found = bulk.find_jobs(args.inputs, args.out, suffix=suffix, format=args.format, report=report)
     jobs = processes.process_slice(found)
-    options = _arguments_of(bulk.Options, args) | {"max_pixels": int(args.max_pixels * 1e6)}
+    given: dict[str, Any] = {**_arguments_of(bulk.Options, args), "max_pixels": int(args.max_pixels * 1e6)}
+    options = bulk.Options(**given)
     if args.dry_run:
-        return _dry_run(jobs, generators, size_of, bulk.Options(**options))
+        return _dry_run(jobs, generators, size_of, options)
     bar = progress.Bar()
     try:
-        summary = bulk.upscale_files(jobs, generators, size_of, report=report, progress=bar, **options)
+        summary = bulk.upscale_files(jobs, generators, size_of, report=report, progress=bar, **vars(options))
     except bulk.Interrupted as stop:
         bar.close()
         done = f"{len(stop.summary.done)} of {stop.planned} files are done after {time.monotonic() - start:.1f} s"
@@ -134,7 +136,8 @@ def _upscale(args: argparse.Namespace, start: float) -> int:
         return 130
     bar.close()
     seconds = time.monotonic() - start
-    return _report(summary, f"{len(summary.done)} upscaled{_where(summary.done, args.out)}", seconds)
+    where = " to stdout" if args.to_stdout and summary.done else _where(summary.done, args.out)
+    return _report(summary, f"{len(summary.done)} upscaled{where}", seconds)
 
 
 def _arguments_of(function: Callable, args: argparse.Namespace) -> dict[str, Any]:
@@ -150,7 +153,7 @@ def _dry_run(jobs: list, generators: list, size_of, options) -> int:
     planned, summary = bulk.plan(jobs, size_of, names, options)
     for job, size in planned.items():
         after = size_of(*size)
-        print(f"{job.source} {size[1]} x {size[0]} -> {job.target} {after[1]} x {after[0]}")
+        print(one_line(f"{job.source} {size[1]} x {size[0]} -> {job.target} {after[1]} x {after[0]}"))
     return _report(summary, f"{len(planned)} to do")
 
 
@@ -171,9 +174,9 @@ def _report(summary, what: str, seconds: float = 0.0) -> int:
         parts.append(f"{len(summary.skipped)} skipped, the result exists already (--overwrite writes it again)")
     if summary.failed:
         parts.append(f"{len(summary.failed)} failed:")
-    print(", ".join(parts))
+    print(one_line(", ".join(parts)))
     for path, reason in summary.failed:
-        print(f"  {path}: {reason}")
+        print(f"  {one_line(f'{path}: {reason}')}")
     _print_first([f"{job.source}: skipped, {job.target} is its result" for job in summary.skipped])
     _print_first([f"{path}: named so because {other} {difference}" for path, other, difference in summary.renamed])
     if summary.done:
@@ -185,7 +188,7 @@ def _report(summary, what: str, seconds: float = 0.0) -> int:
 
 def _print_first(lines: list[str]) -> None:
     for line in lines[:LISTED]:
-        print(f"  {line}")
+        print(f"  {one_line(line)}")
     if len(lines) > LISTED:
         print(f"  and {len(lines) - LISTED:,} more")
 
