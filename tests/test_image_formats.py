@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, features
 
 from srgan_jax import bulk, images

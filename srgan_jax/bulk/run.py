@@ -16,7 +16,7 @@ from srgan_jax.bulk import failures, records
 from srgan_jax.bulk.chains import by_passes, make_chain, repeated, report_seams, report_sizes
 from srgan_jax.bulk.jobs import Job
 from srgan_jax.bulk.options import Options, settings_digest
-from srgan_jax.bulk.plan import Names, plan
+from srgan_jax.bulk.planning import Names, plan
 from srgan_jax.bulk.sizes import SizeOf
 from srgan_jax.bulk.writer import (
     QUEUE_BYTES,
