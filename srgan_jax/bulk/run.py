@@ -216,7 +216,7 @@ def _prepare(
 ) -> tuple[images.Picture, Path, list[str]]:
     """Returns the image adapted to the options and the output format, its target, and lines for the user."""
     if strip:
-        picture = dataclasses.replace(picture, icc=None, exif=None, dpi=None)
+        picture = images.stripped(picture)
     if drop_opaque_alpha and all(frame.shape[-1] in (2, 4) and _is_opaque(frame) for frame in picture.frames):
         picture = dataclasses.replace(picture, frames=tuple(frame[..., :-1] for frame in picture.frames))
     picture, target, notes = images.fit_format(picture, job.target, size_of)

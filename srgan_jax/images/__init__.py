@@ -5,6 +5,7 @@ from srgan_jax.images.decode import MAX_PIXELS, decode_image, image_size, is_gra
 from srgan_jax.images.encode import encode_png, encode_webp, write_image
 from srgan_jax.images.errors import ImageError, reason
 from srgan_jax.images.find import SUFFIXES, broken_links, find_images, folders
+from srgan_jax.images.fit_metadata import stripped
 from srgan_jax.images.formats import FORMATS, MAX_IN_MEMORY_BYTES, TIFFS, fit_format, format_of
 from srgan_jax.images.picture import Picture
 from srgan_jax.images.resampling import resize_rows
@@ -37,6 +38,7 @@ __all__ = [
     "reason",
     "resize_rows",
     "side_by_side",
+    "stripped",
     "write_image",
     "write_tiff_pages",
 ]

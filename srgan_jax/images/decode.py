@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
-from srgan_jax.images import high_bit_depth, metadata
+from srgan_jax.images import deep_formats, high_bit_depth, metadata
 from srgan_jax.images.errors import ImageError, check_pixels, reason
 from srgan_jax.images.files import is_open
 from srgan_jax.images.metadata import metadata_of
@@ -126,7 +126,8 @@ def decode_image(
         if not high_bit_depth.is_tiff(file):
             raise
         with high_bit_depth.tiff_pages(file, max_pixels, first_frame) as pages:
-            return Picture(tuple(map(high_bit_depth.tiff_pixels, pages)), **metadata.tiff_metadata(pages[0]))
+            frames = tuple(map(high_bit_depth.tiff_pixels, pages))
+        return Picture(frames, **metadata.tiff_metadata(file))
 
 
 def image_size(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -152,11 +153,15 @@ def _read_with_pillow(file: str | os.PathLike | BinaryIO, max_pixels: int, first
         check_pixels(image.width * image.height * count, max_pixels)
         above_8_bits = _has_page_above_8_bits(image, count) if image.format == "TIFF" else exceeds_8_bits(image)
         if above_8_bits and image.format == "PNG" and available == 1:
-            return Picture((high_bit_depth.png_pixels(file, image.getexif().get(0x0112, 1)),), **metadata_of(image))
+            return Picture(
+                (high_bit_depth.png_pixels(file, image.getexif().get(0x0112, 1)),), **metadata_of(image, file)
+            )
+        if available == 1 and (deep := deep_formats.read_above_8_bits(image, file)) is not None:
+            return Picture((deep,), **metadata_of(image, file))
         if above_8_bits and image.format == "TIFF":
             frames = high_bit_depth.tiff_frames(file, max_pixels, functools.partial(frame_at, image), first_frame)
             image.seek(0)
-            return Picture(frames, **metadata_of(image))
+            return Picture(frames, **metadata_of(image, file))
         frames, durations, pixels = [], [], 0
         for index in range(start, count):
             image.seek(index)
@@ -164,13 +169,13 @@ def _read_with_pillow(file: str | os.PathLike | BinaryIO, max_pixels: int, first
             check_pixels(pixels, max_pixels)
             frames.append(current_frame(image))
             durations.append(max(0, int(image.info.get("duration") or 0)))
-        fields = metadata_of(image)  # after the frames are read, because it deletes the orientation
+        fields = metadata_of(image, file)
         if image.mode not in ("RGB", "RGBA", "RGBX", "L", "LA", "1", "P") and image.mode[0] != "I":
-            fields["icc"] = None  # the conversion has applied it
+            fields |= {"icc": None, "color": None}  # the conversion has applied it
         if available > 1 and image.format in ANIMATED:
             default_loop = 1 if image.format == "GIF" else None  # a GIF without a loop count is played once
             fields |= {"durations_ms": tuple(durations), "loop": image.info.get("loop", default_loop)}
-            fields["notes"] = (f"animated {image.format} of 16 bits: read as 8 bits",) if above_8_bits else ()
+            fields["notes"] += (f"animated {image.format} of 16 bits: read as 8 bits",) if above_8_bits else ()
             return Picture(unify_channels(frames), **fields)
         return Picture(high_bit_depth.unify_bit_depth(frames), **fields)
 

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from srgan_jax.images import color_space, fit_metadata
 from srgan_jax.images.picture import Picture
 from srgan_jax.images.rgb import composite_on_white, to_uint8
 from srgan_jax.runtime.errors import lookup
 
-MAX_JPEG_EXIF = 65_533  # bytes of a JPEG segment without its length field
 MAX_IN_MEMORY_BYTES = 1 << 30  # bytes of samples; larger results are written row by row, which only TIFF supports
 
 
@@ -24,23 +24,24 @@ class Format(NamedTuple):
     sixteen_bit: bool = False  # 16 bits
     alpha: bool = True
     frames: bool = False  # several images in one file
-    profile: bool = True  # ICC and EXIF
+    holds: tuple[str, ...] = ()  # fields of `Picture`: metadata, and "icc"
 
 
-JPEG = Format(65_500, alpha=False)
-TIFF = Format(2**31 - 1, sixteen_bit=True, frames=True)
+EMBEDDED = ("icc", "exif", "xmp")
+JPEG = Format(65_500, alpha=False, holds=(*EMBEDDED, "photoshop", "comment", "dpi"))
+TIFF = Format(2**31 - 1, sixteen_bit=True, frames=True, holds=(*EMBEDDED, "photoshop", "tiff_tags", "dpi"))
+PPM = Format(2**31 - 1, sixteen_bit=True, alpha=False)
 FORMATS = {
-    ".png": Format(2**31 - 1, sixteen_bit=True, frames=True),
+    ".png": Format(2**31 - 1, sixteen_bit=True, frames=True, holds=(*EMBEDDED, "comment", "text", "dpi")),
     ".tif": TIFF, ".tiff": TIFF,
     ".jpg": JPEG, ".jpeg": JPEG, ".jpe": JPEG,
-    ".webp": Format(16_383, frames=True),
-    ".avif": Format(16_384),
-    ".gif": Format(65_535, frames=True, profile=False),
-    ".jp2": Format(2**31 - 1, profile=False),
-    ".bmp": Format(2**31 - 1, alpha=False, profile=False),
-    ".tga": Format(65_535, profile=False),
-    ".ppm": Format(2**31 - 1, alpha=False, profile=False),
-    ".pgm": Format(2**31 - 1, alpha=False, profile=False),
+    ".webp": Format(16_383, frames=True, holds=EMBEDDED),
+    ".avif": Format(16_384, sixteen_bit=True, holds=EMBEDDED),
+    ".gif": Format(65_535, frames=True, holds=("comment",)),
+    ".jp2": Format(2**31 - 1, sixteen_bit=True, holds=EMBEDDED),
+    ".bmp": Format(2**31 - 1, alpha=False, holds=("dpi",)),
+    ".tga": Format(65_535),
+    ".ppm": PPM, ".pgm": PPM,
 }  # fmt: skip
 TIFFS = (".tif", ".tiff")
 
@@ -66,21 +67,20 @@ def fit_format(
 
     Returns:
       The image (rounded to 8 bits if the format doesn't support 16, composited on white if it doesn't support alpha,
-      only the first frame if it doesn't support frames), the path (with another suffix if the size is too large), and
-      the notes: those of `picture`, then one for each conversion.
+      only the first frame if it doesn't support frames, converted to sRGB if it can't state the colour space, without
+      the metadata that it can't hold; sizes in the metadata are those of the result), the path (with another suffix if
+      the size is too large, or for HDR), and the notes: those of `picture`, then one for each conversion.
     """
-    path, notes = Path(path), list(picture.notes)
-    supported, frames = format_of(path), picture.frames
-    sizes = [size_of(*frame.shape[:2]) for frame in frames]
-    samples = sum(math.prod(size) * frame.shape[-1] * frame.itemsize for size, frame in zip(sizes, frames, strict=True))
-    if max(map(max, sizes)) > supported.max_side_px or (samples > MAX_IN_MEMORY_BYTES and path.suffix not in TIFFS):
-        suffix = ".tif" if samples > MAX_IN_MEMORY_BYTES else ".png"
-        notes.append(f"{sizes[0][1]} x {sizes[0][0]} pixels is too large for {path.suffix}: written as {suffix}")
-        path = path.with_suffix(suffix)
-        supported = format_of(path)
-    if len(frames) > 1 and not (supported is TIFF or (supported.frames and picture.durations_ms)):
-        notes.append(f"{path.suffix} supports one image: only the first of {len(frames)} is written")
-        frames = frames[:1]
+    path, notes = _suitable_format(picture, Path(path), size_of)
+    notes, supported, suffix = [*picture.notes, *notes], format_of(path), path.suffix.lower()
+    before = picture.shape[:2]
+    if len(picture.frames) > 1 and not (supported is TIFF or (supported.frames and picture.durations_ms)):
+        notes.append(f"{path.suffix} supports one image: only the first of {len(picture.frames)} is written")
+        picture = dataclasses.replace(picture, frames=picture.frames[:1])
+    picture, color_notes = color_space.fit(picture, suffix, profiles="icc" in supported.holds)
+    picture, metadata_notes = fit_metadata.fit(picture, suffix, supported.holds)
+    picture, avif_notes = _fit_avif(picture) if suffix == ".avif" else (picture, [])
+    frames = picture.frames
     if any(frame.dtype == np.uint16 for frame in frames) and (
         not supported.sixteen_bit or (len(frames) > 1 and supported is not TIFF)
     ):
@@ -89,8 +89,44 @@ def fit_format(
     if any(frame.shape[-1] in (2, 4) for frame in frames) and not supported.alpha:
         notes.append(f"{path.suffix} doesn't support transparency: composited on white")
         frames = [composite_on_white(frame) if frame.shape[-1] in (2, 4) else frame for frame in frames]
-    exif = picture.exif
-    if supported is JPEG and exif and len(exif) > MAX_JPEG_EXIF:
-        notes.append(f"EXIF has {len(exif)} bytes, JPEG supports {MAX_JPEG_EXIF}: EXIF is dropped")
-        exif = None
-    return dataclasses.replace(picture, frames=tuple(frames), exif=exif), path, notes
+    picture = fit_metadata.resized(picture, before, size_of(*before))
+    picture = dataclasses.replace(picture, frames=tuple(frames))
+    return picture, path, [*notes, *color_notes, *metadata_notes, *avif_notes]
+
+
+def _suitable_format(
+    picture: Picture, path: Path, size_of: Callable[[int, int], tuple[int, int]]
+) -> tuple[Path, list[str]]:
+    """Returns the path, with another suffix if its format can't hold the size or the colour space, and why."""
+    notes, frames = [], picture.frames
+    sizes = [size_of(*frame.shape[:2]) for frame in frames]
+    samples = sum(math.prod(size) * frame.shape[-1] * frame.itemsize for size, frame in zip(sizes, frames, strict=True))
+    large = samples > MAX_IN_MEMORY_BYTES
+    if max(map(max, sizes)) > format_of(path).max_side_px or (large and path.suffix not in TIFFS):
+        suffix = ".tif" if large else ".png"
+        notes.append(f"{sizes[0][1]} x {sizes[0][0]} pixels is too large for {path.suffix}: written as {suffix}")
+        path = path.with_suffix(suffix)
+    if picture.color and not large and not color_space.can_state(picture.color, path.suffix.lower()):
+        notes.append(f"{path.suffix} can't state the colour space ({picture.color.name}): written as .png")
+        path = path.with_suffix(".png")
+    return path, notes
+
+
+def _fit_avif(picture: Picture) -> tuple[Picture, list[str]]:
+    """Returns the image for AVIF: of more than 8 bits without metadata, which the encoder of 10 bits doesn't write.
+
+    Colours of HDR need the 10 bits; other images with metadata are rounded to 8.
+    """
+    described = [field for field in ("icc", "exif", "xmp") if getattr(picture, field)]
+    if picture.frames[0].dtype != np.uint16:
+        return picture, []
+    if not described:
+        return picture, [".avif is written with 10 bits"]
+    if not (picture.color and picture.color.hdr):
+        frames = tuple(map(to_uint8, picture.frames))
+        return dataclasses.replace(picture, frames=frames), [
+            ".avif is written with 8 bits, because one with 10 bits would have no colour profile, EXIF and XMP"
+        ]
+    without = dataclasses.replace(picture, icc=None, exif=None, xmp=None)
+    names = ", ".join({"icc": "colour profile"}.get(field, field.upper()) for field in described)
+    return without, [f".avif is written with 10 bits, without {names}"]
