@@ -136,16 +136,18 @@ def profile(space: ColorSpace, *, gray: bool) -> bytes | None:
 
     if space.hdr or space.narrow:
         return None
-    chromaticities, curve = space.chromaticities or BT709, {"gamma": 1 / (space.gamma or 1 / 2.2)}
+    chromaticities, gamma, curve = space.chromaticities or BT709, 1 / (space.gamma or 1 / 2.2), None
     if space.codes:
         if space.codes[0] not in PRIMARIES or space.codes[1] not in LINEAR_LIGHT:
             return None
         chromaticities = PRIMARIES[space.codes[0]]
         light = LINEAR_LIGHT[space.codes[1]](np.linspace(0, 1, 1024))
-        curve = {"transferfunction": np.floor(np.clip(light, 0, 1) * 65535 + 0.5).astype(np.uint16)}
+        gamma, curve = None, np.floor(np.clip(light, 0, 1) * 65535 + 0.5).astype(np.uint16)
     white, *colours = [(*chromaticities[place : place + 2], 1.0) for place in (0, 2, 4, 6)]
-    primaries = {} if gray else {"primaries": [value for colour in colours for value in colour]}
-    made = bytearray(cms_profile("gray" if gray else "rgb", whitepoint=list(white), **primaries, **curve))
+    primaries = None if gray else [value for colour in colours for value in colour]
+    kind = "gray" if gray else "rgb"
+    options = {"whitepoint": list(white), "primaries": primaries, "gamma": gamma, "transferfunction": curve}
+    made = bytearray(cms_profile(kind, **options))
     made[24:36] = struct.pack(">6H", 2024, 1, 1, 0, 0, 0)  # the date: equal inputs give equal files
     return bytes(made)
 

@@ -93,13 +93,23 @@ def _three_axes(samples: np.ndarray) -> np.ndarray:
     return samples if samples.ndim == 3 else samples[..., None]
 
 
+def _to_10_bits(frame: np.ndarray) -> np.ndarray:
+    largest = np.uint32(2**AVIF_BITS - 1)
+    return ((frame * largest + 32767) // 65535).astype(np.uint16)
+
+
+def has_10_bits(frame: np.ndarray) -> bool:
+    """Returns whether uint16 samples are those of an image of 10 bits."""
+    return np.array_equal(high_bit_depth.to_uint16(_to_10_bits(frame), AVIF_BITS), frame)
+
+
 def encode_avif(frame: np.ndarray, quality: int, codes: tuple[int, int] | None) -> bytes:
     """Returns `[H, W, C]` uint16 as an AVIF of 10 bits; `codes` are primaries and transfer."""
     from imagecodecs import avif_encode
 
     primaries, transfer = codes or (1, 13)
-    scaled = ((frame.astype(np.uint32) * (2**AVIF_BITS - 1) + 32767) // 65535).astype(np.uint16)
-    return avif_encode(
+    scaled = _to_10_bits(frame)
+    encoded = avif_encode(
         np.ascontiguousarray(scaled[..., 0] if frame.shape[-1] == 1 else scaled),
         level=quality,
         bitspersample=AVIF_BITS,
@@ -109,6 +119,7 @@ def encode_avif(frame: np.ndarray, quality: int, codes: tuple[int, int] | None) 
         matrix=9 if primaries == 9 else 6,  # luma of BT.2020, of BT.601
         numthreads=1,
     )
+    return bytes(encoded)
 
 
 def encode_jpeg2000(frame: np.ndarray) -> bytes:
@@ -116,7 +127,7 @@ def encode_jpeg2000(frame: np.ndarray) -> bytes:
     from imagecodecs import jpeg2k_encode
 
     samples = np.ascontiguousarray(frame[..., 0] if frame.shape[-1] == 1 else frame)
-    return jpeg2k_encode(samples, level=0, codecformat="jp2", reversible=True)
+    return bytes(jpeg2k_encode(samples, level=0, codecformat="jp2", reversible=True))
 
 
 def encode_ppm(frame: np.ndarray) -> bytes:

@@ -112,9 +112,9 @@ def upright(exif: bytes) -> bytes:
     block = block_of(exif)
     if entry := entry_of(block, ORIENTATION):
         _set_integer(block, entry, 1)
+    _remove_thumbnail(block)
     for tag in IN_PIXELS:
         _remove(block, tag)
-    _remove_thumbnail(block)
     return PREFIX + bytes(block)
 
 
@@ -145,14 +145,14 @@ def _set_integer(block: bytearray, entry: Entry, value: int) -> None:
 
 
 def _remove(block: bytearray, tag: int) -> None:
-    """Removes an entry: the later ones of its directory move up, values stay where they are."""
+    """Removes an entry, after the thumbnail: the later entries move up, values stay where they are."""
     for found in directories(bytes(block)):
         for entry in found.entries:
             if entry.tag == tag:
                 (count,) = struct.unpack_from(byte_order(block) + "H", block, found.start)
                 struct.pack_into(byte_order(block) + "H", block, found.start, count - 1)
-                rest = bytes(block[entry.place + 12 : found.end + 4])
-                block[entry.place : found.end + 4] = rest + bytes(12)
+                rest = bytes(block[entry.place + 12 : found.end])
+                block[entry.place : found.end] = rest + bytes(12)  # the zeros also say that no directory follows
                 return
 
 

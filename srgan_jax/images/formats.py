@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from srgan_jax.images import color_space, fit_metadata
+from srgan_jax.images import color_space, deep_formats, fit_metadata
 from srgan_jax.images.picture import Picture
 from srgan_jax.images.rgb import composite_on_white, to_uint8
 from srgan_jax.runtime.errors import lookup
@@ -121,7 +121,8 @@ def _fit_avif(picture: Picture) -> tuple[Picture, list[str]]:
     if picture.frames[0].dtype != np.uint16:
         return picture, []
     if not described:
-        return picture, [".avif is written with 10 bits"]
+        notes = [".avif is written with 10 bits"]
+        return picture, [] if all(map(deep_formats.has_10_bits, picture.frames)) else notes
     if not (picture.color and picture.color.hdr):
         frames = tuple(map(to_uint8, picture.frames))
         return dataclasses.replace(picture, frames=frames), [

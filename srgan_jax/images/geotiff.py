@@ -7,7 +7,7 @@ from srgan_jax.images.tiff_tags import Value, numbers
 PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, KEYS = 33550, 33922, 34264, 34735
 PLACES = (PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, KEYS, 34736, 34737)
 RASTER_TYPE, PIXEL_IS_POINT = 1025, 2
-Tag = tuple[int, int, int, bytes]  # number, then `Value`: type, count, bytes
+Tag = tuple[int, Value]
 
 
 def resized(tags: tuple[Tag, ...], before: tuple[int, int], after: tuple[int, int]) -> tuple[Tag, ...]:
@@ -16,7 +16,7 @@ def resized(tags: tuple[Tag, ...], before: tuple[int, int], after: tuple[int, in
     The pixel scale is divided by the factor, tie points are multiplied by it. Where coordinates are those of the
     centres of pixels (PixelIsPoint), the centre of the first pixel moves: i becomes (i + 0.5) * factor - 0.5.
     """
-    values = {tag: Value(*value) for tag, *value in tags}
+    values = dict(tags)
     factor = np.array([after[1] / before[1], after[0] / before[0]])
     shift = 0.5 if _pixel_is_point(values.get(KEYS)) else 0.0
     if scale := numbers(values.get(PIXEL_SCALE)):
@@ -31,15 +31,13 @@ def resized(tags: tuple[Tag, ...], before: tuple[int, int], after: tuple[int, in
         transformation[:, 3] += transformation[:, :2] @ origin
         transformation[:, :2] /= factor
         values[TRANSFORMATION] = _doubles(transformation.ravel())
-    return tuple((tag, *value) for tag, value in values.items())
+    return tuple(values.items())
 
 
 def _pixel_is_point(keys: Value | None) -> bool:
     entries = np.array(numbers(keys), int)
-    return any(
-        tuple(entry[[0, 3]]) == (RASTER_TYPE, PIXEL_IS_POINT)
-        for entry in entries[: len(entries) // 4 * 4].reshape(-1, 4)[1:]
-    )
+    rows = entries[: len(entries) // 4 * 4].reshape(-1, 4)[1:]  # after the header; key, place, number, value
+    return any(tuple(row[[0, 3]]) == (RASTER_TYPE, PIXEL_IS_POINT) for row in rows)
 
 
 def _doubles(values) -> Value:

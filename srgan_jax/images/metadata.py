@@ -129,9 +129,8 @@ def _tiff(image: Image.Image | None, file: File) -> dict[str, Any]:
     dpi = [values[0] * per_inch for values in resolution if values] if per_inch else None
     copied = [(tag, value) for tag, value in tags.items() if tag in tiff_tags.COPIED]
     notes = tiff_tags.losses(tags)
-    if tiff_tags.numbers(tags.get(exif.ORIENTATION)) not in ((), (1,)) and any(
-        tag in geotiff.PLACES for tag, _ in copied
-    ):
+    rotated = tiff_tags.numbers(tags.get(exif.ORIENTATION)) not in ((), (1,))
+    if rotated and any(tag in geotiff.PLACES for tag, _ in copied):
         copied = [(tag, value) for tag, value in copied if tag not in geotiff.PLACES]
         notes.append("its place on the map (GeoTIFF) is not copied, because the image is rotated")
     return {
@@ -140,7 +139,7 @@ def _tiff(image: Image.Image | None, file: File) -> dict[str, Any]:
         "xmp": data.get(tiff_tags.XMP),
         "photoshop": photoshop,
         "dpi": _resolution(dpi),
-        "tiff_tags": tuple((tag, *value) for tag, value in copied if isinstance(value, tiff_tags.Value)),
+        "tiff_tags": tuple((tag, value) for tag, value in copied if isinstance(value, tiff_tags.Value)),
         "notes": tuple(notes),
     }
 

@@ -36,7 +36,7 @@ def write_pages(path: Path, pages: Iterable[Page], metadata: Picture, total_byte
 
     big = total_bytes > BIG_BYTES
     tags, directories = tiff_tags.split_exif(metadata.exif)
-    tags += [(tag, *value, True) for tag, *value in metadata.tiff_tags]
+    tags += [(tag, *value, True) for tag, value in metadata.tiff_tags]
     tags += [(tag + 1, 16 if big else 4, 1, 0, True) for tag in directories]  # replaced by `add_directories`
     if metadata.xmp:
         tags.append((tiff_tags.XMP, 1, len(metadata.xmp), metadata.xmp, True))

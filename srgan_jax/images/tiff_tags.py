@@ -30,7 +30,7 @@ class Value(NamedTuple):
     """The values of a tag: code of their type, number, and bytes, little-endian."""
 
     kind: int
-    count: int
+    number: int
     data: bytes
 
 
@@ -106,7 +106,7 @@ def encode_directory(tags: Mapping[int, "Value | Tags"], start: int, big: bool) 
             content = value.data if len(value.data) > room else b""
         tail += content + b"\0" * (len(content) % 2)
         inline = struct.pack("<Q" if big else "<I", at) if len(value.data) > room else value.data.ljust(room, b"\0")
-        entries += struct.pack("<HHQ" if big else "<HHI", tag, value.kind, value.count) + inline
+        entries += struct.pack("<HHQ" if big else "<HHI", tag, value.kind, value.number) + inline
     return struct.pack("<Q" if big else "<H", len(tags)) + entries + bytes(room) + tail
 
 
@@ -139,9 +139,8 @@ def split_exif(block: bytes | None) -> tuple[list[tuple], Tags]:
     except (ValueError, struct.error):
         return [], {}
     directories: Tags = {tag: tags[tag] for tag in DIRECTORIES[:2] if isinstance(tags.get(tag), dict)}
-    return [
-        (tag, *value, True) for tag, value in tags.items() if tag in DESCRIPTIVE and tag not in directories
-    ], directories
+    own = [(tag, value) for tag, value in tags.items() if tag in DESCRIPTIVE and isinstance(value, Value)]
+    return [(tag, *value, True) for tag, value in own], directories
 
 
 def add_directories(path: Path, directories: Tags, big: bool) -> None:
