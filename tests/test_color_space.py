@@ -1,4 +1,4 @@
-"""Tests of colour spaces: what a file states is written back, converted, or named. Truth: Little CMS by Pillow, H.273."""
+"""Tests of colour spaces: a statement is written back, converted, or named. Truth: Little CMS by Pillow, and H.273."""
 
 import struct
 import zlib
@@ -87,14 +87,14 @@ def test_statements_of_a_png_are_written_back(name, dtype, upscale, tmp_path):
 
 # Each colour in sRGB by the definitions: linear light of the sample, matrix of the primaries to those of BT.709 (from
 # their chromaticities, white D65), encoding of sRGB; 255 times the result. Linear: 100 / 255 = 0.392 -> 0.660 = 168.
-SHOWN = {"linear": (168, 202, 122), "adobe": (65, 151, 37), "p3": (83, 152, 23), "srgb": (100, 150, 50)}
+SHOWN = {"linear": (168, 202, 122), "adobe": (66, 151, 33), "p3": (83, 152, 23), "srgb": (100, 150, 50)}
 
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_other_formats_get_a_profile_or_srgb(name, upscale, tmp_path):
     _png(tmp_path / "a.png", _flat((100, 150, 50)), *STATEMENTS[name])
     for format in ("webp", "tif", "bmp"):
-        target, lines = upscale("a.png", format=format)
+        target, lines = upscale("a.png", format=format, quality=100)
         np.testing.assert_allclose(_shown(target), SHOWN[name], atol=1.5, err_msg=format)
         if name == "srgb":
             assert lines == []
@@ -119,6 +119,9 @@ def _srgb_of(encoded, gamma, primaries):
 
 def test_values_of_the_table_above():
     adobe = (0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
+    p3 = (*color_space.D65, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
+    light = 255 * color_space.LINEAR_LIGHT[13](np.array([100, 150, 50]) / 255)
+    np.testing.assert_allclose(SHOWN["p3"], _srgb_of(light, 1.0, p3), atol=1)
     np.testing.assert_allclose(SHOWN["adobe"], _srgb_of((100, 150, 50), 2.2, adobe), atol=1)
     np.testing.assert_allclose(SHOWN["linear"], _srgb_of((100, 150, 50), 1.0, color_space.BT709), atol=1)
 
@@ -145,7 +148,7 @@ def test_gray_images_with_a_gamma(upscale, tmp_path):
     assert _chunks(upscale("a.png")[0])[b"gAMA"] == LINEAR
     target, lines = upscale("a.png", format="jpg")
     np.testing.assert_allclose(_shown(target), 168, atol=1.5)
-    target, lines = upscale("a.png", format="bmp")
+    target, _ = upscale("a.png", format="bmp")
     np.testing.assert_allclose(_shown(target), 168, atol=1.5)
 
 
@@ -253,19 +256,16 @@ def test_tiff_of_floats(bits, upscale, tmp_path):
     np.testing.assert_allclose(result.mean() / 65535, values.astype(np.float64).mean(), atol=1e-3)
 
 
-def test_tiff_of_24_bits(tmp_path):
-    values = (np.linspace(0, 1, 24) * (2**24 - 1)).astype(np.uint32)[None].repeat(16, 0)
-    packed = values.astype("<u4").view(np.uint8).reshape(16, 24, 4)[..., :3]
-    tifffile.imwrite(tmp_path / "a.tif", packed.reshape(16, 72), photometric="minisblack")
-    data = (tmp_path / "a.tif").read_bytes()
+def test_tiff_of_24_bits_is_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((16, 72), np.uint8), photometric="minisblack")
+    data = bytearray((tmp_path / "a.tif").read_bytes())
     with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
-        places = {code: tiff.pages[0].tags[code].valueoffset for code in (256, 258)}
-    changed = bytearray(data)
-    struct.pack_into("<H", changed, places[256], 24)
-    struct.pack_into("<H", changed, places[258], 24)
-    (tmp_path / "a.tif").write_bytes(changed)
-    read = images.read_image(tmp_path / "a.tif").frames[0][..., 0]
-    np.testing.assert_allclose(read, values >> 8, atol=1)
+        tags = tiff.pages[0].tags
+        struct.pack_into("<I", data, tags[256].valueoffset, 24)
+        struct.pack_into("<H", data, tags[258].valueoffset, 24)
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(images.ImageError, match="24 bits per sample; expected 16 or 32"):
+        images.read_image(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])

@@ -16,7 +16,7 @@ XMP = (
     b'<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
     b'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description xmp:Rating="5" tiff:Orientation="6" '
     b'tiff:ImageWidth="24" GPano:FullPanoWidthPixels="100"><exif:PixelYDimension>16</exif:PixelYDimension>'
-    b"<dc:title>Zo\xc3\xab</dc:title></rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end=\"w\"?>"
+    b'<dc:title>Zo\xc3\xab</dc:title></rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
 )
 IPTC = b"\x1c\x02\x19\x00\x03cat"  # 2:25, Keywords
 MAKER = bytes(range(256)) * 3

@@ -80,7 +80,8 @@ def _ppm(image: Image.Image, file: str | os.PathLike | BinaryIO) -> np.ndarray |
     width, height, largest = (int(match[group]) for group in (2, 3, 4))
     count = 3 * width * height
     if match[1] == b"6":
-        samples = np.frombuffer(data, ">u2", offset=match.end())[:count]
+        available = min(count, (len(data) - match.end()) // 2)
+        samples = np.frombuffer(data, ">u2", available, match.end())
     else:
         samples = np.array(re.sub(rb"#[^\n\r]*", b"", data[match.end() :]).split()[:count], np.uint32)
     if len(samples) < count:
