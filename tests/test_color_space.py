@@ -146,7 +146,7 @@ def test_profiles_of_code_points(codes):
 def test_gray_images_with_a_gamma(upscale, tmp_path):
     _png(tmp_path / "a.png", _flat((100,))[..., 0], (b"gAMA", LINEAR))
     assert _chunks(upscale("a.png")[0])[b"gAMA"] == LINEAR
-    target, lines = upscale("a.png", format="jpg")
+    target, _ = upscale("a.png", format="jpg")
     np.testing.assert_allclose(_shown(target), 168, atol=1.5)
     target, _ = upscale("a.png", format="bmp")
     np.testing.assert_allclose(_shown(target), 168, atol=1.5)

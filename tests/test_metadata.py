@@ -166,7 +166,8 @@ def test_metadata_of_a_jpeg_in_other_formats(upscale, small, tmp_path):
     with Image.open(target) as result:
         result.load()
         assert b"Zo\xc3\xab" in result.info["XML:com.adobe.xmp"].encode() and result.text["Comment"] == "a comment é"
-    assert lines == [".png can't hold IPTC: not copied"]
+        assert IPTC.hex() in result.text["Raw profile type iptc"]
+    assert lines == [] and IPTC in images.read_image(target).photoshop
     target, lines = upscale("a.jpg", format="tif")
     with tifffile.TiffFile(target) as tiff:
         assert tiff.pages[0].tags[33723].value == IPTC and b"Zo\xc3\xab" in tiff.pages[0].tags[700].value
@@ -174,7 +175,8 @@ def test_metadata_of_a_jpeg_in_other_formats(upscale, small, tmp_path):
     assert upscale("a.jpg", format="webp")[1] == [".webp can't hold IPTC, the comment: not copied"]
     assert upscale("a.jpg", format="bmp")[1] == [".bmp can't hold XMP, IPTC, the comment: not copied"]
     target, lines = upscale("a.jpg", format="jp2")
-    assert b"Zo\xc3\xab" in target.read_bytes()
+    assert b"Zo\xc3\xab" in target.read_bytes() and lines == [".jp2 can't hold the comment: not copied"]
+    assert IPTC in images.read_image(target).photoshop
     (tmp_path / "b.tif").write_bytes((tmp_path / "out" / "a.tif").read_bytes())
     target, lines = upscale("b.tif", format="jpg")
     assert lines == [] and IPTC in target.read_bytes() and b"Zo\xc3\xab" in _info(target)["xmp"]

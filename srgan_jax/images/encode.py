@@ -131,6 +131,7 @@ def _with_description(encoded: bytes, picture: Picture, suffix: str) -> bytes:
         return isobmff.with_color(encoded, *picture.color.codes)
     if suffix == ".jp2":
         values = {"icc": picture.icc, "xmp": picture.xmp}
+        values["iptc"] = jpeg_segments.iptc_of(picture.photoshop) if picture.photoshop else None
         values["exif"] = bytes(exif.block_of(picture.exif)) if picture.exif else None
         return jp2.with_metadata(encoded, {name: value for name, value in values.items() if value})
     return encoded

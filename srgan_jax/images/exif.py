@@ -3,6 +3,7 @@
 A block is a small TIFF file: CIPA DC-008, "Exchangeable image file format for digital still cameras", section 4.5.
 """
 
+import contextlib
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -99,6 +100,15 @@ def entry_of(block: bytes | bytearray, tag: int) -> Entry | None:
         return next((entry for found in directories(block) for entry in found.entries if entry.tag == tag), None)
     except struct.error:
         return None
+
+
+def orientation(exif: bytes | None) -> int:
+    """Returns the orientation of an EXIF block, 1 to 8; 1 if it states none, or is damaged."""
+    with contextlib.suppress(ValueError):
+        block = block_of(exif or b"")
+        if entry := entry_of(block, ORIENTATION):
+            return integer(block, entry)
+    return 1
 
 
 def upright(exif: bytes) -> bytes:

@@ -32,13 +32,13 @@ JPEG = Format(65_500, alpha=False, holds=(*EMBEDDED, "photoshop", "comment", "dp
 TIFF = Format(2**31 - 1, sixteen_bit=True, frames=True, holds=(*EMBEDDED, "photoshop", "tiff_tags", "dpi"))
 PPM = Format(2**31 - 1, sixteen_bit=True, alpha=False)
 FORMATS = {
-    ".png": Format(2**31 - 1, sixteen_bit=True, frames=True, holds=(*EMBEDDED, "comment", "text", "dpi")),
+    ".png": Format(2**31 - 1, sixteen_bit=True, frames=True, holds=(*EMBEDDED, "photoshop", "comment", "text", "dpi")),
     ".tif": TIFF, ".tiff": TIFF,
     ".jpg": JPEG, ".jpeg": JPEG, ".jpe": JPEG,
     ".webp": Format(16_383, frames=True, holds=EMBEDDED),
     ".avif": Format(16_384, sixteen_bit=True, holds=EMBEDDED),
     ".gif": Format(65_535, frames=True, holds=("comment",)),
-    ".jp2": Format(2**31 - 1, sixteen_bit=True, holds=EMBEDDED),
+    ".jp2": Format(2**31 - 1, sixteen_bit=True, holds=(*EMBEDDED, "photoshop")),
     ".bmp": Format(2**31 - 1, alpha=False, holds=("dpi",)),
     ".tga": Format(65_535),
     ".ppm": PPM, ".pgm": PPM,

@@ -7,6 +7,7 @@ from srgan_jax.images.isobmff import boxes
 UUIDS = {  # content of "uuid" boxes
     "xmp": bytes.fromhex("be7acfcb97a942e89c71999491e3afac"),
     "exif": b"JpgTiffExif->JP2",
+    "iptc": bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38"),
     "geo": bytes.fromhex("b14bf8bd083d4b43a5ae8cd7d5a6ce03"),
 }
 SIZ = b"\xff\x4f\xff\x51"  # the markers at the beginning of the code stream
@@ -23,7 +24,7 @@ def bits_of(data: bytes) -> int:
 
 
 def metadata_of(data: bytes) -> dict[str, bytes]:
-    """Returns those of "icc", "xmp", "exif" and "geo" that the file has."""
+    """Returns those of "icc", "xmp", "exif", "iptc" and "geo" that the file has."""
     found = {}
     for kind, start, end in boxes(data, 0, len(data)):
         if kind == b"uuid":

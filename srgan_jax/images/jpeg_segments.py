@@ -49,6 +49,11 @@ def iptc_of(block: bytes) -> bytes | None:
     return next((data for number, _, data in resources(block) if number == IPTC), None)
 
 
+def without_iptc(block: bytes) -> bytes:
+    """Returns a block of Photoshop resources without its IPTC records."""
+    return b"".join(raw for number, raw, _ in resources(block) if number != IPTC)
+
+
 def resource_of_iptc(records: bytes) -> bytes:
     """Returns the block of Photoshop resources that holds these IPTC records."""
     return b"8BIM" + struct.pack(">HHI", IPTC, 0, len(records)) + records + b"\0" * (len(records) % 2)

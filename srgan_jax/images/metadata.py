@@ -173,6 +173,10 @@ def _color(image: Image.Image, codes: tuple[int, int] | None) -> dict[str, Any]:
 def _jp2(image: Image.Image, file: File) -> dict[str, Any]:
     found: dict[str, Any] = {**jp2.metadata_of(read_bytes(file))}
     notes = ("its place on the map (GeoJP2) is not copied",) if found.pop("geo", None) else ()
+    if records := found.pop("iptc", None):
+        found["photoshop"] = jpeg_segments.resource_of_iptc(records)
+    if exif.orientation(found.get("exif")) != 1:
+        notes += ("the orientation in its EXIF is not applied, as in other programs",)
     return found | {"notes": notes, "comment": None}  # comments name the encoder
 
 
@@ -190,5 +194,7 @@ def png_chunks(picture: Picture) -> Iterator[bytes]:
         chunks.append(png.xmp_chunk(picture.xmp))
     if picture.comment:
         chunks.append((b"tEXt", b"Comment\0" + picture.comment.replace(b"\0", b"")))
+    if picture.photoshop and (records := jpeg_segments.iptc_of(picture.photoshop)):
+        chunks.append(png.raw_profile_chunk("iptc", records))
     for kind, data in (*chunks, *picture.text):
         yield png.encode_chunk(kind, data)

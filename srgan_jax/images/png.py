@@ -77,6 +77,12 @@ def raw_profile(text: bytes) -> bytes:
     return bytes.fromhex(b"".join(lines[2:]).decode("ascii"))[: int(lines[1])]
 
 
+def raw_profile_chunk(name: str, data: bytes) -> Chunk:
+    """Returns the chunk of a "Raw profile", which ImageMagick and ExifTool read."""
+    text = f"\n{name}\n{len(data):8}\n{data.hex()}\n"
+    return b"zTXt", f"Raw profile type {name}".encode() + b"\0\0" + zlib.compress(text.encode())
+
+
 def xmp_chunk(xmp: bytes) -> Chunk:
     """Returns the chunk of XMP."""
     return b"iTXt", XMP_KEY + b"\0\0\0\0\0" + xmp

@@ -41,9 +41,9 @@ def write_pages(path: Path, pages: Iterable[Page], metadata: Picture, total_byte
     if metadata.xmp:
         tags.append((tiff_tags.XMP, 1, len(metadata.xmp), metadata.xmp, True))
     if metadata.photoshop:
-        tags.append((tiff_tags.PHOTOSHOP, 7, len(metadata.photoshop), metadata.photoshop, True))
-        if records := jpeg_segments.iptc_of(metadata.photoshop):
-            tags.append((tiff_tags.IPTC, 7, len(records), records, True))
+        records, others = jpeg_segments.iptc_of(metadata.photoshop), jpeg_segments.without_iptc(metadata.photoshop)
+        blocks = ((tiff_tags.IPTC, records), (tiff_tags.PHOTOSHOP, others))
+        tags += [(tag, 1, len(data), data, True) for tag, data in blocks if data]
     with TiffWriter(path, bigtiff=big, byteorder="<") as tiff:
         for strips, (height, width, channels), dtype in pages:
             tiff.write(
