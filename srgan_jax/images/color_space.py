@@ -1,19 +1,13 @@
-"""The colour space of an image: what its file states, and how another format states it.
+"""The colour space of an image: what files state about it, ICC profiles of it, and conversion to sRGB.
 
-Every decision about colour spaces is here. An ICC profile is kept as it is. Other statements (PNG's gAMA, cHRM and
-cICP; nclx of AVIF and HEIC) are written back by PNG and AVIF, and as an ICC profile by other formats. A format without
-profiles gets the colours converted to sRGB. HDR (BT.2100 PQ and HLG) is kept by PNG and AVIF only.
+`fit_color.py` decides how another format states it.
 """
 
-import dataclasses
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from srgan_jax.images.picture import Picture
 
 PQ, HLG = 16, 18
 HDR = {PQ: "PQ", HLG: "HLG"}
@@ -182,55 +176,3 @@ def differs_from_srgb(icc: bytes, *, gray: bool) -> bool:
     steps = np.linspace(0, 255, 6).astype(np.uint8)
     grid = steps[None, :, None] if gray else np.stack(np.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3)
     return bool(np.abs(to_srgb(grid, icc).astype(int) - grid).max() > 2)
-
-
-def convert_to_srgb(picture: "Picture") -> tuple["Picture", str]:
-    """Returns the image without a colour profile, its colours converted to sRGB, and what was done; "" for nothing."""
-    if not picture.icc:
-        return picture, ""
-    plain = dataclasses.replace(picture, icc=None)
-    try:
-        gray = all(frame.shape[-1] < 3 for frame in picture.frames)
-        if not differs_from_srgb(picture.icc, gray=gray):
-            return plain, ""
-        converted = tuple(to_srgb(frame, picture.icc) for frame in picture.frames)
-    except ValueError as error:
-        return plain, f"{error}: it is dropped"
-    return dataclasses.replace(plain, frames=converted), "colours are converted to sRGB"
-
-
-def fit(picture: "Picture", suffix: str, *, profiles: bool) -> tuple["Picture", list[str]]:
-    """Returns the image with its colour space as a format can state it, and a line for each change.
-
-    Args:
-      picture: the image.
-      suffix: of the file to be written; `can_state` is true of it, or a line says that colours will be wrong.
-      profiles: whether the format holds ICC profiles.
-    """
-    space, notes = picture.color, []
-    stated = space and (suffix == ".png" or (suffix == ".avif" and space.codes and not space.narrow))
-    if stated and space and space.codes and suffix == ".avif":  # a profile in an AVIF would have precedence
-        return dataclasses.replace(picture, icc=None), []
-    if stated:
-        return picture, []
-    if space and not space.is_srgb and not (picture.icc and not space.codes):  # of PNG's gAMA and iCCP, iCCP counts
-        made = profile(space, gray=all(frame.shape[-1] < 3 for frame in picture.frames))
-        picture = dataclasses.replace(picture, icc=made)
-        if made and profiles:
-            notes.append(f"the colour space is written as a colour profile, because {suffix} can't state it otherwise")
-        if not made:
-            notes.append(f"{suffix} can't state the colour space ({space.name}): it will be shown with wrong colours")
-    picture = dataclasses.replace(picture, color=None)
-    if picture.icc and not profiles:
-        picture, change = convert_to_srgb(picture)
-        notes += [f"{suffix} can't hold a colour profile: {change}"] * bool(change)
-    return picture, notes
-
-
-def can_state(space: ColorSpace | None, suffix: str) -> bool:
-    """Returns whether a format can state this colour space, by itself or by a profile, or needs no statement."""
-    if space is None or space.is_srgb or suffix == ".png":
-        return True
-    if suffix == ".avif" and space.codes and not space.narrow:
-        return True
-    return profile(space, gray=False) is not None

@@ -4,7 +4,7 @@ import dataclasses
 import struct
 from collections.abc import Collection
 
-from srgan_jax.images import color_space, exif, geotiff, jpeg_segments, xmp
+from srgan_jax.images import exif, fit_color, geotiff, jpeg_segments, xmp
 from srgan_jax.images.picture import Picture
 
 NAMES = {  # fields of `Picture`, in the order in which they are named
@@ -22,7 +22,7 @@ OF_SCREENS = (72.0, 96.0)  # dots per inch that programs write without a meaning
 
 def stripped(picture: Picture) -> Picture:
     """Returns the image without metadata: with a colour profile, its colours are converted to sRGB."""
-    picture, change = color_space.convert_to_srgb(picture)
+    picture, change = fit_color.convert_to_srgb(picture)
     notes = picture.notes + (f"--strip drops the colour profile: {change}",) * bool(change)
     return dataclasses.replace(picture, **EMPTY, notes=notes)
 

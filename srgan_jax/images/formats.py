@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from srgan_jax.images import color_space, deep_formats, fit_metadata
+from srgan_jax.images import deep_formats, fit_color, fit_metadata
 from srgan_jax.images.picture import Picture
 from srgan_jax.images.rgb import composite_on_white, to_uint8
 from srgan_jax.runtime.errors import lookup
@@ -77,7 +77,7 @@ def fit_format(
     if len(picture.frames) > 1 and not (supported is TIFF or (supported.frames and picture.durations_ms)):
         notes.append(f"{path.suffix} supports one image: only the first of {len(picture.frames)} is written")
         picture = dataclasses.replace(picture, frames=picture.frames[:1])
-    picture, color_notes = color_space.fit(picture, suffix, profiles="icc" in supported.holds)
+    picture, color_notes = fit_color.fit(picture, suffix, profiles="icc" in supported.holds)
     picture, metadata_notes = fit_metadata.fit(picture, suffix, supported.holds)
     picture, avif_notes = _fit_avif(picture) if suffix == ".avif" else (picture, [])
     frames = picture.frames
@@ -106,7 +106,7 @@ def _suitable_format(
         suffix = ".tif" if large else ".png"
         notes.append(f"{sizes[0][1]} x {sizes[0][0]} pixels is too large for {path.suffix}: written as {suffix}")
         path = path.with_suffix(suffix)
-    if picture.color and not large and not color_space.can_state(picture.color, path.suffix.lower()):
+    if picture.color and not large and not fit_color.can_state(picture.color, path.suffix.lower()):
         notes.append(f"{path.suffix} can't state the colour space ({picture.color.name}): written as .png")
         path = path.with_suffix(".png")
     return path, notes
