@@ -160,6 +160,16 @@ def test_hdr_in_a_format_without_it_becomes_a_png(upscale, tmp_path):
         assert lines == [f".{format} can't state the colour space (HDR, PQ): written as .png"]
 
 
+def test_a_result_that_must_be_a_tiff_names_what_it_cannot_state(tmp_path, monkeypatch):
+    """Results of more than 1 GiB are TIFF."""
+    _png(tmp_path / "a.png", _flat((100, 150, 50), np.uint16), (b"cICP", PQ))
+    monkeypatch.setattr(images.formats, "MAX_IN_MEMORY_BYTES", 1000)
+    picture = images.read_image(tmp_path / "a.png")
+    picture, path, notes = images.fit_format(picture, tmp_path / "b.png", lambda height, width: (2 * height, 2 * width))
+    assert path.name == "b.tif" and picture.color is None
+    assert notes[1:] == [".tif can't state the colour space (HDR, PQ): it will be shown with wrong colours"]
+
+
 def test_a_profile_is_converted_where_it_cannot_be_held(upscale, tmp_path):
     icc = color_space.profile(color_space.ColorSpace((12, 13)), gray=False)
     for pixels, format in ((_flat((100, 150, 50)), "bmp"), (_flat((25_700, 38_550, 12_850), np.uint16), "ppm")):

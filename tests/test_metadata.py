@@ -271,6 +271,9 @@ def test_metadata_of_a_tiff_of_either_byte_order(byteorder, big, upscale, small,
 
 
 def test_a_gain_map_is_named(upscale, small, tmp_path):
+    data = b"urn:iso:std:iso:ts:21496:-1\0"
+    Image.fromarray(small).save(tmp_path / "iso.jpg", extra=struct.pack(">HH", 0xFFE2, len(data) + 2) + data)
+    assert upscale("iso.jpg")[1] == ["the gain map (HDR) is not copied: the result is the SDR image"]
     packet = XMP.replace(b'xmp:Rating="5"', b'xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/" hdrgm:Version="1.0"')
     Image.fromarray(small).save(tmp_path / "a.jpg", xmp=packet)
     target, lines = upscale("a.jpg")
@@ -282,6 +285,36 @@ def test_the_second_image_of_an_mpo_is_named(upscale, small, tmp_path):
     first, second = Image.fromarray(small), Image.fromarray(small[::-1])
     first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second])
     assert upscale("a.jpg")[1] == ["holds 2 images: only the first is upscaled"]
+
+
+def test_extended_xmp_of_a_jpeg_is_copied(upscale, small, tmp_path):
+    pieces = [b"http://ns.adobe.com/xmp/extension/\0" + b"0" * 32 + bytes([n]) * 50 for n in range(2)]
+    extra = b"".join(struct.pack(">HH", 0xFFE1, len(piece) + 2) + piece for piece in pieces)
+    Image.fromarray(small).save(tmp_path / "a.jpg", xmp=XMP, extra=extra)
+    target, lines = upscale("a.jpg")
+    with Image.open(target) as result:
+        found = [data for name, data in result.applist if name == "APP1"]
+    assert lines == [] and found[1:] == pieces and found[0].startswith(b"http://ns.adobe.com/xap/1.0/\0<?xpacket")
+    assert upscale("a.jpg", format="png")[1] == [".png can't hold extended XMP: not copied"]
+
+
+def test_a_comment_of_a_gif_is_copied(upscale, small, tmp_path):
+    frames = [Image.fromarray(small), Image.fromarray(small[::-1])]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=100, comment=b"a comment")
+    target, lines = upscale("a.gif")
+    assert lines == [] and _info(target)["comment"] == b"a comment"
+
+
+def test_too_long_for_a_jpeg(upscale, small, tmp_path):
+    images.write_image(tmp_path / "a.png", images.Picture((small,), xmp=XMP + b" " * 70_000))
+    target, lines = upscale("a.png", format="jpg")
+    assert lines == [f".jpg can't hold XMP ({len(XMP) + 70_000} bytes): not copied"] and "xmp" not in _info(target)
+
+
+def test_content_credentials_are_named(upscale, small, tmp_path):
+    data = b"JP\0\1\0\0\0\1\0\0\0\x20jumb" + b"\0" * 8 + b"c2pa"
+    Image.fromarray(small).save(tmp_path / "a.jpg", extra=struct.pack(">HH", 0xFFEB, len(data) + 2) + data)
+    assert "content credentials (C2PA) are not copied" in upscale("a.jpg")[1][0]
 
 
 def test_exif_of_an_avif_is_copied_byte_for_byte(upscale, small, tmp_path):

@@ -93,7 +93,9 @@ class ColorSpace(NamedTuple):
 
 
 def from_codes(primaries: int, transfer: int) -> ColorSpace | None:
-    """Returns the colour space of code points of H.273; None for sRGB and for "unspecified"."""
+    """Returns the colour space of code points of H.273; None for sRGB, for "unspecified" and for damaged codes."""
+    if max(primaries, transfer) > 255:
+        return None
     space = ColorSpace(codes=(primaries, transfer))
     return None if space.is_srgb else space
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from srgan_jax.images import deep_formats, exif, fit_metadata, isobmff, jp2, jpeg_segments, png
-from srgan_jax.images.formats import TIFF, TIFFS, format_of
+from srgan_jax.images.formats import JPEGS, TIFF, TIFFS, format_of
 from srgan_jax.images.metadata import png_chunks
 from srgan_jax.images.picture import Picture
 from srgan_jax.images.tiff import write_pages
@@ -105,8 +105,8 @@ def _description(picture: Picture, suffix: str) -> dict[str, Any]:
     values |= {field: getattr(picture, field) for field in ("exif", "xmp", "comment", "dpi") if field in holds}
     if picture.exif and suffix == ".avif":  # Pillow encodes EXIF with an orientation again
         values["exif"] = exif.without_orientation(picture.exif)
-    if picture.photoshop and "photoshop" in holds:
-        values["extra"] = jpeg_segments.photoshop_segment(picture.photoshop)
+    if suffix in JPEGS:
+        values["extra"] = jpeg_segments.encode(values.pop("xmp"), picture.extended_xmp, picture.photoshop)
     return {name: value for name, value in values.items() if value}
 
 

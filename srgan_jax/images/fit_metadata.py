@@ -10,13 +10,14 @@ from srgan_jax.images.picture import Picture
 NAMES = {  # fields of `Picture`, in the order in which they are named
     "exif": "EXIF",
     "xmp": "XMP",
+    "extended_xmp": "extended XMP",
     "photoshop": "IPTC",
     "comment": "the comment",
     "text": "PNG text",
     "tiff_tags": "TIFF tags",
     "dpi": "the resolution",
 }
-EMPTY = {"exif": None, "xmp": None, "photoshop": None, "comment": None, "text": (), "tiff_tags": (), "dpi": None}
+EMPTY = {field: () if field in ("extended_xmp", "text", "tiff_tags") else None for field in NAMES}
 OF_SCREENS = (72.0, 96.0)  # dots per inch that programs write without a meaning
 
 

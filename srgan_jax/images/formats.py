@@ -28,7 +28,7 @@ class Format(NamedTuple):
 
 
 EMBEDDED = ("icc", "exif", "xmp")
-JPEG = Format(65_500, alpha=False, holds=(*EMBEDDED, "photoshop", "comment", "dpi"))
+JPEG = Format(65_500, alpha=False, holds=(*EMBEDDED, "extended_xmp", "photoshop", "comment", "dpi"))
 TIFF = Format(2**31 - 1, sixteen_bit=True, frames=True, holds=(*EMBEDDED, "photoshop", "tiff_tags", "dpi"))
 PPM = Format(2**31 - 1, sixteen_bit=True, alpha=False)
 FORMATS = {
@@ -43,6 +43,7 @@ FORMATS = {
     ".tga": Format(65_535),
     ".ppm": PPM, ".pgm": PPM,
 }  # fmt: skip
+JPEGS = (".jpg", ".jpeg", ".jpe")
 TIFFS = (".tif", ".tiff")
 
 

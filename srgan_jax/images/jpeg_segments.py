@@ -4,6 +4,7 @@ import struct
 from collections.abc import Iterable, Iterator
 
 XMP_PREFIX, EXTENDED_XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
+ISO_GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1\0"
 PHOTOSHOP_PREFIX = b"Photoshop 3.0\0"
 MAX_SEGMENT = 65_533  # bytes without the length field
 IPTC = 0x0404
@@ -59,7 +60,14 @@ def resource_of_iptc(records: bytes) -> bytes:
     return b"8BIM" + struct.pack(">HHI", IPTC, 0, len(records)) + records + b"\0" * (len(records) % 2)
 
 
-def photoshop_segment(block: bytes) -> bytes:
-    """Returns the JPEG segment of Photoshop resources."""
-    data = PHOTOSHOP_PREFIX + block
-    return struct.pack(">HH", 0xFFED, len(data) + 2) + data
+def extended_xmp_of(segments: Iterable[tuple[str, bytes]]) -> tuple[bytes, ...]:
+    """Returns the segments that continue a long XMP packet, which refers to them by a checksum."""
+    return tuple(data for name, data in segments if name == "APP1" and data.startswith(EXTENDED_XMP_PREFIX))
+
+
+def encode(xmp: bytes | None, extended_xmp: Iterable[bytes], photoshop: bytes | None) -> bytes:
+    """Returns the segments of XMP and of Photoshop resources, as bytes of a JPEG."""
+    contents = [(0xFFE1, XMP_PREFIX + xmp)] if xmp else []
+    contents += [(0xFFE1, data) for data in extended_xmp]
+    contents += [(0xFFED, PHOTOSHOP_PREFIX + photoshop)] if photoshop else []
+    return b"".join(struct.pack(">HH", marker, len(data) + 2) + data for marker, data in contents)

@@ -13,6 +13,8 @@ from srgan_jax.images import color_space, exif, geotiff, isobmff, jp2, jpeg_segm
 from srgan_jax.images.deep_formats import read_bytes
 from srgan_jax.images.picture import Picture
 
+GAIN_MAP = "the gain map (HDR) is not copied: the result is the SDR image"
+CREDENTIALS = "content credentials (C2PA) are not copied, because they hold for the original only"
 File = str | os.PathLike | BinaryIO
 
 
@@ -30,6 +32,8 @@ def metadata_of(image: Image.Image, file: File) -> dict[str, Any]:
     if read := readers.get(image.format or ""):
         try:
             fields |= read(image, file)
+            if image.format in ("MPO", "HEIF") and (count := getattr(image, "n_frames", 1)) > 1:
+                fields["notes"] += (f"holds {count} images: only the first is upscaled",)
         except Exception as error:  # damaged metadata raise exceptions of many types
             fields["notes"] += (f"metadata are damaged and not all copied: {error}",)
     return _for_upright(fields)
@@ -53,10 +57,9 @@ def _for_upright(fields: dict[str, Any]) -> dict[str, Any]:
             fields["exif"] = None
     if packet := fields.get("xmp"):
         if any(name in packet for name in xmp.GAIN_MAPS):
-            fields["notes"] += ("the gain map (HDR) is not copied: the result is the SDR image",)
-        if xmp.EXTENDED in packet:
-            fields["notes"] += ("extended XMP is not copied",)
+            fields["notes"] += (GAIN_MAP,)
         fields["xmp"] = xmp.upright(packet)
+    fields["notes"] = tuple(dict.fromkeys(fields["notes"]))
     return fields
 
 
@@ -70,12 +73,16 @@ def _resolution(dpi: Any) -> tuple[float, float] | None:
 def _jpeg(image: Image.Image, file: File) -> dict[str, Any]:
     segments = getattr(image, "applist", [])
     notes = []
-    if image.format == "MPO" and (count := getattr(image, "n_frames", 1)) > 1:
-        notes.append(f"holds {count} images: only the first is upscaled")
+    if any(data.startswith(jpeg_segments.ISO_GAIN_MAP) for name, data in segments if name == "APP2"):
+        notes.append(GAIN_MAP)
     if any(name == "APP11" and b"c2pa" in data[:200] for name, data in segments):
-        notes.append("content credentials (C2PA) are not copied, because they hold for the original only")
-    found = {"comment": jpeg_segments.comment_of(segments), "photoshop": jpeg_segments.photoshop_of(segments)}
-    return found | {"notes": tuple(notes)}
+        notes.append(CREDENTIALS)
+    return {
+        "comment": jpeg_segments.comment_of(segments),
+        "photoshop": jpeg_segments.photoshop_of(segments),
+        "extended_xmp": jpeg_segments.extended_xmp_of(segments),
+        "notes": tuple(notes),
+    }
 
 
 def _png(image: Image.Image, file: File) -> dict[str, Any]:
@@ -97,7 +104,7 @@ def _png(image: Image.Image, file: File) -> dict[str, Any]:
                 continue
         text.append(chunk)
     if any(kind == b"caBX" for kind, _ in chunks):
-        fields["notes"] += ("content credentials (C2PA) are not copied, because they hold for the original only",)
+        fields["notes"] += (CREDENTIALS,)
     return fields | {"text": tuple(text)}
 
 
@@ -147,7 +154,7 @@ def _tiff(image: Image.Image | None, file: File) -> dict[str, Any]:
 def _avif(image: Image.Image, file: File) -> dict[str, Any]:
     data = read_bytes(file)
     codes = isobmff.color_of(data)
-    notes = ("the gain map (HDR) is not copied: the result is the SDR image",) * isobmff.has_item(data, b"tmap")
+    notes = (GAIN_MAP,) * isobmff.has_item(data, b"tmap")
     fields = {"exif": isobmff.exif_of(data) or image.info.get("exif"), "notes": notes}
     return fields | _color(image, codes)
 
@@ -155,7 +162,7 @@ def _avif(image: Image.Image, file: File) -> dict[str, Any]:
 def _heif(image: Image.Image, file: File) -> dict[str, Any]:
     nclx, notes = image.info.get("nclx_profile") or {}, ()
     if any("hdrgainmap" in name for name in image.info.get("aux") or {}):
-        notes += ("the gain map (HDR) is not copied: the result is the SDR image",)
+        notes += (GAIN_MAP,)
     if image.info.get("depth_images"):
         notes += ("the depth map is not copied",)
     codes = (nclx["color_primaries"], nclx["transfer_characteristics"]) if nclx else None

@@ -20,6 +20,7 @@ class Picture:
       dpi: horizontal and vertical resolution, dots per inch.
       color: colour space that the file states in another way than by a profile.
       xmp: bytes of the XMP packet; the orientation is 1.
+      extended_xmp: the segments of a JPEG that continue an XMP packet of more than 64 KB.
       photoshop: bytes of Photoshop's resources, which hold IPTC.
       comment: bytes of a comment (JPEG, GIF, JPEG 2000).
       text: text chunks of a PNG, kind and data.
@@ -35,6 +36,7 @@ class Picture:
     dpi: tuple[float, float] | None = None
     color: ColorSpace | None = None
     xmp: bytes | None = None
+    extended_xmp: tuple[bytes, ...] = ()
     photoshop: bytes | None = None
     comment: bytes | None = None
     text: tuple[tuple[bytes, bytes], ...] = ()

@@ -7,7 +7,6 @@ WIDTHS, HEIGHTS = ("tiff:ImageWidth", "exif:PixelXDimension"), ("tiff:ImageLengt
 SCALED_WIDTHS = ("GPano:FullPanoWidthPixels", "GPano:CroppedAreaImageWidthPixels", "GPano:CroppedAreaLeftPixels")
 SCALED_HEIGHTS = ("GPano:FullPanoHeightPixels", "GPano:CroppedAreaImageHeightPixels", "GPano:CroppedAreaTopPixels")
 GAIN_MAPS = (b"http://ns.adobe.com/hdr-gain-map/1.0/", b"http://ns.apple.com/HDRGainMap/1.0/")
-EXTENDED = b"HasExtendedXMP"
 
 
 def _values(names: tuple[str, ...]) -> re.Pattern[bytes]:
@@ -24,7 +23,7 @@ def upright(xmp: bytes) -> bytes:
     """
     xmp = _values(ORIENTATION).sub(rb"\g<1>1", xmp)
     xmp = re.sub(rb"<(xmp|xap):Thumbnails>.*?</\1:Thumbnails>", b"", xmp, flags=re.DOTALL)
-    xmp = re.sub(rb"\s+hdrgm:Version\s*=\s*([\"']).*?\1", b"", xmp)
+    xmp = re.sub(rb"\shdrgm:Version\s*=\s*([\"']).*?\1", b"", xmp)
     return re.sub(rb"((?:GCamera|Camera):(?:MotionPhoto|MicroVideo)\s*=\s*[\"'])1", rb"\g<1>0", xmp)
 
 
