@@ -207,7 +207,7 @@ def _prepare(
 ) -> tuple[images.Picture, Path, list[str]]:
     """Returns the image adapted to the options and the output format, its target, and lines for the user."""
     if options.strip:
-        picture = dataclasses.replace(picture, icc=None, exif=None, dpi=None)
+        picture = images.stripped(picture)
     if options.drop_opaque_alpha and all(frame.shape[-1] in (2, 4) and _is_opaque(frame) for frame in picture.frames):
         picture = dataclasses.replace(
             picture,

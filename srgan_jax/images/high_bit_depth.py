@@ -90,9 +90,11 @@ def to_uint16(samples: np.ndarray, bits: int = 16) -> np.ndarray:
     if samples.dtype == np.uint8:
         return samples.astype(np.uint16) * np.uint16(257)
     if samples.dtype == np.uint32:
+        if 16 < bits < 32:  # tifffile reads the two byte orders in different ways
+            raise ImageError(f"{bits} bits per sample; expected 16 or 32")
         return (samples >> 16).astype(np.uint16)
     if samples.dtype.kind == "f" and np.isfinite(samples).all() and samples.min() >= 0 and samples.max() <= 1:
-        return np.floor(samples * 65535.0 + 0.5).astype(np.uint16)
+        return np.floor(samples.astype(np.float64) * 65535.0 + 0.5).astype(np.uint16)  # float16 ends at 65504
     raise ImageError(
         f"{samples.dtype} samples from {samples.min()} to {samples.max()}; "
         "expected uint8, uint16, uint32, or floats in [0, 1]"
