@@ -271,9 +271,10 @@ def test_scans_of_a_jpeg_are_bounded():
 
 def test_decoding_stops_after_the_given_time(tmp_path, monkeypatch):
     Image.fromarray(PHOTO).save(tmp_path / "a.png")
+    monkeypatch.setattr(limits.os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     monkeypatch.setattr("srgan_jax.images.decode._read_with_pillow", lambda *arguments: time.sleep(5))
     start = time.monotonic()
-    with pytest.raises(images.ImageError, match="not decoded within 0.1 seconds; --max-seconds sets this limit"):
+    with pytest.raises(images.ImageError, match=r"not decoded within .* seconds; --max-seconds sets this limit"):
         images.read_image(tmp_path / "a.png", max_seconds=0.1)
     assert time.monotonic() - start < 3
 

@@ -2,7 +2,7 @@
 
 from srgan_jax.bulk.jobs import Job, count_others, find_jobs
 from srgan_jax.bulk.options import Options, settings_digest
-from srgan_jax.bulk.plan import Names, plan
+from srgan_jax.bulk.planning import Names, plan
 from srgan_jax.bulk.run import Interrupted, upscale_files
 from srgan_jax.bulk.sizes import SizeOf, target_size
 from srgan_jax.bulk.video import upscale_video, video_target

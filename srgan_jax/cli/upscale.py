@@ -15,6 +15,7 @@ from srgan_jax.cli.arguments import add_cluster, add_moment, at_moment
 from srgan_jax.cli.upscale_options import add_options
 from srgan_jax.cli.upscale_video import separate_videos, upscale_videos
 from srgan_jax.runtime.errors import UserError
+from srgan_jax.runtime.terminal import one_line
 
 
 def _generators(args: argparse.Namespace) -> list:
@@ -133,17 +134,18 @@ def _upscale_images(args: argparse.Namespace, generators: list, size_of, suffix:
     from srgan_jax.runtime import processes
 
     def report(line: str) -> None:
-        tqdm.write(line, file=sys.stderr)
+        tqdm.write(one_line(line), file=sys.stderr)
 
     found = bulk.find_jobs(args.inputs, args.out, suffix=suffix, format=args.format, report=report)
     others = bulk.count_others(args.inputs, args.out)
     jobs = processes.process_slice(found)
-    options: dict[str, Any] = _arguments_of(bulk.Options, args) | {"max_pixels": int(args.max_pixels * 1e6)}
+    given: dict[str, Any] = {**_arguments_of(bulk.Options, args), "max_pixels": int(args.max_pixels * 1e6)}
+    options = bulk.Options(**given)
     if args.dry_run:
-        return _dry_run(jobs, generators, size_of, bulk.Options(**options), others)
+        return _dry_run(jobs, generators, size_of, options, others)
     bar = progress.Bar()
     try:
-        summary = bulk.upscale_files(jobs, generators, size_of, report=report, progress=bar, **options)
+        summary = bulk.upscale_files(jobs, generators, size_of, report=report, progress=bar, **vars(options))
     except bulk.Interrupted as stop:
         bar.close()
         done = f"{len(stop.summary.done)} of {stop.planned} files are done after {time.monotonic() - start:.1f} s"
@@ -151,7 +153,8 @@ def _upscale_images(args: argparse.Namespace, generators: list, size_of, suffix:
         return 130
     bar.close()
     seconds = time.monotonic() - start
-    return _report(summary, f"{len(summary.done)} upscaled{_where(summary.done, args.out)}", seconds, others)
+    where = " to stdout" if args.to_stdout and summary.done else _where(summary.done, args.out)
+    return _report(summary, f"{len(summary.done)} upscaled{where}", seconds, others)
 
 
 def _arguments_of(function: Callable, args: argparse.Namespace) -> dict[str, Any]:
@@ -167,7 +170,7 @@ def _dry_run(jobs: list, generators: list, size_of, options, others: int) -> int
     planned, summary = bulk.plan(jobs, size_of, names, options)
     for job, size in planned.items():
         after = size_of(*size)
-        print(f"{job.source} {size[1]} x {size[0]} -> {job.target} {after[1]} x {after[0]}")
+        print(one_line(f"{job.source} {size[1]} x {size[0]} -> {job.target} {after[1]} x {after[0]}"))
     return _report(summary, f"{len(planned)} to do", others=others)
 
 
@@ -187,14 +190,12 @@ def _report(summary, what: str, seconds: float = 0.0, others: int = 0) -> int:
     if summary.skipped:
         parts.append(f"{len(summary.skipped)} skipped, the result exists already (--overwrite writes it again)")
     if others:
-        parts.append(
-            f"{others:,} other file{'s' * (others > 1)} in the folders {'are' if others > 1 else 'is'} no image"
-        )
+        parts.append(f"files in the folders that are no images: {others:,}")
     if summary.failed:
         parts.append(f"{len(summary.failed)} failed:")
-    print(", ".join(parts))
+    print(one_line(", ".join(parts)))
     for path, reason in summary.failed:
-        print(f"  {path}: {reason}")
+        print(f"  {one_line(f'{path}: {reason}')}")
     _print_first([f"{job.source}: skipped, {job.target} is its result" for job in summary.skipped])
     _print_first([f"{path}: named so because {other} {difference}" for path, other, difference in summary.renamed])
     if summary.done:
@@ -206,7 +207,7 @@ def _report(summary, what: str, seconds: float = 0.0, others: int = 0) -> int:
 
 def _print_first(lines: list[str]) -> None:
     for line in lines[:LISTED]:
-        print(f"  {line}")
+        print(f"  {one_line(line)}")
     if len(lines) > LISTED:
         print(f"  and {len(lines) - LISTED:,} more")
 
