@@ -230,7 +230,8 @@ def _join(segments: Sequence[Path], source: Path, target: Path, kinds: tuple[str
             setattr(video.codec_context, tag, getattr(original.codec_context, tag))
         _describe(video, original)
         for stream in container.streams:
-            if stream.index == original.index or stream.type == "data":
+            titles = stream.type == "data" and stream.name == "bin_data"  # of chapters, which are written anew
+            if stream.index == original.index or titles:
                 continue
             if stream.type not in kinds or (stream.type == "attachment" and target.suffix != ".mkv"):
                 notes.append(f"{stream.type} stream {stream.index} isn't kept")
