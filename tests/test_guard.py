@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from PIL import Image, features
 
-from srgan_jax import bulk, images
+from srgan_jax import bulk, cli, images
 from srgan_jax.images import guard, limits, sniff
 
 y, x = np.mgrid[:48, :64]
@@ -152,6 +152,15 @@ def test_a_psd_gives_its_merged_image(tmp_path):
     planes = np.moveaxis(PHOTO, -1, 0).tobytes()
     (tmp_path / "a.psd").write_bytes(header + bytes(12) + bytes(2) + planes)
     np.testing.assert_array_equal(images.read_image(tmp_path / "a.psd").frames[0], PHOTO)
+    for merged in (0, 1):
+        version = b"8BIM" + struct.pack(">HHI", 1057, 0, 6) + bytes(3) + bytes([1, merged, 0])
+        resources = bytes(4) + struct.pack(">I", len(version)) + version + bytes(4)
+        (tmp_path / "b.psd").write_bytes(header + resources + bytes(2) + planes)
+        if merged:
+            np.testing.assert_array_equal(images.read_image(tmp_path / "b.psd").frames[0], PHOTO)
+        else:
+            with pytest.raises(images.ImageError, match="PSD of layers alone"):
+                images.read_image(tmp_path / "b.psd")
 
 
 def dng(path: Path) -> Path:
@@ -262,9 +271,10 @@ def test_scans_of_a_jpeg_are_bounded():
 
 def test_decoding_stops_after_the_given_time(tmp_path, monkeypatch):
     Image.fromarray(PHOTO).save(tmp_path / "a.png")
+    monkeypatch.setattr(limits.os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     monkeypatch.setattr("srgan_jax.images.decode._read_with_pillow", lambda *arguments: time.sleep(5))
     start = time.monotonic()
-    with pytest.raises(images.ImageError, match="not decoded within 0.1 seconds; --max-seconds sets this limit"):
+    with pytest.raises(images.ImageError, match=r"not decoded within .* seconds; --max-seconds sets this limit"):
         images.read_image(tmp_path / "a.png", max_seconds=0.1)
     assert time.monotonic() - start < 3
 
@@ -283,6 +293,13 @@ def test_folders_hold_images_of_any_suffix(tmp_path):
     assert written == {".jfif": ".jpg", ".mpo": ".jpg", ".apng": ".png", ".pnm": ".ppm", ".dib": ".bmp", ".j2k": ".jp2",
                        "": ".jpg", ".dat": ".webp"}  # fmt: skip
     assert images.other_files(folder) == [folder / "notes.txt"]
+
+
+def test_other_files_of_folders_are_counted_in_the_summary(tmp_path, capsys):
+    Image.fromarray(PHOTO).save(tmp_path / "a.jfif", "JPEG")
+    (tmp_path / "notes.txt").write_text("text")
+    assert cli.main(["upscale", str(tmp_path), "-o", str(tmp_path / "out"), "--dry-run"]) == 0
+    assert "1 to do, files in the folders that are no images: 1\n" in capsys.readouterr().out
 
 
 def test_crossed_links_are_followed_once(tmp_path):

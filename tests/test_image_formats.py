@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, features
+import tifffile
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin, TiffImagePlugin, features
 
 from srgan_jax import bulk, images
 from srgan_jax.images import webp
@@ -101,6 +102,99 @@ def metadata(upscale, photo, folder):
                 assert round(result.info["dpi"][0]) == 300
             assert result.getexif().get_ifd(0x8769)[0x829A] == 0.5
             assert result.getexif().get_ifd(0x8825)[2] == (50.0, 30.5, 12.25)
+
+
+def exif_in_place(upscale, photo, folder):
+    exif = Image.Exif()
+    exif[0x013B], exif[0x0112] = "Zoe", 6
+    exif.get_ifd(0x8769).update({0x927C: b"maker's note", 0xA002: 64, 0xA003: 40})
+    Image.fromarray(_small_image(photo)).save(folder / "a.jpg", exif=exif)
+    target, lines = upscale(folder / "a.jpg")
+    with Image.open(target) as result, Image.open(folder / "a.jpg") as source:
+        after, before = result.info["exif"], source.info["exif"]
+        assert lines == [] and len(after) == len(before)
+        changed = [place for place, pair in enumerate(zip(after, before, strict=True)) if pair[0] != pair[1]]
+        assert len(changed) <= 5  # orientation, width, height
+        assert dict(result.getexif().get_ifd(0x8769)) == {0x927C: b"maker's note", 0xA002: 80, 0xA003: 128}
+    assert "MakerNote" in upscale(folder / "a.jpg", format="tif")[1][0]
+
+
+def descriptions(upscale, photo, folder):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("parameters", "a tree, Seed: 1")
+    xmp = '<x:xmpmeta><rdf:Description tiff:Orientation="1" exif:PixelXDimension="64" xmp:Rating="5"/></x:xmpmeta>'
+    text.add_itxt("XML:com.adobe.xmp", xmp)
+    Image.fromarray(_small_image(photo)).save(folder / "a.png", pnginfo=text)
+    target, lines = upscale(folder / "a.png")
+    with Image.open(target) as result:
+        result.load()
+        assert lines == [] and result.info["parameters"] == "a tree, Seed: 1"
+        assert result.info["XML:com.adobe.xmp"] == xmp.replace("64", "128")
+    target, lines = upscale(folder / "a.png", format="jpg")
+    assert lines == [f"{folder / 'a.png'}: .jpg can't hold PNG text (parameters): not copied"]
+    with Image.open(target) as result:
+        assert result.info["xmp"] == xmp.replace("64", "128").encode()
+
+
+def geotiff(upscale, photo, folder):
+    import tifffile
+
+    tags = [(33550, 12, 3, (10.0, 10.0, 0.0), True), (33922, 12, 6, (0.0, 0.0, 0.0, 500.0, 900.0, 0.0), True)]
+    tags.append((34735, 3, 8, (1, 1, 0, 1, 1025, 0, 1, 1), True))  # PixelIsArea
+    tifffile.imwrite(folder / "a.tif", _small_image(photo), photometric="rgb", extratags=tags)
+    target, _ = upscale(folder / "a.tif")
+    with tifffile.TiffFile(target) as tiff:
+        assert tiff.geotiff_metadata["ModelPixelScale"] == [5.0, 5.0, 0.0]
+        assert tiff.geotiff_metadata["ModelTiepoint"] == [0.0, 0.0, 0.0, 500.0, 900.0, 0.0]
+
+
+def _png_with(path, image, kind, data):
+    buffer = BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    chunk = struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    path.write_bytes(buffer.getvalue()[:33] + chunk + buffer.getvalue()[33:])
+    return chunk
+
+
+def stated_colours(upscale, photo, folder):
+    chunk = _png_with(folder / "a.png", _small_image(photo), b"gAMA", struct.pack(">I", 100_000))
+    target, lines = upscale(folder / "a.png")
+    assert chunk in target.read_bytes() and lines == []
+    for suffix in ("jpg", "webp", "tif", "jp2"):
+        target, lines = upscale(folder / "a.png", format=suffix)
+        assert images.read_image(target).icc and "written as a colour profile" in lines[0], suffix
+
+
+def converted_colours(upscale, photo, folder):
+    flat = np.full((8, 8, 3), 100, np.uint8)
+    _png_with(folder / "a.png", flat, b"gAMA", struct.pack(">I", 100_000))
+    for suffix in ("bmp", "tga", "ppm"):
+        target, lines = upscale(folder / "a.png", format=suffix)
+        assert "colours are converted to sRGB" in lines[0]
+        # 100 / 255 of the light of white is 1.055 * 0.392 ** (1 / 2.4) - 0.055 = 0.660 in sRGB
+        np.testing.assert_allclose(images.read_image(target).frames[0], 168, atol=1)
+
+
+def hdr(upscale, photo, folder):
+    chunk = _png_with(folder / "a.png", _small_image(photo), b"cICP", bytes((9, 16, 0, 1)))
+    target, lines = upscale(folder / "a.png", format="jpg")
+    assert target.name == "a.png" and chunk in target.read_bytes() and "(HDR, PQ): written as .png" in lines[0]
+    if features.check("avif"):
+        target, lines = upscale(folder / "a.png", format="avif")
+        assert lines == [] and b"nclx\0\x09\0\x10" in target.read_bytes()
+    xmp = b'<x hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/"/>'
+    Image.fromarray(_small_image(photo)).save(folder / "b.jpg", xmp=xmp)
+    assert "the gain map (HDR) is not copied" in upscale(folder / "b.jpg")[1][0]
+
+
+def floats(upscale, photo, folder):
+    import tifffile
+
+    for bits in (2, 4, 8):
+        values = (_small_image(photo) / 255).astype(f"f{bits}")
+        tifffile.imwrite(folder / "a.tif", values, photometric="rgb")
+        target, _ = upscale(folder / "a.tif", overwrite=True)
+        _assert_x2(tifffile.imread(target), values.astype(np.float64) * 65535, tolerance=1.5)
 
 
 def gray(upscale, photo, folder):
@@ -210,6 +304,13 @@ def deep(upscale, photo, folder):
                 with Image.open(target) as result:
                     assert result.size == (128, 80)
 
+    for suffix, channels in (("jp2", 3), ("ppm", 3), ("pgm", 1)):
+        before = _image_16_bit(photo, channels)
+        images.write_image(folder / f"b.{suffix}", before)
+        target, lines = upscale(folder / f"b.{suffix}")
+        assert lines == []
+        _assert_x2(images.read_image(target).frames[0], before)
+
 
 def deep_metadata(upscale, photo, folder):
     import imagecodecs
@@ -263,7 +364,7 @@ def mpo(upscale, photo, folder):
     first, second = (Image.fromarray(photo[top : top + 24, :32]) for top in (0, 24))
     first.save(folder / "a.jpg", "MPO", save_all=True, append_images=[second])
     target, lines = upscale(folder / "a.jpg")
-    assert len(lines) == 1 and "MPO of 2 pictures: only the first is read" in lines[0]
+    assert len(lines) == 1 and "holds 2 images: only the first is upscaled" in lines[0]
     assert target.name == "a.jpg" and images.read_image(target).shape == (48, 64, 3)
 
 
@@ -317,22 +418,75 @@ def what_a_format_cannot_hold(upscale, photo, folder):
     assert images.read_image(target).frames[0].min() >= 254
 
 
+def tiff_extras(upscale, photo, folder):
+    with tifffile.TiffWriter(folder / "a.tif") as tiff:
+        tiff.write(_small_image(photo), photometric="rgb", metadata=None)
+        tiff.write(_small_image(photo)[::2, ::2].copy(), photometric="rgb", subfiletype=1, metadata=None)
+    target, lines = upscale(folder / "a.tif")
+    assert [frame.shape for frame in images.read_image(target).frames] == [(80, 128, 3)]
+    assert "left out: 1 of 2 directories, overviews, thumbnails or masks" in lines[0]
+
+
+def tiff_bands(upscale, photo, folder):
+    samples = np.dstack([_small_image(photo)] * 2)
+    tifffile.imwrite(folder / "a.tif", samples, photometric="rgb", extrasamples=["unspecified"] * 3, metadata=None)
+    with pytest.raises(images.ImageError, match="TIFF of 6 bands, of which 3 are neither colour nor alpha"):
+        images.read_image(folder / "a.tif")
+
+
+def camera_raw(upscale, photo, folder):
+    pytest.importorskip("rawpy", reason='pip install "srgan-jax[raw]"')
+    tags = [(50706, "B", 4, (1, 4, 0, 0), True), (33421, "H", 2, (2, 2), True), (33422, "B", 4, (0, 1, 1, 2), True)]
+    samples = _small_image(photo)[..., 1].astype(np.uint16) << 6
+    tifffile.imwrite(folder / "a.dng", samples, photometric="cfa", extratags=tags, metadata=None)
+    target, _ = upscale(folder / "a.dng")
+    frame = images.read_image(target).frames[0]
+    assert target.name == "a.png" and frame.shape == (80, 128, 3) and frame.dtype == np.uint16
+
+
+def psd(upscale, photo, folder):
+    small = _small_image(photo)
+    header = b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, *small.shape[:2], 8, 3) + bytes(14)
+    (folder / "a.psd").write_bytes(header + np.moveaxis(small, -1, 0).tobytes())
+    target, _ = upscale(folder / "a.psd")
+    assert target.name == "a.png" and images.read_image(target).shape == (80, 128, 3)
+
+
+def damaged(upscale, photo, folder):
+    Image.fromarray(_small_image(photo)).save(folder / "a.jpg")
+    (folder / "a.jpg").write_bytes((folder / "a.jpg").read_bytes()[:-2])
+    target, lines = upscale(folder / "a.jpg")
+    assert target.name == "a.jpg" and "JPEG without its end: read, as viewers do" in lines[0]
+
+
 ROWS = {
     "JPEG": jpeg,
     "PNG, WebP, BMP, TGA, PPM, TIFF, JPEG 2000": same_format,
     "colour profile, EXIF, resolution": metadata,
+    "EXIF": exif_in_place,
+    "XMP, IPTC, comments, text of PNG": descriptions,
+    "GeoTIFF": geotiff,
+    "colours stated by gAMA, cHRM, cICP (PNG) or nclx (AVIF, HEIC)": stated_colours,
+    "colours that are not sRGB, to BMP, TGA, PPM or GIF": converted_colours,
+    "HDR: PQ and HLG": hdr,
     "gray": gray,
     "1 bit": one_bit,
     "palette": palette,
     "transparency": alpha,
     "alpha that is opaque everywhere": opaque_alpha,
-    "16 bits (PNG, TIFF)": deep,
+    "16 bits (PNG, TIFF, JPEG 2000, PPM)": deep,
     "16 bits with profile and resolution": deep_metadata,
+    "TIFF of floats in [0, 1], 16 to 64 bits": floats,
     "CMYK, Lab": cmyk,
     "animated GIF, WebP, PNG, AVIF": animation,
     "WebP without loss": lossless_webp,
     "MPO": mpo,
     "TIFF of several pages": pages,
+    "TIFF with overviews, thumbnails or masks": tiff_extras,
+    "TIFF of bands that are neither colour nor alpha": tiff_bands,
+    "camera raw (DNG, NEF, CR2, ARW, ...)": camera_raw,
+    "PSD": psd,
+    "JPEG without its last bytes, PNG with damaged text": damaged,
     "HEIC": heic,
     "AVIF": avif,
     "more than the format can hold": what_a_format_cannot_hold,

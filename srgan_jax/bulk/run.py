@@ -16,7 +16,7 @@ from srgan_jax.bulk import failures, records
 from srgan_jax.bulk.chains import by_passes, make_chain, repeated, report_seams, report_sizes
 from srgan_jax.bulk.jobs import Job
 from srgan_jax.bulk.options import Options, settings_digest
-from srgan_jax.bulk.plan import Names, plan
+from srgan_jax.bulk.planning import Names, plan
 from srgan_jax.bulk.sizes import SizeOf
 from srgan_jax.bulk.writer import (
     QUEUE_BYTES,
@@ -182,7 +182,7 @@ class _Run:
         """Returns the image adapted to the options and the output format; None if another run has written it."""
         picture, target, notes = _prepare(picture, job, self.size_of, self.options)
         found = self.names.resolve(job._replace(target=target), size, lambda: digest)
-        for note in notes:
+        for note in [job.note] * bool(job.note) + notes:
             self.report(f"{job.source}: {note}")
         self.summary.add_resolved(job, found)
         return None if found.done else Task(job, picture, found.target, digest, self.names.settings(size))
@@ -207,7 +207,7 @@ def _prepare(
 ) -> tuple[images.Picture, Path, list[str]]:
     """Returns the image adapted to the options and the output format, its target, and lines for the user."""
     if options.strip:
-        picture = dataclasses.replace(picture, icc=None, exif=None, dpi=None)
+        picture = images.stripped(picture)
     if options.drop_opaque_alpha and all(frame.shape[-1] in (2, 4) and _is_opaque(frame) for frame in picture.frames):
         picture = dataclasses.replace(
             picture,

@@ -23,7 +23,7 @@ QUEUE_BYTES = 512 << 20  # limit for decoded images that wait for the device, an
 
 
 class Resolved(NamedTuple):
-    """Where a result goes; see `plan.Names.resolve`."""
+    """Where a result goes; see `planning.Names.resolve`."""
 
     target: Path
     done: bool  # it exists already
@@ -63,7 +63,7 @@ class Task(NamedTuple):
     picture: images.Picture
     target: Path  # has another format than the job's target if that format can't hold the result
     source: str  # SHA-256 of the file
-    settings: str  # SHA-256, see `plan.Names.settings`
+    settings: str  # SHA-256, see `planning.Names.settings`
 
 
 class DeviceError(Exception):

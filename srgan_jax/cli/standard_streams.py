@@ -17,7 +17,7 @@ EXTENSIONS = {"JPEG": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}  # others: the na
 def as_files(args) -> Iterator[None]:
     """Replaces `-` in the inputs, in `--weights` and in `--out` by temporary files; copies the result to stdout.
 
-    While the result goes to stdout, everything that is printed goes to stderr.
+    Sets `args.to_stdout`. While the result goes to stdout, everything that is printed goes to stderr.
 
     Raises:
       UserError: stdin is asked for twice, or the result of several files is to go to stdout.
@@ -27,7 +27,7 @@ def as_files(args) -> Iterator[None]:
         raise UserError("- (stdin) holds one file: expected it once, as the only image or as --weights")
     if args.inputs == [STREAM] and not args.out:
         args.out = STREAM
-    to_stdout = args.out == STREAM
+    args.to_stdout = to_stdout = args.out == STREAM
     if to_stdout and len(args.inputs) > 1:
         raise UserError(f"-o - is for one image, got {len(args.inputs)}")
     if not to_stdout and STREAM not in (*args.inputs, *weights):

@@ -13,7 +13,9 @@ from typing import Any
 from srgan_jax.cli import progress, standard_streams
 from srgan_jax.cli.arguments import add_cluster, add_moment, at_moment
 from srgan_jax.cli.upscale_options import add_options
+from srgan_jax.cli.upscale_video import separate_videos, upscale_videos
 from srgan_jax.runtime.errors import UserError
+from srgan_jax.runtime.terminal import one_line
 
 
 def _generators(args: argparse.Namespace) -> list:
@@ -106,13 +108,8 @@ def upscale(args: argparse.Namespace) -> int:
 
 def _upscale(args: argparse.Namespace, start: float) -> int:
     """Upscales files by arguments that were checked; `start` is the value of `time.monotonic()` at the beginning."""
-    from tqdm import tqdm
-
     from srgan_jax import bulk
     from srgan_jax.runtime import processes
-
-    def report(line: str) -> None:
-        tqdm.write(line, file=sys.stderr)
 
     generators = _generators(args)
     network_scale = math.prod(params.scale for params in generators)
@@ -120,14 +117,35 @@ def _upscale(args: argparse.Namespace, start: float) -> int:
     size = args.fit or args.width or args.height or args.long_side or args.short_side
     size_suffix = f"_{size}" if args.fit else f"_{size}px" if size else f"_x{args.scale or network_scale:g}"
     suffix = args.suffix or ("" if args.out else size_suffix)
+    args.inputs, videos = separate_videos(args.inputs)
+    if videos:
+        status = upscale_videos(args, processes.process_slice(videos), generators, size_of, suffix)
+        if not args.inputs:
+            return status
+        return _upscale_images(args, generators, size_of, suffix, start) or status
+    return _upscale_images(args, generators, size_of, suffix, start)
+
+
+def _upscale_images(args: argparse.Namespace, generators: list, size_of, suffix: str, start: float) -> int:
+    """Upscales the images among the inputs, and returns the exit status: 1 where some failed."""
+    from tqdm import tqdm
+
+    from srgan_jax import bulk
+    from srgan_jax.runtime import processes
+
+    def report(line: str) -> None:
+        tqdm.write(one_line(line), file=sys.stderr)
+
     found = bulk.find_jobs(args.inputs, args.out, suffix=suffix, format=args.format, report=report)
+    others = bulk.count_others(args.inputs, args.out)
     jobs = processes.process_slice(found)
-    options: dict[str, Any] = _arguments_of(bulk.Options, args) | {"max_pixels": int(args.max_pixels * 1e6)}
+    given: dict[str, Any] = {**_arguments_of(bulk.Options, args), "max_pixels": int(args.max_pixels * 1e6)}
+    options = bulk.Options(**given)
     if args.dry_run:
-        return _dry_run(jobs, generators, size_of, bulk.Options(**options))
+        return _dry_run(jobs, generators, size_of, options, others)
     bar = progress.Bar()
     try:
-        summary = bulk.upscale_files(jobs, generators, size_of, report=report, progress=bar, **options)
+        summary = bulk.upscale_files(jobs, generators, size_of, report=report, progress=bar, **vars(options))
     except bulk.Interrupted as stop:
         bar.close()
         done = f"{len(stop.summary.done)} of {stop.planned} files are done after {time.monotonic() - start:.1f} s"
@@ -135,7 +153,8 @@ def _upscale(args: argparse.Namespace, start: float) -> int:
         return 130
     bar.close()
     seconds = time.monotonic() - start
-    return _report(summary, f"{len(summary.done)} upscaled{_where(summary.done, args.out)}", seconds)
+    where = " to stdout" if args.to_stdout and summary.done else _where(summary.done, args.out)
+    return _report(summary, f"{len(summary.done)} upscaled{where}", seconds, others)
 
 
 def _arguments_of(function: Callable, args: argparse.Namespace) -> dict[str, Any]:
@@ -143,7 +162,7 @@ def _arguments_of(function: Callable, args: argparse.Namespace) -> dict[str, Any
     return {name: getattr(args, name) for name in inspect.signature(function).parameters if hasattr(args, name)}
 
 
-def _dry_run(jobs: list, generators: list, size_of, options) -> int:
+def _dry_run(jobs: list, generators: list, size_of, options, others: int) -> int:
     """Prints the inputs that would be upscaled, with the files that would be written."""
     from srgan_jax import bulk
 
@@ -151,8 +170,8 @@ def _dry_run(jobs: list, generators: list, size_of, options) -> int:
     planned, summary = bulk.plan(jobs, size_of, names, options)
     for job, size in planned.items():
         after = size_of(*size)
-        print(f"{job.source} {size[1]} x {size[0]} -> {job.target} {after[1]} x {after[0]}")
-    return _report(summary, f"{len(planned)} to do")
+        print(one_line(f"{job.source} {size[1]} x {size[0]} -> {job.target} {after[1]} x {after[0]}"))
+    return _report(summary, f"{len(planned)} to do", others=others)
 
 
 def _where(done: list, out: str | None) -> str:
@@ -165,16 +184,18 @@ def _where(done: list, out: str | None) -> str:
 LISTED = 20  # files of one kind that the summary names; it counts the others
 
 
-def _report(summary, what: str, seconds: float = 0.0) -> int:
+def _report(summary, what: str, seconds: float = 0.0, others: int = 0) -> int:
     """Prints the summary of a command and returns its exit status."""
     parts = [what]
     if summary.skipped:
         parts.append(f"{len(summary.skipped)} skipped, the result exists already (--overwrite writes it again)")
+    if others:
+        parts.append(f"files in the folders that are no images: {others:,}")
     if summary.failed:
         parts.append(f"{len(summary.failed)} failed:")
-    print(", ".join(parts))
+    print(one_line(", ".join(parts)))
     for path, reason in summary.failed:
-        print(f"  {path}: {reason}")
+        print(f"  {one_line(f'{path}: {reason}')}")
     _print_first([f"{job.source}: skipped, {job.target} is its result" for job in summary.skipped])
     _print_first([f"{path}: named so because {other} {difference}" for path, other, difference in summary.renamed])
     if summary.done:
@@ -186,7 +207,7 @@ def _report(summary, what: str, seconds: float = 0.0) -> int:
 
 def _print_first(lines: list[str]) -> None:
     for line in lines[:LISTED]:
-        print(f"  {line}")
+        print(f"  {one_line(line)}")
     if len(lines) > LISTED:
         print(f"  and {len(lines) - LISTED:,} more")
 

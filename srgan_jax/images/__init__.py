@@ -5,6 +5,7 @@ from srgan_jax.images.decode import decode_image, image_size, is_gray, read_imag
 from srgan_jax.images.encode import encode_png, encode_webp, write_animation, write_image
 from srgan_jax.images.errors import ImageError, reason
 from srgan_jax.images.find import SUFFIXES, broken_links, find_images, folders, other_files
+from srgan_jax.images.fit_metadata import stripped
 from srgan_jax.images.formats import FORMATS, MAX_IN_MEMORY_BYTES, TIFFS, fit_format, format_of, result_suffix
 from srgan_jax.images.guard import open_image
 from srgan_jax.images.limits import MAX_PIXELS, MAX_SECONDS
@@ -44,6 +45,7 @@ __all__ = [
     "resize_rows",
     "result_suffix",
     "side_by_side",
+    "stripped",
     "write_animation",
     "write_image",
     "write_tiff_pages",

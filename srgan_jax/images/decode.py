@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from srgan_jax.images import high_bit_depth, webp
+from srgan_jax.images import deep_formats, high_bit_depth, webp
 from srgan_jax.images.animation_read import read_frames
 from srgan_jax.images.errors import ImageError
 from srgan_jax.images.files import is_open
@@ -154,17 +154,26 @@ def _read_with_pillow(file: File, how: _Reading) -> Picture:
         count = _frame_count(image)
         if count > 1 and not how.first_frame:
             return _read_animation(file, image, how)
+        _check_merged(image)
         if image.info.get("default_image") and count > 1:  # not part of the animation
             image.seek(1)
         if high_bit_depth.exceeds_8_bits(image) and image.format == "PNG" and count == 1 and not how.salvage:
-            return Picture((high_bit_depth.png_pixels(file, image.getexif().get(0x0112, 1)),), **fields_of(image))
-        frames, fields = [current_frame(image)], fields_of(image)
-        if image.format == "MPO" and (count := getattr(image, "n_frames", 1)) > 1:
-            fields["notes"] += (
-                f"MPO of {count} pictures: only the first is read (others: a second view, a preview ...)",
-            )
+            return Picture((high_bit_depth.png_pixels(file, image.getexif().get(0x0112, 1)),), **fields_of(image, file))
+        if count == 1 and not how.salvage and (deep := deep_formats.read_above_8_bits(image, file)) is not None:
+            return Picture((deep,), **fields_of(image, file))
+        frames, fields = [current_frame(image)], fields_of(image, file)
         fields["lossless"] = image.format == "WEBP" and _read_bytes(file, webp.is_lossless)
         return Picture(high_bit_depth.unify_bit_depth(frames), **fields)
+
+
+MERGED_IMAGE = 1057  # PSD resource "version info": four bytes, then whether the file holds the image of all layers
+
+
+def _check_merged(image: Image.Image) -> None:
+    """Raises ImageError for a PSD that was saved without the image of all its layers; its own is then blank."""
+    for number, _, data in getattr(image, "resources", ()) if image.format == "PSD" else ():
+        if number == MERGED_IMAGE and data[4:5] == b"\0":
+            raise ImageError('PSD of layers alone: save it with "maximize compatibility", or as PNG or TIFF')
 
 
 def _read_animation(file: File, image: Image.Image, how: _Reading) -> Picture:
@@ -176,7 +185,7 @@ def _read_animation(file: File, image: Image.Image, how: _Reading) -> Picture:
     frames, durations = read_frames(file, image, functools.partial(open_image, file, how.max_pixels))
     lossless = image.format == "WEBP" and _read_bytes(file, webp.is_lossless)
     with open_image(file, how.max_pixels) as fresh:  # at the first frame, whatever was read of `image`
-        fields |= fields_of(fresh) | {"durations_ms": durations, "lossless": lossless}
+        fields |= fields_of(fresh, file) | {"durations_ms": durations, "lossless": lossless}
     return Picture(frames if how.stream else tuple(frames), **fields)
 
 

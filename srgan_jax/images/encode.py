@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from srgan_jax.images import deep_formats, exif, fit_metadata, isobmff, jp2, jpeg_segments, png
 from srgan_jax.images.animation_write import FrameImage, OrderedMap, whole_ms, write_frames
-from srgan_jax.images.formats import TIFF, TIFFS, format_of
+from srgan_jax.images.formats import JPEGS, TIFF, TIFFS, format_of
 from srgan_jax.images.metadata import png_chunks
 from srgan_jax.images.picture import Picture
 from srgan_jax.images.tiff import write_pages
@@ -46,13 +47,15 @@ def write_image(path: str | os.PathLike, picture: Picture | np.ndarray, *, quali
                 f"{frame.dtype}"
             )
     _check_supported(path, picture)
+    picture = fit_metadata.sized(picture, picture.shape[:2])
+    suffix = Path(path).suffix.lower()
     with atomic_file(path) as temporary:
-        if Path(path).suffix.lower() in TIFFS:
+        if suffix in TIFFS:
             write_pages(temporary, (([frame], frame.shape, frame.dtype) for frame in picture.frames), picture)
         elif len(picture.frames) > 1:
             _write_animation(temporary, picture.frames, picture, picture.shape[:2], quality)
         else:
-            temporary.write_bytes(encode_still(picture, Path(path).suffix.lower(), quality))
+            temporary.write_bytes(encode_still(picture, suffix, quality))
 
 
 def write_animation(
@@ -104,6 +107,7 @@ def _check_supported(path: str | os.PathLike, picture: Picture) -> None:
     height, width = (max(frame.shape[axis] for frame in picture.frames) for axis in (0, 1))
     count = len(picture.frames)
     pages = count > 1 and not picture.durations_ms
+    deep_avif = Path(path).suffix.lower() == ".avif" and picture.frames[0].dtype == np.uint16
     unsupported = [
         (
             max(height, width) > supported.max_side_px,
@@ -113,6 +117,7 @@ def _check_supported(path: str | os.PathLike, picture: Picture) -> None:
         (channels in (2, 4) and not supported.alpha, "transparency"),
         (count > 1 and not supported.frames, f"{count} frames"),
         (pages and supported is not TIFF, f"{count} pages"),
+        (deep_avif and bool(picture.icc or picture.exif or picture.xmp), "16 bits with a colour profile, EXIF or XMP"),
     ]
     for is_unsupported, feature in unsupported:
         if is_unsupported:
@@ -122,16 +127,18 @@ def _check_supported(path: str | os.PathLike, picture: Picture) -> None:
 def encode_still(picture: Picture, suffix: str, quality: int) -> bytes:
     """Returns the first frame, with the metadata, as the bytes of a file of this suffix."""
     frame = picture.frames[0]
-    if frame.dtype == np.uint16 and frame.shape[-1] > 1:
-        return _encode_png_16(picture)
-    buffer = BytesIO()
-    image = Image.fromarray(np.ascontiguousarray(frame[..., 0] if frame.shape[-1] == 1 else frame))
-    _save(buffer, image, dataclasses.replace(picture, durations_ms=()), suffix, quality)
-    return buffer.getvalue()
+    if frame.dtype == np.uint16:
+        encoded = _encode_16_bit(picture, suffix, quality)
+    else:
+        buffer = BytesIO()
+        image = Image.fromarray(np.ascontiguousarray(frame[..., 0] if frame.shape[-1] == 1 else frame))
+        _save(buffer, image, dataclasses.replace(picture, durations_ms=()), suffix, quality)
+        encoded = buffer.getvalue()
+    return _with_description(encoded, picture, suffix)
 
 
 def _save(file: Path | BytesIO, image: Image.Image, picture: Picture, suffix: str, quality: int) -> None:
-    """Writes an image with Pillow."""
+    """Writes an image of 8 bits with Pillow."""
     name = Image.registered_extensions()[suffix]
     options: dict[str, Any] = {
         "JPEG": {"quality": quality, "subsampling": 0},
@@ -139,20 +146,50 @@ def _save(file: Path | BytesIO, image: Image.Image, picture: Picture, suffix: st
         "AVIF": {"quality": quality, "subsampling": "4:4:4"},
         "PNG": {"compress_level": 3},
     }.get(name, {})
-    metadata = {"icc_profile": picture.icc, "exif": picture.exif} if format_of(f"x{suffix}").profile else {}
-    options |= {key: value for key, value in {**metadata, "dpi": picture.dpi}.items() if value}
+    options |= _description(picture, suffix)
     if picture.durations_ms:
         options |= {"save_all": True, "duration": whole_ms(picture.durations_ms)}
     image.save(file, name, **options)
 
 
-def _encode_png_16(picture: Picture) -> bytes:
-    """Returns the bytes of a PNG with 16 bits per sample and colour or alpha, which Pillow can't write."""
+def _description(picture: Picture, suffix: str) -> dict[str, Any]:
+    """Returns the options by which Pillow writes metadata; `_with_description` adds the others."""
+    if suffix in (".png", ".jp2"):
+        return {}
+    holds, values = format_of(f"x{suffix}").holds, {"icc_profile": picture.icc}
+    values |= {field: getattr(picture, field) for field in ("exif", "xmp", "comment", "dpi") if field in holds}
+    if picture.exif and suffix == ".avif":  # Pillow encodes EXIF with an orientation again
+        values["exif"] = exif.without_orientation(picture.exif)
+    if suffix in JPEGS:
+        values["extra"] = jpeg_segments.encode(values.pop("xmp"), picture.extended_xmp, picture.photoshop)
+    return {name: value for name, value in values.items() if value}
+
+
+def _encode_16_bit(picture: Picture, suffix: str, quality: int) -> bytes:
+    """Returns the bytes of a file of 16 bits (AVIF: 10 bits), which Pillow can't write with colour or alpha."""
     from imagecodecs import png_encode
 
-    encoded = png_encode(np.ascontiguousarray(picture.frames[0]), level=3)
-    start = 33  # after the signature (8 bytes) and IHDR (25): iCCP and pHYs must precede the samples
-    return bytes(encoded[:start]) + b"".join(png_chunks(picture)) + encoded[start:]
+    frame = np.ascontiguousarray(picture.frames[0])
+    encoders = {
+        ".avif": lambda: deep_formats.encode_avif(frame, quality, picture.color.codes if picture.color else None),
+        ".jp2": lambda: deep_formats.encode_jpeg2000(frame),
+        ".png": lambda: png_encode(frame[..., 0] if frame.shape[-1] == 1 else frame, level=3),
+    }
+    return bytes(encoders.get(suffix, lambda: deep_formats.encode_ppm(frame))())
+
+
+def _with_description(encoded: bytes, picture: Picture, suffix: str) -> bytes:
+    """Returns an encoded file with the metadata that the encoders don't write."""
+    if suffix == ".png":
+        return encoded[: png.START] + b"".join(png_chunks(picture)) + encoded[png.START :]
+    if suffix == ".avif" and picture.color and picture.color.codes:
+        return isobmff.with_color(encoded, *picture.color.codes)
+    if suffix == ".jp2":
+        values = {"icc": picture.icc, "xmp": picture.xmp}
+        values["iptc"] = jpeg_segments.iptc_of(picture.photoshop) if picture.photoshop else None
+        values["exif"] = bytes(exif.block_of(picture.exif)) if picture.exif else None
+        return jp2.with_metadata(encoded, {name: value for name, value in values.items() if value})
+    return encoded
 
 
 def encode_png(image: np.ndarray) -> bytes:

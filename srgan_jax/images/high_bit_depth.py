@@ -13,6 +13,7 @@ from srgan_jax.images.files import is_open
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
+BAND_PX = 256  # rows that are converted at a time
 
 
 def png_pixels(file: str | os.PathLike | BinaryIO, orientation: int) -> np.ndarray:
@@ -61,14 +62,18 @@ def tiff_pixels(page: Any) -> np.ndarray:
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     if int(page.planarconfig or 1) == 2:  # separate planes
         pixels = np.moveaxis(pixels, 0, -1)
-    pixels = to_uint16(pixels, page.bitspersample)
-    if photometric == "MINISWHITE":
-        pixels = 65535 - pixels
     alpha = pixels.shape[-1] > colours and page.extrasamples and page.extrasamples[0].name != "UNSPECIFIED"
-    if alpha and page.extrasamples[0].name == "ASSOCALPHA":
-        opacity = np.maximum(pixels[..., colours : colours + 1], 1) / 65535.0
-        pixels[..., :colours] = np.minimum(pixels[..., :colours] / opacity + 0.5, 65535).astype(np.uint16)
-    return upright(pixels[..., : colours + bool(alpha)], orientation(page))
+    premultiplied = alpha and page.extrasamples[0].name == "ASSOCALPHA"
+    converted = np.empty((*pixels.shape[:2], colours + bool(alpha)), np.uint16)
+    for top in range(0, len(pixels), BAND_PX):  # those of a whole image would take several times its bytes
+        band = to_uint16(pixels[top : top + BAND_PX], page.bitspersample)
+        if photometric == "MINISWHITE":
+            band = 65535 - band
+        if premultiplied:
+            opacity = np.maximum(band[..., colours : colours + 1], 1) / 65535.0
+            band[..., :colours] = np.minimum(band[..., :colours] / opacity + 0.5, 65535).astype(np.uint16)
+        converted[top : top + BAND_PX] = band[..., : colours + bool(alpha)]
+    return upright(converted, orientation(page))
 
 
 def to_uint8(frame: np.ndarray) -> np.ndarray:
@@ -85,9 +90,11 @@ def to_uint16(samples: np.ndarray, bits: int = 16) -> np.ndarray:
     if samples.dtype == np.uint8:
         return samples.astype(np.uint16) * np.uint16(257)
     if samples.dtype == np.uint32:
+        if 16 < bits < 32:  # tifffile reads the two byte orders in different ways
+            raise ImageError(f"{bits} bits per sample; expected 16 or 32")
         return (samples >> 16).astype(np.uint16)
     if samples.dtype.kind == "f" and np.isfinite(samples).all() and samples.min() >= 0 and samples.max() <= 1:
-        return np.floor(samples * 65535.0 + 0.5).astype(np.uint16)
+        return np.floor(samples.astype(np.float64) * 65535.0 + 0.5).astype(np.uint16)  # float16 ends at 65504
     raise ImageError(
         f"{samples.dtype} samples from {samples.min()} to {samples.max()}; "
         "expected uint8, uint16, uint32, or floats in [0, 1]"

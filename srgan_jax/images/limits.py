@@ -1,5 +1,6 @@
 """Bounds on what a file may ask for, checked before it is decoded: pixels, bytes, frames, seconds."""
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -47,7 +48,8 @@ def check_scans(stream: Any, pixels: int, max_pixels: int) -> None:
 def within(seconds: float, function: Callable[[], T]) -> T:
     """Returns the result of `function`, or raises its exception.
 
-    It runs in a thread. A decoder can't be interrupted: after `seconds` its result is no longer waited for.
+    It runs in a thread. A decoder can't be interrupted: after `seconds` its result is no longer waited for. While more
+    threads want to run than there are processors, the time is longer in proportion.
 
     Raises:
       ImageError: `function` took longer than `seconds`.
@@ -64,9 +66,16 @@ def within(seconds: float, function: Callable[[], T]) -> T:
         target=call, daemon=True, name="decoding"
     )  # a daemon doesn't delay the end of the program
     thread.start()
+    seconds *= _busy()
     thread.join(seconds)
     if len(outcome) < 2:
-        raise ImageError(f"not decoded within {seconds:g} seconds; --max-seconds sets this limit")
+        raise ImageError(f"not decoded within {seconds:.3g} seconds; --max-seconds sets this limit")
     if not outcome[0]:
         raise outcome[1]
     return outcome[1]
+
+
+def _busy() -> float:
+    """Returns the threads that want to run, in the last minute, divided by the processors; at least 1."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # Windows has none
+    return max(1.0, load / (os.cpu_count() or 1))

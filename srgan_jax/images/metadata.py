@@ -1,115 +1,207 @@
-"""Reading and writing of colour profiles, EXIF and resolution."""
+"""Reading of what a file says about its image: colours, EXIF, XMP, IPTC, comments, text, resolution."""
 
 import contextlib
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 from PIL import Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from srgan_jax.images import color_space, exif, geotiff, isobmff, jp2, jpeg_segments, png, tiff_tags, xmp
+from srgan_jax.images.deep_formats import read_bytes
 from srgan_jax.images.picture import Picture
 
-if TYPE_CHECKING:
-    from tifffile import TiffPage
-
-KEPT_EXIF = (
-    0x010E,
-    0x010F,
-    0x0110,
-    0x0131,
-    0x0132,
-    0x013B,
-    0x8298,
-    0x8769,
-    0x8825,
-)  # others describe the input file
-STALE_EXIF = (0xA002, 0xA003, 0xA005)  # tags of the Exif directory: width and height of the input, interoperability
-EXIF_DIRECTORY, GPS_DIRECTORY = 0x8769, 0x8825
+GAIN_MAP = "the gain map (HDR) is not copied: the result is the SDR image"
+CREDENTIALS = "content credentials (C2PA) are not copied, because they hold for the original only"
+File = str | os.PathLike | BinaryIO
 
 
-def metadata_of(image: Image.Image) -> dict[str, Any]:
-    """Returns "icc", "exif" and "dpi" of an image that Pillow opened, for `Picture`."""
-    icc, dpi = image.info.get("icc_profile"), image.info.get("dpi")
-    with contextlib.suppress(Exception):  # a damaged resolution is ignored
-        if dpi is not None:
-            dpi = tuple(float(value) for value in dpi)
-            dpi = dpi if len(dpi) == 2 and all(1 <= value <= 100_000 for value in dpi) else None
-    return {"icc": icc or None, "exif": _exif(image), "dpi": dpi if isinstance(dpi, tuple) else None}
+def metadata_of(image: Image.Image, file: File) -> dict[str, Any]:
+    """Returns the fields of `Picture` other than the frames, for an image that Pillow opened and read.
+
+    Damaged metadata are left out, with a note.
+    """
+    readers = {"JPEG": _jpeg, "MPO": _jpeg, "PNG": _png, "TIFF": _tiff, "AVIF": _avif, "HEIF": _heif, "JPEG2000": _jp2}
+    fields: dict[str, Any] = {"notes": ()}
+    for name, key in (("icc", "icc_profile"), ("exif", "exif"), ("xmp", "xmp"), ("comment", "comment")):
+        value = image.info.get(key)
+        fields[name] = value.encode() if isinstance(value, str) else value or None
+    fields["dpi"] = _resolution(image.info.get("dpi"))
+    if read := readers.get(image.format or ""):
+        try:
+            fields |= read(image, file)
+            if image.format in ("MPO", "HEIF") and (count := getattr(image, "n_frames", 1)) > 1:
+                fields["notes"] += (f"holds {count} images: only the first is upscaled",)
+        except Exception as error:  # damaged metadata raise exceptions of many types
+            fields["notes"] += (f"metadata are damaged and not all copied: {error}",)
+    return _for_upright(fields)
 
 
-def _exif(image: Image.Image) -> bytes | None:
-    """Returns the EXIF tags about the photograph, without those about the file (size, orientation, thumbnail)."""
-    with contextlib.suppress(Exception):  # damaged EXIF is ignored
-        exif = image.getexif()
-        for tag in [tag for tag in exif if tag not in KEPT_EXIF]:
-            del exif[tag]
-        for tag in STALE_EXIF:
-            exif.get_ifd(EXIF_DIRECTORY).pop(tag, None)
-        return exif.tobytes() if len(exif) else None
+def tiff_metadata(file: File) -> dict[str, Any]:
+    """Returns the fields of `Picture` other than the frames for a TIFF that Pillow can't read."""
+    try:
+        return _for_upright({"notes": (), **_tiff(None, file)})
+    except (ValueError, struct.error, OSError) as error:
+        return {"notes": (f"metadata are damaged and not copied: {error}",)}
+
+
+def _for_upright(fields: dict[str, Any]) -> dict[str, Any]:
+    """Returns the fields with the orientation 1 in EXIF and XMP."""
+    if fields.get("exif"):
+        try:
+            fields["exif"] = exif.upright(fields["exif"])
+        except (ValueError, struct.error):
+            fields["notes"] += ("EXIF is damaged: not copied",)
+            fields["exif"] = None
+    if packet := fields.get("xmp"):
+        if any(name in packet for name in xmp.GAIN_MAPS):
+            fields["notes"] += (GAIN_MAP,)
+        fields["xmp"] = xmp.upright(packet)
+    fields["notes"] = tuple(dict.fromkeys(fields["notes"]))
+    return fields
+
+
+def _resolution(dpi: Any) -> tuple[float, float] | None:
+    with contextlib.suppress(TypeError, ValueError, ZeroDivisionError):  # a damaged resolution is ignored
+        horizontal, vertical = (float(value) for value in dpi)
+        return (horizontal, vertical) if all(1 <= value <= 100_000 for value in (horizontal, vertical)) else None
     return None
 
 
-def tiff_metadata(page: "TiffPage") -> dict[str, Any]:
-    """Returns "icc" and "dpi" of a TIFF page, for `Picture`."""
-    icc, unit = page.tags.get(34675), page.tags.get(296)
-    resolution = [page.tags[tag].value for tag in (282, 283) if tag in page.tags]
-    known = len(resolution) == 2 and unit is not None and int(unit.value) in (2, 3) and all(r[1] for r in resolution)
-    per_inch = {2: 1.0, 3: 2.54}[int(unit.value)] if known and unit is not None else 1.0
-    dpi = tuple(above / below * per_inch for above, below in resolution) if known else None
-    return {"icc": bytes(icc.value) if icc else None, "dpi": dpi}
+def _jpeg(image: Image.Image, file: File) -> dict[str, Any]:
+    segments = getattr(image, "applist", [])
+    notes = []
+    if any(data.startswith(jpeg_segments.ISO_GAIN_MAP) for name, data in segments if name == "APP2"):
+        notes.append(GAIN_MAP)
+    if any(name == "APP11" and b"c2pa" in data[:200] for name, data in segments):
+        notes.append(CREDENTIALS)
+    return {
+        "comment": jpeg_segments.comment_of(segments),
+        "photoshop": jpeg_segments.photoshop_of(segments),
+        "extended_xmp": jpeg_segments.extended_xmp_of(segments),
+        "notes": tuple(notes),
+    }
+
+
+def _png(image: Image.Image, file: File) -> dict[str, Any]:
+    chunks = png.read_chunks(file)
+    fields: dict[str, Any] = {"color": color_space.from_png(chunks), "notes": ()}
+    if embedded := next((data for kind, data in chunks if kind == b"eXIf"), None):
+        fields["exif"] = embedded
+    text = []
+    for chunk in chunks:
+        if chunk[0] not in png.TEXT:
+            continue
+        with contextlib.suppress(ValueError, zlib.error):  # damaged text is copied as it is
+            key, value = png.text_of(chunk)
+            if key == png.XMP_KEY:
+                fields["xmp"] = value
+                continue
+            if key.startswith(b"Raw profile type ") and (known := _raw_profile(png.raw_profile(value))):
+                fields = known | fields
+                continue
+        text.append(chunk)
+    if any(kind == b"caBX" for kind, _ in chunks):
+        fields["notes"] += (CREDENTIALS,)
+    return fields | {"text": tuple(text)}
+
+
+def _raw_profile(data: bytes) -> dict[str, bytes]:
+    """Returns the field that a "Raw profile" of a PNG holds; {} for other contents."""
+    if data.startswith((exif.PREFIX, b"II*\0", b"MM\0*")):
+        return {"exif": data}
+    if data.startswith(jpeg_segments.XMP_PREFIX):
+        return {"xmp": data[len(jpeg_segments.XMP_PREFIX) :]}
+    if data.lstrip().startswith((b"<?xpacket", b"<x:xmpmeta", b"<rdf:RDF")):
+        return {"xmp": data}
+    block = data.removeprefix(jpeg_segments.PHOTOSHOP_PREFIX)
+    if data[:1] == b"\x1c":
+        block = jpeg_segments.resource_of_iptc(data)
+    kept = jpeg_segments.kept_resources(block)
+    return {"photoshop": kept} if kept else {}
+
+
+def _tiff(image: Image.Image | None, file: File) -> dict[str, Any]:
+    tags = tiff_tags.read_tags(file)
+    data = {tag: value.data for tag, value in tags.items() if isinstance(value, tiff_tags.Value)}
+    photoshop = jpeg_segments.kept_resources(data.get(tiff_tags.PHOTOSHOP, b""))
+    records = data.get(tiff_tags.IPTC)
+    if records and not (photoshop and jpeg_segments.iptc_of(photoshop)):
+        photoshop = jpeg_segments.resource_of_iptc(records) + (photoshop or b"")
+    unit = (tiff_tags.numbers(tags.get(296)) or (2,))[0]
+    per_inch = {2: 1.0, 3: 2.54}.get(int(unit))
+    resolution = [tiff_tags.numbers(tags.get(tag)) for tag in (282, 283)]
+    dpi = [values[0] * per_inch for values in resolution if values] if per_inch else None
+    copied = [(tag, value) for tag, value in tags.items() if tag in tiff_tags.COPIED]
+    notes = tiff_tags.losses(tags)
+    rotated = tiff_tags.numbers(tags.get(exif.ORIENTATION)) not in ((), (1,))
+    if rotated and any(tag in geotiff.PLACES for tag, _ in copied):
+        copied = [(tag, value) for tag, value in copied if tag not in geotiff.PLACES]
+        notes.append("its place on the map (GeoTIFF) is not copied, because the image is rotated")
+    return {
+        "icc": data.get(tiff_tags.ICC),
+        "exif": tiff_tags.exif_block(tags),
+        "xmp": data.get(tiff_tags.XMP),
+        "photoshop": photoshop,
+        "dpi": _resolution(dpi),
+        "tiff_tags": tuple((tag, value) for tag, value in copied if isinstance(value, tiff_tags.Value)),
+        "notes": tuple(notes),
+    }
+
+
+def _avif(image: Image.Image, file: File) -> dict[str, Any]:
+    data = read_bytes(file)
+    codes = isobmff.color_of(data)
+    notes = (GAIN_MAP,) * isobmff.has_item(data, b"tmap")
+    fields = {"exif": isobmff.exif_of(data) or image.info.get("exif"), "notes": notes}
+    return fields | _color(image, codes)
+
+
+def _heif(image: Image.Image, file: File) -> dict[str, Any]:
+    nclx, notes = image.info.get("nclx_profile") or {}, ()
+    if any("hdrgainmap" in name for name in image.info.get("aux") or {}):
+        notes += (GAIN_MAP,)
+    if image.info.get("depth_images"):
+        notes += ("the depth map is not copied",)
+    codes = (nclx["color_primaries"], nclx["transfer_characteristics"]) if nclx else None
+    return {"notes": notes} | _color(image, codes)
+
+
+def _color(image: Image.Image, codes: tuple[int, int] | None) -> dict[str, Any]:
+    """Returns the colour space of AVIF and HEIC: a profile has precedence over codes, except over those of HDR."""
+    space = color_space.from_codes(*codes) if codes else None
+    if image.info.get("icc_profile") and not (space and space.hdr):
+        return {}
+    return {"color": space, "icc": None}
+
+
+def _jp2(image: Image.Image, file: File) -> dict[str, Any]:
+    found: dict[str, Any] = {**jp2.metadata_of(read_bytes(file))}
+    notes = ("its place on the map (GeoJP2) is not copied",) if found.pop("geo", None) else ()
+    if records := found.pop("iptc", None):
+        found["photoshop"] = jpeg_segments.resource_of_iptc(records)
+    if exif.orientation(found.get("exif")) != 1:
+        notes += ("the orientation in its EXIF is not applied, as in other programs",)
+    return found | {"notes": notes, "comment": None}  # comments name the encoder
 
 
 def png_chunks(picture: Picture) -> Iterator[bytes]:
-    """Yields the PNG chunks of the colour profile, the resolution and EXIF."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
+    """Yields the PNG chunks of all that a PNG says about an image, to be placed before the samples."""
+    chunks = list(color_space.to_png(picture.color)) if picture.color else []
     if picture.icc:
-        yield chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(picture.icc))
+        chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(picture.icc)))
     if picture.dpi:
-        yield chunk(b"pHYs", struct.pack(">IIB", *(round(value / 0.0254) for value in picture.dpi), 1))  # per metre
+        per_metre = [round(value / 0.0254) for value in picture.dpi]
+        chunks.append((b"pHYs", struct.pack(">IIB", *per_metre, 1)))
     if picture.exif:
-        yield chunk(b"eXIf", picture.exif.removeprefix(b"Exif\0\0"))
-
-
-def exif_directories(exif: Image.Exif, big: bool) -> dict[int, ImageFileDirectory_v2]:
-    """Returns the Exif and GPS directories for a TIFF or a BigTIFF, without those that can't be written again."""
-    found = {}
-    for tag in (EXIF_DIRECTORY, GPS_DIRECTORY):
-        directory = ImageFileDirectory_v2(b"II+\0" + bytes(12) if big else b"II*\0" + bytes(4), group=tag)
-        with contextlib.suppress(Exception):  # damaged EXIF is ignored
-            for key, value in exif.get_ifd(tag).items():
-                directory[key] = value
-            if len(directory) and directory.tobytes():
-                found[tag] = directory
-    return found
-
-
-def add_exif_directories(path: Path, directories: dict[int, ImageFileDirectory_v2], big: bool) -> None:
-    """Appends the Exif and GPS directories to a TIFF and makes every page point to them.
-
-    tifffile doesn't write the tags of these directories. `write_pages` therefore writes unused tags, each the number of
-    the real tag plus 1, and this function replaces them.
-    """
-    from tifffile import TiffFile
-
-    with TiffFile(path) as tiff:
-        pages = cast("Iterable[TiffPage]", tiff.pages)  # tifffile gives TiffFrame on request only
-        entries = [(tag, page.tags[tag + 1]) for page in pages for tag in directories]
-    with open(path, "r+b") as file:
-        starts = {}
-        for tag, directory in directories.items():
-            starts[tag] = file.seek(0, os.SEEK_END)
-            if starts[tag] % 2:  # directories begin at even offsets
-                starts[tag] += file.write(b"\0")
-            file.write(directory.tobytes(starts[tag]))
-        for tag, entry in entries:
-            file.seek(entry.offset)
-            file.write(struct.pack("<H", tag))
-            file.seek(entry.valueoffset)
-            file.write(struct.pack("<Q" if big else "<I", starts[tag]))
+        chunks.append((b"eXIf", bytes(exif.block_of(picture.exif))))
+    if picture.xmp:
+        chunks.append(png.xmp_chunk(picture.xmp))
+    if picture.comment:
+        chunks.append((b"tEXt", b"Comment\0" + picture.comment.replace(b"\0", b"")))
+    if picture.photoshop and (records := jpeg_segments.iptc_of(picture.photoshop)):
+        chunks.append(png.raw_profile_chunk("iptc", records))
+    for kind, data in (*chunks, *picture.text):
+        yield png.encode_chunk(kind, data)

@@ -10,7 +10,7 @@ from PIL import Image, ImageCms, ImageOps
 from srgan_jax.images import high_bit_depth
 from srgan_jax.images.errors import ImageError
 from srgan_jax.images.guard import NOTES
-from srgan_jax.images.metadata import metadata_of
+from srgan_jax.images.metadata import File, metadata_of
 
 ORIENTATION = 0x0112  # of EXIF
 BAND_PX = 256  # rows that are converted at a time
@@ -63,9 +63,9 @@ def _to_srgb(image: Image.Image, profile: Any) -> Image.Image:
     return cast(Image.Image, converted)  # None only where Pillow converts in place
 
 
-def fields_of(image: Image.Image) -> dict[str, Any]:
-    """Returns the metadata of an image for `Picture`. Called after `current_frame`, which needs the orientation."""
-    fields = metadata_of(image)
+def fields_of(image: Image.Image, file: File) -> dict[str, Any]:
+    """Returns the metadata of an image for `Picture`; `file` is what `image` was opened from."""
+    fields = metadata_of(image, file)
     if image.mode not in ("RGB", "RGBA", "RGBX", "L", "LA", "1", "P") and image.mode[0] != "I":
-        fields["icc"] = None  # the conversion has applied it
+        fields |= {"icc": None, "color": None}  # the conversion has applied it
     return {**fields, "notes": (*fields.get("notes", ()), *image.info.get(NOTES, ()))}

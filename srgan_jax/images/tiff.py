@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from srgan_jax.images.metadata import add_exif_directories, exif_directories
+from srgan_jax.images import jpeg_segments, tiff_tags
 from srgan_jax.images.picture import Picture
 from srgan_jax.runtime.atomic import atomic_file
 
@@ -35,11 +34,16 @@ def write_pages(path: Path, pages: Iterable[Page], metadata: Picture, total_byte
     """Writes the TIFF of `write_tiff_pages` to `path` itself, without a temporary file."""
     from tifffile import TiffWriter
 
-    big, exif = total_bytes > BIG_BYTES, Image.Exif()
-    exif.load(metadata.exif or b"")
-    directories = exif_directories(exif, big)
-    tags = [(tag, "s", 0, str(text), True) for tag, text in exif.items() if isinstance(text, str)]
-    tags += [(tag + 1, "Q" if big else "I", 1, 0, True) for tag in directories]  # replaced by `add_exif_directories`
+    big = total_bytes > BIG_BYTES
+    tags, directories = tiff_tags.split_exif(metadata.exif)
+    tags += [(tag, *value, True) for tag, value in metadata.tiff_tags]
+    tags += [(tag + 1, 16 if big else 4, 1, 0, True) for tag in directories]  # replaced by `add_directories`
+    if metadata.xmp:
+        tags.append((tiff_tags.XMP, 1, len(metadata.xmp), metadata.xmp, True))
+    if metadata.photoshop:
+        records, others = jpeg_segments.iptc_of(metadata.photoshop), jpeg_segments.without_iptc(metadata.photoshop)
+        blocks = ((tiff_tags.IPTC, records), (tiff_tags.PHOTOSHOP, others))
+        tags += [(tag, 1, len(data), data, True) for tag, data in blocks if data]
     with TiffWriter(path, bigtiff=big, byteorder="<") as tiff:
         for strips, (height, width, channels), dtype in pages:
             tiff.write(
@@ -61,7 +65,7 @@ def write_pages(path: Path, pages: Iterable[Page], metadata: Picture, total_byte
                 extratags=tags,
             )
     if directories:
-        add_exif_directories(path, directories, big)
+        tiff_tags.add_directories(path, directories, big)
 
 
 def _tiff_tiles(strips: Iterable[np.ndarray], shape: tuple[int, int, int]) -> Iterator[np.ndarray]:

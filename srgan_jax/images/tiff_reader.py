@@ -165,10 +165,10 @@ def read_tiff(
         with open_image(file, max_pixels, salvage=salvage) as image:
             frames = [_tiff_frame(image, index, page) for index, page in pages]
             image.seek(pages[0][0] or 0)
-            fields = fields_of(image)
+            fields = fields_of(image, file)
     except UnknownFormatError:  # a kind of TIFF that Pillow can't read
-        frames, fields = [deep_frame(page) for _, page in pages], tiff_metadata(pages[0][1])
-    return Picture(unify_bit_depth(frames), **{**fields, "notes": contents.notes})
+        frames, fields = [deep_frame(page) for _, page in pages], tiff_metadata(file)
+    return Picture(unify_bit_depth(frames), **{**fields, "notes": (*fields["notes"], *contents.notes)})
 
 
 def _tiff_frame(image: Image.Image, index: int | None, page: "TiffPage") -> np.ndarray:

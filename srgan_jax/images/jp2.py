@@ -1,0 +1,55 @@
+"""The boxes of JPEG 2000 files that Pillow doesn't read or write: colour profile, XMP and EXIF. ISO/IEC 15444-1."""
+
+import struct
+
+from srgan_jax.images.isobmff import boxes
+
+UUIDS = {  # content of "uuid" boxes
+    "xmp": bytes.fromhex("be7acfcb97a942e89c71999491e3afac"),
+    "exif": b"JpgTiffExif->JP2",
+    "iptc": bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38"),
+    "geo": bytes.fromhex("b14bf8bd083d4b43a5ae8cd7d5a6ce03"),
+}
+SIZ = b"\xff\x4f\xff\x51"  # the markers at the beginning of the code stream
+ICC, RESTRICTED_ICC = 3, 2  # methods of a "colr" box
+
+
+def bits_of(data: bytes) -> int:
+    """Returns the largest number of bits per sample of the channels, from the code stream; 0 if there is none."""
+    start = data.find(SIZ)
+    if start < 0:
+        return 0
+    (channels,) = struct.unpack_from(">H", data, start + 40)
+    return max((data[start + 42 + 3 * channel] & 0x7F) + 1 for channel in range(channels))
+
+
+def metadata_of(data: bytes) -> dict[str, bytes]:
+    """Returns those of "icc", "xmp", "exif", "iptc" and "geo" that the file has."""
+    found = {}
+    for kind, start, end in boxes(data, 0, len(data)):
+        if kind == b"uuid":
+            found |= {name: data[start + 16 : end] for name, uuid in UUIDS.items() if data[start : start + 16] == uuid}
+        if kind == b"jp2h":
+            for inner, place, stop in boxes(data, start, end):
+                if inner == b"colr" and data[place] in (ICC, RESTRICTED_ICC):
+                    found["icc"] = data[place + 3 : stop]
+    return found
+
+
+def with_metadata(data: bytes, metadata: dict[str, bytes]) -> bytes:
+    """Returns the file with these, as `metadata_of` gives them; the profile replaces the colour space of its header."""
+    parts = []
+    for kind, start, end in boxes(data, 0, len(data)):
+        content = data[start:end]
+        if kind == b"jp2h" and "icc" in metadata:
+            inner = [(name, data[place:stop]) for name, place, stop in boxes(data, start, end)]
+            colour = bytes((RESTRICTED_ICC, 0, 0)) + metadata["icc"]
+            content = b"".join(_box(name, colour if name == b"colr" else value) for name, value in inner)
+        if kind == b"jp2c":
+            parts += [_box(b"uuid", UUIDS[name] + metadata[name]) for name in UUIDS if name in metadata]
+        parts.append(_box(kind, content))
+    return b"".join(parts)
+
+
+def _box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), kind) + content
