@@ -189,8 +189,6 @@ def _report(summary, what: str, seconds: float = 0.0, others: int = 0) -> int:
     parts = [what]
     if summary.skipped:
         parts.append(f"{len(summary.skipped)} skipped, the result exists already (--overwrite writes it again)")
-    if others:
-        parts.append(f"files in the folders that are no images: {others:,}")
     if summary.failed:
         parts.append(f"{len(summary.failed)} failed:")
     print(one_line(", ".join(parts)))
@@ -198,6 +196,8 @@ def _report(summary, what: str, seconds: float = 0.0, others: int = 0) -> int:
         print(f"  {one_line(f'{path}: {reason}')}")
     _print_first([f"{job.source}: skipped, {job.target} is its result" for job in summary.skipped])
     _print_first([f"{path}: named so because {other} {difference}" for path, other, difference in summary.renamed])
+    if others:
+        print(f"files in the folders that are no images: {others:,}", file=sys.stderr)
     if summary.done:
         megapixels = summary.pixels / 1e6
         speed = f"{megapixels / max(seconds, 1e-9):.2g} a second"
