@@ -82,9 +82,11 @@ def wrap_device_errors(results: Iterator) -> Iterator:
             item = next(results)
         except StopIteration:
             return
-        except (jax.errors.JaxRuntimeError, UserError) as error:
-            raise DeviceError(images.reason(error)) from error
         except Exception as error:
+            if (
+                isinstance(error, jax.errors.JaxRuntimeError) or type(error) is UserError
+            ):  # the smallest tile is too large
+                raise DeviceError(images.reason(error)) from error
             raise StepError from error
         yield (item[0], wrap_device_errors(item[1])) if isinstance(item, tuple) else item
 
