@@ -219,7 +219,8 @@ def test_an_interrupted_write_leaves_no_partial_file(tmp_path, monkeypatch):
 
     def stop(image, path, *args, **options):
         save(image, path, *args, **options)
-        Path(path).write_bytes(Path(path).read_bytes()[:50])
+        if not isinstance(path, io.BytesIO):
+            Path(path).write_bytes(Path(path).read_bytes()[:50])
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Image.Image, "save", stop)
