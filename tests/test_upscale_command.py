@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 import srgan_jax
-from srgan_jax import bulk, cli, images, inference
+from srgan_jax import bulk, cli, images
 from srgan_jax.bulk import failures, planning, records, run, writer
+from srgan_jax.inference import chain, tiler
 from srgan_jax.runtime import terminal
 
 
@@ -118,7 +119,7 @@ def _raises(*args, **kwargs):
         (records, "file_digest"),
         (records, "add_record"),
         (planning.Names, "resolve"),
-        (inference.chain, "from_array"),
+        (chain, "from_array"),
         (writer.Progress, "skip"),
     ],
 )
@@ -152,12 +153,12 @@ def test_network_errors_of_one_file_do_not_end_the_others(here, bilinear, monkey
     monkeypatch.setenv("XDG_CACHE_HOME", str(here / "cache"))
     for number in range(8):
         images.write_image(f"in/{number}.png", np.full((9 + number, 9, 3), 10 * number, np.uint8))
-    original = inference.tiler.Tiler._trim_overlap
+    original = tiler.Tiler._trim_overlap
 
     def fails(self, tile, rows, columns):
         return _raises() if tile.shape[0] == 2 * (9 + 4) else original(self, tile, rows, columns)
 
-    monkeypatch.setattr(inference.tiler.Tiler, "_trim_overlap", fails)
+    monkeypatch.setattr(tiler.Tiler, "_trim_overlap", fails)
     jobs = bulk.find_jobs(["in"], "out")
     summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, report=lambda line: None)
     assert [str(path) for path, _ in summary.failed] == ["in/4.png"]

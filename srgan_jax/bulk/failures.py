@@ -18,7 +18,7 @@ def log_file() -> Path:
     return user_cache_folder() / "srgan_jax" / "errors.log"
 
 
-def describe(error: BaseException, source: Path) -> str:
+def describe(error: Exception, source: Path) -> str:
     """Returns the reason of a failure in a line; writes the traceback of an unexpected error to `log_file`."""
     if isinstance(error, EXPECTED):
         return images.reason(error)

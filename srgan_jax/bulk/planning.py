@@ -22,7 +22,8 @@ class Names:
 
     def __init__(self, jobs: Sequence[Job], size_of: SizeOf, options: Options, settings: str):
         """Reserves the paths of all inputs; `settings` is from `options.settings_digest`."""
-        self._used = {os.path.realpath(job.source): None for job in jobs}  # path -> the input whose result it is
+        # path -> the input whose result it is; None for an input
+        self._used: dict[str, Path | None] = {os.path.realpath(job.source): None for job in jobs}
         self._used |= {os.path.realpath(job.target): job.source for job in jobs}
         self._size_of, self._overwrite, self._settings = size_of, options.overwrite, settings
 

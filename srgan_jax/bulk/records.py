@@ -20,7 +20,7 @@ class Record(NamedTuple):
     name: str
     source: str  # SHA-256 of the input
     settings: str  # SHA-256 of weights, size and options
-    origin: str  # real path of the input
+    origin: str  # real path of the input; in the file relative to the folder, so that it names no home folder
     size: int  # bytes of the result
     modified: int  # its modification time in ns
     sha256: str
@@ -67,7 +67,10 @@ def add_record(content: Path, result: Path, *, source: str, settings: str, origi
       OSError: the record can't be written; symbolic links are not followed.
     """
     status, sha256 = os.stat(content), file_digest(content)
-    record = Record(result.name, source, settings, os.path.realpath(origin), status.st_size, status.st_mtime_ns, sha256)
+    path, folder = os.path.realpath(origin), os.path.realpath(result.parent)
+    with contextlib.suppress(ValueError):  # on another drive of Windows
+        path = os.path.relpath(path, folder)
+    record = Record(result.name, source, settings, path, status.st_size, status.st_mtime_ns, sha256)
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     descriptor = os.open(result.parent / FILE, flags, 0o666)
     try:
@@ -88,6 +91,7 @@ def _read(folder: Path) -> dict[str, list[Record]]:
     if key not in _cache or _cache[key][0] != version:
         found: dict[str, list[Record]] = {}
         for record in _parsed(path.read_text(encoding="utf-8", errors="replace")):
+            record = record._replace(origin=os.path.normpath(os.path.join(key, record.origin)))
             found.setdefault(record.name, []).append(record)
         _cache[key] = version, found
     return _cache[key][1]

@@ -136,7 +136,9 @@ class _Run:
             except StepError as error:
                 planned = self._without_outcome(planned)
                 if len(planned) == 1:
-                    self._fail(next(iter(planned)), error.__cause__ or error)
+                    self._fail(
+                        next(iter(planned)), error.__cause__ if isinstance(error.__cause__, Exception) else error
+                    )
                     return
                 ahead = 1 + len(chain.tilers) * self.options.threads  # at least as many as were in the network
                 for job in list(planned)[:ahead]:
@@ -187,7 +189,7 @@ class _Run:
         self.summary.add_resolved(job, found)
         return None if found.done else Task(job, picture, found.target, digest, self.names.settings(size))
 
-    def _fail(self, job: Job, error: BaseException) -> None:
+    def _fail(self, job: Job, error: Exception) -> None:
         self.summary.failed.append((job.source, failures.describe(error, job.source)))
         self.counter.skip(job)
 

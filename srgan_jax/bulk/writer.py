@@ -82,11 +82,12 @@ def wrap_device_errors(results: Iterator) -> Iterator:
             item = next(results)
         except StopIteration:
             return
-        except inference.NonFiniteError:  # of this image only
+        except inference.NonFiniteError:  # of this image only; the next ones follow
             raise
-        except (jax.errors.JaxRuntimeError, UserError) as error:
-            raise DeviceError(images.reason(error)) from error
         except Exception as error:
+            # A UserError of no other class says that the smallest tile doesn't fit into the memory.
+            if isinstance(error, jax.errors.JaxRuntimeError) or type(error) is UserError:
+                raise DeviceError(images.reason(error)) from error
             raise StepError from error
         yield (item[0], wrap_device_errors(item[1])) if isinstance(item, tuple) else item
 
@@ -156,6 +157,8 @@ class Writer:
                 self._waiting.append((task, future, sum(frame.nbytes for frame in whole)))
         except (DeviceError, StepError):
             raise
+        except inference.NonFiniteError as error:
+            self._summary.failed.append((task.job.source, str(error)))
         except Exception as error:
             self._count_failed(task, error)
         collections.deque(frames, maxlen=0)  # consumes the frames that an error left
