@@ -10,9 +10,12 @@ from pathlib import Path
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from srgan_jax.runtime import compilation
+import srgan_jax
+from srgan_jax.inference import tile_grid
+from srgan_jax.runtime import compilation, remembered
 from srgan_jax.training import nonfinite
 
 ROOT = Path(__file__).parents[1]
@@ -179,3 +182,26 @@ def test_the_size_of_the_checked_update_is_linear_in_the_leaves(mapping):
         return lowered.compile().as_text().count(" = ")
 
     assert operations(40) < 6 * operations(10)  # four times as many leaves; quadratic growth would be 16 times
+
+
+def test_facts_about_networks_are_remembered_between_starts(tmp_path, monkeypatch, bilinear):
+    """Halo, memory and the check of shapes are computed once per architecture, and again if a file is damaged."""
+    monkeypatch.setattr(remembered, "folder", tmp_path)
+    measured = []
+    measure = tile_grid._measure_halo
+    monkeypatch.setattr(tile_grid, "_measure_halo", lambda module: measured.append(1) or measure(module))
+
+    def halo():
+        tile_grid._halo_px.cache_clear()  # as at the next start
+        return tile_grid.halo_px(bilinear.architecture)
+
+    assert halo() == halo() == (2, True) and len(measured) == 1
+    (file,) = tmp_path.glob("halo-*.json")
+    file.write_text("[")
+    assert halo() == (2, True) and len(measured) == 2
+    assert tile_grid.bytes_per_px(bilinear) == tile_grid.bytes_per_px(bilinear) > 0
+    assert len(list(tmp_path.glob("bytes-*.json"))) == 1
+    wrong = dict(bilinear.variables["params"]) | {"surplus": np.zeros(1)}
+    for _ in range(2):  # a failed check isn't remembered
+        with pytest.raises(ValueError, match="surplus"):
+            srgan_jax.make_weights({"params": wrong}, bilinear.architecture)

@@ -1,11 +1,12 @@
 """Atomic file writing: a file either has its complete content or doesn't exist. All modules write files this way."""
 
 import contextlib
+import contextvars
 import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 try:
@@ -15,6 +16,23 @@ except ImportError:  # Windows: unfinished files of killed processes stay
 
 TEMPORARY = re.compile(r"\.partial-[0-9a-f]{16}-.*", re.DOTALL)
 _cleaned: set[str] = set()  # folders whose leftovers this process has deleted
+_before_rename: contextvars.ContextVar[Callable[[Path, Path], None] | None] = contextvars.ContextVar(
+    "before_rename", default=None
+)
+
+
+@contextlib.contextmanager
+def before_rename(call: Callable[[Path, Path], None]) -> Iterator[None]:
+    """Makes `atomic_file` call `call(temporary, path)` when the content is complete, before it is renamed.
+
+    Applies to the calls of `atomic_file` inside the `with` block, in this thread. An exception of `call` prevents the
+    renaming.
+    """
+    token = _before_rename.set(call)
+    try:
+        yield
+    finally:
+        _before_rename.reset(token)
 
 
 @contextlib.contextmanager
@@ -37,6 +55,8 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
     try:
         yield temporary
         _sync(temporary)
+        if call := _before_rename.get():
+            call(temporary, path)
         temporary.replace(path)
         _sync(path.parent)
     finally:

@@ -14,6 +14,7 @@ from jax import export
 
 from srgan_jax.models import GENERATORS, Network, architecture_of, build
 from srgan_jax.runtime.errors import UserError
+from srgan_jax.runtime.remembered import remembered
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.weights.safetensors_io import WeightsError
 
@@ -96,8 +97,9 @@ def make_weights(variables: Mapping[str, Any], architecture: Mapping[str, Any] |
     complete = freeze(
         {k: tuple(v) if isinstance(v, list) else v for k, v in architecture_of(GENERATORS, module).items()}
     )
+    shapes = {name: np.shape(leaf) for name, leaf in _flatten_by_path(variables).items()}
     try:
-        check_shapes(variables, module)
+        remembered("shapes", {"tensors": shapes, **complete}, module, lambda: check_shapes(variables, module))
     except UserError as error:
         if architecture is not None:
             raise
