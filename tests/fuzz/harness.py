@@ -1,7 +1,7 @@
-"""The harness of the fuzz tests: damages files by fixed seeds, and counts what must not happen: exceptions, time, memory.
+"""The harness of the fuzz tests: damages files by fixed seeds, and counts exceptions, seconds and bytes.
 
-A test gives a sound file, a function that reads it, and its bounds. The environment variable SRGAN_JAX_FUZZ_TRIES sets the
-number of tries of each `fuzz_file`, for runs of hours: SRGAN_JAX_FUZZ_TRIES=5000 pytest tests/fuzz.
+A test gives a sound file, a function that reads it, and its bounds. The environment variable SRGAN_JAX_FUZZ_TRIES sets
+the number of tries of each `fuzz_file`, for runs of hours: SRGAN_JAX_FUZZ_TRIES=5000 pytest tests/fuzz.
 """
 
 import collections

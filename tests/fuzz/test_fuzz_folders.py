@@ -9,6 +9,7 @@ import numpy as np
 from harness import Counts, fuzz_file, tries
 
 from srgan_jax import weights
+from srgan_jax.config.recipes import load_config
 from srgan_jax.config.recorded import load_recorded
 from srgan_jax.config.resolve import resolve
 from srgan_jax.data import builder
@@ -17,11 +18,13 @@ from srgan_jax.training import checkpoints, logs, provenance, run_weights
 from srgan_jax.training.image_folder import prepare_folder
 
 
-def test_run_folders(tmp_path, config):
-    run = resolve(config)
+def test_run_folders(tmp_path):
+    run = resolve(load_config("srgan"))
     provenance.describe_run(tmp_path, run).write()
     (tmp_path / "metrics.jsonl").write_text('{"stage": "pretrain", "step": 1}\n' * 5)
-    weights.save(tmp_path / "generator.safetensors", helpers.random_weights(blocks=1, width=4), {"steps": "3"})
+    weights.save(
+        tmp_path / "generator.safetensors", helpers.random_weights(name="srresnet", blocks=1, width=4), {"steps": "3"}
+    )
     (tmp_path / "checkpoints" / "pretrain" / "3").mkdir(parents=True)
     readers = {
         "config.json": (lambda: load_recorded(tmp_path), lambda: run_weights.find_weights(str(tmp_path), 3)),
