@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _main(argv: Sequence[str] | None) -> None:
     try:
         extras.require("train", "training")
+        processes.check_semaphores()
         from absl import logging
 
         from srgan_jax.config.command_line import apply_overrides

@@ -107,7 +107,7 @@ def test_absent_data_sets_are_reported_at_once(tmp_path, name, message):
     began = time.time()
     with pytest.raises(builder.DatasetError, match=message):
         builder.open_source(name, data_dir=str(tmp_path))
-    assert time.time() - began < 5  # offline, tfds itself retries for minutes
+    assert time.time() - began < 60  # offline, tfds itself retries for minutes
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,6 @@ from srgan_jax.bulk import records
 from srgan_jax.runtime import atomic
 from srgan_jax.runtime.errors import MissingFileError, UserError
 
-LOSSY = {".heic": ".jpg", ".heif": ".jpg"}  # can be read but not written -> format of the result
-SUFFIXES = (*images.SUFFIXES, *LOSSY)
-
 
 class Job(NamedTuple):
     """The path of a file to upscale and the path of its result."""
@@ -42,7 +39,7 @@ def find_jobs(
       out: a folder, or a file if the only input is a file; None writes each result next to its input.
       suffix: appended to the name of each result, before the file extension.
       format: file extension of the results ("png", ...); "" keeps the format of the input if it can be written, else
-        uses PNG (JPEG for HEIC).
+        one of the same content.
       report: gets a line about inputs that are left out.
 
     Raises:
@@ -114,7 +111,7 @@ def _check_folder(out: str | Path) -> None:
     """Raises UserError if `out` is a file, or has the name of an image file and does not end in a slash."""
     if os.path.exists(out) and not os.path.isdir(out):
         raise UserError(f"-o {out} is a file; expected a folder, or the name of an image if the only input is a file")
-    if Path(out).suffix.lower() in SUFFIXES and not os.path.isdir(out) and not _ends_as_folder(out):
+    if Path(out).suffix.lower() in images.SUFFIXES and not os.path.isdir(out) and not _ends_as_folder(out):
         raise UserError(f"-o {out} is the name of an image; expected a folder, because there can be several results")
 
 
@@ -129,7 +126,7 @@ def _find_images(inputs: Sequence[Path], out: Path | None, suffix: str) -> list[
         same = out_path == os.path.realpath(path)
         inaccessible = (folder for folder in images.folders(path) if not os.access(folder, os.R_OK | os.X_OK))
         found += [(folder, out) for folder in inaccessible]  # reading them fails later, with a report
-        for picture in images.find_images(path, suffixes=SUFFIXES):
+        for picture in images.find_images(path):
             inside = out_path in map(str, Path(os.path.realpath(picture.parent), picture.name).parents)
             is_result = suffix and picture.stem.endswith(suffix) if same else inside
             if not is_result:
@@ -216,9 +213,8 @@ def numbered(target: Path, number: int) -> Path:
 
 
 def _target(source: Path, folder: Path, suffix: str, format: str) -> Path:
-    extension = f".{format.lower()}" if format else source.suffix.lower()
-    extension = LOSSY.get(extension, extension)
-    if extension not in images.FORMATS or (extension == ".gif" and not format and not _is_animated(source)):
+    extension = f".{format.lower()}" if format else images.result_suffix(source)
+    if extension == ".gif" and not format and not _is_animated(source):
         extension = ".png"
     return folder / f"{source.stem}{suffix}{extension}"
 

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,6 +24,8 @@ class Options:
       drop_opaque_alpha: drop alpha channels that are opaque everywhere.
       self_ensemble: average the results of the eight flips and rotations.
       max_pixels: larger inputs fail.
+      max_seconds: longest time for decoding an input.
+      salvage: take what can be read of damaged inputs.
       tile_px: side of the tiles in LR pixels; None chooses it by the free memory.
       threads: number of decoding threads, and of encoding threads.
     """
@@ -33,11 +36,18 @@ class Options:
     drop_opaque_alpha: bool = False
     self_ensemble: bool = False
     max_pixels: int = images.MAX_PIXELS
+    max_seconds: float = images.MAX_SECONDS
+    salvage: bool = False
     tile_px: int | None = None
     threads: int = 2
 
+    @property
+    def reading(self) -> dict[str, Any]:
+        """The arguments of `images.decode_image` that are the same for all files."""
+        return {"max_pixels": self.max_pixels, "max_seconds": self.max_seconds, "salvage": self.salvage}
 
-NOT_IN_RESULTS = ("overwrite", "max_pixels", "tile_px", "threads")  # don't change what is in a result
+
+NOT_IN_RESULTS = ("overwrite", "max_pixels", "max_seconds", "tile_px", "threads")  # don't change what is in a result
 
 
 def settings_digest(generators: Sequence[Weights], options: Options) -> str:

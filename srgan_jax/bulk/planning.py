@@ -92,7 +92,7 @@ def plan(
     planned, summary = {}, Summary()
     for job in jobs:
         try:
-            size = images.image_size(job.source, max_pixels=options.max_pixels)
+            size = images.image_size(job.source, max_pixels=options.max_pixels, max_seconds=options.max_seconds)
             job = job._replace(target=_written_as(job, size, size_of, options))
             found = names.resolve(job, size, lambda job=job: records.file_digest(job.source))
         except Exception as error:  # whatever a file does, the others are done
@@ -115,7 +115,7 @@ def _written_as(job: Job, size: tuple[int, int], size_of: SizeOf, options: Optio
     small = math.prod(after) * LARGEST_PIXEL_BYTES * _frame_count(job, options) <= images.MAX_IN_MEMORY_BYTES
     if small and max(after) <= images.format_of(job.target).max_side_px:
         return job.target
-    picture = images.decode_image(job.source, max_pixels=options.max_pixels)
+    picture = images.decode_image(job.source, stream=True, **options.reading)
     return images.fit_format(picture, job.target, size_of)[1]
 
 

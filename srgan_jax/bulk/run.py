@@ -90,20 +90,20 @@ class Interrupted(KeyboardInterrupt):
 
 
 def decode_ahead(
-    planned: dict[Job, tuple[int, int]], max_pixels: int, executor: ThreadPoolExecutor, *, ahead: int
+    planned: dict[Job, tuple[int, int]], options: Options, executor: ThreadPoolExecutor
 ) -> Iterator[tuple[Job, Future]]:
     """Yields jobs with the futures of their decoded images and the SHA-256 of their files.
 
-    Up to `ahead` images, or QUEUE_BYTES, are decoded ahead.
+    Up to `options.threads` images, or QUEUE_BYTES, are decoded ahead.
     """
 
     def decode(job: Job) -> tuple[images.Picture, str]:
-        return images.decode_image(job.source, max_pixels=max_pixels), records.file_digest(job.source)
+        return images.decode_image(job.source, stream=True, **options.reading), records.file_digest(job.source)
 
     waiting: collections.deque[tuple[Job, Future, int]] = collections.deque()
     for job, (height, width) in planned.items():
         size = 4 * height * width
-        while waiting and (len(waiting) > ahead or size + sum(w[2] for w in waiting) > QUEUE_BYTES):
+        while waiting and (len(waiting) > options.threads or size + sum(w[2] for w in waiting) > QUEUE_BYTES):
             yield waiting.popleft()[:2]
         waiting.append((job, executor.submit(decode, job), size))
     yield from (entry[:2] for entry in waiting)
@@ -152,7 +152,7 @@ class _Run:
     def _together(self, chain: inference.Chain, planned: dict[Job, tuple[int, int]]) -> None:
         """Passes the results of all frames of all images to the writer, and always closes the writer."""
         tasks: collections.deque[Task] = collections.deque()
-        decoded = decode_ahead(planned, self.options.max_pixels, self.decoders, ahead=self.options.threads)
+        decoded = decode_ahead(planned, self.options, self.decoders)
         results = wrap_device_errors(chain.upscale(self._frames(decoded, planned, tasks)))
         writer = Writer(self.encoders, self.options, self.summary)
         try:
@@ -211,7 +211,10 @@ def _prepare(
     if options.strip:
         picture = dataclasses.replace(picture, icc=None, exif=None, dpi=None)
     if options.drop_opaque_alpha and all(frame.shape[-1] in (2, 4) and _is_opaque(frame) for frame in picture.frames):
-        picture = dataclasses.replace(picture, frames=tuple(frame[..., :-1] for frame in picture.frames))
+        picture = dataclasses.replace(
+            picture,
+            frames=images.change_frames(picture.frames, lambda frame: frame[..., :-1], channels=picture.shape[2] - 1),
+        )
     return images.fit_format(picture, job.target, size_of)
 
 

@@ -128,7 +128,7 @@ class Writer:
 
     def write(self, task: Task, frames: Iterator[Iterator[np.ndarray]], size_of: SizeOf, scale: int) -> None:
         """Consumes all strips of all frames; writes TIFF at once by rows, and queues other formats for encoding."""
-        before = [(frame.shape, frame.dtype) for frame in task.picture.frames]
+        before = task.picture.layouts
         pages = (
             (
                 rows_of_result(strips, (scale * shape[0], scale * shape[1], shape[2]), shape[:2], size_of),
@@ -141,6 +141,12 @@ class Writer:
             if task.target.suffix.lower() in images.TIFFS:
                 total = sum(math.prod(size_of(*shape[:2])) * shape[2] * dtype.itemsize for shape, dtype in before)
                 self._save(task, images.write_tiff_pages, pages, task.picture, total)
+                self._count_done(task)
+            elif task.picture.durations_ms and len(before) > 1:
+                whole = (np.concatenate(list(strips)) for strips, _, _ in pages)
+                size = size_of(*before[0][0][:2])
+                more = {"quality": self._options.quality, "ordered_map": self._ordered_map}
+                self._save(task, images.write_animation, whole, task.picture, size, **more)
                 self._count_done(task)
             else:
                 whole = [np.concatenate(list(strips)) for strips, _, _ in pages]
@@ -155,6 +161,15 @@ class Writer:
         collections.deque(frames, maxlen=0)  # consumes the frames that an error left
         while len(self._waiting) > self._options.threads or sum(entry[2] for entry in self._waiting) > QUEUE_BYTES:
             self._finish_oldest()
+
+    def _ordered_map(self, encode: Callable, frames: Iterator[np.ndarray]) -> Iterator[bytes]:
+        """Yields `encode(frame)` of each frame; encodes several frames in threads while the next are computed."""
+        waiting: collections.deque[Future] = collections.deque()
+        for frame in frames:
+            waiting.append(self._executor.submit(encode, frame))
+            while len(waiting) > self._options.threads:
+                yield waiting.popleft().result()
+        yield from (future.result() for future in waiting)
 
     def close(self) -> None:
         """Waits until all queued results are written."""
@@ -184,7 +199,7 @@ class Writer:
 
     def _count_done(self, task: Task) -> None:
         self._summary.done.append(Job(task.job.source, task.target))
-        self._summary.pixels += sum(math.prod(frame.shape[:2]) for frame in task.picture.frames)
+        self._summary.pixels += sum(math.prod(shape[:2]) for shape, _ in task.picture.layouts)
 
     def _count_failed(self, task: Task, error: Exception) -> None:
         reason = failures.describe(error, task.job.source)

@@ -96,7 +96,8 @@ def upscale(args: argparse.Namespace) -> int:
     devices.check_platform()
     if not 1 <= args.quality <= 100:
         raise UserError(f"--quality {args.quality}: expected 1 to 100")
-    for name, value in (("--jobs", args.threads), ("--tile", args.tile_px), ("--max-pixels", args.max_pixels)):
+    positive = {"--jobs": args.threads, "--tile": args.tile_px, "--max-pixels": args.max_pixels}
+    for name, value in (positive | {"--max-seconds": args.max_seconds}).items():
         if value is not None and not 0 < value < math.inf:
             raise UserError(f"{name} {value}: expected more than 0")
     with standard_streams.as_files(args), warnings.catch_warnings():

@@ -132,6 +132,16 @@ OPTIONS = (
         {"type": float, "default": 256, "metavar": "MP", "help": "megapixels; larger inputs fail (default: 256)"},
     ),
     Option(
+        ("--max-seconds",),
+        {
+            "type": float,
+            "default": 45,
+            "metavar": "S",
+            "help": "seconds for decoding a file; files that take longer fail (default: 45)",
+        },
+    ),
+    Option(("--salvage",), {**SWITCH, "help": "take what can be read of damaged and truncated files"}),
+    Option(
         ("-m",),
         {
             "action": Refuse,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from srgan_jax import images
-from srgan_jax.data import paired_folders
+from srgan_jax.images import paired_folders
 from srgan_jax.runtime.errors import MissingFileError
 
 Example = tuple[Path, ...]  # an image, or the HR image and the LR image of a pair

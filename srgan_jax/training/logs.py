@@ -132,7 +132,7 @@ class StageLog:
 
     def rewind(self, step: int) -> None:
         """Sets the progress bar to `step`, and reopens the writers, which discard later updates."""
-        self._bar.n = step
+        self._bar.n, self._calls = step, 0
         self._reported = step, time.time()
         self._close_writers()
         for name in self._names if not self._quiet else ():
@@ -160,8 +160,16 @@ class StageLog:
         self._writers.clear()
 
     def advance(self, updates: int = 1) -> None:
-        """Advances the progress bar."""
-        self._bar.update(updates)
+        """Advances the progress bar. Its clock starts at the second call: before that, programs are compiled."""
+        self._calls += 1
+        if self._calls > 2:
+            self._bar.update(updates)
+            return
+        self._bar.n += updates
+        self._bar.initial = self._bar.last_print_n = self._bar.n
+        self._bar.unpause()
+        self._bar.refresh()
+        self._reported = self._bar.n, time.time()
 
     def write(self, step: int, values: Mapping[str, float], shown: Sequence[str] = ()) -> None:
         """Writes values to the files, non-finite ones as null. Shows those named in `shown` in the progress bar.

@@ -13,8 +13,8 @@ from srgan_jax.data.batch_plan import BatchPlan
 from srgan_jax.data.builder import DatasetError
 from srgan_jax.data.feed import Samples
 from srgan_jax.data.images import ImageArrays, Images
-from srgan_jax.data.paired_folders import find_layout
 from srgan_jax.data.sources import SOURCES
+from srgan_jax.images.paired_folders import find_layout
 from srgan_jax.runtime import atomic, messages, processes
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.json_files import read_object
