@@ -107,7 +107,7 @@ def test_scores_of_names_that_are_not_utf8_and_of_formulas(tmp_path, photo, caps
 
 @pytest.mark.parametrize("kind", ["torch", "stablehlo"])
 def test_equal_weights_give_equal_files_whatever_the_clock(tmp_path, monkeypatch, kind):
-    made, found = helpers.random_weights(name="rrdb", blocks=1, width=4, growth=4), []
+    made, found = helpers.random_weights(name="rrdb", blocks=1, width=4), []
     write, suffix = export.EXPORTERS[kind].write, {"torch": ".pth", "stablehlo": ".zip"}[kind]
     for seconds in (0.0, 1.8e9):
         monkeypatch.setattr(time, "time", lambda seconds=seconds: seconds)

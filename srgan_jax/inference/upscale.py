@@ -1,6 +1,8 @@
 """`upscale`, the pure function that applies a generator to arrays."""
 
+import collections
 import functools
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +15,8 @@ from srgan_jax.ops import color
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.weights import Weights, make_weights
 
+MAX_PROGRAMS = 32  # that `upscale` keeps; one has about 20 MB
+
 
 def upscale(
     params: Weights | Mapping[str, Any],
@@ -24,6 +28,12 @@ def upscale(
     dtype: Any = None,
 ) -> jax.Array:
     """Upscales images. A pure function: it works under `jit`, `vmap` and `grad`.
+
+    What compiles when: called with arrays, it pads the image to a canvas, whose sides `canvas_side` gives (16, 32, ...,
+    128, 160, 192, 224, 256, 320, ...), and compiles once for each architecture, canvas, batch size and `dtype`. Images
+    of other sizes in the same canvas, and other weights, share the program; the last 32 programs are kept. The result
+    is that of the image alone, up to rounding: a mask marks its pixels. Under a transformation of yours nothing is
+    padded, and your function compiles once for each shape of its arguments.
 
     Clipping has the gradient 0 wherever the output leaves [0, 1]: an optimisation over `img` (an inverse problem) that
     starts there never moves. Give `clip=False` where you differentiate.
@@ -43,19 +53,84 @@ def upscale(
       UserError: `img` has another shape or dtype, or is a NumPy array with values far outside [0, 1]; `params` don't
         fit their architecture; or `clip=False` with uint8, which can't hold such values.
     """
-    image = checked_image(img, jnp.asarray, axes=(3, 4))
+    image = checked_image(img, _as_array, axes=(3, 4))
     if not isinstance(params, Weights):
         params = make_weights(params, architecture)
-    lr = color.from_uint8(image) if image.dtype == jnp.uint8 else image.astype(jnp.float32)
     if image.dtype == jnp.uint8 and not clip:
         raise UserError("clip=False: expected a float image in [0, 1], got uint8; pass img / 255")
-    apply = functools.partial(_apply, dtype=jnp.dtype(dtype or jnp.float32))
+    dtype = jnp.dtype(dtype or jnp.float32)
+    if all(_is_concrete(leaf) for leaf in jax.tree.leaves((image, params))):
+        return _upscale_padded(params, np.asarray(image), self_ensemble, clip, dtype)
+    lr = color.from_uint8(image) if image.dtype == jnp.uint8 else image.astype(jnp.float32)
+    apply = functools.partial(_apply, dtype=dtype)
     batch = lr if lr.ndim == 4 else lr[None]
     sr = _mean_over_orientations(apply, params, batch, clip) if self_ensemble else apply(params, batch)
     sr = sr if lr.ndim == 4 else sr[0]
     if image.dtype == jnp.uint8:
         return color.to_uint8(sr)
     return (jnp.clip(sr, 0.0, 1.0) if clip else sr).astype(image.dtype)
+
+
+def _as_array(image: Any) -> Any:
+    """Returns an array of JAX as it is, others as NumPy's, with a dtype that JAX has; nothing compiles."""
+    if isinstance(image, jax.Array):
+        return image
+    array = np.asarray(image)
+    return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
+
+
+def _is_concrete(leaf: Any) -> bool:
+    """Returns whether an array has values here: it is neither traced nor partly in other processes."""
+    return not isinstance(leaf, jax.core.Tracer) and getattr(leaf, "is_fully_addressable", True)
+
+
+def canvas_side(side: int) -> int:
+    """Returns the side of the canvas for an image's side: multiples of 16, from 64 on four in each power of 2."""
+    step = max(16, 1 << max((side - 1).bit_length() - 3, 0))
+    return -(-side // step) * step
+
+
+def _upscale_padded(weights: Weights, image: np.ndarray, self_ensemble: bool, clip: bool, dtype: Any) -> jax.Array:
+    """Returns SR of images whose values are known; pads, crops and averages on the host, where nothing compiles."""
+    batch = image if image.ndim == 4 else image[None]
+    lr = batch.astype(np.float32) / np.float32(255 if image.dtype == np.uint8 else 1)
+    if self_ensemble:
+        sr = _mean_over_orientations(functools.partial(_apply_padded, dtype=dtype), weights, lr, clip, np)
+    else:
+        sr = _apply_padded(weights, lr, dtype)
+    sr = np.clip(sr, 0.0, 1.0) if clip else sr
+    if image.dtype == np.uint8:
+        sr = np.floor(np.nan_to_num(sr) * np.float32(255) + np.float32(0.5))
+    return jax.device_put((sr if image.ndim == 4 else sr[0]).astype(image.dtype))
+
+
+def _apply_padded(weights: Weights, lr: np.ndarray, dtype: Any) -> np.ndarray:
+    """Returns SR `[N, H * scale, W * scale, 3]` of `lr [N, H, W, 3]` in [0, 1], computed in a canvas."""
+    _, height, width, _ = lr.shape
+    sides = canvas_side(height), canvas_side(width)
+    border = ((0, 0), (0, sides[0] - height), (0, sides[1] - width), (0, 0))
+    mask = np.pad(np.ones((1, height, width, 1), np.float32), border)
+    program = _program(weights.architecture, (len(lr), *sides), dtype)
+    sr = np.asarray(program(weights, np.pad(lr, border, mode="edge"), mask))
+    return sr[:, : height * weights.scale, : width * weights.scale]
+
+
+_lock = threading.Lock()
+_programs: collections.OrderedDict[Any, Any] = collections.OrderedDict()  # those used last are at the end
+
+
+def _program(architecture: Mapping[str, Any], shape: tuple[int, ...], dtype: Any) -> Callable[..., jax.Array]:
+    """Returns a jitted function of its own for each key; keeps the `MAX_PROGRAMS` that were used last."""
+    key = architecture, shape, dtype
+
+    def apply(weights: Weights, lr: jax.Array, mask: jax.Array) -> jax.Array:
+        return weights.module(dtype=dtype).apply(weights.variables, lr, mask=mask).astype(jnp.float32)
+
+    with _lock:
+        program = _programs[key] = _programs.pop(key, None) or jax.jit(apply)
+        while len(_programs) > MAX_PROGRAMS:
+            _programs.popitem(last=False)[1].clear_cache()  # frees the compiled program
+    return program
 
 
 @functools.partial(jax.jit, static_argnames="dtype")
@@ -66,17 +141,20 @@ def _apply(
 
 
 def _mean_over_orientations(
-    apply: Callable[[Weights, jax.Array], jax.Array], weights: Weights, lr: jax.Array, clip: bool
-) -> jax.Array:
-    """Returns the mean SR over eight flips and rotations of `lr [N, H, W, 3]`; with `clip`, of SR clipped to [0, 1]."""
+    apply: Callable[[Weights, Any], Any], weights: Weights, lr: Any, clip: bool, numpy: Any = jnp
+) -> Any:
+    """Returns the mean SR over eight flips and rotations of `lr [N, H, W, 3]`; with `clip`, of SR clipped to [0, 1].
 
-    def oriented(turns: int, flip: bool) -> jax.Array:
-        lr_oriented = jnp.rot90(lr[:, :, ::-1] if flip else lr, turns, axes=(1, 2))
+    `numpy` is the library of the arrays, `jnp` or `np`.
+    """
+
+    def oriented(turns: int, flip: bool) -> Any:
+        lr_oriented = numpy.rot90(lr[:, :, ::-1] if flip else lr, turns, axes=(1, 2))
         sr = apply(weights, lr_oriented)
-        sr = jnp.rot90(jnp.clip(sr, 0.0, 1.0) if clip else sr, -turns, axes=(1, 2))
+        sr = numpy.rot90(numpy.clip(sr, 0.0, 1.0) if clip else sr, -turns, axes=(1, 2))
         return sr[:, :, ::-1] if flip else sr
 
-    return jnp.asarray(sum(oriented(turns, flip) for flip in (False, True) for turns in range(4))) / 8.0
+    return sum(oriented(turns, flip) for flip in (False, True) for turns in range(4)) / numpy.float32(8.0)
 
 
 def upscale_canvas(weights: Weights, lr: jax.Array | np.ndarray, size: tuple[int, int]) -> jax.Array:
