@@ -13,8 +13,9 @@ srgan-jax quickstart                          trains a small SRGAN on a few phot
 """
 
 import argparse
-import io
+import itertools
 import os
+import re
 import sys
 from typing import NoReturn
 
@@ -27,6 +28,7 @@ from srgan_jax.cli.prepare import add_prepare
 from srgan_jax.cli.quickstart import add_quickstart
 from srgan_jax.cli.upscale import add_upscale
 from srgan_jax.runtime.errors import UserError, did_you_mean
+from srgan_jax.runtime.terminal import harmless_output
 from srgan_jax.runtime.user_code import import_module
 from srgan_jax.runtime.versions import package_versions
 
@@ -40,9 +42,18 @@ class _Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args=None, namespace=None):  # pyright: ignore[reportIncompatibleMethodOverride] overloads
         self._given = tuple(sys.argv[1:] if args is None else args)
+        for argument in itertools.takewhile(lambda argument: argument != "--", self._given):
+            if re.match("-[^-].", argument) and os.path.lexists(argument):  # would be read as `-d ash.png`
+                self.error(f"{argument} begins like an option")
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
+        files = [
+            argument
+            for argument in self._given
+            if re.fullmatch(r"-[^-].*\.\w+", argument) or (argument[:2] == "--" and os.path.lexists(argument))
+        ]
+        message += f"; for a file of this name, write ./{files[0]}" if files else ""
         known = [option for action in self._actions for option in action.option_strings]
         names = [argument.partition("=")[0] for argument in self._given if argument.startswith("--")]
         super().error(message + "".join(did_you_mean(name, known) for name in names if name not in known))
@@ -65,9 +76,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command and returns its exit status: 0 for success, 1 where some files failed, 2 for a usage error."""
-    for stream in (sys.stdout, sys.stderr):  # a file name may contain bytes that can't be decoded
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    with harmless_output():
+        return _main(argv)
+
+
+def _main(argv: list[str] | None) -> int:
     parser = _parser()
     args, unknown = parser.parse_known_args(argv)
     if hasattr(args, "overrides"):  # `--config.KEY=VALUE`, which the command checks itself

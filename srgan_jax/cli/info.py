@@ -4,11 +4,12 @@ import argparse
 from collections.abc import Mapping
 
 from srgan_jax.cli.arguments import add_moment, at_moment
+from srgan_jax.runtime.terminal import one_line
 
 
 def _print_fields(fields: Mapping[str, object]) -> None:
     for key, value in fields.items():
-        print(f"{key}: {value}")
+        print(one_line(f"{key}: {value}"))
 
 
 def _print_model_card(path: str) -> None:

@@ -8,7 +8,7 @@ PNG and AVIF, and as an ICC profile by other formats. A format without profiles 
 import dataclasses
 
 from srgan_jax.images import color_space
-from srgan_jax.images.picture import Picture
+from srgan_jax.images.picture import Picture, change_frames
 
 
 def convert_to_srgb(picture: Picture) -> tuple[Picture, str]:
@@ -17,10 +17,11 @@ def convert_to_srgb(picture: Picture) -> tuple[Picture, str]:
         return picture, ""
     plain = dataclasses.replace(picture, icc=None)
     try:
-        gray = all(frame.shape[-1] < 3 for frame in picture.frames)
+        gray = all(shape[-1] < 3 for shape, _ in picture.layouts)
         if not color_space.differs_from_srgb(picture.icc, gray=gray):
             return plain, ""
-        converted = tuple(color_space.to_srgb(frame, picture.icc) for frame in picture.frames)
+        icc = picture.icc
+        converted = change_frames(picture.frames, lambda frame: color_space.to_srgb(frame, icc))
     except ValueError as error:
         return plain, f"{error}: it is dropped"
     return dataclasses.replace(plain, frames=converted), "colours are converted to sRGB"
@@ -41,7 +42,7 @@ def fit(picture: Picture, suffix: str, *, profiles: bool) -> tuple[Picture, list
     if stated:
         return picture, []
     if space and not space.is_srgb and not (picture.icc and not space.codes):  # of PNG's gAMA and iCCP, iCCP counts
-        made = color_space.profile(space, gray=all(frame.shape[-1] < 3 for frame in picture.frames))
+        made = color_space.profile(space, gray=all(shape[-1] < 3 for shape, _ in picture.layouts))
         picture = dataclasses.replace(picture, icc=made)
         if made and profiles:
             notes.append(f"the colour space is written as a colour profile, because {suffix} can't state it otherwise")

@@ -10,8 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from srgan_jax.images import deep_formats, fit_color, fit_metadata
-from srgan_jax.images.picture import Picture
-from srgan_jax.images.rgb import composite_on_white, to_uint8
+from srgan_jax.images.errors import ImageError
+from srgan_jax.images.guard import kind_of_path
+from srgan_jax.images.high_bit_depth import to_uint8
+from srgan_jax.images.picture import Picture, change_frames
+from srgan_jax.images.rgb import composite_on_white
 from srgan_jax.runtime.errors import lookup
 
 MAX_IN_MEMORY_BYTES = 1 << 30  # bytes of samples; larger results are written row by row, which only TIFF supports
@@ -36,7 +39,7 @@ FORMATS = {
     ".tif": TIFF, ".tiff": TIFF,
     ".jpg": JPEG, ".jpeg": JPEG, ".jpe": JPEG,
     ".webp": Format(16_383, frames=True, holds=EMBEDDED),
-    ".avif": Format(16_384, sixteen_bit=True, holds=EMBEDDED),
+    ".avif": Format(16_384, sixteen_bit=True, frames=True, holds=EMBEDDED),
     ".gif": Format(65_535, frames=True, holds=("comment",)),
     ".jp2": Format(2**31 - 1, sixteen_bit=True, holds=(*EMBEDDED, "photoshop")),
     ".bmp": Format(2**31 - 1, alpha=False, holds=("dpi",)),
@@ -45,6 +48,17 @@ FORMATS = {
 }  # fmt: skip
 JPEGS = (".jpg", ".jpeg", ".jpe")
 TIFFS = (".tif", ".tiff")
+
+
+def result_suffix(source: str | os.PathLike) -> str:
+    """Returns the suffix of the result for a file: its own, or by its content that of a format that can be written."""
+    suffix = Path(source).suffix.lower()
+    if suffix in FORMATS:
+        return suffix
+    try:
+        return kind_of_path(source).suffix
+    except ImageError:
+        return ".png"
 
 
 def format_of(path: str | os.PathLike) -> Format:
@@ -77,33 +91,40 @@ def fit_format(
     before = picture.shape[:2]
     if len(picture.frames) > 1 and not (supported is TIFF or (supported.frames and picture.durations_ms)):
         notes.append(f"{path.suffix} supports one image: only the first of {len(picture.frames)} is written")
-        picture = dataclasses.replace(picture, frames=picture.frames[:1])
+        picture = dataclasses.replace(picture, frames=(picture.frames[0],))
     picture, color_notes = fit_color.fit(picture, suffix, profiles="icc" in supported.holds)
     picture, metadata_notes = fit_metadata.fit(picture, suffix, supported.holds)
-    picture, avif_notes = _fit_avif(picture) if suffix == ".avif" else (picture, [])
-    frames = picture.frames
-    if any(frame.dtype == np.uint16 for frame in frames) and (
-        not supported.sixteen_bit or (len(frames) > 1 and supported is not TIFF)
-    ):
+    still_avif = suffix == ".avif" and len(picture.frames) == 1
+    picture, avif_notes = _fit_avif(picture) if still_avif else (picture, [])
+    frames, layouts = picture.frames, picture.layouts
+    sixteen_bit = supported.sixteen_bit and (suffix != ".avif" or still_avif)
+    if any(dtype == np.uint16 for _, dtype in layouts) and not sixteen_bit:
         notes.append(f"{path.suffix} supports 8 bits: 16 bits are rounded to 8")
-        frames = [to_uint8(frame) for frame in frames]
-    if any(frame.shape[-1] in (2, 4) for frame in frames) and not supported.alpha:
+        frames = change_frames(frames, to_uint8, dtype=np.uint8)
+    if any(shape[2] in (2, 4) for shape, _ in layouts) and not supported.alpha:
         notes.append(f"{path.suffix} doesn't support transparency: composited on white")
-        frames = [composite_on_white(frame) if frame.shape[-1] in (2, 4) else frame for frame in frames]
+        frames = change_frames(frames, _without_alpha, channels=layouts[0][0][2] - 1)
     picture = fit_metadata.resized(picture, before, size_of(*before))
-    picture = dataclasses.replace(picture, frames=tuple(frames))
+    picture = dataclasses.replace(picture, frames=frames)
     return picture, path, [*notes, *color_notes, *metadata_notes, *avif_notes]
+
+
+def _without_alpha(frame: np.ndarray) -> np.ndarray:
+    return composite_on_white(frame) if frame.shape[-1] in (2, 4) else frame
 
 
 def _suitable_format(
     picture: Picture, path: Path, size_of: Callable[[int, int], tuple[int, int]]
 ) -> tuple[Path, list[str]]:
     """Returns the path, with another suffix if its format can't hold the size or the colour space, and why."""
-    notes, frames = [], picture.frames
-    sizes = [size_of(*frame.shape[:2]) for frame in frames]
-    samples = sum(math.prod(size) * frame.shape[-1] * frame.itemsize for size, frame in zip(sizes, frames, strict=True))
+    notes, supported = [], format_of(path)
+    sizes = [size_of(*shape[:2]) for shape, _ in picture.layouts]
+    each = [
+        math.prod(size) * shape[2] * dtype.itemsize for size, (shape, dtype) in zip(sizes, picture.layouts, strict=True)
+    ]
+    samples = max(each) if picture.durations_ms and supported.frames else sum(each)  # animations are written by frames
     large = samples > MAX_IN_MEMORY_BYTES
-    if max(map(max, sizes)) > format_of(path).max_side_px or (large and path.suffix not in TIFFS):
+    if max(map(max, sizes)) > supported.max_side_px or (large and path.suffix not in TIFFS):
         suffix = ".tif" if large else ".png"
         notes.append(f"{sizes[0][1]} x {sizes[0][0]} pixels is too large for {path.suffix}: written as {suffix}")
         path = path.with_suffix(suffix)
@@ -119,7 +140,7 @@ def _fit_avif(picture: Picture) -> tuple[Picture, list[str]]:
     Colours of HDR need the 10 bits; other images with metadata are rounded to 8.
     """
     described = [field for field in ("icc", "exif", "xmp") if getattr(picture, field)]
-    if picture.frames[0].dtype != np.uint16:
+    if picture.layouts[0][1] != np.uint16:
         return picture, []
     if not described:
         notes = [".avif is written with 10 bits"]
