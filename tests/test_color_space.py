@@ -226,6 +226,22 @@ def test_avif_of_10_bits_and_hdr(upscale, tmp_path):
 
 
 @needs_avif
+def test_nclx_of_an_animated_avif(upscale, tmp_path):
+    frames = [Image.fromarray(_flat(color)) for color in ((100, 150, 50), (50, 150, 100))]
+    frames[0].save(tmp_path / "a.avif", save_all=True, append_images=frames[1:], duration=100, quality=100)
+    stated = isobmff.with_color((tmp_path / "a.avif").read_bytes(), 12, 13)
+    (tmp_path / "a.avif").write_bytes(stated)
+    for format in ("avif", "png", "webp"):
+        target, lines = upscale("a.avif", format=format)
+        read = images.read_image(target)
+        assert len(read.frames) == 2 and len(lines) == (format == "webp"), format
+        if format == "webp":
+            np.testing.assert_allclose(color_space.to_srgb(read.frames[0], read.icc)[0, 0], SHOWN["p3"], atol=6)
+        else:
+            assert read.color.codes == (12, 13), format
+
+
+@needs_avif
 def test_16_bits_with_metadata_become_8_in_an_avif(upscale, tmp_path):
     images.write_image(tmp_path / "a.png", images.Picture((_flat((25_700, 38_550, 12_850), np.uint16),)))
     target, lines = upscale("a.png", format="avif")
