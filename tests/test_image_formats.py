@@ -364,7 +364,7 @@ def mpo(upscale, photo, folder):
     first, second = (Image.fromarray(photo[top : top + 24, :32]) for top in (0, 24))
     first.save(folder / "a.jpg", "MPO", save_all=True, append_images=[second])
     target, lines = upscale(folder / "a.jpg")
-    assert len(lines) == 1 and "MPO of 2 pictures: only the first is read" in lines[0]
+    assert len(lines) == 1 and "holds 2 images: only the first is upscaled" in lines[0]
     assert target.name == "a.jpg" and images.read_image(target).shape == (48, 64, 3)
 
 

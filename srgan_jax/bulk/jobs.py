@@ -19,6 +19,7 @@ class Job(NamedTuple):
     source: Path
     target: Path
     named: bool = False  # the user named this file, so the result gets no other name
+    note: str = ""  # why the result has another format than was asked for, for the user
 
 
 def find_jobs(
@@ -67,7 +68,7 @@ def find_jobs(
         found = _find_images(paths, Path(out) if out else None, suffix)
         jobs = [Job(source, _target(source, folder, suffix, format)) for source, folder in found]
         jobs = _make_distinct(_without_results(jobs, beside=out is None, report=report))
-    for source, target, _ in jobs:
+    for source, target, *_ in jobs:
         if os.path.realpath(source) == os.path.realpath(target):
             raise UserError(f"the result would replace {target}; choose another folder, or add --suffix _x4")
     return jobs
@@ -185,7 +186,7 @@ def _make_distinct(jobs: list[Job]) -> list[Job]:
         groups[_casefolded(job.target)].append(job)
     distinct, used = [], set()
     for job in jobs:
-        source, target, _ = job
+        source, target, *_ = job
         group = groups[_casefolded(target)]
         if len(group) > 1 and len({other.source.suffix.lower() for other in group}) == len(group):
             target = name_with_format(target, source)

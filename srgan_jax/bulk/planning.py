@@ -92,7 +92,7 @@ def plan(
     for job in jobs:
         try:
             size = images.image_size(job.source, max_pixels=options.max_pixels, max_seconds=options.max_seconds)
-            job = job._replace(target=_written_as(job, size, size_of, options))
+            job = _with_suitable_format(job, size, size_of, options)
             found = names.resolve(job, size, lambda job=job: records.file_digest(job.source))
         except Exception as error:  # whatever a file does, the others are done
             summary.failed.append((job.source, failures.describe(error, job.source)))
@@ -103,19 +103,22 @@ def plan(
     return planned, summary
 
 
-def _written_as(job: Job, size: tuple[int, int], size_of: SizeOf, options: Options) -> Path:
-    """Returns the target of a job with the suffix of the format in which it will be written.
+def _with_suitable_format(job: Job, size: tuple[int, int], size_of: SizeOf, options: Options) -> Job:
+    """Returns the job; its target has the suffix of the format in which it will be written.
 
     Only images that may be too large for their format are decoded for that.
     """
     after = size_of(*size)
     if job.target.suffix.lower() in images.TIFFS:
-        return job.target
+        return job
     small = math.prod(after) * LARGEST_PIXEL_BYTES * _frame_count(job, options) <= images.MAX_IN_MEMORY_BYTES
     if small and max(after) <= images.format_of(job.target).max_side_px:
-        return job.target
+        return job
     picture = images.decode_image(job.source, stream=True, **options.reading)
-    return images.fit_format(picture, job.target, size_of)[1]
+    _, target, notes = images.fit_format(picture, job.target, size_of)
+    if target == job.target:
+        return job
+    return job._replace(target=target, note=next((note for note in notes if "written as" in note), ""))
 
 
 def _frame_count(job: Job, options: Options) -> float:

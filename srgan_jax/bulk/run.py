@@ -182,7 +182,7 @@ class _Run:
         """Returns the image adapted to the options and the output format; None if another run has written it."""
         picture, target, notes = _prepare(picture, job, self.size_of, self.options)
         found = self.names.resolve(job._replace(target=target), size, lambda: digest)
-        for note in notes:
+        for note in [job.note] * bool(job.note) + notes:
             self.report(f"{job.source}: {note}")
         self.summary.add_resolved(job, found)
         return None if found.done else Task(job, picture, found.target, digest, self.names.settings(size))

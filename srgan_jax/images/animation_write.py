@@ -84,7 +84,7 @@ def write_frames(
 def _writer(suffix: str, file: BinaryIO, size: Size, picture: Picture, transparent: bool, metadata: bytes) -> Writer:
     loop = picture.loop or 0
     if suffix == ".gif":
-        return GifWriter(file, size, loop)
+        return GifWriter(file, size, loop, picture.comment or b"")
     if suffix == ".webp":
         return WebpWriter(file, size, loop, transparent, metadata)
     return ApngWriter(file, size, loop, len(picture.durations_ms), metadata)

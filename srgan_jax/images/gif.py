@@ -106,12 +106,15 @@ def encode_gif(frame: np.ndarray) -> bytes:
 class GifWriter:
     """Writes an animated GIF from frames; each has a palette of its own."""
 
-    def __init__(self, file: BinaryIO, size: tuple[int, int], loop: int):
+    def __init__(self, file: BinaryIO, size: tuple[int, int], loop: int, comment: bytes = b""):
         """Writes the header: `size` is height and width; `loop` 0 repeats for ever, 1 plays once."""
         self._file, self._late_ms = file, 0.0
         file.write(b"GIF89a" + struct.pack("<HHBBB", size[1], size[0], 0x70, 0, 0))
         if loop != 1:
             file.write(b"!\xff\x0bNETSCAPE2.0\3\1" + struct.pack("<H", min(loop, 65_535)) + b"\0")
+        if comment:
+            blocks = (comment[start : start + 255] for start in range(0, len(comment), 255))
+            file.write(b"!\xfe" + b"".join(bytes([len(block)]) + block for block in blocks) + b"\0")
 
     def add(self, encoded: bytes, place: tuple[int, int], duration_ms: float, clear: bool) -> None:
         """Appends a frame that `encode_gif` gave, at `place`, top and left; `clear`: it is then made transparent.
