@@ -160,6 +160,15 @@ def test_hdr_in_a_format_without_it_becomes_a_png(upscale, tmp_path):
         assert lines == [f".{format} can't state the colour space (HDR, PQ): written as .png"]
 
 
+def test_the_name_of_an_hdr_result_is_known_before_it_is_read(bilinear, tmp_path):
+    _png(tmp_path / "a.png", _flat((100, 150, 50), np.uint16), (b"cICP", PQ))
+    jobs = bulk.find_jobs([tmp_path / "a.png"], tmp_path / "out", format="jpg")
+    for done in (1, 0):  # the second run finds the result of the first
+        summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, report=lambda line: None)
+        assert len(summary.done) == done and len(summary.skipped) == 1 - done
+    assert [path.name for path in (tmp_path / "out").glob("a.*")] == ["a.png"]
+
+
 def test_a_result_that_must_be_a_tiff_names_what_it_cannot_state(tmp_path, monkeypatch):
     """Results of more than 1 GiB are TIFF."""
     _png(tmp_path / "a.png", _flat((100, 150, 50), np.uint16), (b"cICP", PQ))
