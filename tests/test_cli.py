@@ -221,6 +221,45 @@ def test_pairs_that_do_not_match_are_listed(test_set, tmp_path, photo):
         assert line in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("hr", "lr", "options"),
+    [
+        ("GT/{}.png", "lq/{}.png", {}),
+        ("HR/{}_HR.png", "LRx2/{}_LRx2.png", {}),
+        ("Set_HR/img_{}_SRF_2_HR.png", "Set_LR_bicubic/X2/img_{}_SRF_2_LR.png", {}),
+        ("hr/{}.png", "LR/small-{}.png", {"lr_name": "small-{name}"}),
+    ],
+)
+def test_folders_and_names_of_test_sets_are_recognised(tmp_path, photo, hr, lr, options):
+    for index in range(2):
+        image = photo[40 * index : 40 * index + 40, :44]
+        images.write_image(tmp_path / hr.format(index), image)
+        images.write_image(tmp_path / lr.format(index), np.ascontiguousarray(image[::2, ::2]))
+        images.write_image(tmp_path / "LRx3" / f"{index}.png", photo[:10, :10])  # of another scale
+    pairs = read_pairs(tmp_path, 2, **options)
+    assert len(pairs) == 2
+    for index, pair in enumerate(pairs):
+        np.testing.assert_array_equal(pair.hr, photo[40 * index : 40 * index + 40, :44])
+        np.testing.assert_array_equal(pair.lr, pair.hr[::2, ::2])
+
+
+def test_test_sets_that_are_not_clear_are_refused(tmp_path, photo):
+    for folder in ("HR", "lr", "LQ"):
+        images.write_image(tmp_path / folder / "a.png", photo[:40, :40])
+    with pytest.raises(UserError, match=r"several folders of LR images: .*LQ, .*lr; keep one of them"):
+        read_pairs(tmp_path, 2)
+    with pytest.raises(UserError, match=r"--lr-name x4: expected the name of an LR image with \{name\} in it"):
+        read_pairs(tmp_path / "HR", 2, lr_name="x4")
+
+
+def test_a_bar_shows_how_many_images_are_evaluated(test_set, monkeypatch, capsys):
+    terminal = helpers.Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    assert cli.main(["evaluate", "--data", str(test_set / "pairs"), "--scale", "2", "--metrics", "psnr_y"]) == 0
+    count = len(read_pairs(test_set / "pairs", 2))
+    assert "evaluating: 100%" in terminal.getvalue() and f"{2 * count}/{2 * count} " in terminal.getvalue()
+
+
 def test_bootstrap_intervals_by_hand():
     # Four differences of exactly 1 dB: every resampling has the mean 1. Of 0 and 2: means 0, 1 and 2 with probabilities
     # 1/4, 1/2, 1/4, so the 2.5th and 97.5th percentiles are 0 and 2.

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import signal
+import struct
 import types
 
 import helpers
@@ -17,6 +18,7 @@ from srgan_jax.config.schema import StageConfig
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.training.balance import BalanceMonitor
 from srgan_jax.training.interval import IntervalMeans
+from srgan_jax.training.logs import StageLog
 from srgan_jax.training.mapping import repeat_update
 from srgan_jax.training.observed import mean_logits
 from srgan_jax.training.optimizers import create_schedule
@@ -48,11 +50,12 @@ def test_means_leave_out_what_is_not_finite_and_survive_a_checkpoint():
     assert taken["loss"] == 7.0 and np.isnan(taken["other"])
 
 
-def test_several_updates_per_call_return_the_means_of_their_metrics():
+@pytest.mark.parametrize("scan", [False, True])
+def test_several_updates_per_call_return_the_means_of_their_metrics(scan):
     def update(state, frozen, sharded):
         return state + 1, {"loss": 10.0 * state, "skipped": state}
 
-    state, found = repeat_update(update, 3, latest=("skipped",))(jnp.float32(1.0), None, None)
+    state, found = repeat_update(update, 3, latest=("skipped",), scan=scan)(jnp.float32(1.0), None, None)
     assert (state, found["loss"], found["skipped"]) == (4.0, 20.0, 3.0)  # (10 + 20 + 30) / 3
 
 
@@ -175,6 +178,7 @@ def test_weights_and_biases_gets_all_numbers(config, tmp_path, monkeypatch):
         return Run()
 
     config.loggers = ("wandb",)
+    monkeypatch.setattr("srgan_jax.runtime.extras.missing", lambda extra: [extra])
     with pytest.raises(UserError, match=r"config.loggers=wandb needs .*\(wandb\): pip install"):
         helpers.train(config, tmp_path / "without")
     module = types.SimpleNamespace(init=init, Image=lambda image: ("image", image.shape))
@@ -197,3 +201,52 @@ def test_the_old_name_of_loggers_is_refused_with_the_new_one(config):
     with pytest.raises(UserError, match="config.writers was renamed; write config.loggers"):
         command_line.apply_overrides(config, ["--config.writers=tensorboard"])
     assert renamed.translate_keys({"writers": []}) == {"loggers": []}
+
+
+def _leveldb_records(data):
+    """Yields the records of a LevelDB log: chunks with CRC, length and type, in blocks of 32 KiB; W&B's header is 7."""
+    position, record = 7, b""
+    while position < len(data):
+        left = 32768 - position % 32768
+        if left < 7:
+            position += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
+        record += data[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):  # the whole record, or its last chunk
+            yield record
+            record = b""
+
+
+@pytest.mark.slow
+def test_the_real_package_writes_a_run_offline(config, tmp_path, monkeypatch):
+    """Reads the values back from the file that W&B uploads later."""
+    pytest.importorskip("wandb", reason="the extra wandb is not installed")
+    from wandb.proto import wandb_internal_pb2
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    config.loggers, config.stages.pretrain.total_steps, config.sample_pictures = ("wandb",), 3, 1
+    helpers.train(config, tmp_path / "run")
+    (file,) = (tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb")
+    records = map(wandb_internal_pb2.Record.FromString, _leveldb_records(file.read_bytes()))
+    rows = [{item.key or item.nested_key[0]: item.value_json for item in record.history.item} for record in records]
+    found = {row["update"]: json.loads(row["loss"]) for row in rows if "loss" in row}
+    expected = {str(row["step"]): row["loss"] for row in helpers.read_metrics(tmp_path / "run") if "loss" in row}
+    assert found == pytest.approx(expected) and list(found) == ["1", "2", "3"]
+    assert any("LR | SR | HR" in row for row in rows)
+
+
+def test_the_remaining_time_leaves_out_compilation_and_the_first_validation(tmp_path, monkeypatch):
+    """By a clock on which the first update takes 150 s and the others 1 s each."""
+    now, terminal = [0.0], helpers.Terminal()
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    monkeypatch.setattr("sys.stderr", terminal)
+    log = StageLog(tmp_path, "pretrain", 0, 102, 16, writers=())
+    for seconds in (100, 50, 1, 1):
+        now[0] += seconds
+        log.advance()
+    shown = terminal.getvalue().split("\r")[-1]
+    log.close()
+    assert "4/102" in shown and "[00:02<01:38,  1.00 updates/s" in shown, shown

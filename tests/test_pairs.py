@@ -8,8 +8,9 @@ import pytest
 
 from srgan_jax import cli, images
 from srgan_jax.config.schema import DataConfig, ValidationConfig
-from srgan_jax.data import batches, builder, datasets, memory, paired_folders, sampling, stream
+from srgan_jax.data import batches, builder, datasets, memory, sampling, stream
 from srgan_jax.data.batch_plan import BatchPlan
+from srgan_jax.images import paired_folders
 from srgan_jax.ops import resize
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.training import samples

@@ -15,7 +15,7 @@ import pytest
 import srgan_jax
 from srgan_jax import images
 from srgan_jax.runtime.errors import UserError
-from srgan_jax.runtime.processes import start_cluster
+from srgan_jax.runtime.processes import check_semaphores, start_cluster
 from srgan_jax.training.mapping import MAPPINGS
 
 TIMEOUT_S = 500  # as the machine may be busy
@@ -184,3 +184,14 @@ print(time.time() - began < 0.5, jax.process_count(), devices.process_slice([1, 
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=helpers.environment())
     assert result.stdout.split("\n")[0] == "True 1 [1, 2] ['x']", result.stderr
+
+
+def test_a_system_without_semaphores_is_reported_in_one_line(monkeypatch):
+    """As where /dev/shm is read-only."""
+
+    def refuse(*args, **kwargs):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", refuse)
+    with pytest.raises(UserError, match=r"\(Read-only file system\); training needs a writable /dev/shm"):
+        check_semaphores()

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import os
+import shutil
 import signal
 
 import helpers
@@ -109,3 +110,15 @@ def test_a_run_without_a_validation_has_its_newest_checkpoint(run, tmp_path):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(source.read_bytes())
     np.testing.assert_array_equal(_kernel(find_weights(str(copy))), _averaged(run, 4))
+
+
+def test_the_best_checkpoint_of_an_earlier_version_is_found_by_its_logged_scores(run, tmp_path, capsys):
+    """Such a run has no file of the best weights, but kept the best checkpoint; without that, the others are listed."""
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    (copy / "pretrain_best.safetensors").unlink()
+    np.testing.assert_array_equal(_kernel(find_weights(str(copy), best=True)), _averaged(run, 2))  # SCORES
+    shutil.rmtree(copy / "checkpoints")
+    assert cli.main(["info", str(copy), "--best"]) == 2
+    error = capsys.readouterr().err
+    assert "by a version that kept no file of the best weights" in error and "none yet" in error

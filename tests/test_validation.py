@@ -19,7 +19,7 @@ def test_large_images_are_validated_in_tiles_with_the_same_result(photo, monkeyp
     """In arrays that hold a tile, not the image."""
     params = helpers.random_weights(name="srresnet", blocks=1, width=4, scale=2)
     pairs = [make_pair(f"{width}", photo[:200, :width], 2) for width in (180, 220)]
-    whole = validation.upscale_pairs(params, pairs)
+    whole = scoring.upscale_pairs(params, pairs)
     areas = []
     run = inference.tiler.upscale_tiles
 
@@ -29,8 +29,8 @@ def test_large_images_are_validated_in_tiles_with_the_same_result(photo, monkeyp
 
     tiler = inference.Tiler
     monkeypatch.setattr(inference, "Tiler", lambda *args: tiler(*args, run=upscale_tiles))
-    monkeypatch.setattr(validation, "CANVAS_PX", 64 * 64)
-    tiled = validation.upscale_pairs(params, pairs)
+    monkeypatch.setattr(scoring, "CANVAS_PX", 64 * 64)
+    tiled = scoring.upscale_pairs(params, pairs)
     assert len(areas) > 1 and max(areas) <= 64 * 64
     for ours, expected, pair in zip(tiled, whole, pairs, strict=True):
         assert ours.shape == pair.hr.shape and ours.dtype == np.uint8

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from srgan_jax import images
+from srgan_jax import images, inference
 from srgan_jax.bulk import failures, records
 from srgan_jax.bulk.jobs import Job
 from srgan_jax.bulk.options import Options
@@ -82,6 +82,8 @@ def wrap_device_errors(results: Iterator) -> Iterator:
             item = next(results)
         except StopIteration:
             return
+        except inference.NonFiniteError:  # of this image only
+            raise
         except (jax.errors.JaxRuntimeError, UserError) as error:
             raise DeviceError(images.reason(error)) from error
         except Exception as error:

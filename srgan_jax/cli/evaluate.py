@@ -6,6 +6,7 @@ from pathlib import Path
 
 from srgan_jax.cli.arguments import add_cluster, add_moment, at_moment
 from srgan_jax.runtime.errors import UserError, lookup
+from srgan_jax.runtime.names import readable
 
 
 def _label(path: str) -> str:
@@ -31,20 +32,38 @@ def _labels(paths: list[str], names: list[str], taken: tuple[str, ...] = ()) -> 
 
 def _methods(paths: list[str], generators: list, scale: int) -> dict:
     """Returns bicubic, nearest and each generator by label, as functions from pairs to SR images."""
-    from srgan_jax import inference
     from srgan_jax.evaluation import scoring
 
     methods = {
         "bicubic": lambda pairs: [scoring.bicubic(pair.lr, scale) for pair in pairs],
         "nearest": lambda pairs: [scoring.nearest(pair.lr, scale) for pair in pairs],
     }
-    labels = _labels(paths, [_label(path) for path in paths], (*methods, "HR"))
+    readable_paths = [readable(path) for path in paths]
+    labels = _labels(readable_paths, [readable(_label(path)) for path in paths], (*methods, "HR"))
     for path, label, params in zip(paths, labels, generators, strict=True):
         if params.scale != scale:
             raise UserError(f"{path} has scale {params.scale}, expected {scale}; evaluate one scale at a time")
-        upscale = functools.partial(inference.upscale_canvas, params)
-        methods[label] = functools.partial(scoring.upscale_all, upscale)
+        methods[label] = functools.partial(scoring.upscale_pairs, params, finite=True)
     return methods
+
+
+def _read_sets(args: argparse.Namespace, scale: int) -> tuple[dict[str, str], dict]:
+    """Returns the folder and the pairs of each test set, by its label."""
+    from srgan_jax.degradations import DEGRADATIONS
+    from srgan_jax.evaluation.pairs import degrade_pairs, read_pairs
+    from srgan_jax.runtime import processes
+
+    names_of_sets = [readable(name) for name in args.data]
+    labels = _labels(names_of_sets, [readable(Path(folder).resolve().name) for folder in args.data])
+    folders = dict(zip(labels, args.data, strict=True))
+    options = {"convention": args.convention, "keep_gray": args.gray == "keep", "lr_name": args.lr_name}
+    sets = {
+        name: read_pairs(folder, scale, select=processes.process_slice, **options) for name, folder in folders.items()
+    }
+    if args.degradation:
+        degrade = functools.partial(DEGRADATIONS[args.degradation].degrade, scale=scale)
+        sets = {name: degrade_pairs(pairs, degrade) for name, pairs in sets.items()}
+    return folders, sets
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -53,11 +72,12 @@ def evaluate(args: argparse.Namespace) -> int:
     The processes of a job divide the images among themselves; process 0 prints and writes.
     """
     import jax
+    from tqdm import tqdm
 
     from srgan_jax import weights
     from srgan_jax.degradations import DEGRADATIONS
     from srgan_jax.evaluation import html_report, metrics, tables
-    from srgan_jax.evaluation.pairs import degrade_pairs, read_pairs
+    from srgan_jax.images.paired_folders import find_test_set
     from srgan_jax.runtime import devices, processes
 
     processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
@@ -80,19 +100,14 @@ def evaluate(args: argparse.Namespace) -> int:
     methods = _methods(args.weights, generators, scale)
     if args.bootstrap == "weights" and not args.weights:
         raise UserError("--bootstrap weights compares with the first of --weights, but --weights is not given")
-    labels = _labels(args.data, [Path(folder).resolve().name for folder in args.data])
-    folders = dict(zip(labels, args.data, strict=True))
-    sets = {
-        name: read_pairs(folder, scale, args.convention, protocol.keep_gray, select=processes.process_slice)
-        for name, folder in folders.items()
-    }
-    if args.degradation:
-        degrade = functools.partial(DEGRADATIONS[args.degradation].degrade, scale=scale)
-        sets = {name: degrade_pairs(pairs, degrade) for name, pairs in sets.items()}
-    ready = [name for name, folder in folders.items() if (Path(folder) / f"LRx{scale}").is_dir()]
-    notes = protocol.lines(made=[name for name in sets if name not in ready], ready=ready)
+    folders, sets = _read_sets(args, scale)
+    ready = {name: find_test_set(folder, scale)[1] for name, folder in folders.items()}
+    notes = protocol.lines(made=list(sets), ready={name: path.name for name, path in ready.items() if path})
     page = html_report.Report() if args.report else None
-    rows = tables.compare(sets, methods, names, protocol, page.add if page else lambda *_: None)
+    total = len(methods) * sum(map(len, sets.values()))
+    quiet = True if jax.process_index() else None  # None: no bar unless standard error is a terminal
+    with tqdm(total=total, unit=" images", desc="evaluating", disable=quiet) as bar:
+        rows = tables.compare(sets, methods, names, protocol, page.add if page else lambda *_: None, bar.update)
     baseline = list(methods)[2] if args.bootstrap == "weights" else args.bootstrap  # after bicubic and nearest
     if jax.process_index():
         return 0
@@ -115,7 +130,11 @@ def add_evaluate(commands) -> None:
     )
     add_moment(sub)
     sub.add_argument(
-        "--data", nargs="+", required=True, metavar="DIR", help="folder of HR images, or with sub-folders HR and LRx4"
+        "--data",
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="folder of HR images, or of HR and LRx4, GT and LQ, ...",
     )
     more = (
         "also ms_ssim, ssim_rgb, and with ported weights niqe, lpips_alex, lpips_vgg, vgg54; texture is psnr_y with "
@@ -128,6 +147,12 @@ def add_evaluate(commands) -> None:
     )
     sub.add_argument(
         "--degradation", default="", metavar="NAME", help="degradation that computes LR instead of bicubic: photo, ..."
+    )
+    sub.add_argument(
+        "--lr-name",
+        default="",
+        metavar="TEMPLATE",
+        help="names of LR images, such as {name}x4 (default: as HR)",
     )
     sub.add_argument("--border", type=int, metavar="PX", help="pixels ignored at each side (default: the scale)")
     sub.add_argument(

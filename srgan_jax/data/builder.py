@@ -13,87 +13,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
-from google.protobuf.json_format import ParseError
 
 from srgan_jax import images
-from srgan_jax.data.examples import Example, find_examples, readable
+from srgan_jax.data.examples import Example, find_examples
+from srgan_jax.data.feature_classes import DatasetError, check_features
+from srgan_jax.data.new_folder import is_temporary, new_folder
+from srgan_jax.data.photo_folder import PhotoFolder
 from srgan_jax.data.tfds_images import TfdsImages
 from srgan_jax.runtime import atomic
-from srgan_jax.runtime.errors import UserError
+from srgan_jax.runtime.names import readable
 
 DISK_FULL = ("No space left on device", "File too large", "Disk quota exceeded")
 SKIPPED_FILE, CONVERTED_FILE = "skipped.json", "converted.json"
-
-
-class DatasetError(UserError):
-    """A data set is missing or can't be used; the message states what to do."""
-
-
-def _decode_usable(path: Path, min_side_px: int) -> np.ndarray:
-    image = images.decode_rgb(path)
-    if min(image.shape[:2]) < min_side_px:
-        raise images.ImageError(f"{image.shape[1]} x {image.shape[0]} px, smaller than {min_side_px} px")
-    return image
-
-
-class PhotoFolder(tfds.core.GeneratorBasedBuilder):
-    """Builds a tfds data set from the images of a folder and its sub-folders, stored as lossless 8-bit RGB.
-
-    The features are "image", or "hr" and "lr" for paired folders, and "path". tfds makes the name of the data set from
-    the name of this class.
-
-    Attributes:
-      skipped: path of each skipped file and the reason; filled by `download_and_prepare`.
-      converted: path of each file that was not 8-bit RGB, and what it was.
-    """
-
-    VERSION = tfds.core.Version("1.0.0")
-    # There are no tfds metadata files next to this module.
-    pkg_dir_path = Path(__file__).parent  # pyright: ignore[reportAssignmentType]  # tfds declares a path type of etils
-
-    def __init__(
-        self,
-        *,
-        folder: str = "",
-        examples: Sequence[Example] = (),
-        min_side_px: int = 1,
-        on_file: Callable[[], Any] = lambda: None,
-        **kwargs,
-    ):
-        self._folder, self._examples, self._min_side_px, self._on_file = Path(folder), examples, min_side_px, on_file
-        self._names = ("hr", "lr") if examples and len(examples[0]) == 2 else ("image",)
-        self.skipped: dict[str, str] = {}
-        self.converted: dict[str, str] = {}
-        super().__init__(file_format="array_record", **kwargs)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        image = tfds.features.Image(shape=(None, None, 3), encoding_format="png")
-        features = dict.fromkeys(self._names, image) | {"path": tfds.features.Text()}
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(features), description="Photographs from a folder."
-        )
-
-    def _split_generators(self, dl_manager):
-        del dl_manager
-        return {"train": self._generate_examples()}
-
-    def _generate_examples(self):
-        several = len({paths[0] for paths in self._examples}) < len(self._examples)  # LR images for each HR image
-        for paths in self._examples:
-            name = readable(paths[-1 if several else 0].relative_to(self._folder))
-            self._on_file()
-            try:  # the minimum side doesn't apply to the LR image of a pair
-                decoded = [_decode_usable(path, 0 if index else self._min_side_px) for index, path in enumerate(paths)]
-            except images.ImageError as error:
-                self.skipped[name] = str(error)
-                continue
-            if kinds := [kind for kind in map(images.conversion, paths) if kind]:
-                self.converted[name] = "; ".join(kinds)
-            encoded = {key: io.BytesIO(images.encode_png(p)) for key, p in zip(self._names, decoded, strict=True)}
-            yield name, encoded | {"path": name}
 
 
 def _check_platform() -> None:
@@ -112,7 +45,7 @@ def prepare(
     examples: Sequence[Example] = (),
     on_file: Callable[[], Any] = lambda: None,
 ) -> dict[str, str]:
-    """Prepares a folder of images as a tfds data set; replaces an existing data set in `out`.
+    """Prepares a folder of images as a tfds data set; replaces an existing data set in `out` once the new one is whole.
 
     Args:
       folder: images of all common formats and any size, sub-folders included; or pairs with equal names in the
@@ -128,18 +61,24 @@ def prepare(
 
     Raises:
       FileNotFoundError: no such folder.
-      DatasetError: no usable image in the folder; a damaged data set in `out`; or the platform has no array_record
-        (Windows).
+      DatasetError: no usable image in the folder; a full disk; or the platform has no array_record (Windows).
       UserError: pairs whose names or sizes don't match.
     """
     _check_platform()
     examples = examples or find_examples(folder)[0]  # raises errors before anything is replaced
     options = {"folder": folder, "examples": examples, "min_side_px": min_side_px, "on_file": on_file}
-    try:
+    with new_folder(Path(out), PhotoFolder.name) as made:
         with _quiet():
-            builder = PhotoFolder(**options, data_dir=out)
-    except ParseError as error:
-        raise DatasetError(f"{out} contains a damaged data set; delete it and repeat the command ({error})") from None
+            builder = PhotoFolder(**options, data_dir=str(made))
+        _build(builder, len(examples), folder, out)
+    skipped = builder.skipped | {readable(path): "broken link" for path in images.broken_links(folder)}
+    atomic.write_text(Path(out, SKIPPED_FILE), json.dumps(skipped, indent=1))
+    atomic.write_text(Path(out, CONVERTED_FILE), json.dumps(builder.converted, indent=1))
+    return skipped
+
+
+def _build(builder: PhotoFolder, count: int, folder: str, out: str) -> None:
+    """Makes the files of a data set of `count` examples."""
     try:
         with _quiet(), tempfile.TemporaryDirectory() as downloads:
             config = tfds.download.DownloadConfig(download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)
@@ -147,14 +86,10 @@ def prepare(
     except Exception as error:
         if full := next((text for text in DISK_FULL if text in str(error)), ""):
             raise DatasetError(f"{out} can't be written ({full}); make space, and repeat the command") from None
-        if len(builder.skipped) < len(examples):
+        if len(builder.skipped) < count:
             raise
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in list(builder.skipped.items())[:10])
         raise DatasetError(f"{folder} contains no usable images:{reasons}") from None
-    skipped = builder.skipped | {readable(path): "broken link" for path in images.broken_links(folder)}
-    atomic.write_text(Path(out, SKIPPED_FILE), json.dumps(skipped, indent=1))
-    atomic.write_text(Path(out, CONVERTED_FILE), json.dumps(builder.converted, indent=1))
-    return skipped
 
 
 @contextlib.contextmanager
@@ -171,27 +106,35 @@ def _quiet():
 
 
 def _find_builder(
-    dataset: str, data_dir: str | None
+    dataset: str, data_dir: str | None, trust: bool = False
 ) -> Any:  # the decorators of tfds hide the signatures of its methods
+    """Returns the builder of a data set; its features may be of any class only with `trust`."""
     _check_platform()
     folder = Path(dataset)
     found = sorted(folder.glob("**/dataset_info.json")) if folder.is_dir() else []
-    prepared = [path.parent for path in found if "incomplete" not in path.parent.name]  # of a killed preparation
+    prepared = [
+        path.parent for path in found if "incomplete" not in path.parent.name and not is_temporary(path, folder)
+    ]  # others are of a killed preparation
     if len(prepared) > 1:
         listed = ", ".join(str(path) for path in prepared[:5])
         raise DatasetError(f"{dataset} contains {len(prepared)} data sets; set config.data.dataset to one of: {listed}")
     if prepared:
-        return tfds.builder_from_directory(prepared[0])
+        return _open_folder(prepared[0], trust)
     if folder.is_dir():
         raise DatasetError(
             f"{dataset} is a folder, but not a prepared data set; run: srgan-jax prepare {dataset} --out data/NAME, "
             "then set config.data.dataset=data/NAME"
         )
-    if dataset.split("/")[0].split(":")[0] not in tfds.list_builders(with_community_datasets=False):
+    name = dataset.split("/")[0].split(":")[0]
+    if name not in tfds.list_builders(with_community_datasets=False):
         raise DatasetError(
             f"no data set {dataset!r}: neither a prepared folder nor a name in the tfds catalogue; "
             "for your own images use --config.data.folder=YOUR_PHOTOS, or first run: srgan-jax prepare YOUR_PHOTOS "
             f"--out {dataset}"
+        )
+    if not trust:
+        check_features(
+            Path(data_dir or tfds.core.constants.DATA_DIR).expanduser() / dataset.split("/")[0].split(":")[0]
         )
     try:
         with _quiet():
@@ -200,7 +143,17 @@ def _find_builder(
         raise DatasetError(f"tfds can't open {dataset!r}: {error}") from None
 
 
-def prepare_named(dataset: str, data_dir: str | None = None) -> None:
+def _open_folder(folder: Path, trust: bool) -> Any:
+    if not trust:
+        check_features(folder)
+    try:
+        return tfds.builder_from_directory(folder)
+    except Exception as error:  # tfds and protobuf raise nearly everything for damaged files
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DatasetError(f"{folder} contains a damaged data set ({reason}); prepare it again") from None
+
+
+def prepare_named(dataset: str, data_dir: str | None = None, *, trust_builder: bool = False) -> None:
     """Downloads a data set of the tfds catalogue and prepares it for `open_source` (which reads array_record).
 
     Raises:
@@ -211,7 +164,7 @@ def prepare_named(dataset: str, data_dir: str | None = None) -> None:
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
     manual_hint = "download the images and prepare their folder: srgan-jax prepare FOLDER --out data/NAME"
-    builder = _find_builder(dataset, data_dir)
+    builder = _find_builder(dataset, data_dir, trust_builder)
     config = tfds.download.DownloadConfig(download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)
     try:
         builder.download_and_prepare(download_config=config, file_format="array_record")
@@ -232,10 +185,17 @@ def prepare_named(dataset: str, data_dir: str | None = None) -> None:
 
 def read_converted(out: str) -> dict[str, str]:
     """Returns the files that `prepare` converted for the data set `out`: path, and what the file was."""
-    return json.loads(Path(out, CONVERTED_FILE).read_text())
+    return json.loads(Path(out, CONVERTED_FILE).read_text(encoding="utf-8"))
 
 
-def open_source(dataset: str, *, split: str = "train", feature: str = "", data_dir: str | None = None) -> TfdsImages:
+def open_source(
+    dataset: str,
+    *,
+    split: str = "train",
+    feature: str = "",
+    data_dir: str | None = None,
+    trust_builder: bool = False,
+) -> TfdsImages:
     """Returns the images of a data set; they are decoded when indexed.
 
     Args:
@@ -243,11 +203,12 @@ def open_source(dataset: str, *, split: str = "train", feature: str = "", data_d
       split: name of a split of the data set.
       feature: name of an image feature; "" means "hr", else "image", else the only one.
       data_dir: folder in which tfds stores named data sets; None is the default of tfds.
+      trust_builder: import the Python code that the data set names; False accepts the features of tfds only.
 
     Raises:
-      DatasetError: not prepared, no such split or feature, or an empty split.
+      DatasetError: not prepared, damaged, no such split or feature, an empty split, or features that aren't of tfds.
     """
-    builder = _find_builder(dataset, data_dir)
+    builder = _find_builder(dataset, data_dir, trust_builder)
     if not builder.is_prepared():
         raise DatasetError(f"the data set {dataset} is not on this machine; run: srgan-jax prepare {dataset}")
     if split not in builder.info.splits:
@@ -269,9 +230,9 @@ def count_images(dataset: str) -> int:
     return _find_builder(dataset, None).info.splits["train"].num_examples
 
 
-def image_features(dataset: str, data_dir: str | None = None) -> list[str]:
+def image_features(dataset: str, data_dir: str | None = None, *, trust_builder: bool = False) -> list[str]:
     """Returns the names of the image features of a data set."""
-    builder = _find_builder(dataset, data_dir)
+    builder = _find_builder(dataset, data_dir, trust_builder)
     return [name for name, kind in builder.info.features.items() if isinstance(kind, tfds.features.Image)]
 
 

@@ -1,11 +1,10 @@
 """`find_examples`: the files of a folder from which a data set is prepared, images or pairs."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from srgan_jax import images
-from srgan_jax.data import paired_folders
+from srgan_jax.images import paired_folders
 from srgan_jax.runtime.errors import MissingFileError
 
 Example = tuple[Path, ...]  # an image, or the HR image and the LR image of a pair
@@ -31,8 +30,3 @@ def find_examples(folder: str, lr: Sequence[str] = (), lr_name: str = "") -> tup
     unpaired = ", ".join(paired_folders.unpaired_lr(folder)[:5])
     warning = f"WARNING: {unpaired}: named as LR images, but without HR images beside; they become training images"
     return examples, [warning] if unpaired else []
-
-
-def readable(path: Path) -> str:
-    """Returns a path as text; bytes that are not UTF-8 are escaped."""
-    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")

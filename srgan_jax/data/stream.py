@@ -29,7 +29,8 @@ def _corners(key_data, sizes, crop_px, several):
     return sampling.choose_corners(keys, sizes, crop_px)[:, None]
 
 
-def _cut(image: np.ndarray, corner: np.ndarray, crop_px: int, margin_px: int) -> np.ndarray:
+def cut_window(image: np.ndarray, corner: np.ndarray, crop_px: int, margin_px: int) -> np.ndarray:
+    """Returns the crop at `corner` with its margin; outside the image its outermost pixels are repeated."""
     rows, columns = (
         np.clip(np.arange(start - margin_px, start + crop_px + margin_px), 0, size - 1)
         for start, size in zip(corner, image.shape[:2], strict=True)
@@ -84,7 +85,10 @@ def read_windows(
             )
         corners = np.asarray(_corners(key_data, sizes, crop_px, min_contrast > 0))
         windows = np.stack(
-            [[_cut(p, corner, crop_px, margin_px) for corner in own] for p, own in zip(chosen, corners, strict=True)]
+            [
+                [cut_window(p, corner, crop_px, margin_px) for corner in own]
+                for p, own in zip(chosen, corners, strict=True)
+            ]
         )
         index = np.asarray(sampling.choose_candidate(windows, min_contrast)) if min_contrast else 0
     return windows[np.arange(len(windows)), index]

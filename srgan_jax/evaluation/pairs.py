@@ -11,8 +11,10 @@ import jax
 import numpy as np
 
 from srgan_jax import images
+from srgan_jax.images import paired_folders
 from srgan_jax.ops import color, resize
 from srgan_jax.runtime.errors import MissingFileError, UserError
+from srgan_jax.runtime.names import readable
 
 
 class Pair(NamedTuple):
@@ -42,7 +44,8 @@ def make_pair(name: str, hr: np.ndarray, scale: int, convention: str = "A", gray
 
 
 def _contains_images(folder: Path) -> bool:
-    return (folder / "HR").is_dir() or bool(images.find_images(folder, recursive=False))
+    hr = (path for path in folder.iterdir() if path.is_dir() and paired_folders.HR_NAME.search(path.name))
+    return any(hr) or bool(images.find_images(folder, recursive=False))
 
 
 def _find_test_images(folder: Path) -> list[Path]:
@@ -69,16 +72,18 @@ def read_pairs(
     convention: str = "A",
     keep_gray: bool = True,
     select: Callable[[list[Path]], list[Path]] = lambda paths: paths,
+    lr_name: str = "",
 ) -> list[Pair]:
     """Reads the pairs of a test set.
 
     Args:
-      folder: a folder of HR images, without its sub-folders; or a folder with sub-folders `HR` and `LRx4` (for scale
-        4), with the same names in both.
+      folder: a folder of HR images, without its sub-folders; or a folder with sub-folders of HR and LR images, see
+        `paired_folders.find_test_set`.
       scale: HR pixels per LR pixel.
-      convention: how LR is computed from HR, see `resize`; not used with a folder `LRx4`.
+      convention: how LR is computed from HR, see `resize`; not used with a folder of LR images.
       keep_gray: score the samples of gray files directly, as MATLAB code does; otherwise MATLAB's luma of RGB.
       select: function that selects the HR files to read, such as `processes.process_slice`.
+      lr_name: names of the LR images, such as "{name}x4"; "" for those of HR up to marks such as x4, HR or _LR.
 
     Raises:
       MissingFileError: no such folder, or no image in it.
@@ -88,18 +93,20 @@ def read_pairs(
     root = Path(folder)
     if not root.is_dir():
         raise MissingFileError(f"no such folder: {folder}; test sets are folders of HR images, see docs/evaluation.md")
-    hr_folder = root / "HR" if (root / "HR").is_dir() else root
-    lr_folder = root / f"LRx{scale}"
+    paired_folders.check_template(lr_name)
+    hr_folder, lr_folder = paired_folders.find_test_set(root, scale)
     all_paths = _find_test_images(hr_folder)
     paths = select(all_paths)
+    hr_images = [images.read_rgb(path) for path in paths]  # first: a file that can't be read is reported
     grays = [keep_gray and images.is_gray(path) for path in paths]
-    hr_images = [images.read_rgb(path) for path in paths]
-    if not lr_folder.is_dir():
+    if lr_folder is None:
         return [
-            make_pair(path.stem, hr, scale, convention, gray)
+            make_pair(readable(path.stem), hr, scale, convention, gray)
             for path, hr, gray in zip(paths, hr_images, grays, strict=True)
         ]
-    lr_paths = {path.stem: path for path in _find_test_images(lr_folder)}
+    lr_files = {path.stem: path for path in _find_test_images(lr_folder)}
+    names = paired_folders.lr_by_hr([path.stem for path in all_paths], list(lr_files), lr_name)
+    lr_paths = {names[stem]: path for stem, path in lr_files.items()}
     lr_images = {path.stem: images.read_rgb(lr_paths[path.stem]) for path in paths if path.stem in lr_paths}
     pairs = []
     mismatches = [f"{name}: not in {hr_folder}" for name in sorted(lr_paths.keys() - {path.stem for path in all_paths})]
@@ -110,7 +117,7 @@ def read_pairs(
         elif (lr.shape[0] * scale, lr.shape[1] * scale) != hr.shape[:2]:
             mismatches.append(f"{path.stem}: HR {hr.shape[1]} x {hr.shape[0]}, LR {lr.shape[1]} x {lr.shape[0]}")
         else:
-            pairs.append(Pair(path.stem, lr, hr, gray))
+            pairs.append(Pair(readable(path.stem), lr, hr, gray))
     if mismatches:
         raise UserError(
             f"{len(mismatches)} images of {folder} don't form pairs of HR and LR:\n  " + "\n  ".join(mismatches[:10])

@@ -1,17 +1,20 @@
 """Upscaling and scoring of the images of a test set, and the two baselines."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from srgan_jax import inference, weights
 from srgan_jax.evaluation import metrics
 from srgan_jax.evaluation.metrics.common import MIN_SIDE_PX
 from srgan_jax.evaluation.pairs import Pair
 from srgan_jax.ops import color, resize
 from srgan_jax.runtime.errors import UserError
 
+CANVAS_PX = 256 * 256  # LR pixels; larger images are upscaled in tiles of at most this area, in bounded memory
 Scores = Mapping[str, Any]  # name of a metric to its value for one image, a number, or the list that the metric pools
 # upscale_fn(lr [H, W, 3] in [0, 1], size) -> sr: the image of `size` is in the top left corner of both arrays, see
 # inference.upscale_canvas
@@ -35,15 +38,36 @@ def _pad_to_canvas(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
     return np.pad(image, pad, mode="edge").astype(np.float32) / 255.0
 
 
-def upscale_all(upscale_fn: UpscaleFn, pairs: Sequence[Pair]) -> list[np.ndarray]:
-    """Returns the SR image of each pair, uint8, with a single compilation for all sizes."""
+def upscale_all(upscale_fn: UpscaleFn, pairs: Sequence[Pair], finite: bool = False) -> list[np.ndarray]:
+    """Returns the SR image of each pair, uint8, with a single compilation for all sizes.
+
+    With `finite`, raises UserError if an SR image has values that aren't finite; otherwise they are black.
+    """
     canvas = [max(pair.lr.shape[axis] for pair in pairs) for axis in (0, 1)]
     results = []
     for pair in pairs:
         with jax.default_matmul_precision("highest"):  # the default is bf16 on TPU and TF32 on GPU
             sr = upscale_fn(_pad_to_canvas(pair.lr, canvas), pair.lr.shape[:2])
+        if finite and not np.isfinite(np.asarray(sr)[: pair.hr.shape[0], : pair.hr.shape[1]]).all():
+            raise UserError(f"{pair.name}: the generator gave values that aren't finite, so there is nothing to score")
         results.append(np.asarray(color.to_uint8(sr))[: pair.hr.shape[0], : pair.hr.shape[1]])
     return results
+
+
+def upscale_pairs(params: weights.Weights, pairs: Sequence[Pair], finite: bool = False) -> list[np.ndarray]:
+    """Returns the SR image of each pair, uint8; images of more than `CANVAS_PX` LR pixels are upscaled in tiles.
+
+    `finite` is that of `upscale_all`; tiles are always checked. The tiles depend on the images only, not on free
+    memory, so that a resumed run has the same scores.
+    """
+    sizes = [(pair.lr.shape[0], pair.lr.shape[1]) for pair in pairs]
+    if max(height for height, _ in sizes) * max(width for _, width in sizes) <= CANVAS_PX:
+        return upscale_all(functools.partial(inference.upscale_canvas, params), pairs, finite)
+    halo, period = inference.halo_px(params.architecture)[0], inference.period_px(params.architecture)
+    tiler = inference.Tiler(params, inference.choose_tile(sizes, halo, CANVAS_PX, period=period))
+    with jax.default_matmul_precision("highest"):  # the default is bf16 on TPU and TF32 on GPU
+        images = (inference.from_array(pair.lr) for pair in pairs)
+        return [np.concatenate(list(strips)) for _, strips in tiler.upscale(images)]
 
 
 def check_sizes(pairs: Iterable[Pair], names: Iterable[str], border: int | None = None) -> None:
@@ -81,6 +105,7 @@ def score(
     *,
     border: int | None = None,
     round_y: bool = False,
+    on_image: Callable[[], Any] = lambda: None,
 ) -> list[Scores]:
     """Computes the metrics of each image, on SR rounded to 8 bits as in image files.
 
@@ -90,6 +115,7 @@ def score(
       names: names in `evaluation.metrics.METRICS`.
       border: pixels ignored at each side; None for the scale, as in papers.
       round_y: round the luma to 8 bits before comparing.
+      on_image: called after each image.
 
     Returns:
       For each image, a dictionary from metric to value.
@@ -111,6 +137,7 @@ def score(
             rows.append({name: np.asarray(measure(*both, **options)).tolist() for name, measure in measures.items()})
         except UserError as error:
             raise UserError(f"{pair.name}: {error}") from None
+        on_image()
     return rows
 
 

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ BORDERS = {
     "B": "borders mirrored, rounded to 8 bits between the passes",
     "C": "borders mirrored, not rounded between the passes",
 }
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # beginnings of a cell that spreadsheets execute
 Method = Callable[[Sequence[Pair]], list[np.ndarray]]  # pairs -> SR images, uint8
 
 
@@ -40,22 +42,22 @@ class Protocol(NamedTuple):
     keep_gray: bool = True
     degradation: str = ""  # name of the degradation that computes LR of all sets; "" for bicubic
 
-    def lines(self, made: Sequence[str] = (), ready: Sequence[str] = ()) -> list[str]:
+    def lines(self, made: Sequence[str] = (), ready: Mapping[str, str] = MappingProxyType({})) -> list[str]:
         """Returns a description of the protocol, a list of notes below a table.
 
         Args:
-          made: names of the sets whose LR images were computed.
-          ready: names of the sets that contain LR images.
+          made: names of the sets; LR of those that are not in `ready` was computed.
+          ready: the folder of LR images of each set that contains them.
         """
         gray = "samples scored without conversion" if self.keep_gray else "read as RGB, converted to Y"
         rounding = "rounded to 8 bits" if self.round_y else "not rounded"
-        lr = [f"LR of {', '.join(ready)}: the files of LRx{self.scale}"] if ready else []
+        by_folder = {folder: [name for name in ready if ready[name] == folder] for folder in ready.values()}
+        lr = [f"LR of {', '.join(names)}: the files of {folder}" for folder, names in by_folder.items()]
         if self.degradation:
             lr = [f"LR: degradation {self.degradation}, random key of each image derived from its name"]
-        elif made:
-            lr += [
-                f"LR of {', '.join(made)}: MATLAB bicubic, convention {self.convention} ({BORDERS[self.convention]})"
-            ]
+        elif computed := [name for name in made if name not in ready]:
+            border = BORDERS[self.convention]
+            lr += [f"LR of {', '.join(computed)}: MATLAB bicubic, convention {self.convention} ({border})"]
         return [
             f"x{self.scale}; HR cropped at the right and bottom to multiples of {self.scale}",
             *lr,
@@ -71,6 +73,7 @@ def compare(
     names: Sequence[str],
     protocol: Protocol,
     on_result: Callable[[str, Pair, str, np.ndarray], Any] = lambda *_: None,
+    on_image: Callable[[], Any] = lambda: None,
 ) -> list[Row]:
     """Scores every method on every image.
 
@@ -80,6 +83,7 @@ def compare(
       names: names in `evaluation.metrics.METRICS`.
       protocol: gives the border and the rounding.
       on_result: called with the name of the set, the pair, the method and the SR image, for each of them.
+      on_image: called after each image of each method.
 
     Returns:
       The rows of all processes. Each process scores its `processes.process_slice` of the pairs.
@@ -88,7 +92,7 @@ def compare(
     for set_name, pairs in sets.items():
         for method, upscale in methods.items():
             results = upscale(pairs) if pairs else []
-            options = {"border": protocol.border, "round_y": protocol.round_y}
+            options = {"border": protocol.border, "round_y": protocol.round_y, "on_image": on_image}
             scores = scoring.score(pairs, results, names, **options) if pairs else []
             local = [(pair.name, values) for pair, values in zip(pairs, scores, strict=True)]
             rows += [Row(set_name, method, name, values) for name, values in processes.merge_slices(local)]
@@ -181,7 +185,12 @@ def write(
         with atomic.atomic_file(folder / name) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(lines[0]))
             writer.writeheader()
-            writer.writerows(lines)
+            writer.writerows({key: _cell(value) for key, value in line.items()} for line in lines)
+
+
+def _cell(value: Any) -> Any:
+    """Returns the value of a CSV cell; a name that spreadsheets would execute begins with an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULAS) else value
 
 
 def _finite(content: Any) -> Any:

@@ -1,8 +1,12 @@
 """Value ranges and MATLAB's luma."""
 
+from typing import TypeVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+Array = TypeVar("Array", jax.Array, np.ndarray)
 
 
 def to_signed(image: jax.Array) -> jax.Array:
@@ -25,7 +29,7 @@ def quantize(image: jax.Array) -> jax.Array:
     return jnp.floor(jnp.clip(image, 0.0, 1.0) * 255.0 + 0.5) / 255.0
 
 
-def rgb_to_y(rgb: jax.Array) -> jax.Array:
+def rgb_to_y(rgb: Array) -> Array:
     """Returns ITU-R BT.601 luma with studio swing, as MATLAB's `rgb2ycbcr` does for doubles (not rounded).
 
     Args:

@@ -65,6 +65,11 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
             os.close(lock)
 
 
+def no_follow(path: str, flags: int) -> int:
+    """Opens a file as `open(path, ..., opener=no_follow)`; raises OSError where `path` is a symbolic link."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes `text` as UTF-8 by `atomic_file`."""
     with atomic_file(path) as temporary:

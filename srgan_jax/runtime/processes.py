@@ -1,6 +1,7 @@
 """Multi-process jobs: initialisation, and exchange of values between processes."""
 
 import json
+import multiprocessing
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -50,6 +51,21 @@ def start_cluster(coordinator: str = "", num_processes: int | None = None, proce
         raise UserError(
             f"the processes of this job could not be connected ({str(error).splitlines()[0]}); "
             "--coordinator=none uses this process only"
+        ) from None
+
+
+def check_semaphores() -> None:
+    """Checks that the system has semaphores, which libraries that read data and checkpoints use.
+
+    Raises:
+      UserError: it has none; on Linux they are files in /dev/shm.
+    """
+    try:
+        multiprocessing.get_context("spawn").Lock()
+    except OSError as error:
+        raise UserError(
+            f"no semaphore can be made ({error.strerror}); training needs a writable /dev/shm: mount a tmpfs there, in "
+            "a container with --shm-size=64m or --tmpfs /dev/shm"
         ) from None
 
 

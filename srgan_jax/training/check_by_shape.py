@@ -22,7 +22,7 @@ def check_by_shape(stage: Stage) -> None:
     Raises:
       UserError: tracing failed, or SR has another size than HR. The message gives the reason.
     """
-    local = _without_pmap_axis(stage)
+    local = without_pmap_axis(stage)
     plan = stage.plan
     count = stage.game.averaging.microbatches
     sides = (plan.crop_px, plan.crop_px // plan.scale)
@@ -63,7 +63,7 @@ def _update(stage: Stage, state: TrainState, batches: Sequence[Batch], variables
     return stage.step.function(state, batches, with_features(stage.game, stage.extractor, variables))
 
 
-def _without_pmap_axis(stage: Stage) -> Stage:
+def without_pmap_axis(stage: Stage) -> Stage:
     """Returns the stage without the axis of pmap, which is undefined outside pmap."""
 
     def without_axis(player: Player) -> Player:

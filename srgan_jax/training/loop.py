@@ -3,58 +3,37 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
-import numpy as np
-from jax.sharding import Mesh
 
 from srgan_jax import models, weights
-from srgan_jax.config.schema import DataConfig, GuardConfig, Options, RunConfig, ValidationConfig
-from srgan_jax.data import sampling
-from srgan_jax.data.batch_plan import BatchPlan
-from srgan_jax.data.feed import Samples
-from srgan_jax.data.images import Images
-from srgan_jax.evaluation import metrics
-from srgan_jax.evaluation.pairs import Pair
+from srgan_jax.config.schema import RunConfig
 from srgan_jax.evaluation.tables import Protocol
+from srgan_jax.images.paired_folders import find_test_set
 from srgan_jax.runtime import devices, messages
-from srgan_jax.runtime.errors import UserError
-from srgan_jax.training import logs, mapping, nonfinite, previews, samples, setup, start, workdir
-from srgan_jax.training.checkpoints import Checkpoints
+from srgan_jax.training import logs, previews, samples, setup, start, workdir
 from srgan_jax.training.initial import keep_initial, load_initial, load_initial_discriminator
-from srgan_jax.training.interval import LATEST
 from srgan_jax.training.monitor import Monitor
-from srgan_jax.training.provenance import RunRecord, describe_run
-from srgan_jax.training.publishing import Publisher, open_publisher, stage_file
+from srgan_jax.training.provenance import describe_run
+from srgan_jax.training.publishing import open_publisher, stage_file
 from srgan_jax.training.rollback import Rollback
 from srgan_jax.training.stage import Stage
-from srgan_jax.training.state import TrainState, count_parameters
+from srgan_jax.training.stage_parts import (
+    Shared,
+    compile_update,
+    finish_stage,
+    open_data,
+    open_feed,
+    open_log,
+    open_saver,
+    rewind,
+    stage_indices,
+    validate_and_preview,
+)
+from srgan_jax.training.state import count_parameters
 from srgan_jax.training.stop import StopRequest, stop_run
-from srgan_jax.training.validation import Validation, compare, read_validation
-
-
-class Shared(NamedTuple):
-    """The inputs that all stages of a run share."""
-
-    folder: Path
-    stage_names: tuple[str, ...]
-    mesh: Mesh
-    mapping: str
-    samples: Samples
-    validation: Validation
-    bicubic: Callable[[], dict[str, float]]
-    previews: Sequence[Pair]
-    stop: StopRequest
-    guard: GuardConfig
-    best: str
-    keep_checkpoints: int
-    publisher: Publisher
-    loggers: tuple[str, ...]
-    profile: bool
-    record: RunRecord
+from srgan_jax.training.validation import compare
 
 
 def train_and_evaluate(
@@ -117,8 +96,8 @@ def train_and_evaluate(
         if initial and shared.validation.pairs and initial.scale == plan.scale:
             scale, config = plan.scale, run.validation
             protocol = Protocol(scale, degradation=str(run.degradation["name"]) if config.degraded else "")
-            from_files = Path(config.folder, f"LRx{scale}").is_dir() if config.folder else bool(run.data.lr)
-            compare(initial, current, shared.validation, protocol, from_files, folder / "before_after.md")
+            lr_folder = find_test_set(config.folder, scale)[1] if config.folder else run.data.lr and "the data set"
+            compare(initial, current, shared.validation, protocol, str(lr_folder or ""), folder / "before_after.md")
     return current
 
 
@@ -161,9 +140,8 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
             step += intervals.per_call
             trace.before(step)
             if feed is not None:
-                sharded = devices.shard(
-                    {"indices": stage_indices(stage), "windows": feed.take(metrics)}, shared.mesh, shared.mapping
-                )
+                inputs = {"indices": stage_indices(stage), "windows": feed.take(metrics)}
+                sharded = devices.shard(inputs, shared.mesh, shared.mapping)
             with jax.transfer_guard("allow" if jax.config.jax_debug_nans else "disallow"):  # pyright: ignore[reportAttributeAccessIssue] made at run time
                 state, metrics = update(state, frozen, sharded)
             trace.after(step, state)
@@ -173,16 +151,12 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
             # ---------------------------------------------------- log
             if monitor.update(step, state, metrics, feed):
                 state = rollback(state)
-                step = int(state.step)
-                logs.truncate_metrics(shared.folder / "metrics.jsonl", shared.stage_names, name, step)
-                log.rewind(step)
-                monitor.restart(state, saver.sums)
-                feed = open_feed(stage, state, shared.samples)
+                step, feed = rewind(log, monitor, stage, state, saver.sums, shared)
                 continue
 
             # ---------------------------------------------------- validate, save, stop
             try:
-                scores = validate_and_preview(stage, state, step, shared, log)
+                scores = validate_and_preview(stage, state, step, shared, log, monitor.latest)
             except Exception:  # if validation fails, save the checkpoint that is due, without scores
                 if intervals.saves(step):
                     saver.save(step, devices.as_global(state, shared.mesh), sums=monitor.sums())
@@ -197,104 +171,3 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
         stop_run(name, step, saver.saved or 0, stopping)
     assert current is not None  # the loop ends only at the end of the stage or by a stop
     return current
-
-
-# ---------------------------------------------------------------------------------------------- helpers
-
-
-def open_data(
-    data: DataConfig, validation: ValidationConfig, degradation: Options, plan: BatchPlan, folder: Path
-) -> tuple[Validation, Images]:
-    """Returns the validation images and the training images; the latter are still encoded."""
-    images, held_out = samples.open_images(data, validation, plan, folder)
-    degrade, _ = setup.find_degradation(degradation, plan.scale)
-    return read_validation(validation, plan.scale, functools.partial(degrade, scale=plan.scale), held_out), images
-
-
-def open_saver(shared: Shared, name: str) -> Checkpoints:
-    """Opens the checkpoints of a stage."""
-    return Checkpoints(
-        shared.folder / "checkpoints" / name,
-        keep=shared.keep_checkpoints,
-        best_metric=shared.best if shared.validation.pairs else "",
-        lower_is_better=metrics.find(shared.best).lower_is_better,
-        report=functools.partial(messages.report, everywhere=True),
-    )
-
-
-def open_log(stage: Stage, first: int, shared: Shared) -> logs.StageLog:
-    """Opens the log of a stage that continues after update `first`. Deletes later lines of earlier runs."""
-    if first % stage.intervals.per_call:
-        count = stage.intervals.per_call
-        raise UserError(
-            f"config.steps_per_call={count}: expected a divisor of {first}, the "
-            f"update after which {stage.name} stopped; write 1"
-        )
-    dropped = logs.truncate_metrics(shared.folder / "metrics.jsonl", shared.stage_names, stage.name, first)
-    if first:
-        messages.report(f"{stage.name}: resumed after update {first}")
-    else:
-        shared.publisher.restart(stage.name)
-    if dropped and not first:
-        messages.report(f"{stage.name}: there is no checkpoint yet; the stage starts again at update 1")
-    total, batch_size = stage.intervals.total, stage.plan.batch_size
-    return logs.StageLog(shared.folder, stage.name, first, total, batch_size, shared.loggers)
-
-
-def compile_update(stage: Stage, shared: Shared):
-    """Returns the update mapped over all devices, and its arguments besides the state."""
-    update = nonfinite.skip_nonfinite(
-        stage.update, max_skips=shared.guard.max_skips, d_wins_steps=shared.guard.d_wins_steps
-    )
-    update = mapping.map_update(
-        mapping.repeat_update(update, stage.intervals.per_call, LATEST), shared.mesh, shared.mapping
-    )
-    variables = stage.extractor.variables if stage.extractor else None
-    frozen = {"store": shared.samples.store, "extractor": devices.replicate(variables, shared.mesh)}
-    return update, frozen, devices.shard({"indices": stage_indices(stage)}, shared.mesh, shared.mapping)
-
-
-def stage_indices(stage: Stage) -> np.ndarray:
-    """Returns the positions of this process's samples in the global batch."""
-    local = devices.local_slice(stage.plan.batch_size)
-    return np.arange(local.start, local.stop, dtype=np.int32)
-
-
-def open_feed(stage: Stage, state: TrainState, data: Samples):
-    """Returns the windows of the following updates; None if crops are cut on the devices."""
-    seed = sampling.rollback_seed(*jax.device_get((state.seed, state.health.rollbacks)))
-    return data.feed(np.asarray(seed), int(state.step), stage.intervals.total, stage.draws)
-
-
-def validate_and_preview(
-    stage: Stage, state: TrainState, step: int, shared: Shared, log: logs.StageLog
-) -> dict[str, float]:
-    """Validates and draws previews at the updates where they are due. Returns the scores, or {}."""
-    intervals = stage.intervals
-    if not intervals.validates(step) and not intervals.shows(step):
-        return {}
-    averaged = start.averaged_generator(state, stage.generator)
-    scores = shared.validation.scores(averaged) if intervals.validates(step) else {}
-    if scores:
-        bicubic = shared.bicubic()
-        rows = {f"val_{key}": value for key, value in scores.items()}
-        log.write(step, rows | {f"bicubic_{key}": value for key, value in bicubic.items()})
-        compared = f"validation {logs.format_scores(scores)}; bicubic {logs.format_scores(bicubic)}"
-        messages.report(f"{stage.name}: update {step}: {compared}")
-    trained = int(state.health.in_a_row) < step
-    if intervals.validates(step) and trained and step < intervals.total:  # after the last, `finish_stage` writes
-        shared.publisher.validated(stage.name, averaged, step, scores)
-    if shared.previews and jax.process_index() == 0:
-        file = shared.folder / "samples" / f"{stage.name}_{step:07d}.png" if intervals.validates(step) else None
-        log.image(step, previews.draw_previews(averaged, shared.previews, file))
-    return scores
-
-
-def finish_stage(stage: Stage, state: TrainState, scores: dict[str, float], shared: Shared) -> weights.Weights:
-    """Writes and returns the averaged generator of a stage that made all its updates; `scores` if it was validated."""
-    workdir.check_was_trained(stage.name, state.health, int(state.step))
-    averaged = start.averaged_generator(state, stage.generator)
-    scores = scores or shared.validation.scores(averaged)
-    shared.publisher.finished(stage.name, averaged, stage.intervals.total, scores)
-    messages.report(f"{stage.name}: finished, {stage_file(shared.folder, stage.name)}")
-    return averaged

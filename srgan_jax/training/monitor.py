@@ -23,7 +23,11 @@ SHOWN = ("d_loss", "d_accuracy_real", "d_accuracy_fake")  # shown in the progres
 
 
 class Monitor:
-    """Logs the means of all metrics over the updates since the last logged one."""
+    """Logs the means of all metrics over the updates since the last logged one.
+
+    Attributes:
+      latest: the values of the last logged update; {} before the first.
+    """
 
     def __init__(self, log: StageLog, stage: Stage, state: TrainState, sums: Mapping[str, tuple[float, float]]):
         """Begins after the update of `state`.
@@ -37,6 +41,7 @@ class Monitor:
         self._log, self._stage = log, stage
         self._balance = BalanceMonitor(getattr(stage.config, "balance_accuracy", 1.0))
         self._first = int(state.step) + stage.intervals.per_call
+        self.latest: dict[str, float] = {}
         self._last: tuple[int, float] | None = None  # update and time of the last logged update of this process
         self.restart(state, sums)
 
@@ -69,6 +74,7 @@ class Monitor:
         values = self._means.take()
         alarm = values.pop("alarm")
         values |= self._learning_rates(state) | self._throughput(step) | memory_gb()
+        self.latest = values
         self._log.write(step, values, shown=("loss", *self._stage.terms, *SHOWN))
         self._log.warn(step, self._balance.line(values), self._skipped.line(values))
         self._log.warn(step, feed.line() if feed else None, everywhere=True)

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from srgan_jax import models, weights
+from srgan_jax.config.recorded import read_config
 from srgan_jax.config.schema import RunConfig
+from srgan_jax.evaluation import metrics
 from srgan_jax.runtime.errors import MissingFileError, UserError
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training.checkpoint_reader import read_averaged
@@ -36,7 +38,7 @@ def find_weights(path: str, step: int | None = None, best: bool = False) -> str:
         if step is not None or best:
             raise UserError(f"{path}: --step and --best need the folder of a run, with {CONFIG} in it")
         return path
-    stages = json.loads((folder / CONFIG).read_text())["stage_names"][::-1]  # the last first
+    stages = read_config(folder)["stage_names"][::-1]  # the last first
     if best:
         return _find_best(folder, stages)
     if step is None and (folder / GENERATOR).is_file():
@@ -44,9 +46,8 @@ def find_weights(path: str, step: int | None = None, best: bool = False) -> str:
     found = [checkpoint for stage in stages for checkpoint in _checkpoints(folder, stage)]
     chosen = [checkpoint for checkpoint in found if step is None or checkpoint.name == str(step)]
     if not chosen:
-        listed = ", ".join(f"{checkpoint.parent.name} {checkpoint.name}" for checkpoint in found) or "none yet"
         what = f"no checkpoint after update {step}" if step is not None else "no weights yet"
-        raise MissingFileError(f"{folder} has {what}; its checkpoints: {listed}")
+        raise MissingFileError(f"{folder} has {what}; its checkpoints: {_listed(folder, stages)}")
     return _extract(chosen[0])
 
 
@@ -56,14 +57,48 @@ def _checkpoints(folder: Path, stage: str) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name), reverse=True)
 
 
+def _listed(folder: Path, stages: Sequence[str]) -> str:
+    """Returns the checkpoints of a run, for messages: "gan 200, gan 100"."""
+    found = [checkpoint for stage in stages for checkpoint in _checkpoints(folder, stage)]
+    return ", ".join(f"{checkpoint.parent.name} {checkpoint.name}" for checkpoint in found) or "none yet"
+
+
 def _find_best(folder: Path, stages: Sequence[str]) -> str:
-    files = [file for stage in stages if (file := best_file(folder, stage)).is_file()]
-    if not files:
+    for stage in stages:
+        if (file := best_file(folder, stage)).is_file():
+            return str(file)
+        if checkpoint := _best_checkpoint(folder, stage):
+            return _extract(checkpoint)
+    if any(_validated(folder, stage) for stage in stages):
         raise MissingFileError(
-            f"{folder} has no validation scores, so none of its weights is the best; set config.validation.folder or "
-            "config.validation.hold_out, or choose an update with --step"
+            f"{folder} was trained by a version that kept no file of the best weights, and it has no checkpoint of a "
+            f"validated update; choose one with --step; its checkpoints: {_listed(folder, stages)}"
         )
-    return str(files[0])
+    raise MissingFileError(
+        f"{folder} has no validation scores, so none of its weights is the best; set config.validation.folder or "
+        "config.validation.hold_out, or choose an update with --step"
+    )
+
+
+def _validated(folder: Path, stage: str) -> dict[str, float]:
+    """Returns the logged scores of a stage by the metric that chooses the best weights, by update."""
+    key, file = f"val_{_best_metric(folder)}", folder / "metrics.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    return {str(row["step"]): row[key] for row in rows if row["stage"] == stage and row.get(key) is not None}
+
+
+def _best_metric(folder: Path) -> str:
+    section = read_config(folder).get("validation", {})
+    return section.get("best", RunConfig().validation.best)
+
+
+def _best_checkpoint(folder: Path, stage: str) -> Path | None:
+    """Returns the checkpoint with the best logged score: earlier versions kept it, but wrote no file of its weights."""
+    scores = _validated(folder, stage)
+    found = [checkpoint for checkpoint in _checkpoints(folder, stage) if checkpoint.name in scores]
+    entry = metrics.METRICS.get(_best_metric(folder))
+    choose = min if isinstance(entry, metrics.Metric) and entry.lower_is_better else max
+    return choose(found, key=lambda checkpoint: scores[checkpoint.name]) if found else None
 
 
 def _extract(checkpoint: Path) -> str:
@@ -72,7 +107,7 @@ def _extract(checkpoint: Path) -> str:
     run, stage = checkpoint.parents[2], checkpoint.parent.name
     if not (run / CONFIG).is_file():
         raise MissingFileError(f"{checkpoint}: expected {CONFIG} of its run in {run}, which describes the generator")
-    section: PyTree = json.loads((run / CONFIG).read_text())["generator"]
+    section: PyTree = read_config(run)["generator"]
     fields = select_keys(find_generator(section["name"]), section, RunConfig().generator)
     architecture = models.architecture_of(models.GENERATORS, models.build(models.GENERATORS, fields))
     averaged = weights.make_weights(read_averaged(checkpoint), architecture)

@@ -46,12 +46,15 @@ STAGE_SEED_STRIDE = 7919  # difference of the seeds of two stages, so that their
 DEFAULTS = RunConfig()
 
 
-def build(run: RunConfig, opponent: weights.DiscriminatorWeights | None = None) -> tuple[Stage, ...]:
+def build(
+    run: RunConfig, opponent: weights.DiscriminatorWeights | None = None, platform: str | None = None
+) -> tuple[Stage, ...]:
     """Returns the stages of a run, each checked by shape, so that errors show before anything runs.
 
     Args:
       run: the config.
       opponent: with which the discriminator of each stage begins; its architecture is `run.discriminator`.
+      platform: of the devices that the update is compiled for: "cpu", "gpu" or "tpu"; None is the default backend.
 
     Raises:
       UserError: a name or an option is unknown, weights are missing, or networks, losses and crops don't fit together.
@@ -70,9 +73,10 @@ def build(run: RunConfig, opponent: weights.DiscriminatorWeights | None = None) 
     plan = make_plan(run.data, run.degradation, fields)
     _check_sizes(run.data.crop_px, run.data.resize_px, plan.scale)
     axis_name = lookup(MAPPINGS, run.devices.mapping, "config.devices.mapping")
-    dtype = devices.compute_dtype(run.compute_dtype)
+    platform = platform or jax.default_backend()
+    dtype = devices.compute_dtype(run.compute_dtype, platform)
     runtime = {"dtype": dtype, "axis_name": axis_name if run.devices.sync_bn else None}
-    common = {"averaging": Averaging(run.micro_batches, axis_name), "ema_decay": run.ema_decay}
+    common = {"averaging": Averaging(run.micro_batches, axis_name, scan=platform != "cpu"), "ema_decay": run.ema_decay}
     stages = []
     for index, name in enumerate(run.stage_names):
         config = run.stages[name]

@@ -57,9 +57,9 @@ class Extractor(NamedTuple):
     remat: bool = False  # recompute activations for the gradient instead of storing them
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Stage:
-    """A stage that is ready to run.
+    """A stage that is ready to run. Equal to itself only, so that functions of it can be compiled once.
 
     Attributes:
       name: name in the config.

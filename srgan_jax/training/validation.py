@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from srgan_jax import inference, weights
+from srgan_jax import weights
 from srgan_jax.config.schema import ValidationConfig
 from srgan_jax.data.datasets import unpack
 from srgan_jax.data.images import ImageArrays
@@ -17,7 +17,6 @@ from srgan_jax.evaluation.pairs import Pair, degrade_pairs, make_pair, read_pair
 from srgan_jax.runtime import atomic, messages, processes
 
 HELD_OUT_PX = 1024  # held-out images larger than this are cropped to their centre
-CANVAS_PX = 256 * 256  # LR pixels; larger images are upscaled in tiles of at most this area, in bounded memory
 
 Degrade = Callable[..., jax.Array]  # (key, hr) -> lr
 
@@ -44,7 +43,7 @@ class Validation(NamedTuple):
         if not self.pairs:
             return {}
         pairs = processes.process_slice(self.pairs)
-        results = upscale_pairs(averaged, pairs) if pairs else []
+        results = scoring.upscale_pairs(averaged, pairs) if pairs else []
         rows = scoring.score(pairs, results, self.metrics) if pairs else []
         return scoring.mean(processes.merge_slices(rows))
 
@@ -54,21 +53,6 @@ class Validation(NamedTuple):
         results = [scoring.bicubic(pair.lr, scale) for pair in pairs]
         rows = processes.merge_slices(scoring.score(pairs, results, self.metrics) if pairs else [])
         return scoring.mean(rows) if rows else {}
-
-
-def upscale_pairs(params: weights.Weights, pairs: Sequence[Pair]) -> list[np.ndarray]:
-    """Returns the SR image of each pair, uint8; images of more than `CANVAS_PX` LR pixels are upscaled in tiles.
-
-    The tiles depend on the images only, not on free memory, so that a resumed run has the same scores.
-    """
-    sizes = [(pair.lr.shape[0], pair.lr.shape[1]) for pair in pairs]
-    if max(height for height, _ in sizes) * max(width for _, width in sizes) <= CANVAS_PX:
-        return scoring.upscale_all(functools.partial(inference.upscale_canvas, params), pairs)
-    halo, period = inference.halo_px(params.architecture)[0], inference.period_px(params.architecture)
-    tiler = inference.Tiler(params, inference.choose_tile(sizes, halo, CANVAS_PX, period=period))
-    with jax.default_matmul_precision("highest"):  # the default is bf16 on TPU and TF32 on GPU
-        images = (inference.from_array(pair.lr) for pair in pairs)
-        return [np.concatenate(list(strips)) for _, strips in tiler.upscale(images)]
 
 
 def read_validation(
@@ -99,14 +83,17 @@ def _centre_crop(image: np.ndarray, side_px: int) -> np.ndarray:
 
 def compare(
     before: weights.Weights, after: weights.Weights, validation: Validation, protocol: tables.Protocol,
-    lr_from_files: bool, path: Path,
+    lr_folder: str, path: Path,
 ) -> None:  # fmt: skip
-    """Writes a table that compares bicubic, the initial weights and the trained weights on the validation images."""
+    """Writes a table that compares bicubic, the initial weights and the trained weights on the validation images.
+
+    `lr_folder` is where their LR images are from; "" if they were made.
+    """
     methods = {"bicubic": lambda pairs: [scoring.bicubic(pair.lr, protocol.scale) for pair in pairs]}
     for name, params in (("before", before), ("after", after)):
-        methods[name] = functools.partial(upscale_pairs, params)
+        methods[name] = functools.partial(scoring.upscale_pairs, params)
     label = f"{len(validation.pairs)} validation images"
     rows = tables.compare({label: processes.process_slice(validation.pairs)}, methods, validation.metrics, protocol)
-    table = tables.markdown(rows, protocol.lines(**{"ready" if lr_from_files else "made": [label]}))
+    table = tables.markdown(rows, protocol.lines(made=[label], ready={label: lr_folder} if lr_folder else {}))
     messages.report(f"\n{table}\n")
     processes.on_first_process(functools.partial(atomic.write_text, path, table + "\n"))

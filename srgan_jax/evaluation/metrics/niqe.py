@@ -5,9 +5,9 @@ import math
 from collections.abc import Mapping
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.ndimage import convolve
+from scipy.sparse import csr_array
 
 from srgan_jax.evaluation.metrics.common import Size, crop_border
 from srgan_jax.ops import color
@@ -41,14 +41,18 @@ def _block_moments(y: np.ndarray, window: np.ndarray, side: int) -> np.ndarray:
     normal = (y - mean) / (np.sqrt(np.abs(convolve(y * y, window, mode="nearest") - mean * mean)) + 1.0)
     rows, columns = y.shape[0] // side, y.shape[1] // side
     blocks = normal.reshape(rows, side, columns, side).swapaxes(1, 2).reshape(-1, side, side)
-    maps = np.stack([blocks, *(blocks * np.roll(blocks, shift, axis=(1, 2)) for shift in SHIFTS)], axis=1)
-    squares = maps * maps
+    products = (blocks * np.roll(blocks, shift, axis=(1, 2)) for shift in SHIFTS)
+    return np.stack([_moments(values) for values in (blocks, *products)], axis=1)
 
-    def mean_where(mask: np.ndarray) -> np.ndarray:
-        return np.sum(squares * mask, axis=(2, 3)) / np.sum(mask, axis=(2, 3))
 
-    moments = [mean_where(maps < 0), mean_where(maps > 0)]
-    return np.stack([*moments, np.abs(maps).mean(axis=(2, 3)), squares.mean(axis=(2, 3))], axis=-1)
+def _moments(values: np.ndarray) -> np.ndarray:
+    """Returns the four moments `[blocks, 4]` of `values [blocks, side, side]`; NaN for a mean over no value."""
+    negative, positive = np.minimum(values, 0.0), np.maximum(values, 0.0)
+    squares = [np.einsum("bij,bij->b", part, part) for part in (negative, positive)]
+    counts = [np.count_nonzero(part, axis=(1, 2)) for part in (negative, positive)]
+    area = values[0].size
+    absolute = (positive.sum(axis=(1, 2)) - negative.sum(axis=(1, 2))) / area
+    return np.stack([squares[0] / counts[0], squares[1] / counts[1], absolute, sum(squares) / area], axis=-1)
 
 
 def _fit_aggd(moments: np.ndarray) -> tuple[float, float, float]:
@@ -87,11 +91,11 @@ def niqe_of_luma(y: np.ndarray, parameters: Mapping[str, np.ndarray]) -> float:
     y = y[: y.shape[0] // BLOCK * BLOCK, : y.shape[1] // BLOCK * BLOCK].astype(np.float64)
     window = np.asarray(parameters["gaussian_window"], np.float64)
     features = []
-    for side in (BLOCK, BLOCK // 2):
+    for block_px in (BLOCK, BLOCK // 2):
         with np.errstate(invalid="ignore", divide="ignore"):  # flat blocks give nan, as in the published code
-            features.append([_block_features(block) for block in _block_moments(y, window, side)])
-        rows, columns = (weight_matrix(length, length // 2, border="symmetric") for length in y.shape)
-        y = rows @ y @ columns.T
+            features.append([_block_features(block) for block in _block_moments(y, window, block_px)])
+        rows, columns = (csr_array(weight_matrix(side, side // 2, border="symmetric")) for side in y.shape)
+        y = (columns @ (rows @ y).T).T
     features = np.concatenate([np.array(scale) for scale in features], axis=1)
     mean = np.nanmean(features, axis=0)
     covariance = np.cov(features[~np.isnan(features).any(axis=1)], rowvar=False)
@@ -109,5 +113,5 @@ def niqe(sr: jax.Array, hr: jax.Array, *, border: int = 0, channel: str = "y", s
     """Computes `niqe_of_luma` of `sr [H, W, 3]` in [0, 1]; `hr` is ignored. Other arguments as for `psnr`."""
     del hr, channel  # always MATLAB's Y
     parameters = niqe_weights()
-    luma = color.rgb_to_y(jnp.asarray(crop_border(sr, border, size)))[..., 0]
+    luma = color.rgb_to_y(crop_border(sr, border, size))[..., 0]  # NumPy: nothing to compile for each size
     return niqe_of_luma(np.round(np.asarray(luma, np.float64) * 255), parameters)

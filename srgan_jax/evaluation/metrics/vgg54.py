@@ -3,6 +3,7 @@
 import functools
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import cast
 
 import jax
@@ -40,9 +41,18 @@ def vgg54_features(
     return FEATURE_SCALE[convention] * features[tap]
 
 
+@functools.lru_cache(maxsize=1)
+def _weights_on_device(path: Path, modified_ns: int) -> tuple[dict[str, jax.Array], str]:
+    """Returns `vgg54_weights`, copied to the device once for each file and time of its modification."""
+    del path, modified_ns
+    weights, convention = vgg54_weights()
+    return jax.device_put(weights), convention
+
+
 def features_of(image: np.ndarray, tap: str) -> np.ndarray:
     """Returns the features of `image [H, W, 3]` in [0, 1] at a layer of VGG19, scaled as in the content loss."""
-    weights, convention = vgg54_weights()
+    path = network_path("vgg19").absolute()
+    weights, convention = _weights_on_device(path, path.stat().st_mtime_ns if path.is_file() else 0)
     with jax.default_matmul_precision("highest"):
         return np.asarray(vgg54_features(weights, image[None], convention, tap))
 
