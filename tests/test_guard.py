@@ -299,7 +299,7 @@ def test_other_files_of_folders_are_counted_in_the_summary(tmp_path, capsys):
     Image.fromarray(PHOTO).save(tmp_path / "a.jfif", "JPEG")
     (tmp_path / "notes.txt").write_text("text")
     assert cli.main(["upscale", str(tmp_path), "-o", str(tmp_path / "out"), "--dry-run"]) == 0
-    assert "1 to do, files in the folders that are no images: 1\n" in capsys.readouterr().out
+    assert "files in the folders that are no images: 1\n" in capsys.readouterr().err
 
 
 def test_crossed_links_are_followed_once(tmp_path):

@@ -5,9 +5,12 @@ from srgan_jax.bulk.options import Options, settings_digest
 from srgan_jax.bulk.planning import Names, plan
 from srgan_jax.bulk.run import Interrupted, upscale_files
 from srgan_jax.bulk.sizes import SizeOf, target_size
+from srgan_jax.bulk.video import upscale_video, video_target
+from srgan_jax.bulk.video_file import SUFFIXES as VIDEO_SUFFIXES
 from srgan_jax.bulk.writer import Summary
 
 __all__ = [
+    "VIDEO_SUFFIXES",
     "Interrupted",
     "Job",
     "Names",
@@ -20,4 +23,6 @@ __all__ = [
     "settings_digest",
     "target_size",
     "upscale_files",
+    "upscale_video",
+    "video_target",
 ]

@@ -13,6 +13,7 @@ from typing import Any
 from srgan_jax.cli import progress, standard_streams
 from srgan_jax.cli.arguments import add_cluster, add_moment, at_moment
 from srgan_jax.cli.upscale_options import add_options
+from srgan_jax.cli.upscale_video import separate_videos, upscale_videos
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.terminal import one_line
 
@@ -107,6 +108,26 @@ def upscale(args: argparse.Namespace) -> int:
 
 def _upscale(args: argparse.Namespace, start: float) -> int:
     """Upscales files by arguments that were checked; `start` is the value of `time.monotonic()` at the beginning."""
+    from srgan_jax import bulk
+    from srgan_jax.runtime import processes
+
+    generators = _generators(args)
+    network_scale = math.prod(params.scale for params in generators)
+    size_of = bulk.target_size(network_scale, **_arguments_of(bulk.target_size, args))
+    size = args.fit or args.width or args.height or args.long_side or args.short_side
+    size_suffix = f"_{size}" if args.fit else f"_{size}px" if size else f"_x{args.scale or network_scale:g}"
+    suffix = args.suffix or ("" if args.out else size_suffix)
+    args.inputs, videos = separate_videos(args.inputs)
+    if videos:
+        status = upscale_videos(args, processes.process_slice(videos), generators, size_of, suffix)
+        if not args.inputs:
+            return status
+        return _upscale_images(args, generators, size_of, suffix, start) or status
+    return _upscale_images(args, generators, size_of, suffix, start)
+
+
+def _upscale_images(args: argparse.Namespace, generators: list, size_of, suffix: str, start: float) -> int:
+    """Upscales the images among the inputs, and returns the exit status: 1 where some failed."""
     from tqdm import tqdm
 
     from srgan_jax import bulk
@@ -115,12 +136,6 @@ def _upscale(args: argparse.Namespace, start: float) -> int:
     def report(line: str) -> None:
         tqdm.write(one_line(line), file=sys.stderr)
 
-    generators = _generators(args)
-    network_scale = math.prod(params.scale for params in generators)
-    size_of = bulk.target_size(network_scale, **_arguments_of(bulk.target_size, args))
-    size = args.fit or args.width or args.height or args.long_side or args.short_side
-    size_suffix = f"_{size}" if args.fit else f"_{size}px" if size else f"_x{args.scale or network_scale:g}"
-    suffix = args.suffix or ("" if args.out else size_suffix)
     found = bulk.find_jobs(args.inputs, args.out, suffix=suffix, format=args.format, report=report)
     others = bulk.count_others(args.inputs, args.out)
     jobs = processes.process_slice(found)
@@ -174,8 +189,6 @@ def _report(summary, what: str, seconds: float = 0.0, others: int = 0) -> int:
     parts = [what]
     if summary.skipped:
         parts.append(f"{len(summary.skipped)} skipped, the result exists already (--overwrite writes it again)")
-    if others:
-        parts.append(f"files in the folders that are no images: {others:,}")
     if summary.failed:
         parts.append(f"{len(summary.failed)} failed:")
     print(one_line(", ".join(parts)))
@@ -183,6 +196,8 @@ def _report(summary, what: str, seconds: float = 0.0, others: int = 0) -> int:
         print(f"  {one_line(f'{path}: {reason}')}")
     _print_first([f"{job.source}: skipped, {job.target} is its result" for job in summary.skipped])
     _print_first([f"{path}: named so because {other} {difference}" for path, other, difference in summary.renamed])
+    if others:
+        print(f"files in the folders that are no images: {others:,}", file=sys.stderr)
     if summary.done:
         megapixels = summary.pixels / 1e6
         speed = f"{megapixels / max(seconds, 1e-9):.2g} a second"

@@ -140,6 +140,14 @@ OPTIONS = (
             "help": "seconds for decoding a file; files that take longer fail (default: 45)",
         },
     ),
+    Option(
+        ("--codec",),
+        {"metavar": "NAME", "help": "of videos: FFmpeg's encoder, such as libx265 (default: libx264; WebM: VP9)"},
+    ),
+    Option(
+        ("--crf",),
+        {"type": int, "default": 18, "metavar": "N", "help": "of videos: quality, smaller is better (default: 18)"},
+    ),
     Option(("--salvage",), {**SWITCH, "help": "take what can be read of damaged and truncated files"}),
     Option(
         ("-m",),

@@ -11,6 +11,7 @@ MODULES = {
     "onnx": ("onnx", "onnxruntime"),
     "ncnn": ("ncnn",),
     "heic": ("pillow_heif",),
+    "video": ("av",),
     "raw": ("rawpy",),
     "quickstart": ("skimage",),
     "wandb": ("wandb",),

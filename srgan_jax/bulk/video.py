@@ -1,0 +1,181 @@
+"""Upscaling of videos frame by frame, in segments, so that an interrupted run resumes."""
+
+import collections
+import hashlib
+import itertools
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from srgan_jax import images
+from srgan_jax.bulk import video_file
+from srgan_jax.bulk.chains import make_chain, repeated
+from srgan_jax.bulk.sizes import SizeOf, rows_of_result
+from srgan_jax.bulk.video_file import Encoding, TimedFrame, VideoInfo
+from srgan_jax.inference import Chain
+from srgan_jax.runtime.errors import UserError
+from srgan_jax.weights import Weights
+
+SEGMENT_FRAMES, SEGMENT_SECONDS, SMALLEST_SEGMENT = 120, 300.0, 12
+FLICKER = "frames are upscaled one by one, without looking at their neighbours: fine textures may flicker"
+
+
+def video_target(source: Path, out: str | None, suffix: str) -> Path:
+    """Returns the path of the result of a video: `out` is a folder, a file with a video's suffix, or None (beside it).
+
+    Formats of video that aren't written become Matroska (.mkv).
+    """
+    if out and Path(out).suffix.lower() in video_file.SUFFIXES and not Path(out).is_dir():
+        if Path(out).suffix.lower() not in video_file.WRITTEN:
+            raise UserError(f"-o {out}: expected a video's name with one of {', '.join(video_file.WRITTEN)}")
+        return Path(out)
+    ending = source.suffix.lower() if source.suffix.lower() in video_file.WRITTEN else ".mkv"
+    return (Path(out) if out else source.parent) / f"{source.stem}{suffix}{ending}"
+
+
+def upscale_video(
+    source: Path,
+    target: Path,
+    generators: Sequence[Weights],
+    size_of: SizeOf,
+    *,
+    codec: str | None = None,
+    crf: int = 18,
+    self_ensemble: bool = False,
+    tile_px: int | None = None,
+    max_pixels: int = images.MAX_PIXELS,
+    report: Callable[[str], None] = print,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Upscales a video: frames keep their times; sound, subtitles, chapters and colour tags are copied.
+
+    The encoded frames are kept in segments, in a hidden folder beside the target, until the video is whole. The next
+    call with the same arguments continues after the last segment.
+
+    Args:
+      source: the video.
+      target: the file to write; an existing one is replaced.
+      generators: applied one after another.
+      size_of: from `target_size`; an odd last row or column of the result is left out.
+      codec: FFmpeg's name of the encoder; None is libx264, or libvpx-vp9 for WebM.
+      crf: quality of the encoder, smaller is better.
+      self_ensemble: average over flips and rotations.
+      tile_px: side of the tiles; None chooses it by the free memory.
+      max_pixels: videos with more pixels in a frame are refused.
+      report: gets lines for the user.
+      progress: gets the number of LR pixels done and their total.
+
+    Raises:
+      UserError: PyAV isn't installed, the file isn't a video, or the codec is unknown.
+    """
+    info, encoding = _plan(source, target, size_of, codec, crf, max_pixels)
+    area = math.prod(info.size)
+    report(f"{source}: {info.frames} frames, {_size(info.size)} -> {_size(encoding.size)} pixels; {FLICKER}")
+    if info.interlaced:
+        report(f"{source}: is interlaced; both fields are upscaled as one frame")
+    folder = target.with_name(f".segments-{target.name}")
+    done = _resume(folder, _digest(source, generators, (encoding, self_ensemble)))
+    if done:
+        report(f"{source}: resuming after {done} frames")
+    passes = repeated(generators, size_of.passes(*info.size))
+    chain = make_chain(passes, [info.size], tile_px=tile_px, self_ensemble=self_ensemble, report=report)
+    frames = _upscaled(video_file.read_frames(source, info, done), chain, size_of)
+    _write_segments(
+        frames, folder, done, info, encoding, lambda count: progress(count * area, max(count, info.frames) * area)
+    )
+    if not (segments := _segments(folder)):
+        raise UserError(f"{source}: no frame of this video can be decoded")
+    for note in video_file.join(segments, source, target):
+        report(f"{source}: {note}")
+    shutil.rmtree(folder)
+
+
+def _plan(
+    source: Path, target: Path, size_of: SizeOf, codec: str | None, crf: int, max_pixels: int
+) -> tuple[VideoInfo, Encoding]:
+    """Returns what is known of the video, and how its result is encoded; raises what `upscale_video` raises."""
+    codec = codec or video_file.DEFAULT_CODECS.get(target.suffix.lower(), video_file.H264)
+    video_file.check_codec(codec)
+    info = video_file.read_info(source)
+    if (area := math.prod(info.size)) > max_pixels:
+        raise UserError(f"{source}: {area / 1e6:,.4g} megapixels a frame, more than {max_pixels / 1e6:,.4g}")
+    height, width = (side // 2 * 2 for side in size_of(*info.size))
+    if not (height and width):
+        raise UserError(f"{source}: expected a result of at least 2 x 2 pixels")
+    return info, Encoding(codec, crf, (height, width))
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[1]} x {size[0]}"
+
+
+def _upscaled(frames: Iterable[TimedFrame], chain: Chain, size_of: SizeOf) -> Iterator[TimedFrame]:
+    times: collections.deque[int] = collections.deque()
+
+    def samples() -> Iterator[np.ndarray]:
+        for frame in frames:
+            times.append(frame.time)
+            yield frame.samples
+
+    for before, strips in chain.upscale(samples()):
+        shape = (chain.scale * before.size[0], chain.scale * before.size[1], 3)
+        whole = np.concatenate(list(rows_of_result(strips, shape, before.size, size_of)))
+        height, width = (side // 2 * 2 for side in whole.shape[:2])
+        yield TimedFrame(np.ascontiguousarray(whole[:height, :width]), times.popleft())
+
+
+def _write_segments(
+    frames: Iterator[TimedFrame],
+    folder: Path,
+    done: int,
+    info: VideoInfo,
+    encoding: Encoding,
+    progress: Callable[[int], None],
+) -> None:
+    """Writes the segments; `progress` gets the number of frames done."""
+    for first in frames:
+        segment = _segment(itertools.chain([first], frames), progress, done)
+        count = video_file.write_segment(folder / "next", segment, info, encoding)
+        (folder / "next").rename(folder / f"{done:09}_{count}.nut")
+        done += count
+
+
+def _segment(frames: Iterator[TimedFrame], progress: Callable[[int], None], done: int) -> Iterator[TimedFrame]:
+    """Yields the frames of one segment: up to SEGMENT_FRAMES, or those of SEGMENT_SECONDS."""
+    start = time.monotonic()
+    for count, frame in enumerate(frames, 1):
+        yield frame
+        progress(done + count)
+        late = time.monotonic() - start > SEGMENT_SECONDS and count >= SMALLEST_SEGMENT
+        if count == SEGMENT_FRAMES or late:
+            return
+
+
+def _segments(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.nut"))
+
+
+def _resume(folder: Path, digest: str) -> int:
+    """Returns the number of frames in the segments of an earlier run with this digest; deletes those of another run."""
+    record = folder / "digest"
+    if not (record.is_file() and record.read_text() == digest):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        record.write_text(digest)
+    return sum(int(path.stem.split("_")[1]) for path in _segments(folder))
+
+
+def _digest(source: Path, generators: Sequence[Weights], options: tuple) -> str:
+    """Returns a digest of all that decides the frames of the result."""
+    status = source.stat()
+    total = hashlib.sha256(repr((str(source.resolve()), status.st_size, status.st_mtime_ns, options)).encode())
+    for generator in generators:
+        total.update(repr(sorted(generator.architecture.items())).encode())
+        for leaf in jax.tree.leaves(generator.variables):
+            total.update(np.asarray(leaf).tobytes())
+    return total.hexdigest()

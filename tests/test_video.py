@@ -1,0 +1,125 @@
+"""Tests of videos: times, sound, subtitles, chapters, colours; a run that was interrupted resumes."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from srgan_jax import bulk
+from srgan_jax.bulk import video, video_file
+from srgan_jax.runtime.errors import UserError
+
+av = pytest.importorskip("av", reason='pip install "srgan-jax[video]"')
+TIMES = [0, 40, 80, 200, 210, 220, 400, 440, 480, 500]  # ms: a variable rate
+
+
+def _write(path, photo, *, times=TIMES, sound=True, codec="libx264", pixels="yuv420p", **options):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options={"crf": "4", **options})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pixels
+        context = stream.codec_context
+        context.time_base = Fraction(1, 1000)
+        context.color_primaries = context.color_trc = context.colorspace = 1  # BT.709
+        context.color_range = 1
+        audio = container.add_stream("libopus" if path.suffix == ".webm" else "aac", rate=48000) if sound else None
+        container.metadata["title"] = "Film"
+        container.set_chapters(
+            [{"id": n, "start": 250 * n, "end": 250 * (n + 1), "time_base": Fraction(1, 1000), "metadata": {"title": t}}
+             for n, t in enumerate(("One", "Two"))]
+        )  # fmt: skip
+        for index, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.roll(photo[:48, :64], 2 * index, 1)))
+            frame = frame.reformat(format=pixels, dst_colorspace=1, dst_color_range=1)
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if audio:
+            wave = (8000 * np.sin(np.arange(24_000) / 20)).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(wave[None], format="s16", layout="mono")
+            frame.sample_rate, frame.pts = 48_000, 0
+            container.mux(audio.encode(frame))
+            container.mux(audio.encode(None))
+
+
+def _contents(path):
+    """Returns the frames, their times in seconds, the packets of sound, and what is told about the video."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+        arrays, times = [frame.to_ndarray(format="rgb24") for frame in frames], [frame.time for frame in frames]
+        context = container.streams.video[0].codec_context
+        told = {
+            "colours": [int(getattr(context, tag)) for tag in video_file.COLOUR_TAGS],
+            "chapters": [(float(c["start"] * c["time_base"]), c["metadata"]["title"]) for c in container.chapters()],
+            "title": container.metadata.get("title"),
+            "pixels": context.pix_fmt,
+        }
+    with av.open(str(path)) as container:
+        sound = (
+            [(p.pts * p.time_base, bytes(p)) for p in container.demux(audio=0) if p.size]
+            if container.streams.audio
+            else []
+        )
+    return arrays, times, sound, told
+
+
+def _upscale(bilinear, source, target, **options):
+    lines = []
+    size_of = bulk.target_size(2)
+    bulk.upscale_video(source, target, [bilinear], size_of, tile_px=32, report=lines.append, **options)
+    return lines
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "webm"])
+def test_times_sound_chapters_and_colours_are_kept(suffix, bilinear, photo, tmp_path, monkeypatch):
+    monkeypatch.setattr(video, "SEGMENT_FRAMES", 4)  # 10 frames: three segments
+    source, target = tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}"
+    _write(source, photo, codec="libvpx-vp9" if suffix == "webm" else "libx264")
+    lines = _upscale(bilinear, source, target, crf=4)
+    assert "frames are upscaled one by one" in lines[0] and "may flicker" in lines[0] and len(lines) == 1
+    (before, times, sound, told), (after, new_times, new_sound, new_told) = map(_contents, (source, target))
+    assert len(after) == len(before) == 10 and new_told == told
+    assert np.allclose(new_times, times, atol=1e-9) and np.allclose(np.diff(times), np.diff(TIMES) / 1000)
+    assert len(sound) > 10 and new_sound == sound
+    for old, new in zip(before, after, strict=True):
+        assert new.shape == (96, 128, 3)
+        assert np.abs(new.reshape(48, 2, 64, 2, 3).mean((1, 3)) - old).mean() < 6
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted((source.name, target.name))
+
+
+def test_an_interrupted_run_resumes_with_the_unfinished_segment(bilinear, photo, tmp_path, monkeypatch):
+    monkeypatch.setattr(video, "SEGMENT_FRAMES", 3)
+    source, target = tmp_path / "a.mkv", tmp_path / "b.mkv"
+    _write(source, photo)
+    _upscale(bilinear, source, tmp_path / "whole.mkv")
+
+    def stop(done, total):
+        if done >= 8 * 48 * 64:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _upscale(bilinear, source, target, progress=stop)
+    assert not target.exists()
+    assert "resuming after 6 frames" in _upscale(bilinear, source, target)[1]
+    for resumed, whole in zip(_contents(target)[:2], _contents(tmp_path / "whole.mkv")[:2], strict=True):
+        np.testing.assert_array_equal(resumed, whole)
+    with pytest.raises(KeyboardInterrupt):
+        _upscale(bilinear, source, tmp_path / "c.mkv", progress=stop)
+    assert len(_upscale(bilinear, source, tmp_path / "c.mkv", crf=30)) == 1  # other settings: from the beginning
+
+
+def test_more_than_8_bits_stay(bilinear, photo, tmp_path):
+    _write(tmp_path / "a.mkv", photo, pixels="yuv420p10le", sound=False)
+    _upscale(bilinear, tmp_path / "a.mkv", tmp_path / "b.mkv")
+    assert _contents(tmp_path / "b.mkv")[3]["pixels"] == "yuv420p10le"
+
+
+def test_what_is_no_video_is_refused(bilinear, photo, tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"no video" * 100)
+    with pytest.raises(UserError, match="a.mp4: "):
+        _upscale(bilinear, tmp_path / "a.mp4", tmp_path / "b.mp4")
+    _write(tmp_path / "c.mkv", photo, sound=False)
+    with pytest.raises(UserError, match="--codec aac: expected a video encoder of FFmpeg"):
+        _upscale(bilinear, tmp_path / "c.mkv", tmp_path / "b.mkv", codec="aac")
+    with pytest.raises(UserError, match="0.003072 megapixels a frame, more than 0.001"):
+        _upscale(bilinear, tmp_path / "c.mkv", tmp_path / "b.mkv", max_pixels=1000)
+    assert bulk.video_target(tmp_path / "c.avi", None, "_x4") == tmp_path / "c_x4.mkv"
