@@ -160,6 +160,15 @@ def test_hdr_in_a_format_without_it_becomes_a_png(upscale, tmp_path):
         assert lines == [f".{format} can't state the colour space (HDR, PQ): written as .png"]
 
 
+def test_the_name_of_an_hdr_result_is_known_before_it_is_read(bilinear, tmp_path):
+    _png(tmp_path / "a.png", _flat((100, 150, 50), np.uint16), (b"cICP", PQ))
+    jobs = bulk.find_jobs([tmp_path / "a.png"], tmp_path / "out", format="jpg")
+    for done in (1, 0):  # the second run finds the result of the first
+        summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, report=lambda line: None)
+        assert len(summary.done) == done and len(summary.skipped) == 1 - done
+    assert [path.name for path in (tmp_path / "out").glob("a.*")] == ["a.png"]
+
+
 def test_a_result_that_must_be_a_tiff_names_what_it_cannot_state(tmp_path, monkeypatch):
     """Results of more than 1 GiB are TIFF."""
     _png(tmp_path / "a.png", _flat((100, 150, 50), np.uint16), (b"cICP", PQ))
@@ -223,6 +232,22 @@ def test_avif_of_10_bits_and_hdr(upscale, tmp_path):
     target, lines = upscale("a.avif", format="png")
     assert lines == [] and _chunks(target)[b"cICP"] == PQ
     assert imagecodecs.png_decode(target.read_bytes()).dtype == np.uint16
+
+
+@needs_avif
+def test_nclx_of_an_animated_avif(upscale, tmp_path):
+    frames = [Image.fromarray(_flat(color)) for color in ((100, 150, 50), (50, 150, 100))]
+    frames[0].save(tmp_path / "a.avif", save_all=True, append_images=frames[1:], duration=100, quality=100)
+    stated = isobmff.with_color((tmp_path / "a.avif").read_bytes(), 12, 13)
+    (tmp_path / "a.avif").write_bytes(stated)
+    for format in ("avif", "png", "webp"):
+        target, lines = upscale("a.avif", format=format)
+        read = images.read_image(target)
+        assert len(read.frames) == 2 and len(lines) == (format == "webp"), format
+        if format == "webp":
+            np.testing.assert_allclose(color_space.to_srgb(read.frames[0], read.icc)[0, 0], SHOWN["p3"], atol=6)
+        else:
+            assert read.color.codes == (12, 13), format
 
 
 @needs_avif

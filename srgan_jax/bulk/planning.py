@@ -107,13 +107,14 @@ def plan(
 def _with_suitable_format(job: Job, size: tuple[int, int], size_of: SizeOf, options: Options) -> Job:
     """Returns the job; its target has the suffix of the format in which it will be written.
 
-    Only images that may be too large for their format are decoded for that.
+    Only images that may be too large for their format, and those of HDR, are decoded for that.
     """
     after = size_of(*size)
     if job.target.suffix.lower() in images.TIFFS:
         return job
     small = math.prod(after) * LARGEST_PIXEL_BYTES * _frame_count(job, options) <= images.MAX_IN_MEMORY_BYTES
-    if small and max(after) <= images.format_of(job.target).max_side_px:
+    fits = small and max(after) <= images.format_of(job.target).max_side_px
+    if fits and images.can_state_colors(job.source, job.target, options.max_pixels):
         return job
     picture = images.decode_image(job.source, stream=True, **options.reading)
     _, target, notes = images.fit_format(picture, job.target, size_of)

@@ -6,7 +6,15 @@ from srgan_jax.images.encode import encode_png, encode_webp, write_animation, wr
 from srgan_jax.images.errors import ImageError, reason
 from srgan_jax.images.find import SUFFIXES, broken_links, find_images, folders, other_files
 from srgan_jax.images.fit_metadata import stripped
-from srgan_jax.images.formats import FORMATS, MAX_IN_MEMORY_BYTES, TIFFS, fit_format, format_of, result_suffix
+from srgan_jax.images.formats import (
+    FORMATS,
+    MAX_IN_MEMORY_BYTES,
+    TIFFS,
+    can_state_colors,
+    fit_format,
+    format_of,
+    result_suffix,
+)
 from srgan_jax.images.guard import open_image
 from srgan_jax.images.limits import MAX_PIXELS, MAX_SECONDS
 from srgan_jax.images.picture import Frames, Picture, change_frames
@@ -25,6 +33,7 @@ __all__ = [
     "ImageError",
     "Picture",
     "broken_links",
+    "can_state_colors",
     "change_frames",
     "conversion",
     "decode_image",

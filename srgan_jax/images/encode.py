@@ -97,6 +97,7 @@ def _write_animation(
     suffix = path.suffix.lower()
     if suffix == ".avif":
         _save(path, FrameImage(frames, len(picture.frames)), picture, suffix, quality)
+        path.write_bytes(_with_description(path.read_bytes(), picture, suffix))
     else:
         encode = functools.partial(encode_still, suffix=suffix, quality=quality)
         write_frames(path, frames, picture, size, encode, ordered_map)

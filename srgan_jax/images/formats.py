@@ -11,9 +11,10 @@ import numpy as np
 
 from srgan_jax.images import deep_formats, fit_color, fit_metadata
 from srgan_jax.images.errors import ImageError
-from srgan_jax.images.guard import kind_of_path
+from srgan_jax.images.guard import kind_of_path, open_image
 from srgan_jax.images.high_bit_depth import to_uint8
 from srgan_jax.images.picture import Picture, change_frames
+from srgan_jax.images.pixels import fields_of
 from srgan_jax.images.rgb import composite_on_white
 from srgan_jax.runtime.errors import lookup
 
@@ -153,3 +154,17 @@ def _fit_avif(picture: Picture) -> tuple[Picture, list[str]]:
     without = dataclasses.replace(picture, icc=None, exif=None, xmp=None)
     names = ", ".join({"icc": "colour profile"}.get(field, field.upper()) for field in described)
     return without, [f".avif is written with 10 bits, without {names}"]
+
+
+def can_state_colors(file: str | os.PathLike, target: str | os.PathLike, max_pixels: int) -> bool:
+    """Returns whether the format of `target` can state the colours of a file, from its header.
+
+    True if the file can't be read: decoding it reports the reason.
+    """
+    try:
+        with open_image(file, max_pixels) as image:
+            stated = image.format in ("PNG", "AVIF", "HEIF")
+            space = fields_of(image, file).get("color") if stated else None
+    except ImageError:
+        return True
+    return fit_color.can_state(space, Path(target).suffix.lower())

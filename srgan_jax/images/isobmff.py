@@ -1,5 +1,6 @@
 """The boxes of AVIF files that describe their colours, bit depth and EXIF. ISO/IEC 14496-12 and 23008-12."""
 
+import re
 import struct
 from collections.abc import Iterator
 
@@ -95,13 +96,9 @@ def _items(data: bytes | bytearray) -> Iterator[tuple[int, bytes]]:
 
 
 def with_color(data: bytes, primaries: int, transfer: int) -> bytes:
-    """Returns the file with these primaries and this transfer wherever it states them."""
-    changed = bytearray(data)
-    start, end = {kind: place for kind, *place in boxes(data, *_meta(data)[b"iprp"])}[b"ipco"]
-    for kind, place, _ in boxes(data, start, end):
-        if kind == b"colr" and data[place : place + 4] == b"nclx":
-            struct.pack_into(">HH", changed, place + 4, primaries, transfer)
-    return bytes(changed)
+    """Returns the file with these primaries and this transfer in every "colr" box, those of animations too."""
+    stated = b"colrnclx" + struct.pack(">HH", primaries, transfer)
+    return re.sub(rb"colrnclx.{4}", lambda match: stated, data, flags=re.DOTALL)
 
 
 def exif_of(data: bytes) -> bytes | None:
