@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from srgan_jax.inference.checks import checked_image
 from srgan_jax.ops import color
@@ -81,7 +82,7 @@ def _as_array(image: Any) -> Any:
 
 def _is_concrete(leaf: Any) -> bool:
     """Returns whether an array has values here: it is neither traced nor partly in other processes."""
-    return not isinstance(leaf, jax.core.Tracer) and getattr(leaf, "is_fully_addressable", True)
+    return not isinstance(leaf, Tracer) and getattr(leaf, "is_fully_addressable", True)
 
 
 def canvas_side(side: int) -> int:
