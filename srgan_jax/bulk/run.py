@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from srgan_jax import images, inference
+from srgan_jax.bulk.bands import upscale_bands
 from srgan_jax.bulk.jobs import Job, SizeOf, name_with_format
 from srgan_jax.bulk.writer import QUEUE_BYTES, DeviceError, Progress, Summary, Task, Writer, wrap_device_errors
 from srgan_jax.runtime.errors import UserError
@@ -154,6 +155,8 @@ def upscale_files(
         return summary
     generators, sizes = [params] if isinstance(params, Weights) else params, list(planned.values())
     chain = make_chain(generators, sizes, tile_px=tile_px, self_ensemble=self_ensemble, report=report)
+    if chain.tilers[0].channels not in (1, 3):
+        return upscale_bands(planned, chain, size_of, summary, max_pixels, progress)
     report_large(chain, planned, size_of, report)
     prepare = functools.partial(_prepare, strip=strip, drop_opaque_alpha=drop_opaque_alpha, used=_used_paths(jobs))
     decode = functools.partial(decode_ahead, planned, max_pixels, ahead=threads)

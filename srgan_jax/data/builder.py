@@ -20,6 +20,7 @@ from google.protobuf.json_format import ParseError
 
 from srgan_jax import images
 from srgan_jax.data.examples import Example, find_examples, readable
+from srgan_jax.data.photo_folder import PhotoFolder
 from srgan_jax.data.tfds_images import TfdsImages
 from srgan_jax.runtime import atomic
 from srgan_jax.runtime.errors import UserError
@@ -30,70 +31,6 @@ SKIPPED_FILE, CONVERTED_FILE = "skipped.json", "converted.json"
 
 class DatasetError(UserError):
     """A data set is missing or can't be used; the message states what to do."""
-
-
-def _decode_usable(path: Path, min_side_px: int) -> np.ndarray:
-    image = images.decode_rgb(path)
-    if min(image.shape[:2]) < min_side_px:
-        raise images.ImageError(f"{image.shape[1]} x {image.shape[0]} px, smaller than {min_side_px} px")
-    return image
-
-
-class PhotoFolder(tfds.core.GeneratorBasedBuilder):
-    """Builds a tfds data set from the images of a folder and its sub-folders, stored as lossless 8-bit RGB.
-
-    The features are "image", or "hr" and "lr" for paired folders, and "path". tfds makes the name of the data set from
-    the name of this class.
-
-    Attributes:
-      skipped: path of each skipped file and the reason; filled by `download_and_prepare`.
-      converted: path of each file that was not 8-bit RGB, and what it was.
-    """
-
-    VERSION = tfds.core.Version("1.0.0")
-    # There are no tfds metadata files next to this module.
-    pkg_dir_path = Path(__file__).parent  # pyright: ignore[reportAssignmentType]  # tfds declares a path type of etils
-
-    def __init__(
-        self,
-        *,
-        folder: str = "",
-        examples: Sequence[Example] = (),
-        min_side_px: int = 1,
-        on_file: Callable[[], Any] = lambda: None,
-        **kwargs,
-    ):
-        self._folder, self._examples, self._min_side_px, self._on_file = Path(folder), examples, min_side_px, on_file
-        self._names = ("hr", "lr") if examples and len(examples[0]) == 2 else ("image",)
-        self.skipped: dict[str, str] = {}
-        self.converted: dict[str, str] = {}
-        super().__init__(file_format="array_record", **kwargs)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        image = tfds.features.Image(shape=(None, None, 3), encoding_format="png")
-        features = dict.fromkeys(self._names, image) | {"path": tfds.features.Text()}
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(features), description="Photographs from a folder."
-        )
-
-    def _split_generators(self, dl_manager):
-        del dl_manager
-        return {"train": self._generate_examples()}
-
-    def _generate_examples(self):
-        several = len({paths[0] for paths in self._examples}) < len(self._examples)  # LR images for each HR image
-        for paths in self._examples:
-            name = readable(paths[-1 if several else 0].relative_to(self._folder))
-            self._on_file()
-            try:  # the minimum side doesn't apply to the LR image of a pair
-                decoded = [_decode_usable(path, 0 if index else self._min_side_px) for index, path in enumerate(paths)]
-            except images.ImageError as error:
-                self.skipped[name] = str(error)
-                continue
-            if kinds := [kind for kind in map(images.conversion, paths) if kind]:
-                self.converted[name] = "; ".join(kinds)
-            encoded = {key: io.BytesIO(images.encode_png(p)) for key, p in zip(self._names, decoded, strict=True)}
-            yield name, encoded | {"path": name}
 
 
 def _check_platform() -> None:
@@ -109,6 +46,8 @@ def prepare(
     out: str,
     *,
     min_side_px: int = 96,
+    channels: int = 3,
+    bits: int = 8,
     examples: Sequence[Example] = (),
     on_file: Callable[[], Any] = lambda: None,
 ) -> dict[str, str]:
@@ -119,6 +58,8 @@ def prepare(
         sub-folders `hr` and `lr`.
       out: folder of the data set, for `config.data.dataset`.
       min_side_px: images with a shorter side are skipped; at least `config.data.crop_px`.
+      channels: bands of the images, see `images.decode_bands`.
+      bits: 8 or 16 per sample.
       examples: the files of each image or pair; () for those that `find_examples` finds.
       on_file: called for each image or pair.
 
@@ -135,6 +76,7 @@ def prepare(
     _check_platform()
     examples = examples or find_examples(folder)[0]  # raises errors before anything is replaced
     options = {"folder": folder, "examples": examples, "min_side_px": min_side_px, "on_file": on_file}
+    options |= {"channels": channels, "bits": bits}
     try:
         with _quiet():
             builder = PhotoFolder(**options, data_dir=out)
@@ -235,7 +177,15 @@ def read_converted(out: str) -> dict[str, str]:
     return json.loads(Path(out, CONVERTED_FILE).read_text())
 
 
-def open_source(dataset: str, *, split: str = "train", feature: str = "", data_dir: str | None = None) -> TfdsImages:
+def open_source(
+    dataset: str,
+    *,
+    split: str = "train",
+    feature: str = "",
+    data_dir: str | None = None,
+    channels: int = 3,
+    bits: int = 8,
+) -> TfdsImages:
     """Returns the images of a data set; they are decoded when indexed.
 
     Args:
@@ -243,6 +193,8 @@ def open_source(dataset: str, *, split: str = "train", feature: str = "", data_d
       split: name of a split of the data set.
       feature: name of an image feature; "" means "hr", else "image", else the only one.
       data_dir: folder in which tfds stores named data sets; None is the default of tfds.
+      channels: bands of the images that are returned, see `images.decode_bands`.
+      bits: 8 or 16 per sample.
 
     Raises:
       DatasetError: not prepared, no such split or feature, or an empty split.
@@ -261,12 +213,21 @@ def open_source(dataset: str, *, split: str = "train", feature: str = "", data_d
         ) from None
     if not len(source):
         raise DatasetError(f"{dataset}, split {split}, is empty")
-    return TfdsImages(source, name)
+    return TfdsImages(source, name, channels, bits)
 
 
 def count_images(dataset: str) -> int:
     """Returns the number of images, or pairs, of a prepared data set."""
     return _find_builder(dataset, None).info.splits["train"].num_examples
+
+
+def bands_and_bits(dataset: str, data_dir: str | None = None) -> tuple[int, int]:
+    """Returns the bands and the bits of the images of a folder that `prepare` prepared; RGB of 8 bits for others."""
+    builder = _find_builder(dataset, data_dir)
+    if builder.name != "photo_folder":
+        return 3, 8
+    feature = builder.info.features[_image_feature(builder, "")]
+    return feature.shape[-1], 16 if feature.np_dtype == np.uint16 else 8
 
 
 def image_features(dataset: str, data_dir: str | None = None) -> list[str]:

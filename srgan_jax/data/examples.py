@@ -33,6 +33,11 @@ def find_examples(folder: str, lr: Sequence[str] = (), lr_name: str = "") -> tup
     return examples, [warning] if unpaired else []
 
 
+def kind_of(channels: int, bits: int) -> str:
+    """Returns a description of images: "8-bit RGB", "16-bit gray", "16-bit images of 4 bands"."""
+    return f"{bits}-bit { ({1: 'gray', 3: 'RGB'}.get(channels) or f'images of {channels} bands') }"
+
+
 def readable(path: Path) -> str:
     """Returns a path as text; bytes that are not UTF-8 are escaped."""
     return os.fsencode(path.as_posix()).decode(errors="backslashreplace")

@@ -1,5 +1,6 @@
 """Reading and writing of image files. All decoding and encoding of the package is here."""
 
+from srgan_jax.images.bands import PNG_BANDS, decode_bands, encode_bands, read_bands, visible, write_bands
 from srgan_jax.images.contact_sheet import side_by_side
 from srgan_jax.images.decode import MAX_PIXELS, decode_image, image_size, is_gray, open_image, read_image
 from srgan_jax.images.encode import encode_png, encode_webp, write_image
@@ -15,14 +16,17 @@ __all__ = [
     "FORMATS",
     "MAX_IN_MEMORY_BYTES",
     "MAX_PIXELS",
+    "PNG_BANDS",
     "SUFFIXES",
     "TIFFS",
     "ImageError",
     "Picture",
     "broken_links",
     "conversion",
+    "decode_bands",
     "decode_image",
     "decode_rgb",
+    "encode_bands",
     "encode_png",
     "encode_webp",
     "find_images",
@@ -32,11 +36,14 @@ __all__ = [
     "image_size",
     "is_gray",
     "open_image",
+    "read_bands",
     "read_image",
     "read_rgb",
     "reason",
     "resize_rows",
     "side_by_side",
+    "visible",
+    "write_bands",
     "write_image",
     "write_tiff_pages",
 ]

@@ -47,7 +47,7 @@ def write_image(path: str | os.PathLike, picture: Picture | np.ndarray, *, quali
         if Path(path).suffix.lower() in TIFFS:
             write_pages(temporary, (([frame], frame.shape, frame.dtype) for frame in picture.frames), picture)
         elif sixteen_bit and picture.shape[-1] > 1:
-            temporary.write_bytes(_encode_png_16(picture))
+            temporary.write_bytes(encode_png_16(picture))
         else:
             _save(temporary, picture, Path(path).suffix.lower(), quality)
 
@@ -92,17 +92,18 @@ def _save(path: Path, picture: Picture, suffix: str, quality: int) -> None:
     first.save(path, name, **options)
 
 
-def _encode_png_16(picture: Picture) -> bytes:
-    """Returns the bytes of a PNG with 16 bits per sample and colour or alpha, which Pillow can't write."""
+def encode_png_16(picture: Picture) -> bytes:
+    """Returns the bytes of a PNG with 16 bits per sample; Pillow can't write those with colour or alpha."""
     from imagecodecs import png_encode
 
-    encoded = png_encode(np.ascontiguousarray(picture.frames[0]), level=3)
+    frame = picture.frames[0]
+    encoded = png_encode(np.ascontiguousarray(frame[..., 0] if frame.shape[-1] == 1 else frame), level=3)
     start = 33  # after the signature (8 bytes) and IHDR (25): iCCP and pHYs must precede the samples
     return bytes(encoded[:start]) + b"".join(png_chunks(picture)) + encoded[start:]
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """Returns `[H, W, 3]` uint8 as the bytes of a PNG file."""
+    """Returns `[H, W]` or `[H, W, 2 to 4]` uint8 as the bytes of a PNG file."""
     buffer = BytesIO()
     Image.fromarray(image).save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()

@@ -117,6 +117,15 @@ def tiff_pixels(page: Any) -> np.ndarray:
     return upright(pixels[..., : colours + bool(alpha)], orientation(page))
 
 
+def tiff_bands(page: Any) -> np.ndarray:
+    """Returns all samples of a page as `[H, W, C]` uint8 or uint16, upright, whatever they stand for."""
+    pixels = page.asarray()
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    pixels = np.moveaxis(pixels, 0, -1) if int(page.planarconfig or 1) == 2 else pixels
+    pixels = pixels if pixels.dtype == np.uint8 else to_uint16(pixels, page.bitspersample)
+    return upright(pixels, orientation(page))
+
+
 def to_uint16(samples: np.ndarray, bits: int = 16) -> np.ndarray:
     """Converts samples to 16 bits: floats from [0, 1], integers from the range of their `bits`."""
     if samples.dtype == np.uint16 and 8 < bits < 16:

@@ -37,7 +37,7 @@ class Chain:
     def upscale(self, frames: Iterable[np.ndarray]) -> Iterator[tuple[TiledImage, Iterator[np.ndarray]]]:
         """Upscales frames `[H, W, C]` uint8 or uint16, iterated lazily; see `Tiler.upscale` for what is yielded."""
         if len(self.tilers) == 1:
-            return self.tilers[0].upscale(self._orient(from_array(frame)) for frame in frames)
+            return self.tilers[0].upscale(self._orient(from_array(frame, self.tilers[0].channels)) for frame in frames)
         return self._upscale_by_several(frames)
 
     def _upscale_by_several(self, frames: Iterable[np.ndarray]) -> Iterator[tuple[TiledImage, Iterator[np.ndarray]]]:
@@ -50,9 +50,10 @@ class Chain:
 
         images: Iterable[np.ndarray] = as_16_bits()
         for tiler in self.tilers[:-1]:
-            results = tiler.upscale(self._orient(from_array(image)) for image in images)
+            results = tiler.upscale(self._orient(from_array(image, tiler.channels)) for image in images)
             images = (np.concatenate(list(strips)) for _, strips in results)
-        for image, strips in self.tilers[-1].upscale(self._orient(from_array(image)) for image in images):
+        last = self.tilers[-1]
+        for image, strips in last.upscale(self._orient(from_array(image, last.channels)) for image in images):
             yield image, map(functools.partial(_as_dtype, dtype=dtypes.popleft()), strips)
 
     def seconds(self, size: tuple[int, int]) -> float:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from flax.core import FrozenDict, freeze
 
-from srgan_jax.models import GENERATORS, build
+from srgan_jax.models import GENERATORS, build, channels_of
 from srgan_jax.runtime import devices
 from srgan_jax.weights import Weights
 
@@ -42,7 +42,7 @@ def _halo_px(architecture: FrozenDict) -> tuple[int, bool]:
         return MAX_HALO_PX, False
     centre = MAX_HALO_PX + 2
     period = getattr(module, "period_px", DEFAULT_PERIOD_PX)
-    strip = np.zeros((period, 1, 2 * centre + period, 3), np.float32)
+    strip = np.zeros((period, 1, 2 * centre + period, channels_of(architecture)), np.float32)
     for index in range(period):  # all positions relative to a stride or window
         strip[index, :, centre + index] = np.nan
     shapes = jax.eval_shape(module.init, jax.eval_shape(lambda: jax.random.key(0)), strip)
@@ -122,11 +122,11 @@ def choose_tile(
 
 def bytes_per_px(params: Weights) -> float:
     """Returns an estimate of bytes per LR pixel of a tile: three times its largest activation, twice its result."""
-    lr = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+    lr = jax.ShapeDtypeStruct((1, 32, 32, channels_of(params.architecture)), np.float32)
     apply = functools.partial(params.module().apply, capture_intermediates=True, mutable=["intermediates"])
     layers = jax.tree.leaves(jax.eval_shape(apply, params.variables, lr))
     largest = max(leaf.size * leaf.dtype.itemsize for leaf in layers) / 32**2
-    return 3 * largest + 2 * 4 * 3 * params.scale**2
+    return 3 * largest + 2 * 4 * channels_of(params.architecture) * params.scale**2
 
 
 def max_area(params: Weights) -> int:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from srgan_jax.inference.checks import checked_image
+from srgan_jax.models import channels_of
 from srgan_jax.ops import color
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.weights import Weights, make_weights
@@ -43,10 +44,10 @@ def upscale(
       UserError: `img` has another shape or dtype, or is a NumPy array with values far outside [0, 1]; `params` don't
         fit their architecture; or `clip=False` with uint8, which can't hold such values.
     """
-    image = checked_image(img, jnp.asarray, axes=(3, 4))
     if not isinstance(params, Weights):
         params = make_weights(params, architecture)
-    lr = color.from_uint8(image) if image.dtype == jnp.uint8 else image.astype(jnp.float32)
+    image = checked_image(img, jnp.asarray, axes=(3, 4), channels=channels_of(params.architecture))
+    lr = color.from_integers(image) if image.dtype == jnp.uint8 else image.astype(jnp.float32)
     if image.dtype == jnp.uint8 and not clip:
         raise UserError("clip=False: expected a float image in [0, 1], got uint8; pass img / 255")
     apply = functools.partial(_apply, dtype=jnp.dtype(dtype or jnp.float32))

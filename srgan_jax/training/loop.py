@@ -57,7 +57,8 @@ def train_and_evaluate(
     """
     folder = Path(folder)
     with workdir.locked(folder), StopRequest() as stop:
-        run = dataclasses.replace(run, data=samples.with_pairs(run.data, folder))
+        data = samples.with_bands(samples.with_pairs(run.data, folder), folder)
+        run = dataclasses.replace(run, data=data, generator=setup.with_channels(run.generator, data.channels))
         initial = current = load_initial(run.init_from, folder)
         if run.generator_of_init_from:
             run = dataclasses.replace(run, generator=start.generator_from(initial, run.init_from))

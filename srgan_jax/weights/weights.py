@@ -137,10 +137,10 @@ def check_shapes(variables: Mapping[str, Any], module: Any, side: int = 8) -> No
 
     Args:
       variables: as of `module.init`.
-      module: takes images `[1, side, side, 3]`.
+      module: takes images `[1, side, side, C]`, C being its `channels` or 3.
       side: in pixels.
     """
-    image = jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
+    image = jax.ShapeDtypeStruct((1, side, side, getattr(module, "channels", 3)), np.float32)
     expected = jax.eval_shape(module.init, jax.eval_shape(lambda: jax.random.key(0)), image)
     expected = {name: leaf.shape for name, leaf in _flatten_by_path(expected).items()}
     found = {name: np.shape(leaf) for name, leaf in _flatten_by_path(variables).items()}
