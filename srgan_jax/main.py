@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import jax
 
 from srgan_jax.cli.arguments import add_cluster
-from srgan_jax.runtime import compilation, devices, extras, messages, processes
+from srgan_jax.runtime import compilation, devices, extras, messages, processes, streams
 from srgan_jax.runtime.errors import UserError
 
 
@@ -35,6 +35,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains; prints errors of the user and of the file system in one line, without a traceback."""
+    with streams.unbreakable("stdout", "stderr"):
+        _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> None:
     try:
         extras.require("train", "training")
         processes.check_semaphores()

@@ -17,7 +17,7 @@ def weighted(losses, table=TERMS):
 
 def make_game(
     generator, discriminator=None, *, g_rate=0.1, d_rate=0.1, losses=PIXEL, d_losses=None, features=None,
-    microbatches=1, axis_name=None, remat=False, history=0.0, every=1, takes=("image",), **options,
+    microbatches=1, scan=False, axis_name=None, remat=False, history=0.0, every=1, takes=("image",), **options,
 ):  # fmt: skip
     """Returns a game with plain SGD; a rate may also be an optax transformation. `d_losses` is BCE by default."""
     transformations = [rate if hasattr(rate, "init") else optax.sgd(rate) for rate in (g_rate, d_rate)]
@@ -27,4 +27,4 @@ def make_game(
         optimizer = Optimizer(transformations[1], historical_averaging=history, every=every)
         terms = weighted(d_losses or {"d_loss": ("bce", 1.0)}, DISCRIMINATOR_TERMS)
         d = Player(discriminator, optimizer, terms, takes, remat=remat)
-    return Game(g, d, features, averaging=Averaging(microbatches, axis_name), **options)
+    return Game(g, d, features, averaging=Averaging(microbatches, axis_name, scan), **options)

@@ -48,16 +48,22 @@ def test_exchanging_input_and_cotangent_gives_the_same_weight_gradient():
 
 @pytest.mark.parametrize("name", ["convolution", "few_channel_convolution"])
 def test_a_single_cpu_device_splits_large_feature_maps(name, monkeypatch):
-    """At most four images of 48x48 are convolved at once; smaller maps, and maps on several devices, are not split."""
+    """At most four images of 48x48 are convolved at once; smaller maps, and maps on several devices, are not split.
+
+    The platform is that which the program is lowered for, not that which traces it.
+    """
     run = getattr(convolution, name)
-    counted = lambda side, batch_size: str(  # noqa: E731
-        jax.make_jaxpr(lambda x, kernel: run(x, kernel, (1, 1), ((1, 1), (1, 1)), **NHWC))(
+
+    def counted(side, batch_size, platform="cpu"):
+        traced = jax.jit(lambda x, kernel: run(x, kernel, (1, 1), ((1, 1), (1, 1)), **NHWC)).trace(
             *_inputs(batch_size, side, 2, 2, 3)
         )
-    ).count("conv_general_dilated[")
+        return traced.lower(lowering_platforms=(platform,)).as_text().count("stablehlo.convolution(")
+
     assert counted(48, 6) == 1  # the tests' four devices
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     assert [counted(48, 6), counted(96, 6), counted(47, 6), counted(48, 1)] == [2, 6, 1, 1]
+    assert [counted(48, 6, "tpu"), counted(96, 6, "cuda")] == [1, 1]
     inputs = _inputs(6, 48, 4, 3, 3)
     args = {"strides": (1, 1), "padding": ((1, 1), (1, 1)), **NHWC}
     plain = _value_and_gradients(functools.partial(convolution.chunked_convolution, 1, **args), *inputs)

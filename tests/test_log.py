@@ -50,11 +50,12 @@ def test_means_leave_out_what_is_not_finite_and_survive_a_checkpoint():
     assert taken["loss"] == 7.0 and np.isnan(taken["other"])
 
 
-def test_several_updates_per_call_return_the_means_of_their_metrics():
+@pytest.mark.parametrize("scan", [False, True])
+def test_several_updates_per_call_return_the_means_of_their_metrics(scan):
     def update(state, frozen, sharded):
         return state + 1, {"loss": 10.0 * state, "skipped": state}
 
-    state, found = repeat_update(update, 3, latest=("skipped",))(jnp.float32(1.0), None, None)
+    state, found = repeat_update(update, 3, latest=("skipped",), scan=scan)(jnp.float32(1.0), None, None)
     assert (state, found["loss"], found["skipped"]) == (4.0, 20.0, 3.0)  # (10 + 20 + 30) / 3
 
 

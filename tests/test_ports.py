@@ -1,5 +1,7 @@
+import io
 import socket
 import sys
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -9,7 +11,7 @@ from safetensors.numpy import load_file
 
 from srgan_jax import cli, models, weights
 from srgan_jax.runtime.errors import UserError
-from srgan_jax.weights.ports import files, resnet152v2, vgg19
+from srgan_jax.weights.ports import files, niqe, resnet152v2, vgg19
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +198,55 @@ def test_weights_of_another_network_are_refused(tmp_path, extractor_file):
         weights.load_extractor("vgg19", extractor_file("resnet152v2"))
     with pytest.raises(UserError, match="get them with: srgan-jax port resnet152v2 --download"):
         weights.load_extractor("resnet152v2", tmp_path / "absent")
+
+
+def _keras(path, make):
+    """Writes a Keras `.h5` of ResNet152V2's first layers, the kernel of the first one by `make(group)`."""
+    with h5py.File(path, "w") as file:
+        for name, shape in resnet152v2.SHAPES.items():
+            if name != "conv1_conv/kernel":
+                file[name] = np.ones(shape, np.float32)
+        make(file.require_group("conv1_conv"))
+
+
+def test_an_h5_whose_values_lie_in_another_file_is_refused(tmp_path):
+    """The secret file isn't copied to the output, by external storage, a virtual data set, or links."""
+    shape, secret = resnet152v2.SHAPES["conv1_conv/kernel"], tmp_path / "secret"
+    secret.write_bytes(np.full(shape, 7, np.float32).tobytes())
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["kernel"] = np.full(shape, 7, np.float32)
+    layout = h5py.VirtualLayout(shape, np.float32)
+    layout[...] = h5py.VirtualSource(str(tmp_path / "other.h5"), "kernel", shape)
+    makers = {
+        "external": lambda group: group.create_dataset("kernel", shape, np.float32, external=str(secret)),
+        "virtual": lambda group: group.create_virtual_dataset("kernel", layout),
+        "link": lambda group: group.__setitem__("kernel", h5py.ExternalLink(str(tmp_path / "other.h5"), "kernel")),
+    }
+    for name, make in makers.items():
+        _keras(tmp_path / f"{name}.h5", make)
+        with pytest.raises(UserError, match=r"lie in another file|conv1_conv/kernel: expected .* found nothing"):
+            resnet152v2.port(tmp_path / f"{name}.h5", tmp_path / "out.safetensors")
+        assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_arrays_larger_than_their_file_are_refused_before_memory_is_taken(tmp_path):
+    """4 GB of an `.h5` that was never written, and 40 GB of an `.npz` whose member has 4 bytes."""
+    _keras(tmp_path / "a.h5", lambda group: group.create_dataset("kernel", (1 << 30,), np.float32, chunks=(1 << 20,)))
+    with pytest.raises(UserError, match="more than the file can hold"):
+        resnet152v2.port(tmp_path / "a.h5", tmp_path / "out.safetensors")
+    header = io.BytesIO()
+    content = {"descr": "<f4", "fortran_order": False, "shape": (10**10,)}
+    np.lib.format.write_array_header_1_0(header, content)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("mu_pris_param.npy", header.getvalue() + bytes(4))
+    with pytest.raises(UserError, match="doesn't fit its .* bytes"):
+        niqe.port(tmp_path / "a.npz", tmp_path / "out.safetensors")
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npz", ".pth"])
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"\x80\x02", bytes(1000)])
+def test_damaged_files_to_port_are_an_error_in_a_line(tmp_path, suffix, content, capsys):
+    (tmp_path / f"a{suffix}").write_bytes(content)
+    assert cli.main(["port", "vgg19", str(tmp_path / f"a{suffix}"), "--out", str(tmp_path / "out.safetensors")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and not (tmp_path / "out.safetensors").exists()

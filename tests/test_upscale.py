@@ -15,7 +15,7 @@ from PIL import Image
 
 import srgan_jax
 from srgan_jax import bulk, cli, images, models
-from srgan_jax.bulk import run
+from srgan_jax.bulk import chains
 from srgan_jax.images import formats
 
 
@@ -42,7 +42,12 @@ def folder(tmp_path, photo):
     return source
 
 
-SKIPPED = "skipped, the result exists already (--overwrite writes it again, for instance with other weights)"
+SKIPPED = "skipped, the result exists already (--overwrite writes it again)"
+
+
+def _names(folder):
+    """Returns the files in `folder` and below, without hidden ones (the records of results), relative, sorted."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("[!.]*") if path.is_file())
 
 
 def _run(capsys, *args):
@@ -61,7 +66,7 @@ def test_a_folder_of_good_and_bad_files(capsys, folder, weights, tmp_path):
         f"{folder / 'deep' / 'empty.png'}: not an image in a known format",
         f"{folder / 'text.jpg'}: not an image in a known format",
     ]
-    found = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    found = _names(out)
     assert found == ["a.png", "deep/b.jpg", "deep/er/c.webp"]
     for name, size in (("a.png", (60, 40)), ("deep/b.jpg", (42, 66)), ("deep/er/c.webp", (100, 18))):
         with Image.open(out / name) as image:
@@ -79,24 +84,75 @@ def test_a_folder_of_good_and_bad_files(capsys, folder, weights, tmp_path):
     assert (out / "a.png").stat().st_mtime_ns != stamps["a.png"]
 
 
-def test_existing_results_that_would_differ_are_reported(capsys, folder, weights, tmp_path):
-    out = tmp_path / "out"
-    for bad in ("text.jpg", "cut.png", "deep/empty.png"):
-        (folder / bad).unlink()
-    assert _run(capsys, folder, "-o", out, "--weights", weights)[0] == 0
-    os.utime(out / "deep" / "b.jpg", (1, 1))
-    args = (folder, "-o", out, "--weights", weights)
-    older = f"  {out / 'deep/b.jpg'}: not replaced, although older than {folder / 'deep/b.jpg'}"
-    assert _run(capsys, *args)[1].splitlines() == [f"0 upscaled, 3 {SKIPPED}", older]
-    other = [
-        f"  {out / 'a.png'}: not replaced, although 60 x 40 pixels where this command gives 90 x 60",
-        f"  {out / 'deep/b.jpg'}: not replaced, although 42 x 66 pixels where this command gives 63 x 99, "
-        f"older than {folder / 'deep/b.jpg'}",
-        f"  {out / 'deep/er/c.webp'}: not replaced, although 100 x 18 pixels where this command gives 150 x 27",
-    ]
-    for more in ([], ["--dry-run"]):
-        assert _run(capsys, *args, "--scale", "3", *more)[1].splitlines()[1:] == other
-    assert images.image_size(out / "a.png") == (40, 60)
+def test_what_is_done_is_decided_by_content_and_settings(capsys, folder, weights, tmp_path):
+    """A result counts as done if it was made from the same bytes with the same settings, whatever its date."""
+    out, source = tmp_path / "out", folder / "a.png"
+    args = (source, "-o", out, "--weights", weights)
+    assert _run(capsys, *args)[0] == 0
+    os.utime(source, (2e9, 2e9))
+    os.utime(out / "a.png", (1, 1))
+    assert _run(capsys, *args)[1].splitlines() == [
+        f"0 upscaled, 1 {SKIPPED}", f"  {source}: skipped, {out / 'a.png'} is its result",
+    ]  # fmt: skip
+    first = (out / "a.png").read_bytes()
+    # Another content, of the same name and size: both results are kept, and the second time both are done.
+    Image.fromarray(255 - np.asarray(Image.open(source))).save(source)
+    for line in (
+        f"1 upscaled to {out / 'a_2.png'}\n  {out / 'a_2.png'}: named so because {out / 'a.png'} was made from an "
+        "earlier content of this file\n",
+        f"0 upscaled, 1 {SKIPPED}\n  {source}: skipped, {out / 'a_2.png'} is its result\n",
+    ):
+        assert _run(capsys, *args)[:2] == (0, line)
+    # Other settings: here another size.
+    status, printed, _ = _run(capsys, *args, "--scale", "3")
+    assert status == 0 and f"{out / 'a_3.png'}: named so because {out / 'a.png'} was made from an" in printed
+    assert images.image_size(out / "a_3.png") == (60, 90) and (out / "a.png").read_bytes() == first
+    # A result that was changed by another program is not ours any more.
+    (out / "a_2.png").write_bytes(first)
+    status, printed, _ = _run(capsys, *args)
+    assert status == 0 and "1 upscaled" in printed and _names(out) == ["a.png", "a_2.png", "a_3.png", "a_4.png"]
+    # A file that was named by the user is never renamed.
+    status, printed, _ = _run(capsys, source, "-o", out / "a.png", "--weights", weights)
+    assert status == 1 and "a.png exists and was made from an earlier content of this file; --overwrite" in printed
+    assert _run(capsys, source, "-o", out / "a.png", "--weights", weights, "--overwrite")[0] == 0
+    assert (out / "a.png").read_bytes() == (out / "a_4.png").read_bytes() != first
+
+
+def test_files_of_one_name_from_two_folders_are_told_apart(capsys, weights, tmp_path, photo):
+    """Camera cards: each has its IMG_0001.jpg."""
+    for card in ("card1", "card2"):
+        (tmp_path / card).mkdir()
+        Image.fromarray(photo[:20, :30] if card == "card1" else 255 - photo[:20, :30]).save(tmp_path / card / "I.jpg")
+    means = {card: np.asarray(Image.open(tmp_path / card / "I.jpg")).mean() for card in ("card1", "card2")}
+    options = ("--weights", weights)
+    for out, commands in (("one", (("card1",), ("card2",))), ("both", (("card1", "card2"),))):
+        for _ in range(2):  # given again, every command finds its results
+            for command in commands:
+                folders = [tmp_path / name for name in command]
+                assert _run(capsys, *folders, "-o", tmp_path / out, *options)[0] == 0
+        assert _names(tmp_path / out) == ["I.jpg", "I_card2.jpg"]
+        for name, card in (("I.jpg", "card1"), ("I_card2.jpg", "card2")):
+            assert abs(np.asarray(Image.open(tmp_path / out / name)).mean() - means[card]) < 2
+
+
+def test_a_command_with_a_pattern_works_twice(capsys, weights, tmp_path, photo, monkeypatch):
+    """The shell expands `*` to the results and the output folder too, the second time; `*.png` is for Windows."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(photo[:20, :30]).save(name)
+    everything = lambda: sorted(os.listdir("."))  # noqa: E731, with the file of records
+    assert _run(capsys, *everything(), "--weights", weights)[0] == 0
+    status, printed, error = _run(capsys, *everything(), "--weights", weights)
+    assert status == 0 and printed.startswith(f"0 upscaled, 2 {SKIPPED}")
+    assert "2 inputs are results of others and are left out: a_x2.png, b_x2.png" in error
+    os.remove("b_x2.png")  # as after an interruption
+    assert _run(capsys, "*.png", "--weights", weights)[1].startswith(f"1 upscaled to b_x2.png, 1 {SKIPPED}")
+    for count in (2, 0):
+        status, printed, _ = _run(capsys, *everything(), "-o", "out", "--weights", weights)
+        assert status == 0 and printed.startswith(f"{count} upscaled")
+    assert _names(tmp_path) == ["a.png", "a_x2.png", "b.png", "b_x2.png", "out/a.png", "out/b.png"]
+    assert _run(capsys, "*.webp")[::2] == (2, "weights: photo_x4 (default; --list-weights lists the others)\n"
+        "error: no file matches *.webp\n")  # fmt: skip
 
 
 def test_dry_run_writes_nothing(capsys, folder, weights, tmp_path):
@@ -114,7 +170,7 @@ def test_names_formats_and_collisions(capsys, folder, weights, tmp_path, photo):
         (folder / bad).unlink()
     status, printed, _ = _run(capsys, folder, "-o", out, "--weights", weights, "--format", "png", "--suffix", "_x2")
     assert (status, printed) == (0, f"4 upscaled into {out}\n")
-    found = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    found = _names(out)
     assert found == ["a_x2_bmp.png", "a_x2_png.png", "deep/b_x2.png", "deep/er/c_x2.png"]
 
 
@@ -124,11 +180,11 @@ def test_results_among_the_inputs_are_not_upscaled_again(capsys, folder, weights
     out = folder / "larger"
     assert _run(capsys, folder, "-o", out, "--weights", weights)[:2] == (0, f"3 upscaled into {out}\n")
     _, printed, _ = _run(capsys, folder, "-o", out, "--weights", weights)
-    assert printed == f"0 upscaled, 3 {SKIPPED}\n"
+    assert printed.startswith(f"0 upscaled, 3 {SKIPPED}\n")
     (folder.parent / "link").symlink_to(folder)  # the same folders by another name
     for same in (folder.parent / "link", folder):
         _, printed, _ = _run(capsys, same, "-o", folder.parent / "link" / "larger", "--weights", weights)
-        assert printed == f"0 upscaled, 3 {SKIPPED}\n"
+        assert printed.startswith(f"0 upscaled, 3 {SKIPPED}\n")
     assert _run(capsys, folder, "-o", folder, "--weights", weights, "--suffix", "_x2")[0] == 0
     assert (folder / "deep" / "b_x2.jpg").exists()
 
@@ -255,7 +311,7 @@ def test_images_over_the_pixel_limit_fail(capsys, weights, tmp_path, photo):
 
 
 def test_large_results_are_announced_and_written_as_tiff(bilinear, tmp_path, photo, monkeypatch):
-    monkeypatch.setattr(run, "LARGE_PIXELS", 100_000)
+    monkeypatch.setattr(chains, "LARGE_PIXELS", 100_000)
     monkeypatch.setattr(formats, "MAX_IN_MEMORY_BYTES", 300_000)
     Image.fromarray(photo).save(tmp_path / "a.png")
     jobs, lines = bulk.find_jobs([tmp_path / "a.png"], tmp_path / "out"), []
@@ -339,7 +395,7 @@ def test_damaged_files_never_crash(bilinear, photo, tmp_path):
         assert len(jobs) == 500 == len(summary.done) + len(summary.failed)
         assert len(summary.done) > 50 and len(summary.failed) > 200
         assert all(reason and "\n" not in reason for _, reason in summary.failed)
-        written = [path for path in out.rglob("*") if path.is_file()]
+        written = [out / name for name in _names(out)]
         assert len(written) == len(summary.done)
         for path in written:
             with Image.open(path) as image:
@@ -378,7 +434,7 @@ def test_fallback_names_never_collide(bilinear, photo, tmp_path, monkeypatch):
     jobs = bulk.find_jobs([tmp_path / name for name in ("a.png", "a.webp", "a.tif")], tmp_path / "out")
     summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, report=lambda line: None)
     assert len({job.target for job in summary.done}) == 3 and not summary.skipped and not summary.failed
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.tif", "a_png.tif", "a_webp.tif"]
+    assert _names(tmp_path / "out") == ["a.tif", "a_png.tif", "a_webp.tif"]
     # Again: every one of them counts as done.
     again = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, report=lambda line: None)
     assert len(again.skipped) == 3

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from srgan_jax import images, inference
-from srgan_jax.bulk.jobs import Job, SizeOf
+from srgan_jax.bulk.jobs import Job
+from srgan_jax.bulk.sizes import SizeOf
 from srgan_jax.bulk.writer import Summary
 from srgan_jax.runtime.atomic import atomic_file
 from srgan_jax.runtime.errors import UserError

@@ -1,18 +1,16 @@
-"""The files to upscale, the paths of their results, and the sizes of their results."""
+"""The files to upscale and the paths of their results."""
 
 import collections
-import math
+import glob
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from srgan_jax import images
-from srgan_jax.runtime.errors import UserError
-
-LOSSY = {".heic": ".jpg", ".heif": ".jpg"}  # can be read but not written -> format of the result
-SUFFIXES = (*images.SUFFIXES, *LOSSY)
-SizeOf = Callable[[int, int], tuple[int, int]]  # (height, width) of the input -> (height, width) of the result
+from srgan_jax.bulk import records
+from srgan_jax.runtime import atomic
+from srgan_jax.runtime.errors import MissingFileError, UserError
 
 
 class Job(NamedTuple):
@@ -20,20 +18,32 @@ class Job(NamedTuple):
 
     source: Path
     target: Path
+    named: bool = False  # the user named this file, so the result gets no other name
 
 
-def find_jobs(inputs: Sequence[str | Path], out: str | Path | None, *, suffix: str = "", format: str = "") -> list[Job]:
+def find_jobs(
+    inputs: Sequence[str | Path],
+    out: str | Path | None,
+    *,
+    suffix: str = "",
+    format: str = "",
+    report: Callable[[str], None] = lambda line: None,
+) -> list[Job]:
     """Returns the files to upscale, those in folders included, with the paths of their results.
 
+    Inputs that are results of other inputs are left out, so that a command with `*.jpg` can be given again.
+
     Args:
-      inputs: files and folders; the structure of sub-folders is kept.
+      inputs: files, folders, and patterns such as "*.jpg" if no file has that name; the structure of sub-folders is
+        kept.
       out: a folder, or a file if the only input is a file; None writes each result next to its input.
       suffix: appended to the name of each result, before the file extension.
       format: file extension of the results ("png", ...); "" keeps the format of the input if it can be written, else
-        uses PNG (JPEG for HEIC).
+        one of the same content.
+      report: gets a line about inputs that are left out.
 
     Raises:
-      UserError: no images, a format that can't be written, a result that would replace an input, or a file where a
+      UserError: no images, a format that can't be written, a result that would replace its input, or a file where a
         folder is expected.
     """
     if any(not str(path) for path in inputs):
@@ -42,33 +52,66 @@ def find_jobs(inputs: Sequence[str | Path], out: str | Path | None, *, suffix: s
         raise UserError(
             f"--suffix and --format: expected parts of a file name without {os.sep}, got {suffix or format!r}"
         )
-    paths, format = list(dict.fromkeys(map(Path, inputs))), format.removeprefix(".")
+    paths, format = _expand(inputs), format.removeprefix(".")
     if format:
         images.format_of(f"x.{format}")
     if out is None and any(os.path.isdir(path) for path in paths):
         raise UserError("an input is a folder: expected -o FOLDER for the results")
-    if out and len(paths) == 1 and not os.path.isdir(paths[0]) and Path(out).suffix and not os.path.isdir(out):
+    if out and len(paths) == 1 and not os.path.isdir(paths[0]) and _is_file_name(out):
         if suffix or format:
             raise UserError(f"-o {out} is a file name; --suffix and --format are for results in a folder: -o FOLDER")
-        images.format_of(out)
-        jobs = [Job(paths[0], Path(out))]
+        jobs = [Job(paths[0], Path(out), named=True)]
     else:
         if out:
-            _check_folder(Path(out))
+            _check_folder(out)
         found = _find_images(paths, Path(out) if out else None, suffix)
-        jobs = _make_distinct([Job(source, _target(source, folder, suffix, format)) for source, folder in found])
-    sources = {os.path.realpath(job.source) for job in jobs}
-    for job in jobs:
-        if os.path.realpath(job.target) in sources:
-            raise UserError(f"the result would replace {job.target}; choose another folder, or add --suffix _x4")
+        jobs = [Job(source, _target(source, folder, suffix, format)) for source, folder in found]
+        jobs = _make_distinct(_without_results(jobs, beside=out is None, report=report))
+    for source, target, _ in jobs:
+        if os.path.realpath(source) == os.path.realpath(target):
+            raise UserError(f"the result would replace {target}; choose another folder, or add --suffix _x4")
     return jobs
 
 
-def _check_folder(out: Path) -> None:
-    """Raises UserError if `out` is a file, or has the name of an image file."""
+def _expand(inputs: Sequence[str | Path]) -> list[Path]:
+    """Returns the inputs as paths, each once; expands patterns, which the shells of Windows pass on."""
+    paths: list[Path] = []
+    for name in map(str, inputs):
+        if glob.has_magic(name) and not os.path.lexists(name):
+            matches = sorted(glob.glob(name, recursive=True))
+            if not matches:
+                raise MissingFileError(f"no file matches {name}")
+            paths += map(Path, matches)
+        else:
+            paths.append(Path(name))
+    return list(dict.fromkeys(paths))
+
+
+def _is_file_name(out: str | Path) -> bool:
+    """Returns whether the value of `-o` names a file: it has a suffix, and is no folder and does not end in a slash.
+
+    Raises:
+      UserError: the suffix looks like that of a format, but none that can be written.
+    """
+    suffix = Path(out).suffix
+    if os.path.isdir(out) or _ends_as_folder(out) or not suffix[1:].isalnum() or suffix[1:].isdigit():
+        return False
+    try:
+        images.format_of(out)
+    except ValueError as error:
+        raise UserError(f"{error}; for a folder of this name, write -o {out}{os.sep}") from None
+    return True
+
+
+def _ends_as_folder(out: str | Path) -> bool:
+    return str(out).endswith(("/", os.sep))
+
+
+def _check_folder(out: str | Path) -> None:
+    """Raises UserError if `out` is a file, or has the name of an image file and does not end in a slash."""
     if os.path.exists(out) and not os.path.isdir(out):
         raise UserError(f"-o {out} is a file; expected a folder, or the name of an image if the only input is a file")
-    if out.suffix.lower() in SUFFIXES and not os.path.isdir(out):
+    if Path(out).suffix.lower() in images.SUFFIXES and not os.path.isdir(out) and not _ends_as_folder(out):
         raise UserError(f"-o {out} is the name of an image; expected a folder, because there can be several results")
 
 
@@ -83,7 +126,7 @@ def _find_images(inputs: Sequence[Path], out: Path | None, suffix: str) -> list[
         same = out_path == os.path.realpath(path)
         inaccessible = (folder for folder in images.folders(path) if not os.access(folder, os.R_OK | os.X_OK))
         found += [(folder, out) for folder in inaccessible]  # reading them fails later, with a report
-        for picture in images.find_images(path, suffixes=SUFFIXES):
+        for picture in images.find_images(path):
             inside = out_path in map(str, Path(os.path.realpath(picture.parent), picture.name).parents)
             is_result = suffix and picture.stem.endswith(suffix) if same else inside
             if not is_result:
@@ -93,21 +136,57 @@ def _find_images(inputs: Sequence[Path], out: Path | None, suffix: str) -> list[
     return found
 
 
+def _without_results(jobs: list[Job], *, beside: bool, report: Callable[[str], None]) -> list[Job]:
+    """Returns the jobs whose inputs are not results of other inputs, and not files that this package keeps.
+
+    A result is recognised by its record; with `beside` also by its name, which is that of another input's result.
+    """
+    origins = {os.path.realpath(job.source): job for job in jobs}
+    targets = {os.path.realpath(job.target): job for job in jobs} if beside else {}
+    digests: set[str] = set()
+
+    def is_result(job: Job) -> bool:
+        record, path = records.record_of(job.source), os.path.realpath(job.source)
+        if record is None:
+            return targets.get(path, job) != job
+        if record.origin in origins and record.origin != path:
+            return True
+        if not digests:
+            digests.update(filter(None, (records.digest_or_none(other.source) for other in jobs)))
+        return record.source in digests
+
+    images_only = [
+        job for job in jobs if job.source.name != records.FILE and not atomic.TEMPORARY.fullmatch(job.source.name)
+    ]
+    left_out = [job for job in images_only if is_result(job)]
+    if left_out:
+        names = ", ".join(str(job.source) for job in left_out[:3]) + (", ..." if len(left_out) > 3 else "")
+        report(f"{len(left_out)} inputs are results of others and are left out: {names}")
+    results = set(left_out)
+    return [job for job in images_only if job not in results]
+
+
 def _make_distinct(jobs: list[Job]) -> list[Job]:
     """Returns jobs with distinct targets.
 
-    If `a.jpg` and `a.png` are written in one format, the results are `a_jpg.png` and `a_png.png`; names that are still
-    equal get a number. Names that differ only in case count as equal, as some file systems ignore case.
+    If `a.jpg` and `a.png` are written in one format, the results are `a_jpg.png` and `a_png.png`. If files of one name
+    come from several folders, the results after the first get the name of the folder: `a.jpg`, `a_card2.jpg`. Names
+    that are still equal get a number. Names that differ only in case count as equal, as some file systems ignore case.
     """
-    counts = collections.Counter(_casefolded(job.target) for job in jobs)
+    groups: dict[str, list[Job]] = collections.defaultdict(list)
+    for job in jobs:
+        groups[_casefolded(job.target)].append(job)
     distinct, used = [], set()
-    for source, target in jobs:
-        if counts[_casefolded(target)] > 1:
+    for job in jobs:
+        source, target, _ = job
+        group = groups[_casefolded(target)]
+        if len(group) > 1 and len({other.source.suffix.lower() for other in group}) == len(group):
             target = name_with_format(target, source)
-        number = 2
+        elif job is not group[0]:
+            target = name_with_folder(target, source)
+        number, base = 2, target
         while _casefolded(target) in used:
-            target = target.with_name(f"{target.stem}_{number}{target.suffix}")
-            number += 1
+            target, number = numbered(base, number), number + 1
         used.add(_casefolded(target))
         distinct.append(Job(source, target))
     return distinct
@@ -122,10 +201,20 @@ def name_with_format(target: Path, source: Path) -> Path:
     return target.with_name(f"{target.stem}_{source.suffix[1:]}{target.suffix}")
 
 
+def name_with_folder(target: Path, source: Path) -> Path:
+    """Returns `target` with the name of the folder of its source in the name: `a_card2.jpg`."""
+    folder = Path(os.path.realpath(source)).parent.name
+    return target.with_name(f"{target.stem}_{folder}{target.suffix}") if folder else numbered(target, 2)
+
+
+def numbered(target: Path, number: int) -> Path:
+    """Returns `target` with a number in the name: `a_2.jpg`."""
+    return target.with_name(f"{target.stem}_{number}{target.suffix}")
+
+
 def _target(source: Path, folder: Path, suffix: str, format: str) -> Path:
-    extension = f".{format.lower()}" if format else source.suffix.lower()
-    extension = LOSSY.get(extension, extension)
-    if extension not in images.FORMATS or (extension == ".gif" and not format and not _is_animated(source)):
+    extension = f".{format.lower()}" if format else images.result_suffix(source)
+    if extension == ".gif" and not format and not _is_animated(source):
         extension = ".png"
     return folder / f"{source.stem}{suffix}{extension}"
 
@@ -136,37 +225,3 @@ def _is_animated(path: Path) -> bool:
             return getattr(image, "n_frames", 1) > 1
     except images.ImageError:
         return False
-
-
-def target_size(
-    network_scale: int, *, scale: float | None = None, width: int | None = None, long_side: int | None = None
-) -> SizeOf:
-    """Returns the function from the size of an input to the size of its result.
-
-    Args:
-      network_scale: factor used if none of the others is given.
-      scale: factor.
-      width: width of the results in pixels.
-      long_side: longer side of the results in pixels.
-
-    Raises:
-      UserError: more than one of `scale`, `width` and `long_side` is given, or one that is not positive.
-    """
-    given = {"--scale": scale, "--width": width, "--long-side": long_side}
-    given = {name: value for name, value in given.items() if value is not None}
-    if len(given) > 1:
-        listed = ", ".join(f"{name} {value}" for name, value in given.items())
-        raise UserError(f"expected one of --scale, --width and --long-side, got {listed}")
-    for name, value in given.items():
-        if not (value > 0 and math.isfinite(value)):
-            raise UserError(f"{name} {value}: expected more than 0")
-
-    def size_of(before_height: int, before_width: int) -> tuple[int, int]:
-        ratio = scale or network_scale
-        if width:
-            ratio = width / before_width
-        elif long_side:
-            ratio = long_side / max(before_height, before_width)
-        return max(1, round(before_height * ratio)), max(1, round(before_width * ratio))
-
-    return size_of

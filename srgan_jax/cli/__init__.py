@@ -26,6 +26,7 @@ from srgan_jax.cli.port import add_port
 from srgan_jax.cli.prepare import add_prepare
 from srgan_jax.cli.quickstart import add_quickstart
 from srgan_jax.cli.upscale import add_upscale
+from srgan_jax.runtime import streams
 from srgan_jax.runtime.errors import UserError, did_you_mean
 from srgan_jax.runtime.user_code import import_module
 from srgan_jax.runtime.versions import package_versions
@@ -65,6 +66,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command and returns its exit status: 0 for success, 1 where some files failed, 2 for a usage error."""
+    with streams.unbreakable("stderr"):
+        return _main(argv)
+
+
+def _main(argv: list[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a file name may contain bytes that can't be decoded
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

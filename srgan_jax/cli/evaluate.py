@@ -6,6 +6,7 @@ from pathlib import Path
 
 from srgan_jax.cli.arguments import add_cluster, add_moment, at_moment
 from srgan_jax.runtime.errors import UserError, lookup
+from srgan_jax.runtime.names import readable
 
 
 def _label(path: str) -> str:
@@ -37,11 +38,12 @@ def _methods(paths: list[str], generators: list, scale: int) -> dict:
         "bicubic": lambda pairs: [scoring.bicubic(pair.lr, scale) for pair in pairs],
         "nearest": lambda pairs: [scoring.nearest(pair.lr, scale) for pair in pairs],
     }
-    labels = _labels(paths, [_label(path) for path in paths], (*methods, "HR"))
+    readable_paths = [readable(path) for path in paths]
+    labels = _labels(readable_paths, [readable(_label(path)) for path in paths], (*methods, "HR"))
     for path, label, params in zip(paths, labels, generators, strict=True):
         if params.scale != scale:
             raise UserError(f"{path} has scale {params.scale}, expected {scale}; evaluate one scale at a time")
-        methods[label] = functools.partial(scoring.upscale_pairs, params)
+        methods[label] = functools.partial(scoring.upscale_pairs, params, finite=True)
     return methods
 
 
@@ -51,7 +53,8 @@ def _read_sets(args: argparse.Namespace, scale: int) -> tuple[dict[str, str], di
     from srgan_jax.evaluation.pairs import degrade_pairs, read_pairs
     from srgan_jax.runtime import processes
 
-    labels = _labels(args.data, [Path(folder).resolve().name for folder in args.data])
+    names_of_sets = [readable(name) for name in args.data]
+    labels = _labels(names_of_sets, [readable(Path(folder).resolve().name) for folder in args.data])
     folders = dict(zip(labels, args.data, strict=True))
     options = {"convention": args.convention, "keep_gray": args.gray == "keep", "lr_name": args.lr_name}
     sets = {

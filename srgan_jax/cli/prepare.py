@@ -20,7 +20,7 @@ def prepare(args: argparse.Namespace) -> int:
         if args.out or os.sep in args.source.split("/")[0] or args.source.startswith((".", "/", "~")):
             raise UserError(f"no such folder: {args.source}")
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # its line for each retry would hide the error
-        builder.prepare_named(args.source, args.data_dir or None)
+        builder.prepare_named(args.source, args.data_dir or None, trust_builder=args.trust_builder)
         print(f"{args.source} is prepared; train with --config.data.dataset={args.source}")
         return 0
     if args.channels < 1:
@@ -61,4 +61,7 @@ def add_prepare(commands) -> None:
         "--lr-name", default="", metavar="TEMPLATE", help="pairs: names of the LR images, such as {name}x4"
     )
     sub.add_argument("--data-dir", help="folder in which tfds keeps its data sets")
+    sub.add_argument(
+        "--trust-builder", action="store_true", help="a tfds data set: run Python code that its files name"
+    )
     sub.set_defaults(run=prepare)

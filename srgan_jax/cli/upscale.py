@@ -1,12 +1,18 @@
 """`srgan-jax upscale`: upscales images and folders of images."""
 
 import argparse
+import inspect
 import math
 import sys
+import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from srgan_jax.cli import progress, standard_streams
 from srgan_jax.cli.arguments import add_cluster, add_moment, at_moment
+from srgan_jax.cli.upscale_options import add_options
 from srgan_jax.runtime.errors import UserError
 
 
@@ -75,13 +81,12 @@ def _list_weights() -> int:
 
 def upscale(args: argparse.Namespace) -> int:
     """Upscales files and folders, and returns the exit status: 1 where some files failed."""
-    from tqdm import tqdm
-
-    from srgan_jax import bulk
     from srgan_jax.runtime import devices, processes
 
+    start = time.monotonic()
     if args.list_weights:
         return _list_weights()
+    args.inputs += args.more_inputs
     if args.weights and not args.inputs:
         args.weights, args.inputs = _separate_inputs(args.weights)
     if not args.inputs:
@@ -90,50 +95,64 @@ def upscale(args: argparse.Namespace) -> int:
     devices.check_platform()
     if not 1 <= args.quality <= 100:
         raise UserError(f"--quality {args.quality}: expected 1 to 100")
-    for name, value in (("--jobs", args.jobs), ("--tile", args.tile), ("--max-pixels", args.max_pixels)):
+    positive = {"--jobs": args.threads, "--tile": args.tile_px, "--max-pixels": args.max_pixels}
+    for name, value in (positive | {"--max-seconds": args.max_seconds}).items():
         if value is not None and not 0 < value < math.inf:
             raise UserError(f"{name} {value}: expected more than 0")
+    with standard_streams.as_files(args), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns about tags in damaged files
+        return _upscale(args, start)
+
+
+def _upscale(args: argparse.Namespace, start: float) -> int:
+    """Upscales files by arguments that were checked; `start` is the value of `time.monotonic()` at the beginning."""
+    from tqdm import tqdm
+
+    from srgan_jax import bulk
+    from srgan_jax.runtime import processes
+
+    def report(line: str) -> None:
+        tqdm.write(line, file=sys.stderr)
+
     generators = _generators(args)
     network_scale = math.prod(params.scale for params in generators)
-    size = args.width or args.long_side
-    size_suffix = f"_{size}px" if size else f"_x{args.scale or network_scale:g}"
+    size_of = bulk.target_size(network_scale, **_arguments_of(bulk.target_size, args))
+    size = args.fit or args.width or args.height or args.long_side or args.short_side
+    size_suffix = f"_{size}" if args.fit else f"_{size}px" if size else f"_x{args.scale or network_scale:g}"
     suffix = args.suffix or ("" if args.out else size_suffix)
-    jobs = processes.process_slice(bulk.find_jobs(args.inputs, args.out, suffix=suffix, format=args.format))
-    size_of = bulk.target_size(network_scale, scale=args.scale, width=args.width, long_side=args.long_side)
-    max_pixels = int(args.max_pixels * 1e6)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns about tags in damaged files
-        if args.dry_run:
-            planned, summary = bulk.plan(jobs, size_of, overwrite=args.overwrite, max_pixels=max_pixels)
-            for job, size in planned.items():
-                after = size_of(*size)
-                print(f"{job.source} {size[1]} x {size[0]} -> {job.target} {after[1]} x {after[0]}")
-            return _report(summary, f"{len(planned)} to do")
-        with tqdm(total=1.0, bar_format=PROGRESS, disable=None, leave=False) as bar:
-
-            def progress(done: int, total: int) -> None:
-                bar.total = total / 1e6
-                bar.update(done / 1e6 - bar.n)
-
-            summary = bulk.upscale_files(
-                jobs,
-                generators,
-                size_of,
-                quality=args.quality,
-                overwrite=args.overwrite,
-                strip=args.strip,
-                drop_opaque_alpha=args.drop_opaque_alpha,
-                self_ensemble=args.ensemble,
-                max_pixels=max_pixels,
-                tile_px=args.tile,
-                threads=args.jobs,
-                report=lambda line: tqdm.write(line, file=sys.stderr),
-                progress=progress,
-            )
-    return _report(summary, f"{len(summary.done)} upscaled{_where(summary.done, args.out)}")
+    found = bulk.find_jobs(args.inputs, args.out, suffix=suffix, format=args.format, report=report)
+    jobs = processes.process_slice(found)
+    options: dict[str, Any] = _arguments_of(bulk.Options, args) | {"max_pixels": int(args.max_pixels * 1e6)}
+    if args.dry_run:
+        return _dry_run(jobs, generators, size_of, bulk.Options(**options))
+    bar = progress.Bar()
+    try:
+        summary = bulk.upscale_files(jobs, generators, size_of, report=report, progress=bar, **options)
+    except bulk.Interrupted as stop:
+        bar.close()
+        done = f"{len(stop.summary.done)} of {stop.planned} files are done after {time.monotonic() - start:.1f} s"
+        print(f"interrupted: {done}; the same command continues with the others", file=sys.stderr)
+        return 130
+    bar.close()
+    seconds = time.monotonic() - start
+    return _report(summary, f"{len(summary.done)} upscaled{_where(summary.done, args.out)}", seconds)
 
 
-PROGRESS = "{percentage:3.0f}% |{bar}| {n:.1f} of {total:.1f} megapixels, {remaining} left"
+def _arguments_of(function: Callable, args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the values of the command line whose names are those of a function's arguments."""
+    return {name: getattr(args, name) for name in inspect.signature(function).parameters if hasattr(args, name)}
+
+
+def _dry_run(jobs: list, generators: list, size_of, options) -> int:
+    """Prints the inputs that would be upscaled, with the files that would be written."""
+    from srgan_jax import bulk
+
+    names = bulk.Names(jobs, size_of, options, bulk.settings_digest(generators, options))
+    planned, summary = bulk.plan(jobs, size_of, names, options)
+    for job, size in planned.items():
+        after = size_of(*size)
+        print(f"{job.source} {size[1]} x {size[0]} -> {job.target} {after[1]} x {after[0]}")
+    return _report(summary, f"{len(planned)} to do")
 
 
 def _where(done: list, out: str | None) -> str:
@@ -143,72 +162,39 @@ def _where(done: list, out: str | None) -> str:
     return "" if not done else f" into {out}" if out else ", each in the folder of its original"
 
 
-def _report(summary, what: str) -> int:
+LISTED = 20  # files of one kind that the summary names; it counts the others
+
+
+def _report(summary, what: str, seconds: float = 0.0) -> int:
     """Prints the summary of a command and returns its exit status."""
     parts = [what]
     if summary.skipped:
-        again = "--overwrite writes it again, for instance with other weights"
-        parts.append(f"{len(summary.skipped)} skipped, the result exists already ({again})")
+        parts.append(f"{len(summary.skipped)} skipped, the result exists already (--overwrite writes it again)")
     if summary.failed:
         parts.append(f"{len(summary.failed)} failed:")
     print(", ".join(parts))
     for path, reason in summary.failed:
         print(f"  {path}: {reason}")
-    for path, how in summary.differing:
-        print(f"  {path}: not replaced, although {how}")
+    _print_first([f"{job.source}: skipped, {job.target} is its result" for job in summary.skipped])
+    _print_first([f"{path}: named so because {other} {difference}" for path, other, difference in summary.renamed])
+    if summary.done:
+        megapixels = summary.pixels / 1e6
+        speed = f"{megapixels / max(seconds, 1e-9):.2g} a second"
+        print(f"{megapixels:.3g} megapixels in {seconds:.1f} s, {speed}", file=sys.stderr)
     return 1 if summary.failed else 0
+
+
+def _print_first(lines: list[str]) -> None:
+    for line in lines[:LISTED]:
+        print(f"  {line}")
+    if len(lines) > LISTED:
+        print(f"  and {len(lines) - LISTED:,} more")
 
 
 def add_upscale(commands) -> None:
     """Adds `upscale` to the commands of the parser."""
     sub = commands.add_parser("upscale", help="upscale images and folders of images")
-    sub.add_argument("inputs", nargs="*", metavar="IN", help="images, and folders that are searched recursively")
-    sub.add_argument(
-        "-o", "--out", metavar="OUT", help="output folder, or output file for a single image (default: IN_x4 beside IN)"
-    )
-    sub.add_argument(
-        "--weights",
-        nargs="+",
-        metavar="W",
-        help="name of shipped weights (default: photo_x4), .safetensors or .pth file, run folder or checkpoint; "
-        "several are applied one after another, such as a cleanup of scale 1, then a generator of scale 4",
-    )
+    add_options(sub)
     add_moment(sub)
-    sub.add_argument("--list-weights", action="store_true", help="print the purpose of each shipped generator and exit")
-    sub.add_argument(
-        "--blend",
-        nargs=3,
-        metavar=("A", "B", "FRACTION"),
-        help="interpolate the weights A and B; fraction 0 gives A, 1 gives B",
-    )
-    sub.add_argument(
-        "--strength",
-        type=float,
-        metavar="S",
-        help="of a GAN's texture: blends the weights with those of the generator's PSNR partner; 0 is the partner, "
-        "1 the generator (default)",
-    )
-    sub.add_argument("--scale", type=float, help="upscaling factor, any positive number (default: the generator's)")
-    sub.add_argument("--width", type=int, metavar="PX", help="width of the result, instead of --scale")
-    sub.add_argument("--long-side", type=int, metavar="PX", help="longer side of the result, instead of --scale")
-    sub.add_argument("--format", default="", help="output format: png, jpg, webp, tif, ... (default: the input's)")
-    sub.add_argument(
-        "--quality", type=int, default=95, help="quality of JPEG, WebP (100: lossless) and AVIF (default: 95)"
-    )
-    sub.add_argument("--suffix", default="", help="appended to the file name before the extension, for instance _x4")
-    sub.add_argument("--overwrite", action="store_true", help="replace existing results")
-    sub.add_argument("--dry-run", action="store_true", help="print what would be done, and write nothing")
-    sub.add_argument("--strip", action="store_true", help="drop colour profile, EXIF and resolution")
-    sub.add_argument("--drop-opaque-alpha", action="store_true", help="drop alpha channels that are fully opaque")
-    sub.add_argument("--ensemble", action="store_true", help="average over flips and rotations: better, 8 times slower")
-    sub.add_argument(
-        "--jobs", type=int, default=2, metavar="N", help="decoding threads, and as many encoding threads (default: 2)"
-    )
-    sub.add_argument(
-        "--tile", type=int, metavar="PX", help="side of a tile in input pixels (default: chosen from free memory)"
-    )
-    sub.add_argument(
-        "--max-pixels", type=float, default=256, metavar="MP", help="megapixels; larger inputs fail (default: 256)"
-    )
     add_cluster(sub)
     sub.set_defaults(run=upscale)

@@ -1,6 +1,6 @@
 """`load_recorded`, the config that a run keeps in its folder, with which it resumes without `--config`."""
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -10,9 +10,12 @@ from srgan_jax.config.recipes import load_config
 from srgan_jax.config.renamed import translate_keys
 from srgan_jax.config.resolve import resolve
 from srgan_jax.runtime.errors import MissingFileError, UserError
+from srgan_jax.runtime.json_files import read_object
+from srgan_jax.runtime.types import PyTree
 
 EXAMPLE = "python -m srgan_jax.main --config srgan --workdir runs/srgan"
 FILE, VERSIONS = "config.json", "versions.json"
+ADVICE = "restore it from a backup, or give --config again after deleting it"
 
 
 def config_and_folder(name: str | None, workdir: str | None) -> tuple[ConfigDict, Path]:
@@ -40,11 +43,36 @@ def load_recorded(workdir: Path) -> ConfigDict:
         raise MissingFileError(
             f"{workdir} holds no run: expected {FILE} in it; a new run needs --config, for instance --config srgan"
         )
-    versions = json.loads((workdir / VERSIONS).read_text()) if (workdir / VERSIONS).is_file() else {}
-    config_file = versions.get("config_file", "")
+    config_file = str(read_versions(workdir).get("config_file", ""))
     if Path(config_file.partition(".py:")[0] + ".py" * (".py:" in config_file)).is_file():
         load_config(config_file)
-    run = resolve(ConfigDict(translate_keys(json.loads(file.read_text()))))
+    try:
+        run = resolve(ConfigDict(translate_keys(read_config(workdir))))
+    except UserError:
+        raise
+    except Exception as error:  # values of other types than a run writes
+        raise UserError(f"{file} is damaged ({type(error).__name__}: {error}); {ADVICE}") from None
     config = ConfigDict(as_dict(run))
     link_adversarial(config)
     return config.lock()
+
+
+def read_config(workdir: Path) -> dict[str, PyTree]:
+    """Returns the config of a run as it was recorded, with the keys of the version that wrote it.
+
+    Raises:
+      UserError: the file is damaged, or lacks the stages or the generator.
+    """
+    content = read_object(workdir / FILE, ADVICE)
+    names, generator = content.get("stage_names"), content.get("generator")
+    whole = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    whole &= isinstance(generator, Mapping) and isinstance(generator.get("name"), str)
+    if not whole or not all(isinstance(content.get(section, {}), Mapping) for section in ("data", "validation")):
+        raise UserError(f"{workdir / FILE} is damaged: it lacks the stages, the generator or the data; {ADVICE}")
+    return content
+
+
+def read_versions(workdir: Path) -> dict[str, PyTree]:
+    """Returns the versions that a run recorded; {} where it has not."""
+    file = workdir / VERSIONS
+    return read_object(file, "delete it") if file.is_file() else {}

@@ -136,6 +136,9 @@ class DataConfig:
     dataset: str = key("data/train", "folder written by `srgan-jax prepare`, or name of a tfds data set")
     folder: str = key("", "folder of images that is first prepared into the run's folder; replaces dataset")
     data_dir: str = key("", 'folder in which tfds stores data sets by name; "": the default of tfds')
+    trust_builder: bool = key(
+        False, "run Python code that the data set names, for features that aren't of tfds; False: such a set is refused"
+    )
     split: str = key("train", "name of a split of the data set")
     feature: str = key("", 'image feature with the HR images; "": hr, else image, else the only one')
     first_images: int = key(0, "train only on this number of images, the first ones of the data set; 0: all", low=0)

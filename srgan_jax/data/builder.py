@@ -16,21 +16,18 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
-from google.protobuf.json_format import ParseError
 
 from srgan_jax import images
-from srgan_jax.data.examples import Example, find_examples, readable
+from srgan_jax.data.examples import Example, find_examples
+from srgan_jax.data.feature_classes import DatasetError, check_features
+from srgan_jax.data.new_folder import is_temporary, new_folder
 from srgan_jax.data.photo_folder import PhotoFolder
 from srgan_jax.data.tfds_images import TfdsImages
 from srgan_jax.runtime import atomic
-from srgan_jax.runtime.errors import UserError
+from srgan_jax.runtime.names import readable
 
 DISK_FULL = ("No space left on device", "File too large", "Disk quota exceeded")
 SKIPPED_FILE, CONVERTED_FILE = "skipped.json", "converted.json"
-
-
-class DatasetError(UserError):
-    """A data set is missing or can't be used; the message states what to do."""
 
 
 def _check_platform() -> None:
@@ -51,7 +48,7 @@ def prepare(
     examples: Sequence[Example] = (),
     on_file: Callable[[], Any] = lambda: None,
 ) -> dict[str, str]:
-    """Prepares a folder of images as a tfds data set; replaces an existing data set in `out`.
+    """Prepares a folder of images as a tfds data set; replaces an existing data set in `out` once the new one is whole.
 
     Args:
       folder: images of all common formats and any size, sub-folders included; or pairs with equal names in the
@@ -69,19 +66,25 @@ def prepare(
 
     Raises:
       FileNotFoundError: no such folder.
-      DatasetError: no usable image in the folder; a damaged data set in `out`; or the platform has no array_record
-        (Windows).
+      DatasetError: no usable image in the folder; a full disk; or the platform has no array_record (Windows).
       UserError: pairs whose names or sizes don't match.
     """
     _check_platform()
     examples = examples or find_examples(folder)[0]  # raises errors before anything is replaced
     options = {"folder": folder, "examples": examples, "min_side_px": min_side_px, "on_file": on_file}
     options |= {"channels": channels, "bits": bits}
-    try:
+    with new_folder(Path(out), PhotoFolder.name) as made:
         with _quiet():
-            builder = PhotoFolder(**options, data_dir=out)
-    except ParseError as error:
-        raise DatasetError(f"{out} contains a damaged data set; delete it and repeat the command ({error})") from None
+            builder = PhotoFolder(**options, data_dir=str(made))
+        _build(builder, len(examples), folder, out)
+    skipped = builder.skipped | {readable(path): "broken link" for path in images.broken_links(folder)}
+    atomic.write_text(Path(out, SKIPPED_FILE), json.dumps(skipped, indent=1))
+    atomic.write_text(Path(out, CONVERTED_FILE), json.dumps(builder.converted, indent=1))
+    return skipped
+
+
+def _build(builder: PhotoFolder, count: int, folder: str, out: str) -> None:
+    """Makes the files of a data set of `count` examples."""
     try:
         with _quiet(), tempfile.TemporaryDirectory() as downloads:
             config = tfds.download.DownloadConfig(download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)
@@ -89,14 +92,10 @@ def prepare(
     except Exception as error:
         if full := next((text for text in DISK_FULL if text in str(error)), ""):
             raise DatasetError(f"{out} can't be written ({full}); make space, and repeat the command") from None
-        if len(builder.skipped) < len(examples):
+        if len(builder.skipped) < count:
             raise
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in list(builder.skipped.items())[:10])
         raise DatasetError(f"{folder} contains no usable images:{reasons}") from None
-    skipped = builder.skipped | {readable(path): "broken link" for path in images.broken_links(folder)}
-    atomic.write_text(Path(out, SKIPPED_FILE), json.dumps(skipped, indent=1))
-    atomic.write_text(Path(out, CONVERTED_FILE), json.dumps(builder.converted, indent=1))
-    return skipped
 
 
 @contextlib.contextmanager
@@ -113,27 +112,35 @@ def _quiet():
 
 
 def _find_builder(
-    dataset: str, data_dir: str | None
+    dataset: str, data_dir: str | None, trust: bool = False
 ) -> Any:  # the decorators of tfds hide the signatures of its methods
+    """Returns the builder of a data set; its features may be of any class only with `trust`."""
     _check_platform()
     folder = Path(dataset)
     found = sorted(folder.glob("**/dataset_info.json")) if folder.is_dir() else []
-    prepared = [path.parent for path in found if "incomplete" not in path.parent.name]  # of a killed preparation
+    prepared = [
+        path.parent for path in found if "incomplete" not in path.parent.name and not is_temporary(path, folder)
+    ]  # others are of a killed preparation
     if len(prepared) > 1:
         listed = ", ".join(str(path) for path in prepared[:5])
         raise DatasetError(f"{dataset} contains {len(prepared)} data sets; set config.data.dataset to one of: {listed}")
     if prepared:
-        return tfds.builder_from_directory(prepared[0])
+        return _open_folder(prepared[0], trust)
     if folder.is_dir():
         raise DatasetError(
             f"{dataset} is a folder, but not a prepared data set; run: srgan-jax prepare {dataset} --out data/NAME, "
             "then set config.data.dataset=data/NAME"
         )
-    if dataset.split("/")[0].split(":")[0] not in tfds.list_builders(with_community_datasets=False):
+    name = dataset.split("/")[0].split(":")[0]
+    if name not in tfds.list_builders(with_community_datasets=False):
         raise DatasetError(
             f"no data set {dataset!r}: neither a prepared folder nor a name in the tfds catalogue; "
             "for your own images use --config.data.folder=YOUR_PHOTOS, or first run: srgan-jax prepare YOUR_PHOTOS "
             f"--out {dataset}"
+        )
+    if not trust:
+        check_features(
+            Path(data_dir or tfds.core.constants.DATA_DIR).expanduser() / dataset.split("/")[0].split(":")[0]
         )
     try:
         with _quiet():
@@ -142,7 +149,17 @@ def _find_builder(
         raise DatasetError(f"tfds can't open {dataset!r}: {error}") from None
 
 
-def prepare_named(dataset: str, data_dir: str | None = None) -> None:
+def _open_folder(folder: Path, trust: bool) -> Any:
+    if not trust:
+        check_features(folder)
+    try:
+        return tfds.builder_from_directory(folder)
+    except Exception as error:  # tfds and protobuf raise nearly everything for damaged files
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DatasetError(f"{folder} contains a damaged data set ({reason}); prepare it again") from None
+
+
+def prepare_named(dataset: str, data_dir: str | None = None, *, trust_builder: bool = False) -> None:
     """Downloads a data set of the tfds catalogue and prepares it for `open_source` (which reads array_record).
 
     Raises:
@@ -153,7 +170,7 @@ def prepare_named(dataset: str, data_dir: str | None = None) -> None:
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
     manual_hint = "download the images and prepare their folder: srgan-jax prepare FOLDER --out data/NAME"
-    builder = _find_builder(dataset, data_dir)
+    builder = _find_builder(dataset, data_dir, trust_builder)
     config = tfds.download.DownloadConfig(download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)
     try:
         builder.download_and_prepare(download_config=config, file_format="array_record")
@@ -174,7 +191,7 @@ def prepare_named(dataset: str, data_dir: str | None = None) -> None:
 
 def read_converted(out: str) -> dict[str, str]:
     """Returns the files that `prepare` converted for the data set `out`: path, and what the file was."""
-    return json.loads(Path(out, CONVERTED_FILE).read_text())
+    return json.loads(Path(out, CONVERTED_FILE).read_text(encoding="utf-8"))
 
 
 def open_source(
@@ -185,6 +202,7 @@ def open_source(
     data_dir: str | None = None,
     channels: int = 3,
     bits: int = 8,
+    trust_builder: bool = False,
 ) -> TfdsImages:
     """Returns the images of a data set; they are decoded when indexed.
 
@@ -195,11 +213,12 @@ def open_source(
       data_dir: folder in which tfds stores named data sets; None is the default of tfds.
       channels: bands of the images that are returned, see `images.decode_bands`.
       bits: 8 or 16 per sample.
+      trust_builder: import the Python code that the data set names; False accepts the features of tfds only.
 
     Raises:
-      DatasetError: not prepared, no such split or feature, or an empty split.
+      DatasetError: not prepared, damaged, no such split or feature, an empty split, or features that aren't of tfds.
     """
-    builder = _find_builder(dataset, data_dir)
+    builder = _find_builder(dataset, data_dir, trust_builder)
     if not builder.is_prepared():
         raise DatasetError(f"the data set {dataset} is not on this machine; run: srgan-jax prepare {dataset}")
     if split not in builder.info.splits:
@@ -221,18 +240,18 @@ def count_images(dataset: str) -> int:
     return _find_builder(dataset, None).info.splits["train"].num_examples
 
 
-def bands_and_bits(dataset: str, data_dir: str | None = None) -> tuple[int, int]:
+def bands_and_bits(dataset: str, data_dir: str | None = None, *, trust_builder: bool = False) -> tuple[int, int]:
     """Returns the bands and the bits of the images of a folder that `prepare` prepared; RGB of 8 bits for others."""
-    builder = _find_builder(dataset, data_dir)
+    builder = _find_builder(dataset, data_dir, trust_builder)
     if builder.name != "photo_folder":
         return 3, 8
     feature = builder.info.features[_image_feature(builder, "")]
     return feature.shape[-1], 16 if feature.np_dtype == np.uint16 else 8
 
 
-def image_features(dataset: str, data_dir: str | None = None) -> list[str]:
+def image_features(dataset: str, data_dir: str | None = None, *, trust_builder: bool = False) -> list[str]:
     """Returns the names of the image features of a data set."""
-    builder = _find_builder(dataset, data_dir)
+    builder = _find_builder(dataset, data_dir, trust_builder)
     return [name for name, kind in builder.info.features.items() if isinstance(kind, tfds.features.Image)]
 
 

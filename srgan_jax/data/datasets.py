@@ -1,6 +1,5 @@
 """Data sets for training: HR images or packed pairs of HR and LR, optionally resized; subsets; the validation split."""
 
-import functools
 import itertools
 import os
 from collections.abc import Callable, Sequence
@@ -162,6 +161,7 @@ def open_images(
     feature: str = "",
     lr_feature: str = "",
     data_dir: str | None = None,
+    trust_builder: bool = False,
     resize_px: int = 0,
     resize_kernel: str = "bicubic",
     make_lr: MakeLR | None = None,
@@ -171,7 +171,7 @@ def open_images(
     """Returns the images of a data set, `[H, W, channels]`; or packed pairs if `lr_feature` or `make_lr` is given.
 
     Args:
-      dataset, split, feature, data_dir: see `builder.open_source`.
+      dataset, split, feature, data_dir, trust_builder: see `builder.open_source`.
       scale: HR pixels per LR pixel.
       lr_feature: name of the image feature with the LR images; "" for none.
       resize_px: HR is resized to a square of this side, LR to one of `resize_px / scale`; 0 keeps the sizes.
@@ -182,14 +182,15 @@ def open_images(
     Raises:
       DatasetError: not prepared, no such split or feature, or pairs that are not of this scale.
     """
-    open_source = functools.partial(builder.open_source, dataset, split=split, data_dir=data_dir)
-    source = open_source(feature=feature, channels=channels, bits=bits)
+    options = {"split": split, "data_dir": data_dir, "trust_builder": trust_builder}
+    options |= {"channels": channels, "bits": bits}
+    source = builder.open_source(dataset, feature=feature, **options)
     if make_lr is not None:
         return ResizedPairs(source, resize_px, resize_kernel, make_lr, scale)
     hr = Resized(source, resize_px, resize_kernel) if resize_px else source
     if not lr_feature:
         return hr
-    lr = open_source(feature=lr_feature, channels=channels, bits=bits)
+    lr = builder.open_source(dataset, feature=lr_feature, **options)
     pairs = Pairs(hr, Resized(lr, resize_px // scale, resize_kernel) if resize_px else lr, scale)
     pairs.check()
     return pairs

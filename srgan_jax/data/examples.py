@@ -1,6 +1,5 @@
 """`find_examples`: the files of a folder from which a data set is prepared, images or pairs."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,9 +34,5 @@ def find_examples(folder: str, lr: Sequence[str] = (), lr_name: str = "") -> tup
 
 def kind_of(channels: int, bits: int) -> str:
     """Returns a description of images: "8-bit RGB", "16-bit gray", "16-bit images of 4 bands"."""
-    return f"{bits}-bit { ({1: 'gray', 3: 'RGB'}.get(channels) or f'images of {channels} bands') }"
-
-
-def readable(path: Path) -> str:
-    """Returns a path as text; bytes that are not UTF-8 are escaped."""
-    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
+    colours = {1: "gray", 3: "RGB"}.get(channels)
+    return f"{bits}-bit {colours or f'images of {channels} bands'}"

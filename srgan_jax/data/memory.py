@@ -100,10 +100,15 @@ def gather_windows(
     stride = store["tiles"].shape[1] - window + 1
     sizes, first_tile, columns = (store[name][chosen] for name in ("sizes", "first_tile", "columns"))
 
+    # Rows are gathered first, then columns are cut from them: a slice of the tiles in both directions makes XLA's TPU
+    # backend copy all tiles once for each crop.
+    rows = jnp.asarray(store["tiles"]).reshape(-1, store["tiles"].shape[2])
+
     def cut(first_tile, columns, corner):
         tile = first_tile + corner[0] // stride * columns + corner[1] // stride
-        start = (tile, corner[0] % stride, corner[1] % stride * channels)
-        cut = jax.lax.dynamic_slice(store["tiles"], start, (1, window, window * channels))
+        first_row = tile * store["tiles"].shape[1] + corner[0] % stride
+        found = rows[first_row + jnp.arange(window)]
+        cut = jax.lax.dynamic_slice_in_dim(found, corner[1] % stride * channels, window * channels, axis=1)
         return cut.reshape(window, window, channels)
 
     if not min_contrast:

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from srgan_jax import images
-from srgan_jax.data.examples import Example, readable
+from srgan_jax.data.examples import Example
+from srgan_jax.runtime.names import readable
 
 
 def _decode_usable(path: Path, min_side_px: int, channels: int, bits: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from srgan_jax import images
 from srgan_jax.images import paired_folders
 from srgan_jax.ops import color, resize
 from srgan_jax.runtime.errors import MissingFileError, UserError
+from srgan_jax.runtime.names import readable
 
 
 class Pair(NamedTuple):
@@ -102,12 +103,12 @@ def read_pairs(
     hr_folder, lr_folder = paired_folders.find_test_set(root, scale)
     all_paths = _find_test_images(hr_folder)
     paths = select(all_paths)
-    grays = [keep_gray and channels == 3 and images.is_gray(path) for path in paths]
     read = functools.partial(images.read_bands, channels=channels, bits=bits)
-    hr_images = [read(path) for path in paths]
+    hr_images = [read(path) for path in paths]  # first: a file that can't be read is reported
+    grays = [keep_gray and channels == 3 and images.is_gray(path) for path in paths]
     if lr_folder is None:
         return [
-            make_pair(path.stem, hr, scale, convention, gray)
+            make_pair(readable(path.stem), hr, scale, convention, gray)
             for path, hr, gray in zip(paths, hr_images, grays, strict=True)
         ]
     lr_files = {path.stem: path for path in _find_test_images(lr_folder)}
@@ -123,7 +124,7 @@ def read_pairs(
         elif (lr.shape[0] * scale, lr.shape[1] * scale) != hr.shape[:2]:
             mismatches.append(f"{path.stem}: HR {hr.shape[1]} x {hr.shape[0]}, LR {lr.shape[1]} x {lr.shape[0]}")
         else:
-            pairs.append(Pair(path.stem, lr, hr, gray))
+            pairs.append(Pair(readable(path.stem), lr, hr, gray))
     if mismatches:
         raise UserError(
             f"{len(mismatches)} images of {folder} don't form pairs of HR and LR:\n  " + "\n  ".join(mismatches[:10])

@@ -110,11 +110,14 @@ def _read(path: Path) -> list[Record]:
     file = path / "metrics.jsonl" if path.is_dir() else path
     if not file.is_file():
         raise MissingFileError(f"no {file}; expected the folder of a run, or its metrics.jsonl")
-    lines, records = file.read_text().splitlines(), []
+    lines, records = file.read_text(encoding="utf-8", errors="replace").splitlines(), []
     for number, line in enumerate(lines, start=1):
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            record = json.loads(line)
+            if not isinstance(record, dict):
+                raise ValueError("no object")
+            records.append(record)
+        except (ValueError, RecursionError) as error:
             if number < len(lines):
                 raise UserError(f"{file}, line {number}: expected a JSON object, got {line[:40]!r}") from error
     return records

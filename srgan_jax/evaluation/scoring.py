@@ -38,25 +38,31 @@ def _pad_to_canvas(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
     return np.pad(image, pad, mode="edge").astype(np.float32) / np.float32(color.levels_of(image.dtype))
 
 
-def upscale_all(upscale_fn: UpscaleFn, pairs: Sequence[Pair]) -> list[np.ndarray]:
-    """Returns the SR image of each pair, uint8, with a single compilation for all sizes."""
+def upscale_all(upscale_fn: UpscaleFn, pairs: Sequence[Pair], finite: bool = False) -> list[np.ndarray]:
+    """Returns the SR image of each pair, uint8, with a single compilation for all sizes.
+
+    With `finite`, raises UserError if an SR image has values that aren't finite; otherwise they are black.
+    """
     canvas = [max(pair.lr.shape[axis] for pair in pairs) for axis in (0, 1)]
     results = []
     for pair in pairs:
         with jax.default_matmul_precision("highest"):  # the default is bf16 on TPU and TF32 on GPU
             sr = upscale_fn(_pad_to_canvas(pair.lr, canvas), pair.lr.shape[:2])
+        if finite and not np.isfinite(np.asarray(sr)[: pair.hr.shape[0], : pair.hr.shape[1]]).all():
+            raise UserError(f"{pair.name}: the generator gave values that aren't finite, so there is nothing to score")
         results.append(np.asarray(color.to_integers(sr, pair.lr.dtype))[: pair.hr.shape[0], : pair.hr.shape[1]])
     return results
 
 
-def upscale_pairs(params: weights.Weights, pairs: Sequence[Pair]) -> list[np.ndarray]:
+def upscale_pairs(params: weights.Weights, pairs: Sequence[Pair], finite: bool = False) -> list[np.ndarray]:
     """Returns the SR image of each pair, uint8; images of more than `CANVAS_PX` LR pixels are upscaled in tiles.
 
-    The tiles depend on the images only, not on free memory, so that a resumed run has the same scores.
+    `finite` is that of `upscale_all`; tiles are always checked. The tiles depend on the images only, not on free
+    memory, so that a resumed run has the same scores.
     """
     sizes = [(pair.lr.shape[0], pair.lr.shape[1]) for pair in pairs]
     if max(height for height, _ in sizes) * max(width for _, width in sizes) <= CANVAS_PX:
-        return upscale_all(functools.partial(inference.upscale_canvas, params), pairs)
+        return upscale_all(functools.partial(inference.upscale_canvas, params), pairs, finite)
     halo, period = inference.halo_px(params.architecture)[0], inference.period_px(params.architecture)
     tiler = inference.Tiler(params, inference.choose_tile(sizes, halo, CANVAS_PX, period=period))
     with jax.default_matmul_precision("highest"):  # the default is bf16 on TPU and TF32 on GPU

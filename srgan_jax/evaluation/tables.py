@@ -19,6 +19,7 @@ BORDERS = {
     "B": "borders mirrored, rounded to 8 bits between the passes",
     "C": "borders mirrored, not rounded between the passes",
 }
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # beginnings of a cell that spreadsheets execute
 Method = Callable[[Sequence[Pair]], list[np.ndarray]]  # pairs -> SR images, uint8
 
 
@@ -184,7 +185,12 @@ def write(
         with atomic.atomic_file(folder / name) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(lines[0]))
             writer.writeheader()
-            writer.writerows(lines)
+            writer.writerows({key: _cell(value) for key, value in line.items()} for line in lines)
+
+
+def _cell(value: Any) -> Any:
+    """Returns the value of a CSV cell; a name that spreadsheets would execute begins with an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULAS) else value
 
 
 def _finite(content: Any) -> Any:

@@ -44,8 +44,9 @@ def to_stablehlo(params: Weights, path: str | os.PathLike, provenance: Mapping[s
     layout = "float32 RGB, [N, H, W, 3], any batch, height and width"
     about = json.dumps(description(params, provenance, layout, largest), indent=1)
     with atomic_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("model.stablehlo", bytes(data))
-        archive.writestr("about.json", about)
+        for name, content in (("model.stablehlo", bytes(data)), ("about.json", about)):
+            # ZipInfo has the date 1980: equal weights give equal files, whatever the clock says.
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     return largest
 
 

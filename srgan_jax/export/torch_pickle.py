@@ -24,11 +24,13 @@ def write_pth(path: str | os.PathLike, content: Content) -> None:
     _dict(pickle, content, arrays)
     pickle.write(b".")  # STOP
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("archive/data.pkl", pickle.getvalue())
-        archive.writestr("archive/byteorder", "little")
+        archive.writestr(zipfile.ZipInfo("archive/data.pkl"), pickle.getvalue())
+        archive.writestr(zipfile.ZipInfo("archive/byteorder"), "little")
         for index, array in enumerate(arrays):
-            archive.writestr(f"archive/data/{index}", array.astype(array.dtype.newbyteorder("<")).tobytes())
-        archive.writestr("archive/version", "3\n")
+            archive.writestr(
+                zipfile.ZipInfo(f"archive/data/{index}"), array.astype(array.dtype.newbyteorder("<")).tobytes()
+            )
+        archive.writestr(zipfile.ZipInfo("archive/version"), "3\n")
 
 
 def _dict(pickle: io.BytesIO, content: Content, arrays: list[np.ndarray]) -> None:

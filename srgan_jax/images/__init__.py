@@ -2,12 +2,14 @@
 
 from srgan_jax.images.bands import PNG_BANDS, decode_bands, encode_bands, read_bands, visible, write_bands
 from srgan_jax.images.contact_sheet import side_by_side
-from srgan_jax.images.decode import MAX_PIXELS, decode_image, image_size, is_gray, open_image, read_image
-from srgan_jax.images.encode import encode_png, encode_webp, write_image
+from srgan_jax.images.decode import decode_image, image_size, is_gray, read_image
+from srgan_jax.images.encode import encode_png, encode_webp, write_animation, write_image
 from srgan_jax.images.errors import ImageError, reason
-from srgan_jax.images.find import SUFFIXES, broken_links, find_images, folders
-from srgan_jax.images.formats import FORMATS, MAX_IN_MEMORY_BYTES, TIFFS, fit_format, format_of
-from srgan_jax.images.picture import Picture
+from srgan_jax.images.find import SUFFIXES, broken_links, find_images, folders, other_files
+from srgan_jax.images.formats import FORMATS, MAX_IN_MEMORY_BYTES, TIFFS, fit_format, format_of, result_suffix
+from srgan_jax.images.guard import open_image
+from srgan_jax.images.limits import MAX_PIXELS, MAX_SECONDS
+from srgan_jax.images.picture import Frames, Picture, change_frames
 from srgan_jax.images.resampling import resize_rows
 from srgan_jax.images.rgb import conversion, decode_rgb, read_rgb
 from srgan_jax.images.tiff import write_tiff_pages
@@ -16,12 +18,15 @@ __all__ = [
     "FORMATS",
     "MAX_IN_MEMORY_BYTES",
     "MAX_PIXELS",
+    "MAX_SECONDS",
     "PNG_BANDS",
     "SUFFIXES",
     "TIFFS",
+    "Frames",
     "ImageError",
     "Picture",
     "broken_links",
+    "change_frames",
     "conversion",
     "decode_bands",
     "decode_image",
@@ -36,13 +41,16 @@ __all__ = [
     "image_size",
     "is_gray",
     "open_image",
+    "other_files",
     "read_bands",
     "read_image",
     "read_rgb",
     "reason",
     "resize_rows",
+    "result_suffix",
     "side_by_side",
     "visible",
+    "write_animation",
     "write_bands",
     "write_image",
     "write_tiff_pages",

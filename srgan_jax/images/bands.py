@@ -8,11 +8,14 @@ from typing import BinaryIO
 import numpy as np
 
 from srgan_jax.images import high_bit_depth
-from srgan_jax.images.decode import MAX_PIXELS, decode_image
+from srgan_jax.images.decode import decode_image
 from srgan_jax.images.encode import encode_png, encode_png_16
 from srgan_jax.images.errors import ImageError
+from srgan_jax.images.guard import kind_of_path
+from srgan_jax.images.limits import MAX_PIXELS
 from srgan_jax.images.picture import Picture
-from srgan_jax.images.rgb import composite_on_white, decode_rgb, to_uint8
+from srgan_jax.images.rgb import composite_on_white, decode_rgb
+from srgan_jax.images.tiff_reader import tiff_contents
 
 PNG_BANDS = 4  # the most bands of a PNG; more are encoded as TIFF
 LUMA = (0.299, 0.587, 0.114)  # of RGB, for one band
@@ -45,7 +48,7 @@ def decode_bands(
         raise ImageError(f"{frame.shape[-1]} bands, expected {channels}")
     if bits == 0:
         return frame
-    return to_uint8(frame) if bits == 8 else high_bit_depth.to_uint16(frame)
+    return high_bit_depth.to_uint8(frame) if bits == 8 else high_bit_depth.to_uint16(frame)
 
 
 def read_bands(path: str | os.PathLike, channels: int = 3, bits: int = 8) -> np.ndarray:
@@ -68,16 +71,16 @@ def _colours(file: str | os.PathLike | BinaryIO, channels: int, max_pixels: int)
 
 
 def _all_bands(file: str | os.PathLike | BinaryIO, max_pixels: int) -> np.ndarray:
-    if not high_bit_depth.is_tiff(file):
+    if kind_of_path(file).name != "TIFF":
         return decode_image(file, max_pixels=max_pixels, first_frame=True).frames[0]
-    with high_bit_depth.tiff_pages(file, max_pixels, first_only=True) as pages:
-        return high_bit_depth.tiff_bands(pages[0])
+    with tiff_contents(file, max_pixels) as contents:
+        return high_bit_depth.tiff_bands(contents.pages[0][1])
 
 
 def visible(image: np.ndarray) -> np.ndarray:
     """Returns an image of any bands as 8-bit RGB to look at: gray for one or two bands, the first three of more."""
     bands = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].repeat(3, axis=-1)
-    return to_uint8(bands)
+    return high_bit_depth.to_uint8(bands)
 
 
 def encode_bands(image: np.ndarray) -> bytes:

@@ -1,6 +1,9 @@
 """Encoding of `Picture` and arrays to image files."""
 
+import dataclasses
+import functools
 import os
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from srgan_jax.images.animation_write import FrameImage, OrderedMap, whole_ms, write_frames
 from srgan_jax.images.formats import TIFF, TIFFS, format_of
 from srgan_jax.images.metadata import png_chunks
 from srgan_jax.images.picture import Picture
@@ -42,14 +46,57 @@ def write_image(path: str | os.PathLike, picture: Picture | np.ndarray, *, quali
                 f"{frame.dtype}"
             )
     _check_supported(path, picture)
-    sixteen_bit = picture.frames[0].dtype == np.uint16
     with atomic_file(path) as temporary:
         if Path(path).suffix.lower() in TIFFS:
             write_pages(temporary, (([frame], frame.shape, frame.dtype) for frame in picture.frames), picture)
-        elif sixteen_bit and picture.shape[-1] > 1:
-            temporary.write_bytes(encode_png_16(picture))
+        elif len(picture.frames) > 1:
+            _write_animation(temporary, picture.frames, picture, picture.shape[:2], quality)
         else:
-            _save(temporary, picture, Path(path).suffix.lower(), quality)
+            temporary.write_bytes(encode_still(picture, Path(path).suffix.lower(), quality))
+
+
+def write_animation(
+    path: str | os.PathLike,
+    frames: Iterable[np.ndarray],
+    picture: Picture,
+    size: tuple[int, int],
+    *,
+    quality: int = 95,
+    ordered_map: OrderedMap = map,
+) -> None:
+    """Writes an animated GIF, PNG, WebP or AVIF atomically from frames that arrive one after another.
+
+    Only AVIF keeps more than a few of them in memory, compressed.
+
+    Args:
+      path: the file.
+      frames: `[H, W, C]` each.
+      picture: durations, repetitions and metadata; of its own frames the number, channels and dtype are used.
+      size: height and width of the frames.
+      quality: as in `write_image`.
+      ordered_map: like `map`; may encode several frames at a time.
+
+    Raises:
+      UserError: the format can't hold the file.
+    """
+    with atomic_file(path) as temporary:
+        _write_animation(temporary, frames, picture, size, quality, ordered_map)
+
+
+def _write_animation(
+    path: Path,
+    frames: Iterable[np.ndarray],
+    picture: Picture,
+    size: tuple[int, int],
+    quality: int,
+    ordered_map: OrderedMap = map,
+) -> None:
+    suffix = path.suffix.lower()
+    if suffix == ".avif":
+        _save(path, FrameImage(frames, len(picture.frames)), picture, suffix, quality)
+    else:
+        encode = functools.partial(encode_still, suffix=suffix, quality=quality)
+        write_frames(path, frames, picture, size, encode, ordered_map)
 
 
 def _check_supported(path: str | os.PathLike, picture: Picture) -> None:
@@ -72,24 +119,31 @@ def _check_supported(path: str | os.PathLike, picture: Picture) -> None:
             raise UserError(f"{Path(path).suffix} doesn't support {feature}; .png and .tif do")
 
 
-def _save(path: Path, picture: Picture, suffix: str, quality: int) -> None:
+def encode_still(picture: Picture, suffix: str, quality: int) -> bytes:
+    """Returns the first frame, with the metadata, as the bytes of a file of this suffix."""
+    frame = picture.frames[0]
+    if frame.dtype == np.uint16 and frame.shape[-1] > 1:
+        return encode_png_16(picture)
+    buffer = BytesIO()
+    image = Image.fromarray(np.ascontiguousarray(frame[..., 0] if frame.shape[-1] == 1 else frame))
+    _save(buffer, image, dataclasses.replace(picture, durations_ms=()), suffix, quality)
+    return buffer.getvalue()
+
+
+def _save(file: Path | BytesIO, image: Image.Image, picture: Picture, suffix: str, quality: int) -> None:
     """Writes an image with Pillow."""
-    first, *rest = [Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame) for frame in picture.frames]
     name = Image.registered_extensions()[suffix]
     options: dict[str, Any] = {
         "JPEG": {"quality": quality, "subsampling": 0},
-        "WEBP": {"quality": quality, "lossless": quality == 100, "method": 4, "exact": True},
+        "WEBP": {"quality": quality, "lossless": quality == 100 or picture.lossless, "method": 4, "exact": True},
         "AVIF": {"quality": quality, "subsampling": "4:4:4"},
         "PNG": {"compress_level": 3},
     }.get(name, {})
     metadata = {"icc_profile": picture.icc, "exif": picture.exif} if format_of(f"x{suffix}").profile else {}
     options |= {key: value for key, value in {**metadata, "dpi": picture.dpi}.items() if value}
-    if rest:
-        options |= {"save_all": True, "append_images": rest, "duration": list(picture.durations_ms)}
-        options |= {"GIF": {"disposal": 2}, "PNG": {"disposal": 0}}.get(name, {})
-        if picture.loop is not None and not (name == "GIF" and picture.loop == 1):  # GIF's default
-            options["loop"] = picture.loop
-    first.save(path, name, **options)
+    if picture.durations_ms:
+        options |= {"save_all": True, "duration": whole_ms(picture.durations_ms)}
+    image.save(file, name, **options)
 
 
 def encode_png_16(picture: Picture) -> bytes:

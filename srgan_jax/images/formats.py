@@ -9,8 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from srgan_jax.images.picture import Picture
-from srgan_jax.images.rgb import composite_on_white, to_uint8
+from srgan_jax.images.errors import ImageError
+from srgan_jax.images.guard import kind_of_path
+from srgan_jax.images.high_bit_depth import to_uint8
+from srgan_jax.images.picture import Picture, change_frames
+from srgan_jax.images.rgb import composite_on_white
 from srgan_jax.runtime.errors import lookup
 
 MAX_JPEG_EXIF = 65_533  # bytes of a JPEG segment without its length field
@@ -34,7 +37,7 @@ FORMATS = {
     ".tif": TIFF, ".tiff": TIFF,
     ".jpg": JPEG, ".jpeg": JPEG, ".jpe": JPEG,
     ".webp": Format(16_383, frames=True),
-    ".avif": Format(16_384),
+    ".avif": Format(16_384, frames=True),
     ".gif": Format(65_535, frames=True, profile=False),
     ".jp2": Format(2**31 - 1, profile=False),
     ".bmp": Format(2**31 - 1, alpha=False, profile=False),
@@ -43,6 +46,17 @@ FORMATS = {
     ".pgm": Format(2**31 - 1, alpha=False, profile=False),
 }  # fmt: skip
 TIFFS = (".tif", ".tiff")
+
+
+def result_suffix(source: str | os.PathLike) -> str:
+    """Returns the suffix of the result for a file: its own, or by its content that of a format that can be written."""
+    suffix = Path(source).suffix.lower()
+    if suffix in FORMATS:
+        return suffix
+    try:
+        return kind_of_path(source).suffix
+    except ImageError:
+        return ".png"
 
 
 def format_of(path: str | os.PathLike) -> Format:
@@ -71,8 +85,11 @@ def fit_format(
     """
     path, notes = Path(path), list(picture.notes)
     supported, frames = format_of(path), picture.frames
-    sizes = [size_of(*frame.shape[:2]) for frame in frames]
-    samples = sum(math.prod(size) * frame.shape[-1] * frame.itemsize for size, frame in zip(sizes, frames, strict=True))
+    sizes = [size_of(*shape[:2]) for shape, _ in picture.layouts]
+    each = [
+        math.prod(size) * shape[2] * dtype.itemsize for size, (shape, dtype) in zip(sizes, picture.layouts, strict=True)
+    ]
+    samples = max(each) if picture.durations_ms and supported.frames else sum(each)  # animations are written by frames
     if max(map(max, sizes)) > supported.max_side_px or (samples > MAX_IN_MEMORY_BYTES and path.suffix not in TIFFS):
         suffix = ".tif" if samples > MAX_IN_MEMORY_BYTES else ".png"
         notes.append(f"{sizes[0][1]} x {sizes[0][0]} pixels is too large for {path.suffix}: written as {suffix}")
@@ -80,17 +97,20 @@ def fit_format(
         supported = format_of(path)
     if len(frames) > 1 and not (supported is TIFF or (supported.frames and picture.durations_ms)):
         notes.append(f"{path.suffix} supports one image: only the first of {len(frames)} is written")
-        frames = frames[:1]
-    if any(frame.dtype == np.uint16 for frame in frames) and (
-        not supported.sixteen_bit or (len(frames) > 1 and supported is not TIFF)
-    ):
+        frames = (frames[0],)
+    layouts = picture.layouts[: len(frames)]
+    if any(dtype == np.uint16 for _, dtype in layouts) and not supported.sixteen_bit:
         notes.append(f"{path.suffix} supports 8 bits: 16 bits are rounded to 8")
-        frames = [to_uint8(frame) for frame in frames]
-    if any(frame.shape[-1] in (2, 4) for frame in frames) and not supported.alpha:
+        frames = change_frames(frames, to_uint8, dtype=np.uint8)
+    if any(shape[2] in (2, 4) for shape, _ in layouts) and not supported.alpha:
         notes.append(f"{path.suffix} doesn't support transparency: composited on white")
-        frames = [composite_on_white(frame) if frame.shape[-1] in (2, 4) else frame for frame in frames]
+        frames = change_frames(frames, _without_alpha, channels=layouts[0][0][2] - 1)
     exif = picture.exif
     if supported is JPEG and exif and len(exif) > MAX_JPEG_EXIF:
         notes.append(f"EXIF has {len(exif)} bytes, JPEG supports {MAX_JPEG_EXIF}: EXIF is dropped")
         exif = None
-    return dataclasses.replace(picture, frames=tuple(frames), exif=exif), path, notes
+    return dataclasses.replace(picture, frames=frames, exif=exif), path, notes
+
+
+def _without_alpha(frame: np.ndarray) -> np.ndarray:
+    return composite_on_white(frame) if frame.shape[-1] in (2, 4) else frame

@@ -1,22 +1,18 @@
 """Decoding of images that Pillow truncates to 8 bits or can't read: 16-bit PNGs and TIFFs, rare kinds of TIFF."""
 
-import contextlib
-import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
-from io import BytesIO
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
+from PIL import Image, ImageFile, TiffImagePlugin
 
-from srgan_jax.images.errors import ImageError, check_pixels, reason
+from srgan_jax.images.errors import ImageError
 from srgan_jax.images.files import is_open
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
-
-MAX_FRAMES = 4096  # of TIFFs and animations
 
 
 def png_pixels(file: str | os.PathLike | BinaryIO, orientation: int) -> np.ndarray:
@@ -25,18 +21,6 @@ def png_pixels(file: str | os.PathLike | BinaryIO, orientation: int) -> np.ndarr
 
     pixels = png_decode(Path(file).read_bytes() if not is_open(file) else _read_all(file))
     return upright(pixels if pixels.ndim == 3 else pixels[..., None], orientation)
-
-
-def tiff_frames(
-    file: str | os.PathLike | BinaryIO,
-    max_pixels: int,
-    read_8_bit: Callable[[int], np.ndarray],
-    first_only: bool = False,
-) -> tuple[np.ndarray, ...]:
-    """Returns the pages of a TIFF, `[H, W, C]` uint16 each, upright; `read_8_bit` reads the 8-bit page of an index."""
-    with tiff_pages(file, max_pixels, first_only) as pages:
-        read = (tiff_pixels(page) if page.bitspersample > 8 else read_8_bit(n) for n, page in enumerate(pages))
-        return unify_bit_depth(list(read))
 
 
 def unify_bit_depth(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
@@ -49,36 +33,6 @@ def orientation(page: "TiffPage") -> int:
     """Returns the orientation of a TIFF page, 1 to 8 as in EXIF."""
     tag = page.tags.get(274)
     return int(tag.value) if tag else 1
-
-
-def is_tiff(file: str | os.PathLike | BinaryIO) -> bool:
-    """Returns whether the file begins with the signature of a TIFF or BigTIFF."""
-    head = _read_all(file)[:4] if is_open(file) else _head(file)
-    return head in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-
-def _head(path: str | os.PathLike) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(4)
-
-
-@contextlib.contextmanager
-def tiff_pages(
-    file: str | os.PathLike | BinaryIO, max_pixels: int, first_only: bool = False
-) -> Iterator[list["TiffPage"]]:
-    """Opens a TIFF that Pillow can't read and gives its pages as tifffile objects."""
-    from tifffile import TiffFile
-
-    try:
-        with TiffFile(BytesIO(_read_all(file)) if is_open(file) else file) as tiff:
-            first_pages = itertools.islice(tiff.pages, 1 if first_only else MAX_FRAMES)
-            pages = cast("list[TiffPage]", list(first_pages))  # tifffile gives TiffFrame on request only
-            check_pixels(sum(page.imagewidth * page.imagelength for page in pages), max_pixels)
-            yield pages
-    except ImageError:
-        raise
-    except Exception as error:  # a damaged file
-        raise ImageError(reason(error)) from None
 
 
 def _read_all(file: BinaryIO) -> bytes:
@@ -126,6 +80,11 @@ def tiff_bands(page: Any) -> np.ndarray:
     return upright(pixels, orientation(page))
 
 
+def to_uint8(frame: np.ndarray) -> np.ndarray:
+    """Rounds uint16 samples to 8 bits; returns uint8 samples unchanged."""
+    return np.floor(frame / 257.0 + 0.5).astype(np.uint8) if frame.dtype == np.uint16 else frame
+
+
 def to_uint16(samples: np.ndarray, bits: int = 16) -> np.ndarray:
     """Converts samples to 16 bits: floats from [0, 1], integers from the range of their `bits`."""
     if samples.dtype == np.uint16 and 8 < bits < 16:
@@ -142,3 +101,25 @@ def to_uint16(samples: np.ndarray, bits: int = 16) -> np.ndarray:
         f"{samples.dtype} samples from {samples.min()} to {samples.max()}; "
         "expected uint8, uint16, uint32, or floats in [0, 1]"
     )
+
+
+def exceeds_8_bits(image: Image.Image) -> bool:
+    """Returns whether Pillow would truncate the samples to 8 bits or misread them.
+
+    Pillow supports 16 bits for gray without alpha only.
+    """
+    if image.format == "PNG":
+        tiles = cast(ImageFile.ImageFile, image).tile
+        args = tiles[0].args if tiles else ""
+        return "16" in str(args) and (image.mode[0] != "I" or "transparency" in image.info)
+    if image.format == "TIFF":
+        bits = _tags(image).get(258, (8,))
+        bits = max(bits if isinstance(bits, tuple) else (bits,))
+        native_16_bit = image.mode.startswith("I;16") and bits == 16 and _tags(image).get(262) == 1  # black is zero
+        return bits > 8 and not native_16_bit
+    return False
+
+
+def _tags(image: Image.Image) -> TiffImagePlugin.ImageFileDirectory_v2:
+    """Returns the tags of a TIFF that Pillow opened."""
+    return cast(TiffImagePlugin.TiffImageFile, image).tag_v2

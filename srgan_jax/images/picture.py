@@ -1,8 +1,60 @@
 """`Picture`: the contents of an image file."""
 
 import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+
+
+class Frames:
+    """The frames of an animation, decoded while they are iterated; all have the same shape and dtype.
+
+    Attributes:
+      shape: `(H, W, C)` of a frame.
+      dtype: uint8 or uint16.
+    """
+
+    def __init__(
+        self, read: Callable[[], Iterator[np.ndarray]], count: int, shape: tuple[int, int, int], dtype: np.dtype
+    ):
+        """Stores `read`, which decodes from the first frame on, and what it will give."""
+        self._read, self._count = read, count
+        self.shape, self.dtype = shape, dtype
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return self._read()
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Returns a frame; decodes those before it."""
+        return next(itertools.islice(self, range(self._count)[index], None))
+
+
+AnyFrames = Sequence[np.ndarray] | Frames
+
+
+def change_frames(
+    frames: AnyFrames,
+    change: Callable[[np.ndarray], np.ndarray],
+    *,
+    channels: int | None = None,
+    dtype: type | None = None,
+) -> AnyFrames:
+    """Returns frames with `change` applied to each, when it is read if they are `Frames`.
+
+    Args:
+      frames: the frames.
+      change: the function, which keeps height and width.
+      channels: number of channels that it gives; None if it keeps them.
+      dtype: dtype that it gives; None if it keeps it.
+    """
+    if not isinstance(frames, Frames):
+        return tuple(map(change, frames))
+    shape = (*frames.shape[:2], channels or frames.shape[2])
+    return Frames(lambda: map(change, frames), len(frames), shape, np.dtype(dtype or frames.dtype))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,23 +64,33 @@ class Picture:
     Attributes:
       frames: `[H, W, C]` each, uint8 or uint16; C is 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha). Colours are
         not premultiplied by alpha. Animations and multi-page files have several frames, other images one.
+        A tuple, or `Frames` where they are decoded one at a time.
       icc: bytes of the ICC colour profile.
       exif: bytes of the EXIF as Pillow writes it, without the orientation.
       dpi: horizontal and vertical resolution, dots per inch.
       durations_ms: durations of the frames of an animation; empty for still images and pages.
       loop: number of repetitions of an animation, 0 for infinitely many; None if the file doesn't contain it.
+      lossless: whether the file is a WebP without loss; it is then written so.
       notes: a message for each loss in reading.
     """
 
-    frames: tuple[np.ndarray, ...]
+    frames: AnyFrames
     icc: bytes | None = None
     exif: bytes | None = None
     dpi: tuple[float, float] | None = None
-    durations_ms: tuple[int, ...] = ()
+    durations_ms: tuple[float, ...] = ()
     loop: int | None = None
+    lossless: bool = False
     notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """`(H, W, C)` of the first frame."""
-        return self.frames[0].shape
+        return self.layouts[0][0]
+
+    @property
+    def layouts(self) -> list[tuple[tuple[int, int, int], np.dtype]]:
+        """`(H, W, C)` and dtype of each frame; decodes none."""
+        if isinstance(self.frames, Frames):
+            return [(self.frames.shape, self.frames.dtype)] * len(self.frames)
+        return [(frame.shape, frame.dtype) for frame in self.frames]

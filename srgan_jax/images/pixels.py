@@ -9,28 +9,33 @@ from PIL import Image, ImageCms, ImageOps
 
 from srgan_jax.images import high_bit_depth
 from srgan_jax.images.errors import ImageError
+from srgan_jax.images.guard import NOTES
+from srgan_jax.images.metadata import metadata_of
 
-
-def frame_at(image: Image.Image, index: int) -> np.ndarray:
-    """Returns the frame number `index`, as `current_frame` does."""
-    image.seek(index)
-    return current_frame(image)
+ORIENTATION = 0x0112  # of EXIF
+BAND_PX = 256  # rows that are converted at a time
 
 
 def current_frame(image: Image.Image) -> np.ndarray:
     """Returns the current frame as `[H, W, C]`, uint16 if it has 16 bits, otherwise uint8."""
-    image = ImageOps.exif_transpose(image)
+    if image.getexif().get(ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    image.load()
     if image.mode[0] in "IF":
         samples = np.asarray(image)
         if image.mode == "I":  # 32 bits; Pillow uses it for some 16-bit files
             if samples.min() < 0 or samples.max() > 65535:
                 raise ImageError(f"32-bit samples from {samples.min()} to {samples.max()}; expected 0 to 65535")
             samples = samples.astype(np.uint16)
-        return high_bit_depth.to_uint16(samples.astype(samples.dtype.newbyteorder("=")))[..., None]
-    pixels = np.asarray(
-        image.convert(_plain_mode(image)) if image.mode not in ("CMYK", "LAB") else _convert_by_profile(image)
-    )
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+        return high_bit_depth.to_uint16(samples.astype(samples.dtype.newbyteorder("="), copy=False))[..., None]
+    mode = _plain_mode(image)
+    pixels = np.empty((image.height, image.width, len(mode)), np.uint8)
+    for top in range(0, image.height, BAND_PX):  # one copy of the image is in memory, beside Pillow's own
+        band = image.crop((0, top, image.width, min(top + BAND_PX, image.height)))
+        band.info = image.info  # its transparency
+        band = _convert_by_profile(band) if image.mode in ("CMYK", "LAB") else band.convert(mode)
+        pixels[top : top + BAND_PX] = np.asarray(band).reshape(band.height, band.width, len(mode))
+    return pixels
 
 
 def _plain_mode(image: Image.Image) -> str:
@@ -58,16 +63,9 @@ def _to_srgb(image: Image.Image, profile: Any) -> Image.Image:
     return cast(Image.Image, converted)  # None only where Pillow converts in place
 
 
-def unify_channels(frames: list[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Converts all frames to the same channels: to RGB if one frame is RGB, with alpha if one frame has alpha."""
-    colour, alpha = any(f.shape[-1] > 2 for f in frames), any(f.shape[-1] in (2, 4) for f in frames)
-    unified = []
-    for frame in frames:
-        channels = frame.shape[-1]
-        without_alpha = frame[..., : channels - (channels in (2, 4))]
-        if colour and without_alpha.shape[-1] == 1:
-            without_alpha = np.repeat(without_alpha, 3, axis=-1)
-        opaque = np.full((*frame.shape[:2], 1), np.iinfo(frame.dtype).max, frame.dtype)
-        alpha_channel = frame[..., -1:] if channels in (2, 4) else opaque
-        unified.append(np.concatenate([without_alpha, alpha_channel], axis=-1) if alpha else without_alpha)
-    return tuple(unified)
+def fields_of(image: Image.Image) -> dict[str, Any]:
+    """Returns the metadata of an image for `Picture`. Called after `current_frame`, which needs the orientation."""
+    fields = metadata_of(image)
+    if image.mode not in ("RGB", "RGBA", "RGBX", "L", "LA", "1", "P") and image.mode[0] != "I":
+        fields["icc"] = None  # the conversion has applied it
+    return {**fields, "notes": (*fields.get("notes", ()), *image.info.get(NOTES, ()))}

@@ -5,8 +5,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from srgan_jax.images.decode import MAX_PIXELS, decode_image, exceeds_8_bits, open_image
+from srgan_jax.images.decode import decode_image, frame_count
 from srgan_jax.images.errors import ImageError
+from srgan_jax.images.guard import open_image
+from srgan_jax.images.high_bit_depth import exceeds_8_bits, to_uint8
+from srgan_jax.images.limits import MAX_PIXELS
 
 
 def decode_rgb(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -37,11 +40,6 @@ def read_rgb(path: str | os.PathLike) -> np.ndarray:
         raise ImageError(f"{os.fspath(path)}: {error}") from None
 
 
-def to_uint8(frame: np.ndarray) -> np.ndarray:
-    """Rounds uint16 samples to 8 bits; returns uint8 samples unchanged."""
-    return np.floor(frame / 257.0 + 0.5).astype(np.uint8) if frame.dtype == np.uint16 else frame
-
-
 def composite_on_white(frame: np.ndarray) -> np.ndarray:
     """Composites `[H, W, 2 or 4]` on white; returns `[H, W, 1 or 3]` of the same dtype."""
     largest = np.iinfo(frame.dtype).max
@@ -56,7 +54,7 @@ def conversion(path: str | os.PathLike) -> str:
             kinds = {"L": "gray", "1": "gray", "P": "palette", "RGB": "", "RGBA": "alpha", "LA": "gray, alpha"}
             kind = "gray" if image.mode.startswith("I") else kinds.get(image.mode, image.mode)
             conversions = ["16 bits"] * (exceeds_8_bits(image) or image.mode.startswith("I")) + [kind] * bool(kind)
-            frames = getattr(image, "n_frames", 1)
+            frames = frame_count(path, image)
             return ", ".join(conversions + [f"first of {frames} frames"] * (frames > 1))
     except Exception:  # Pillow's plug-ins raise exceptions of many types; decoding the file reports the reason
         return ""

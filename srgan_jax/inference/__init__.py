@@ -2,6 +2,7 @@
 
 from srgan_jax.inference.chain import Chain
 from srgan_jax.inference.channels import TiledImage, from_array, self_ensemble
+from srgan_jax.inference.checks import NonFiniteError
 from srgan_jax.inference.tile_grid import (
     MAX_HALO_PX,
     Span,
@@ -19,6 +20,7 @@ from srgan_jax.inference.upscale import upscale, upscale_canvas
 __all__ = [
     "MAX_HALO_PX",
     "Chain",
+    "NonFiniteError",
     "Span",
     "TiledImage",
     "Tiler",

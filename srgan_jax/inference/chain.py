@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from srgan_jax.inference.channels import TiledImage, from_array, self_ensemble
+from srgan_jax.inference.checks import NonFiniteError
 from srgan_jax.inference.tiler import Tiler
 
 PER_STEP = 257  # uint16 steps in a step of uint8: 65535 / 255
@@ -49,11 +50,15 @@ class Chain:
                 yield frame * np.uint16(PER_STEP) if frame.dtype == np.uint8 else frame
 
         images: Iterable[np.ndarray] = as_16_bits()
+        failed: dict[int, NonFiniteError] = {}  # by the number of the frame
         for tiler in self.tilers[:-1]:
             results = tiler.upscale(self._orient(from_array(image, tiler.channels)) for image in images)
-            images = (np.concatenate(list(strips)) for _, strips in results)
+            images = _whole(results, tiler.scale, failed)
         last = self.tilers[-1]
-        for image, strips in last.upscale(self._orient(from_array(image, last.channels)) for image in images):
+        results = last.upscale(self._orient(from_array(image, last.channels)) for image in images)
+        for index, (image, strips) in enumerate(results):
+            if index in failed:
+                strips = _raising(failed[index])
             yield image, map(functools.partial(_as_dtype, dtype=dtypes.popleft()), strips)
 
     def seconds(self, size: tuple[int, int]) -> float:
@@ -67,6 +72,23 @@ class Chain:
     @functools.cached_property
     def _seconds_per_tile(self) -> list[float]:
         return [tiler.seconds_per_tile() for tiler in self.tilers]
+
+
+def _whole(
+    results: Iterable[tuple[TiledImage, Iterator[np.ndarray]]], scale: int, failed: dict[int, NonFiniteError]
+) -> Iterator[np.ndarray]:
+    """Yields the results of a generator as the next one's input; a black image for one that failed."""
+    for index, (image, strips) in enumerate(results):
+        try:
+            yield np.concatenate(list(strips))
+        except NonFiniteError as error:
+            failed.setdefault(index, error)
+            yield np.zeros((image.size[0] * scale, image.size[1] * scale, 3), np.uint16)
+
+
+def _raising(error: NonFiniteError) -> Iterator[np.ndarray]:
+    raise error
+    yield  # makes this function a generator
 
 
 def _as_dtype(strip: np.ndarray, dtype: np.dtype) -> np.ndarray:

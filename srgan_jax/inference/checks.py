@@ -11,6 +11,14 @@ from srgan_jax.images import Picture
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.weights import Weights
 
+
+class NonFiniteError(UserError):
+    """SR of an image has values that aren't finite."""
+
+    def __init__(self, name: str):
+        super().__init__(f"{name} gave values that aren't finite for this image; the result would be black there")
+
+
 MIN_VALUE, MAX_VALUE = -0.5, 1.5  # accepted floats: resampling overshoots [0, 1] by less
 SHAPES = {3: "[H, W, 3]", 4: "[N, H, W, 3]"}  # by number of axes
 WRONG_TYPES = (  # passed in place of an array: types, their description, the fix

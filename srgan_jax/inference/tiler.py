@@ -6,6 +6,7 @@ smaller than a tile lies in its top left corner; a mask marks the valid pixels.
 """
 
 import collections
+import contextlib
 import itertools
 import math
 import time
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from srgan_jax.inference import channels
-from srgan_jax.inference.checks import checked_image
+from srgan_jax.inference.checks import NonFiniteError, checked_image
 from srgan_jax.inference.tile_grid import Span, choose_tile, halo_px, max_area, period_px, smallest_tile, spans
 from srgan_jax.models import channels_of
 from srgan_jax.runtime import devices
@@ -27,11 +28,15 @@ from srgan_jax.weights import Weights, make_weights
 
 @jax.jit
 def upscale_tiles(params: Weights, tiles: jax.Array, sizes: jax.Array) -> jax.Array:
-    """Returns SR of `tiles [N, H, W, 3]` in [0, 1]; the top left `sizes [N, 2]`, height and width, are valid."""
+    """Returns SR of `tiles [N, H, W, 3]` in [0, 1]; the top left `sizes [N, 2]`, height and width, are valid.
+
+    Values that aren't finite are NaN.
+    """
     rows = jnp.arange(tiles.shape[1]) < sizes[:, :1]
     columns = jnp.arange(tiles.shape[2]) < sizes[:, 1:]
     mask = (rows[:, :, None] & columns[:, None, :])[..., None].astype(jnp.float32)
-    return jnp.clip(params.module().apply(params.variables, tiles, mask=mask), 0.0, 1.0)
+    sr = params.module().apply(params.variables, tiles, mask=mask)
+    return jnp.where(jnp.isfinite(sr), jnp.clip(sr, 0.0, 1.0), jnp.nan)
 
 
 class Tiler:
@@ -74,8 +79,14 @@ class Tiler:
           images: iterated lazily, slightly ahead of the results.
 
         Yields:
-          Each image with its result as strips `[h, width * scale, C]`, from top to bottom.
+          Each image with its result as strips `[h, width * scale, C]`, from top to bottom. The last strip of an image
+          whose SR isn't finite raises `NonFiniteError`; other images are not affected.
         """
+        return self._upscale(images, check=True)
+
+    def _upscale(
+        self, images: Iterable[channels.TiledImage], check: bool
+    ) -> Iterator[tuple[channels.TiledImage, Iterator[np.ndarray]]]:
         started = collections.deque()
 
         def tiles():
@@ -88,9 +99,10 @@ class Tiler:
         results = self._run_batches(tiles())
         for first in results:
             image, grid = started.popleft()
-            strips = self._strips(image, grid, itertools.chain([first], results))
+            strips = self._strips(image, grid, itertools.chain([first], results), check)
             yield image, strips
-            collections.deque(strips, maxlen=0)  # consume the strips that the caller has not
+            with contextlib.suppress(NonFiniteError):
+                collections.deque(strips, maxlen=0)  # consume the strips that the caller has not
 
     def count_tiles(self, size: tuple[int, int]) -> int:
         """Returns the number of tiles of an image of this height and width."""
@@ -109,18 +121,26 @@ class Tiler:
             collections.deque(next(self.upscale([zeros] * self._batch))[1], maxlen=0)
         return (time.perf_counter() - start) / self._batch
 
-    def _strips(self, image: channels.TiledImage, grid: list[list[Span]], results: Iterator[list[np.ndarray]]):
+    def _strips(
+        self, image: channels.TiledImage, grid: list[list[Span]], results: Iterator[list[np.ndarray]], check: bool
+    ) -> Iterator[np.ndarray]:
         above: list[tuple[Span, np.ndarray] | None] = [None] * len(grid[1])
+        finite = True
         for rows in grid[0]:
             strip, left = [], None
             for index, columns in enumerate(grid[1]):
-                tile = image.join(next(results), rows, columns)
+                found = next(results)
+                if check and any(np.isnan(part.min()) for part in found):
+                    finite, found = False, [np.zeros_like(part) for part in found]
+                tile = image.join(found, rows, columns)
                 strip.append(self._trim_overlap(tile, rows, columns))
                 if not self.exact:
                     self._measure_seam(left, (columns, tile))
                     transposed = (rows, tile.swapaxes(0, 1))
                     self._measure_seam(above[index], transposed)
                     left, above[index] = (columns, tile), transposed
+            if not finite and rows is grid[0][-1]:  # the tiles of this image are consumed
+                raise NonFiniteError(self.name)
             yield strip[0] if len(strip) == 1 else np.concatenate(strip, axis=1)
 
     def _trim_overlap(self, tile: np.ndarray, rows: Span, columns: Span) -> np.ndarray:
@@ -195,7 +215,7 @@ class Tiler:
                 self._halve_tile(error, tile_px)
         # Memory ran out: upscale each tile as an image of its own, with the smaller tiles.
         images = [channels.TiledImage(tile.shape[:2], _cut_from(tile), _first_result) for tile in batch]
-        return [np.concatenate(list(strips)) for _, strips in self.upscale(images)]
+        return [np.concatenate(list(strips)) for _, strips in self._upscale(images, check=False)]
 
     def _halve_tile(self, error: Exception, tile_px: tuple[int, int]) -> None:
         """Halves the tile size after an out-of-memory error, unless an earlier batch has; raises any other error.

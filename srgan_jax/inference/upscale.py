@@ -91,9 +91,11 @@ def upscale_canvas(weights: Weights, lr: jax.Array | np.ndarray, size: tuple[int
       size: the image's height and width, at most H and W.
 
     Returns:
-      `[H * scale, W * scale, 3]` in [0, 1], whose top left `size * scale` is the SR of the image.
+      `[H * scale, W * scale, 3]` in [0, 1], whose top left `size * scale` is the SR of the image; values that aren't
+      finite are NaN.
     """
     rows = jnp.arange(lr.shape[0])[:, None] < size[0]
     columns = jnp.arange(lr.shape[1])[None, :] < size[1]
     mask = (rows & columns)[None, :, :, None].astype(jnp.float32)
-    return jnp.clip(_apply(weights, lr[None], mask)[0], 0.0, 1.0)
+    sr = _apply(weights, lr[None], mask)[0]
+    return jnp.where(jnp.isfinite(sr), jnp.clip(sr, 0.0, 1.0), jnp.nan)

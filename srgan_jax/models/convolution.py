@@ -17,8 +17,11 @@ CHUNK_PX = 9216  # pixels of the feature maps in one chunk; smaller chunks are n
 
 def convolution(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any) -> jax.Array:
     """`jax.lax.conv_general_dilated` with the same arguments; on a single CPU device large maps run in chunks."""
-    chunks = _chunk_count(x) if _on_single_cpu() else 1
-    return chunked_convolution(chunks, x, kernel, strides, padding, **options)
+    chunks = _chunk_count(x)
+    run = functools.partial(chunked_convolution, strides=strides, padding=padding, **options)
+    if chunks == 1:
+        return run(1, x, kernel)
+    return jax.lax.platform_dependent(x, kernel, cpu=functools.partial(run, chunks), default=functools.partial(run, 1))
 
 
 def chunked_convolution(
@@ -34,10 +37,12 @@ def few_channel_convolution(x: jax.Array, kernel: jax.Array, strides: Any, paddi
 
     Forward-mode differentiation (`jax.jvp`) raises an error where the weight gradient is a custom one.
     """
-    run = functools.partial(convolution, strides=strides, padding=padding, **options)
-    if not _on_single_cpu() or _chunk_count(x) == 1:
-        return run(x, kernel)
-    return with_swapped_kernel_gradient(run, x, kernel)
+    chunks = _chunk_count(x)
+    run = functools.partial(chunked_convolution, strides=strides, padding=padding, **options)
+    if chunks == 1:
+        return run(1, x, kernel)
+    swapped = functools.partial(with_swapped_kernel_gradient, functools.partial(run, chunks))
+    return jax.lax.platform_dependent(x, kernel, cpu=swapped, default=functools.partial(run, 1))
 
 
 def with_swapped_kernel_gradient(run: Any, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -75,8 +80,12 @@ def depthwise_convolution(x: jax.Array, kernel: jax.Array, strides: Any, padding
       padding: pixels at both ends of both axes.
       **options: of `conv_general_dilated`.
     """
-    if jax.default_backend() != "cpu":
-        return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
+    plain = functools.partial(jax.lax.conv_general_dilated, window_strides=strides, padding=padding, **options)
+    summed = functools.partial(_sum_of_products, padding=padding)
+    return jax.lax.platform_dependent(x, kernel, cpu=summed, default=plain)
+
+
+def _sum_of_products(x: jax.Array, kernel: jax.Array, padding: Any) -> jax.Array:
     rows, columns = kernel.shape[:2]
     padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     height, width = (padded.shape[1] - rows + 1, padded.shape[2] - columns + 1)
@@ -85,19 +94,15 @@ def depthwise_convolution(x: jax.Array, kernel: jax.Array, strides: Any, padding
     return functools.reduce(jnp.add, products)
 
 
-def _on_single_cpu() -> bool:
-    """Whether to split batches; a batch on several devices can't be split without communication."""
-    return jax.default_backend() == "cpu" and jax.device_count() == 1
-
-
 def _chunk_count(x: jax.Array) -> int:
-    """Returns the number of chunks for a batch `[N, H, W, C]`; 1 where N, H or W is symbolic.
+    """Returns the number of chunks for a batch `[N, H, W, C]` on a CPU; 1 where N, H or W is symbolic.
 
-    Only float32 is split: the weight gradients of the chunks are summed in the dtype of `x`.
+    Only float32 is split: the weight gradients of the chunks are summed in the dtype of `x`. A batch on several devices
+    isn't split, because that needs communication.
     """
     images, height, width, _ = x.shape
     known = all(isinstance(size, int) for size in (images, height, width))
-    if not known or not images or height * width < LARGE_MAP_PX or x.dtype != jnp.float32:
+    if jax.device_count() > 1 or not known or not images or height * width < LARGE_MAP_PX or x.dtype != jnp.float32:
         return 1
     max_images = max(1, CHUNK_PX // (height * width))  # in a chunk
     return next(chunks for chunks in range(1, images + 1) if images % chunks == 0 and images // chunks <= max_images)

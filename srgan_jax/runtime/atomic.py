@@ -1,43 +1,131 @@
 """Atomic file writing: a file either has its complete content or doesn't exist. All modules write files this way."""
 
 import contextlib
-import hashlib
+import contextvars
 import os
-from collections.abc import Iterator
+import re
+import secrets
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows: unfinished files of killed processes stay
+    fcntl = None
+
+TEMPORARY = re.compile(r"\.partial-[0-9a-f]{16}-.*", re.DOTALL)
+_cleaned: set[str] = set()  # folders whose leftovers this process has deleted
+_before_rename: contextvars.ContextVar[Callable[[Path, Path], None] | None] = contextvars.ContextVar(
+    "before_rename", default=None
+)
 
 
 @contextlib.contextmanager
-def atomic_file(path: str | os.PathLike, *, durable: bool = False) -> Iterator[Path]:
+def before_rename(call: Callable[[Path, Path], None]) -> Iterator[None]:
+    """Makes `atomic_file` call `call(temporary, path)` when the content is complete, before it is renamed.
+
+    Applies to the calls of `atomic_file` inside the `with` block, in this thread. An exception of `call` prevents the
+    renaming.
+    """
+    token = _before_rename.set(call)
+    try:
+        yield
+    finally:
+        _before_rename.reset(token)
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary path in the folder of `path`; renames it to `path` at the end, or deletes it after an error.
 
-    If the process is killed, `path` has its old content or the new one. Missing folders are created.
+    If the process is killed or the power fails, `path` has its old content or the new one. Missing folders are created.
+    A symbolic link at `path` is replaced, not followed. Several processes may write the same `path`: one of the
+    complete files remains.
 
-    Args:
-      path: the file to write.
-      durable: call fsync before renaming, so that the content survives a power failure.
+    The temporary file has a random name and is created exclusively. It is locked while its process lives: the first
+    call for a folder deletes the temporary files there that nobody locks, which killed processes left.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    name = path.name if len(os.fsencode(path.name)) < 200 else hashlib.sha256(os.fsencode(path.name)).hexdigest()
-    temporary = path.with_name(f".partial-{name}")
+    if (folder := os.path.realpath(path.parent)) not in _cleaned:
+        _cleaned.add(folder)
+        delete_leftovers(folder)
+    temporary, lock = _create(path)
     try:
         yield temporary
-        if durable:
-            _sync(temporary)
+        _sync(temporary)
+        if call := _before_rename.get():
+            call(temporary, path)
         temporary.replace(path)
+        _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+        if lock is not None:
+            os.close(lock)
 
 
-def write_text(path: str | os.PathLike, text: str, *, durable: bool = False) -> None:
-    """Writes `text` as UTF-8; the arguments are those of `atomic_file`."""
-    with atomic_file(path, durable=durable) as temporary:
+def no_follow(path: str, flags: int) -> int:
+    """Opens a file as `open(path, ..., opener=no_follow)`; raises OSError where `path` is a symbolic link."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes `text` as UTF-8 by `atomic_file`."""
+    with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
+def delete_leftovers(folder: str | os.PathLike) -> None:
+    """Deletes the temporary files in `folder` whose processes have ended; does nothing on systems without locks."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        found = [entry.path for entry in entries if TEMPORARY.fullmatch(entry.name)]
+        for path in found if fcntl else []:
+            with contextlib.suppress(OSError):  # locked: a process is writing it
+                lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+                try:
+                    if _lock(lock):
+                        os.unlink(path)
+                finally:
+                    os.close(lock)
+
+
+def _create(path: Path) -> tuple[Path, int | None]:
+    """Creates an empty temporary file for `path`; returns it with the descriptor that locks it, if that is possible."""
+    while True:
+        name = os.fsdecode(os.fsencode(path.name)[-200:])  # the end: some libraries look at the suffix
+        temporary = path.with_name(f".partial-{secrets.token_hex(8)}-{name}")
+        lock = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        if fcntl is None:
+            os.close(lock)
+            return temporary, None
+        locked = _lock(lock, wait=True)  # `delete_leftovers` of another process may hold it for a moment
+        if os.fstat(lock).st_nlink or not locked:
+            return temporary, lock
+        os.close(lock)  # another process deleted it before it was locked
+
+
+def _lock(descriptor: int, *, wait: bool = False) -> bool:
+    """Locks a regular file until its descriptor is closed; returns False if it is locked or can't be."""
+    if fcntl is None or not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:  # locked by another process, or a file system without locks
+        return False
+    return True
+
+
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDWR)
+    """Waits until a file, or the names in a folder, are on the disk; ignores systems that can't do this for folders."""
+    if path.is_dir():
+        with contextlib.suppress(OSError):
+            _sync_descriptor(os.open(path, os.O_RDONLY))
+    else:
+        _sync_descriptor(os.open(path, os.O_RDWR))
+
+
+def _sync_descriptor(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
     finally:

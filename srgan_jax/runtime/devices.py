@@ -53,10 +53,20 @@ def make_mesh(devices: Sequence[Device] | None = None) -> Mesh:
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def compute_dtype(name: str) -> Any:
-    """Returns the dtype for "float32", "bfloat16", or "auto": bfloat16 on GPUs and TPUs, float32 on CPUs."""
+def is_cpu(mesh: Mesh) -> bool:
+    """Returns whether the devices of a mesh are CPUs. They need not be present: see `jax.experimental.topologies`."""
+    return mesh.devices.flat[0].platform == "cpu"
+
+
+def compute_dtype(name: str, platform: str | None = None) -> Any:
+    """Returns the dtype for "float32", "bfloat16", or "auto": bfloat16 on GPUs and TPUs, float32 on CPUs.
+
+    Args:
+      name: the name.
+      platform: "cpu", "gpu" or "tpu"; None is the default backend.
+    """
     names = {"float32": np.dtype("float32"), "bfloat16": jax.numpy.bfloat16}
-    names["auto"] = names["float32" if jax.default_backend() == "cpu" else "bfloat16"]
+    names["auto"] = names["float32" if (platform or jax.default_backend()) == "cpu" else "bfloat16"]
     return lookup(names, name, "compute_dtype")
 
 

@@ -11,6 +11,7 @@ MODULES = {
     "onnx": ("onnx", "onnxruntime"),
     "ncnn": ("ncnn",),
     "heic": ("pillow_heif",),
+    "raw": ("rawpy",),
     "quickstart": ("skimage",),
     "wandb": ("wandb",),
 }

@@ -18,31 +18,22 @@ from types import MappingProxyType
 import jax
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
-from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
 from srgan_jax.runtime import atomic, processes
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training import checksums, optimizer_layouts
+from srgan_jax.training.old_checkpoints import OldCheckpoints
 
 ITEM = "default"  # name that Orbax gives the folder of the state in a checkpoint
 SUMS = "interval.json"  # the sums of metrics since the last logged update
-NO_SCORE = float("-inf")
 
 
-def _open_manager(folder: Path, keep: int, best_metric: str, lower_is_better: bool) -> ocp.CheckpointManager:
-    def score(metrics):
-        if best_metric not in (metrics or {}):
-            return NO_SCORE
-        return -metrics[best_metric] if lower_is_better else metrics[best_metric]
-
-    kept = [policies.LatestN(keep)]
-    if best_metric:
-        kept += [policies.BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)]
+def _open_manager(folder: Path, old: OldCheckpoints, has_scores: bool) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=policies.AnyPreservationPolicy(kept),
+        preservation_policy=old,
         # Without best_fn Orbax doesn't store the scores, and they are lost at a resume.
-        best_fn=score if best_metric else None,
+        best_fn=old.score if has_scores else None,
         cleanup_tmp_directories=True,
     )
     return ocp.CheckpointManager(folder, options=options)
@@ -80,7 +71,8 @@ class Checkpoints:
         self.sums: Mapping[str, tuple[float, float]] = {}
         self._marker = self.folder.with_name(f"{self.folder.name}.saving")
         self._report = report
-        self._open = functools.partial(_open_manager, self.folder, keep, best_metric, lower_is_better)
+        self._old = OldCheckpoints(self.folder, keep, best_metric, lower_is_better, report)
+        self._open = functools.partial(_open_manager, self.folder, self._old, bool(best_metric))
         self.folder.mkdir(parents=True, exist_ok=True)
         self._current: ocp.CheckpointManager | None = None  # opened after damaged checkpoints are removed
         self._writing: threading.Thread | None = None
@@ -135,6 +127,7 @@ class Checkpoints:
                 atomic.write_text(self.folder / str(step) / SUMS, json.dumps(dict(sums)))
                 checksums.write(self.folder / str(step))
                 self._marker.unlink()
+                self._old.delete()
         except Exception as error:  # reported by the next call in the main thread
             self._failure = _reason(error)
 
@@ -215,12 +208,15 @@ class Checkpoints:
             processes.on_first_process(functools.partial(self._delete, step))
 
     def _steps(self) -> list[int]:
-        return sorted((int(path.name) for path in self.folder.iterdir() if path.name.isdigit()), reverse=True)
+        folders = (path for path in self.folder.iterdir() if path.is_dir() and not path.is_symlink())
+        return sorted(
+            (int(path.name) for path in folders if path.name.isdecimal() and path.name.isascii()), reverse=True
+        )
 
     def _newest_intact(self) -> int | None:
         """Returns the step of the newest checkpoint whose checksums match. Newer, damaged ones are moved away."""
         if self._marker.exists():
-            unfinished = self._marker.read_text()
+            unfinished = self._marker.read_text(errors="replace")
             # Without a folder, the process ended before the save began.
             started = unfinished.isdigit() and (self.folder / unfinished).is_dir()
             if started and not checksums.exists(self.folder / unfinished):

@@ -29,7 +29,7 @@ def _format(sums: dict[str, str]) -> str:
 
 def write(folder: str | os.PathLike) -> None:
     """Writes the checksums of all files in `folder` and its subfolders to `folder/manifest.sha256`."""
-    atomic.write_text(Path(folder, FILE), _format(_checksums(Path(folder))), durable=True)
+    atomic.write_text(Path(folder, FILE), _format(_checksums(Path(folder))))
 
 
 def exists(folder: str | os.PathLike) -> bool:

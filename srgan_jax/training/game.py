@@ -54,10 +54,14 @@ class Player(NamedTuple):
 
 
 class Averaging(NamedTuple):
-    """What gradients are averaged over: sequential microbatches, and the devices along an axis of pmap."""
+    """What gradients are averaged over: sequential microbatches, and the devices along an axis of pmap.
+
+    With `scan`, the microbatches are a loop in the compiled program, see `mapping.repeat_update`.
+    """
 
     microbatches: int = 1
     axis_name: str | None = None
+    scan: bool = False
 
 
 NO_AVERAGING = Averaging()

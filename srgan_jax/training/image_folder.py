@@ -1,14 +1,17 @@
 """`prepare_folder`: the folder of images `config.data.folder`, prepared in the folder of a run."""
 
 import json
+import os
 from pathlib import Path
 
 from tqdm import tqdm
 
 from srgan_jax.data import builder
-from srgan_jax.data.examples import find_examples, kind_of, readable
+from srgan_jax.data.examples import find_examples, kind_of
 from srgan_jax.runtime import atomic, messages, processes
 from srgan_jax.runtime.errors import UserError
+from srgan_jax.runtime.json_files import read_object
+from srgan_jax.runtime.names import readable
 
 MARKER = "folder.txt"  # the path of the images; written last
 CONTENT = "folder.json"  # what was prepared: the smallest side, and the sizes of the files in bytes by name
@@ -26,9 +29,9 @@ def prepare_folder(folder: str, workdir: Path, min_side_px: int, channels: int =
     marker = out / MARKER
 
     def prepare() -> None:
-        if marker.exists() and marker.read_text() != source:
+        if marker.exists() and _prepared_from(marker) != source:
             raise UserError(
-                f"config.data.folder={source}: expected {marker.read_text()}, on which {workdir} was trained; "
+                f"config.data.folder={source}: expected {_prepared_from(marker)}, on which {workdir} was trained; "
                 "for other images use another --workdir"
             )
         if marker.exists():
@@ -38,6 +41,10 @@ def prepare_folder(folder: str, workdir: Path, min_side_px: int, channels: int =
 
     processes.on_first_process(prepare)
     return str(out)
+
+
+def _prepared_from(marker: Path) -> str:
+    return marker.read_bytes().decode(errors="surrogateescape")
 
 
 def _prepare(source: str, out: Path, min_side_px: int, channels: int, bits: int) -> None:
@@ -54,7 +61,8 @@ def _prepare(source: str, out: Path, min_side_px: int, channels: int, bits: int)
         messages.report(f"converted to {kind_of(channels, bits)}, {name}: {kind}")
     content = {"min_side_px": min_side_px, "files": _sizes(source)}
     atomic.write_text(out / CONTENT, json.dumps(content, indent=1))
-    atomic.write_text(out / MARKER, source)
+    with atomic.atomic_file(out / MARKER) as temporary:
+        temporary.write_bytes(os.fsencode(source))  # a path need not be UTF-8
 
 
 def _sizes(source: str) -> dict[str, int]:
@@ -67,7 +75,7 @@ def _report_changes(source: str, out: Path, min_side_px: int) -> None:
     """Reports files that were added, changed or removed since the preparation, and another crop size."""
     if not (out / CONTENT).is_file():  # of an earlier version
         return
-    before = json.loads((out / CONTENT).read_text())
+    before = read_object(out / CONTENT, f"delete {out}, and the images are prepared again")
     if before["min_side_px"] != min_side_px:
         messages.report(
             f"WARNING: {source} was prepared with config.data.crop_px={before['min_side_px']}, not {min_side_px}: "

@@ -1,12 +1,13 @@
 """The log of a stage: progress bar, `metrics.jsonl`, other writers, and profiler traces."""
 
+import contextlib
 import errno
 import json
 import math
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -14,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from srgan_jax.runtime import atomic
+from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.messages import report
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training.writers import WRITERS, Writer
@@ -49,14 +51,14 @@ def truncate_metrics(file: Path, stage_names: Sequence[str], stage: str, step: i
     if jax.process_index() or not file.exists():
         return 0
     order = {name: index for index, name in enumerate(stage_names)}
-    lines, kept = file.read_text().splitlines(), []
+    lines, kept = file.read_text(encoding="utf-8", errors="replace").splitlines(), []
     for line in lines:
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:  # the process ended while writing this line
+            keep = (order.get(row["stage"], -1), row["step"]) <= (order[stage], step)
+        except (ValueError, LookupError, TypeError, RecursionError):  # the process ended while writing this line
             continue
-        if (order.get(row["stage"], -1), row["step"]) <= (order[stage], step):
-            kept.append(line + "\n")
+        kept += [line + "\n"] if keep else []
     atomic.write_text(file, "".join(kept))
     return len(lines) - len(kept)
 
@@ -119,7 +121,8 @@ class StageLog:
         self._start_time, self._pending, self._disk_full = time.time(), "", False
         self._quiet = jax.process_index() > 0
         self._names = writers
-        self._writers: list[Writer] = []
+        self._writers: dict[str, Writer] = {}
+        self._failed: set[str] = set()
         self._total, self._report_seconds = total, report_seconds
         self._bar = tqdm(
             total=total, initial=start, desc=stage, unit=" updates", dynamic_ncols=True, mininterval=0.5, smoothing=0.1,
@@ -131,10 +134,30 @@ class StageLog:
         """Sets the progress bar to `step`, and reopens the writers, which discard later updates."""
         self._bar.n, self._calls = step, 0
         self._reported = step, time.time()
-        for writer in self._writers:
-            writer.close()
-        if not self._quiet:
-            self._writers = [WRITERS[name](self._workdir, self._stage, step) for name in self._names]
+        self._close_writers()
+        for name in self._names if not self._quiet else ():
+            with self._tolerated(name):
+                self._writers[name] = WRITERS[name](self._workdir, self._stage, step)
+
+    @contextlib.contextmanager
+    def _tolerated(self, name: str) -> Iterator[None]:
+        """Reports, once, that a writer failed, and goes on without it."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:  # writers are others' libraries
+            self._writers.pop(name, None)
+            if name not in self._failed:
+                self._failed.add(name)
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                report(f"WARNING: {name} can't write ({reason}); training continues without it")
+
+    def _close_writers(self) -> None:
+        for name, writer in list(self._writers.items()):
+            with self._tolerated(name):
+                writer.close()
+        self._writers.clear()
 
     def advance(self, updates: int = 1) -> None:
         """Advances the progress bar. Its clock starts at the second call: before that, programs are compiled."""
@@ -158,8 +181,10 @@ class StageLog:
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         row = {"stage": self._stage, "step": step, "seconds": round(time.time() - self._start_time, 3), **finite}
         self._append(json.dumps(row) + "\n")
-        for writer in self._writers if self._has_free_space() else ():
-            writer.write(step, {name: value for name, value in finite.items() if value is not None})
+        numbers = {name: value for name, value in finite.items() if value is not None}
+        for name, writer in list(self._writers.items()) if self._has_free_space() else ():
+            with self._tolerated(name):
+                writer.write(step, numbers)
         text = {name: f"{values[name]:.3g}" for name in shown if name in values}
         if self._bar.disable and text:
             self._report_progress(step, text)
@@ -180,23 +205,27 @@ class StageLog:
     def _append(self, line: str) -> None:
         """Appends to `metrics.jsonl`. On a full disk, whole lines are kept in memory until the next call."""
         self._pending += line
-        with open(self._workdir / "metrics.jsonl", "ab", buffering=0) as file:
-            size = file.tell()
-            try:
-                written = file.write(self._pending.encode())
-                if written == len(self._pending.encode()):
-                    self._pending, self._disk_full = "", False
-                    return
-                reason = os.strerror(errno.ENOSPC)
-            except OSError as error:
-                reason = error.strerror
-            file.truncate(size)
+        try:
+            with open(self._workdir / "metrics.jsonl", "ab", buffering=0, opener=atomic.no_follow) as file:
+                size = file.tell()
+                try:
+                    if file.write(self._pending.encode()) == len(self._pending.encode()):
+                        self._pending, self._disk_full = "", False
+                        return
+                    reason = os.strerror(errno.ENOSPC)
+                except OSError as error:
+                    reason = error.strerror
+                file.truncate(size)
+        except OSError as error:  # it can't be opened
+            reason = error.strerror
         if not self._disk_full:
             report(f"WARNING: metrics.jsonl can't be written ({reason}); the lines are kept in memory until it can")
         self._disk_full = True
 
     def _has_free_space(self) -> bool:
-        return shutil.disk_usage(self._workdir).free >= MIN_FREE_BYTES
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(self._workdir).free >= MIN_FREE_BYTES
+        return False
 
     def warn(self, step: int, *lines: str | None, everywhere: bool = False) -> None:
         """Reports those of `lines` that are not None, with the number of the update."""
@@ -206,13 +235,13 @@ class StageLog:
 
     def image(self, step: int, image: np.ndarray) -> None:
         """Writes a preview `[H, W, 3]` uint8."""
-        for writer in self._writers if self._has_free_space() else ():
-            writer.image(step, image)
+        for name, writer in list(self._writers.items()) if self._has_free_space() else ():
+            with self._tolerated(name):
+                writer.image(step, image)
 
     def close(self) -> None:
         """Flushes and closes the files and the bar."""
         if self._pending:
             self._append("")
         self._bar.close()
-        for writer in self._writers:
-            writer.close()
+        self._close_writers()

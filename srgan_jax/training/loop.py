@@ -12,7 +12,7 @@ from srgan_jax.config.schema import RunConfig
 from srgan_jax.evaluation.tables import Protocol
 from srgan_jax.images.paired_folders import find_test_set
 from srgan_jax.runtime import devices, messages
-from srgan_jax.training import logs, previews, samples, setup, start, workdir
+from srgan_jax.training import bands, logs, previews, samples, setup, start, workdir
 from srgan_jax.training.initial import keep_initial, load_initial, load_initial_discriminator
 from srgan_jax.training.monitor import Monitor
 from srgan_jax.training.provenance import describe_run
@@ -58,7 +58,7 @@ def train_and_evaluate(
     folder = Path(folder)
     with workdir.locked(folder), StopRequest() as stop:
         data = samples.with_bands(samples.with_pairs(run.data, folder), folder)
-        run = dataclasses.replace(run, data=data, generator=setup.with_channels(run.generator, data.channels))
+        run = dataclasses.replace(run, data=data, generator=bands.with_channels(run.generator, data.channels))
         initial = current = load_initial(run.init_from, folder)
         if run.generator_of_init_from:
             run = dataclasses.replace(run, generator=start.generator_from(initial, run.init_from))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from srgan_jax.runtime import devices
 from srgan_jax.runtime.devices import AXIS
 from srgan_jax.runtime.errors import lookup
 from srgan_jax.runtime.types import PyTree
@@ -13,22 +14,28 @@ from srgan_jax.runtime.types import PyTree
 MAPPINGS = {"jit": None, "pmap": AXIS}  # name -> axis over which an update averages explicitly
 
 
-def repeat_update(update: Callable, count: int, latest: Sequence[str] = ()) -> Callable:
+def repeat_update(update: Callable, count: int, latest: Sequence[str] = (), *, scan: bool = False) -> Callable:
     """Returns a function that makes `count` updates and returns the means of their metrics.
 
-    The samples of each update follow from the step in the state, so all get the same arguments. Of the metrics named in
-    `latest`, those of the last update are returned.
+    The samples of each update follow from the step in the state, so all get the same arguments.
+
+    Args:
+      update: `(state, frozen, sharded) -> (state, metrics)`.
+      count: number of updates.
+      latest: metrics of which those of the last update are returned.
+      scan: whether to compile one update in a loop instead of `count` updates; False on CPUs, where XLA runs the
+        convolutions inside a loop on one thread.
     """
     if count == 1:
         return update
 
     def updates(state, frozen, sharded):
-        if jax.default_backend() != "cpu":
+        if scan:
             step = lambda state, _: update(state, frozen, sharded)  # noqa: E731
             state, metrics = jax.lax.scan(step, state, length=count)
         else:
             found = []
-            for _ in range(count):  # on a CPU, XLA runs convolutions inside a scan on one thread
+            for _ in range(count):
                 state, metrics = update(state, frozen, sharded)
                 found.append(metrics)
             metrics = jax.tree.map(lambda *values: jnp.stack(values), *found)
@@ -42,7 +49,9 @@ def _last_or_mean(values: jax.Array, is_latest: bool) -> jax.Array:
     return values[-1] if is_latest else jnp.mean(values, where=jnp.isfinite(values))
 
 
-def mean_over_microbatches(function: Callable[[PyTree], PyTree], batch: PyTree, count: int) -> PyTree:
+def mean_over_microbatches(
+    function: Callable[[PyTree], PyTree], batch: PyTree, count: int, *, scan: bool = False
+) -> PyTree:
     """Returns the mean of `function(microbatch)`, computed one after the other in the memory that one of them needs.
 
     Args:
@@ -50,6 +59,7 @@ def mean_over_microbatches(function: Callable[[PyTree], PyTree], batch: PyTree, 
       batch: pytree of arrays `[N, ...]`.
       count: number of microbatches. Sample i belongs to microbatch i % count, so that each device holds an equal
         fraction of every microbatch.
+      scan: as in `repeat_update`.
     """
     if count == 1:
         return function(batch)
@@ -63,13 +73,13 @@ def mean_over_microbatches(function: Callable[[PyTree], PyTree], batch: PyTree, 
         total, microbatch = jax.lax.optimization_barrier((total, select(index)))
         return jax.tree.map(jnp.add, total, function(microbatch)), None
 
-    if jax.default_backend() == "cpu":  # on a CPU, XLA runs convolutions inside a scan on one thread
+    if scan:
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, select(0)))
+        total, _ = jax.lax.scan(add, zeros, jnp.arange(count))
+    else:
         total = function(select(0))
         for index in range(1, count):
             total, _ = add(total, index)
-    else:
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, select(0)))
-        total, _ = jax.lax.scan(add, zeros, jnp.arange(count))
     return jax.tree.map(lambda x: x / count, total)
 
 
@@ -88,6 +98,6 @@ def map_update(update: Callable, mesh: Mesh, mapping: str) -> Callable:
     replicated, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
     in_shardings = (replicated, replicated, split)
     options = {"in_shardings": in_shardings, "out_shardings": (replicated, replicated), "donate_argnums": 0}
-    if jax.default_backend() == "cpu":  # here XLA removes barriers, and would then merge the rematerialised passes
+    if devices.is_cpu(mesh):  # here XLA removes barriers, and would then merge the rematerialised passes
         options["compiler_options"] = {"xla_disable_hlo_passes": "cse_barrier_expander"}
     return jax.jit(update, **options)

@@ -82,7 +82,7 @@ def average_over_batch(function: Callable[[Batch], T], batch: Batch, averaging: 
     Steps average over the batch by this function only.
     """
     # optax.microbatching splits a batch into consecutive parts; under jit a device would hold only some of them.
-    mean = mean_over_microbatches(function, batch, averaging.microbatches)
+    mean = mean_over_microbatches(function, batch, averaging.microbatches, scan=averaging.scan)
     return mean if averaging.axis_name is None else jax.lax.pmean(mean, averaging.axis_name)
 
 

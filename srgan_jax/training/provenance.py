@@ -48,8 +48,8 @@ def describe_run(workdir: Path, run: RunConfig, config_file: str = "") -> RunRec
         return RunRecord([], {})
     file, versions_file = workdir / recorded.FILE, workdir / recorded.VERSIONS
     now = json.loads(json.dumps(as_dict(run)))
-    before = translate_keys(json.loads(file.read_text())) if file.exists() else now
-    previous = json.loads(versions_file.read_text()) if versions_file.exists() else {}
+    before = translate_keys(recorded.read_config(workdir)) if file.exists() else now
+    previous = recorded.read_versions(workdir)
     versions = package_versions() | {
         "python": platform.python_version(),
         "git": _git_revision(),

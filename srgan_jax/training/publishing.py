@@ -1,7 +1,9 @@
 """`Publisher`, which writes the averaged generator of a stage for inference: at validations, and at its end."""
 
+import itertools
 import shutil
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +16,7 @@ from srgan_jax.runtime import atomic, messages, processes
 from srgan_jax.training.initial import COPY
 from srgan_jax.training.stage import Stage
 
+RETRY_SECONDS, REPORTED_ATTEMPTS = 5.0, 120  # a file that can't be written is reported every ten minutes
 GENERATOR = "generator.safetensors"  # the newest averaged generator of the run
 
 
@@ -73,11 +76,38 @@ class Publisher(NamedTuple):
         except OSError as error:
             messages.report(f"WARNING: {stage_file(self.folder, stage)} can't be written ({error.strerror})")
 
-    def finished(self, stage: str, averaged: weights.Weights, step: int, scores: Mapping[str, float]) -> None:
-        """Writes the generator of a stage that made all its updates. All processes wait until the file exists."""
+    def finished(
+        self,
+        stage: str,
+        averaged: weights.Weights,
+        step: int,
+        scores: Mapping[str, float],
+        stopped: Callable[[], object] = lambda: False,
+    ) -> None:
+        """Writes the generator of a stage that made all its updates. All processes wait until the file exists.
+
+        Where it can't be written, as on a full disk, it is tried again and again, until `stopped()`: the updates since
+        the last checkpoint would be lost.
+        """
         if jax.process_index() == 0:
-            self._write(stage, averaged, step, scores)
+            self._write_when_possible(lambda: self._write(stage, averaged, step, scores), stage, stopped)
         processes.gather(None)
+
+    def _write_when_possible(self, write: Callable[[], None], stage: str, stopped: Callable[[], object]) -> None:
+        for attempt in itertools.count():
+            try:
+                return write()
+            except OSError as error:
+                if attempt % REPORTED_ATTEMPTS == 0:
+                    messages.report(
+                        f"WARNING: {stage_file(self.folder, stage)} can't be written ({error.strerror}); make space: "
+                        f"it is tried again every {RETRY_SECONDS:g} s; Ctrl-C ends the run without it"
+                    )
+                end = time.monotonic() + RETRY_SECONDS
+                while time.monotonic() < end:
+                    if stopped():
+                        raise
+                    time.sleep(min(0.1, RETRY_SECONDS))
 
     def copy_last(self, stage: str) -> None:
         """Copies the generator of the last stage to `generator.safetensors`."""

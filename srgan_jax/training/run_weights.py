@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from srgan_jax import models, weights
+from srgan_jax.config.recorded import read_config
 from srgan_jax.config.schema import RunConfig
 from srgan_jax.evaluation import metrics
 from srgan_jax.runtime.errors import MissingFileError, UserError
@@ -37,7 +38,7 @@ def find_weights(path: str, step: int | None = None, best: bool = False) -> str:
         if step is not None or best:
             raise UserError(f"{path}: --step and --best need the folder of a run, with {CONFIG} in it")
         return path
-    stages = json.loads((folder / CONFIG).read_text())["stage_names"][::-1]  # the last first
+    stages = read_config(folder)["stage_names"][::-1]  # the last first
     if best:
         return _find_best(folder, stages)
     if step is None and (folder / GENERATOR).is_file():
@@ -87,7 +88,7 @@ def _validated(folder: Path, stage: str) -> dict[str, float]:
 
 
 def _best_metric(folder: Path) -> str:
-    section = json.loads((folder / CONFIG).read_text()).get("validation", {})
+    section = read_config(folder).get("validation", {})
     return section.get("best", RunConfig().validation.best)
 
 
@@ -106,7 +107,7 @@ def _extract(checkpoint: Path) -> str:
     run, stage = checkpoint.parents[2], checkpoint.parent.name
     if not (run / CONFIG).is_file():
         raise MissingFileError(f"{checkpoint}: expected {CONFIG} of its run in {run}, which describes the generator")
-    section: PyTree = json.loads((run / CONFIG).read_text())["generator"]
+    section: PyTree = read_config(run)["generator"]
     fields = select_keys(find_generator(section["name"]), section, RunConfig().generator)
     architecture = models.architecture_of(models.GENERATORS, models.build(models.GENERATORS, fields))
     averaged = weights.make_weights(read_averaged(checkpoint), architecture)

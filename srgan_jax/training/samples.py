@@ -18,6 +18,7 @@ from srgan_jax.data.sources import SOURCES
 from srgan_jax.images.paired_folders import find_layout
 from srgan_jax.runtime import atomic, messages, processes
 from srgan_jax.runtime.errors import UserError
+from srgan_jax.runtime.json_files import read_object
 from srgan_jax.training.image_folder import prepare_folder
 
 HELD_OUT = "held_out.json"  # in the folder of a run: the held-out images, name by digest
@@ -48,6 +49,7 @@ def open_images(
         feature=data.feature,
         lr_feature=data.lr,
         data_dir=data.data_dir,
+        trust_builder=data.trust_builder,
         resize_px=data.resize_px,
         resize_kernel=data.resize_kernel,
         make_lr=plan.lr_of_original,
@@ -111,7 +113,9 @@ def with_pairs(data: DataConfig, workdir: Path) -> DataConfig:
         return data
     file = Path(workdir, recorded.FILE)
     if file.exists():
-        return dataclasses.replace(data, lr_feature=json.loads(file.read_text())["data"].get("lr_feature", ""))
+        return dataclasses.replace(
+            data, lr_feature=recorded.read_config(Path(workdir)).get("data", {}).get("lr_feature", "")
+        )
     if not processes.on_first_process(functools.partial(_has_pairs, data)):
         return data
     name = data.folder or data.dataset
@@ -123,7 +127,9 @@ def _has_pairs(data: DataConfig) -> bool:
     if data.folder:
         return Path(data.folder).is_dir() and find_layout(data.folder) is not None
     try:
-        return {"hr", "lr"} <= set(builder.image_features(data.dataset, data.data_dir or None))
+        return {"hr", "lr"} <= set(
+            builder.image_features(data.dataset, data.data_dir or None, trust_builder=data.trust_builder)
+        )
     except DatasetError:  # reported where the data set is opened
         return False
 
@@ -135,9 +141,9 @@ def check_held_out(hold_out: int, crop_px: int, workdir: Path) -> None:
       UserError: `hold_out` or `crop_px` differs from the earlier run in `workdir`.
     """
     file = Path(workdir, "config.json")
-    before: Mapping[str, Mapping[str, int]] = json.loads(file.read_text()) if file.exists() else {}
+    before: Mapping[str, Mapping[str, int]] = recorded.read_config(Path(workdir)) if file.exists() else {}
     for section, key, value in (("validation", "hold_out", hold_out), ("data", "crop_px", crop_px)):
-        previous = before[section].get(key, 0) if before else value
+        previous = before.get(section, {}).get(key, 0) if before else value
         if previous != value:
             raise UserError(
                 f"config.{section}.{key}={value}: expected {previous}, with which {workdir} was trained, as the "
@@ -153,7 +159,7 @@ def keep_digests(digests: Mapping[str, str], workdir: Path) -> None:
     """
     file = workdir / HELD_OUT
     if (workdir / recorded.FILE).exists() and file.exists():
-        before: Mapping[str, str] = json.loads(file.read_text())
+        before: Mapping[str, str] = read_object(file, "restore it from a backup, or use another --workdir")
         if before.keys() != digests.keys():
             gone = ", ".join(before[digest] for digest in before.keys() - digests.keys()) or "none"
             new = ", ".join(digests[digest] for digest in digests.keys() - before.keys()) or "none"

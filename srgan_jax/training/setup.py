@@ -34,6 +34,7 @@ from srgan_jax.ops.resize_uint8 import RESIZINGS
 from srgan_jax.runtime import devices, messages
 from srgan_jax.runtime.errors import UserError, lookup
 from srgan_jax.runtime.types import PyTree
+from srgan_jax.training import bands
 from srgan_jax.training.check_by_shape import check_by_shape
 from srgan_jax.training.game import Averaging, Game, Optimizer, Player
 from srgan_jax.training.mapping import MAPPINGS
@@ -47,12 +48,15 @@ STAGE_SEED_STRIDE = 7919  # difference of the seeds of two stages, so that their
 DEFAULTS = RunConfig()
 
 
-def build(run: RunConfig, opponent: weights.DiscriminatorWeights | None = None) -> tuple[Stage, ...]:
+def build(
+    run: RunConfig, opponent: weights.DiscriminatorWeights | None = None, platform: str | None = None
+) -> tuple[Stage, ...]:
     """Returns the stages of a run, each checked by shape, so that errors show before anything runs.
 
     Args:
       run: the config.
       opponent: with which the discriminator of each stage begins; its architecture is `run.discriminator`.
+      platform: of the devices that the update is compiled for: "cpu", "gpu" or "tpu"; None is the default backend.
 
     Raises:
       UserError: a name or an option is unknown, weights are missing, or networks, losses and crops don't fit together.
@@ -67,15 +71,16 @@ def build(run: RunConfig, opponent: weights.DiscriminatorWeights | None = None) 
     lookup(models.EXTRACTORS, run.extractor.name, "network")
     for name in run.loggers:
         lookup(WRITERS, name, "config.loggers")
-    section = with_channels(run.generator, run.data.channels or 3)
+    section = bands.with_channels(run.generator, run.data.channels or 3)
     fields = select_keys(find_generator(str(run.generator["name"])), section, DEFAULTS.generator)
-    _check_bands(run.data, fields, run.validation.metrics)
+    bands.check_bands(run.data, fields, run.validation.metrics)
     plan = make_plan(run.data, run.degradation, fields)
     _check_sizes(run.data.crop_px, run.data.resize_px, plan.scale)
     axis_name = lookup(MAPPINGS, run.devices.mapping, "config.devices.mapping")
-    dtype = devices.compute_dtype(run.compute_dtype)
+    platform = platform or jax.default_backend()
+    dtype = devices.compute_dtype(run.compute_dtype, platform)
     runtime = {"dtype": dtype, "axis_name": axis_name if run.devices.sync_bn else None}
-    common = {"averaging": Averaging(run.micro_batches, axis_name), "ema_decay": run.ema_decay}
+    common = {"averaging": Averaging(run.micro_batches, axis_name, scan=platform != "cpu"), "ema_decay": run.ema_decay}
     stages = []
     for index, name in enumerate(run.stage_names):
         config = run.stages[name]
@@ -132,32 +137,6 @@ def _find_lr_of_original(data: DataConfig, degradation: Options) -> Callable[...
     found = {name: entry.of_original for name, entry in DEGRADATIONS.items() if entry.of_original}
     of_original = lookup(found, str(degradation["name"]), "degradation of original images")
     return functools.partial(of_original, **degrade.keywords)
-
-
-def with_channels(generator: Options, channels: int) -> Options:
-    """Returns a generator's section with the channels of the data, unless it has them, or they are those of RGB."""
-    able = "channels" in models.fields_of(find_generator(str(generator["name"])))
-    if channels == 3 or "channels" in generator or not able:
-        return generator
-    return MappingProxyType({**generator, "channels": channels})
-
-
-def _check_bands(data: DataConfig, generator: Options, metrics_used: Sequence[str]) -> None:
-    """Raises UserError if generator or metrics don't fit images of `data.channels` bands."""
-    bands, name = data.channels or 3, str(generator["name"])
-    able = [other for other, kind in models.GENERATORS.items() if "channels" in models.fields_of(kind)]
-    if bands != 3 and name not in able:
-        raise UserError(
-            f"config.generator.name={name} takes RGB, but the data has {bands} bands; expected one of {able}"
-        )
-    if generator.get("channels", 3) != bands:
-        raise UserError(
-            f"the generator has {generator.get('channels', 3)} channels, but the data has {bands} bands; set "
-            f"config.data.channels={generator.get('channels', 3)}, or start from other weights"
-        )
-    refused = [metric for metric in metrics_used if metrics.find(metric).rgb]
-    if bands != 3 and refused:
-        raise UserError(f"config.validation.metrics: {', '.join(refused)} need RGB, but the data has {bands} bands")
 
 
 def find_degradation(section: Options, scale: int, data: DataConfig | None = None) -> tuple[functools.partial, int]:
@@ -227,23 +206,23 @@ def make_discriminator(
 
 
 def find_extractor(
-    config: ExtractorConfig, g: Player, d: Player | None, dtype: jnp.dtype, remat: bool, stage: str, bands: int
+    config: ExtractorConfig, g: Player, d: Player | None, dtype: jnp.dtype, remat: bool, stage: str, channels: int
 ) -> Extractor | None:
     """Returns the extractor if a term or the discriminator of a stage reads features, else None.
 
     Raises:
-      UserError: images of `bands` other than three, which extractors don't take.
+      UserError: images of `channels` other than three, which extractors don't take.
     """
     terms = (*g.losses, *(d.losses if d else ()))
     taps = taps_of(terms)
     own_taps = getattr(d.module, "taps", ()) if d and "features" in d.takes else ()
     if not own_taps and "features" not in views_of(terms):
         return None
-    if bands != 3:
+    if channels != 3:
         readers = [term.name for term in terms if "features" in term.term.views] + ["discriminator"] * bool(own_taps)
         raise UserError(
             f"config.stages.{stage}: {', '.join(readers)} read features of {config.name}, which takes RGB, but the "
-            f"data has {bands} bands; set weights such as config.stages.{stage}.losses.perceptual.weight=0 and "
+            f"data has {channels} bands; set weights such as config.stages.{stage}.losses.perceptual.weight=0 and "
             f"config.stages.{stage}.losses.pixel.weight=1, or config.data.channels=3"
         )
     taps = tuple(dict.fromkeys([*taps, *own_taps]))

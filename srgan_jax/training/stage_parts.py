@@ -97,9 +97,9 @@ def compile_update(stage: Stage, shared: Shared):
     update = nonfinite.skip_nonfinite(
         stage.update, max_skips=shared.guard.max_skips, d_wins_steps=shared.guard.d_wins_steps
     )
-    update = mapping.map_update(
-        mapping.repeat_update(update, stage.intervals.per_call, LATEST), shared.mesh, shared.mapping
-    )
+    scan = not devices.is_cpu(shared.mesh)
+    update = mapping.repeat_update(update, stage.intervals.per_call, LATEST, scan=scan)
+    update = mapping.map_update(update, shared.mesh, shared.mapping)
     variables = stage.extractor.variables if stage.extractor else None
     frozen = {"store": shared.samples.store, "extractor": devices.replicate(variables, shared.mesh)}
     return update, frozen, devices.shard({"indices": stage_indices(stage)}, shared.mesh, shared.mapping)
@@ -168,6 +168,6 @@ def finish_stage(stage: Stage, state: TrainState, scores: dict[str, float], shar
     workdir.check_was_trained(stage.name, state.health, int(state.step))
     averaged = start.averaged_generator(state, stage.generator)
     scores = scores or shared.validation.scores(averaged)
-    shared.publisher.finished(stage.name, averaged, stage.intervals.total, scores)
+    shared.publisher.finished(stage.name, averaged, stage.intervals.total, scores, shared.stop.received)
     messages.report(f"{stage.name}: finished, {stage_file(shared.folder, stage.name)}")
     return averaged

@@ -60,6 +60,10 @@ class StopRequest(contextlib.AbstractContextManager):
         """Prepares the exchange with the other processes, whose devices are in `mesh`."""
         self._agreed = AgreedStop(mesh)
 
+    def received(self) -> int:
+        """Returns the number of the signal that this process has received, else 0."""
+        return self._received
+
     def agreed(self) -> int:
         """Returns the number of the signal at which all processes stop now, else 0. Call it after each update."""
         return self._agreed(self._received) if self._agreed else self._received

@@ -2,15 +2,15 @@
 
 import contextlib
 import datetime
-import json
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from srgan_jax import models, weights
+from srgan_jax.config import recorded
 from srgan_jax.config.schema import RunConfig
-from srgan_jax.runtime import messages, processes
+from srgan_jax.runtime import atomic, messages, processes
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training import nonfinite
@@ -46,7 +46,7 @@ def _lock(workdir: Path, held: contextlib.ExitStack) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     if fcntl is None:
         return
-    file = held.enter_context(open(workdir / "lock", "a+"))  # noqa: SIM115, the kernel unlocks it at the end
+    file = held.enter_context(open(workdir / "lock", "a+", opener=atomic.no_follow))  # noqa: SIM115, the kernel unlocks it
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -110,7 +110,7 @@ def _check_same_run(
     starts: Mapping[str, tuple[str, str]],
 ) -> None:
     file = workdir / "config.json"
-    before: PyTree = json.loads(file.read_text()) if file.exists() else {"stage_names": []}
+    before: PyTree = recorded.read_config(workdir) if file.exists() else {"stage_names": []}
     trained = before["stage_names"]
     while trained and not _is_trained(workdir, trained[-1]):
         trained = trained[:-1]

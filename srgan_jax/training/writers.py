@@ -16,6 +16,8 @@ import tensorboardX
 
 from srgan_jax.runtime import extras
 
+MAX_EVENTS = 1 << 20  # scalars and previews that wait to be written
+
 
 class Writer(Protocol):
     """The interface of the objects that entries of `WRITERS` return."""
@@ -38,7 +40,9 @@ class TensorBoard:
 
     def __init__(self, workdir: Path, stage: str, step: int):
         purge = step + 1 if step else None
-        self._events = tensorboardX.SummaryWriter(str(workdir / "tensorboard" / stage), purge_step=purge)
+        folder = str(workdir / "tensorboard" / stage)
+        # A thread writes. When it has ended by an error, a full queue would block training.
+        self._events = tensorboardX.SummaryWriter(folder, purge_step=purge, max_queue=MAX_EVENTS)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Writes scalars."""

@@ -10,7 +10,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from srgan_jax.models import DISCRIMINATORS, architecture_of, build
-from srgan_jax.weights.safetensors_io import DISCRIMINATOR_FORMAT, read_tensors, write_tensors
+from srgan_jax.weights.limits import read_architecture
+from srgan_jax.weights.safetensors_io import DISCRIMINATOR_FORMAT, WeightsError, read_tensors, write_tensors
 from srgan_jax.weights.weights import check_shapes
 
 
@@ -60,5 +61,9 @@ def read_discriminator(path: str | os.PathLike) -> tuple[DiscriminatorWeights, d
       UserError: the file does not exist, is damaged, or is another one.
     """
     tensors, header = read_tensors(path, DISCRIMINATOR_FORMAT)
-    variables = unflatten_dict({tuple(name.split("/")): tensor for name, tensor in tensors.items()})
-    return make_discriminator(variables, json.loads(header["architecture"])), header
+    try:
+        architecture = read_architecture(header, DISCRIMINATORS, len(tensors))
+        variables = unflatten_dict({tuple(name.split("/")): tensor for name, tensor in tensors.items()})
+        return make_discriminator(variables, architecture), header
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{os.fspath(path)}: {error}") from None

@@ -11,15 +11,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
+from srgan_jax.models import DISCRIMINATORS, GENERATORS
 from srgan_jax.runtime.errors import lookup
 from srgan_jax.weights.discriminators import DiscriminatorWeights, make_discriminator
 from srgan_jax.weights.layouts import DISCRIMINATOR_LAYOUTS, LAYOUTS, Layout, Tensors
 from srgan_jax.weights.layouts.layout import Entries
+from srgan_jax.weights.limits import check_architecture
 from srgan_jax.weights.recognition import describe_unknown
-from srgan_jax.weights.safetensors_io import FORMATS, WeightsError, sha256_of
+from srgan_jax.weights.safetensors_io import FORMATS, WeightsError, check_values, sha256_of
 from srgan_jax.weights.state_dict import DISCRIMINATOR_WRAPPERS, WRAPPERS, candidates, unwrap
 from srgan_jax.weights.torch_checkpoint import read_content
 from srgan_jax.weights.weights import Weights, make_weights
@@ -36,6 +39,7 @@ class Kind(NamedTuple):
 
     Attributes:
       name: for messages.
+      networks: the table of its architectures.
       layouts: of its files, by name.
       wrappers: keys of a checkpoint that hold its state dict, those that are preferred first.
       make: `(variables, architecture) -> weights`; checks shapes.
@@ -43,15 +47,16 @@ class Kind(NamedTuple):
     """
 
     name: str
+    networks: Mapping[str, type[nn.Module]]
     layouts: Mapping[str, Layout]
     wrappers: Sequence[str]
     make: Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
     use: str
 
 
-GENERATOR = Kind("generator", LAYOUTS, WRAPPERS, make_weights, "config.init_from takes it")
+GENERATOR = Kind("generator", GENERATORS, LAYOUTS, WRAPPERS, make_weights, "config.init_from takes it")
 DISCRIMINATOR = Kind(
-    "discriminator", DISCRIMINATOR_LAYOUTS, DISCRIMINATOR_WRAPPERS, make_discriminator,
+    "discriminator", DISCRIMINATORS, DISCRIMINATOR_LAYOUTS, DISCRIMINATOR_WRAPPERS, make_discriminator,
     "training takes it: config.discriminator_init_from",
 )  # fmt: skip
 KINDS = (GENERATOR, DISCRIMINATOR)
@@ -172,6 +177,7 @@ def _import_tensors(
     layout = kind.layouts[source]
     try:
         architecture, entries = layout.describe(tensors, **options)
+        check_architecture(architecture, kind.networks[architecture["name"]], len(tensors))
         converted = _convert(tensors, entries, layout.ignores)
         return kind.make(unflatten_dict({tuple(name.split("/")): converted[name] for name in converted}), architecture)
     except ERRORS as error:
@@ -196,10 +202,9 @@ def _convert(tensors: Tensors, entries: Entries, ignores: str) -> dict[str, np.n
             f"expected floats, found {tensors[integers[0]].dtype} in {', '.join(integers[:SHOWN])}; quantised networks "
             "are not supported"
         )
-    bad = [name for name in used if not np.isfinite(tensors[name]).all()]
-    if bad:
-        raise WeightsError(f"values that aren't finite in {', '.join(sorted(bad)[:SHOWN])}")
+    check_values({name: tensors[name] for name in used})
     converted = {ours: source.convert(tensors[source.name]) for ours, source in present.items()}
+    check_values(converted)
     return {ours: np.ascontiguousarray(value, np.float32) for ours, value in converted.items()}
 
 

@@ -17,6 +17,8 @@ DISCRIMINATOR_FORMAT = "srgan_jax discriminator 1"
 FORMATS = (FORMAT, EXTRACTOR_FORMAT, DISCRIMINATOR_FORMAT)
 PYTORCH = (".pth", ".pt", ".pth.tar", ".ckpt")  # suffixes
 SUFFIXES = (*PYTORCH, ".safetensors")
+MAX_HEADER_BYTES = 4 << 20  # names and sizes of the tensors; a file with a thousand tensors has 0.1 MB
+SHOWN = 5  # names of tensors in a message
 
 
 class WeightsError(UserError):
@@ -88,6 +90,7 @@ def read_metadata(path: str | os.PathLike) -> dict[str, str]:
     """Returns the header of any `.safetensors`; raises WeightsError if it isn't one."""
     from safetensors import SafetensorError, safe_open
 
+    check_header_size(path)
     try:
         with safe_open(path, framework="numpy") as file:
             return file.metadata() or {}
@@ -96,16 +99,41 @@ def read_metadata(path: str | os.PathLike) -> dict[str, str]:
 
 
 def read_any(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Returns the tensors and the header of any `.safetensors`.
+    """Returns the tensors and the header of a `.safetensors` that this package wrote.
 
     Raises:
-      WeightsError: the file is not a readable `.safetensors`.
+      WeightsError: the file is not a readable `.safetensors`, or has values that `check_values` refuses.
     """
     from safetensors import SafetensorError, safe_open
 
+    check_header_size(path)
     try:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-            return tensors, file.metadata() or {}
-    except SafetensorError as error:
-        raise WeightsError(f"{path} is not a readable .safetensors file ({error})") from None
+            header = file.metadata() or {}
+    except (SafetensorError, TypeError, ValueError, AttributeError) as error:  # the latter: a dtype that NumPy lacks
+        raise WeightsError(f"{os.fspath(path)} is not a readable .safetensors file ({error})") from None
+    try:
+        check_values(tensors)
+    except WeightsError as error:
+        raise WeightsError(f"{os.fspath(path)} can't be used: {error}") from None
+    return tensors, header
+
+
+def check_header_size(path: str | os.PathLike) -> None:
+    """Raises WeightsError if the header of a `.safetensors` is larger than `MAX_HEADER_BYTES`, before it is read."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if MAX_HEADER_BYTES < size < os.path.getsize(path):  # a header beyond the file's end is reported by the reader
+        raise WeightsError(f"{os.fspath(path)}: expected a header of at most {MAX_HEADER_BYTES} bytes, found {size}")
+
+
+def check_values(tensors: Mapping[str, np.ndarray]) -> None:
+    """Raises WeightsError if a value isn't finite in float32, or a variance (a tensor named ".../var") is negative."""
+    floats = {name: tensor for name, tensor in tensors.items() if tensor.dtype.kind == "f" and tensor.size}
+    with np.errstate(over="ignore"):
+        bad = sorted(name for name, tensor in floats.items() if not np.isfinite(tensor.astype(np.float32)).all())
+    if bad:
+        raise WeightsError(f"values that aren't finite in {', '.join(bad[:SHOWN])}")
+    if bad := sorted(name for name, tensor in floats.items() if name.split("/")[-1] == "var" and tensor.min() < 0):
+        raise WeightsError(f"negative variances in {', '.join(bad[:SHOWN])}")

@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from srgan_jax.models import GENERATORS
 from srgan_jax.weights import importers, pretrained
 from srgan_jax.weights.discriminators import DiscriminatorWeights, read_discriminator
+from srgan_jax.weights.limits import read_architecture
 from srgan_jax.weights.safetensors_io import (
     DISCRIMINATOR_FORMAT,
     FORMAT,
@@ -149,12 +150,12 @@ def load_discriminator(path: str | os.PathLike) -> DiscriminatorWeights:
 def _read(path: str | os.PathLike) -> tuple[Weights, dict[str, str]]:
     """Returns a generator of a file of this package, and the header."""
     tensors, header = read_tensors(path, FORMAT)
-    _check_architecture(path, json.loads(header["architecture"]))
-    variables = unflatten_dict({tuple(name.split("/")): tensor.astype(np.float32) for name, tensor in tensors.items()})
     try:
-        return make_weights(jax.tree.map(jnp.asarray, variables), json.loads(header["architecture"])), header
+        architecture = read_architecture(header, GENERATORS, len(tensors))
+        tensors = {tuple(name.split("/")): tensor.astype(np.float32) for name, tensor in tensors.items()}
+        return make_weights(jax.tree.map(jnp.asarray, unflatten_dict(tensors)), architecture), header
     except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{path}: {error}") from None
+        raise WeightsError(f"{os.fspath(path)}: {error}") from None
 
 
 def load_blended(path: str | os.PathLike, strength: float) -> Weights:
@@ -180,11 +181,3 @@ def load_blended(path: str | os.PathLike, strength: float) -> Weights:
         )
     beside = os.path.join(os.path.dirname(_resolve_path(path)), partner)
     return blend(load(beside if os.path.isfile(beside) else partner), generator, strength)
-
-
-def _check_architecture(path: str | os.PathLike, architecture: Mapping[str, object]) -> None:
-    if architecture.get("name") not in GENERATORS:
-        raise WeightsError(
-            f"{path}: unknown architecture {architecture.get('name')!r}; valid: {', '.join(sorted(GENERATORS))}. For "
-            "one of your own, import the module that adds it to models.GENERATORS first; in a command: --import MODULE"
-        )

@@ -16,7 +16,7 @@ import numpy as np
 
 from srgan_jax.runtime.errors import MissingFileError
 from srgan_jax.weights.pickle_reader import BFLOAT16, PickleReader, RefusedError, Storage, Tensor
-from srgan_jax.weights.safetensors_io import WeightsError
+from srgan_jax.weights.safetensors_io import WeightsError, check_header_size
 from srgan_jax.weights.state_dict import unwrap
 
 MAX_PICKLE_BYTES = 4 << 20  # names and sizes of the tensors; a file with a thousand tensors has 0.2 MB
@@ -215,6 +215,7 @@ def read_foreign_safetensors(path: str | os.PathLike) -> tuple[dict[str, np.ndar
 
     if not os.path.isfile(path):
         raise MissingFileError(f"no such file: {os.fspath(path)}")
+    check_header_size(path)
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

@@ -137,11 +137,17 @@ def check_shapes(variables: Mapping[str, Any], module: Any, side: int = 8) -> No
 
     Args:
       variables: as of `module.init`.
-      module: takes images `[1, side, side, C]`, C being its `channels` or 3.
+      module: takes images `[1, side, side, C]`, C being its `channels` or 3; WeightsError too if it can't be built.
       side: in pixels.
     """
     image = jax.ShapeDtypeStruct((1, side, side, getattr(module, "channels", 3)), np.float32)
-    expected = jax.eval_shape(module.init, jax.eval_shape(lambda: jax.random.key(0)), image)
+    try:
+        expected = jax.eval_shape(module.init, jax.eval_shape(lambda: jax.random.key(0)), image)
+    except UserError:
+        raise
+    except Exception as error:  # a network raises anything for fields that don't fit each other
+        text = " ".join(str(error).split())[:200]
+        raise WeightsError(f"the architecture can't be built: {type(error).__name__}: {text}") from error
     expected = {name: leaf.shape for name, leaf in _flatten_by_path(expected).items()}
     found = {name: np.shape(leaf) for name, leaf in _flatten_by_path(variables).items()}
     wrong = [f"missing {name} {expected[name]}" for name in expected.keys() - found.keys()]

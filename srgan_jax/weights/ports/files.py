@@ -1,9 +1,14 @@
-"""Reading files of other programs: Keras' `.h5`, downloads with checksums, checks of names and shapes."""
+"""Reading files of other programs: Keras' `.h5`, `.npz`, downloads with checksums, checks of names and shapes.
+
+Sizes are compared with the file before memory is taken, and nothing outside the file is read.
+"""
 
 import hashlib
 import importlib.util
+import math
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +17,8 @@ import numpy as np
 
 from srgan_jax.runtime.errors import UserError
 
+MAX_BYTES = 1 << 30  # of all arrays that are read, and of a download; VGG19 has 0.08 GB
+MAX_GROWTH = 16  # largest size of the arrays relative to the file; arrays may be compressed
 LIBRARIES = {".h5": "h5py"}  # suffix -> library that reads such files; not a dependency of the package
 
 
@@ -24,20 +31,60 @@ class Official(NamedTuple):
 
 
 def read_h5(path: Path, layers: Collection[str]) -> dict[str, dict[str, np.ndarray]]:
-    """Returns the arrays of a Keras `.h5` for each of `layers` in it, by the last part of their names without ":0"."""
+    """Returns the arrays of a Keras `.h5` for each of `layers` in it, by the last part of their names without ":0".
+
+    Links to other files are not followed.
+
+    Raises:
+      UserError: the values of an array lie in another file, aren't numbers, or are larger than the file allows.
+    """
     import h5py
 
     found: dict[str, dict[str, np.ndarray]] = {}
+    limit = min(MAX_BYTES, MAX_GROWTH * path.stat().st_size)
 
     def visit(name, item):
+        nonlocal limit
         parts = name.split("/")
         layer = next((part for part in parts if part in layers), None)
         if layer and isinstance(item, h5py.Dataset):
+            if item.external or item.is_virtual:
+                raise UserError(f"{path}: the values of {name} lie in another file, which is not read")
+            limit -= item.size * item.dtype.itemsize if item.size else 0
+            if item.dtype.kind not in "fiu" or limit < 0:
+                raise UserError(
+                    f"{path}: {name} is {item.shape} of {item.dtype}, more than the file can hold, or no numbers"
+                )
             found.setdefault(layer, {})[parts[-1].split(":")[0]] = np.asarray(item)
 
-    with h5py.File(path) as file:
+    with h5py.File(path, "r") as file:
         file.visititems(visit)
     return found
+
+
+def read_npz(path: Path, wanted: Callable[[str], bool]) -> dict[str, np.ndarray]:
+    """Returns the arrays of an `.npz` whose names are `wanted`; no pickle is executed.
+
+    Raises:
+      UserError: an array isn't of numbers, has another size than its member of the archive, or is too large.
+    """
+    limit = MAX_BYTES
+    with zipfile.ZipFile(path) as archive, np.load(path, allow_pickle=False) as file:
+        for member in archive.infolist():
+            if not wanted(member.filename.removesuffix(".npy")):
+                continue
+            limit -= member.file_size
+            with archive.open(member) as stream:
+                version = np.lib.format.read_magic(stream)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(stream)
+                size = math.prod(shape) * dtype.itemsize + stream.tell()
+            if dtype.kind not in "fiu" or size != member.file_size or limit < 0:
+                raise UserError(
+                    f"{path}: {member.filename} is {shape} of {dtype}, which doesn't fit its {member.file_size} bytes, "
+                    "is too large, or no numbers"
+                )
+        return {name: file[name] for name in file.files if wanted(name)}
 
 
 def read(path: Path, readers: Mapping[str, Callable]) -> dict[str, np.ndarray]:
@@ -79,6 +126,8 @@ def download(official: Official, folder: Path) -> Path:
     try:
         with urllib.request.urlopen(official.url, timeout=20) as response, open(path, "wb") as file:
             while block := response.read(1 << 20):
+                if file.tell() > MAX_BYTES:
+                    raise UserError(f"{official.url}: expected at most {MAX_BYTES} bytes; the server sends more")
                 file.write(block)
     except (urllib.error.URLError, OSError) as error:
         reason = getattr(error, "reason", error)

@@ -18,8 +18,7 @@ SHAPES = {"mu_pris_param": (1, 36), "cov_pris_param": (36, 36), "gaussian_window
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Returns the arrays of BasicSR's `.npz`; no pickle is executed."""
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in SHAPES if name in file.files}
+    return files.read_npz(path, SHAPES.__contains__)
 
 
 def port(path: Path, out: Path) -> str:

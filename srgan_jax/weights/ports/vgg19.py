@@ -61,8 +61,7 @@ def read_torchvision(path: Path) -> dict[str, np.ndarray]:
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Returns the tensors of an `.npz` with keys such as "block1_conv1/kernel" (HWIO)."""
-    with np.load(path, allow_pickle=False) as file:
-        return {key: file[key] for key in file.files if key.split("/")[0] in LAYERS}
+    return files.read_npz(path, lambda name: name.split("/")[0] in LAYERS)
 
 
 # By suffix: the reader, and the default convention.

@@ -1,0 +1,77 @@
+"""Images and weights on stdin, and images on stdout: `-` in place of a file name."""
+
+import contextlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from srgan_jax.runtime.errors import UserError
+
+STREAM = "-"
+EXTENSIONS = {"JPEG": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}  # others: the name of the format
+
+
+@contextlib.contextmanager
+def as_files(args) -> Iterator[None]:
+    """Replaces `-` in the inputs, in `--weights` and in `--out` by temporary files; copies the result to stdout.
+
+    While the result goes to stdout, everything that is printed goes to stderr.
+
+    Raises:
+      UserError: stdin is asked for twice, or the result of several files is to go to stdout.
+    """
+    weights = args.weights or []
+    if (STREAM in args.inputs) + weights.count(STREAM) > 1 or (STREAM in args.inputs and len(args.inputs) > 1):
+        raise UserError("- (stdin) holds one file: expected it once, as the only image or as --weights")
+    if args.inputs == [STREAM] and not args.out:
+        args.out = STREAM
+    to_stdout = args.out == STREAM
+    if to_stdout and len(args.inputs) > 1:
+        raise UserError(f"-o - is for one image, got {len(args.inputs)}")
+    if not to_stdout and STREAM not in (*args.inputs, *weights):
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="srgan_jax-") as name:
+        folder = Path(name)
+        if args.inputs == [STREAM]:
+            args.inputs = [str(_named_by_format(_read_stdin(folder / "stdin")))]
+        args.weights = [_weights_file(folder) if path == STREAM else path for path in weights] or None
+        if not to_stdout:
+            yield
+            return
+        args.out = str(folder / "out")
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+        for path in sorted((folder / "out").glob("[!.]*")):
+            with open(path, "rb") as result:
+                shutil.copyfileobj(result, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+
+
+def _read_stdin(path: Path) -> Path:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UserError("- reads a file from stdin: srgan-jax upscale - < photo.jpg > larger.jpg")
+    with open(path, "wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    return path
+
+
+def _named_by_format(path: Path) -> Path:
+    """Renames a file to have the suffix of its format."""
+    from srgan_jax import images
+
+    try:
+        with images.open_image(path) as image:
+            name = image.format or "png"
+    except images.ImageError:
+        name = "tif"  # what Pillow can't read; anything else fails later, with a reason
+    return path.rename(path.with_suffix(f".{EXTENSIONS.get(name, name).lower()}"))
+
+
+def _weights_file(folder: Path) -> str:
+    path = _read_stdin(folder / "weights")
+    with open(path, "rb") as file:
+        is_safetensors = file.read(9)[8:] == b"{"  # after the length of its header; anything else is PyTorch's
+    return str(path.rename(path.with_suffix(".safetensors" if is_safetensors else ".pth")))

@@ -1,0 +1,35 @@
+"""`read_object`, which reads a JSON object from a file that a run or a preparation wrote."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from srgan_jax.runtime.errors import UserError
+
+MAX_BYTES = 64 << 20  # the list of a million images has 40 MB
+
+
+def read_object(file: Path, advice: str) -> dict[str, Any]:
+    """Returns the content of a JSON file.
+
+    Args:
+      file: UTF-8.
+      advice: what to do if it is damaged, the end of the message.
+
+    Raises:
+      UserError: the file is empty, cut, damaged, too large, or holds something else than an object.
+    """
+    try:
+        size = file.stat().st_size
+        if size > MAX_BYTES:
+            raise UserError(f"{file}: expected at most {MAX_BYTES} bytes, found {size}; {advice}")
+        content = json.loads(file.read_bytes()) if size else None
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{file} is damaged ({reason}); {advice}") from None
+    if not isinstance(content, dict):
+        found = "nothing" if content is None else type(content).__name__
+        raise UserError(f"{file} is damaged (expected a JSON object, found {found}); {advice}")
+    return content
