@@ -33,16 +33,11 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
+@streams.unbreakable("stdout", "stderr")
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains; prints errors of the user and of the file system in one line, without a traceback."""
-    with streams.unbreakable("stdout", "stderr"):
-        _main(argv)
-
-
-def _main(argv: Sequence[str] | None) -> None:
     try:
         extras.require("train", "training")
-        processes.check_semaphores()
         from absl import logging
 
         from srgan_jax.config.command_line import apply_overrides

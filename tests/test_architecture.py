@@ -81,7 +81,7 @@ def _external(path):
     ("library", "files"),
     [
         ("orbax", {"training.checkpoints", "training.checkpoint_reader"}),
-        ("tensorflow_datasets", {"data.builder"}),
+        ("tensorflow_datasets", {"data.builder", "data.feature_classes", "data.photo_folder"}),
         ("grain", {"data.stream"}),
         ("tensorboardX", {"training.writers"}),
         ("tensorflow", set()),

@@ -68,6 +68,13 @@ def _find_test_images(folder: Path) -> list[Path]:
     return paths
 
 
+def _lr_by_name(lr_folder: Path, hr_paths: Sequence[Path], lr_name: str) -> dict[str, Path]:
+    """Returns the LR files of a folder by the names of their HR images, or by their own where there is none."""
+    lr_files = {path.stem: path for path in _find_test_images(lr_folder)}
+    names = paired_folders.lr_by_hr([path.stem for path in hr_paths], list(lr_files), lr_name)
+    return {names[stem]: path for stem, path in lr_files.items()}
+
+
 def read_pairs(
     folder: str | os.PathLike,
     scale: int,
@@ -111,9 +118,7 @@ def read_pairs(
             make_pair(readable(path.stem), hr, scale, convention, gray)
             for path, hr, gray in zip(paths, hr_images, grays, strict=True)
         ]
-    lr_files = {path.stem: path for path in _find_test_images(lr_folder)}
-    names = paired_folders.lr_by_hr([path.stem for path in all_paths], list(lr_files), lr_name)
-    lr_paths = {names[stem]: path for stem, path in lr_files.items()}
+    lr_paths = _lr_by_name(lr_folder, all_paths, lr_name)
     lr_images = {path.stem: read(lr_paths[path.stem]) for path in paths if path.stem in lr_paths}
     pairs = []
     mismatches = [f"{name}: not in {hr_folder}" for name in sorted(lr_paths.keys() - {path.stem for path in all_paths})]
@@ -126,9 +131,8 @@ def read_pairs(
         else:
             pairs.append(Pair(readable(path.stem), lr, hr, gray))
     if mismatches:
-        raise UserError(
-            f"{len(mismatches)} images of {folder} don't form pairs of HR and LR:\n  " + "\n  ".join(mismatches[:10])
-        )
+        listed = "\n  ".join(mismatches[:10])
+        raise UserError(f"{len(mismatches)} images of {folder} don't form pairs of HR and LR:\n  {listed}")
     return pairs
 
 
