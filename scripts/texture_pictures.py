@@ -25,7 +25,7 @@ def faults(hr: np.ndarray) -> dict[str, np.ndarray]:
     """Returns HR and versions of it with one fault each, `[H, W, 3]` uint8, by name."""
     rng = np.random.default_rng(0)
     height, width = hr.shape[:2]
-    lr = np.asarray(color.to_uint8(resize.downscale(color.from_uint8(hr), 4)))
+    lr = np.asarray(color.to_uint8(resize.downscale(color.from_integers(hr), 4)))
     bicubic = scoring.bicubic(lr, 4).astype(float)
     detail = hr - bicubic  # what LR doesn't determine
     noise = rng.normal(0, detail.std(), (height, width, 1))

@@ -38,7 +38,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Trains; prints errors of the user and of the file system in one line, without a traceback."""
     try:
         extras.require("train", "training")
-        processes.check_semaphores()
         from absl import logging
 
         from srgan_jax.config.command_line import apply_overrides

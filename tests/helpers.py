@@ -24,7 +24,8 @@ ROOT = Path(__file__).parents[1]
 def random_weights(seed: int = 0, **fields) -> srgan_jax.Weights:
     """Returns a generator with random weights, large enough that all of its receptive field affects the output."""
     module = models.build(models.GENERATORS, fields)
-    return srgan_jax.make_weights(random_variables(module, np.zeros((1, 8, 8, 3), np.float32), seed), fields)
+    image = np.zeros((1, 8, 8, fields.get("channels", 3)), np.float32)
+    return srgan_jax.make_weights(random_variables(module, image, seed), fields)
 
 
 def random_variables(module, image: np.ndarray, seed: int = 0) -> dict:

@@ -15,7 +15,7 @@ def test_luma(rgb, y):
 
 def test_uint8_round_trip_is_exact():
     values = np.arange(256, dtype=np.uint8)
-    assert (np.asarray(color.to_uint8(color.from_uint8(values))) == values).all()
+    assert (np.asarray(color.to_uint8(color.from_integers(values))) == values).all()
 
 
 def test_to_uint8_rounds_half_up_and_clips():

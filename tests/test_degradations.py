@@ -19,7 +19,7 @@ RANDOM = ("photo", "second_order")
 
 @pytest.fixture(scope="module")
 def hr(photo):  # `photo` is the fixture, not the degradation
-    return color.from_uint8(photo[40:168, 60:188])
+    return color.from_integers(photo[40:168, 60:188])
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_pixels_beyond_the_margin_do_not_change_the_lr_crop(name, photo):
     degrade, radius_px, _ = DEGRADATIONS[name]
     margin, far, crop = -(-radius_px(scale=4) // 4) * 4, 16, 32
     side = crop + 2 * (margin + far)
-    image = np.resize(np.asarray(color.from_uint8(photo)), (300, 448, 3))
+    image = np.resize(np.asarray(color.from_integers(photo)), (300, 448, 3))
     image = np.pad(image, ((0, 60), (0, 0), (0, 0)), mode="reflect")[:side, :side]
     other = np.ones_like(image) * 0.5
     other[far:-far, far:-far] = image[far:-far, far:-far]

@@ -27,7 +27,7 @@ CROP = 32
 
 @pytest.fixture(scope="module")
 def batch(photo):
-    hr = jnp.stack([color.from_uint8(photo[y : y + CROP, 2 * y : 2 * y + CROP]) for y in range(40, 200, 20)])
+    hr = jnp.stack([color.from_integers(photo[y : y + CROP, 2 * y : 2 * y + CROP]) for y in range(40, 200, 20)])
     return jax.device_get({"hr": hr, "lr": resize.downscale(hr, 4)})
 
 

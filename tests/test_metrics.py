@@ -11,14 +11,14 @@ from srgan_jax.ops import color
 def pair(photo):
     noise = np.random.default_rng(0).normal(0, 12, photo.shape)
     noisy = np.clip(photo + noise, 0, 255).astype(np.uint8)
-    return color.from_uint8(noisy)[:100, :120], color.from_uint8(photo)[:100, :120]
+    return color.from_integers(noisy)[:100, :120], color.from_integers(photo)[:100, :120]
 
 
 @pytest.fixture(scope="module")
 def large(photo):
     noise = np.random.default_rng(1).normal(0, 12, photo.shape)
     noisy = np.clip(photo + noise, 0, 255).astype(np.uint8)
-    return color.from_uint8(noisy)[50:250, 100:320], color.from_uint8(photo)[50:250, 100:320]
+    return color.from_integers(noisy)[50:250, 100:320], color.from_integers(photo)[50:250, 100:320]
 
 
 def test_psnr_by_hand():

@@ -85,7 +85,7 @@ def niqe_parameters():
 def test_niqe_equals_a_numpy_implementation(folder, niqe_parameters, photo):
     np.savez(folder / "public.npz", **niqe_parameters)
     assert cli.main(["port", "niqe", str(folder / "public.npz"), "--out", str(folder / "niqe.safetensors")]) == 0
-    image = color.from_uint8(photo)
+    image = color.from_integers(photo)
     y = np.round(np.asarray(color.rgb_to_y(image), np.float64)[4:-4, 4:-4, 0] * 255)
     expected = _niqe_in_numpy(y, niqe_parameters)
     assert metrics.METRICS["niqe"](image, image, border=4) == pytest.approx(expected, rel=1e-6)

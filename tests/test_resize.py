@@ -39,7 +39,7 @@ def test_border_weights_by_hand():
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_equals_jax_away_from_borders(scale, photo):
-    hr = color.from_uint8(photo[: 24 * scale, : 32 * scale] if scale == 8 else photo[:240, :432])
+    hr = color.from_integers(photo[: 24 * scale, : 32 * scale] if scale == 8 else photo[:240, :432])
     size = (hr.shape[0] // scale, hr.shape[1] // scale)
     theirs = jax.image.resize(hr, (*size, 3), method="cubic", precision="highest")
     ours = resize.downscale(hr, scale, convention="C")
@@ -51,12 +51,12 @@ def test_equals_jax_away_from_borders(scale, photo):
 def test_equals_pillow_away_from_borders_within_one_rounding_step(scale, photo):
     hr = photo[:240, :432]
     theirs = np.asarray(Image.fromarray(hr).resize((432 // scale, 240 // scale), Image.Resampling.BICUBIC))
-    ours = np.asarray(color.to_uint8(resize.downscale(color.from_uint8(hr), scale)))
+    ours = np.asarray(color.to_uint8(resize.downscale(color.from_integers(hr), scale)))
     assert np.abs(ours[3:-3, 3:-3].astype(int) - theirs[3:-3, 3:-3]).max() <= 1
 
 
 def test_conventions_differ_as_described(photo):
-    hr = color.from_uint8(photo[:64, :64])
+    hr = color.from_integers(photo[:64, :64])
     a, b, c = (np.asarray(resize.downscale(hr, 4, convention=name)) for name in "ABC")
     assert (a[2:-2, 2:-2] == b[2:-2, 2:-2]).all() and (a != b).any()  # only borders
     assert 0 < np.abs(b - c).max() <= 1 / 255 + 1e-6  # only rounding
@@ -65,7 +65,7 @@ def test_conventions_differ_as_described(photo):
 
 
 def test_batches_and_gradients(photo):
-    hr = color.from_uint8(photo[:32, :32])
+    hr = color.from_integers(photo[:32, :32])
     batch = resize.downscale(jnp.stack([hr, hr[::-1]]), 4)
     assert (batch[0] == resize.downscale(hr, 4)).all()
     assert jnp.abs(jax.grad(lambda x: resize.downscale(x, 4, convention="C").sum())(hr)).max() > 0
@@ -98,7 +98,7 @@ def test_equals_matlab(shared_data, name, hr, lr, convention, count):
     theirs = dict(_read_images(shared_data / "benchmarks" / name / lr))
     assert len(theirs) == count
     for file, image in _read_images(shared_data / "benchmarks" / name / hr):
-        exact = resize.downscale(color.from_uint8(image), 4, convention=convention)
+        exact = resize.downscale(color.from_integers(image), 4, convention=convention)
         wrong = np.asarray(color.to_uint8(exact)) != theirs[file]
         if convention != "C":
             assert not wrong.any(), file

@@ -58,17 +58,17 @@ def test_lr_of_a_crop_equals_that_of_the_whole_image(photo):
     """Without augmentation, a crop aligned with the LR grid has the LR image that the whole image has there."""
     scale, margin, crop = 4, 8, 32
     image = photo[:200, :240]
-    whole = np.asarray(resize.downscale(color.from_uint8(image), scale))
+    whole = np.asarray(resize.downscale(color.from_integers(image), scale))
     y, x = 40, 64
     window = image[y - margin : y + crop + margin, x - margin : x + crop + margin]
     keys = sampling.sample_keys(SEED, 0, jnp.arange(1))
     options = {"degrade": DEGRADATIONS["bicubic"].degrade, "scale": scale, "margin_px": margin}
     batch = batches.make_batch(window[None], keys, augment="none", **options)
-    np.testing.assert_array_equal(batch["hr"][0], color.from_uint8(image[y : y + crop, x : x + crop]))
+    np.testing.assert_array_equal(batch["hr"][0], color.from_integers(image[y : y + crop, x : x + crop]))
     np.testing.assert_array_equal(
         batch["lr"][0], whole[y // scale : (y + crop) // scale, x // scale : (x + crop) // scale]
     )
-    cut = resize.downscale(color.from_uint8(image[y : y + crop, x : x + crop]), scale)
+    cut = resize.downscale(color.from_integers(image[y : y + crop, x : x + crop]), scale)
     assert (cut != batch["lr"][0]).any()  # what a crop without margin would give
 
 
@@ -82,7 +82,7 @@ def test_augmentation_gives_the_orientations_of_its_name(augment, expected, phot
     options = {"degrade": DEGRADATIONS["bicubic"].degrade, "scale": scale, "margin_px": margin}
     keys = sampling.sample_keys(SEED, 0, jnp.arange(64))
     batch = batches.make_batch(jnp.tile(window[None], (64, 1, 1, 1)), keys, augment=augment, **options)
-    hr = color.from_uint8(window[margin:-margin, margin:-margin])
+    hr = color.from_integers(window[margin:-margin, margin:-margin])
     turns = [np.rot90(np.asarray(image), k) for image in (hr, hr[:, ::-1]) for k in range(4)]
     found = [next(i for i, turn in enumerate(turns) if (turn == image).all()) for image in np.asarray(batch["hr"])]
     assert set(found) == expected  # numbers 4 to 7 are mirrored; 2 is half a turn, 6 upside down

@@ -92,7 +92,7 @@ def test_rescaling_shrinks_the_hr_crops(config, dataset, photo):
     slopes = (made["hr"][:, -1, 0, 0] - made["hr"][:, 0, 0, 0]) * 255 / 31
     assert 0.9999 <= slopes.min() < 1.1 and 1.9 < slopes.max() <= 2.04
     plain = batches.make_batch(ramp[None, 24:-24, 24:-24], keys[:1], **options)
-    np.testing.assert_allclose(plain["hr"][0], color.from_uint8(ramp[32:-32, 32:-32]))
+    np.testing.assert_allclose(plain["hr"][0], color.from_integers(ramp[32:-32, 32:-32]))
     config.data.rescale = 0.0
     with pytest.raises(UserError, match=r"config.data.rescale=0.0: expected more than 0"):
         resolve(config)

@@ -29,7 +29,7 @@ DISCRIMINATOR = models.build(models.DISCRIMINATORS, {"name": "srgan", "width": 4
 
 @pytest.fixture(scope="module")
 def batch(photo):
-    hr = jnp.stack([color.from_uint8(photo[y : y + CROP, y : y + CROP]) for y in (60, 100, 140, 180)])
+    hr = jnp.stack([color.from_integers(photo[y : y + CROP, y : y + CROP]) for y in (60, 100, 140, 180)])
     return {"hr": hr, "lr": resize.downscale(hr, 4)}
 
 
@@ -251,7 +251,7 @@ def test_generator_overfits_one_crop(photo):
     optimizer = optimizers.create_optimizer(StageConfig(total_steps=500, schedule="cosine"), 3e-3)
     game = make_game(generator, g_rate=optimizer)
     state = init_state(game, 32, 4)
-    batch = {"lr": color.from_uint8(pair.lr)[None], "hr": color.from_uint8(pair.hr)[None]}
+    batch = {"lr": color.from_integers(pair.lr)[None], "hr": color.from_integers(pair.hr)[None]}
     step = jax.jit(lambda state, batch: pretrain_step(state, [batch], game), donate_argnums=0)
     for _ in range(500):
         state, _ = step(state, batch)

@@ -38,7 +38,7 @@ def test_large_images_are_validated_in_tiles_with_the_same_result(photo, monkeyp
 
 
 def _previews_of(folder, config, degrade=None):
-    found = validation.read_validation(config, 4, degrade)
+    found = validation.read_validation(config, BatchPlan(4, 32, 4), degrade)
     return found, previews.make_previews(2, found, None, BatchPlan(4, 32, 4), 0)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from srgan_jax import images, inference
 from srgan_jax.bulk import failures, records
+from srgan_jax.bulk.bands import upscale_bands
 from srgan_jax.bulk.chains import by_passes, make_chain, repeated, report_seams, report_sizes
 from srgan_jax.bulk.jobs import Job
 from srgan_jax.bulk.options import Options, settings_digest
@@ -28,6 +29,7 @@ from srgan_jax.bulk.writer import (
     Writer,
     wrap_device_errors,
 )
+from srgan_jax.models import channels_of
 from srgan_jax.weights import Weights
 
 
@@ -61,6 +63,11 @@ def upscale_files(
     given, generators = Options(**options), [params] if isinstance(params, Weights) else list(params)
     names = Names(jobs, size_of, given, settings_digest(generators, given))
     planned, summary = plan(jobs, size_of, names, given)
+    if planned and channels_of(generators[0].architecture) not in (1, 3):
+        chain = make_chain(
+            generators, list(planned.values()), tile_px=given.tile_px, self_ensemble=given.self_ensemble, report=report
+        )
+        return upscale_bands(planned, chain, size_of, summary, given.max_pixels, progress)
     counter = Progress(progress, planned)
     try:
         with _executors(given.threads) as executors:

@@ -12,6 +12,7 @@ def export(args: argparse.Namespace) -> int:
     """Exports a generator and prints the largest difference between its outputs and the original's."""
     from srgan_jax import weights
     from srgan_jax.export import EXPORTERS
+    from srgan_jax.models import channels_of
     from srgan_jax.runtime import devices
 
     devices.check_platform()
@@ -19,6 +20,11 @@ def export(args: argparse.Namespace) -> int:
     options = _given_options(args)
     args.weights = at_moment(args.weights, args)
     params, provenance = weights.load_with_provenance(args.weights)  # the exporters fold, where the format allows
+    if channels_of(params.architecture) != 3 and args.to != "stablehlo":
+        raise UserError(
+            f"{args.weights} has {channels_of(params.architecture)} channels: expected 3 for --to {args.to}; use "
+            "srgan_jax.upscale"
+        )
     out = Path(args.out or _default_name(args.weights, exporter.suffix, params.scale))
     files = [out, *(out.with_suffix(suffix) for suffix in exporter.beside)]
     if existing := [str(file) for file in files if file.exists() and not args.overwrite]:

@@ -14,7 +14,7 @@ def prepare(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from srgan_jax.data import builder
-    from srgan_jax.data.examples import find_examples
+    from srgan_jax.data.examples import find_examples, kind_of
 
     if not os.path.isdir(args.source):
         if args.out or os.sep in args.source.split("/")[0] or args.source.startswith((".", "/", "~")):
@@ -23,6 +23,8 @@ def prepare(args: argparse.Namespace) -> int:
         builder.prepare_named(args.source, args.data_dir or None, trust_builder=args.trust_builder)
         print(f"{args.source} is prepared; train with --config.data.dataset={args.source}")
         return 0
+    if args.channels < 1:
+        raise UserError(f"--channels {args.channels}: expected 1 or more")
     if not args.out:
         raise UserError(f"--out is required for a folder: srgan-jax prepare {args.source} --out data/NAME")
     examples, lines = find_examples(args.source, args.lr, args.lr_name)
@@ -31,11 +33,12 @@ def prepare(args: argparse.Namespace) -> int:
     what = "pairs" if len(examples[0]) == 2 else "images"
     with tqdm(total=len(examples), unit=f" {what}", desc="preparing", disable=None) as bar:
         options = {"min_side_px": args.min_side, "examples": examples, "on_file": bar.update}
+        options |= {"channels": args.channels, "bits": args.bits}
         skipped = builder.prepare(args.source, args.out, **options)
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}")
     for name, kind in builder.read_converted(args.out).items():
-        print(f"converted to 8-bit RGB, {name}: {kind}")
+        print(f"converted to {kind_of(args.channels, args.bits)}, {name}: {kind}")
     prepared = builder.count_images(args.out)
     print(f"{prepared} {what} prepared, {len(skipped)} skipped; train with --config.data.dataset={args.out}")
     return 0
@@ -49,6 +52,10 @@ def add_prepare(commands) -> None:
     sub.add_argument(
         "--min-side", type=int, default=96, metavar="PX", help="skip images with a smaller side (default: 96)"
     )
+    sub.add_argument(
+        "--channels", type=int, default=3, metavar="N", help="bands of the images: 1, 3 (RGB, default), 4, ..."
+    )
+    sub.add_argument("--bits", type=int, default=8, choices=[8, 16], help="bits per sample that are kept (default: 8)")
     sub.add_argument("--lr", nargs="+", default=[], metavar="DIR", help="pairs: the folders of LR images in the source")
     sub.add_argument(
         "--lr-name", default="", metavar="TEMPLATE", help="pairs: names of the LR images, such as {name}x4"

@@ -143,6 +143,8 @@ class DataConfig:
     feature: str = key("", 'image feature with the HR images; "": hr, else image, else the only one')
     first_images: int = key(0, "train only on this number of images, the first ones of the data set; 0: all", low=0)
     source: str = key("memory", "a name in data.sources.SOURCES: memory, or stream for data sets larger than memory")
+    channels: int = key(0, "bands of the images; 0: those of a prepared data set, else 3 (RGB)", low=0)
+    bits: int = key(0, "bits per sample, 8 or 16; 0: those of a prepared data set, else 8", low=0, high=16)
     batch_size: int = key(16, "samples per update over all devices, a multiple of devices x micro_batches", low=1)
     crop_px: int = key(96, "side of the HR crops in pixels, a multiple of the scale", low=1)
     halo_px: int = key(

@@ -25,6 +25,7 @@ class BatchPlan:
       radius_px: HR pixels around a crop that its LR image depends on.
       halo_px: LR pixels around a crop that only the generator's input has; SR is cropped before the losses.
       min_contrast: crops with less contrast are drawn again, see `sampling.choose_candidate`; 0 keeps the first.
+      bands: channels of the images.
     """
 
     scale: int
@@ -37,6 +38,7 @@ class BatchPlan:
     radius_px: int = 0
     halo_px: int = 0
     min_contrast: float = 0.0
+    bands: int = 3
 
     @property
     def is_paired(self) -> bool:
@@ -63,8 +65,8 @@ class BatchPlan:
 
     @property
     def channels(self) -> int:
-        """Channels of the windows: 3, or those of a packed pair (`datasets.pack`)."""
-        return 3 * self.scale**2 + 3 if self.is_paired else 3
+        """Channels of the windows: `bands`, or those of a packed pair (`datasets.pack`)."""
+        return self.bands * self.scale**2 + self.bands if self.is_paired else self.bands
 
 
 def draw_batch(
@@ -83,7 +85,7 @@ def draw_batch(
       step: number of the batch.
       indices: `[B]` positions in the global batch.
       store: tiles from `memory.build_store`, from which windows are gathered; unused if `windows` are given.
-      windows: `[B, W, W, C]` uint8.
+      windows: `[B, W, W, C]` uint8 or uint16.
 
     Returns:
       "hr" `[B, crop, crop, 3]` and "lr" `[B, crop / scale, crop / scale, 3]` in [0, 1], and "keys" `[B]`. With a halo

@@ -32,11 +32,11 @@ def rescaled_window(crop_px: int, margin_px: int, rescale: float) -> tuple[int, 
     return crop_px + 2 * math.ceil(crop_px * (1 / rescale - 1) / 2), math.ceil(margin_px / rescale)
 
 
-def _shrink(key: jax.Array, image: jax.Array, side: int, rescale: float) -> jax.Array:
-    """Shrinks an image by a random factor; returns its centre `[side, side, 3]`, rounded to 8 bits."""
+def _shrink(key: jax.Array, image: jax.Array, side: int, rescale: float, levels: float) -> jax.Array:
+    """Shrinks an image by a random factor; returns its centre `[side, side, C]`, rounded to multiples of 1/levels."""
     factor = filters.uniform(key, (rescale, 1.0))
     matrix = filters.resize_matrix("bicubic", image.shape[0], side, factor)
-    return color.quantize(filters.apply_matrices(matrix, matrix, image))
+    return color.quantize(filters.apply_matrices(matrix, matrix, image), levels)
 
 
 def make_batch(
@@ -55,7 +55,8 @@ def make_batch(
     The margin avoids border effects in the LR image; it is trimmed from both.
 
     Args:
-      windows: `[B, W, W, 3]` uint8, W = crop + 2 * margin_px; if `rescale` < 1, the size that `rescaled_window` gives.
+      windows: `[B, W, W, C]` uint8 or uint16, W = crop + 2 * margin_px; if `rescale` < 1, the size that
+        `rescaled_window` gives.
       keys: `[B]` keys of the samples.
       degrade: `(key, hr [W, W, 3] in [0, 1], scale=) -> lr`, from `degradations.DEGRADATIONS`.
       scale: HR pixels per LR pixel.
@@ -72,8 +73,10 @@ def make_batch(
     trim, trim_lr = slice(margin_px, side - margin_px), slice(margin_lr, side // scale - margin_lr)
 
     def make_sample(window, key):
-        hr = color.from_uint8(_augment(key, window, augment))
-        hr = hr if rescale == 1.0 else _shrink(jax.random.fold_in(key, PURPOSE_RESCALE), hr, side, rescale)
+        hr = color.from_integers(_augment(key, window, augment))
+        if rescale != 1.0:
+            levels = color.levels_of(window.dtype)
+            hr = _shrink(jax.random.fold_in(key, PURPOSE_RESCALE), hr, side, rescale, levels)
         lr = degrade(jax.random.fold_in(key, PURPOSE_DEGRADATION), hr, scale=scale)
         return {"hr": hr[trim, trim], "lr": lr[trim_lr, trim_lr]}
 
@@ -86,7 +89,7 @@ def make_paired_batch(
     """Returns HR crops and their LR images from windows of packed pairs (`datasets.pack`).
 
     Args:
-      windows: `[B, w, w, 3 * scale**2 + 3]` uint8.
+      windows: `[B, w, w, C * scale**2 + C]` uint8 or uint16.
       keys: `[B]` keys of the samples.
       scale: HR pixels per LR pixel.
       augment: a name in `AUGMENTATIONS`.
@@ -97,9 +100,10 @@ def make_paired_batch(
 
     def make_sample(window, key):
         height, width, _ = window.shape
-        blocks = window[..., :-3].reshape(height, width, scale, scale, 3)
-        hr = blocks.transpose(0, 2, 1, 3, 4).reshape(height * scale, width * scale, 3)
-        hr, lr = (color.from_uint8(_augment(key, image, augment)) for image in (hr, window[..., -3:]))
+        bands = window.shape[-1] // (scale**2 + 1)
+        blocks = window[..., :-bands].reshape(height, width, scale, scale, bands)
+        hr = blocks.transpose(0, 2, 1, 3, 4).reshape(height * scale, width * scale, bands)
+        hr, lr = (color.from_integers(_augment(key, image, augment)) for image in (hr, window[..., -bands:]))
         return {"hr": hr, "lr": lr}
 
     return jax.vmap(make_sample)(windows, keys)

@@ -20,23 +20,24 @@ def pack(hr: np.ndarray, lr: np.ndarray) -> np.ndarray:
     """Packs a pair into one array of LR's size, so that cropping it crops both images at the same place.
 
     Args:
-      hr: `[h * scale, w * scale, 3]` uint8.
-      lr: `[h, w, 3]` uint8.
+      hr: `[h * scale, w * scale, C]` uint8 or uint16.
+      lr: `[h, w, C]` of the same dtype.
 
     Returns:
-      `[h, w, 3 * scale**2 + 3]` uint8: the HR pixels that belong to each LR pixel, row by row, then the LR pixel.
+      `[h, w, C * scale**2 + C]`: the HR pixels that belong to each LR pixel, row by row, then the LR pixel.
     """
-    height, width, _ = lr.shape
+    height, width, bands = lr.shape
     scale = hr.shape[0] // height
-    blocks = hr.reshape(height, scale, width, scale, 3).transpose(0, 2, 1, 3, 4).reshape(height, width, -1)
+    blocks = hr.reshape(height, scale, width, scale, bands).transpose(0, 2, 1, 3, 4).reshape(height, width, -1)
     return np.concatenate([blocks, lr], axis=-1)
 
 
 def unpack(packed: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns HR and LR of an array that `pack` made."""
-    height, width, _ = packed.shape
-    blocks = packed[..., :-3].reshape(height, width, scale, scale, 3)
-    return blocks.transpose(0, 2, 1, 3, 4).reshape(height * scale, width * scale, 3), packed[..., -3:]
+    height, width, channels = packed.shape
+    bands = channels // (scale**2 + 1)
+    blocks = packed[..., :-bands].reshape(height, width, scale, scale, bands)
+    return blocks.transpose(0, 2, 1, 3, 4).reshape(height * scale, width * scale, bands), packed[..., -bands:]
 
 
 class Resized:
@@ -164,8 +165,10 @@ def open_images(
     resize_px: int = 0,
     resize_kernel: str = "bicubic",
     make_lr: MakeLR | None = None,
+    channels: int = 3,
+    bits: int = 8,
 ) -> PreparedImages:
-    """Returns the images of a data set, `[H, W, 3]` uint8; or packed pairs if `lr_feature` or `make_lr` is given.
+    """Returns the images of a data set, `[H, W, channels]`; or packed pairs if `lr_feature` or `make_lr` is given.
 
     Args:
       dataset, split, feature, data_dir, trust_builder: see `builder.open_source`.
@@ -174,11 +177,13 @@ def open_images(
       resize_px: HR is resized to a square of this side, LR to one of `resize_px / scale`; 0 keeps the sizes.
       resize_kernel: a name in `resize_uint8.RESIZINGS`.
       make_lr: makes LR from the original images, before HR is resized; needs `resize_px`.
+      channels, bits: see `builder.open_source`.
 
     Raises:
       DatasetError: not prepared, no such split or feature, or pairs that are not of this scale.
     """
     options = {"split": split, "data_dir": data_dir, "trust_builder": trust_builder}
+    options |= {"channels": channels, "bits": bits}
     source = builder.open_source(dataset, feature=feature, **options)
     if make_lr is not None:
         return ResizedPairs(source, resize_px, resize_kernel, make_lr, scale)

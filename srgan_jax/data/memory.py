@@ -40,7 +40,7 @@ def build_store(
     """Decodes all images into overlapping tiles, so that each crop with its margin lies within one tile.
 
     Args:
-      images: `[H, W, channels]` uint8 each.
+      images: `[H, W, channels]` each, all uint8 or all uint16.
       sizes: `[N, 2]` heights and widths of the images.
       crop_px: side of the HR crops.
       margin_px: pixels around a crop; outside the image its outermost pixels are repeated.
@@ -48,14 +48,14 @@ def build_store(
       channels: 3, or those of packed pairs.
 
     Returns:
-      "tiles" `[M, T, T * channels]` uint8; for each image "first_tile" `[N]`, "columns" (of tiles) `[N]` and "sizes"
+      "tiles" `[M, T, T * channels]`; for each image "first_tile" `[N]`, "columns" (of tiles) `[N]` and "sizes"
       `[N, 2]`.
     """
     window = crop_px + 2 * margin_px
     tile_px = _fitted_tile(sizes, tile_px, crop_px, margin_px)
     counts = _tile_counts(sizes, tile_px, window, crop_px)
     ends = np.cumsum(counts.prod(axis=1))
-    tiles = np.zeros((ends[-1], tile_px, tile_px * channels), np.uint8)
+    tiles = np.zeros((ends[-1], tile_px, tile_px * channels), images[0].dtype)
     stride = tile_px - window + 1
 
     def fill(index):

@@ -13,15 +13,15 @@ from srgan_jax.data.examples import Example
 from srgan_jax.runtime.names import readable
 
 
-def _decode_usable(path: Path, min_side_px: int) -> np.ndarray:
-    image = images.decode_rgb(path)
+def _decode_usable(path: Path, min_side_px: int, channels: int, bits: int) -> np.ndarray:
+    image = images.decode_bands(path, channels, bits)
     if min(image.shape[:2]) < min_side_px:
         raise images.ImageError(f"{image.shape[1]} x {image.shape[0]} px, smaller than {min_side_px} px")
     return image
 
 
 class PhotoFolder(tfds.core.GeneratorBasedBuilder):
-    """Builds a tfds data set from the images of a folder and its sub-folders, stored as lossless 8-bit RGB.
+    """Builds a tfds data set from the images of a folder and its sub-folders, stored losslessly.
 
     The features are "image", or "hr" and "lr" for paired folders, and "path". tfds makes the name of the data set from
     the name of this class.
@@ -41,9 +41,12 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
         folder: str = "",
         examples: Sequence[Example] = (),
         min_side_px: int = 1,
+        channels: int = 3,
+        bits: int = 8,
         on_file: Callable[[], Any] = lambda: None,
         **kwargs,
     ):
+        self._channels, self._bits = channels, bits
         self._folder, self._examples, self._min_side_px, self._on_file = Path(folder), examples, min_side_px, on_file
         self._names = ("hr", "lr") if examples and len(examples[0]) == 2 else ("image",)
         self.skipped: dict[str, str] = {}
@@ -51,7 +54,9 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
         super().__init__(file_format="array_record", **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        image = tfds.features.Image(shape=(None, None, 3), encoding_format="png")
+        encoding = "png" if self._channels <= images.PNG_BANDS else None
+        dtype = np.uint8 if self._bits == 8 else np.uint16
+        image = tfds.features.Image(shape=(None, None, self._channels), dtype=dtype, encoding_format=encoding)
         features = dict.fromkeys(self._names, image) | {"path": tfds.features.Text()}
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(features), description="Photographs from a folder."
@@ -67,11 +72,20 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
             name = readable(paths[-1 if several else 0].relative_to(self._folder))
             self._on_file()
             try:  # the minimum side doesn't apply to the LR image of a pair
-                decoded = [_decode_usable(path, 0 if index else self._min_side_px) for index, path in enumerate(paths)]
+                sides = [self._min_side_px, 0][: len(paths)]
+                kind = self._channels, self._bits
+                decoded = [_decode_usable(path, side, *kind) for path, side in zip(paths, sides, strict=True)]
             except images.ImageError as error:
                 self.skipped[name] = str(error)
                 continue
-            if kinds := [kind for kind in map(images.conversion, paths) if kind]:
+            if kinds := [kind for kind in map(self._conversion, paths) if kind]:
                 self.converted[name] = "; ".join(kinds)
-            encoded = {key: io.BytesIO(images.encode_png(p)) for key, p in zip(self._names, decoded, strict=True)}
+            encoded = {key: io.BytesIO(images.encode_bands(p)) for key, p in zip(self._names, decoded, strict=True)}
             yield name, encoded | {"path": name}
+
+    def _conversion(self, path: Path) -> str:
+        """Returns what a file was, if it was neither of these bands and bits nor exact when converted."""
+        kinds = images.conversion(path).split(", ")
+        exact = {1: ["", "gray"], 3: [""]}.get(self._channels, kinds)
+        exact = [*exact, "16 bits"] if self._bits == 16 else exact
+        return ", ".join(kind for kind in kinds if kind not in exact)

@@ -120,13 +120,14 @@ def choose_candidate(windows: jax.Array | np.ndarray, min_contrast: float) -> ja
     integers, so that the host and every device choose the same window.
 
     Args:
-      windows: `[B, K, W, W, C]` uint8.
+      windows: `[B, K, W, W, C]` uint8 or uint16.
       min_contrast: in levels of 255.
 
     Returns:
       `[B]` int32.
     """
-    values = jnp.asarray(windows)[..., ::4, ::4, 1].astype(jnp.int32)
+    values = jnp.asarray(windows)[..., ::4, ::4, min(1, windows.shape[-1] - 1)].astype(jnp.int32)
+    values = values >> 8 if windows.dtype == np.uint16 else values
     count = values.shape[-1] * values.shape[-2]
     means = values.sum(axis=(-2, -1), keepdims=True) // count
     totals = jnp.abs(values - means).sum(axis=(-2, -1))

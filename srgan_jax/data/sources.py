@@ -29,11 +29,12 @@ def open_memory(images: Images, name: str, plan: BatchPlan, config: DataConfig, 
     for line in small:
         report(f"skipped {line}")
     found = f"data: {len(images)} images from {name}"
-    needed = memory.store_bytes(sizes, **tiles)
+    sample_bytes = images[0].dtype.itemsize
+    needed = sample_bytes * memory.store_bytes(sizes, **tiles)
     if needed <= config.device_share * (devices.memory_bytes() or devices.host_memory_bytes()):
         report(f"{found}, decoded once into {needed / 1e6:,.0f} MB of tiles on each device")
         return Samples(_build_store(images, **tiles), None)
-    raw = int(sizes.prod(axis=1).sum()) * plan.channels
+    raw = sample_bytes * int(sizes.prod(axis=1).sum()) * plan.channels
     if raw > 0.8 * devices.host_memory_bytes():
         raise UserError(
             f"{name} needs {raw / 1e9:.1f} GB of host memory when decoded, expected at most "

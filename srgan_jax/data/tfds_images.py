@@ -10,16 +10,16 @@ from srgan_jax import images
 
 
 class TfdsImages:
-    """The images `[H, W, 3]` uint8 of one image feature of a tfds data source."""
+    """The images `[H, W, channels]` of one image feature of a tfds data source, with 8 or 16 `bits`."""
 
-    def __init__(self, source: Any, feature: str):
-        self._source, self._feature = source, feature
+    def __init__(self, source: Any, feature: str, channels: int = 3, bits: int = 8):
+        self._source, self._feature, self._channels, self._bits = source, feature, channels, bits
 
     def __len__(self) -> int:
         return len(self._source)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return images.decode_rgb(io.BytesIO(self._source[index][self._feature]))
+        return images.decode_bands(io.BytesIO(self._source[index][self._feature]), self._channels, self._bits)
 
     def size(self, index: int) -> tuple[int, int]:
         """Returns the height and width, without decoding."""

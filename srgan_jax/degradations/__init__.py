@@ -24,17 +24,20 @@ class Degradation(NamedTuple):
       radius_px: `(*, scale, ...) -> int`, the HR pixels around a crop that its LR image depends on.
       of_original: `(original [H, W, 3] uint8, size, ...) -> lr` uint8 of that height and width, on the host, for
         `config.data.lr_from_original`; None where there is no such function.
+      any_bands: whether it takes images with any number of bands and has the option `levels` for 16-bit data; False
+        for 8-bit RGB only.
     """
 
     degrade: Callable
     radius_px: Callable
     of_original: Callable | None = None
+    any_bands: bool = False
 
 
 DEGRADATIONS = {
-    "bicubic": Degradation(bicubic, bicubic_radius_px, bicubic_of_original),
-    "bilinear": Degradation(bilinear, bilinear_radius_px, bilinear_of_original),
-    "gaussian_blur": Degradation(gaussian_blur, gaussian_blur_radius_px, gaussian_blur_of_original),
+    "bicubic": Degradation(bicubic, bicubic_radius_px, bicubic_of_original, any_bands=True),
+    "bilinear": Degradation(bilinear, bilinear_radius_px, bilinear_of_original, any_bands=True),
+    "gaussian_blur": Degradation(gaussian_blur, gaussian_blur_radius_px, gaussian_blur_of_original, any_bands=True),
     "photo": Degradation(photo, photo_radius_px),
     "second_order": Degradation(second_order, second_order_radius_px),
 }

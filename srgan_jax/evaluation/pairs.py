@@ -18,7 +18,7 @@ from srgan_jax.runtime.names import readable
 
 
 class Pair(NamedTuple):
-    """An HR image and its LR image, uint8; height and width of `hr` are `scale` times those of `lr`."""
+    """An HR image and its LR image, uint8 or uint16; height and width of `hr` are `scale` times those of `lr`."""
 
     name: str
     lr: np.ndarray
@@ -34,7 +34,9 @@ def crop_to_multiple(image: np.ndarray, scale: int) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnames=("scale", "convention"))
 def _downscale(hr: jax.Array, scale: int, convention: str) -> jax.Array:
-    return color.to_uint8(resize.downscale(color.from_uint8(hr), scale, convention=convention))
+    levels = color.levels_of(hr.dtype)
+    lr = resize.downscale(color.from_integers(hr), scale, convention=convention, levels=levels)
+    return color.to_integers(lr, hr.dtype)
 
 
 def make_pair(name: str, hr: np.ndarray, scale: int, convention: str = "A", gray: bool = False) -> Pair:
@@ -66,6 +68,13 @@ def _find_test_images(folder: Path) -> list[Path]:
     return paths
 
 
+def _lr_by_name(lr_folder: Path, hr_paths: Sequence[Path], lr_name: str) -> dict[str, Path]:
+    """Returns the LR files of a folder by the names of their HR images, or by their own where there is none."""
+    lr_files = {path.stem: path for path in _find_test_images(lr_folder)}
+    names = paired_folders.lr_by_hr([path.stem for path in hr_paths], list(lr_files), lr_name)
+    return {names[stem]: path for stem, path in lr_files.items()}
+
+
 def read_pairs(
     folder: str | os.PathLike,
     scale: int,
@@ -73,6 +82,8 @@ def read_pairs(
     keep_gray: bool = True,
     select: Callable[[list[Path]], list[Path]] = lambda paths: paths,
     lr_name: str = "",
+    channels: int = 3,
+    bits: int = 8,
 ) -> list[Pair]:
     """Reads the pairs of a test set.
 
@@ -84,6 +95,8 @@ def read_pairs(
       keep_gray: score the samples of gray files directly, as MATLAB code does; otherwise MATLAB's luma of RGB.
       select: function that selects the HR files to read, such as `processes.process_slice`.
       lr_name: names of the LR images, such as "{name}x4"; "" for those of HR up to marks such as x4, HR or _LR.
+      channels: bands of the images, see `images.decode_bands`.
+      bits: 8 or 16 per sample.
 
     Raises:
       MissingFileError: no such folder, or no image in it.
@@ -97,17 +110,16 @@ def read_pairs(
     hr_folder, lr_folder = paired_folders.find_test_set(root, scale)
     all_paths = _find_test_images(hr_folder)
     paths = select(all_paths)
-    hr_images = [images.read_rgb(path) for path in paths]  # first: a file that can't be read is reported
-    grays = [keep_gray and images.is_gray(path) for path in paths]
+    read = functools.partial(images.read_bands, channels=channels, bits=bits)
+    hr_images = [read(path) for path in paths]  # first: a file that can't be read is reported
+    grays = [keep_gray and channels == 3 and images.is_gray(path) for path in paths]
     if lr_folder is None:
         return [
             make_pair(readable(path.stem), hr, scale, convention, gray)
             for path, hr, gray in zip(paths, hr_images, grays, strict=True)
         ]
-    lr_files = {path.stem: path for path in _find_test_images(lr_folder)}
-    names = paired_folders.lr_by_hr([path.stem for path in all_paths], list(lr_files), lr_name)
-    lr_paths = {names[stem]: path for stem, path in lr_files.items()}
-    lr_images = {path.stem: images.read_rgb(lr_paths[path.stem]) for path in paths if path.stem in lr_paths}
+    lr_paths = _lr_by_name(lr_folder, all_paths, lr_name)
+    lr_images = {path.stem: read(lr_paths[path.stem]) for path in paths if path.stem in lr_paths}
     pairs = []
     mismatches = [f"{name}: not in {hr_folder}" for name in sorted(lr_paths.keys() - {path.stem for path in all_paths})]
     for path, hr, gray in zip(paths, hr_images, grays, strict=True):
@@ -119,9 +131,8 @@ def read_pairs(
         else:
             pairs.append(Pair(readable(path.stem), lr, hr, gray))
     if mismatches:
-        raise UserError(
-            f"{len(mismatches)} images of {folder} don't form pairs of HR and LR:\n  " + "\n  ".join(mismatches[:10])
-        )
+        listed = "\n  ".join(mismatches[:10])
+        raise UserError(f"{len(mismatches)} images of {folder} don't form pairs of HR and LR:\n  {listed}")
     return pairs
 
 
@@ -134,6 +145,6 @@ def degrade_pairs(pairs: Sequence[Pair], degrade: Callable[..., jax.Array]) -> l
       pairs: the pairs; their LR images are replaced.
       degrade: `(key, hr) -> lr`, a function of `degradations.DEGRADATIONS` with its options.
     """
-    downscale = jax.jit(lambda key, hr: color.to_uint8(degrade(key, color.from_uint8(hr))))
+    downscale = jax.jit(lambda key, hr: color.to_integers(degrade(key, color.from_integers(hr)), hr.dtype))
     keys = [jax.random.fold_in(jax.random.key(0), zlib.crc32(pair.name.encode())) for pair in pairs]
     return [pair._replace(lr=np.asarray(downscale(key, pair.hr))) for key, pair in zip(keys, pairs, strict=True)]

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from srgan_jax import inference, weights
+from srgan_jax import inference, models, weights
 from srgan_jax.evaluation import metrics
 from srgan_jax.evaluation.metrics.common import MIN_SIDE_PX
 from srgan_jax.evaluation.pairs import Pair
@@ -24,7 +24,7 @@ UpscaleFn = Callable[[np.ndarray, tuple[int, int]], jax.Array]
 def bicubic(lr: np.ndarray, scale: int) -> np.ndarray:
     """Upscales `[H, W, 3]` uint8 by MATLAB's bicubic interpolation, the baseline of every table."""
     size = (lr.shape[0] * scale, lr.shape[1] * scale)
-    return np.asarray(color.to_uint8(resize.resize(color.from_uint8(lr), size, convention="C")))
+    return np.asarray(color.to_integers(resize.resize(color.from_integers(lr), size, convention="C"), lr.dtype))
 
 
 def nearest(lr: np.ndarray, scale: int) -> np.ndarray:
@@ -33,9 +33,9 @@ def nearest(lr: np.ndarray, scale: int) -> np.ndarray:
 
 
 def _pad_to_canvas(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Pads a uint8 image to `size` by edge replication at the right and bottom; returns float32 in [0, 1]."""
+    """Pads a uint8 or uint16 image to `size` by edge replication at the right and bottom; returns float32 in [0, 1]."""
     pad = [(0, size[0] - image.shape[0]), (0, size[1] - image.shape[1]), (0, 0)]
-    return np.pad(image, pad, mode="edge").astype(np.float32) / 255.0
+    return np.pad(image, pad, mode="edge").astype(np.float32) / np.float32(color.levels_of(image.dtype))
 
 
 def upscale_all(upscale_fn: UpscaleFn, pairs: Sequence[Pair], finite: bool = False) -> list[np.ndarray]:
@@ -50,7 +50,7 @@ def upscale_all(upscale_fn: UpscaleFn, pairs: Sequence[Pair], finite: bool = Fal
             sr = upscale_fn(_pad_to_canvas(pair.lr, canvas), pair.lr.shape[:2])
         if finite and not np.isfinite(np.asarray(sr)[: pair.hr.shape[0], : pair.hr.shape[1]]).all():
             raise UserError(f"{pair.name}: the generator gave values that aren't finite, so there is nothing to score")
-        results.append(np.asarray(color.to_uint8(sr))[: pair.hr.shape[0], : pair.hr.shape[1]])
+        results.append(np.asarray(color.to_integers(sr, pair.lr.dtype))[: pair.hr.shape[0], : pair.hr.shape[1]])
     return results
 
 
@@ -66,7 +66,7 @@ def upscale_pairs(params: weights.Weights, pairs: Sequence[Pair], finite: bool =
     halo, period = inference.halo_px(params.architecture)[0], inference.period_px(params.architecture)
     tiler = inference.Tiler(params, inference.choose_tile(sizes, halo, CANVAS_PX, period=period))
     with jax.default_matmul_precision("highest"):  # the default is bf16 on TPU and TF32 on GPU
-        images = (inference.from_array(pair.lr) for pair in pairs)
+        images = (inference.from_array(pair.lr, models.channels_of(params.architecture)) for pair in pairs)
         return [np.concatenate(list(strips)) for _, strips in tiler.upscale(images)]
 
 

@@ -1,5 +1,6 @@
 """Reading and writing of image files. All decoding and encoding of the package is here."""
 
+from srgan_jax.images.bands import PNG_BANDS, decode_bands, encode_bands, read_bands, visible, write_bands
 from srgan_jax.images.contact_sheet import side_by_side
 from srgan_jax.images.decode import decode_image, image_size, is_gray, read_image
 from srgan_jax.images.encode import encode_png, encode_webp, write_animation, write_image
@@ -27,6 +28,7 @@ __all__ = [
     "MAX_IN_MEMORY_BYTES",
     "MAX_PIXELS",
     "MAX_SECONDS",
+    "PNG_BANDS",
     "SUFFIXES",
     "TIFFS",
     "Frames",
@@ -36,8 +38,10 @@ __all__ = [
     "can_state_colors",
     "change_frames",
     "conversion",
+    "decode_bands",
     "decode_image",
     "decode_rgb",
+    "encode_bands",
     "encode_png",
     "encode_webp",
     "find_images",
@@ -48,6 +52,7 @@ __all__ = [
     "is_gray",
     "open_image",
     "other_files",
+    "read_bands",
     "read_image",
     "read_rgb",
     "reason",
@@ -55,7 +60,9 @@ __all__ = [
     "result_suffix",
     "side_by_side",
     "stripped",
+    "visible",
     "write_animation",
+    "write_bands",
     "write_image",
     "write_tiff_pages",
 ]

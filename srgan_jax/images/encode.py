@@ -194,7 +194,7 @@ def _with_description(encoded: bytes, picture: Picture, suffix: str) -> bytes:
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """Returns `[H, W, 3]` uint8 as the bytes of a PNG file."""
+    """Returns `[H, W]` or `[H, W, 2 to 4]` uint8 as the bytes of a PNG file."""
     buffer = BytesIO()
     Image.fromarray(image).save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()

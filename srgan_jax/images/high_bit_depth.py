@@ -76,6 +76,15 @@ def tiff_pixels(page: Any) -> np.ndarray:
     return upright(converted, orientation(page))
 
 
+def tiff_bands(page: Any) -> np.ndarray:
+    """Returns all samples of a page as `[H, W, C]` uint8 or uint16, upright, whatever they stand for."""
+    pixels = page.asarray()
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    pixels = np.moveaxis(pixels, 0, -1) if int(page.planarconfig or 1) == 2 else pixels
+    pixels = pixels if pixels.dtype == np.uint8 else to_uint16(pixels, page.bitspersample)
+    return upright(pixels, orientation(page))
+
+
 def to_uint8(frame: np.ndarray) -> np.ndarray:
     """Rounds uint16 samples to 8 bits; returns uint8 samples unchanged."""
     return np.floor(frame / 257.0 + 0.5).astype(np.uint8) if frame.dtype == np.uint16 else frame

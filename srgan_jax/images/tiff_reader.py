@@ -135,7 +135,14 @@ def _bits(page: "TiffPage") -> int:
 
 
 def _check_page(page: "TiffPage", max_pixels: int) -> None:
-    """Raises ImageError for bands that would be lost, and for more bytes than may be decoded."""
+    """Raises ImageError for more bytes than may be decoded."""
+    sample_bytes = page.samplesperpixel * _bits(page) / 8
+    check_bytes(page.imagewidth * page.imagelength * sample_bytes, max_pixels)
+    check_bytes(page.tilewidth * page.tilelength * sample_bytes, max_pixels)
+
+
+def _check_bands(page: "TiffPage") -> None:
+    """Raises ImageError for bands that would be lost; `bands.decode_bands` reads them."""
     samples, colours = page.samplesperpixel, COLOURS.get(int(page.photometric), page.samplesperpixel)
     further, kinds = samples - colours, page.tags.valueof(EXTRA_SAMPLES, ())
     kinds = kinds if isinstance(kinds, tuple) else (kinds,)
@@ -145,9 +152,6 @@ def _check_page(page: "TiffPage", max_pixels: int) -> None:
             f"TIFF of {samples} bands, of which {further} are neither colour nor alpha; expected gray or RGB, with or "
             "without alpha: split the bands into files first, for instance with gdal_translate -b 1 IN OUT"
         )
-    sample_bytes = samples * _bits(page) / 8
-    check_bytes(page.imagewidth * page.imagelength * sample_bytes, max_pixels)
-    check_bytes(page.tilewidth * page.tilelength * sample_bytes, max_pixels)
 
 
 def deep_frame(page: "TiffPage") -> np.ndarray:
@@ -161,6 +165,8 @@ def read_tiff(
 ) -> Picture:
     """Returns the pages of a TIFF, those of 8 bits by Pillow, which applies colour profiles."""
     pages = contents.pages[:1] if first_frame else contents.pages
+    for _, page in pages:
+        _check_bands(page)
     try:
         with open_image(file, max_pixels, salvage=salvage) as image:
             frames = [_tiff_frame(image, index, page) for index, page in pages]

@@ -38,7 +38,7 @@ class Chain:
     def upscale(self, frames: Iterable[np.ndarray]) -> Iterator[tuple[TiledImage, Iterator[np.ndarray]]]:
         """Upscales frames `[H, W, C]` uint8 or uint16, iterated lazily; see `Tiler.upscale` for what is yielded."""
         if len(self.tilers) == 1:
-            return self.tilers[0].upscale(self._orient(from_array(frame)) for frame in frames)
+            return self.tilers[0].upscale(self._orient(from_array(frame, self.tilers[0].channels)) for frame in frames)
         return self._upscale_by_several(frames)
 
     def _upscale_by_several(self, frames: Iterable[np.ndarray]) -> Iterator[tuple[TiledImage, Iterator[np.ndarray]]]:
@@ -52,9 +52,11 @@ class Chain:
         images: Iterable[np.ndarray] = as_16_bits()
         failed: dict[int, NonFiniteError] = {}  # by the number of the frame
         for tiler in self.tilers[:-1]:
-            images = _whole(tiler.upscale(self._orient(from_array(image)) for image in images), tiler.scale, failed)
-        last = self.tilers[-1].upscale(self._orient(from_array(image)) for image in images)
-        for index, (image, strips) in enumerate(last):
+            results = tiler.upscale(self._orient(from_array(image, tiler.channels)) for image in images)
+            images = _whole(results, tiler.scale, failed)
+        last = self.tilers[-1]
+        results = last.upscale(self._orient(from_array(image, last.channels)) for image in images)
+        for index, (image, strips) in enumerate(results):
             if index in failed:
                 strips = _raising(failed[index])
             yield image, map(functools.partial(_as_dtype, dtype=dtypes.popleft()), strips)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from srgan_jax.inference.tile_grid import Span
+from srgan_jax.runtime.errors import UserError
 
 
 class TiledImage(NamedTuple):
@@ -17,15 +18,24 @@ class TiledImage(NamedTuple):
     join: Callable[[list[np.ndarray], Span, Span], np.ndarray]  # SR of these tiles -> [h * scale, w * scale, C]
 
 
-def from_array(frame: np.ndarray) -> TiledImage:
-    """Returns a `TiledImage` of `frame`; its result has the same channels and dtype.
+def from_array(frame: np.ndarray, channels: int = 3) -> TiledImage:
+    """Returns a `TiledImage` of `frame` for a generator of so many channels; its result has the channels of `frame`.
 
-    Gray is repeated to RGB. Alpha is upscaled as an image of its own. Colours are multiplied by alpha before upscaling
-    and divided by it afterwards, so that the colours of transparent pixels don't bleed into edges.
+    A generator of one channel upscales each channel by itself. One of another number than 1 or 3 takes images of
+    exactly its channels. For one of RGB, gray is repeated, and alpha is upscaled as an image of its own.
+
+    Colours are multiplied by alpha before upscaling and divided by it afterwards, so that the colours of transparent
+    pixels don't bleed into edges.
 
     Args:
       frame: `[H, W, C]` uint8, uint16, or float in [0, 1]; C is 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha).
+      channels: of the generator.
+
+    Raises:
+      UserError: an image of other channels, where the generator has neither 1 nor 3.
     """
+    if channels not in (1, 3):
+        return _of_bands(frame, channels)
     largest = np.float32(np.iinfo(frame.dtype).max if frame.dtype.kind == "u" else 1.0)
     colours = frame.shape[-1] - (frame.shape[-1] in (2, 4))
     has_alpha = frame.shape[-1] > colours
@@ -39,9 +49,14 @@ def from_array(frame: np.ndarray) -> TiledImage:
     def cut(rows: Span, columns: Span) -> list[np.ndarray]:
         image = read(rows, columns)
         colour, alpha = image[..., :colours], image[..., colours:]
+        if channels == 1:
+            colour = colour * alpha if has_alpha else colour
+            return [image[..., index : index + 1] for image in (colour, alpha) for index in range(image.shape[-1])]
         return [rgb(colour * alpha), rgb(alpha)] if has_alpha else [rgb(colour)]
 
     def join(results: list[np.ndarray], rows: Span, columns: Span) -> np.ndarray:
+        if channels == 1:
+            results = [np.concatenate(results[:colours], axis=-1), *results[colours:]]
         colour = results[0] if colours == 3 else results[0].mean(axis=-1, keepdims=True)
         if has_alpha:
             low, high = _local_bounds(read(rows, columns)[..., colours:], results[0].shape[:2])
@@ -51,6 +66,18 @@ def from_array(frame: np.ndarray) -> TiledImage:
         return to_dtype(colour, frame.dtype)
 
     return TiledImage(frame.shape[:2], cut, join)
+
+
+def _of_bands(frame: np.ndarray, channels: int) -> TiledImage:
+    """Returns a `TiledImage` of an image of exactly the channels of its generator."""
+    if frame.shape[-1] != channels:
+        raise UserError(f"expected an image of {channels} channels, those of the generator, got {frame.shape[-1]}")
+    largest = np.float32(np.iinfo(frame.dtype).max if frame.dtype.kind == "u" else 1.0)
+
+    def cut(rows: Span, columns: Span) -> list[np.ndarray]:
+        return [frame[rows.start : rows.stop, columns.start : columns.stop].astype(np.float32) / largest]
+
+    return TiledImage(frame.shape[:2], cut, lambda results, rows, columns: to_dtype(results[0], frame.dtype))
 
 
 def _local_bounds(alpha: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

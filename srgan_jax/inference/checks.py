@@ -28,14 +28,15 @@ WRONG_TYPES = (  # passed in place of an array: types, their description, the fi
 )
 
 
-def checked_image(img: Any, as_array: Callable[[Any], Any], axes: tuple[int, ...]) -> Any:
-    """Returns `as_array(img)` if it is an RGB image.
+def checked_image(img: Any, as_array: Callable[[Any], Any], axes: tuple[int, ...], channels: int = 3) -> Any:
+    """Returns `as_array(img)` if it is an image of the generator's channels, by default RGB.
 
     Args:
       img: the argument to check. The range is checked for NumPy arrays only: a JAX array may be traced, or still being
         computed.
       as_array: `jnp.asarray` or `np.asarray`.
       axes: the valid numbers of axes.
+      channels: of the generator.
 
     Raises:
       UserError: `img` is not an array, or has another shape, dtype or range.
@@ -44,9 +45,10 @@ def checked_image(img: Any, as_array: Callable[[Any], Any], axes: tuple[int, ...
         if isinstance(img, types):
             raise UserError(f"expected an array, got {found}; {hint}")
     array = as_array(img)
-    if array.ndim not in axes or array.shape[-1] != 3:
-        expected = " or ".join(SHAPES[count] for count in axes)
-        raise UserError(f"expected RGB {expected}, got {array.shape}{_channels_hint(array.shape)}")
+    if array.ndim not in axes or array.shape[-1] != channels:
+        expected = " or ".join(SHAPES[count] for count in axes).replace("3]", f"{channels}]")
+        hint = _channels_hint(array.shape) if channels == 3 else ""
+        raise UserError(f"expected {'RGB ' * (channels == 3)}{expected}, got {array.shape}{hint}")
     if 0 in array.shape[-3:-1]:
         raise UserError(f"expected an image, got {array.shape}, which has no pixels")
     if array.dtype != np.uint8 and not jnp.issubdtype(array.dtype, jnp.floating):

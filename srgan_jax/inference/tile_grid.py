@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from flax.core import FrozenDict, freeze
 
-from srgan_jax.models import GENERATORS, Network, build
+from srgan_jax.models import GENERATORS, Network, build, channels_of
 from srgan_jax.runtime import devices
 from srgan_jax.runtime.remembered import remembered
 from srgan_jax.weights import Weights
@@ -41,14 +41,16 @@ def _halo_px(architecture: FrozenDict) -> tuple[int, bool]:
     module = build(GENERATORS, architecture)
     if getattr(module, "least_radius_px", 0) > MAX_HALO_PX:
         return MAX_HALO_PX, False
-    radius, exact = remembered("halo", architecture, module, functools.partial(_measure_halo, module))
+    radius, exact = remembered(
+        "halo", architecture, module, functools.partial(_measure_halo, module, channels_of(architecture))
+    )
     return radius, exact
 
 
-def _measure_halo(module: Network) -> tuple[int, bool]:
+def _measure_halo(module: Network, channels: int) -> tuple[int, bool]:
     centre = MAX_HALO_PX + 2
     period = getattr(module, "period_px", DEFAULT_PERIOD_PX)
-    strip = np.zeros((period, 1, 2 * centre + period, 3), np.float32)
+    strip = np.zeros((period, 1, 2 * centre + period, channels), np.float32)
     for index in range(period):  # all positions relative to a stride or window
         strip[index, :, centre + index] = np.nan
     shapes = jax.eval_shape(module.init, jax.eval_shape(lambda: jax.random.key(0)), strip)
@@ -128,14 +130,14 @@ def choose_tile(
 
 def bytes_per_px(params: Weights) -> float:
     """Returns an estimate of bytes per LR pixel of a tile: three times its largest activation, twice its result."""
-    module = params.module()
+    module, channels = params.module(), channels_of(params.architecture)
 
     def compute() -> float:
-        lr = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+        lr = jax.ShapeDtypeStruct((1, 32, 32, channels), np.float32)
         apply = functools.partial(module.apply, capture_intermediates=True, mutable=["intermediates"])
         layers = jax.tree.leaves(jax.eval_shape(apply, params.variables, lr))
         largest = max(leaf.size * leaf.dtype.itemsize for leaf in layers) / 32**2
-        return 3 * largest + 2 * 4 * 3 * params.scale**2
+        return 3 * largest + 2 * 4 * channels * params.scale**2
 
     return remembered("bytes", params.architecture, module, compute)
 

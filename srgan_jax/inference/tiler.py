@@ -20,6 +20,7 @@ import numpy as np
 from srgan_jax.inference import channels
 from srgan_jax.inference.checks import NonFiniteError, checked_image
 from srgan_jax.inference.tile_grid import Span, choose_tile, halo_px, max_area, period_px, smallest_tile, spans
+from srgan_jax.models import channels_of
 from srgan_jax.runtime import devices
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.weights import Weights, make_weights
@@ -67,6 +68,7 @@ class Tiler:
         self._batch = self._mesh.size  # one tile per device
         self._params = devices.replicate(params, self._mesh)
         self.scale, self.name = params.scale, params.architecture["name"]
+        self.channels = channels_of(params.architecture)
 
     def upscale(
         self, images: Iterable[channels.TiledImage]
@@ -115,7 +117,7 @@ class Tiler:
         start = 0.0
         for _ in range(2):
             start = time.perf_counter()
-            zeros = channels.from_array(np.zeros((*self.tile_px, 3), np.float32))
+            zeros = channels.from_array(np.zeros((*self.tile_px, self.channels), np.float32), self.channels)
             collections.deque(next(self.upscale([zeros] * self._batch))[1], maxlen=0)
         return (time.perf_counter() - start) / self._batch
 
@@ -191,7 +193,7 @@ class Tiler:
             return None  # these tiles were cut before the tile size was halved
         height, width = self.tile_px
         sizes = np.array([tile.shape[:2] for tile in batch] + [(1, 1)] * (self._batch - len(batch)), np.int32)
-        padded = np.zeros((self._batch, height, width, 3), np.float32)
+        padded = np.zeros((self._batch, height, width, self.channels), np.float32)
         for target, tile in zip(padded, batch, strict=False):
             border = ((0, height - tile.shape[0]), (0, width - tile.shape[1]), (0, 0))
             target[:] = np.pad(tile, border, mode="edge") if any(sum(border, ())) else tile
@@ -276,8 +278,8 @@ def upscale_tiled(
     Raises:
       ValueError: `image` has another shape, dtype or range, or `tile_px` is two halos or less.
     """
-    image = checked_image(image, np.asarray, axes=(3,))
     params = params if isinstance(params, Weights) else make_weights(params, architecture)
+    image = checked_image(image, np.asarray, axes=(3,), channels=channels_of(params.architecture))
     halo, period = halo_px(params.architecture)[0], period_px(params.architecture)
     tile_px = tile_px or choose_tile([image.shape[:2]], halo, max_area(params), self_ensemble, period)
     if any(tile < min(size, 2 * halo + period) for size, tile in zip(image.shape, tile_px, strict=False)):
@@ -287,7 +289,7 @@ def upscale_tiled(
         )
     if self_ensemble and tile_px[0] != tile_px[1]:
         raise ValueError(f"tile_px={tile_px}: expected a square tile, because self_ensemble rotates tiles")
-    tiled = channels.from_array(image)
+    tiled = channels.from_array(image, channels_of(params.architecture))
     tiled = channels.self_ensemble(tiled) if self_ensemble else tiled
     ((_, strips),) = ((tiled, list(strips)) for tiled, strips in Tiler(params, tile_px).upscale([tiled]))
     return np.concatenate(strips)

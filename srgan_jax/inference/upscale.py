@@ -12,6 +12,7 @@ import numpy as np
 from jax.core import Tracer
 
 from srgan_jax.inference.checks import checked_image
+from srgan_jax.models import channels_of
 from srgan_jax.ops import color
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.weights import Weights, make_weights
@@ -54,15 +55,15 @@ def upscale(
       UserError: `img` has another shape or dtype, or is a NumPy array with values far outside [0, 1]; `params` don't
         fit their architecture; or `clip=False` with uint8, which can't hold such values.
     """
-    image = checked_image(img, _as_array, axes=(3, 4))
     if not isinstance(params, Weights):
         params = make_weights(params, architecture)
+    image = checked_image(img, _as_array, axes=(3, 4), channels=channels_of(params.architecture))
     if image.dtype == jnp.uint8 and not clip:
         raise UserError("clip=False: expected a float image in [0, 1], got uint8; pass img / 255")
     dtype = jnp.dtype(dtype or jnp.float32)
     if all(_is_concrete(leaf) for leaf in jax.tree.leaves((image, params))):
         return _upscale_padded(params, np.asarray(image), self_ensemble, clip, dtype)
-    lr = color.from_uint8(image) if image.dtype == jnp.uint8 else image.astype(jnp.float32)
+    lr = color.from_integers(image) if image.dtype == jnp.uint8 else image.astype(jnp.float32)
     apply = functools.partial(_apply, dtype=dtype)
     batch = lr if lr.ndim == 4 else lr[None]
     sr = _mean_over_orientations(apply, params, batch, clip) if self_ensemble else apply(params, batch)
@@ -81,8 +82,10 @@ def _as_array(image: Any) -> Any:
 
 
 def _is_concrete(leaf: Any) -> bool:
-    """Returns whether an array has values here: it is neither traced nor partly in other processes."""
-    return not isinstance(leaf, Tracer) and getattr(leaf, "is_fully_addressable", True)
+    """Returns whether an array has its values in one place: it is neither traced nor on several devices."""
+    if isinstance(leaf, Tracer):
+        return False
+    return not isinstance(leaf, jax.Array) or len(leaf.sharding.device_set) == 1
 
 
 def canvas_side(side: int) -> int:

@@ -12,7 +12,16 @@ from srgan_jax.models.generators import GENERATORS
 from srgan_jax.runtime.errors import lookup
 from srgan_jax.runtime.types import PyTree
 
-__all__ = ["DISCRIMINATORS", "EXTRACTORS", "GENERATORS", "Network", "architecture_of", "build", "fields_of"]
+__all__ = [
+    "DISCRIMINATORS",
+    "EXTRACTORS",
+    "GENERATORS",
+    "Network",
+    "architecture_of",
+    "build",
+    "channels_of",
+    "fields_of",
+]
 RUNTIME_FIELDS = ("dtype", "axis_name", "remat", "parent", "name")
 
 
@@ -54,6 +63,11 @@ def build(table: Mapping[str, type[nn.Module]], description: Mapping[str, Any], 
     known = {field.name for field in dataclasses.fields(module)}
     runtime = {name: value for name, value in runtime.items() if name in known}
     return module(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}, **runtime)
+
+
+def channels_of(architecture: Mapping[str, Any]) -> int:
+    """Returns the channels of the images that a generator takes: 3 unless its architecture says otherwise."""
+    return architecture.get("channels", 3)
 
 
 def architecture_of(table: Mapping[str, type[nn.Module]], module: nn.Module) -> dict[str, Any]:

@@ -19,6 +19,8 @@ class Generator(Protocol):
     `least_radius_px`, a lower bound of its radius in LR pixels: where that is more than the largest halo of a tile, the
     radius isn't measured.
 
+    With the field `channels`, it can be trained on images of other bands than RGB; without it, on RGB only.
+
     Attributes:
       scale: SR pixels per LR pixel, along each axis.
     """

@@ -60,8 +60,13 @@ def weight_matrix(in_size: int, out_size: int, kernel: str = "bicubic", border: 
 
 
 def resize(
-    image: jax.Array | np.ndarray, size: tuple[int, int], *, convention: str = "A", kernel: str = "bicubic"
-) -> jax.Array:
+    image: jax.Array | np.ndarray,
+    size: tuple[int, int],
+    *,
+    convention: str = "A",
+    kernel: str = "bicubic",
+    levels: float = 255.0,
+) -> jax.Array:  # fmt: skip
     """Resizes like MATLAB's `imresize`, with antialiasing when shrinking.
 
     Args:
@@ -70,6 +75,7 @@ def resize(
       size: `(height, width)` of the result.
       convention: "A", "B" or "C", see the module docstring.
       kernel: "bicubic" or "bilinear".
+      levels: 65535 for 16-bit files in place of 8-bit ones.
 
     Returns:
       `[..., height, width, C]` float32; A and B: in [0, 1]; C: may overshoot slightly, as with doubles in MATLAB.
@@ -80,21 +86,22 @@ def resize(
     rows, columns = jnp.asarray(rows, jnp.float32), jnp.asarray(columns, jnp.float32)
     product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
     # In units of 1/255 every weight of x2 and x4 bicubic is a dyadic fraction and every sum is exact in float32.
-    unit = 255.0 if eight_bit else 1.0
-    quantise = (lambda x: jnp.clip(jnp.floor(x + 0.5), 0.0, 255.0)) if eight_bit else (lambda x: x)
+    unit = levels if eight_bit else 1.0
+    quantise = (lambda x: jnp.clip(jnp.floor(x + 0.5), 0.0, levels)) if eight_bit else (lambda x: x)
     x = quantise(jnp.asarray(image, jnp.float32) * unit)
     x = quantise(product("oh,...hwc->...owc", rows, x))
     x = quantise(product("ow,...hwc->...hoc", columns, x))
     return x / unit
 
 
-def downscale(hr: jax.Array | np.ndarray, scale: int, *, convention: str = "A") -> jax.Array:
+def downscale(hr: jax.Array | np.ndarray, scale: int, *, convention: str = "A", levels: float = 255.0) -> jax.Array:
     """Returns the bicubic LR image of `hr`.
 
     Args:
       hr: `[..., H, W, C]` float in [0, 1]; H and W are multiples of `scale`.
       scale: HR pixels per LR pixel: 2, 3, 4, 8, ...
       convention: "A", "B" or "C", see the module docstring.
+      levels: as for `resize`.
 
     Returns:
       `[..., H / scale, W / scale, C]` float32.
@@ -108,7 +115,7 @@ def downscale(hr: jax.Array | np.ndarray, scale: int, *, convention: str = "A") 
             f"downscale by {scale}: expected a height and width that are multiples of {scale}, got {height} x {width}; "
             "crop the image first"
         )
-    return resize(hr, (height // scale, width // scale), convention=convention)
+    return resize(hr, (height // scale, width // scale), convention=convention, levels=levels)
 
 
 def centre_crop(image: jax.Array, shape: Sequence[int]) -> jax.Array:

@@ -33,7 +33,7 @@ def resize_uint8(image: np.ndarray, size: tuple[int, int], kernel: str = "bicubi
     """Returns the image resized to `size`, rounded half up.
 
     Args:
-      image: `[H, W, C]` uint8.
+      image: `[H, W, C]` uint8 or uint16.
       size: height and width of the result.
       kernel: a name in `RESIZINGS`. The outermost samples are repeated at the borders.
     """
@@ -41,14 +41,14 @@ def resize_uint8(image: np.ndarray, size: tuple[int, int], kernel: str = "bicubi
     rows, columns = (matrix(*sides).astype(np.float32) for sides in zip(image.shape[:2], size, strict=True))
     resized = np.einsum("oh,hwc->owc", rows, image.astype(np.float32), optimize=True)
     resized = np.einsum("pw,owc->opc", columns, resized, optimize=True)
-    return np.clip(np.floor(resized + 0.5), 0, 255).astype(np.uint8)
+    return np.clip(np.floor(resized + 0.5), 0, np.iinfo(image.dtype).max).astype(image.dtype)
 
 
 def blur_uint8(image: np.ndarray, size_px: int, sigma_px: float) -> np.ndarray:
     """Returns the image after OpenCV's GaussianBlur with its default border: mirrored, the outermost sample once.
 
     Args:
-      image: `[H, W, C]` uint8.
+      image: `[H, W, C]` uint8 or uint16.
       size_px: side of the kernel, odd.
       sigma_px: standard deviation.
     """
@@ -56,4 +56,4 @@ def blur_uint8(image: np.ndarray, size_px: int, sigma_px: float) -> np.ndarray:
     blurred = image.astype(np.float64)
     for axis in (0, 1):
         blurred = correlate1d(blurred, taps / taps.sum(), axis=axis, mode="mirror")
-    return np.clip(np.floor(blurred + 0.5), 0, 255).astype(np.uint8)
+    return np.clip(np.floor(blurred + 0.5), 0, np.iinfo(image.dtype).max).astype(image.dtype)

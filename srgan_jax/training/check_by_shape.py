@@ -26,7 +26,7 @@ def check_by_shape(stage: Stage) -> None:
     plan = stage.plan
     count = stage.game.averaging.microbatches
     sides = (plan.crop_px, plan.crop_px // plan.scale)
-    hr, lr = (jax.ShapeDtypeStruct((count, side, side, 3), jnp.float32) for side in sides)
+    hr, lr = (jax.ShapeDtypeStruct((count, side, side, plan.bands), jnp.float32) for side in sides)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count))
     try:
         state = jax.eval_shape(local.init, None, stage.discriminator_variables)

@@ -11,8 +11,8 @@ from srgan_jax import models, weights
 from srgan_jax.config.schema import RunConfig
 from srgan_jax.evaluation.tables import Protocol
 from srgan_jax.images.paired_folders import find_test_set
-from srgan_jax.runtime import devices, messages
-from srgan_jax.training import logs, previews, samples, setup, start, workdir
+from srgan_jax.runtime import devices, messages, processes
+from srgan_jax.training import bands, logs, previews, samples, setup, start, workdir
 from srgan_jax.training.initial import keep_initial, load_initial, load_initial_discriminator
 from srgan_jax.training.monitor import Monitor
 from srgan_jax.training.provenance import describe_run
@@ -55,9 +55,11 @@ def train_and_evaluate(
       UserError: the config, the data or the folder can't be used, or training diverges after all rollbacks.
       SystemExit: SIGTERM or Ctrl-C was received. The state is saved first.
     """
+    processes.check_semaphores()
     folder = Path(folder)
     with workdir.locked(folder), StopRequest() as stop:
-        run = dataclasses.replace(run, data=samples.with_pairs(run.data, folder))
+        data = samples.with_bands(samples.with_pairs(run.data, folder), folder)
+        run = dataclasses.replace(run, data=data, generator=bands.with_channels(run.generator, data.channels))
         initial = current = load_initial(run.init_from, folder)
         if run.generator_of_init_from:
             run = dataclasses.replace(run, generator=start.generator_from(initial, run.init_from))

@@ -54,7 +54,7 @@ def draw_previews(averaged: weights.Weights, pairs: Sequence[Pair], path: Path |
     """Returns a sheet with a row LR | SR | HR for each pair. Writes it if a path is given."""
     results = scoring.upscale_all(functools.partial(inference.upscale_canvas, averaged), pairs)
     rows = [(pair.lr, result, pair.hr) for pair, result in zip(pairs, results, strict=True)]
-    return write_sheet(path, rows)
+    return write_sheet(path, [[images.visible(image) for image in row] for row in rows])
 
 
 def write_sheet(path: str | os.PathLike | None, rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:

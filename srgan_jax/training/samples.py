@@ -11,6 +11,7 @@ from srgan_jax.config.schema import DataConfig, ValidationConfig
 from srgan_jax.data import builder, datasets
 from srgan_jax.data.batch_plan import BatchPlan
 from srgan_jax.data.builder import DatasetError
+from srgan_jax.data.examples import kind_of
 from srgan_jax.data.feed import Samples
 from srgan_jax.data.images import ImageArrays, Images
 from srgan_jax.data.sources import SOURCES
@@ -39,7 +40,8 @@ def open_images(
         )
     if count:
         check_held_out(count, data.crop_px, workdir)
-    dataset = prepare_folder(data.folder, workdir, data.crop_px) if data.folder else data.dataset
+    bands = {"channels": data.channels or 3, "bits": data.bits or 8}
+    dataset = prepare_folder(data.folder, workdir, data.crop_px, **bands) if data.folder else data.dataset
     images = datasets.open_images(
         dataset,
         scale=plan.scale,
@@ -51,6 +53,7 @@ def open_images(
         resize_px=data.resize_px,
         resize_kernel=data.resize_kernel,
         make_lr=plan.lr_of_original,
+        **bands,
     )
     if not count:
         return _first(images, data.first_images), []
@@ -70,6 +73,35 @@ def open_images(
 def _first(images: Images, count: int) -> Images:
     """Returns the first `count` images; all of them for 0."""
     return datasets.Subset(images, range(min(count, len(images)))) if count else images
+
+
+def with_bands(data: DataConfig, workdir: Path) -> DataConfig:
+    """Returns `data` with the number of bands and bits of its images where they are 0: those of a prepared data set.
+
+    A run that exists continues as it began.
+
+    Raises:
+      UserError: another number of bits than 8 or 16.
+    """
+    if data.bits not in (0, 8, 16):
+        raise UserError(f"config.data.bits={data.bits}: expected 8 or 16, or 0 for those of the data set")
+    file = Path(workdir, recorded.FILE)
+    if file.exists():
+        before = json.loads(file.read_text())["data"]
+        found = before.get("channels") or 3, before.get("bits") or 8
+    else:
+        found = processes.on_first_process(functools.partial(_bands_and_bits, data))
+    channels, bits = data.channels or found[0], data.bits or found[1]
+    if (channels, bits) != (3, 8):
+        messages.report(f"training images: {kind_of(channels, bits)}")
+    return dataclasses.replace(data, channels=channels, bits=bits)
+
+
+def _bands_and_bits(data: DataConfig) -> tuple[int, int]:
+    try:
+        return (3, 8) if data.folder else builder.bands_and_bits(data.dataset, data.data_dir or None)
+    except DatasetError:  # reported where the data set is opened
+        return 3, 8
 
 
 def with_pairs(data: DataConfig, workdir: Path) -> DataConfig:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import cast
 
 import flax.linen as nn
@@ -33,6 +34,7 @@ from srgan_jax.ops.resize_uint8 import RESIZINGS
 from srgan_jax.runtime import devices, messages
 from srgan_jax.runtime.errors import UserError, lookup
 from srgan_jax.runtime.types import PyTree
+from srgan_jax.training import bands
 from srgan_jax.training.check_by_shape import check_by_shape
 from srgan_jax.training.game import Averaging, Game, Optimizer, Player
 from srgan_jax.training.mapping import MAPPINGS
@@ -69,7 +71,9 @@ def build(
     lookup(models.EXTRACTORS, run.extractor.name, "network")
     for name in run.loggers:
         lookup(WRITERS, name, "config.loggers")
-    fields = select_keys(find_generator(str(run.generator["name"])), run.generator, DEFAULTS.generator)
+    section = bands.with_channels(run.generator, run.data.channels or 3)
+    fields = select_keys(find_generator(str(run.generator["name"])), section, DEFAULTS.generator)
+    bands.check_bands(run.data, fields, run.validation.metrics)
     plan = make_plan(run.data, run.degradation, fields)
     _check_sizes(run.data.crop_px, run.data.resize_px, plan.scale)
     axis_name = lookup(MAPPINGS, run.devices.mapping, "config.devices.mapping")
@@ -86,7 +90,7 @@ def build(
         d = None
         if step.has_discriminator:
             d = make_discriminator(run.discriminator, config, plan.crop_px, run.remat, runtime)
-        extractor = find_extractor(run.extractor, g, d, dtype, run.remat, name)
+        extractor = find_extractor(run.extractor, g, d, dtype, run.remat, name, plan.bands)
         updates = config.discriminator_updates if isinstance(config, GanStageConfig) else 1
         game = Game(g, d, grad_share=run.log_grad_share, discriminator_updates=updates, **common)
         intervals = Intervals(
@@ -111,13 +115,14 @@ def make_plan(data: DataConfig, degradation: Options, generator: Options) -> Bat
     lookup(AUGMENTATIONS, data.augment, "config.data.augment")
     lookup(RESIZINGS, data.resize_kernel, "config.data.resize_kernel")
     plan = BatchPlan(
-        scale, data.crop_px, data.batch_size, data.augment, halo_px=data.halo_px, min_contrast=data.min_contrast
-    )
+        scale, data.crop_px, data.batch_size, data.augment, halo_px=data.halo_px, min_contrast=data.min_contrast,
+        bands=data.channels or 3,
+    )  # fmt: skip
     if data.lr_from_original:
         return dataclasses.replace(plan, lr_of_original=_find_lr_of_original(data, degradation))
     if data.lr:
         return plan
-    degrade, radius_px = find_degradation(degradation, scale)
+    degrade, radius_px = find_degradation(degradation, scale, data)
     return dataclasses.replace(plan, rescale=data.rescale, degrade=degrade, radius_px=radius_px)
 
 
@@ -134,8 +139,19 @@ def _find_lr_of_original(data: DataConfig, degradation: Options) -> Callable[...
     return functools.partial(of_original, **degrade.keywords)
 
 
-def find_degradation(section: Options, scale: int) -> tuple[functools.partial, int]:
-    """Returns `(key, hr, *, scale) -> lr` with its options, and the number of HR pixels around a crop that it reads."""
+def find_degradation(section: Options, scale: int, data: DataConfig | None = None) -> tuple[functools.partial, int]:
+    """Returns `(key, hr, *, scale) -> lr` with its options, and the number of HR pixels around a crop that it reads.
+
+    LR has the bits of `data`, by default 8.
+    """
+    if data and (data.channels or 3, data.bits or 8) != (3, 8):
+        if not lookup(DEGRADATIONS, str(section["name"]), "degradation").any_bands:
+            able = ", ".join(name for name, entry in DEGRADATIONS.items() if entry.any_bands)
+            raise UserError(
+                f"config.degradation.name={section['name']} takes 8-bit RGB, but the data has {data.channels or 3} "
+                f"bands of {data.bits or 8} bits; expected one of {able}, or a paired data set"
+            )
+        section = MappingProxyType({**section, "levels": 2.0 ** (data.bits or 8) - 1})
     options = {name: value for name, value in section.items() if name != "name"}
     entry = lookup(DEGRADATIONS, str(section["name"]), "degradation")
     valid = dict.fromkeys(name for name in inspect.getfullargspec(entry.degrade).kwonlyargs if name != "scale")
@@ -190,14 +206,25 @@ def make_discriminator(
 
 
 def find_extractor(
-    config: ExtractorConfig, g: Player, d: Player | None, dtype: jnp.dtype, remat: bool, stage: str
+    config: ExtractorConfig, g: Player, d: Player | None, dtype: jnp.dtype, remat: bool, stage: str, channels: int
 ) -> Extractor | None:
-    """Returns the extractor if a term or the discriminator of a stage reads features, else None."""
+    """Returns the extractor if a term or the discriminator of a stage reads features, else None.
+
+    Raises:
+      UserError: images of `channels` other than three, which extractors don't take.
+    """
     terms = (*g.losses, *(d.losses if d else ()))
     taps = taps_of(terms)
     own_taps = getattr(d.module, "taps", ()) if d and "features" in d.takes else ()
     if not own_taps and "features" not in views_of(terms):
         return None
+    if channels != 3:
+        readers = [term.name for term in terms if "features" in term.term.views] + ["discriminator"] * bool(own_taps)
+        raise UserError(
+            f"config.stages.{stage}: {', '.join(readers)} read features of {config.name}, which takes RGB, but the "
+            f"data has {channels} bands; set weights such as config.stages.{stage}.losses.perceptual.weight=0 and "
+            f"config.stages.{stage}.losses.pixel.weight=1, or config.data.channels=3"
+        )
     taps = tuple(dict.fromkeys([*taps, *own_taps]))
     return load_extractor(config, taps, dtype, stage)._replace(remat=remat)
 

@@ -103,7 +103,7 @@ class Stage:
         features = functools.partial(extractor.apply, extractor.variables) if extractor else None
         game = dataclasses.replace(self.game, features=features)
         sizes = self.plan.crop_px, self.plan.scale
-        return init_state(game, *sizes, self.seed, variables, discriminator_variables)
+        return init_state(game, *sizes, self.seed, variables, discriminator_variables, self.plan.bands)
 
     def update(
         self, state: TrainState, frozen: Mapping[str, PyTree], sharded: Mapping[str, PyTree]
@@ -142,6 +142,7 @@ def init_state(
     seed: int = 0,
     variables: Mapping[str, PyTree] | None = None,
     discriminator_variables: Mapping[str, PyTree] | None = None,
+    bands: int = 3,
 ) -> TrainState:
     """Returns the state before the first update.
 
@@ -152,9 +153,10 @@ def init_state(
       seed: seed of the initialisation, the order of the samples and their crops.
       variables: variables of the generator, from the previous stage; None initialises them.
       discriminator_variables: variables of the discriminator; None initialises them.
+      bands: channels of the images.
     """
     key = jax.random.key(seed)
-    hr, lr = (jnp.zeros((1, side, side, 3)) for side in (crop_px, crop_px // scale))
+    hr, lr = (jnp.zeros((1, side, side, bands)) for side in (crop_px, crop_px // scale))
 
     def create(player: Player, number: int, inputs: Mapping[str, PyTree], start: Mapping[str, PyTree] | None = None):
         optimizer = player.optimizer

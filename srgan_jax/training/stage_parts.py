@@ -57,8 +57,9 @@ def open_data(
 ) -> tuple[Validation, Images]:
     """Returns the validation images and the training images; the latter are still encoded."""
     images, held_out = samples.open_images(data, validation, plan, folder)
-    degrade, _ = setup.find_degradation(degradation, plan.scale)
-    return read_validation(validation, plan.scale, functools.partial(degrade, scale=plan.scale), held_out), images
+    degrade, _ = setup.find_degradation(degradation, plan.scale, data)
+    degrade = functools.partial(degrade, scale=plan.scale)
+    return read_validation(validation, plan, degrade, held_out, data.bits or 8), images
 
 
 def open_saver(shared: Shared, name: str) -> Checkpoints:

@@ -87,7 +87,7 @@ def initial_variables(start: weights.Weights | None, generator: nn.Module) -> Py
 
 def _of_another_scale(start: weights.Weights, generator: nn.Module) -> PyTree:
     """Returns new variables of `generator`, with the tensors of `start` that have the same name and shape."""
-    lr = jnp.zeros((1, 8, 8, 3))
+    lr = jnp.zeros((1, 8, 8, getattr(generator, "channels", 3)))
     new: PyTree = flatten_dict(dict(generator.init(jax.random.key(0), lr)), sep="/")
     given: PyTree = flatten_dict(dict(start.variables), sep="/")
     taken = {name: given[name] for name, leaf in new.items() if name in given and given[name].shape == leaf.shape}

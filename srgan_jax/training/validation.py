@@ -10,6 +10,7 @@ import numpy as np
 
 from srgan_jax import weights
 from srgan_jax.config.schema import ValidationConfig
+from srgan_jax.data.batch_plan import BatchPlan
 from srgan_jax.data.datasets import unpack
 from srgan_jax.data.images import ImageArrays
 from srgan_jax.evaluation import scoring, tables
@@ -56,23 +57,23 @@ class Validation(NamedTuple):
 
 
 def read_validation(
-    config: ValidationConfig, scale: int, degrade: Degrade | None, held_out: ImageArrays = ()
+    config: ValidationConfig, plan: BatchPlan, degrade: Degrade | None, held_out: ImageArrays = (), bits: int = 8
 ) -> Validation:
     """Returns the validation images: those of `config.folder`, else centre crops of `held_out`, which may be empty."""
     if config.folder:
-        found = read_pairs(config.folder, scale)
+        found = read_pairs(config.folder, plan.scale, channels=plan.bands, bits=bits)
     else:
-        found = [_held_out_pair(f"held out {index}", held_out[index], scale) for index in range(len(held_out))]
+        found = [_held_out_pair(f"held out {index}", held_out[index], plan) for index in range(len(held_out))]
     scoring.check_sizes(found, config.metrics)
     validation = Validation(found, config.metrics, degrade if config.degraded else None)
     return validation._replace(pairs=validation.replace_lr(found))
 
 
-def _held_out_pair(name: str, image: np.ndarray, scale: int) -> Pair:
-    """Returns the centre of a held-out image as a pair; a packed pair, of more than 3 channels, has its own LR."""
-    if image.shape[-1] == 3:
-        return make_pair(name, _centre_crop(image, HELD_OUT_PX), scale)
-    hr, lr = unpack(_centre_crop(image, HELD_OUT_PX // scale), scale)
+def _held_out_pair(name: str, image: np.ndarray, plan: BatchPlan) -> Pair:
+    """Returns the centre of a held-out image as a pair; a packed pair has its own LR."""
+    if not plan.is_paired:
+        return make_pair(name, _centre_crop(image, HELD_OUT_PX), plan.scale)
+    hr, lr = unpack(_centre_crop(image, HELD_OUT_PX // plan.scale), plan.scale)
     return Pair(name, lr, hr)
 
 

@@ -139,10 +139,10 @@ def check_shapes(variables: Mapping[str, Any], module: Any, side: int = 8) -> No
 
     Args:
       variables: as of `module.init`.
-      module: takes images `[1, side, side, 3]`; WeightsError too if it can't be built.
+      module: takes images `[1, side, side, C]`, C being its `channels` or 3; WeightsError too if it can't be built.
       side: in pixels.
     """
-    image = jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
+    image = jax.ShapeDtypeStruct((1, side, side, getattr(module, "channels", 3)), np.float32)
     try:
         expected = jax.eval_shape(module.init, jax.eval_shape(lambda: jax.random.key(0)), image)
     except UserError:

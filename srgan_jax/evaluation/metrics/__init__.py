@@ -43,6 +43,7 @@ class Metric(NamedTuple):
       digits: decimal places in tables.
       target: the best value of a two-sided metric, which is neither better where it is lower nor where it is higher.
       pool: the values of the images to the value of a set, by default the mean.
+      rgb: whether it needs RGB. The others compare all bands of images that are not RGB, whatever their name says.
     """
 
     function: Callable[..., jax.Array | np.ndarray | float]
@@ -53,6 +54,7 @@ class Metric(NamedTuple):
     digits: int = 4
     target: float | None = None
     pool: Callable[[Sequence], float] = _mean
+    rgb: bool = False
 
     def __call__(
         self, sr: jax.Array | np.ndarray, hr: jax.Array | np.ndarray, **options: object
@@ -75,45 +77,47 @@ def in_rgb(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 METRICS: dict[str, Metric] = {
     "psnr_y": Metric(psnr, digits=3),
     "ssim_y": Metric(ssim, caption="Wang, 11 x 11 gaussian, sigma 1.5, valid windows"),
-    "ssim_daala": Metric(ssim_daala, caption="daala's dump_ssim on 8-bit Y"),
+    "ssim_daala": Metric(ssim_daala, rgb=True, caption="daala's dump_ssim on 8-bit Y"),
     "ms_ssim": Metric(ms_ssim, caption="five scales, on Y"),
     "psnr_rgb": Metric(in_rgb(psnr), digits=3),
     "niqe": Metric(
-        niqe.niqe, True, niqe.niqe_weights, niqe.SMALLEST_PX, caption="MATLAB's Y rounded, blocks of 96 px"
+        niqe.niqe, True, niqe.niqe_weights, niqe.SMALLEST_PX, rgb=True, caption="MATLAB's Y rounded, blocks of 96 px"
     ),
-    "lpips_alex": Metric(lpips.lpips_alex, True, lpips.alex_weights, caption="v0.1 on RGB, AlexNet"),
-    "lpips_vgg": Metric(lpips.lpips_vgg, True, lpips.vgg_weights, caption="v0.1 on RGB, VGG16"),
+    "lpips_alex": Metric(lpips.lpips_alex, True, lpips.alex_weights, rgb=True, caption="v0.1 on RGB, AlexNet"),
+    "lpips_vgg": Metric(lpips.lpips_vgg, True, lpips.vgg_weights, rgb=True, caption="v0.1 on RGB, VGG16"),
     "vgg54": Metric(
-        vgg54.vgg54, True, vgg54.vgg54_weights,
+        vgg54.vgg54, True, vgg54.vgg54_weights, rgb=True,
         caption="mean squared difference of VGG19's relu5_4 features, over 12.75 with Caffe's weights",
     ),
     "ssim_rgb": Metric(in_rgb(ssim)),
     "lr_psnr": Metric(
-        texture.lr_psnr, smallest_px=texture.SMALLEST_PX, digits=1,
+        texture.lr_psnr, smallest_px=texture.SMALLEST_PX, rgb=True, digits=1,
         caption="dB between SR and HR after MATLAB's bicubic to a quarter, 8 bits; for LR made by bicubic",
     ),
     "v34": Metric(
-        texture.v34, True, vgg54.vgg54_weights, texture.SMALLEST_PX, digits=3,
+        texture.v34, True, vgg54.vgg54_weights, texture.SMALLEST_PX, rgb=True, digits=3,
         caption="mean squared distance of VGG19's relu3_4 over its variance in HR",
     ),
     "power_25": Metric(
-        functools.partial(texture.power, low=0.25, high=0.375), smallest_px=texture.SMALLEST_PX, digits=1, target=0.0,
+        functools.partial(texture.power, low=0.25, high=0.375), smallest_px=texture.SMALLEST_PX, rgb=True,
+        digits=1, target=0.0,
         caption="dB, luma's power at .25 to .375 cycles/px over HR's",
     ),
     "power_375": Metric(
-        functools.partial(texture.power, low=0.375, high=0.5), smallest_px=texture.SMALLEST_PX, digits=1, target=0.0,
+        functools.partial(texture.power, low=0.375, high=0.5), smallest_px=texture.SMALLEST_PX, rgb=True,
+        digits=1, target=0.0,
         caption="dB, luma's power at .375 to .5 cycles/px over HR's",
     ),
     "place": Metric(
-        texture.place, smallest_px=texture.SMALLEST_PX, digits=3,
+        texture.place, smallest_px=texture.SMALLEST_PX, rgb=True, digits=3,
         caption="correlation with HR of the log energy of high frequencies, blocks of 16 px: texture where HR has it",
     ),
     "flat": Metric(
-        texture.flat, smallest_px=texture.SMALLEST_PX, digits=2, target=1.0, pool=_mean_without_nan,
+        texture.flat, smallest_px=texture.SMALLEST_PX, rgb=True, digits=2, target=1.0, pool=_mean_without_nan,
         caption="amplitude of high frequencies over HR's where HR is flat; above 1: noise",
     ),
     "phase": Metric(
-        texture.lattice, True, smallest_px=texture.SMALLEST_PX, digits=3, pool=texture.phase,
+        texture.lattice, True, smallest_px=texture.SMALLEST_PX, rgb=True, digits=3, pool=texture.phase,
         caption="largest over smallest energy on a lattice of 4 x 4 px, of the whole set; HR: about 1.02",
     ),
 }  # fmt: skip

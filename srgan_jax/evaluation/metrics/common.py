@@ -36,13 +36,15 @@ def check_same_shape(sr: jax.Array | np.ndarray, hr: jax.Array | np.ndarray) -> 
 
 
 def prepare(sr: jax.Array, hr: jax.Array, channel: str) -> tuple[jax.Array, jax.Array]:
-    """Converts two images `[H, W, 3]` in [0, 1] to the channels that a metric compares, `[H, W, 1 or 3]`.
+    """Converts two images `[H, W, C]` in [0, 1] to the channels that a metric compares; all, unless they are RGB.
 
     Raises:
       ValueError: the images have different shapes.
     """
     check_same_shape(sr, hr)
     convert = lookup(CHANNELS, channel, "channel")
+    if sr.shape[-1] != 3:  # no colours: all bands are compared
+        return sr, hr
     return convert(sr), convert(hr)
 
 

@@ -66,9 +66,9 @@ class SRGANDiscriminator(nn.Module):
     def _check(self, image: jax.Array) -> None:
         lookup(dict.fromkeys(HEADS), self.head, "head")
         lookup(dict.fromkeys(("batch", "none")), self.norm, "norm")
-        if self.head == "flatten" and image.shape[1:] != (self.crop_px, self.crop_px, 3):
+        if self.head == "flatten" and image.shape[1:3] != (self.crop_px, self.crop_px):
             raise ValueError(
-                f"discriminator: expected {self.crop_px} x {self.crop_px} RGB crops, got {image.shape[1:]}; "
+                f"discriminator: expected {self.crop_px} x {self.crop_px} crops, got {image.shape[1:]}; "
                 "set discriminator.crop_px to the side of the crops"
             )
 

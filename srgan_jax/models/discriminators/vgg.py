@@ -49,8 +49,8 @@ class VGGDiscriminator(nn.Module):
         levels = (self.crop_px // LAST_PX).bit_length() - 1
         if levels < 1 or self.crop_px != LAST_PX * 2**levels:
             raise ValueError(f"VGG discriminator: expected crops with a side of 8, 16, 32, ... px, got {self.crop_px}")
-        if image.shape[1:] != (self.crop_px, self.crop_px, 3):
-            raise ValueError(f"VGG discriminator: expected {self.crop_px} x {self.crop_px} RGB crops, got "
+        if image.shape[1:3] != (self.crop_px, self.crop_px):
+            raise ValueError(f"VGG discriminator: expected {self.crop_px} x {self.crop_px} crops, got "
                              f"{image.shape[1:]}; set discriminator.crop_px to the side of the crops")  # fmt: skip
         return levels
 

@@ -20,6 +20,7 @@ class CompactResNet(nn.Module):
     blocks: int = 6
     width: int = 40
     scale: int = 4  # an integer >= 1
+    channels: int = 3  # of LR and SR
     dtype: Any = jnp.float32
     axis_name: str | None = None  # unused: no batch statistics
     remat: bool = False  # recompute the activations of blocks for the gradient instead of storing them
@@ -29,7 +30,7 @@ class CompactResNet(nn.Module):
         x = self._conv(lr.astype(self.dtype) - 0.5, self.width, "conv_in", mask)
         for index in range(self.blocks):
             x = x + layers.maybe_remat(self, lambda own, x, name=f"block_{index:02d}": own._residual(x, name, mask))(x)
-        x = self._conv(x, 3 * self.scale**2, "conv_out", mask, init_scale=1e-4).astype(jnp.float32)
+        x = self._conv(x, self.channels * self.scale**2, "conv_out", mask, init_scale=1e-4).astype(jnp.float32)
         return layers.pixel_shuffle(x, self.scale) + layers.interpolate(lr.astype(jnp.float32), self.scale, "bilinear")
 
     def _residual(self, x, name, mask):

@@ -22,6 +22,7 @@ class MSRResNet(nn.Module):
     blocks: int = 16
     width: int = 64
     scale: int = 4  # 2, 3 or 4
+    channels: int = 3  # of LR and SR
     dtype: Any = jnp.float32
     axis_name: str | None = None  # unused: no batch statistics
     remat: bool = False  # recompute the activations of blocks for the gradient instead of storing them
@@ -38,7 +39,7 @@ class MSRResNet(nn.Module):
             )
             mask = None if mask is None else mask.repeat(factor, 1).repeat(factor, 2)
         x = self._leaky(self._conv(x, self.width, "conv_hr", mask))
-        x = self._conv(x, 3, "conv_out", mask, init_scale=1e-4).astype(jnp.float32)
+        x = self._conv(x, self.channels, "conv_out", mask, init_scale=1e-4).astype(jnp.float32)
         return x + layers.interpolate(lr.astype(jnp.float32), self.scale, "bilinear")
 
     def _residual(self, x, name, mask):

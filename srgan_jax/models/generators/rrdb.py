@@ -30,6 +30,7 @@ class RRDBNet(nn.Module):
     residual_scale: float = 0.2
     unshuffle: int = 1  # side of the blocks of LR pixels that become channels: 1, 2 or 4
     conv1x1: bool = False  # ESRGAN+'s residuals inside a dense block (Rakotonirina and Rasoanaivo, arXiv 2001.08073)
+    channels: int = 3  # of LR and SR
     dtype: Any = jnp.float32
     axis_name: str | None = None  # unused: no batch statistics
     remat: bool = False  # recompute the activations of blocks for the gradient instead of storing them
@@ -55,7 +56,7 @@ class RRDBNet(nn.Module):
             x, mask = layers.nearest(x, 2), None if mask is None else layers.nearest(mask, 2)
             x = self._leaky(self._conv(x, self.width, f"conv_up_{index}", mask))
         x = self._leaky(self._conv(x, self.width, "conv_hr", mask))
-        x = self._conv(x, 3, "conv_out", mask).astype(jnp.float32)
+        x = self._conv(x, self.channels, "conv_out", mask).astype(jnp.float32)
         return x[:, : height * self.scale, : width * self.scale]
 
     @property

@@ -47,6 +47,7 @@ class SRResNet(nn.Module):
     base: str = "none"  # or "bilinear", "bicubic": the result is added to the interpolated input
     input_range: str = "unit"  # a name in layers.RANGES
     output_range: str = "signed"
+    channels: int = 3  # of LR and SR
     # Options of the computation, not part of the architecture.
     dtype: Any = jnp.float32
     axis_name: str | None = None  # under pmap: the axis over which batch statistics are shared
@@ -69,7 +70,7 @@ class SRResNet(nn.Module):
             mask = None if mask is None else layers.nearest(mask, factor)
         last_scale = 1e-4 if self.base != "none" else 1.0
         run = few_channel_convolution if train else convolution
-        return self._finish(self._conv(3, 9, "conv_out", mask, init_scale=last_scale, run=run)(x), lr)
+        return self._finish(self._conv(self.channels, 9, "conv_out", mask, init_scale=last_scale, run=run)(x), lr)
 
     def _finish(self, x: jax.Array, lr: jax.Array) -> jax.Array:
         x = x.astype(jnp.float32)

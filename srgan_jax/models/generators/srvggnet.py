@@ -22,6 +22,7 @@ class SRVGGNetCompact(nn.Module):
     width: int = 64  # `num_feat` there
     scale: int = 4  # any integer from 1
     activation: str = "prelu"  # layers.ACTIVATIONS: prelu (one slope per channel), relu, leaky_relu_01
+    channels: int = 3  # of LR and SR
     dtype: Any = jnp.float32
     axis_name: str | None = None  # unused: no batch statistics
     remat: bool = False  # recompute the activations for the gradient instead of storing them
@@ -31,7 +32,7 @@ class SRVGGNetCompact(nn.Module):
         x = self._layer(lr.astype(self.dtype), "in", mask)
         for index in range(self.blocks):
             x = layers.maybe_remat(self, lambda own, x, name=f"{index:02d}": own._layer(x, name, mask))(x)
-        x = self._conv(x, 3 * self.scale**2, "conv_out", mask, init_scale=1e-4).astype(jnp.float32)
+        x = self._conv(x, self.channels * self.scale**2, "conv_out", mask, init_scale=1e-4).astype(jnp.float32)
         return layers.pixel_shuffle(x, self.scale) + layers.nearest(lr.astype(jnp.float32), self.scale)
 
     def _layer(self, x, name, mask):
