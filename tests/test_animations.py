@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, features
 
 from srgan_jax import bulk, images
-from srgan_jax.images import apng, canvas, gif, webp
+from srgan_jax.images.containers import apng, canvas, gif, webp
 
 RED, GREEN, CLEAR = (255, 0, 0, 255), (0, 255, 0, 255), (0, 0, 0, 0)
 

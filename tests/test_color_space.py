@@ -11,7 +11,8 @@ import tifffile
 from PIL import Image, ImageCms, features
 
 from srgan_jax import bulk, images
-from srgan_jax.images import color_space, isobmff
+from srgan_jax.images import color_space
+from srgan_jax.images.containers import isobmff
 
 LINEAR = struct.pack(">I", 100_000)
 ADOBE_RGB = struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)

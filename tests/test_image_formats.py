@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, TiffImagePlugin, features
 
 from srgan_jax import bulk, images
-from srgan_jax.images import webp
+from srgan_jax.images.containers import webp
 from srgan_jax.images.metadata import png_chunks
 
 PAGE = Path(__file__).parents[1] / "docs" / "upscaling.md"

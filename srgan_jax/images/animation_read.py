@@ -9,7 +9,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
-from srgan_jax.images import apng, canvas, gif, high_bit_depth
+from srgan_jax.images import high_bit_depth
+from srgan_jax.images.containers import apng, canvas, gif
 from srgan_jax.images.errors import ImageError, reason
 from srgan_jax.images.files import is_open
 from srgan_jax.images.picture import AnyFrames, Frames, change_frames

@@ -10,10 +10,10 @@ from typing import BinaryIO, NamedTuple, Protocol
 import numpy as np
 from PIL import Image
 
-from srgan_jax.images.apng import ApngWriter
-from srgan_jax.images.gif import GifWriter, encode_gif
+from srgan_jax.images.containers.apng import ApngWriter
+from srgan_jax.images.containers.gif import GifWriter, encode_gif
+from srgan_jax.images.containers.webp import WebpWriter
 from srgan_jax.images.picture import Picture
-from srgan_jax.images.webp import WebpWriter
 
 Size = tuple[int, int]  # height and width
 OrderedMap = Callable[[Callable[[np.ndarray], bytes], Iterator[np.ndarray]], Iterator[bytes]]

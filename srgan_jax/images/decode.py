@@ -9,8 +9,9 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from srgan_jax.images import deep_formats, high_bit_depth, webp
+from srgan_jax.images import deep_formats, high_bit_depth
 from srgan_jax.images.animation_read import read_frames
+from srgan_jax.images.containers import webp
 from srgan_jax.images.errors import ImageError
 from srgan_jax.images.files import is_open
 from srgan_jax.images.guard import kind_of_path, open_image

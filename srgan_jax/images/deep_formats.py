@@ -8,7 +8,8 @@ from typing import BinaryIO, cast
 import numpy as np
 from PIL import Image
 
-from srgan_jax.images import high_bit_depth, isobmff, jp2
+from srgan_jax.images import high_bit_depth
+from srgan_jax.images.containers import isobmff, jp2
 from srgan_jax.images.errors import ImageError
 from srgan_jax.images.files import is_open
 

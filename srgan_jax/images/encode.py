@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from srgan_jax.images import deep_formats, exif, fit_metadata, isobmff, jp2, jpeg_segments, png
+from srgan_jax.images import deep_formats, fit_metadata
 from srgan_jax.images.animation_write import FrameImage, OrderedMap, whole_ms, write_frames
+from srgan_jax.images.containers import exif, isobmff, jp2, jpeg_segments, png
 from srgan_jax.images.formats import JPEGS, TIFF, TIFFS, format_of
 from srgan_jax.images.metadata import png_chunks
 from srgan_jax.images.picture import Picture

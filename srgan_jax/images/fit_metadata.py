@@ -4,7 +4,8 @@ import dataclasses
 import struct
 from collections.abc import Collection
 
-from srgan_jax.images import exif, fit_color, geotiff, jpeg_segments, xmp
+from srgan_jax.images import fit_color
+from srgan_jax.images.containers import exif, geotiff, jpeg_segments, xmp
 from srgan_jax.images.picture import Picture
 
 NAMES = {  # fields of `Picture`, in the order in which they are named

@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
-from srgan_jax.images import color_space, exif, geotiff, isobmff, jp2, jpeg_segments, png, tiff_tags, xmp
+from srgan_jax.images import color_space
+from srgan_jax.images.containers import exif, geotiff, isobmff, jp2, jpeg_segments, png, tiff_tags, xmp
 from srgan_jax.images.deep_formats import read_bytes
 from srgan_jax.images.picture import Picture
 

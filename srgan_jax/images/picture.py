@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from srgan_jax.images.color_space import ColorSpace
-from srgan_jax.images.tiff_tags import Value
+from srgan_jax.images.containers.tiff_tags import Value
 
 
 class Frames:

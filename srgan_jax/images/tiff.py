@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from srgan_jax.images import jpeg_segments, tiff_tags
+from srgan_jax.images.containers import jpeg_segments, tiff_tags
 from srgan_jax.images.picture import Picture
 from srgan_jax.runtime.atomic import atomic_file
 

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
-from srgan_jax.images import exif
+from srgan_jax.images.containers import exif
 from srgan_jax.images.files import is_open
 
 XMP, IPTC, PHOTOSHOP, ICC = 700, 33723, 34377, 34675

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from srgan_jax.images import high_bit_depth
-from srgan_jax.images.canvas import CLEAR, KEEP, RESTORE, Part
+from srgan_jax.images.containers.canvas import CLEAR, KEEP, RESTORE, Part
 from srgan_jax.images.errors import ImageError
 from srgan_jax.images.guard import open_image
 

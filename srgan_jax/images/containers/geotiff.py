@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from srgan_jax.images.tiff_tags import Value, numbers
+from srgan_jax.images.containers.tiff_tags import Value, numbers
 
 PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, KEYS = 33550, 33922, 34264, 34735
 PLACES = (PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, KEYS, 34736, 34737)

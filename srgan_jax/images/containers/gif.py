@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from srgan_jax.images.canvas import CLEAR, KEEP, RESTORE, Part
+from srgan_jax.images.containers.canvas import CLEAR, KEEP, RESTORE, Part
 from srgan_jax.images.errors import ImageError
 from srgan_jax.images.guard import open_image
 

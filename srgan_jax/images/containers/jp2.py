@@ -2,7 +2,7 @@
 
 import struct
 
-from srgan_jax.images.isobmff import boxes
+from srgan_jax.images.containers.isobmff import boxes
 
 UUIDS = {  # content of "uuid" boxes
     "xmp": bytes.fromhex("be7acfcb97a942e89c71999491e3afac"),
