@@ -1,3 +1,4 @@
+import functools
 import threading
 
 import helpers
@@ -5,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import srgan_jax
 from srgan_jax import inference, models
@@ -62,6 +64,31 @@ def test_under_grad_equals_a_finite_difference(params, lr):
     assert gradient == pytest.approx(float(difference), rel=1e-2)
     to_params = jax.grad(lambda p: srgan_jax.upscale(p, image).sum())(params)
     assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(to_params))
+
+
+@pytest.mark.parametrize("axis_type", [AxisType.Explicit, AxisType.Auto])
+@pytest.mark.parametrize("options", [{}, {"self_ensemble": True}])
+def test_a_sharded_batch_gives_sharded_results(params, axis_type, options):
+    """Explicit axes are what jax.make_mesh gives by default; a result is sharded as its image is."""
+    lr = np.random.default_rng(4).random((4, 8, 12, 3), np.float32)
+    mesh = jax.make_mesh((4,), ("d",), axis_types=(axis_type,))
+    sharded = jax.device_put(lr, NamedSharding(mesh, PartitionSpec("d")))
+    apply = functools.partial(srgan_jax.upscale, params, **options)
+    expected = apply(lr)
+    for run in (apply, jax.jit(apply)):
+        sr = run(sharded)
+        assert len({shard.device for shard in sr.addressable_shards}) == 4
+        assert sr.addressable_shards[0].data.shape[0] == 1
+        np.testing.assert_allclose(sr, expected, atol=2e-6)
+    inside = jax.shard_map(apply, mesh=mesh, in_specs=PartitionSpec("d"), out_specs=PartitionSpec("d"))
+    np.testing.assert_allclose(inside(sharded), expected, atol=2e-6)
+
+
+def test_gradients_of_a_sharded_batch(params):
+    lr = np.random.default_rng(4).random((4, 8, 12, 3), np.float32)
+    sharded = jax.device_put(lr, NamedSharding(jax.make_mesh((4,), ("d",)), PartitionSpec("d")))
+    gradient = jax.jit(jax.grad(lambda image: (srgan_jax.upscale(params, image, clip=False) ** 2).sum()))
+    np.testing.assert_allclose(gradient(sharded), gradient(lr), rtol=1e-3, atol=1e-4)
 
 
 def test_plain_variables_can_be_upscaled_with():

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.sharding import AxisType
 
 from srgan_jax.inference.checks import checked_image
 from srgan_jax.models import channels_of
@@ -63,6 +64,15 @@ def upscale(
     dtype = jnp.dtype(dtype or jnp.float32)
     if all(_is_concrete(leaf) for leaf in jax.tree.leaves((image, params))):
         return _upscale_padded(params, np.asarray(image), self_ensemble, clip, dtype)
+    run = functools.partial(_upscale_array, self_ensemble=self_ensemble, clip=clip, dtype=dtype)
+    sharding = jax.typeof(image).sharding
+    if AxisType.Explicit in sharding.mesh.axis_types:  # SR is sharded as LR is; inside, XLA chooses
+        run = jax.sharding.auto_axes(run, out_sharding=sharding)
+    return run(params, image)
+
+
+def _upscale_array(params: Weights, image: jax.Array, *, self_ensemble: bool, clip: bool, dtype: Any) -> jax.Array:
+    """Returns SR of `image` in its shape and dtype; all operations are JAX's."""
     lr = color.from_integers(image) if image.dtype == jnp.uint8 else image.astype(jnp.float32)
     apply = functools.partial(_apply, dtype=dtype)
     batch = lr if lr.ndim == 4 else lr[None]
