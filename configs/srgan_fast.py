@@ -35,7 +35,7 @@ def get_config() -> ConfigDict:
     pretrain.warmup_steps = 500
 
     gan = config.stages.gan
-    gan.total_steps = 10_000
+    gan.total_steps = 4_000
     gan.learning_rate = gan.discriminator_learning_rate = 2e-4
     gan.b1, gan.b2 = 0.5, 0.99
     gan.schedule = "cosine"
@@ -44,7 +44,7 @@ def get_config() -> ConfigDict:
         "distance": "l1", "taps": TAPS, "tap_weights": tuple(1 / std / len(STD) for std in STD)
     }  # fmt: skip
     gan.losses.consistency = {"term": "consistency", "weight": 1.0, "ramp_steps": 0, "options": {"factor": 4}}
-    gan.losses.lattice = {"term": "lattice", "weight": 0.02, "ramp_steps": 0, "options": {"period": 4}}
+    gan.losses.lattice = {"term": "lattice", "weight": 0.03, "ramp_steps": 0, "options": {"period": 4}}
     gan.losses.adversarial.term = "hinge"
     gan.losses.adversarial.weight = 0.1
     return config

@@ -17,7 +17,7 @@ from srgan_jax.evaluation.pairs import degrade_pairs, make_pair
 from srgan_jax.weights import pretrained
 
 ROOT = Path(__file__).parents[1]
-SHIPPED = ("compact_x4", "photo_x4")
+SHIPPED = ("compact_x4", "photo_x4", "srgan_psnr_x4", "srgan_x4")
 CARD = {"purpose", "good_at", "bad_at", "data", "data_licences", "licence", "command", "updates", "hardware"}
 
 
@@ -44,7 +44,9 @@ def test_a_shipped_file_is_small_and_has_a_card(name):
     assert loaded.scale == 4 and loaded.variables["params"]["conv_in"]["kernel"].dtype == np.float32
 
 
-@pytest.mark.parametrize(("name", "degradation", "gain"), [("compact_x4", "", 0.5), ("photo_x4", "photo", 0.2)])
+@pytest.mark.parametrize(
+    ("name", "degradation", "gain"), [("compact_x4", "", 0.5), ("photo_x4", "photo", 0.2), ("srgan_psnr_x4", "", 0.5)]
+)
 def test_a_shipped_generator_beats_bicubic_on_its_degradation(name, degradation, gain, photo):
     """PSNR-Y on a photograph that neither was trained on; `photo` degrades it with three keys."""
     pairs = [make_pair(f"chelsea {index}", photo, 4) for index in range(3 if degradation else 1)]
@@ -54,6 +56,23 @@ def test_a_shipped_generator_beats_bicubic_on_its_degradation(name, degradation,
     ours = scoring.score(pairs, [np.asarray(srgan_jax.upscale(params, pair.lr)) for pair in pairs])
     bicubic = scoring.score(pairs, [scoring.bicubic(pair.lr, 4) for pair in pairs])
     assert scoring.mean(ours)["psnr_y"] > scoring.mean(bicubic)["psnr_y"] + gain
+
+
+def test_the_gan_has_texture_and_agrees_with_lr(photo):
+    """Beside its PSNR partner. A half of each is in between, which is what --strength writes."""
+    pair = make_pair("chelsea", photo, 4)
+    weights_of = {1.0: srgan_jax.load("srgan_x4"), 0.0: srgan_jax.load("srgan_psnr_x4")}
+    weights_of[0.5] = weights.load_blended("srgan_x4", 0.5)
+    names = ("power_25", "power_375", "place", "flat", "lr_psnr", "psnr_y")
+    found = {
+        strength: scoring.mean(scoring.score([pair], [np.asarray(srgan_jax.upscale(params, pair.lr))], names))
+        for strength, params in weights_of.items()
+    }
+    gan, half, partner = found[1.0], found[0.5], found[0.0]
+    assert all(abs(gan[name]) < 5 and partner[name] < -7 for name in ("power_25", "power_375"))  # dB; HR: 0
+    assert gan["place"] > partner["place"] and gan["flat"] < 1.3 and gan["lr_psnr"] > 43
+    assert partner["power_25"] < half["power_25"] < gan["power_25"]
+    assert gan["psnr_y"] < half["psnr_y"] < partner["psnr_y"]
 
 
 def test_upscale_uses_and_reports_the_default_weights(tmp_path, photo, capsys, monkeypatch):
@@ -92,10 +111,10 @@ def test_weights_are_listed_and_described(capsys):
     [
         (["upscale"], "expected at least one image or folder: srgan-jax upscale photo.jpg"),
         (
-            ["upscale", "{photo}", "--weights", "srgan_x4"],
-            "no weights at srgan_x4; shipped weights: compact_x4, photo_x4",
+            ["upscale", "{photo}", "--weights", "mine_x4"],
+            "no weights at mine_x4; shipped weights: compact_x4, photo_x4, srgan_psnr_x4, srgan_x4",
         ),
-        (["info", "srgan_x4"], "no weights at srgan_x4; shipped weights: compact_x4, photo_x4"),
+        (["info", "mine_x4"], "no weights at mine_x4; shipped weights: compact_x4, photo_x4, srgan_psnr_x4, srgan_x4"),
         (["evaluate", "--data", ".", "--degradation", "foto"], "unknown degradation 'foto'; valid: bicubic"),
     ],
 )
