@@ -1,7 +1,6 @@
 """Upscaling of videos frame by frame, in segments, so that an interrupted run resumes."""
 
 import collections
-import hashlib
 import itertools
 import math
 import shutil
@@ -9,12 +8,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from srgan_jax import images
 from srgan_jax.bulk import video_file
 from srgan_jax.bulk.chains import make_chain, repeated
+from srgan_jax.bulk.options import weights_digest
 from srgan_jax.bulk.sizes import SizeOf, rows_of_result
 from srgan_jax.bulk.video_file import Encoding, TimedFrame, VideoInfo
 from srgan_jax.inference import Chain
@@ -173,9 +172,4 @@ def _resume(folder: Path, digest: str) -> int:
 def _digest(source: Path, generators: Sequence[Weights], options: tuple) -> str:
     """Returns a digest of all that decides the frames of the result."""
     status = source.stat()
-    total = hashlib.sha256(repr((str(source.resolve()), status.st_size, status.st_mtime_ns, options)).encode())
-    for generator in generators:
-        total.update(repr(sorted(generator.architecture.items())).encode())
-        for leaf in jax.tree.leaves(generator.variables):
-            total.update(np.asarray(leaf).tobytes())
-    return total.hexdigest()
+    return weights_digest(generators, repr((str(source.resolve()), status.st_size, status.st_mtime_ns, options)))

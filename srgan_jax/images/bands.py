@@ -11,9 +11,9 @@ from srgan_jax.images import high_bit_depth
 from srgan_jax.images.decode import decode_image
 from srgan_jax.images.encode import encode_png, encode_still
 from srgan_jax.images.errors import ImageError
-from srgan_jax.images.guard import kind_of_path
 from srgan_jax.images.limits import MAX_PIXELS
 from srgan_jax.images.picture import Picture
+from srgan_jax.images.pillow import kind_of_path
 from srgan_jax.images.rgb import composite_on_white, decode_rgb
 from srgan_jax.images.tiff_reader import tiff_contents
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from srgan_jax.images import color_space
 from srgan_jax.images.containers import exif, geotiff, isobmff, jp2, jpeg_segments, png, tiff_tags, xmp
-from srgan_jax.images.deep_formats import read_bytes
+from srgan_jax.images.files import read_bytes
 from srgan_jax.images.picture import Picture
 
 GAIN_MAP = "the gain map (HDR) is not copied: the result is the SDR image"

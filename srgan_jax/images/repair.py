@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from srgan_jax.images.containers import png
 from srgan_jax.images.errors import ImageError
 from srgan_jax.images.picture import Picture
 
@@ -25,7 +26,7 @@ def readable_png(stream: BinaryIO) -> tuple[BinaryIO, tuple[str, ...]]:
     """
     kept, left_out, texts = [], [], 0
     end = stream.seek(0, io.SEEK_END)
-    position = 8
+    position = len(png.SIGNATURE)
     while position + 12 <= end:
         stream.seek(position)
         head = stream.read(8)
@@ -51,7 +52,7 @@ def readable_png(stream: BinaryIO) -> tuple[BinaryIO, tuple[str, ...]]:
         stream.seek(0)
         return stream, ()
     kept.append((position, end - position))
-    copied = [b"\x89PNG\r\n\x1a\n"]
+    copied = [png.SIGNATURE]
     for start, length in kept:
         stream.seek(start)
         copied.append(stream.read(length))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from srgan_jax.images.containers.canvas import CLEAR, KEEP, RESTORE, Part
 from srgan_jax.images.errors import ImageError
-from srgan_jax.images.guard import open_image
+from srgan_jax.images.pillow import open_image
 
 DISPOSALS = {2: CLEAR, 3: RESTORE}
 OPAQUE = 128  # a GIF has no partial transparency: smaller alpha becomes transparent

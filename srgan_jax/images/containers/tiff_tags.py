@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import numpy as np
 
 from srgan_jax.images.containers import exif
-from srgan_jax.images.files import is_open
+from srgan_jax.images.files import opened
 
 XMP, IPTC, PHOTOSHOP, ICC = 700, 33723, 34377, 34675
 DESCRIPTION = 270
@@ -43,14 +43,11 @@ def read_tags(file: str | os.PathLike | BinaryIO) -> Tags:
     Raises:
       ValueError, struct.error: the file is damaged.
     """
-    if not is_open(file):
-        with open(file, "rb") as stream:
-            return read_tags(stream)
-    file.seek(0)
-    head = file.read(16)
-    order, big = ("<" if head[:2] == b"II" else ">"), head[2:4] in (b"+\0", b"\0+")
-    (start,) = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)
-    return _directory(file, order, big, start, depth=0)
+    with opened(file) as stream:
+        head = stream.read(16)
+        order, big = ("<" if head[:2] == b"II" else ">"), head[2:4] in (b"+\0", b"\0+")
+        (start,) = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)
+        return _directory(stream, order, big, start, depth=0)
 
 
 def _directory(file: BinaryIO, order: str, big: bool, start: int, depth: int) -> Tags:
