@@ -95,7 +95,7 @@ def encode_bands(image: np.ndarray) -> bytes:
 
 
 def write_bands(file: str | os.PathLike | BinaryIO, image: np.ndarray) -> None:
-    """Writes `[H, W, C]` uint8 or uint16 as a TIFF of C gray bands, or as a PNG where the name of the file says so."""
+    """Writes `[H, W, C]` uint8 or uint16 as a TIFF of C gray bands, or as a PNG if the file name ends in `.png`."""
     from tifffile import imwrite
 
     if isinstance(file, str | os.PathLike) and os.fspath(file).lower().endswith(".png"):

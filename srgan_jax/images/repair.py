@@ -89,7 +89,6 @@ def complete_jpeg(data: bytes, decode: Callable[[BinaryIO], Picture]) -> Picture
     lost = 0
     if rows.size:
         band = height - rows[0]
-        lost = band * (
-            width - columns[0] if band <= 18 else width
-        )  # 18: a row of blocks, and smoothed colours above it
+        one_row_of_blocks = band <= 18  # with the smoothed colours above it
+        lost = band * (width - columns[0] if one_row_of_blocks else width)
     return first if lost <= max(LOST_PIXELS, LOST_FRACTION * differs.size) else None

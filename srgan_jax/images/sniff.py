@@ -106,7 +106,7 @@ KINDS = (
     Kind("PCX", _is_pcx, only=(".pcx",)),
     Kind("TGA", _is_tga, ".tga", only=(".tga", ".icb", ".vda", ".vst")),
 )  # fmt: skip
-# Files that people take for images, or that hold images, and what to say about them.
+# Formats that are not read: how to recognise them, and the advice in the error message.
 REFUSED = {
     "JPEG XL": (_begins(b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"), "convert it first: djxl photo.jxl photo.png"),
     "PostScript": (_begins(b"%!", b"\xc5\xd0\xd3\xc6", b"\x04%!"), "it is a program that draws an image"),

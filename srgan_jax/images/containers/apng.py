@@ -38,7 +38,7 @@ def _at(file: BinaryIO, place: int, length: int) -> bytes:
 
 
 def read_parts(file: BinaryIO) -> Iterator[Part]:
-    """Yields the parts of an open APNG. The default image is one of them only if the file says so."""
+    """Yields the parts of an open APNG. The default image is one of them only if an fcTL chunk precedes it."""
     header, shared, control, spans = b"", b"", b"", []
     for kind, place, length in chunks(file):
         if kind == b"IHDR":

@@ -43,7 +43,7 @@ def _part(file: BinaryIO, control: bytes, global_table: bytes) -> Part:
         raise ImageError("image file is truncated")
     left, top, width, height, flags = struct.unpack("<4HB", descriptor)
     if not width or not height:
-        raise ImageError("has no pixels")
+        raise ImageError(f"damaged animation: a frame of {width} x {height} pixels")
     table = file.read(_table_bytes(flags)) or global_table
     start = file.tell()
     file.read(1)  # bits of an index
