@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
-@streams.unbreakable("stdout", "stderr")
+@streams.ignore_write_errors("stdout", "stderr")
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains; prints errors of the user and of the file system in one line, without a traceback."""
     try:

@@ -15,7 +15,7 @@ import pytest
 
 import srgan_jax
 from srgan_jax.inference import tile_grid
-from srgan_jax.runtime import compilation, remembered
+from srgan_jax.runtime import compilation, disk_cache
 from srgan_jax.training import nonfinite
 
 ROOT = Path(__file__).parents[1]
@@ -184,12 +184,12 @@ def test_the_size_of_the_checked_update_is_linear_in_the_leaves(mapping):
     assert operations(40) < 6 * operations(10)  # four times as many leaves; quadratic growth would be 16 times
 
 
-def test_facts_about_networks_are_remembered_between_starts(tmp_path, monkeypatch, bilinear):
+def test_facts_about_networks_are_cached_between_starts(tmp_path, monkeypatch, bilinear):
     """Halo, memory and the check of shapes are computed once per architecture, and again if a file is damaged."""
-    monkeypatch.setattr(remembered, "folder", tmp_path)
+    monkeypatch.setattr(disk_cache, "folder", tmp_path)
     measured = []
     measure = tile_grid._measure_halo
-    monkeypatch.setattr(tile_grid, "_measure_halo", lambda module: measured.append(1) or measure(module))
+    monkeypatch.setattr(tile_grid, "_measure_halo", lambda *args: measured.append(1) or measure(*args))
 
     def halo():
         tile_grid._halo_px.cache_clear()  # as at the next start
@@ -202,6 +202,6 @@ def test_facts_about_networks_are_remembered_between_starts(tmp_path, monkeypatc
     assert tile_grid.bytes_per_px(bilinear) == tile_grid.bytes_per_px(bilinear) > 0
     assert len(list(tmp_path.glob("bytes-*.json"))) == 1
     wrong = dict(bilinear.variables["params"]) | {"surplus": np.zeros(1)}
-    for _ in range(2):  # a failed check isn't remembered
+    for _ in range(2):  # a failed check isn't cached
         with pytest.raises(ValueError, match="surplus"):
             srgan_jax.make_weights({"params": wrong}, bilinear.architecture)

@@ -54,11 +54,11 @@ def test_a_gap_above_a_tenth_is_reported():
     def line(training, unseen):
         names = ("d_accuracy_real", "d_accuracy_fake")
         after = {f"{name}_held_out": value for name, value in zip(names, unseen, strict=True)}
-        return held_out.memorising(dict(zip(names, training, strict=True)), after)
+        return held_out.memorisation_warning(dict(zip(names, training, strict=True)), after)
 
     assert line((0.9, 0.8), (0.8, 0.8)) is None  # .85 - .8
     assert "85% of training crops correctly, and 70% of crops of validation images" in line((0.9, 0.8), (0.6, 0.8))
-    assert held_out.memorising({"loss": 1.0}, {}) is None
+    assert held_out.memorisation_warning({"loss": 1.0}, {}) is None
 
 
 @pytest.mark.slow

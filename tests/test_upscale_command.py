@@ -96,7 +96,7 @@ def test_a_second_pass_of_the_network(capsys, here, weights, bilinear):
     difference = images.read_image("four.png").frames[0] / 255.0 - twice
     assert np.abs(difference).max() < 0.6 / 255  # rounding to uint8, and to 16 bits in between
     error = _run(capsys, "a.png", "-o", "three.png", "--scale", "3", "--weights", weights)[2]
-    assert "a.png: the network is applied once (x2), then bicubic interpolation to the size asked for\n" in error
+    assert "a.png: the network is applied once (x2), then bicubic interpolation to the requested size\n" in error
     assert bulk.target_size(4, scale=8).passes(9, 9) == 2 and bulk.target_size(4, scale=32).passes(9, 9) == 3
     assert bulk.target_size(4, scale=7.9).passes(9, 9) == bulk.target_size(1, scale=9).passes(9, 9) == 1
 

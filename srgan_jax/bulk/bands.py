@@ -55,6 +55,11 @@ def _check(job: Job, size: tuple[int, int], size_of: SizeOf, chain: inference.Ch
     channels, scale = chain.tilers[0].channels, chain.scale
     formats = images.TIFFS if channels > images.PNG_BANDS else (*images.TIFFS, ".png")
     if job.target.suffix.lower() not in formats:
-        raise UserError(f"images of {channels} bands are written as {' or '.join(formats)}; add --format tif")
+        raise UserError(
+            f"{job.target}: images of {channels} bands are written as {' or '.join(formats)}; add --format tif"
+        )
     if size_of(*size) != (size[0] * scale, size[1] * scale):
-        raise UserError(f"images of {channels} bands are upscaled by {scale}, the generator's scale, only")
+        raise UserError(
+            f"images of {channels} bands are upscaled by {scale}, the generator's scale, only; leave out "
+            "--scale, --width and the other options of the size"
+        )

@@ -71,7 +71,7 @@ def _report_large(
             f"about {chain.seconds(size) / 60:.0f} min")  # fmt: skip
 
 
-def by_passes(planned: dict[Job, tuple[int, int]], size_of: SizeOf) -> dict[int, dict[Job, tuple[int, int]]]:
+def group_by_passes(planned: dict[Job, tuple[int, int]], size_of: SizeOf) -> dict[int, dict[Job, tuple[int, int]]]:
     """Returns the jobs by the number of times that the network is applied."""
     groups: dict[int, dict[Job, tuple[int, int]]] = collections.defaultdict(dict)
     for job, size in planned.items():
@@ -79,7 +79,7 @@ def by_passes(planned: dict[Job, tuple[int, int]], size_of: SizeOf) -> dict[int,
     return groups
 
 
-def repeated(generators: Sequence[Weights], passes: int) -> list[Weights]:
+def repeat_generators(generators: Sequence[Weights], passes: int) -> list[Weights]:
     """Returns the generators, followed by those that enlarge once more for each further pass."""
     return [*generators, *(passes - 1) * [params for params in generators if params.scale > 1]]
 
@@ -91,7 +91,7 @@ def report_sizes(
     resized = {job for job, (h, w) in planned.items() if size_of.resized(h, w) != (chain.scale * h, chain.scale * w)}
     if resized or passes > 1:
         times = {1: "once", 2: "twice"}.get(passes, f"{passes} times")
-        bicubic = ", then bicubic interpolation to the size asked for" if resized else ""
+        bicubic = ", then bicubic interpolation to the requested size" if resized else ""
         count = f"{len(planned)} images" if len(planned) > 1 else str(next(iter(planned)).source)
         report(f"{count}: the network is applied {times} (x{chain.scale}){bicubic}")
     _report_large(chain, planned, size_of, report)

@@ -9,8 +9,8 @@ from srgan_jax import images
 from srgan_jax.runtime.compilation import user_cache_folder
 from srgan_jax.runtime.errors import UserError
 
-EXPECTED = (UserError, OSError, MemoryError)  # their messages say all; others are errors of a library or of ours
-MAX_LOG_BYTES = 1 << 20  # the log begins anew above it
+EXPECTED = (UserError, OSError, MemoryError)  # explained by their messages; other types are bugs, here or in a library
+MAX_LOG_BYTES = 1 << 20  # a larger log is emptied first
 
 
 def log_file() -> Path:

@@ -19,7 +19,7 @@ class Job(NamedTuple):
     source: Path
     target: Path
     named: bool = False  # the user named this file, so the result gets no other name
-    note: str = ""  # why the result has another format than was asked for, for the user
+    note: str = ""  # why the result has another format than requested, for the user
 
 
 def find_jobs(

@@ -52,12 +52,17 @@ NOT_IN_RESULTS = ("overwrite", "max_pixels", "max_seconds", "tile_px", "threads"
 
 def settings_digest(generators: Sequence[Weights], options: Options) -> str:
     """Returns the SHA-256 of the weights and the options that decide the content of results, hexadecimal."""
+    kept = {key: value for key, value in dataclasses.asdict(options).items() if key not in NOT_IN_RESULTS}
+    return weights_digest(generators, json.dumps(kept, sort_keys=True, default=list))
+
+
+def weights_digest(generators: Sequence[Weights], settings: str) -> str:
+    """Returns the SHA-256 of the architectures and tensors of generators and of the text `settings`, hexadecimal."""
     content = hashlib.sha256()
     for weights in generators:
         content.update(json.dumps(dict(weights.architecture), sort_keys=True, default=list).encode())
         for path, leaf in sorted(jax.tree_util.tree_leaves_with_path(weights.variables), key=lambda item: str(item[0])):
             content.update(f"{path}{leaf.shape}".encode())
             content.update(np.ascontiguousarray(leaf).tobytes())
-    kept = {key: value for key, value in dataclasses.asdict(options).items() if key not in NOT_IN_RESULTS}
-    content.update(json.dumps(kept, sort_keys=True, default=list).encode())
+    content.update(settings.encode())
     return content.hexdigest()

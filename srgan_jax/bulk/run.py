@@ -14,7 +14,7 @@ import numpy as np
 from srgan_jax import images, inference
 from srgan_jax.bulk import failures, records
 from srgan_jax.bulk.bands import upscale_bands
-from srgan_jax.bulk.chains import by_passes, make_chain, repeated, report_seams, report_sizes
+from srgan_jax.bulk.chains import group_by_passes, make_chain, repeat_generators, report_seams, report_sizes
 from srgan_jax.bulk.jobs import Job
 from srgan_jax.bulk.options import Options, settings_digest
 from srgan_jax.bulk.planning import Names, plan
@@ -72,9 +72,9 @@ def upscale_files(
     try:
         with _executors(given.threads) as executors:
             run = _Run(given, size_of, names, summary, counter, report, *executors)
-            for passes, group in by_passes(planned, size_of).items():
+            for passes, group in group_by_passes(planned, size_of).items():
                 chain = make_chain(
-                    repeated(generators, passes),
+                    repeat_generators(generators, passes),
                     list(group.values()),
                     tile_px=given.tile_px,
                     self_ensemble=given.self_ensemble,

@@ -19,14 +19,14 @@ class SizeOf:
 
     Attributes:
       network_scale: SR pixels per LR pixel of the generators, each applied once; the factor if nothing else is given.
-      ask: name of the option that was given, such as "--width"; "" for none.
+      option: name of the option that was given, such as "--width"; "" for none.
       value: its value.
       fit: height and width of the result for --fit.
       pad: whether --fit adds borders instead of cropping.
     """
 
     network_scale: int
-    ask: str = ""
+    option: str = ""
     value: float = 0.0
     fit: tuple[int, int] | None = None
     pad: bool = False
@@ -50,7 +50,7 @@ class SizeOf:
             return (min if self.pad else max)(self.fit[0] / height, self.fit[1] / width)
         sides = {"--width": width, "--height": height}
         sides |= {"--long-side": max(height, width), "--short-side": min(height, width)}
-        return self.value / sides[self.ask] if self.ask in sides else self.value or self.network_scale
+        return self.value / sides[self.option] if self.option in sides else self.value or self.network_scale
 
     def passes(self, height: int, width: int) -> int:
         """Returns how often the network is applied so that bicubic enlarges by less than `MAX_ENLARGEMENT`."""

@@ -1,7 +1,6 @@
 """Upscaling of videos frame by frame, in segments, so that an interrupted run resumes."""
 
 import collections
-import hashlib
 import itertools
 import math
 import shutil
@@ -9,12 +8,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from srgan_jax import images
 from srgan_jax.bulk import video_file
-from srgan_jax.bulk.chains import make_chain, repeated
+from srgan_jax.bulk.chains import make_chain, repeat_generators
+from srgan_jax.bulk.options import weights_digest
 from srgan_jax.bulk.sizes import SizeOf, rows_of_result
 from srgan_jax.bulk.video_file import Encoding, TimedFrame, VideoInfo
 from srgan_jax.inference import Chain
@@ -54,7 +53,7 @@ def upscale_video(
 ) -> None:
     """Upscales a video: frames keep their times; sound, subtitles, chapters and colour tags are copied.
 
-    The encoded frames are kept in segments, in a hidden folder beside the target, until the video is whole. The next
+    The encoded frames are kept in segments, in a hidden folder beside the target, until the video is complete. The next
     call with the same arguments continues after the last segment.
 
     Args:
@@ -82,7 +81,7 @@ def upscale_video(
     done = _resume(folder, _digest(source, generators, (encoding, self_ensemble)))
     if done:
         report(f"{source}: resuming after {done} frames")
-    passes = repeated(generators, size_of.passes(*info.size))
+    passes = repeat_generators(generators, size_of.passes(*info.size))
     chain = make_chain(passes, [info.size], tile_px=tile_px, self_ensemble=self_ensemble, report=report)
     frames = _upscaled(video_file.read_frames(source, info, done), chain, size_of)
     _write_segments(
@@ -103,10 +102,13 @@ def _plan(
     video_file.check_codec(codec)
     info = video_file.read_info(source)
     if (area := math.prod(info.size)) > max_pixels:
-        raise UserError(f"{source}: {area / 1e6:,.4g} megapixels a frame, more than {max_pixels / 1e6:,.4g}")
+        raise UserError(
+            f"{source}: {area / 1e6:,.4g} megapixels a frame, more than {max_pixels / 1e6:,.4g}, the limit that "
+            "--max-pixels sets"
+        )
     height, width = (side // 2 * 2 for side in size_of(*info.size))
     if not (height and width):
-        raise UserError(f"{source}: expected a result of at least 2 x 2 pixels")
+        raise UserError(f"{source}: expected a result of at least 2 x 2 pixels, got {_size(size_of(*info.size))}")
     return info, Encoding(codec, crf, (height, width))
 
 
@@ -173,9 +175,4 @@ def _resume(folder: Path, digest: str) -> int:
 def _digest(source: Path, generators: Sequence[Weights], options: tuple) -> str:
     """Returns a digest of all that decides the frames of the result."""
     status = source.stat()
-    total = hashlib.sha256(repr((str(source.resolve()), status.st_size, status.st_mtime_ns, options)).encode())
-    for generator in generators:
-        total.update(repr(sorted(generator.architecture.items())).encode())
-        for leaf in jax.tree.leaves(generator.variables):
-            total.update(np.asarray(leaf).tobytes())
-    return total.hexdigest()
+    return weights_digest(generators, repr((str(source.resolve()), status.st_size, status.st_mtime_ns, options)))

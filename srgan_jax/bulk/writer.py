@@ -85,7 +85,7 @@ def wrap_device_errors(results: Iterator) -> Iterator:
         except inference.NonFiniteError:  # of this image only; the next ones follow
             raise
         except Exception as error:
-            # A UserError of no other class says that the smallest tile doesn't fit into the memory.
+            # A plain UserError: the smallest tile doesn't fit into the memory.
             if isinstance(error, jax.errors.JaxRuntimeError) or type(error) is UserError:
                 raise DeviceError(images.reason(error)) from error
             raise StepError from error

@@ -29,7 +29,7 @@ from srgan_jax.cli.quickstart import add_quickstart
 from srgan_jax.cli.upscale import add_upscale
 from srgan_jax.runtime import streams
 from srgan_jax.runtime.errors import UserError, did_you_mean
-from srgan_jax.runtime.terminal import harmless_output
+from srgan_jax.runtime.terminal import printable_output
 from srgan_jax.runtime.user_code import import_module
 from srgan_jax.runtime.versions import package_versions
 
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command and returns its exit status: 0 for success, 1 where some files failed, 2 for a usage error."""
-    with streams.unbreakable("stderr"), harmless_output():
+    with streams.ignore_write_errors("stderr"), printable_output():
         return _main(argv)
 
 

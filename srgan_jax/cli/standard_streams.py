@@ -20,7 +20,7 @@ def as_files(args) -> Iterator[None]:
     Sets `args.to_stdout`. While the result goes to stdout, everything that is printed goes to stderr.
 
     Raises:
-      UserError: stdin is asked for twice, or the result of several files is to go to stdout.
+      UserError: stdin is named twice, or the results of several files would go to stdout.
     """
     weights = args.weights or []
     if (STREAM in args.inputs) + weights.count(STREAM) > 1 or (STREAM in args.inputs and len(args.inputs) > 1):

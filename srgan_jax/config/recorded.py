@@ -65,9 +65,9 @@ def read_config(workdir: Path) -> dict[str, PyTree]:
     """
     content = read_object(workdir / FILE, ADVICE)
     names, generator = content.get("stage_names"), content.get("generator")
-    whole = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    whole &= isinstance(generator, Mapping) and isinstance(generator.get("name"), str)
-    if not whole or not all(isinstance(content.get(section, {}), Mapping) for section in ("data", "validation")):
+    complete = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    complete &= isinstance(generator, Mapping) and isinstance(generator.get("name"), str)
+    if not complete or not all(isinstance(content.get(section, {}), Mapping) for section in ("data", "validation")):
         raise UserError(f"{workdir / FILE} is damaged: it lacks the stages, the generator or the data; {ADVICE}")
     return content
 

@@ -49,7 +49,7 @@ def prepare(
     examples: Sequence[Example] = (),
     on_file: Callable[[], Any] = lambda: None,
 ) -> dict[str, str]:
-    """Prepares a folder of images as a tfds data set; replaces an existing data set in `out` once the new one is whole.
+    """Prepares a folder of images as a tfds data set; replaces the one in `out`, if any, once the new one is complete.
 
     Args:
       folder: images of all common formats and any size, sub-folders included; or pairs with equal names in the

@@ -1,4 +1,4 @@
-"""`new_folder`, which replaces a folder by a new one when that is whole."""
+"""`new_folder`, which replaces a folder by a new one when the new one is complete."""
 
 import contextlib
 import errno
@@ -24,10 +24,10 @@ def is_temporary(path: Path, root: Path) -> bool:
 
 @contextlib.contextmanager
 def new_folder(parent: Path, name: str) -> Iterator[Path]:
-    """Yields an empty folder in which the folder `name` is to be made; at the end that replaces `parent/name`.
+    """Yields an empty folder in which the caller makes the folder `name`; at the end it replaces `parent/name`.
 
-    After an error, the new folder is deleted and the old one stays, and so does `parent` if it didn't exist. If the
-    process is killed, the old one stays, and the next call deletes what is left: nobody locks it.
+    After an error the old folder stays, and the new one is deleted, with `parent` if that didn't exist. If the process
+    is killed, the old folder stays, and the next call deletes the unfinished one, which no process locks any more.
     """
     missing = [path for path in (parent, *parent.parents) if not path.exists()]
     if parent.exists() and not parent.is_dir():

@@ -41,7 +41,7 @@ def _pad_to_canvas(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
 def upscale_all(upscale_fn: UpscaleFn, pairs: Sequence[Pair], finite: bool = False) -> list[np.ndarray]:
     """Returns the SR image of each pair, uint8, with a single compilation for all sizes.
 
-    With `finite`, raises UserError if an SR image has values that aren't finite; otherwise they are black.
+    With `finite`, raises UserError if an SR image has non-finite values; otherwise those pixels are black.
     """
     canvas = [max(pair.lr.shape[axis] for pair in pairs) for axis in (0, 1)]
     results = []

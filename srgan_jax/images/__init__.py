@@ -16,9 +16,9 @@ from srgan_jax.images.formats import (
     format_of,
     result_suffix,
 )
-from srgan_jax.images.guard import open_image
 from srgan_jax.images.limits import MAX_PIXELS, MAX_SECONDS
 from srgan_jax.images.picture import Frames, Picture, change_frames
+from srgan_jax.images.pillow import open_image
 from srgan_jax.images.resampling import resize_rows
 from srgan_jax.images.rgb import conversion, decode_rgb, read_rgb
 from srgan_jax.images.tiff import write_tiff_pages

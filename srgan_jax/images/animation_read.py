@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from srgan_jax.images import high_bit_depth
-from srgan_jax.images.containers import apng, canvas, gif
+from srgan_jax.images.containers import apng, canvas, exif, gif
 from srgan_jax.images.errors import ImageError, reason
-from srgan_jax.images.files import is_open
+from srgan_jax.images.files import is_open, opened, read_bytes
 from srgan_jax.images.picture import AnyFrames, Frames, change_frames
 from srgan_jax.images.pixels import current_frame
 
@@ -46,7 +46,7 @@ def read_frames(
       ImageError: a frame is damaged.
     """
     if image.format in LAYERED:
-        source = BytesIO(_all_bytes(file)) if is_open(file) else file
+        source = BytesIO(read_bytes(file)) if is_open(file) else file
         return _layered_frames(source, image, LAYERED[image.format])
     durations = []
 
@@ -65,39 +65,25 @@ def read_frames(
     return Frames(decoded, count, shape, np.dtype(np.uint8)), tuple(durations)
 
 
-def _all_bytes(file: BinaryIO) -> bytes:
-    file.seek(0)
-    return file.read()
-
-
 def _milliseconds(duration: Any) -> float:
     duration = max(0.0, float(duration or 0))
     return int(duration) if duration.is_integer() else duration
 
 
-@contextlib.contextmanager
-def _opened(source: str | os.PathLike | BytesIO) -> Iterator[BinaryIO]:
-    if isinstance(source, BytesIO):
-        source.seek(0)
-        yield source
-    else:
-        with open(source, "rb") as file:
-            yield file
-
-
 def _layered_frames(
     source: str | os.PathLike | BytesIO, image: Image.Image, layered: Layered
 ) -> tuple[AnyFrames, tuple[float, ...]]:
-    with _opened(source) as file:
+    with opened(source) as file:
         parts = tuple(layered.read_parts(file))
     if not parts:
         raise ImageError("damaged animation: no frame")
     deep = image.format == "PNG" and apng.bit_depth(parts[0]) == 16
     dtype = np.dtype(np.uint16 if deep else np.uint8)
-    size, orientation = (image.height, image.width), image.getexif().get(0x0112, 1) if "exif" in image.info else 1
+    size = image.height, image.width
+    orientation = image.getexif().get(exif.ORIENTATION, 1) if "exif" in image.info else 1
 
     def decoded() -> Iterator[np.ndarray]:
-        with _opened(source) as file:
+        with opened(source) as file:
             drawn = ((part, _samples(file, part, layered)) for part in parts)
             for frame in canvas.compose(drawn, size, dtype.type):
                 yield high_bit_depth.upright(frame, orientation)

@@ -109,7 +109,7 @@ def changes(frames: Iterable[np.ndarray], grid: int) -> Iterator[Step]:
 
 
 class FrameImage(Image.Image):
-    """An image with several frames for encoders of Pillow that read them in order; makes each when it is asked for."""
+    """An image with several frames, for encoders of Pillow that read frames in order; makes each when it is read."""
 
     def __init__(self, frames: Iterable[np.ndarray], count: int):
         """Takes the first frame; `count` is the number of frames."""
@@ -119,7 +119,7 @@ class FrameImage(Image.Image):
         self.seek(0)
 
     def seek(self, frame: int) -> None:
-        """Goes to the next frame; a frame of before can't be read again, so that asking for it changes nothing."""
+        """Reads the next frame; an earlier frame can't be read again: the call then changes nothing."""
         if frame >= self.n_frames:
             raise EOFError
         if frame > self._index:

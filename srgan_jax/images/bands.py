@@ -11,9 +11,9 @@ from srgan_jax.images import high_bit_depth
 from srgan_jax.images.decode import decode_image
 from srgan_jax.images.encode import encode_png, encode_still
 from srgan_jax.images.errors import ImageError
-from srgan_jax.images.guard import kind_of_path
 from srgan_jax.images.limits import MAX_PIXELS
 from srgan_jax.images.picture import Picture
+from srgan_jax.images.pillow import kind_of_path
 from srgan_jax.images.rgb import composite_on_white, decode_rgb
 from srgan_jax.images.tiff_reader import tiff_contents
 
@@ -95,7 +95,7 @@ def encode_bands(image: np.ndarray) -> bytes:
 
 
 def write_bands(file: str | os.PathLike | BinaryIO, image: np.ndarray) -> None:
-    """Writes `[H, W, C]` uint8 or uint16 as a TIFF of C gray bands, or as a PNG where the name of the file says so."""
+    """Writes `[H, W, C]` uint8 or uint16 as a TIFF of C gray bands, or as a PNG if the file name ends in `.png`."""
     from tifffile import imwrite
 
     if isinstance(file, str | os.PathLike) and os.fspath(file).lower().endswith(".png"):

@@ -3,20 +3,18 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
-from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image
 
 from srgan_jax.images import deep_formats, high_bit_depth
 from srgan_jax.images.animation_read import read_frames
-from srgan_jax.images.containers import webp
+from srgan_jax.images.containers import exif, webp
 from srgan_jax.images.errors import ImageError
-from srgan_jax.images.files import is_open
-from srgan_jax.images.guard import kind_of_path, open_image
-from srgan_jax.images.limits import MAX_PIXELS, MAX_SECONDS, check_pixels, within
+from srgan_jax.images.files import opened, read_bytes
+from srgan_jax.images.limits import MAX_PIXELS, MAX_SECONDS, check_pixels, with_timeout
 from srgan_jax.images.picture import Picture
+from srgan_jax.images.pillow import kind_of_path, open_image
 from srgan_jax.images.pixels import current_frame, fields_of
 from srgan_jax.images.raw import raw_size, read_raw
 from srgan_jax.images.repair import complete_jpeg
@@ -91,7 +89,7 @@ def decode_image(
     decoded one at a time, and may together have 16 times `max_pixels`.
     """
     how = _Reading(max_pixels, first_frame, stream, salvage)
-    return within(max_seconds, lambda: _decode_or_repair(file, how))
+    return with_timeout(max_seconds, lambda: _decode_or_repair(file, how))
 
 
 def _decode_or_repair(file: File, how: _Reading) -> Picture:
@@ -102,20 +100,13 @@ def _decode_or_repair(file: File, how: _Reading) -> Picture:
     except ImageError as error:
         note, picture = "JPEG without its end: read, as viewers do", None
         if "truncated" in str(error).lower() and kind_of_path(file).name == "JPEG":
-            picture = complete_jpeg(_content(file), lambda data: _decode(data, strict))
+            picture = complete_jpeg(read_bytes(file), lambda data: _decode(data, strict))
         if picture is None and how.salvage:
             note = f"damaged ({error}): what could be read is taken"
             picture = _decode(file, dataclasses.replace(how, first_frame=True))
         if picture is None:
             raise
         return dataclasses.replace(picture, notes=(*picture.notes, note))
-
-
-def _content(file: File) -> bytes:
-    if not is_open(file):
-        return Path(file).read_bytes()
-    file.seek(0)
-    return file.read()
 
 
 def _decode(file: File, how: _Reading) -> Picture:
@@ -131,7 +122,7 @@ def _decode(file: File, how: _Reading) -> Picture:
 
 def image_size(file: File, *, max_pixels: int = MAX_PIXELS, max_seconds: float = MAX_SECONDS) -> tuple[int, int]:
     """Returns height and width of the image that `decode_image` gives, from the header; raises the same errors."""
-    return within(max_seconds, lambda: _header_size(file, max_pixels))
+    return with_timeout(max_seconds, lambda: _header_size(file, max_pixels))
 
 
 def _header_size(file: File, max_pixels: int) -> tuple[int, int]:
@@ -146,7 +137,7 @@ def _header_size(file: File, max_pixels: int) -> tuple[int, int]:
         return raw_size(file, max_pixels)
     with open_image(file, max_pixels) as image:
         in_header = "exif" in image.info or image.format != "PNG"  # otherwise getexif decodes the whole PNG
-        swapped = in_header and image.getexif().get(0x0112, 1) >= 5
+        swapped = in_header and image.getexif().get(exif.ORIENTATION, 1) >= 5
         return image.size if swapped else (image.height, image.width)
 
 
@@ -159,11 +150,12 @@ def _read_with_pillow(file: File, how: _Reading) -> Picture:
         if image.info.get("default_image") and count > 1:  # not part of the animation
             image.seek(1)
         if high_bit_depth.exceeds_8_bits(image) and image.format == "PNG" and count == 1 and not how.salvage:
-            return Picture((high_bit_depth.png_pixels(file, image.getexif().get(0x0112, 1)),), **fields_of(image, file))
+            frame = high_bit_depth.png_pixels(file, image.getexif().get(exif.ORIENTATION, 1))
+            return Picture((frame,), **fields_of(image, file))
         if count == 1 and not how.salvage and (deep := deep_formats.read_above_8_bits(image, file)) is not None:
             return Picture((deep,), **fields_of(image, file))
         frames, fields = [current_frame(image)], fields_of(image, file)
-        fields["lossless"] = image.format == "WEBP" and _read_bytes(file, webp.is_lossless)
+        fields["lossless"] = image.format == "WEBP" and _is_lossless(file)
         return Picture(high_bit_depth.unify_bit_depth(frames), **fields)
 
 
@@ -184,21 +176,18 @@ def _read_animation(file: File, image: Image.Image, how: _Reading) -> Picture:
     default_loop = 1 if image.format == "GIF" else None  # a GIF without a loop count is played once
     fields = {"loop": image.info.get("loop", default_loop)}
     frames, durations = read_frames(file, image, functools.partial(open_image, file, how.max_pixels))
-    lossless = image.format == "WEBP" and _read_bytes(file, webp.is_lossless)
+    lossless = image.format == "WEBP" and _is_lossless(file)
     with open_image(file, how.max_pixels) as fresh:  # at the first frame, whatever was read of `image`
         fields |= fields_of(fresh, file) | {"durations_ms": durations, "lossless": lossless}
     return Picture(frames if how.stream else tuple(frames), **fields)
 
 
-def _read_bytes(file: File, read: Callable[[BinaryIO], bool]) -> bool:
-    """Returns what `read` gives for the open file."""
-    if is_open(file):
-        return read(file)
-    with open(file, "rb") as opened:
-        return read(opened)
+def _is_lossless(file: File) -> bool:
+    """Returns whether a WebP is stored without loss."""
+    with opened(file) as stream:
+        return webp.is_lossless(stream)
 
 
-STREAMED = 16  # frames that are decoded one at a time may together have so many times `max_pixels`
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 
 

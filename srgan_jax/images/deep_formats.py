@@ -2,26 +2,17 @@
 
 import os
 import re
-from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
 from PIL import Image
 
 from srgan_jax.images import high_bit_depth
-from srgan_jax.images.containers import isobmff, jp2
+from srgan_jax.images.containers import exif, isobmff, jp2
 from srgan_jax.images.errors import ImageError
-from srgan_jax.images.files import is_open
+from srgan_jax.images.files import is_open, read_bytes
 
 AVIF_BITS = 10  # of the AVIF files that are written; 12 are outside the profiles that browsers support
-
-
-def read_bytes(file: str | os.PathLike | BinaryIO) -> bytes:
-    """Returns the bytes of a file, from its beginning."""
-    if is_open(file):
-        file.seek(0)
-        return file.read()
-    return Path(file).read_bytes()
 
 
 def read_above_8_bits(image: Image.Image, file: str | os.PathLike | BinaryIO) -> np.ndarray | None:
@@ -43,7 +34,7 @@ def _avif(image: Image.Image, file: str | os.PathLike | BinaryIO) -> np.ndarray 
     if bits <= 8:
         return None
     samples = _three_axes(avif_decode(data))
-    return high_bit_depth.upright(high_bit_depth.to_uint16(samples, bits), image.getexif().get(0x0112, 1))
+    return high_bit_depth.upright(high_bit_depth.to_uint16(samples, bits), image.getexif().get(exif.ORIENTATION, 1))
 
 
 def _heif(image: Image.Image, file: str | os.PathLike | BinaryIO) -> np.ndarray | None:

@@ -32,7 +32,7 @@ def fit(picture: Picture, suffix: str, *, profiles: bool) -> tuple[Picture, list
 
     Args:
       picture: the image.
-      suffix: of the file to be written; `can_state` is true of it, or a line says that colours will be wrong.
+      suffix: of the file to be written; `can_state` is true of it, or a line warns that colours will be wrong.
       profiles: whether the format holds ICC profiles.
     """
     space, notes = picture.color, []

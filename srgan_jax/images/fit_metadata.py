@@ -19,7 +19,7 @@ NAMES = {  # fields of `Picture`, in the order in which they are named
     "dpi": "the resolution",
 }
 EMPTY = {field: () if field in ("extended_xmp", "text", "tiff_tags") else None for field in NAMES}
-OF_SCREENS = (72.0, 96.0)  # dots per inch that programs write without a meaning
+SCREEN_DPI = (72.0, 96.0)  # dots per inch that programs write without a meaning
 
 
 def stripped(picture: Picture) -> Picture:
@@ -61,14 +61,14 @@ def _too_long_for_jpeg(picture: Picture) -> dict:
 
 
 def _matters(field: str, value) -> bool:
-    return field != "dpi" or not all(round(resolution) in OF_SCREENS for resolution in value)
+    return field != "dpi" or not all(round(resolution) in SCREEN_DPI for resolution in value)
 
 
 def _name(field: str, value) -> str:
     if field == "text":
         keys = dict.fromkeys(data.partition(b"\0")[0].decode("latin-1") for _, data in value)
         return f"{NAMES[field]} ({', '.join(keys)})"
-    if field == "tiff_tags" and any(tag in geotiff.PLACES for tag, *_ in value):
+    if field == "tiff_tags" and any(tag in geotiff.GEO_TAGS for tag, *_ in value):
         return "GeoTIFF tags"
     if field in ("exif", "xmp", "photoshop", "comment") and len(value) > jpeg_segments.MAX_SEGMENT - 64:
         return f"{NAMES[field]} ({len(value)} bytes)"

@@ -11,9 +11,9 @@ import numpy as np
 
 from srgan_jax.images import deep_formats, fit_color, fit_metadata
 from srgan_jax.images.errors import ImageError
-from srgan_jax.images.guard import kind_of_path, open_image
 from srgan_jax.images.high_bit_depth import to_uint8
 from srgan_jax.images.picture import Picture, change_frames
+from srgan_jax.images.pillow import kind_of_path, open_image
 from srgan_jax.images.pixels import fields_of
 from srgan_jax.images.rgb import composite_on_white
 from srgan_jax.runtime.errors import lookup

@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from srgan_jax.images.errors import ImageError
-from srgan_jax.images.files import is_open
+from srgan_jax.images.files import read_bytes
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -20,7 +19,7 @@ def png_pixels(file: str | os.PathLike | BinaryIO, orientation: int) -> np.ndarr
     """Returns a PNG as `[H, W, C]` uint16, with the EXIF orientation applied."""
     from imagecodecs import png_decode
 
-    pixels = png_decode(Path(file).read_bytes() if not is_open(file) else _read_all(file))
+    pixels = png_decode(read_bytes(file))
     return upright(pixels if pixels.ndim == 3 else pixels[..., None], orientation)
 
 
@@ -34,11 +33,6 @@ def orientation(page: "TiffPage") -> int:
     """Returns the orientation of a TIFF page, 1 to 8 as in EXIF."""
     tag = page.tags.get(274)
     return int(tag.value) if tag else 1
-
-
-def _read_all(file: BinaryIO) -> bytes:
-    file.seek(0)
-    return file.read()
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:

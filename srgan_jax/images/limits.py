@@ -13,7 +13,7 @@ MAX_SECONDS = 45.0  # for decoding an image
 MAX_FRAMES = 4096  # of TIFFs and animations
 BYTES_PER_PIXEL = 8  # of decoded samples: four of 16 bits; `max_pixels` such pixels is the limit in bytes
 JPEG_SCANS = 20  # an image of `max_pixels` may have so many; smaller ones may have more
-__all__ = ["MAX_FRAMES", "MAX_PIXELS", "MAX_SECONDS", "check_bytes", "check_frames", "check_pixels", "within"]
+__all__ = ["MAX_FRAMES", "MAX_PIXELS", "MAX_SECONDS", "check_bytes", "check_frames", "check_pixels", "with_timeout"]
 
 
 def check_frames(count: int) -> None:
@@ -42,10 +42,13 @@ def check_scans(stream: Any, pixels: int, max_pixels: int) -> None:
         count += chunk.count(b"\xff\xda")
     stream.seek(position)
     if count * pixels > JPEG_SCANS * max_pixels:
-        raise ImageError(f"JPEG of {count} scans of {pixels / 1e6:,.4g} megapixels, which would take too long")
+        raise ImageError(
+            f"JPEG of {count} scans of {pixels / 1e6:,.4g} megapixels, which would take too long; expected at most "
+            f"{JPEG_SCANS * max_pixels // pixels} scans"
+        )
 
 
-def within(seconds: float, function: Callable[[], T]) -> T:
+def with_timeout(seconds: float, function: Callable[[], T]) -> T:
     """Returns the result of `function`, or raises its exception.
 
     It runs in a thread. A decoder can't be interrupted: after `seconds` its result is no longer waited for. While more
@@ -62,11 +65,10 @@ def within(seconds: float, function: Callable[[], T]) -> T:
         except BaseException as error:
             outcome.extend((False, error))
 
-    thread = threading.Thread(
-        target=call, daemon=True, name="decoding"
-    )  # a daemon doesn't delay the end of the program
+    # A daemon thread doesn't delay the end of the program.
+    thread = threading.Thread(target=call, daemon=True, name="decoding")
     thread.start()
-    seconds *= _busy()
+    seconds *= _load_per_processor()
     thread.join(seconds)
     if len(outcome) < 2:
         raise ImageError(f"not decoded within {seconds:.3g} seconds; --max-seconds sets this limit")
@@ -75,7 +77,7 @@ def within(seconds: float, function: Callable[[], T]) -> T:
     return outcome[1]
 
 
-def _busy() -> float:
+def _load_per_processor() -> float:
     """Returns the threads that want to run, in the last minute, divided by the processors; at least 1."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # Windows has none
     return max(1.0, load / (os.cpu_count() or 1))

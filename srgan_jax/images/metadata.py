@@ -1,4 +1,4 @@
-"""Reading of what a file says about its image: colours, EXIF, XMP, IPTC, comments, text, resolution."""
+"""Reading of the metadata of image files: colours, EXIF, XMP, IPTC, comments, text, resolution."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from PIL import Image
 
 from srgan_jax.images import color_space
 from srgan_jax.images.containers import exif, geotiff, isobmff, jp2, jpeg_segments, png, tiff_tags, xmp
-from srgan_jax.images.deep_formats import read_bytes
+from srgan_jax.images.files import read_bytes
 from srgan_jax.images.picture import Picture
 
 GAIN_MAP = "the gain map (HDR) is not copied: the result is the SDR image"
@@ -136,10 +136,10 @@ def _tiff(image: Image.Image | None, file: File) -> dict[str, Any]:
     resolution = [tiff_tags.numbers(tags.get(tag)) for tag in (282, 283)]
     dpi = [values[0] * per_inch for values in resolution if values] if per_inch else None
     copied = [(tag, value) for tag, value in tags.items() if tag in tiff_tags.COPIED]
-    notes = tiff_tags.losses(tags)
+    notes = tiff_tags.uncopied_tags(tags)
     rotated = tiff_tags.numbers(tags.get(exif.ORIENTATION)) not in ((), (1,))
-    if rotated and any(tag in geotiff.PLACES for tag, _ in copied):
-        copied = [(tag, value) for tag, value in copied if tag not in geotiff.PLACES]
+    if rotated and any(tag in geotiff.GEO_TAGS for tag, _ in copied):
+        copied = [(tag, value) for tag, value in copied if tag not in geotiff.GEO_TAGS]
         notes.append("its place on the map (GeoTIFF) is not copied, because the image is rotated")
     return {
         "icc": data.get(tiff_tags.ICC),
@@ -189,7 +189,7 @@ def _jp2(image: Image.Image, file: File) -> dict[str, Any]:
 
 
 def png_chunks(picture: Picture) -> Iterator[bytes]:
-    """Yields the PNG chunks of all that a PNG says about an image, to be placed before the samples."""
+    """Yields the PNG chunks of an image's metadata, to be placed before the samples."""
     chunks = list(color_space.to_png(picture.color)) if picture.color else []
     if picture.icc:
         chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(picture.icc)))

@@ -8,17 +8,15 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
 from srgan_jax.images import high_bit_depth
+from srgan_jax.images.containers import exif
 from srgan_jax.images.errors import ImageError
-from srgan_jax.images.guard import NOTES
 from srgan_jax.images.metadata import File, metadata_of
-
-ORIENTATION = 0x0112  # of EXIF
-BAND_PX = 256  # rows that are converted at a time
+from srgan_jax.images.pillow import NOTES
 
 
 def current_frame(image: Image.Image) -> np.ndarray:
     """Returns the current frame as `[H, W, C]`, uint16 if it has 16 bits, otherwise uint8."""
-    if image.getexif().get(ORIENTATION, 1) != 1:
+    if image.getexif().get(exif.ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
     image.load()
     if image.mode[0] in "IF":
@@ -30,11 +28,12 @@ def current_frame(image: Image.Image) -> np.ndarray:
         return high_bit_depth.to_uint16(samples.astype(samples.dtype.newbyteorder("="), copy=False))[..., None]
     mode = _plain_mode(image)
     pixels = np.empty((image.height, image.width, len(mode)), np.uint8)
-    for top in range(0, image.height, BAND_PX):  # one copy of the image is in memory, beside Pillow's own
-        band = image.crop((0, top, image.width, min(top + BAND_PX, image.height)))
+    # By bands of rows, so that only one copy of the image is in memory beside Pillow's own.
+    for top in range(0, image.height, high_bit_depth.BAND_PX):
+        band = image.crop((0, top, image.width, min(top + high_bit_depth.BAND_PX, image.height)))
         band.info = image.info  # its transparency
         band = _convert_by_profile(band) if image.mode in ("CMYK", "LAB") else band.convert(mode)
-        pixels[top : top + BAND_PX] = np.asarray(band).reshape(band.height, band.width, len(mode))
+        pixels[top : top + high_bit_depth.BAND_PX] = np.asarray(band).reshape(band.height, band.width, len(mode))
     return pixels
 
 

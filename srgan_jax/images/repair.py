@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from srgan_jax.images.containers import png
 from srgan_jax.images.errors import ImageError
 from srgan_jax.images.picture import Picture
 
@@ -25,7 +26,7 @@ def readable_png(stream: BinaryIO) -> tuple[BinaryIO, tuple[str, ...]]:
     """
     kept, left_out, texts = [], [], 0
     end = stream.seek(0, io.SEEK_END)
-    position = 8
+    position = len(png.SIGNATURE)
     while position + 12 <= end:
         stream.seek(position)
         head = stream.read(8)
@@ -51,7 +52,7 @@ def readable_png(stream: BinaryIO) -> tuple[BinaryIO, tuple[str, ...]]:
         stream.seek(0)
         return stream, ()
     kept.append((position, end - position))
-    copied = [b"\x89PNG\r\n\x1a\n"]
+    copied = [png.SIGNATURE]
     for start, length in kept:
         stream.seek(start)
         copied.append(stream.read(length))
@@ -88,7 +89,6 @@ def complete_jpeg(data: bytes, decode: Callable[[BinaryIO], Picture]) -> Picture
     lost = 0
     if rows.size:
         band = height - rows[0]
-        lost = band * (
-            width - columns[0] if band <= 18 else width
-        )  # 18: a row of blocks, and smoothed colours above it
+        one_row_of_blocks = band <= 18  # with the smoothed colours above it
+        lost = band * (width - columns[0] if one_row_of_blocks else width)
     return first if lost <= max(LOST_PIXELS, LOST_FRACTION * differs.size) else None

@@ -7,9 +7,9 @@ import numpy as np
 
 from srgan_jax.images.decode import decode_image, frame_count
 from srgan_jax.images.errors import ImageError
-from srgan_jax.images.guard import open_image
 from srgan_jax.images.high_bit_depth import exceeds_8_bits, to_uint8
 from srgan_jax.images.limits import MAX_PIXELS
+from srgan_jax.images.pillow import open_image
 
 
 def decode_rgb(file: str | os.PathLike | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from srgan_jax.images.errors import ImageError
-from srgan_jax.images.files import is_open
+from srgan_jax.images.files import is_open, opened
 
 HEAD_BYTES = 64
 
@@ -106,8 +106,7 @@ KINDS = (
     Kind("PCX", _is_pcx, only=(".pcx",)),
     Kind("TGA", _is_tga, ".tga", only=(".tga", ".icb", ".vda", ".vst")),
 )  # fmt: skip
-FORMATS_READ = tuple(kind.name for kind in KINDS)
-# Files that people take for images, or that hold images, and what to say about them.
+# Formats that are not read: how to recognise them, and the advice in the error message.
 REFUSED = {
     "JPEG XL": (_begins(b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"), "convert it first: djxl photo.jxl photo.png"),
     "PostScript": (_begins(b"%!", b"\xc5\xd0\xd3\xc6", b"\x04%!"), "it is a program that draws an image"),
@@ -118,13 +117,10 @@ REFUSED = {
 
 def head_of(file: str | os.PathLike | BinaryIO) -> bytes:
     """Returns the first bytes of a file; an open file stays at its beginning."""
-    if is_open(file):
-        file.seek(0)
-        head = file.read(HEAD_BYTES)
-        file.seek(0)
+    with opened(file) as stream:
+        head = stream.read(HEAD_BYTES)
+        stream.seek(0)
         return head
-    with open(file, "rb") as opened:
-        return opened.read(HEAD_BYTES)
 
 
 def recognize(head: bytes, suffix: str = "") -> Kind | None:

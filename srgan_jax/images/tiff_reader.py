@@ -12,11 +12,11 @@ from PIL import Image
 
 from srgan_jax.images.errors import ImageError, check_pixels, reason
 from srgan_jax.images.files import is_open
-from srgan_jax.images.guard import UnknownFormatError, open_file, open_image
 from srgan_jax.images.high_bit_depth import exceeds_8_bits, tiff_pixels, to_uint8, unify_bit_depth
 from srgan_jax.images.limits import check_bytes, check_frames
 from srgan_jax.images.metadata import tiff_metadata
 from srgan_jax.images.picture import Picture
+from srgan_jax.images.pillow import UnknownFormatError, open_file, open_image
 from srgan_jax.images.pixels import current_frame, fields_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from flax.core import FrozenDict, freeze
 
 from srgan_jax.models import GENERATORS, Network, build, channels_of
 from srgan_jax.runtime import devices
-from srgan_jax.runtime.remembered import remembered
+from srgan_jax.runtime.disk_cache import cached_on_disk
 from srgan_jax.weights import Weights
 
 MAX_HALO_PX = 64  # LR pixels; a generator with a larger receptive field gets this halo, and seams that are measured
@@ -41,7 +41,7 @@ def _halo_px(architecture: FrozenDict) -> tuple[int, bool]:
     module = build(GENERATORS, architecture)
     if getattr(module, "least_radius_px", 0) > MAX_HALO_PX:
         return MAX_HALO_PX, False
-    radius, exact = remembered(
+    radius, exact = cached_on_disk(
         "halo", architecture, module, functools.partial(_measure_halo, module, channels_of(architecture))
     )
     return radius, exact
@@ -139,7 +139,7 @@ def bytes_per_px(params: Weights) -> float:
         largest = max(leaf.size * leaf.dtype.itemsize for leaf in layers) / 32**2
         return 3 * largest + 2 * 4 * channels * params.scale**2
 
-    return remembered("bytes", params.architecture, module, compute)
+    return cached_on_disk("bytes", params.architecture, module, compute)
 
 
 def max_area(params: Weights) -> int:

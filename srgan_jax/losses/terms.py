@@ -160,7 +160,8 @@ def lattice(views: Views, *, period: int = 4, epsilon: float = 1e-7) -> jax.Arra
     """Returns how much the high frequencies of SR differ between the positions of a lattice, `[period, period]`.
 
     It is the squared deviation of the log energy from its mean, which the metric `phase` measures over a set of
-    images, and the share of the energy that is a fixed pattern: the squared mean at the position over the mean energy.
+    images, and the fraction of the energy that is a fixed pattern: the squared mean at the position over the mean
+    energy.
 
     Args:
       views: with `sr`.

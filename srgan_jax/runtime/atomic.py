@@ -44,7 +44,7 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
     complete files remains.
 
     The temporary file has a random name and is created exclusively. It is locked while its process lives: the first
-    call for a folder deletes the temporary files there that nobody locks, which killed processes left.
+    call for a folder deletes the temporary files of killed processes there, which no process locks.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-from srgan_jax.runtime import remembered
+from srgan_jax.runtime import disk_cache
 
 MAX_BYTES = 2 * 10**9  # limit of the folder; the least recently used entries are deleted first
 MIN_COMPILE_SECONDS = 0.1  # JAX's default, 1 s, excludes most programs that a start compiles
@@ -67,7 +67,7 @@ def enable_compilation_cache(folder: str = "auto", report: Callable[[str], None]
         base = user_cache_folder() / "srgan_jax" if folder == "auto" else Path(folder).expanduser().absolute()
         cache = base / machine_name()
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)  # whoever can write there can run code here
-        remembered.folder = cache
+        disk_cache.folder = cache
         _clean(cache)
     except (OSError, RuntimeError) as error:
         report(f"compiled programs are not cached for the next start: {error}")

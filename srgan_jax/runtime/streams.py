@@ -1,4 +1,4 @@
-"""`unbreakable`: standard output and error that never end a run, where they are closed, full or a broken pipe."""
+"""`ignore_write_errors`: a closed, full or broken standard output or error doesn't end a run."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 
-class _Lenient:
+class _IgnoringWriteErrors:
     """A text stream whose `write` and `flush` drop what can't be written."""
 
     def __init__(self, stream: Any):
@@ -29,11 +29,11 @@ class _Lenient:
 
 
 @contextlib.contextmanager
-def unbreakable(*names: str) -> Iterator[None]:
-    """Replaces the streams `names` ("stderr", "stdout") of `sys` by such that never raise, for the time of a command.
+def ignore_write_errors(*names: str) -> Iterator[None]:
+    """Replaces the streams `names` ("stderr", "stdout") of `sys` by streams that never raise, while a command runs.
 
-    File descriptors 0 to 2 that are closed (`2>&-`) are opened on the null device first, so that no file of the run
-    gets their number, into which libraries print.
+    File descriptors 0 to 2 that are closed (`2>&-`) are opened on the null device first, because libraries print to
+    these numbers, which a file of the run could get.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
@@ -45,7 +45,7 @@ def unbreakable(*names: str) -> Iterator[None]:
                 mode = "r" if name == "stdin" else "w"
                 setattr(sys, name, opened.enter_context(open(os.devnull, mode, encoding="utf-8")))
         for name in names:
-            setattr(sys, name, _Lenient(getattr(sys, name)))
+            setattr(sys, name, _IgnoringWriteErrors(getattr(sys, name)))
         try:
             yield
         finally:

@@ -43,8 +43,8 @@ class _Printable:
 
 
 @contextlib.contextmanager
-def harmless_output() -> Iterator[None]:
-    """Makes stdout and stderr of the `with` block printable, and keeps the log lines of libraries from the user."""
+def printable_output() -> Iterator[None]:
+    """Makes stdout and stderr of the `with` block printable, and hides the log lines of libraries."""
     for stream in (sys.stdout, sys.stderr):  # a file name may contain bytes that can't be decoded
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -70,7 +70,7 @@ def _metrics(
     return discriminator_loss(d.params, game, d, batch, sr, step)[1][0]
 
 
-def memorising(training: Mapping[str, float], unseen: Mapping[str, float]) -> str | None:
+def memorisation_warning(training: Mapping[str, float], unseen: Mapping[str, float]) -> str | None:
     """Returns a line if the accuracy on training crops exceeds that on held-out crops by more than `GAP`, else None.
 
     Args:

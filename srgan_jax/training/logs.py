@@ -141,7 +141,7 @@ class StageLog:
 
     @contextlib.contextmanager
     def _tolerated(self, name: str) -> Iterator[None]:
-        """Reports, once, that a writer failed, and goes on without it."""
+        """Reports once that a writer failed, and continues without it."""
         try:
             yield
         except UserError:

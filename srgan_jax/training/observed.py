@@ -24,7 +24,7 @@ def mean_logits(logits: Sequence[tuple[jax.Array, jax.Array]]) -> Metrics:
 
 
 def memory_gb() -> dict[str, float]:
-    """Returns the host memory of this process in GB, and the largest used so far of the first device if it tells."""
+    """Returns the host memory of this process in GB, and the peak memory of the first device if JAX reports it."""
     used = {"host_memory_gb": psutil.Process().memory_info().rss / 1e9}
     statistics = jax.local_devices()[0].memory_stats() or {}
     if peak := statistics.get("peak_bytes_in_use"):

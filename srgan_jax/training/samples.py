@@ -87,7 +87,7 @@ def with_bands(data: DataConfig, workdir: Path) -> DataConfig:
         raise UserError(f"config.data.bits={data.bits}: expected 8 or 16, or 0 for those of the data set")
     file = Path(workdir, recorded.FILE)
     if file.exists():
-        before = json.loads(file.read_text())["data"]
+        before = recorded.read_config(Path(workdir)).get("data", {})
         found = before.get("channels") or 3, before.get("bits") or 8
     else:
         found = processes.on_first_process(functools.partial(_bands_and_bits, data))

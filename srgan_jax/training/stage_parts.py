@@ -151,7 +151,7 @@ def validate_and_preview(
         rows |= {f"bicubic_{key}": value for key, value in bicubic.items()}
         unseen = held_out.accuracies(stage, state, shared.validation.pairs)
         log.write(step, rows | unseen)
-        log.warn(step, held_out.memorising(training, unseen))
+        log.warn(step, held_out.memorisation_warning(training, unseen))
         compared = f"validation {logs.format_scores(scores)}; bicubic {logs.format_scores(bicubic)}"
         messages.report(f"{stage.name}: update {step}: {compared}")
     trained = int(state.health.in_a_row) < step

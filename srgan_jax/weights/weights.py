@@ -13,8 +13,8 @@ from flax.traverse_util import flatten_dict
 from jax import export
 
 from srgan_jax.models import GENERATORS, Network, architecture_of, build
+from srgan_jax.runtime.disk_cache import cached_on_disk
 from srgan_jax.runtime.errors import UserError
-from srgan_jax.runtime.remembered import remembered
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.weights.safetensors_io import WeightsError
 
@@ -99,7 +99,7 @@ def make_weights(variables: Mapping[str, Any], architecture: Mapping[str, Any] |
     )
     shapes = {name: np.shape(leaf) for name, leaf in _flatten_by_path(variables).items()}
     try:
-        remembered("shapes", {"tensors": shapes, **complete}, module, lambda: check_shapes(variables, module))
+        cached_on_disk("shapes", {"tensors": shapes, **complete}, module, lambda: check_shapes(variables, module))
     except UserError as error:
         if architecture is not None:
             raise

@@ -4,7 +4,6 @@ The format: PNG specification, 3rd edition (W3C 2025), section 11.3.6.
 """
 
 import struct
-import zlib
 from collections.abc import Iterator
 from fractions import Fraction
 from io import BytesIO
@@ -14,18 +13,14 @@ import numpy as np
 
 from srgan_jax.images import high_bit_depth
 from srgan_jax.images.containers.canvas import CLEAR, KEEP, RESTORE, Part
+from srgan_jax.images.containers.png import SIGNATURE
+from srgan_jax.images.containers.png import encode_chunk as chunk
 from srgan_jax.images.errors import ImageError
-from srgan_jax.images.guard import open_image
+from srgan_jax.images.pillow import open_image
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
-END = struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+END = chunk(b"IEND", b"")
 DISPOSALS = {1: CLEAR, 2: RESTORE}
 CONTROL = ">IIIIIHHBB"  # sequence number, width, height, left, top, duration: numerator, denominator, disposal, blend
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    """Returns a chunk of a PNG."""
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
@@ -43,7 +38,7 @@ def _at(file: BinaryIO, place: int, length: int) -> bytes:
 
 
 def read_parts(file: BinaryIO) -> Iterator[Part]:
-    """Yields the parts of an open APNG. The default image is one of them only if the file says so."""
+    """Yields the parts of an open APNG. The default image is one of them only if an fcTL chunk precedes it."""
     header, shared, control, spans = b"", b"", b"", []
     for kind, place, length in chunks(file):
         if kind == b"IHDR":

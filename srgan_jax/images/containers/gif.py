@@ -13,7 +13,7 @@ from PIL import Image
 
 from srgan_jax.images.containers.canvas import CLEAR, KEEP, RESTORE, Part
 from srgan_jax.images.errors import ImageError
-from srgan_jax.images.guard import open_image
+from srgan_jax.images.pillow import open_image
 
 DISPOSALS = {2: CLEAR, 3: RESTORE}
 OPAQUE = 128  # a GIF has no partial transparency: smaller alpha becomes transparent
@@ -43,7 +43,7 @@ def _part(file: BinaryIO, control: bytes, global_table: bytes) -> Part:
         raise ImageError("image file is truncated")
     left, top, width, height, flags = struct.unpack("<4HB", descriptor)
     if not width or not height:
-        raise ImageError("has no pixels")
+        raise ImageError(f"damaged animation: a frame of {width} x {height} pixels")
     table = file.read(_table_bytes(flags)) or global_table
     start = file.tell()
     file.read(1)  # bits of an index

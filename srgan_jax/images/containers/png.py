@@ -5,7 +5,7 @@ import struct
 import zlib
 from typing import BinaryIO
 
-from srgan_jax.images.files import is_open
+from srgan_jax.images.files import opened
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 START = 33  # the place of other chunks: after the signature (8 bytes) and IHDR (25)
@@ -18,10 +18,7 @@ Chunk = tuple[bytes, bytes]  # kind, data
 
 def read_chunks(file: str | os.PathLike | BinaryIO) -> list[Chunk]:
     """Returns the chunks of a PNG without those of samples, up to where the file ends or is damaged."""
-    if is_open(file):
-        file.seek(0)
-        return _read(file)
-    with open(file, "rb") as stream:
+    with opened(file) as stream:
         return _read(stream)
 
 

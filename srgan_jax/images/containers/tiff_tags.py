@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import numpy as np
 
 from srgan_jax.images.containers import exif
-from srgan_jax.images.files import is_open
+from srgan_jax.images.files import opened
 
 XMP, IPTC, PHOTOSHOP, ICC = 700, 33723, 34377, 34675
 DESCRIPTION = 270
@@ -21,7 +21,7 @@ DESCRIPTIVE = (  # what EXIF calls the same: titles, camera, software, date, art
 DIRECTORIES = (exif.EXIF_DIRECTORY, exif.GPS_DIRECTORY, exif.INTEROPERABILITY)
 COPIED = (318, 319, 33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)  # primaries, GeoTIFF, GDAL
 FIRST_PRIVATE = 32768  # tags below it describe how the samples are stored, except those above
-OF_SAMPLES = (*range(32995, 32999), 33421, 33422, 37724, 59932, XMP, IPTC, PHOTOSHOP, ICC)
+SAMPLE_TAGS = (*range(32995, 32999), 33421, 33422, 37724, 59932, XMP, IPTC, PHOTOSHOP, ICC)
 VALUE_BYTES = {**exif.VALUE_BYTES, 16: 8, 17: 8, 18: 8}
 MAX_BYTES = 1 << 26  # of the values of one tag
 
@@ -43,14 +43,11 @@ def read_tags(file: str | os.PathLike | BinaryIO) -> Tags:
     Raises:
       ValueError, struct.error: the file is damaged.
     """
-    if not is_open(file):
-        with open(file, "rb") as stream:
-            return read_tags(stream)
-    file.seek(0)
-    head = file.read(16)
-    order, big = ("<" if head[:2] == b"II" else ">"), head[2:4] in (b"+\0", b"\0+")
-    (start,) = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)
-    return _directory(file, order, big, start, depth=0)
+    with opened(file) as stream:
+        head = stream.read(16)
+        order, big = ("<" if head[:2] == b"II" else ">"), head[2:4] in (b"+\0", b"\0+")
+        (start,) = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)
+        return _directory(stream, order, big, start, depth=0)
 
 
 def _directory(file: BinaryIO, order: str, big: bool, start: int, depth: int) -> Tags:
@@ -122,9 +119,9 @@ def _describes_samples(tag: int, value: "Value | Tags") -> bool:
     return tag == DESCRIPTION and isinstance(value, Value) and value.data.startswith(beginnings)
 
 
-def losses(tags: Tags) -> list[str]:
+def uncopied_tags(tags: Tags) -> list[str]:
     """Returns a line if the TIFF has tags that are not copied, other than those of how samples are stored."""
-    known = {*DESCRIPTIVE, *COPIED, *OF_SAMPLES}
+    known = {*DESCRIPTIVE, *COPIED, *SAMPLE_TAGS}
     lost = [str(tag) for tag in sorted(tags) if tag >= FIRST_PRIVATE and tag not in known]
     value = tags.get(DESCRIPTION)
     if isinstance(value, Value) and value.data.startswith((b"ImageJ=", b"<?xml", b"<OME")):

@@ -53,7 +53,8 @@ def read_h5(path: Path, layers: Collection[str]) -> dict[str, dict[str, np.ndarr
             limit -= item.size * item.dtype.itemsize if item.size else 0
             if item.dtype.kind not in "fiu" or limit < 0:
                 raise UserError(
-                    f"{path}: {name} is {item.shape} of {item.dtype}, more than the file can hold, or no numbers"
+                    f"{path}: {name} is {item.shape} of {item.dtype}, expected numbers, of at most "
+                    f"{MAX_GROWTH} times the size of the file in all"
                 )
             found.setdefault(layer, {})[parts[-1].split(":")[0]] = np.asarray(item)
 
@@ -81,8 +82,8 @@ def read_npz(path: Path, wanted: Callable[[str], bool]) -> dict[str, np.ndarray]
                 size = math.prod(shape) * dtype.itemsize + stream.tell()
             if dtype.kind not in "fiu" or size != member.file_size or limit < 0:
                 raise UserError(
-                    f"{path}: {member.filename} is {shape} of {dtype}, which doesn't fit its {member.file_size} bytes, "
-                    "is too large, or no numbers"
+                    f"{path}: {member.filename} is {shape} of {dtype}, expected numbers that fill its "
+                    f"{member.file_size} bytes, and at most {MAX_BYTES} bytes in all"
                 )
         return {name: file[name] for name in file.files if wanted(name)}
 

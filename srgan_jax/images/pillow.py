@@ -1,4 +1,4 @@
-"""The one place through which Pillow opens files: the format is recognised first, and only its parser runs."""
+"""`open_image`, by which alone Pillow opens files: the format is recognised first, and only its parser runs."""
 
 import contextlib
 import functools

@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image, features
 
 from srgan_jax import bulk, cli, images
-from srgan_jax.images import guard, limits, sniff
+from srgan_jax.images import limits, pillow, sniff
 
 y, x = np.mgrid[:48, :64]
 PHOTO = np.dstack([x * 4, y * 5, (x + y) * 2]).astype(np.uint8)  # smooth
@@ -142,7 +142,7 @@ def test_salvage_takes_what_is_there():
 def test_heic_without_its_extra_names_the_command(tmp_path, monkeypatch):
     (tmp_path / "IMG_0001.heic").write_bytes(struct.pack(">I", 24) + b"ftypheic" + bytes(4) + b"mif1heic" + bytes(40))
     monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
-    monkeypatch.setattr(guard, "_register_plugins", lambda: None)
+    monkeypatch.setattr(pillow, "_register_plugins", lambda: None)
     with pytest.raises(images.ImageError, match=r'pip install "srgan-jax\[heic\]"'):
         images.read_image(tmp_path / "IMG_0001.heic")
 
@@ -241,7 +241,8 @@ def _directory(path: Path, **tags: int) -> Path:
 @pytest.mark.parametrize(
     ("tags", "message"),
     [
-        ({"width": 10_000, "height": 10_000, "bits": 16, "samples": 45}, "of which 44 are neither"),
+        ({"width": 100, "height": 100, "bits": 16, "samples": 45}, "of which 44 are neither"),
+        ({"width": 10_000, "height": 10_000, "bits": 16, "samples": 45}, "9,000 MB of samples"),
         ({"width": 20_000, "height": 20_000, "bits": 8, "samples": 1}, "400 megapixels, more than the limit of 256"),
         ({"width": 15_000, "height": 15_000, "bits": 64, "samples": 3, "photometric": 2}, "5,400 MB of samples"),
         ({"width": 9, "height": 9, "bits": 8, "samples": 1, "tile_width": 60_000, "tile_height": 60_000,

@@ -1,6 +1,6 @@
-"""Results of slow computations that depend on the code and their arguments alone, kept on the disk between starts.
+"""`cached_on_disk`: results of slow computations that depend on the code and their arguments alone.
 
-Only the commands keep them: `folder` is None until `compilation.enable_compilation_cache` sets it.
+Only the commands keep them on the disk: `folder` is None until `compilation.enable_compilation_cache` sets it.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ PACKAGE = Path(__file__).parents[1]
 folder: Path | None = None
 
 
-def remembered(name: str, arguments: Mapping[str, Any], module: object, compute: Callable[[], Any]) -> Any:
-    """Returns `compute()`, or its value from an earlier start.
+def cached_on_disk(name: str, arguments: Mapping[str, Any], module: object, compute: Callable[[], Any]) -> Any:
+    """Returns `compute()`, or its value that an earlier process kept.
 
     Args:
       name: of what is computed.
