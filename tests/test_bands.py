@@ -73,7 +73,7 @@ def _config(tiny, channels, name="compact"):
     [
         (1, 8, "srresnet", "memory"),
         (4, 16, "compact", "memory"),
-        (6, 8, "srvggnet", "stream"),
+        (6, 8, "srvggnet_compact", "stream"),
         (3, 16, "rrdb", "memory"),
     ],
 )

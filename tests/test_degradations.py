@@ -51,7 +51,7 @@ def test_randomness_comes_from_the_key_alone(name, hr, results):
 @pytest.mark.parametrize("name", DEGRADATIONS)
 def test_pixels_beyond_the_margin_do_not_change_the_lr_crop(name, photo):
     """Whatever lies further away than `radius_px` of a crop doesn't change the crop's LR image."""
-    degrade, radius_px, _ = DEGRADATIONS[name]
+    degrade, radius_px = DEGRADATIONS[name].degrade, DEGRADATIONS[name].radius_px
     margin, far, crop = -(-radius_px(scale=4) // 4) * 4, 16, 32
     side = crop + 2 * (margin + far)
     image = np.resize(np.asarray(color.from_integers(photo)), (300, 448, 3))

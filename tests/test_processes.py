@@ -151,8 +151,9 @@ def test_upscale_divides_its_files_among_processes(validation_folder, tmp_path, 
         f"2 upscaled into {tmp_path / 'out'}",
         f"1 upscaled to {tmp_path / 'out' / '1.png'}",
     ]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "1.png", "2.png"]
-    for path in (tmp_path / "out").iterdir():
+    results = sorted((tmp_path / "out").glob("[!.]*"))  # without the hidden record of what is done
+    assert [path.name for path in results] == ["0.png", "1.png", "2.png"]
+    for path in results:
         height, width = images.image_size(os.path.join(validation_folder, path.name))
         assert images.image_size(path) == (2 * height, 2 * width)
 

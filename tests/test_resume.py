@@ -448,6 +448,7 @@ def test_training_continues_on_a_full_disk(config, small_disk, monkeypatch, tmp_
     )  # no line is lost
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of TensorBoard's own thread
 def test_metrics_are_written_when_a_full_disk_has_space_again(small_disk, capsys):
     log = logs.StageLog(small_disk, "gan", 0, 10, 1)
     row = {f"number_{index}": 0.5 for index in range(300)}  # more than the rest of a page

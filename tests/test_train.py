@@ -370,7 +370,7 @@ def test_names_that_depend_on_others_are_checked_too(config, tmp_path):
     with pytest.raises(UserError, match="no labels to smooth"):
         helpers.train(config, tmp_path)
     config.degradation = ConfigDict({"name": "gaussian_blur", "sigma": 2.0})
-    with pytest.raises(UserError, match="unknown .*gaussian_blur 'sigma'; valid: antialias, sigma_px"):
+    with pytest.raises(UserError, match="unknown .*gaussian_blur 'sigma'; valid: antialias, levels, sigma_px"):
         helpers.train(config, tmp_path)
 
 
