@@ -18,9 +18,12 @@ BAND_PX = 256  # rows that are converted at a time
 
 def current_frame(image: Image.Image) -> np.ndarray:
     """Returns the current frame as `[H, W, C]`, uint16 if it has 16 bits, otherwise uint8."""
+    size = image.size
+    image.load()
+    if image.size != size:  # the limits were applied to the size in the header
+        raise ImageError(f"damaged: {size[0]} x {size[1]} pixels in the header, {image.width} x {image.height} decoded")
     if image.getexif().get(ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
-    image.load()
     if image.mode[0] in "IF":
         samples = np.asarray(image)
         if image.mode == "I":  # 32 bits; Pillow uses it for some 16-bit files

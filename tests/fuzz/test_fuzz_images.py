@@ -139,6 +139,7 @@ def die(path: Path) -> None:
         os.kill(os.getpid(), signal.SIGSEGV)
 
 
+@pytest.mark.slow
 def test_a_signal_is_counted_and_the_other_tries_are_done(tmp_path):
     (tmp_path / "a").write_bytes(bytes(8))
     counts = fuzz_in_worker([tmp_path / "a"], die, 3, seconds=5, most_bytes=1 << 30, change=_x_at_try_1)
@@ -153,12 +154,14 @@ def test_every_format_is_damaged(samples):
     ) >= expected
 
 
+@pytest.mark.slow
 def test_images_with_a_small_limit(samples):
     counts = fuzz_in_worker(samples, read_with_small_limit, tries(60), seconds=8, most_bytes=384 << 20, change=damage)
     assert not counts.faults()
     assert counts["accepted"] and counts["refused"]
 
 
+@pytest.mark.slow
 def test_images_with_the_default_limits(samples):
     """No file takes more than 4 GiB or 60 s."""
     counts = fuzz_in_worker(
@@ -167,6 +170,7 @@ def test_images_with_the_default_limits(samples):
     assert not counts.faults()
 
 
+@pytest.mark.slow
 def test_upscaling_of_damaged_images(samples, tmp_path, bilinear):
     srgan_jax.save(tmp_path / "weights.safetensors", bilinear)
     counts = fuzz_in_worker(samples, upscale, tries(3), seed=2, seconds=60, most_bytes=2 << 30, change=damage)
