@@ -20,7 +20,7 @@ def current_frame(image: Image.Image) -> np.ndarray:
     """Returns the current frame as `[H, W, C]`, uint16 if it has 16 bits, otherwise uint8."""
     size = image.size
     image.load()
-    if image.size != size:  # the limits were applied to the size in the header
+    if sorted(image.size) != sorted(size):  # the limits were applied to the header; Pillow turns some TIFFs
         raise ImageError(f"damaged: {size[0]} x {size[1]} pixels in the header, {image.width} x {image.height} decoded")
     if image.getexif().get(ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
