@@ -34,6 +34,7 @@ def is_gray(path: str | os.PathLike) -> bool:
 
 STREAMED = 16  # frames that are decoded one at a time may together have so many times `max_pixels`
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
+SWAPPING = (5, 6, 7, 8)  # EXIF orientations that exchange height and width; damaged files have other numbers
 
 
 def read_image(
@@ -132,12 +133,12 @@ def _header_size(file: File, max_pixels: int) -> tuple[int, int]:
             page = contents.pages[0][1]
             size = page.imagelength, page.imagewidth
             if not contents.raw:
-                return (size[1], size[0]) if high_bit_depth.orientation(page) >= 5 else size
+                return (size[1], size[0]) if high_bit_depth.orientation(page) in SWAPPING else size
     if name in ("TIFF", "RAW"):
         return raw_size(file, max_pixels)
     with open_image(file, max_pixels) as image:
         in_header = "exif" in image.info or image.format != "PNG"  # otherwise getexif decodes the whole PNG
-        swapped = in_header and image.getexif().get(exif.ORIENTATION, 1) >= 5
+        swapped = in_header and image.getexif().get(exif.ORIENTATION, 1) in SWAPPING
         return image.size if swapped else (image.height, image.width)
 
 
@@ -186,9 +187,6 @@ def _is_lossless(file: File) -> bool:
     """Returns whether a WebP is stored without loss."""
     with opened(file) as stream:
         return webp.is_lossless(stream)
-
-
-ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 
 
 def _frame_count(image: Image.Image) -> int:

@@ -46,16 +46,22 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
+def _samples(page: Any) -> np.ndarray:
+    """Returns the samples of a page as `[H, W, C]`; raises ImageError for a page without samples."""
+    pixels = page.asarray()
+    if not pixels.size:
+        raise ImageError("damaged TIFF: a page without samples")
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    return np.moveaxis(pixels, 0, -1) if int(page.planarconfig or 1) == 2 else pixels  # 2: separate planes
+
+
 def tiff_pixels(page: Any) -> np.ndarray:
     """Returns a page as `[H, W, C]` uint16, with its orientation applied."""
     photometric = page.photometric.name
     colours = {"MINISBLACK": 1, "MINISWHITE": 1, "RGB": 3}.get(photometric)
     if colours is None or page.ndim not in (2, 3):
         raise ImageError(f"TIFF with photometric {photometric} and more than 8 bits; expected gray or RGB")
-    pixels = page.asarray()
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    if int(page.planarconfig or 1) == 2:  # separate planes
-        pixels = np.moveaxis(pixels, 0, -1)
+    pixels = _samples(page)
     alpha = pixels.shape[-1] > colours and page.extrasamples and page.extrasamples[0].name != "UNSPECIFIED"
     premultiplied = alpha and page.extrasamples[0].name == "ASSOCALPHA"
     converted = np.empty((*pixels.shape[:2], colours + bool(alpha)), np.uint16)
@@ -72,9 +78,7 @@ def tiff_pixels(page: Any) -> np.ndarray:
 
 def tiff_bands(page: Any) -> np.ndarray:
     """Returns all samples of a page as `[H, W, C]` uint8 or uint16, upright, whatever they stand for."""
-    pixels = page.asarray()
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    pixels = np.moveaxis(pixels, 0, -1) if int(page.planarconfig or 1) == 2 else pixels
+    pixels = _samples(page)
     pixels = pixels if pixels.dtype == np.uint8 else to_uint16(pixels, page.bitspersample)
     return upright(pixels, orientation(page))
 

@@ -16,9 +16,12 @@ from srgan_jax.images.pillow import NOTES
 
 def current_frame(image: Image.Image) -> np.ndarray:
     """Returns the current frame as `[H, W, C]`, uint16 if it has 16 bits, otherwise uint8."""
+    size = image.size
+    image.load()
+    if sorted(image.size) != sorted(size):  # the limits were applied to the header; Pillow turns some TIFFs
+        raise ImageError(f"damaged: {size[0]} x {size[1]} pixels in the header, {image.width} x {image.height} decoded")
     if image.getexif().get(exif.ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
-    image.load()
     if image.mode[0] in "IF":
         samples = np.asarray(image)
         if image.mode == "I":  # 32 bits; Pillow uses it for some 16-bit files

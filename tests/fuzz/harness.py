@@ -1,15 +1,17 @@
 """The harness of the fuzz tests: damages files by fixed seeds, and counts exceptions, seconds and bytes.
 
 A test gives a sound file, a function that reads it, and its bounds. The environment variable SRGAN_JAX_FUZZ_TRIES sets
-the number of tries of each `fuzz_file`, for runs of hours: SRGAN_JAX_FUZZ_TRIES=5000 pytest tests/fuzz.
+the number of tries of each file, for runs of hours: SRGAN_JAX_FUZZ_TRIES=5000 pytest tests/fuzz.
 """
 
 import collections
+import multiprocessing
 import os
 import random
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from srgan_jax.runtime.errors import UserError
@@ -100,3 +102,54 @@ def fuzz_file(
     finally:
         file.write_bytes(content)
     return counts
+
+
+HANGS_SECONDS = 600  # wall clock; a try that is not over by then is killed
+
+
+def fuzz_in_worker(files: Sequence[Path], read: Callable[[Path], object], count: int, **options) -> Counts:
+    """Returns the counts of `count` tries of each file in a process of its own: signals and hangs are counted too.
+
+    `read` is a function of a module; `options` are those of `fuzz_file`. A new process takes the tries that are left
+    when one dies. The files are damaged afterwards where a process died.
+    """
+    jobs = [(file, index) for file in files for index in range(count)]
+    contents, counts, context = (
+        {file: file.read_bytes() for file in files},
+        Counts(),
+        multiprocessing.get_context("spawn"),
+    )
+    while jobs:
+        ours, theirs = context.Pipe(duplex=False)
+        worker = context.Process(target=_work, args=(theirs, contents, read, jobs, options))
+        worker.start()
+        theirs.close()
+        while jobs and ours.poll(HANGS_SECONDS):
+            try:
+                counts += ours.recv()
+            except EOFError:
+                break
+            jobs.pop(0)
+        if jobs:
+            worker.kill() if worker.is_alive() and not ours.poll(5) else worker.join()
+            worker.join()
+            counts[f"{jobs[0][0].name}, try {jobs.pop(0)[1]}: the process ended with {worker.exitcode}"] += 1
+        worker.join()
+        ours.close()
+    return counts
+
+
+Job = tuple[Path, int]  # a file and the number of a try
+
+
+def _work(
+    results: Connection, contents: dict[Path, bytes], read: Callable[[Path], object], jobs: list[Job], options: dict
+) -> None:
+    options = dict(options)
+    change, seed = options.pop("change", mutate), options.pop("seed", 0)
+    for file, index in jobs:
+        counts = Counts()
+        file.write_bytes(change(contents[file], random.Random(f"{file.name} {seed} {index}")))
+        attempt(counts, f"{file.name}, seed {seed}, try {index}", lambda file=file: read(file), **options)
+        file.write_bytes(contents[file])
+        results.send(counts)

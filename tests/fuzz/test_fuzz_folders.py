@@ -34,7 +34,7 @@ def test_run_folders(tmp_path):
     }
     for name, calls in readers.items():
         for seed, call in enumerate(calls):
-            assert not fuzz_file(tmp_path / name, call, tries(100), seed=seed).faults()
+            assert not fuzz_file(tmp_path / name, call, tries(50), seed=seed).faults()
 
 
 def test_checkpoints(tmp_path):
@@ -69,8 +69,8 @@ def test_data_sets(tmp_path, dataset, photo_folder):
 
     for file in sorted((tmp_path / "set").rglob("*")):
         if file.is_file() and file.name not in ("skipped.json", "converted.json"):
-            assert not fuzz_file(file, read, tries(40)).faults()
+            assert not fuzz_file(file, read, tries(20)).faults()
     prepare_folder(str(photo_folder), tmp_path / "run", 32)
     for name in ("folder.json", "folder.txt"):
         file = Path(tmp_path / "run" / "dataset" / name)
-        assert not fuzz_file(file, lambda: prepare_folder(str(photo_folder), tmp_path / "run", 32), tries(40)).faults()
+        assert not fuzz_file(file, lambda: prepare_folder(str(photo_folder), tmp_path / "run", 32), tries(20)).faults()
