@@ -64,7 +64,7 @@ def upscale(
     dtype = jnp.dtype(dtype or jnp.float32)
     if all(_is_concrete(leaf) for leaf in jax.tree.leaves((image, params))):
         return _upscale_padded(params, np.asarray(image), self_ensemble, clip, dtype)
-    run = functools.partial(_upscale_array, self_ensemble=self_ensemble, clip=clip, dtype=dtype)
+    run: Any = functools.partial(_upscale_array, self_ensemble=self_ensemble, clip=clip, dtype=dtype)
     sharding = jax.typeof(image).sharding
     if AxisType.Explicit in sharding.mesh.axis_types:  # SR is sharded as LR is; inside, XLA chooses
         run = jax.sharding.auto_axes(run, out_sharding=sharding)
