@@ -45,6 +45,22 @@ def test_spandrel_reads_the_file_and_gives_the_same_image(fields, suffix, tmp_pa
     np.testing.assert_allclose(sr.clip(0, 1), srgan_jax.upscale(params, lr), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["srgan_x4", "srgan_psnr_x4"])
+def test_spandrel_opens_the_shipped_gan(name, tmp_path, photo):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    helpers.import_spandrel("util")
+    import spandrel
+
+    assert cli.main(["export", name, "--to", "torch", "-o", str(tmp_path / "x.pth")]) == 0
+    found = spandrel.ModelLoader("cpu").load_from_file(tmp_path / "x.pth")
+    assert (found.architecture.id, found.scale) == ("Compact", 4)
+    lr = photo[:32, :24].astype(np.float32) / 255
+    with torch.no_grad():
+        theirs = found.model.eval()(torch.from_numpy(lr.transpose(2, 0, 1)[None]))[0].numpy().transpose(1, 2, 0)
+    ours = srgan_jax.upscale(srgan_jax.load(name), lr, clip=False)
+    np.testing.assert_allclose(ours, theirs, atol=2e-5)
+
+
 def test_pytorch_reads_the_pth_without_code(tmp_path):
     torch = pytest.importorskip("torch")
     params = _weights({"name": "srvggnet_compact", "scale": 2})
