@@ -205,7 +205,11 @@ def test_a_profile_that_does_not_fit_is_named(upscale, tmp_path):
 def _avif(path, pixels, codes, bits=8):
     primaries, transfer = codes
     matrix = {"primaries": primaries, "transfer": transfer, "matrix": 9 if primaries == 9 else 1}
-    path.write_bytes(imagecodecs.avif_encode(pixels, level=100, bitspersample=bits, pixelformat="444", **matrix))
+    path.write_bytes(
+        imagecodecs.avif_encode(
+            pixels, level=100, bitspersample=bits, pixelformat=imagecodecs.AVIF.PIXEL_FORMAT.YUV444, **matrix
+        )
+    )
 
 
 @needs_avif

@@ -69,12 +69,16 @@ class TimedFrame(NamedTuple):
     time: int
 
 
+def _lenient(av: Any) -> dict[str, str]:  # metadata that isn't UTF-8 is no error; PyAV 19 has no such option
+    return {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     """Opens a video; gives the container and its first stream of moving images."""
     av = pyav()
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        with av.open(str(path), **_lenient(av)) as container:
             stream = _moving(container)
             if stream is None:
                 raise UserError(f"{path}: no video in this file")
@@ -220,7 +224,7 @@ def _join(segments: Sequence[Path], source: Path, target: Path, kinds: tuple[str
     """Does what `join` does, with the streams of these kinds."""
     av = pyav()
     with contextlib.ExitStack() as stack:
-        container = stack.enter_context(av.open(str(source), metadata_errors="replace"))
+        container = stack.enter_context(av.open(str(source), **_lenient(av)))
         temporary = stack.enter_context(atomic_file(target))
         first = stack.enter_context(av.open(str(segments[0])))
         out = stack.enter_context(av.open(str(temporary), "w", format=_muxer(target)))
@@ -245,7 +249,9 @@ def _join(segments: Sequence[Path], source: Path, target: Path, kinds: tuple[str
             out.set_chapters(chapters)
         out.start_encoding()
         copied = _copied_packets(container, others)
-        for packet in heapq.merge(_video_packets(segments, video), copied, key=_decoding_time):
+        for packet in heapq.merge(
+            _video_packets(segments, video), copied, key=lambda packet: packet.dts * packet.time_base
+        ):
             out.mux(packet)
     return notes
 
@@ -263,10 +269,6 @@ def _copied_packets(container: Any, streams: dict[int, Any]) -> Iterator[Any]:
         if packet.dts is not None:
             packet.stream = streams[packet.stream.index]
             yield packet
-
-
-def _decoding_time(packet: Any) -> Fraction:
-    return packet.dts * packet.time_base
 
 
 def _muxer(target: Path) -> str:

@@ -98,7 +98,7 @@ def has_10_bits(frame: np.ndarray) -> bool:
 
 def encode_avif(frame: np.ndarray, quality: int, codes: tuple[int, int] | None) -> bytes:
     """Returns `[H, W, C]` uint16 as an AVIF of 10 bits; `codes` are primaries and transfer."""
-    from imagecodecs import avif_encode
+    from imagecodecs import AVIF, avif_encode
 
     primaries, transfer = codes or (1, 13)
     scaled = _to_10_bits(frame)
@@ -106,7 +106,7 @@ def encode_avif(frame: np.ndarray, quality: int, codes: tuple[int, int] | None) 
         np.ascontiguousarray(scaled[..., 0] if frame.shape[-1] == 1 else scaled),
         level=quality,
         bitspersample=AVIF_BITS,
-        pixelformat="444" if frame.shape[-1] > 2 else None,
+        pixelformat=AVIF.PIXEL_FORMAT.YUV444 if frame.shape[-1] > 2 else None,
         primaries=primaries,
         transfer=transfer,
         matrix=9 if primaries == 9 else 6,  # luma of BT.2020, of BT.601

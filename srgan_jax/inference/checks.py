@@ -28,6 +28,13 @@ WRONG_TYPES = (  # passed in place of an array: types, their description, the fi
 )
 
 
+def check_is_array(img: Any) -> None:
+    """Raises UserError if `img` is a file name, a `Picture` or weights, passed in place of an array."""
+    for types, found, hint in WRONG_TYPES:
+        if isinstance(img, types):
+            raise UserError(f"expected an array, got {found}; {hint}")
+
+
 def checked_image(img: Any, as_array: Callable[[Any], Any], axes: tuple[int, ...], channels: int = 3) -> Any:
     """Returns `as_array(img)` if it is an image of the generator's channels, by default RGB.
 
@@ -41,9 +48,7 @@ def checked_image(img: Any, as_array: Callable[[Any], Any], axes: tuple[int, ...
     Raises:
       UserError: `img` is not an array, or has another shape, dtype or range.
     """
-    for types, found, hint in WRONG_TYPES:
-        if isinstance(img, types):
-            raise UserError(f"expected an array, got {found}; {hint}")
+    check_is_array(img)
     array = as_array(img)
     if array.ndim not in axes or array.shape[-1] != channels:
         expected = " or ".join(SHAPES[count] for count in axes).replace("3]", f"{channels}]")

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from srgan_jax.inference import channels
-from srgan_jax.inference.checks import NonFiniteError, checked_image
+from srgan_jax.inference.checks import NonFiniteError, check_is_array, checked_image
 from srgan_jax.inference.tile_grid import Span, choose_tile, halo_px, max_area, period_px, smallest_tile, spans
 from srgan_jax.models import channels_of
 from srgan_jax.runtime import devices
@@ -278,6 +278,7 @@ def upscale_tiled(
     Raises:
       ValueError: `image` has another shape, dtype or range, or `tile_px` is two halos or less.
     """
+    check_is_array(image)
     params = params if isinstance(params, Weights) else make_weights(params, architecture)
     image = checked_image(image, np.asarray, axes=(3,), channels=channels_of(params.architecture))
     halo, period = halo_px(params.architecture)[0], period_px(params.architecture)

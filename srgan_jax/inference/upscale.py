@@ -12,7 +12,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.sharding import AxisType
 
-from srgan_jax.inference.checks import checked_image
+from srgan_jax.inference.checks import check_is_array, checked_image
 from srgan_jax.models import channels_of
 from srgan_jax.ops import color
 from srgan_jax.runtime.errors import UserError
@@ -56,6 +56,7 @@ def upscale(
       UserError: `img` has another shape or dtype, or is a NumPy array with values far outside [0, 1]; `params` don't
         fit their architecture; or `clip=False` with uint8, which can't hold such values.
     """
+    check_is_array(img)
     if not isinstance(params, Weights):
         params = make_weights(params, architecture)
     image = checked_image(img, _as_array, axes=(3, 4), channels=channels_of(params.architecture))
