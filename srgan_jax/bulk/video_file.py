@@ -248,10 +248,8 @@ def _join(segments: Sequence[Path], source: Path, target: Path, kinds: tuple[str
         if chapters := container.chapters():
             out.set_chapters(chapters)
         out.start_encoding()
-        copied = _copied_packets(container, others)
-        for packet in heapq.merge(
-            _video_packets(segments, video), copied, key=lambda packet: packet.dts * packet.time_base
-        ):
+        both = _video_packets(segments, video), _copied_packets(container, others)
+        for packet in heapq.merge(*both, key=lambda packet: packet.dts * packet.time_base):
             out.mux(packet)
     return notes
 
