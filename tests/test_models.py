@@ -250,7 +250,7 @@ def test_discriminator_refuses_other_crop_sizes():
     module = models.build(models.DISCRIMINATORS, {"name": "srgan", "width": 4, "dense": 8, "crop_px": 32})
     variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     assert jax.eval_shape(module.apply, variables, jnp.zeros((3, 32, 32, 3))).shape == (3, 1)
-    with pytest.raises(ValueError, match="expected 32 x 32 RGB crops, got \\(48, 48, 3\\)"):
+    with pytest.raises(ValueError, match="expected 32 x 32 crops, got \\(48, 48, 3\\)"):
         module.apply(variables, jnp.zeros((1, 48, 48, 3)))
 
 

@@ -177,7 +177,8 @@ def test_a_paired_data_set_uses_its_lr_images_by_default(prepared, dataset, tmp_
     assert found.lr == "lr" and "LR images are used; config.data.lr_feature=none" in capsys.readouterr().err
     assert samples.with_pairs(dataclasses.replace(data, lr_feature="none"), tmp_path).lr == ""
     assert samples.with_pairs(DataConfig(dataset=dataset), tmp_path).lr == ""
-    (tmp_path / "config.json").write_text('{"data": {"lr_feature": ""}}')  # a run of an earlier version
+    recorded = {"stage_names": ["gan"], "generator": {"name": "srresnet"}, "data": {"lr_feature": ""}}
+    (tmp_path / "config.json").write_text(json.dumps(recorded))  # a run of an earlier version
     assert samples.with_pairs(data, tmp_path).lr == ""
 
 
@@ -190,8 +191,9 @@ def test_pairs_can_be_held_out_with_their_lr_images(tmp_path, photo):
     out = str(tmp_path / "out")
     builder.prepare(str(tmp_path / "pairs"), out, min_side_px=32)
     data, validation = DataConfig(dataset=out, lr_feature="lr", crop_px=64), ValidationConfig(hold_out=2)
-    rest, held_out = samples.open_images(data, validation, BatchPlan(2, 64, 4), tmp_path / "run")
-    pairs = read_validation(validation, 2, None, held_out).pairs
+    plan = BatchPlan(2, 64, 4)
+    rest, held_out = samples.open_images(data, validation, plan, tmp_path / "run")
+    pairs = read_validation(validation, plan, None, held_out).pairs
     assert len(rest) == 6 and len(pairs) == 2
     for pair in pairs:
         assert pair.hr.shape == (64, 72, 3)

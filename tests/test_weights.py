@@ -234,7 +234,7 @@ def test_a_folder_does_not_hide_shipped_weights_of_its_name(tmp_path, monkeypatc
 
 def test_weights_have_a_one_line_repr():
     params = srgan_jax.load("compact_x4")
-    assert repr(params) == "Weights(compact: blocks=6, width=40, scale=4; 191,968 numbers)"
+    assert repr(params) == "Weights(compact: blocks=6, width=40, scale=4, channels=3; 191,968 numbers)"
 
 
 def test_functions_of_weights_can_be_exported():

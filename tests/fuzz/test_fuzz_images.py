@@ -148,7 +148,7 @@ def test_a_signal_is_counted_and_the_other_tries_are_done(tmp_path):
 
 def test_every_format_is_damaged(samples):
     absent = {"RAW": "raw", "HEIF": "heic"}
-    expected = {name for name in sniff.FORMATS_READ if name not in absent or not extras.missing(absent[name])}
+    expected = {kind.name for kind in sniff.KINDS if kind.name not in absent or not extras.missing(absent[kind.name])}
     assert {sniff.kind_of(file).name for file in samples} | (
         {"AVIF"} if not features.check("avif") else set()
     ) >= expected
