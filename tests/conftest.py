@@ -189,3 +189,28 @@ def extractor_file(tmp_path_factory):
 def vgg_file(extractor_file) -> Path:
     """A file of random VGG19 weights."""
     return extractor_file("vgg19")
+
+
+@pytest.fixture(scope="module")
+def weights(bilinear, tmp_path_factory):
+    """The file of the generator `bilinear`."""
+    import srgan_jax
+
+    path = tmp_path_factory.mktemp("weights") / "bilinear.safetensors"
+    srgan_jax.save(path, bilinear)
+    return str(path)
+
+
+@pytest.fixture
+def upscale(bilinear, tmp_path):
+    """A function that upscales one file by 2; returns the result's path and the reported lines."""
+    from srgan_jax import bulk
+
+    def run(name, format="", **options):
+        lines = []
+        jobs = bulk.find_jobs([tmp_path / name], tmp_path / "out", format=format)
+        summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, report=lines.append, **options)
+        assert summary.failed == [], summary.failed
+        return summary.done[0].target, [line.split(": ", 1)[1] for line in lines]
+
+    return run

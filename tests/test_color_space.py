@@ -20,20 +20,6 @@ P3, PQ, NARROW = bytes((12, 13, 0, 1)), bytes((9, 16, 0, 1)), bytes((1, 1, 0, 0)
 needs_avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow was built without AVIF")
 
 
-@pytest.fixture
-def upscale(bilinear, tmp_path):
-    """A function that upscales one file by 2; returns the result's path and the reported lines."""
-
-    def run(name, format="", **options):
-        lines = []
-        jobs = bulk.find_jobs([tmp_path / name], tmp_path / "out", format=format)
-        summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, report=lines.append, **options)
-        assert summary.failed == [], summary.failed
-        return summary.done[0].target, [line.split(": ", 1)[1] for line in lines]
-
-    return run
-
-
 def _chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from PIL import Image, PngImagePlugin
 
-from srgan_jax import bulk, images
+from srgan_jax import images
 
 XMP = (
     b'<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
@@ -20,20 +20,6 @@ XMP = (
 )
 IPTC = b"\x1c\x02\x19\x00\x03cat"  # 2:25, Keywords
 MAKER = bytes(range(256)) * 3
-
-
-@pytest.fixture
-def upscale(bilinear, tmp_path):
-    """A function that upscales one file by 2; returns the result's path and the reported lines."""
-
-    def run(name, format="", **options):
-        lines = []
-        jobs = bulk.find_jobs([tmp_path / name], tmp_path / "out", format=format)
-        summary = bulk.upscale_files(jobs, bilinear, bulk.target_size(2), tile_px=32, report=lines.append, **options)
-        assert summary.failed == [], summary.failed
-        return summary.done[0].target, [line.split(": ", 1)[1] for line in lines]
-
-    return run
 
 
 @pytest.fixture

@@ -19,13 +19,6 @@ from srgan_jax.bulk import chains
 from srgan_jax.images import formats
 
 
-@pytest.fixture(scope="module")
-def weights(bilinear, tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "bilinear.safetensors"
-    srgan_jax.save(path, bilinear)
-    return str(path)
-
-
 @pytest.fixture
 def folder(tmp_path, photo):
     """A folder of good and bad files, with sub-folders."""

@@ -20,13 +20,6 @@ from srgan_jax.inference import chain, tiler
 from srgan_jax.runtime import terminal
 
 
-@pytest.fixture(scope="module")
-def weights(bilinear, tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "bilinear.safetensors"
-    srgan_jax.save(path, bilinear)
-    return str(path)
-
-
 @pytest.fixture
 def here(tmp_path, monkeypatch, photo):
     """The current folder, with three images."""

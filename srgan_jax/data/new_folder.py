@@ -9,10 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows, where data sets can't be prepared
-    fcntl = None
+from srgan_jax.runtime import atomic
 
 TEMPORARY = re.compile(r"\.preparing-[0-9a-f]{16}")
 
@@ -37,7 +34,7 @@ def new_folder(parent: Path, name: str) -> Iterator[Path]:
     temporary = parent / f".preparing-{secrets.token_hex(8)}"
     temporary.mkdir()
     lock = os.open(temporary, os.O_RDONLY)
-    _lock(lock)
+    atomic.try_lock(lock)
     try:
         yield temporary
         old = temporary / "old"
@@ -60,17 +57,7 @@ def _delete_leftovers(parent: Path) -> None:
     for path in [path for path in parent.iterdir() if TEMPORARY.fullmatch(path.name) and not path.is_symlink()]:
         lock = os.open(path, os.O_RDONLY)
         try:
-            if _lock(lock):
+            if atomic.try_lock(lock):
                 shutil.rmtree(path, ignore_errors=True)
         finally:
             os.close(lock)
-
-
-def _lock(descriptor: int) -> bool:
-    if fcntl is None:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

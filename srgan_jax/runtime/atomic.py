@@ -84,7 +84,7 @@ def delete_leftovers(folder: str | os.PathLike) -> None:
             with contextlib.suppress(OSError):  # locked: a process is writing it
                 lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
                 try:
-                    if _lock(lock):
+                    if stat.S_ISREG(os.fstat(lock).st_mode) and try_lock(lock):
                         os.unlink(path)
                 finally:
                     os.close(lock)
@@ -99,15 +99,15 @@ def _create(path: Path) -> tuple[Path, int | None]:
         if fcntl is None:
             os.close(lock)
             return temporary, None
-        locked = _lock(lock, wait=True)  # `delete_leftovers` of another process may hold it for a moment
+        locked = try_lock(lock, wait=True)  # `delete_leftovers` of another process may hold it for a moment
         if os.fstat(lock).st_nlink or not locked:
             return temporary, lock
         os.close(lock)  # another process deleted it before it was locked
 
 
-def _lock(descriptor: int, *, wait: bool = False) -> bool:
-    """Locks a regular file until its descriptor is closed; returns False if it is locked or can't be."""
-    if fcntl is None or not stat.S_ISREG(os.fstat(descriptor).st_mode):
+def try_lock(descriptor: int, *, wait: bool = False) -> bool:
+    """Locks a file or a folder until its descriptor is closed; returns False if it is locked or can't be."""
+    if fcntl is None:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

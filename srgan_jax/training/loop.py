@@ -28,7 +28,8 @@ from srgan_jax.training.stage_parts import (
     open_log,
     open_saver,
     rewind,
-    stage_indices,
+    save_if_validation_fails,
+    shard_inputs,
     validate_and_preview,
 )
 from srgan_jax.training.state import count_parameters
@@ -120,13 +121,11 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
     with contextlib.ExitStack() as open_files:
         # -------------------------------------------------------- restore
         make_state = functools.partial(start.initial_state, stage, current, shared.mesh)
-        saver = open_saver(shared, name)
-        open_files.callback(saver.close)  # waits for checkpoints that are being written
+        saver = open_files.enter_context(contextlib.closing(open_saver(shared, name)))  # waits for those being written
         state = make_state()
         state = saver.restore(state) or state
         step = first = int(state.step)
-        log = open_log(stage, first, shared)
-        open_files.callback(log.close)
+        log = open_files.enter_context(contextlib.closing(open_log(stage, first, shared)))
         update, frozen, sharded = compile_update(stage, shared)
         feed, metrics = open_feed(stage, state, shared.samples), None
         trace = logs.Trace(shared.folder / "profile" if shared.profile else None, first)
@@ -142,8 +141,7 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
             step += intervals.per_call
             trace.before(step)
             if feed is not None:
-                inputs = {"indices": stage_indices(stage), "windows": feed.take(metrics)}
-                sharded = devices.shard(inputs, shared.mesh, shared.mapping)
+                sharded = shard_inputs(stage, shared, windows=feed.take(metrics))
             with jax.transfer_guard("allow" if jax.config.jax_debug_nans else "disallow"):  # pyright: ignore[reportAttributeAccessIssue] made at run time
                 state, metrics = update(state, frozen, sharded)
             trace.after(step, state)
@@ -157,12 +155,8 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
                 continue
 
             # ---------------------------------------------------- validate, save, stop
-            try:
+            with save_if_validation_fails(stage, state, step, shared, saver, monitor):
                 scores = validate_and_preview(stage, state, step, shared, log, monitor.latest)
-            except Exception:  # if validation fails, save the checkpoint that is due, without scores
-                if intervals.saves(step):
-                    saver.save(step, devices.as_global(state, shared.mesh), sums=monitor.sums())
-                raise
             stopping = shared.stop.agreed()
             if stopping or intervals.saves(step):
                 saver.save(step, devices.as_global(state, shared.mesh), scores, monitor.sums())

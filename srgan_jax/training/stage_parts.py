@@ -1,7 +1,8 @@
 """`Shared`, what all stages of a run use, and the parts of a stage that the training loop opens and calls."""
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from srgan_jax.evaluation import metrics
 from srgan_jax.evaluation.pairs import Pair
 from srgan_jax.runtime import devices, messages
 from srgan_jax.runtime.errors import UserError
+from srgan_jax.runtime.types import PyTree
 from srgan_jax.training import held_out, logs, mapping, nonfinite, previews, samples, setup, start, workdir
 from srgan_jax.training.checkpoints import Checkpoints
 from srgan_jax.training.interval import LATEST
@@ -102,13 +104,27 @@ def compile_update(stage: Stage, shared: Shared):
     update = mapping.map_update(update, shared.mesh, shared.mapping)
     variables = stage.extractor.variables if stage.extractor else None
     frozen = {"store": shared.samples.store, "extractor": devices.replicate(variables, shared.mesh)}
-    return update, frozen, devices.shard({"indices": stage_indices(stage)}, shared.mesh, shared.mapping)
+    return update, frozen, shard_inputs(stage, shared)
 
 
-def stage_indices(stage: Stage) -> np.ndarray:
-    """Returns the positions of this process's samples in the global batch."""
+def shard_inputs(stage: Stage, shared: Shared, **windows: np.ndarray) -> PyTree:
+    """Returns the positions of this process's samples in the global batch, and its windows if the host cuts them."""
     local = devices.local_slice(stage.plan.batch_size)
-    return np.arange(local.start, local.stop, dtype=np.int32)
+    indices = np.arange(local.start, local.stop, dtype=np.int32)
+    return devices.shard({"indices": indices, **windows}, shared.mesh, shared.mapping)
+
+
+@contextlib.contextmanager
+def save_if_validation_fails(
+    stage: Stage, state: TrainState, step: int, shared: Shared, saver: Checkpoints, monitor: Monitor
+) -> Iterator[None]:
+    """Saves the checkpoint that is due, without scores, if the validation inside raises an error."""
+    try:
+        yield
+    except Exception:
+        if stage.intervals.saves(step):
+            saver.save(step, devices.as_global(state, shared.mesh), sums=monitor.sums())
+        raise
 
 
 def open_feed(stage: Stage, state: TrainState, data: Samples) -> Feed | None:
