@@ -16,13 +16,14 @@ from srgan_jax.training import bands, logs, previews, samples, setup, start, wor
 from srgan_jax.training.initial import keep_initial, load_initial, load_initial_discriminator
 from srgan_jax.training.monitor import Monitor
 from srgan_jax.training.provenance import describe_run
-from srgan_jax.training.publishing import open_publisher, stage_file
+from srgan_jax.training.publishing import open_publisher
 from srgan_jax.training.rollback import Rollback
 from srgan_jax.training.stage import Stage
 from srgan_jax.training.stage_parts import (
     Shared,
     compile_update,
     finish_stage,
+    finished_generator,
     open_data,
     open_feed,
     open_log,
@@ -112,14 +113,12 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
       current: the averaged generator of the previous stage; None for a new initialisation.
       shared: what all stages share.
     """
-    name, intervals, published = stage.name, stage.intervals, stage_file(shared.folder, stage.name)
-    if workdir.finished_steps(published) >= intervals.total:
-        messages.report(f"{name}: finished, {published}")
-        return weights.load(published, fold=False)
+    name, intervals = stage.name, stage.intervals
+    if (finished := finished_generator(stage, shared)) is not None:
+        return finished
     workdir.check_later_stages(shared.folder, shared.stage_names, name)
 
     with contextlib.ExitStack() as open_files:
-        # -------------------------------------------------------- restore
         make_state = functools.partial(start.initial_state, stage, current, shared.mesh)
         saver = open_files.enter_context(contextlib.closing(open_saver(shared, name)))  # waits for those being written
         state = make_state()
@@ -161,9 +160,8 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
             if stopping or intervals.saves(step):
                 saver.save(step, devices.as_global(state, shared.mesh), scores, monitor.sums())
 
-    if step >= intervals.total:
-        current = finish_stage(stage, state, scores, shared)
+    averaged = finish_stage(stage, state, scores, shared) if step >= intervals.total else None
     if stopping := stopping or shared.stop.agreed():
         stop_run(name, step, saver.saved or 0, stopping)
-    assert current is not None  # the loop ends only at the end of the stage or by a stop
-    return current
+    assert averaged is not None  # the loop ends only at the end of the stage or by a stop
+    return averaged

@@ -94,6 +94,15 @@ def open_log(stage: Stage, first: int, shared: Shared) -> logs.StageLog:
     return logs.StageLog(shared.folder, stage.name, first, total, batch_size, shared.loggers)
 
 
+def finished_generator(stage: Stage, shared: Shared) -> weights.Weights | None:
+    """Returns the averaged generator of a stage that an earlier run finished, else None."""
+    published = stage_file(shared.folder, stage.name)
+    if workdir.finished_steps(published) < stage.intervals.total:
+        return None
+    messages.report(f"{stage.name}: finished, {published}")
+    return weights.load(published, fold=False)
+
+
 def compile_update(stage: Stage, shared: Shared):
     """Returns the update mapped over all devices, and its arguments besides the state."""
     update = nonfinite.skip_nonfinite(
