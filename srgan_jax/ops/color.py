@@ -32,7 +32,7 @@ def to_integers(image: jax.Array, dtype: DType) -> jax.Array:
 
 def to_uint8(image: jax.Array) -> jax.Array:
     """Converts floats in [0, 1] to uint8; clips, and rounds half up as MATLAB does."""
-    return to_integers(image, jnp.uint8)
+    return to_integers(image, np.uint8)
 
 
 def quantize(image: jax.Array, levels: float = 255.0) -> jax.Array:
