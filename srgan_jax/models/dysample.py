@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from srgan_jax.models import layers
+from srgan_jax.models import layers, linear
 
 
 class DySample(nn.Module):
@@ -43,8 +43,8 @@ class DySample(nn.Module):
         height, width = x.shape[1:3]
         count = 2 * self.groups * self.scale**2  # channels: (x, y), group, row and column of the sub-pixel
         init = nn.initializers.truncated_normal(0.02)
-        offset = nn.Dense(count, kernel_init=init, dtype=self.dtype, name="offset")(x)
-        scope = nn.Dense(
+        offset = linear.Dense(count, kernel_init=init, dtype=self.dtype, name="offset")(x)
+        scope = linear.Dense(
             count, use_bias=False, kernel_init=nn.initializers.zeros_init(), dtype=self.dtype, name="scope"
         )(x)
         offset = (offset * nn.sigmoid(scope)).astype(jnp.float32) * 0.5

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from srgan_jax.models import linear
 from srgan_jax.models.convolution import convolution
 from srgan_jax.ops.resize import weight_matrix
 from srgan_jax.runtime.errors import lookup
@@ -150,7 +151,7 @@ BLOCK_ORDERS = {"norm_activation": True, "activation_norm": False}  # whether th
 
 def conv(
     features: int, size: int, name: str, *, stride: int = 1, pad: int | Padding | None = None, **kwargs: Any
-) -> nn.Conv:
+) -> linear.Conv:
     """Returns a square convolution padded by `size // 2` on each side, as in PyTorch, for any stride.
 
     `pad` is another number of zeros on each side, or `((top, bottom), (left, right))`.
@@ -158,7 +159,7 @@ def conv(
     pad = size // 2 if pad is None else pad
     padding = ((pad, pad), (pad, pad)) if isinstance(pad, int) else pad
     kwargs.setdefault("conv_general_dilated", convolution)
-    return nn.Conv(features, (size, size), (stride, stride), padding=padding, name=name, **kwargs)
+    return linear.Conv(features, (size, size), (stride, stride), padding=padding, name=name, **kwargs)
 
 
 def maybe_remat(module: nn.Module, function: Callable[..., Any]) -> Callable[[jax.Array], Any]:
@@ -202,8 +203,8 @@ class PReLU(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (1,) if self.shared else (x.shape[-1],)
-        slope = self.param("slope", nn.initializers.constant(0.25), shape).astype(x.dtype)
-        return jnp.where(x >= 0, x, slope * x)
+        slope = self.param("slope", nn.initializers.constant(0.25), shape)
+        return linear.apply_parameters(lambda x, slope: jnp.where(x >= 0, x, slope * x), x, slope)
 
 
 ACTIVATIONS = {
