@@ -37,11 +37,16 @@ def apply_parameters(function: Callable[..., jax.Array], x: jax.Array, *paramete
 
 
 class Conv(nn.Conv):
-    """`nn.Conv` of images `[N, H, W, C]` with padding in pixels, by `apply_parameters`."""
+    """`nn.Conv` of images `[N, H, W, C]` with padding in pixels, by `apply_parameters`.
+
+    With `blocks`, its input is a map before a pixel shuffle by that factor, which `conv_general_dilated` also does.
+    """
+
+    blocks: int = 1
 
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
-        channels = inputs.shape[-1] // self.feature_group_count
+        channels = inputs.shape[-1] // self.blocks**2 // self.feature_group_count
         kernel = self.param("kernel", self.kernel_init, (*self.kernel_size, channels, self.features), self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from srgan_jax.runtime.types import PyTree
+from srgan_jax.training import together
 
 
 class Health(flax.struct.PyTreeNode):
@@ -43,12 +44,6 @@ def all_finite(tree: PyTree) -> jax.Array:
     finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves])
     # Without the barrier XLA copies this chain of operations into every use: the program grows with leaves squared.
     return jax.lax.optimization_barrier(finite).all()
-
-
-def all_finite_together(tree: PyTree) -> jax.Array:
-    """Returns `all_finite(tree)` for many small arrays, which are concatenated: a few kernels, not one for each."""
-    leaves = [leaf.ravel() for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.isfinite(jnp.concatenate(leaves)).all()
 
 
 def small_part(state: PyTree) -> PyTree:
@@ -113,7 +108,7 @@ def skip_nonfinite(
 
     def checked_update(state, *args):
         new, metrics = update(state, *args)
-        finite = all_finite_together((small_part(new), metrics)) if by_norms else all_finite((new, metrics))
+        finite = together.all_finite((small_part(new), metrics)) if by_norms else all_finite((new, metrics))
         kept = jax.tree.map(lambda updated, previous: jnp.where(finite, updated, previous), new, state)
         health = _next_health(state.health, finite, metrics, (max_skips, d_wins_steps))
         return kept.replace(step=new.step, health=health), metrics | {"skipped": health.skipped, "alarm": health.alarm}

@@ -1,34 +1,19 @@
 """What the log shows besides the losses: norms of gradients, logits, learning rates, memory."""
 
-import functools
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import optax
 import psutil
 
 from srgan_jax.losses.terms import Metrics
 from srgan_jax.runtime.types import PyTree
-
-LARGE = 1 << 20  # values of an array that is not worth copying
+from srgan_jax.training import together
 
 
 def grad_norms(**gradients: PyTree) -> Metrics:
     """Returns the global norm of each gradient, before clipping, as "grad_norm/NAME"."""
-    norm = functools.partial(
-        jax.lax.platform_dependent, cuda=norm_together, rocm=norm_together, default=optax.tree.norm
-    )
-    return {f"grad_norm/{name}": norm(gradient) for name, gradient in gradients.items()}
-
-
-def norm_together(tree: PyTree) -> jax.Array:
-    """Returns `optax.tree.norm(tree)`, in a few kernels of a GPU: all but large arrays are concatenated."""
-    leaves = jax.tree.leaves(tree)
-    large = [leaf for leaf in leaves if leaf.size > LARGE]
-    small = [leaf.ravel() for leaf in leaves if leaf.size <= LARGE]
-    parts = [*large, jnp.concatenate(small)] if small else large
-    return jnp.sqrt(sum(jnp.sum(jnp.square(part)) for part in parts))
+    return {f"grad_norm/{name}": together.norm(gradient) for name, gradient in gradients.items()}
 
 
 def mean_logits(logits: Sequence[tuple[jax.Array, jax.Array]]) -> Metrics:

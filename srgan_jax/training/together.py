@@ -1,0 +1,62 @@
+"""Operations on many small arrays at once, for GPUs: there each operation costs a kernel's launch, however small it is.
+
+On other backends they are those of each array, with the same bits as ever.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from srgan_jax.runtime.types import PyTree
+
+LARGE = 1 << 20  # values of an array that is not worth copying
+GROUP = 64  # arrays that XLA concatenates in one kernel, with casts and transpositions
+
+
+def on_gpu(together, apart, tree: PyTree) -> PyTree:
+    """Returns `together(tree)` in programs for GPUs, `apart(tree)` in others."""
+    return jax.lax.platform_dependent(tree, cuda=together, rocm=together, default=apart)
+
+
+def pack(tree: PyTree) -> PyTree:
+    """Returns `tree`; on GPUs its small float32 arrays are parts of few arrays, in row-major layout.
+
+    cuDNN computes gradients of kernels in a layout of its own. Read in that layout, each moment of Adam took a kernel
+    and copies of its own.
+    """
+    return on_gpu(_packed, lambda tree: tree, tree)
+
+
+def _packed(tree: PyTree) -> PyTree:
+    leaves, structure = jax.tree.flatten(tree)
+    small = [index for index, leaf in enumerate(leaves) if leaf.size <= LARGE and leaf.dtype == jnp.float32]
+    for start in range(0, len(small), GROUP):
+        group = small[start : start + GROUP]
+        flat = jax.lax.optimization_barrier(jnp.concatenate([leaves[index].ravel() for index in group]))
+        first = 0
+        for index in group:
+            size, shape = leaves[index].size, leaves[index].shape
+            leaves[index] = flat[first : first + size].reshape(shape)
+            first += size
+    return jax.tree.unflatten(structure, leaves)
+
+
+def norm(tree: PyTree) -> jax.Array:
+    """Returns the square root of the sum of all squares."""
+    return on_gpu(_norm_together, optax.tree.norm, tree)
+
+
+def _norm_together(tree: PyTree) -> jax.Array:
+    leaves = jax.tree.leaves(tree)
+    parts = [leaf for leaf in leaves if leaf.size > LARGE]
+    small = [leaf.ravel() for leaf in leaves if leaf.size <= LARGE]
+    parts += [jnp.concatenate(small[start : start + GROUP]) for start in range(0, len(small), GROUP)]
+    return jnp.sqrt(functools.reduce(jnp.add, (jnp.sum(jnp.square(part)) for part in parts)))
+
+
+def all_finite(tree: PyTree) -> jax.Array:
+    """Returns whether every floating-point value is finite, for small arrays, which are concatenated: a bool scalar."""
+    leaves = [leaf.ravel() for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.isfinite(jnp.concatenate(leaves)).all()
