@@ -11,6 +11,7 @@ import numpy as np
 
 from srgan_jax.models import blocks, linear
 from srgan_jax.models.convolution import convolution
+from srgan_jax.models.normalization import BatchNorm
 from srgan_jax.models.shuffle import pixel_shuffle as pixel_shuffle
 from srgan_jax.models.shuffle import pixel_unshuffle as pixel_unshuffle
 from srgan_jax.ops.resize import weight_matrix
@@ -162,7 +163,7 @@ def max_pool_after_relu(x: jax.Array) -> jax.Array:
 
 def batch_norm(name: str, *, train: bool, momentum: float, epsilon: float, dtype: Dtype, axis_name: str | None):
     """Returns batch normalisation; `momentum` is the fraction of the old running statistics kept at each update."""
-    return nn.BatchNorm(
+    return BatchNorm(
         use_running_average=not train, momentum=momentum, epsilon=epsilon, dtype=dtype, axis_name=axis_name, name=name
     )
 

@@ -99,7 +99,7 @@ def skip_nonfinite(
       d_wins_steps: number of consecutive updates with every image classified correctly by the discriminator at which
         `Health.alarm` is set; 0 means never.
       by_norms: check the metrics and `small_part` of the state only. Expects among the metrics the norms of all
-        gradients, and an optimiser that is finite where those are: see `stage_parts.norms_suffice`. On a GPU the
+        gradients, and an optimiser that is finite where those are: see `Stage.norms_suffice`. On a GPU the
         check of each array took a third of all kernels.
 
     Returns:
