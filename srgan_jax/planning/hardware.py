@@ -1,4 +1,4 @@
-"""`HARDWARE`, the published numbers of TPUs and GPUs, and `find_topology`, which reads names such as v5e-16 or h100-8."""
+"""`HARDWARE`, the published numbers of TPUs and GPUs, and `find_topology`, which reads names such as v5e-16."""
 
 import re
 from typing import NamedTuple
@@ -40,8 +40,8 @@ class Hardware(NamedTuple):
     cores: int = 1
 
 
-# The clocks of TPUs are not published: a clock is the peak divided by what the matrix units do in a cycle, which are 4 of
-# 128 x 128 on v5e, 8 on v5p, and 4 of 256 x 256 on v6e (its page counts 2), 2 operations for each product.
+# The clocks of TPUs are not published: a clock is the peak divided by what the matrix units do in a cycle. They are 4 of
+# 128 x 128 on v5e, 8 on v5p, and 4 of 256 x 256 on v6e (its page counts 2), with 2 operations for each product.
 HARDWARE = {
     "v5e": Hardware("tpu", "TPU v5 lite", 197e12, 197e12, 16 * GIB, 819e9, 200e9, TPU + "v5e", clock=1.5e9),
     "v5p": Hardware("tpu", "TPU v5", 459e12, 459e12, 95 * GIB, 2765e9, 600e9, TPU + "v5p", clock=1.75e9, cores=2),
@@ -111,12 +111,12 @@ class Topology(NamedTuple):
     Attributes:
       name: as the user writes it, such as "v5e-16".
       kind: a key of `HARDWARE`.
-      count: number of devices, as JAX counts them.
+      devices: their number, as JAX counts them.
     """
 
     name: str
     kind: str
-    count: int
+    devices: int
 
     @property
     def hardware(self) -> Hardware:
@@ -126,8 +126,8 @@ class Topology(NamedTuple):
     @property
     def shape(self) -> tuple[int, ...]:
         """The devices of a TPU slice along each axis: 16 are 4 x 4 on v5e and v6e; on v5p 16 are 2 x 2 x 4."""
-        axes, power = (3 if self.hardware.cores == 2 else 2), self.count.bit_length() - 1
-        if axes == 3 and self.count == 4:  # one host
+        axes, power = (3 if self.hardware.cores == 2 else 2), self.devices.bit_length() - 1
+        if axes == 3 and self.devices == 4:  # one host
             return 2, 2, 1
         return tuple(2 ** ((power + axis) // axes) for axis in range(axes))
 

@@ -25,6 +25,7 @@ SENT = {
 SHAPE = re.compile(r"\b([a-z]+\d*\w*)\[([\d,]*)\](?:\{([\d,]*)(?::([^}]*))?\})?")
 LINE = re.compile(r"\s+(?:ROOT )?%?([\w.\-]+) = (.*)")
 OPCODE = re.compile(r"(?:^|\s)([a-z][a-z0-9\-]*)\(")
+PIXELS = ("u8", "u16")
 NEVER = 1 << 40  # cycles; the compiler's mark of an unknown number
 
 
@@ -44,20 +45,20 @@ class Array(NamedTuple):
     on_chip: bool
 
     @property
-    def itemsize(self) -> float:
-        """Bytes of an element."""
+    def bits(self) -> int:
+        """Bits of an element."""
         digits = re.search(r"\d+", self.dtype)
-        return int(digits[0]) / 8 if digits else float(self.dtype == "pred")
+        return int(digits[0]) if digits else 8 * (self.dtype == "pred")
 
     @property
-    def bytes(self) -> float:
+    def bytes(self) -> int:
         """Bytes without padding."""
-        return math.prod(self.shape) * self.itemsize
+        return math.prod(self.shape) * self.bits // 8
 
     @property
-    def padded_bytes(self) -> float:
+    def padded_bytes(self) -> int:
         """Bytes in memory."""
-        return math.prod(self.padded) * self.itemsize
+        return math.prod(self.padded) * self.bits // 8
 
 
 class Operation(NamedTuple):
@@ -74,8 +75,8 @@ class Collective(NamedTuple):
 
     kind: str
     dtype: str
-    count: int
-    bytes: float
+    number: int
+    bytes: int
 
 
 class Counts(NamedTuple):
@@ -88,21 +89,21 @@ class Counts(NamedTuple):
       cycles: the compiler's estimate; 0 where it makes none.
       padding: fraction of the bytes of the larger results that is padding.
       worst: the result with the most padding, as (array, bytes of padding); None without padding.
-      largest_copy: bytes of the largest array that is copied as a whole.
+      largest_copy: bytes of the largest array that is copied, or that holds 8-bit or 16-bit pixels.
     """
 
     kernels: int
     collectives: tuple[Collective, ...]
-    bytes: float
+    bytes: int
     cycles: int
     padding: float
     worst: Array | None
-    largest_copy: float
+    largest_copy: int
 
     @property
     def launches(self) -> int:
         """Kernels and collectives."""
-        return self.kernels + sum(entry.count for entry in self.collectives)
+        return self.kernels + sum(entry.number for entry in self.collectives)
 
     def sent(self, devices: int) -> float:
         """Returns the bytes that each of `devices` sends at least."""
@@ -153,7 +154,7 @@ def _closing(text: str) -> int:
     return len(text)
 
 
-def count(hlo: str, store_bytes: float = 0.0) -> Counts:
+def count(hlo: str, store_bytes: int = 0) -> Counts:
     """Returns what a program does.
 
     Args:
@@ -162,7 +163,7 @@ def count(hlo: str, store_bytes: float = 0.0) -> Counts:
         writes.
     """
     computations, entry = parse(hlo)
-    kernels, moved, cycles, largest_copy = 0, 0.0, 0, 0.0
+    kernels = moved = cycles = largest_copy = 0
     found: collections.Counter[tuple[str, str]] = collections.Counter()
     sums: collections.Counter[tuple[str, str]] = collections.Counter()
     results: list[Array] = []
@@ -185,8 +186,8 @@ def count(hlo: str, store_bytes: float = 0.0) -> Counts:
             kernels += times * (operation.opcode != "copy-start")
             moved += times * _moved(operation, operations, store_bytes)
             results += operation.results[:1] if operation.opcode == "copy-start" else operation.results
-            if operation.opcode.startswith("copy"):
-                largest_copy = max(largest_copy, operation.results[0].bytes)
+            copied = [a.bytes for a in operation.results if a.dtype in PIXELS or operation.opcode.startswith("copy")]
+            largest_copy = max([largest_copy, *copied])
     pairs = tuple(Collective(*key, found[key], sums[key]) for key in sums)
     large = [array for array in results if array.bytes >= 1e5 and not array.on_chip]
     padded = sum(array.padded_bytes for array in large)
@@ -229,15 +230,15 @@ def _operand_arrays(operation: Operation, operations: Mapping[str, Operation]) -
     return [array for name in operation.operands if name in operations for array in operations[name].results]
 
 
-def _moved(operation: Operation, operations: Mapping[str, Operation], store_bytes: float) -> float:
+def _moved(operation: Operation, operations: Mapping[str, Operation], store_bytes: int) -> int:
     """Returns the bytes that a kernel reads and writes in the device's memory."""
     results = operation.results[:1] if operation.opcode == "copy-start" else operation.results
     written = sum(array.padded_bytes for array in results if not array.on_chip)
     whole = sum(array.padded_bytes for array in results)
-    read = 0.0
+    read = 0
     for array in _operand_arrays(operation, operations):
         is_store = store_bytes > 0 and array.bytes >= store_bytes and whole < store_bytes
-        read += 0.0 if array.on_chip else whole if is_store else array.padded_bytes
+        read += 0 if array.on_chip else whole if is_store else array.padded_bytes
     return written + read
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from srgan_jax import models, weights
@@ -52,6 +51,7 @@ class Lowered:
     dtype: str
     batch: int
     operations: float
+    updates: int
     sizes: Mapping[str, int]
     notes: tuple[str, ...]
     arguments: tuple[PyTree, ...]
@@ -61,7 +61,9 @@ class Lowered:
     def measure(self, run: Callable[..., Any]) -> float:
         """Returns the mean seconds of a call of the compiled program, on arguments that are zero."""
         made = [
-            jax.device_put(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), tree), NamedSharding(self.mesh, part))
+            jax.device_put(
+                jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), tree), NamedSharding(self.mesh, part)
+            )
             for tree, part in zip(self.arguments, self.shared, strict=True)
         ]
         repeats = self.name != "upscale"  # an update's first result is the next call's first argument
@@ -105,11 +107,11 @@ def _read(request: Request, topology: Topology) -> tuple[RunConfig, tuple[str, .
         run = dataclasses.replace(run, generator=fields)
     if run.devices.mapping != "jit":
         raise UserError(f"config.devices.mapping={run.devices.mapping}: srgan-jax plan compiles jit only")
-    divisor = topology.count * run.micro_batches
+    divisor = topology.devices * run.micro_batches
     if run.data.batch_size % divisor:
-        batch = run.data.batch_size * topology.count
+        batch = run.data.batch_size * topology.devices
         notes.append(
-            f"config.data.batch_size={run.data.batch_size} can't be divided among {topology.count} devices x "
+            f"config.data.batch_size={run.data.batch_size} can't be divided among {topology.devices} devices x "
             f"{run.micro_batches} microbatches: {batch} is planned; train with --config.data.batch_size={batch}"
         )
         if batch % divisor:
@@ -123,7 +125,10 @@ def _zero_extractor(config: ExtractorConfig, folder: Path) -> ExtractorConfig:
     network = lookup(models.EXTRACTORS, config.name, "network")
     module = models.build(models.EXTRACTORS, {"name": config.name, "taps": tuple(network.TAPS)})
     shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
-    tensors = {"/".join(path): np.zeros(leaf.shape, np.float32) for path, leaf in flatten_dict(shapes).items()}
+    named = jax.tree_util.tree_leaves_with_path(shapes)
+    tensors = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.zeros(leaf.shape, np.float32) for path, leaf in named
+    }
     file = folder / "extractor.safetensors"
     save_extractor(file, tensors, {"network": config.name, "convention": module.convention})
     return dataclasses.replace(config, weights=str(file))
@@ -135,17 +140,15 @@ def _lower_update(run: RunConfig, stage: Stage, mesh: Mesh, tiles: int, notes: t
     variables = jax.tree.map(lambda leaf: Shape(leaf.shape, leaf.dtype), variables)
     store, inputs = _data_shapes(run, stage, tiles)
     arguments = state, {"store": store, "extractor": variables}, inputs
-    traced = map_stage(stage, run.guard, mesh, run.devices.mapping).trace(*arguments)
+    update: Any = map_stage(stage, run.guard, mesh, run.devices.mapping)  # jax.jit's class has `trace`, too
+    traced = update.trace(*arguments)
     operations = count_operations(traced.jaxpr) / mesh.size
-    count = run.steps_per_call
-    if count > 1:
-        notes += (f"one call makes {count} updates (config.steps_per_call)",)
     sizes = {"state": _bytes(state), "tiles": _bytes(store), "frozen": _bytes(variables)}
     sizes["inputs"] = _bytes(inputs) // mesh.size
     dtype = np.dtype(stage.generator.dtype).name
     shared = PartitionSpec(), PartitionSpec(), PartitionSpec(mesh.axis_names[0])
-    batch = stage.plan.batch_size
-    return Lowered(stage.name, traced.lower(), dtype, batch, operations, sizes, notes, arguments, mesh, shared)
+    counts = stage.plan.batch_size, operations, run.steps_per_call
+    return Lowered(stage.name, traced.lower(), dtype, *counts, sizes, notes, arguments, mesh, shared)
 
 
 def _data_shapes(run: RunConfig, stage: Stage, tiles: int) -> tuple[PyTree, PyTree]:
@@ -180,7 +183,9 @@ def lower_upscaling(request: Request, topology: Topology, devices: Sequence[Any]
     architecture = models.architecture_of(models.GENERATORS, module)
     channels = models.channels_of(architecture)
     image = jnp.zeros((1, 32, 32, channels))
-    variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(module.init, jax.random.key(0), image))
+    variables = jax.tree.map(
+        lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(module.init, jax.random.key(0), image)
+    )
     params = weights.make_weights(variables, architecture)
     halo = tile_grid.halo_px(params.architecture)[0]
     area = tile_grid.max_area(params, topology.hardware.memory)
@@ -189,11 +194,13 @@ def lower_upscaling(request: Request, topology: Topology, devices: Sequence[Any]
     whole = NamedSharding(mesh, PartitionSpec())
     shape = lambda leaf: Shape(leaf.shape, leaf.dtype, sharding=whole)  # noqa: E731
     arguments = jax.tree.map(shape, (params, Shape((1, height, width, channels), np.float32), Shape((1, 2), np.int32)))
-    grid = [len(tile_grid.spans(size, tile, halo)) for size, tile in zip(request.upscale_px, (height, width), strict=True)]
+    grid = [
+        len(tile_grid.spans(size, tile, halo)) for size, tile in zip(request.upscale_px, (height, width), strict=True)
+    ]
     image_px = " x ".join(map(str, request.upscale_px))
     notes = (f"an image of {image_px} pixels is {math.prod(grid)} tiles of {height} x {width}, one a device at a time",)
     sizes = {"state": 0, "tiles": 0, "frozen": _bytes(params), "inputs": _bytes(arguments[1:])}
     shared = (PartitionSpec(),) * 3
     traced = upscale_tiles.trace(*arguments)
     operations = count_operations(traced.jaxpr)
-    yield Lowered("upscale", traced.lower(), "float32", 1, operations, sizes, notes, arguments, mesh, shared)
+    yield Lowered("upscale", traced.lower(), "float32", 1, operations, 1, sizes, notes, arguments, mesh, shared)

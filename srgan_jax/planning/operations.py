@@ -26,7 +26,9 @@ def _operations_of(equation: Any) -> float:
         (contracted, _), _ = parameters["dimension_numbers"]
         left = equation.invars[0].aval.shape
         return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[axis] for axis in contracted)
-    inner = [count_operations(found) for found in jax.tree.leaves(dict(parameters), is_leaf=_is_jaxpr) if _is_jaxpr(found)]
+    inner = [
+        count_operations(found) for found in jax.tree.leaves(dict(parameters), is_leaf=_is_jaxpr) if _is_jaxpr(found)
+    ]
     if name == "cond":
         return max(inner, default=0.0)
     return sum(inner) * parameters.get("length", 1) if name == "scan" else sum(inner)

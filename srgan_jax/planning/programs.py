@@ -1,7 +1,6 @@
 """`compile_programs`: the updates of a config, compiled in a child process for hardware that need not be there."""
 
 import dataclasses
-import functools
 import importlib.util
 import json
 import os
@@ -12,6 +11,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import jax
 
 from srgan_jax.planning.hardware import Topology, find_topology, target_config
 from srgan_jax.runtime.errors import UserError
@@ -55,27 +56,31 @@ class Program:
 
     Attributes:
       name: of the stage, or "upscale".
-      hlo: the optimised HLO as text.
       dtype: of the computation.
       batch: samples of all devices together; of "upscale" the tiles.
-      sizes: bytes of the arguments before padding: "state", "tiles", "frozen" (weights that aren't trained), "inputs".
-      memory: bytes of "argument", "output", "alias", "temp" and "generated_code", as XLA states them.
       operations: additions and multiplications of convolutions and matrix products on one device.
+      updates: made by one call, `config.steps_per_call`.
+      sizes: bytes of the arguments before padding: "state", "tiles", "frozen" (weights that aren't trained), "inputs".
+      hlo: the optimised HLO as text.
+      memory: bytes of "argument", "output", "alias", "temp" and "generated_code", as XLA states them.
       compile_seconds: how long the compilation took.
       measured_seconds: of one call; None if it wasn't run.
       notes: lines about what was assumed.
+      error: why it couldn't be compiled, for want of memory; then `hlo` and `memory` are empty.
     """
 
     name: str
-    hlo: str
     dtype: str
     batch: int
-    sizes: Mapping[str, int]
-    memory: Mapping[str, int]
     operations: float
+    updates: int
+    sizes: Mapping[str, int]
+    hlo: str
+    memory: Mapping[str, int]
     compile_seconds: float
     measured_seconds: float | None = None
     notes: tuple[str, ...] = ()
+    error: str = ""
 
 
 def compile_programs(request: Request) -> list[Program]:
@@ -109,7 +114,9 @@ def _require(platform: str) -> None:
         missing = True
     if missing:
         name = platform.upper()
-        raise UserError(f'compiling for a {name} needs a package that is not installed: pip install "srgan-jax[{extra}]"')
+        raise UserError(
+            f'compiling for a {name} needs a package that is not installed: pip install "srgan-jax[{extra}]"'
+        )
 
 
 def _environment(topology: Topology, measure: bool) -> dict[str, str]:
@@ -120,7 +127,7 @@ def _environment(topology: Topology, measure: bool) -> dict[str, str]:
     if measure:
         return found
     if topology.hardware.platform == "cpu":
-        found["JAX_NUM_CPU_DEVICES"] = str(topology.count)
+        found["JAX_NUM_CPU_DEVICES"] = str(topology.devices)
     return found | {"JAX_PLATFORMS": "cpu"} | (TPU_VARIABLES if topology.hardware.platform == "tpu" else {})
 
 
@@ -130,29 +137,28 @@ def find_devices(topology: Topology, measure: bool = False) -> Sequence[Any]:
     Raises:
       UserError: this machine's devices, if they are asked for, are others.
     """
-    import jax
     from jax.experimental import topologies
 
     platform = topology.hardware.platform
     if measure or platform == "cpu":
         found = jax.devices()
-        if len(found) != topology.count or not found[0].device_kind.startswith(topology.hardware.kind):
+        if len(found) != topology.devices or not found[0].device_kind.startswith(topology.hardware.kind):
             raise UserError(
-                f"--measure needs the hardware: expected {topology.count} x {topology.hardware.kind}, this machine has "
+                f"--measure needs the hardware: expected {topology.devices} x {topology.hardware.kind}, this machine has "
                 f"{len(found)} x {found[0].device_kind}"
             )
         return found
     if platform == "gpu":
-        options = {"target_config": target_config(topology.kind), "topology": f"1x1x{topology.count}"}
+        options = {"target_config": target_config(topology.kind), "topology": f"1x1x{topology.devices}"}
         return topologies.get_topology_desc(topology.kind, "cuda", **options).devices
     sides = "x".join(map(str, topology.shape))
-    alone = {"chips_per_host_bounds": [1, 1, 1]} if topology.count == 1 else {}
+    alone = {"chips_per_host_bounds": [1, 1, 1]} if topology.devices == 1 else {}
     return topologies.get_topology_desc(f"{topology.kind}:{sides}", "tpu", **alone).devices
 
 
 def compile_here(request: Request) -> list[Program]:
     """Returns the programs of a request, compiled in this process, whose environment must be that of the child."""
-    from srgan_jax.planning.lowering import lower_upscaling, lower_updates
+    from srgan_jax.planning.lowering import lower_updates, lower_upscaling
 
     topology = find_topology(request.topology)
     devices = find_devices(topology, request.measure)
@@ -162,15 +168,20 @@ def compile_here(request: Request) -> list[Program]:
 
 def _compile(request: Request, lowered: Any) -> Program:
     start = time.perf_counter()
-    compiled = lowered.program.compile()
+    common = lowered.name, lowered.dtype, lowered.batch, lowered.operations, lowered.updates, lowered.sizes
+    try:
+        compiled = lowered.program.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        line = " ".join(str(error).split())[:300]
+        return Program(*common, "", {}, time.perf_counter() - start, notes=lowered.notes, error=line)
     seconds = time.perf_counter() - start
     stats = compiled.memory_analysis()
     kinds = ("argument", "output", "alias", "temp", "generated_code")
-    return Program(
-        lowered.name, compiled.as_text(), lowered.dtype, lowered.batch, lowered.sizes,
-        {kind: getattr(stats, f"{kind}_size_in_bytes") for kind in kinds},
-        lowered.operations, seconds, lowered.measure(compiled) if request.measure else None, lowered.notes,
-    )  # fmt: skip
+    memory = {kind: getattr(stats, f"{kind}_size_in_bytes") for kind in kinds}
+    measured = lowered.measure(compiled) if request.measure else None
+    return Program(*common, compiled.as_text(), memory, seconds, measured, lowered.notes)
 
 
 def main() -> None:
@@ -178,7 +189,9 @@ def main() -> None:
     from srgan_jax.runtime.user_code import import_module
 
     asked, found = (Path(argument) for argument in sys.argv[1:])
-    fields = {name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(asked.read_text()).items()}
+    fields: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(asked.read_text()).items()
+    }
     request = Request(**fields)
     try:
         for module in request.imports:
