@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from srgan_jax.models import linear
 from srgan_jax.models.shuffle import pixel_shuffle, pixel_unshuffle
 
 
@@ -72,7 +73,7 @@ def prelu(factor: int, x: jax.Array, slope: jax.Array) -> jax.Array:
     """
 
     def run(x: jax.Array, slope: jax.Array) -> jax.Array:
-        return jnp.where(x >= 0, x, slope * x)
+        return jnp.where(x >= 0, x, linear.spread(slope, x) * x)
 
     def shuffled(x: jax.Array, slope: jax.Array) -> jax.Array:
         return pixel_unshuffle(run(pixel_shuffle(x, factor), slope), factor)

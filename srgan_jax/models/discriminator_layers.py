@@ -51,8 +51,9 @@ class SpectralConv(nn.Module):
         return linear.apply_parameters(self._convolved, x.astype(self.dtype), kernel / sigma, *bias)
 
     def _convolved(self, x: jax.Array, kernel: jax.Array, *bias: jax.Array) -> jax.Array:
+        kernel = kernel.astype(x.dtype)
         x = x @ kernel[0, 0] if self.size == 1 else self._unbiased(x, kernel)
-        return x + bias[0] if bias else x
+        return x + linear.spread(bias[0], x) if bias else x
 
     def _unbiased(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         pad = self.size // 2 if self.pad is None else self.pad

@@ -17,23 +17,25 @@ from srgan_jax.runtime import devices
 
 
 def apply_parameters(function: Callable[..., jax.Array], x: jax.Array, *parameters: jax.Array) -> jax.Array:
-    """Returns `function(x, *parameters)` with parameters cast to the dtype of `x`.
+    """Returns `function(x, *parameters)`; its gradients are summed over devices in the dtype of the parameters.
 
     Args:
-      function: `(x, *parameters) -> y`; each sample of the batch `y [N, ...]` depends on that of `x` alone.
+      function: `(x, *parameters) -> y`, which casts the parameters; each sample of the batch `y [N, ...]` depends on
+        that of `x` alone.
       x: `[N, ...]`.
-      *parameters: float32. Their gradients are those of all samples, summed over devices in float32.
+      *parameters: float32.
     """
-
-    def run(x, *parameters):
-        return function(x, *(parameter.astype(x.dtype) for parameter in parameters))
-
     mesh = devices.batch_mesh.get()
     if mesh is None or mesh.size == 1 or x.dtype == jnp.float32 or x.shape[0] % mesh.size:
-        return run(x, *parameters)
+        return function(x, *parameters)
     split, whole = PartitionSpec(devices.AXIS), PartitionSpec()
     specs = (split, *(whole for _ in parameters))
-    return jax.shard_map(run, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False)(x, *parameters)
+    return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False)(x, *parameters)
+
+
+def spread(vector: jax.Array, like: jax.Array) -> jax.Array:
+    """Returns `vector [C]` for each position of `like [..., C]`, in its dtype; the gradient is summed in float32."""
+    return vector if vector.dtype == like.dtype else jnp.broadcast_to(vector, like.shape).astype(like.dtype)
 
 
 class Conv(nn.Conv):
@@ -55,9 +57,9 @@ class Conv(nn.Conv):
             if self.feature_group_count > 1:
                 options["feature_group_count"] = self.feature_group_count
             y = (self.conv_general_dilated or jax.lax.conv_general_dilated)(
-                x, kernel, self.strides, self.padding, **options
+                x, kernel.astype(x.dtype), self.strides, self.padding, **options
             )
-            return y + bias[0] if bias else y
+            return y + spread(bias[0], y) if bias else y
 
         parameters = (kernel,) if bias is None else (kernel, bias)
         return apply_parameters(run, inputs.astype(_dtype(self.dtype, inputs)), *parameters)
@@ -74,8 +76,8 @@ class Dense(nn.Dense):
 
         def run(x, kernel, *bias):
             last, no_batch = (((x.ndim - 1,), (0,)), ((), ()))
-            y = jax.lax.dot_general(x, kernel, (last, no_batch), precision=self.precision)
-            return y + bias[0] if bias else y
+            y = jax.lax.dot_general(x, kernel.astype(x.dtype), (last, no_batch), precision=self.precision)
+            return y + spread(bias[0], y) if bias else y
 
         parameters = (kernel,) if bias is None else (kernel, bias)
         return apply_parameters(run, inputs.astype(_dtype(self.dtype, inputs)), *parameters)

@@ -100,7 +100,9 @@ class BranchedConv(nn.Module):
         total = add_branches(branches)
 
         def run(x, kernel, bias):
-            return convolution(x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")) + bias
+            options = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+            y = convolution(x, kernel.astype(x.dtype), (1, 1), ((1, 1), (1, 1)), **options)
+            return y + linear.spread(bias, y)
 
         return linear.apply_parameters(run, x, total["kernel"], total["bias"])
 
