@@ -13,9 +13,9 @@ SIZES = {"720p": (720, 1280), "1080p": (1080, 1920), "2160p": (2160, 3840)}
 def plan(args: argparse.Namespace) -> int:
     """Compiles the programs of a config and prints what they need."""
     extras.require("train", "srgan-jax plan")
-    from srgan_jax.planning import report
-    from srgan_jax.planning.hardware import find_topology
-    from srgan_jax.planning.programs import Request, compile_programs
+    from srgan_jax.training.planning import report
+    from srgan_jax.training.planning.hardware import find_topology
+    from srgan_jax.training.planning.programs import Request, compile_programs
 
     topology = find_topology(args.topology)
     if args.tiles < 0:

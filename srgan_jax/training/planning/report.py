@@ -4,9 +4,9 @@ import collections
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from srgan_jax.planning import hlo, roofline
-from srgan_jax.planning.hardware import LAUNCH_SECONDS, LAUNCH_SOURCE, Topology
-from srgan_jax.planning.programs import Program
+from srgan_jax.training.planning import hlo, roofline
+from srgan_jax.training.planning.hardware import LAUNCH_SECONDS, LAUNCH_SOURCE, Topology
+from srgan_jax.training.planning.programs import Program
 
 NAMES = {"frozen": "weights that aren't trained"}
 UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))

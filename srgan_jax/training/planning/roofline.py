@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from srgan_jax.planning import hlo
-from srgan_jax.planning.hardware import LAUNCH_SECONDS, Topology
-from srgan_jax.planning.programs import Program
+from srgan_jax.training.planning import hlo
+from srgan_jax.training.planning.hardware import LAUNCH_SECONDS, Topology
+from srgan_jax.training.planning.programs import Program
 
 GPU_FRACTION = 0.75  # of a GPU's memory that JAX takes when it starts
 COPIED, PADDED = 0.5, 0.25  # fractions of the tiles, and of the memory, above which a warning is given

@@ -40,8 +40,8 @@ class Hardware(NamedTuple):
     cores: int = 1
 
 
-# The clocks of TPUs are not published: a clock is the peak divided by what the matrix units do in a cycle. They are 4 of
-# 128 x 128 on v5e, 8 on v5p, and 4 of 256 x 256 on v6e (its page counts 2), with 2 operations for each product.
+# The clocks of TPUs are not published: a clock is the peak divided by what the matrix units do in a cycle. These are 4
+# of 128 x 128 on v5e, 8 on v5p, and 4 of 256 x 256 on v6e (its page counts 2), with 2 operations for each product.
 HARDWARE = {
     "v5e": Hardware("tpu", "TPU v5 lite", 197e12, 197e12, 16 * GIB, 819e9, 200e9, TPU + "v5e", clock=1.5e9),
     "v5p": Hardware("tpu", "TPU v5", 459e12, 459e12, 95 * GIB, 2765e9, 600e9, TPU + "v5p", clock=1.75e9, cores=2),

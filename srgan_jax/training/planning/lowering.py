@@ -21,14 +21,14 @@ from srgan_jax.config.schema import ExtractorConfig, RunConfig
 from srgan_jax.data.batch_plan import BatchPlan
 from srgan_jax.inference import tile_grid
 from srgan_jax.inference.tiler import upscale_tiles
-from srgan_jax.planning.hardware import Topology
-from srgan_jax.planning.operations import count_operations
-from srgan_jax.planning.programs import Request
 from srgan_jax.runtime import devices as runtime_devices
 from srgan_jax.runtime.errors import UserError, lookup
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training import setup, start
 from srgan_jax.training.network_fields import find_generator, select_keys
+from srgan_jax.training.planning.hardware import Topology
+from srgan_jax.training.planning.operations import count_operations
+from srgan_jax.training.planning.programs import Request
 from srgan_jax.training.stage import Stage
 from srgan_jax.training.stage_parts import map_stage
 from srgan_jax.weights.networks import network_path, save_extractor

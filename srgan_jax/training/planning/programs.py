@@ -1,28 +1,26 @@
 """`compile_programs`: the updates of a config, compiled in a child process for hardware that need not be there."""
 
 import dataclasses
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 
-from srgan_jax.planning.hardware import Topology, find_topology, target_config
+from srgan_jax.runtime import extras
 from srgan_jax.runtime.errors import UserError
+from srgan_jax.training.planning.hardware import Topology, find_topology
 
 # What libtpu would ask the metadata server of a TPU's host.
 TPU_VARIABLES = {
     "TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost", "TPU_ACCELERATOR_TYPE": "v5litepod-4",
     "TPU_LOG_DIR": "disabled", "ALLOW_MULTIPLE_LIBTPU_LOAD": "true",
 }  # fmt: skip
-MODULES = {"tpu": ("libtpu", "plan-tpu"), "gpu": ("jax_plugins.xla_cuda13", "plan-cuda")}  # and the extra that adds it
+EXTRAS = {"tpu": "plan-tpu", "gpu": "plan-cuda"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +93,7 @@ def compile_programs(request: Request) -> list[Program]:
     with tempfile.TemporaryDirectory() as folder:
         asked, found = Path(folder, "request.json"), Path(folder, "programs.json")
         asked.write_text(json.dumps(dataclasses.asdict(request)))
-        command = [sys.executable, "-m", "srgan_jax.planning.programs", str(asked), str(found)]
+        command = [sys.executable, "-m", "srgan_jax.training.planning.child", str(asked), str(found)]
         child = subprocess.run(command, env=_environment(topology, request.measure), capture_output=True, text=True)
         if not found.exists():
             lines = [line for line in child.stderr.splitlines() if line.strip()] or [f"exit status {child.returncode}"]
@@ -107,15 +105,13 @@ def compile_programs(request: Request) -> list[Program]:
 
 
 def _require(platform: str) -> None:
-    module, extra = MODULES.get(platform, ("jax", ""))
-    try:
-        missing = importlib.util.find_spec(module) is None
-    except ModuleNotFoundError:  # of the package that holds it
-        missing = True
-    if missing:
-        name = platform.upper()
+    """Raises UserError if the compiler of a platform isn't installed."""
+    if platform not in EXTRAS:
+        return
+    extras.require(EXTRAS[platform], f"compiling for a {platform.upper()}")
+    if platform == "gpu" and jax.__version_info__ < (0, 12):
         raise UserError(
-            f'compiling for a {name} needs a package that is not installed: pip install "srgan-jax[{extra}]"'
+            f"compiling for a GPU needs jax 0.12 or newer, and so Python 3.12 or newer; here is jax {jax.__version__}"
         )
 
 
@@ -129,78 +125,3 @@ def _environment(topology: Topology, measure: bool) -> dict[str, str]:
     if topology.hardware.platform == "cpu":
         found["JAX_NUM_CPU_DEVICES"] = str(topology.devices)
     return found | {"JAX_PLATFORMS": "cpu"} | (TPU_VARIABLES if topology.hardware.platform == "tpu" else {})
-
-
-def find_devices(topology: Topology, measure: bool = False) -> Sequence[Any]:
-    """Returns JAX's devices of a topology: descriptions that programs are compiled for, or those of this machine.
-
-    Raises:
-      UserError: this machine's devices, if they are asked for, are others.
-    """
-    from jax.experimental import topologies
-
-    platform = topology.hardware.platform
-    if measure or platform == "cpu":
-        found = jax.devices()
-        if len(found) != topology.devices or not found[0].device_kind.startswith(topology.hardware.kind):
-            raise UserError(
-                f"--measure needs the hardware: expected {topology.devices} x {topology.hardware.kind}, this machine has "
-                f"{len(found)} x {found[0].device_kind}"
-            )
-        return found
-    if platform == "gpu":
-        options = {"target_config": target_config(topology.kind), "topology": f"1x1x{topology.devices}"}
-        return topologies.get_topology_desc(topology.kind, "cuda", **options).devices
-    sides = "x".join(map(str, topology.shape))
-    alone = {"chips_per_host_bounds": [1, 1, 1]} if topology.devices == 1 else {}
-    return topologies.get_topology_desc(f"{topology.kind}:{sides}", "tpu", **alone).devices
-
-
-def compile_here(request: Request) -> list[Program]:
-    """Returns the programs of a request, compiled in this process, whose environment must be that of the child."""
-    from srgan_jax.planning.lowering import lower_updates, lower_upscaling
-
-    topology = find_topology(request.topology)
-    devices = find_devices(topology, request.measure)
-    lower = lower_upscaling if request.upscale_px else lower_updates
-    return [_compile(request, lowered) for lowered in lower(request, topology, devices)]
-
-
-def _compile(request: Request, lowered: Any) -> Program:
-    start = time.perf_counter()
-    common = lowered.name, lowered.dtype, lowered.batch, lowered.operations, lowered.updates, lowered.sizes
-    try:
-        compiled = lowered.program.compile()
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        line = " ".join(str(error).split())[:300]
-        return Program(*common, "", {}, time.perf_counter() - start, notes=lowered.notes, error=line)
-    seconds = time.perf_counter() - start
-    stats = compiled.memory_analysis()
-    kinds = ("argument", "output", "alias", "temp", "generated_code")
-    memory = {kind: getattr(stats, f"{kind}_size_in_bytes") for kind in kinds}
-    measured = lowered.measure(compiled) if request.measure else None
-    return Program(*common, compiled.as_text(), memory, seconds, measured, lowered.notes)
-
-
-def main() -> None:
-    """Compiles the request in the file of the first argument; writes programs, or an error, into the second."""
-    from srgan_jax.runtime.user_code import import_module
-
-    asked, found = (Path(argument) for argument in sys.argv[1:])
-    fields: dict[str, Any] = {
-        name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(asked.read_text()).items()
-    }
-    request = Request(**fields)
-    try:
-        for module in request.imports:
-            import_module(module)
-        answer: dict[str, Any] = {"programs": [dataclasses.asdict(program) for program in compile_here(request)]}
-    except (UserError, OSError) as error:
-        answer = {"error": str(error)}
-    found.write_text(json.dumps(answer))
-
-
-if __name__ == "__main__":
-    main()
