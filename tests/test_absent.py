@@ -8,8 +8,8 @@ import re
 
 import pytest
 
-from srgan_jax.planning import hlo, programs
 from srgan_jax.runtime.errors import UserError
+from srgan_jax.training.planning import hlo, programs
 
 pytestmark = [pytest.mark.absent, pytest.mark.timeout(1200)]
 BLOCKS = 1
