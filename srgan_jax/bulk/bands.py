@@ -39,7 +39,7 @@ def upscale_bands(
     for job, (height, width) in planned.items():
         try:
             _check(job, (height, width), size_of, chain)
-            image = images.decode_bands(job.source, chain.tilers[0].channels, 0, max_pixels=max_pixels)
+            image = images.decode_bands(job.source, images.Bands(chain.tilers[0].channels, 0), max_pixels=max_pixels)
             ((_, result),) = ((tiled, list(strips)) for tiled, strips in chain.upscale([image]))
             with atomic_file(job.target) as temporary:
                 images.write_bands(temporary, np.concatenate(result))
