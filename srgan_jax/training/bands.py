@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from srgan_jax import models
-from srgan_jax.config.schema import DataConfig, Options, RunConfig, ValidationConfig
+from srgan_jax.config.schema import DataConfig, Options, ValidationConfig
 from srgan_jax.evaluation import metrics
 from srgan_jax.images import Bands
 from srgan_jax.runtime.errors import UserError
@@ -19,21 +19,24 @@ def bands_of(data: DataConfig) -> Bands:
     return Bands(data.channels or 3, data.bits or 8)
 
 
-def fit(run: RunConfig) -> RunConfig:
-    """Returns the config with the bands of its data where it leaves them open: generator and default metrics."""
-    count, validation = bands_of(run.data).count, run.validation
-    if count != 3 and (validation.metrics, validation.best) == (DEFAULTS.metrics, DEFAULTS.best):
-        names = metrics.usual(count)
-        validation = dataclasses.replace(validation, metrics=names, best=names[0])
-    return dataclasses.replace(run, generator=_with_channels(run.generator, count), validation=validation)
+def with_metrics(validation: ValidationConfig, data: DataConfig) -> ValidationConfig:
+    """Returns the section of validation; where it has the default metrics, with those for the bands of the data."""
+    count, are_default = (
+        bands_of(data).count,
+        (validation.metrics, validation.best) == (DEFAULTS.metrics, DEFAULTS.best),
+    )
+    if count == 3 or not are_default:
+        return validation
+    return dataclasses.replace(validation, metrics=metrics.usual(count), best=metrics.usual(count)[0])
 
 
-def _with_channels(generator: Options, channels: int) -> Options:
+def with_channels(generator: Options, data: DataConfig) -> Options:
     """Returns a generator's section with the channels of the data, unless it has them, or they are those of RGB."""
+    count = bands_of(data).count
     able = "channels" in models.fields_of(find_generator(str(generator["name"])))
-    if channels == 3 or "channels" in generator or not able:
+    if count == 3 or "channels" in generator or not able:
         return generator
-    return MappingProxyType({**generator, "channels": channels})
+    return MappingProxyType({**generator, "channels": count})
 
 
 def check_bands(data: DataConfig, generator: Options, metrics_used: Sequence[str]) -> None:

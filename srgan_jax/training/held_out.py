@@ -82,6 +82,6 @@ def memorisation_warning(training: Mapping[str, float], unseen: Mapping[str, flo
     if not trained - validation > GAP:
         return None
     return (
-        f"the discriminator memorises: it classifies {trained:.0%} of training crops correctly, and {validation:.0%} of "
-        "crops of validation images; more images, a narrower discriminator or fewer updates help"
+        f"the discriminator memorises: it classifies {trained:.0%} of training crops correctly, and {validation:.0%} "
+        "of crops of validation images; more images, a narrower discriminator or fewer updates help"
     )

@@ -61,9 +61,9 @@ def build(
       UserError: a name or an option is unknown, weights are missing, or networks, losses and crops don't fit together.
         The message names the key.
     """
-    run = bands.fit(run)
-    for metric in run.validation.metrics:
-        if metrics.find(metric).target is not None and metric == run.validation.best:
+    validation = bands.with_metrics(run.validation, run.data)
+    for metric in validation.metrics:
+        if metrics.find(metric).target is not None and metric == validation.best:
             raise UserError(
                 f"config.validation.best={metric!r}: expected a metric that is better where it is higher or lower"
             )
@@ -71,8 +71,9 @@ def build(
     lookup(models.EXTRACTORS, run.extractor.name, "network")
     for name in run.loggers:
         lookup(WRITERS, name, "config.loggers")
-    fields = select_keys(find_generator(str(run.generator["name"])), run.generator, DEFAULTS.generator)
-    bands.check_bands(run.data, fields, run.validation.metrics)
+    section = bands.with_channels(run.generator, run.data)
+    fields = select_keys(find_generator(str(run.generator["name"])), section, DEFAULTS.generator)
+    bands.check_bands(run.data, fields, validation.metrics)
     plan = make_plan(run.data, run.degradation, fields)
     _check_sizes(run.data.crop_px, run.data.resize_px, plan.scale)
     axis_name = lookup(MAPPINGS, run.devices.mapping, "config.devices.mapping")
