@@ -153,7 +153,10 @@ def test_what_needs_rgb_is_refused_before_anything_is_read(tiny, monkeypatch):
 
     assert "perceptual read features of vgg19, which takes RGB, but the data has 4 bands; set" in error(perceptual)
     assert "the degradation photo takes 8-bit RGB, but the data is 8-bit images of 4 bands; exp" in error(degradation)
-    assert "config.validation.metrics: the images have 4 bands, but not psnr_y (1 or 3), ssim_daala" in error(metric)
+    assert (
+        "config.validation.metrics: psnr_y takes 1 or 3, ssim_daala takes 1 or 3 bands, but the images have 4"
+        in error(metric)
+    )
     assert "config.generator.name=rgb_only takes RGB, but the data has 4 bands; expected one of" in error(generator)
     assert "the range imagenet is one of RGB, but the image has 4 channels; set unit or signed" in error(imagenet)
     assert "generator.mean=(0.5, 0.4): expected 3 values or 4, one for each channel" in error(mean)
@@ -265,11 +268,13 @@ def test_evaluate_scores_images_of_other_bands(photo, tmp_path, capsys, monkeypa
         "| set | method | psnr | ssim |" in out and "read as 16-bit images of 4 bands, whose samples are scored" in out
     )
     assert "SR rounded to 16 bits" in out and "nearest" in rows and (tmp_path / "r" / "index.html").exists()
-    for names, needed in ((["niqe"], "niqe (3)"), (["vgg54", "psnr"], "vgg54 (3)"), (["psnr_rgb"], "psnr_rgb (3)"),
-                          (["ssim_y", "psnr"], "ssim_y (1 or 3)")):  # fmt: skip
+    assert cli.main(["upscale", "set/0.tif", "-o", "sr.tif", "--weights", "four.safetensors"]) == 0
+    assert "0.0115 megapixels in " in capsys.readouterr().err  # 96 * 120
+    for names, needed in ((["niqe"], "niqe takes 3"), (["vgg54", "psnr"], "vgg54 takes 3"),
+                          (["psnr_rgb"], "psnr_rgb takes 3"), (["ssim_y", "psnr"], "ssim_y takes 1 or 3")):  # fmt: skip
         status, _, _, err = _evaluate(capsys, "--weights", "four.safetensors", "--data", "set", "--metrics", *names)
         assert status == 2 and err.count("\n") == 1, err
-        assert f"--metrics: the images have 4 bands, but not {needed}; expected some of psnr, ssim" in err
+        assert f"--metrics: {needed} bands, but the images have 4; expected some of psnr, ssim" in err
     status, _, _, err = _evaluate(capsys, "--weights", "four.safetensors", "compact_x4", "--data", "set")
     assert status == 2 and "compact_x4 has 3 channels, expected 4; evaluate one number of channels at a time" in err
     arguments = ("--weights", "four.safetensors", "--data", "set", "--degradation", "photo")

@@ -44,6 +44,7 @@ def upscale_bands(
             with atomic_file(job.target) as temporary:
                 images.write_bands(temporary, np.concatenate(result))
             summary.done.append(job)
+            summary.pixels += height * width
         except (UserError, OSError, MemoryError) as error:
             summary.failed.append((job.source, images.reason(error)))
         done += height * width

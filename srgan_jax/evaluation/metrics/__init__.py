@@ -158,9 +158,8 @@ def check_bands(names: Iterable[str], count: int, where: str) -> None:
     """Raises UserError, which begins with `where`, if one of the metrics doesn't take images of `count` bands."""
     able = [name for name, entry in METRICS.items() if _takes(entry, count)]
     if refused := [name for name in names if not _takes(lookup(METRICS, name, "metric"), count)]:
-        listed = ", ".join(f"{name} ({' or '.join(map(str, METRICS[name].bands))})" for name in refused)
-        bands = "1 band" if count == 1 else f"{count} bands"
-        raise UserError(f"{where}: the images have {bands}, but not {listed}; expected some of {', '.join(able)}")
+        listed = ", ".join(f"{name} takes {' or '.join(map(str, METRICS[name].bands))}" for name in refused)
+        raise UserError(f"{where}: {listed} bands, but the images have {count}; expected some of {', '.join(able)}")
 
 
 def _takes(entry: object, count: int) -> bool:
