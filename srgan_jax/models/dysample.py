@@ -32,11 +32,16 @@ class DySample(nn.Module):
         bias = jnp.zeros(())
         if self.project:  # before sampling, which is linear: a quarter of the channels or fewer is then sampled
             kernel = self.param("kernel", nn.initializers.lecun_normal(), (channels, self.features))
-            bias = self.param("bias", nn.initializers.zeros_init(), (self.features,)).astype(self.dtype)
-            kernel = kernel.astype(self.dtype).reshape(self.groups, -1, self.features)
-            values = jnp.einsum("nhwgc,gcf->nhwgf", values, kernel)
+            bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+
+            def project(values, kernel):
+                kernel = kernel.astype(self.dtype).reshape(self.groups, -1, self.features)
+                return jnp.einsum("nhwgc,gcf->nhwgf", values, kernel)
+
+            values = linear.apply_parameters(project, values, kernel)
         samples = _sample(values.astype(jnp.float32), columns, rows).astype(self.dtype)
-        return (samples.sum(axis=3) if self.project else samples.reshape(*samples.shape[:3], -1)) + bias
+        y = samples.sum(axis=3) if self.project else samples.reshape(*samples.shape[:3], -1)
+        return y + linear.spread(bias, y) if self.project else y
 
     def _positions(self, x, mask):
         """Returns columns and rows of the input that are read, fractions of pixels from the top left one."""
