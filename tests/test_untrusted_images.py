@@ -231,7 +231,7 @@ def _directory(path: Path, **tags: int) -> Path:
     """A TIFF of one directory and no samples; tags by name, each one LONG."""
     numbers = {"width": 256, "height": 257, "bits": 258, "compression": 259, "photometric": 262, "offsets": 273,
                "samples": 277, "rows": 278, "counts": 279, "tile_width": 322, "tile_height": 323, "tile_offsets": 324,
-               "tile_counts": 325}  # fmt: skip
+               "tile_counts": 325, "depth": 32997}  # fmt: skip
     entries = sorted((numbers[name], value) for name, value in tags.items())
     body = b"".join(struct.pack("<HHII", number, 4, 1, value) for number, value in entries)
     path.write_bytes(b"II*\0" + struct.pack("<IH", 8, len(entries)) + body + bytes(4))
@@ -314,3 +314,34 @@ def test_crossed_links_are_followed_once(tmp_path):
             if other != folder:
                 (folder / f"to_{other.name}").symlink_to(other)
     assert images.find_images(tmp_path) == [folder / "a.png" for folder in folders]
+
+
+# ------------------------------------------------------------------------ faults that fuzzing found, one test each
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
+def test_an_orientation_that_does_not_exist_turns_nothing(tmp_path, name):
+    exif = Image.Exif()
+    exif[0x0112] = 200  # EXIF has 1 to 8
+    Image.fromarray(PHOTO).save(tmp_path / name, exif=exif)
+    assert images.image_size(tmp_path / name) == images.read_image(tmp_path / name).shape[:2] == (48, 64)
+
+
+def test_a_tiff_page_without_samples_is_refused(tmp_path):
+    """Its image depth, an extension for volumes (tag 32997), is 0."""
+    tags = {"width": 9, "height": 1, "bits": 16, "samples": 3, "photometric": 2, "compression": 1, "depth": 0}
+    path = _directory(tmp_path / "a.tif", **tags, offsets=8, counts=54, rows=1)
+    with pytest.raises(images.ImageError, match="damaged TIFF: a page without samples"):
+        images.decode_bands(path, 2)
+
+
+def test_the_decoded_size_must_be_that_of_the_header(tmp_path, monkeypatch):
+    """The limits were applied to the header's size. Pillow's decoder is replaced by one that gives another size."""
+    Image.fromarray(PHOTO).save(tmp_path / "a.bmp")
+
+    def load(image):
+        image._size = 999, 999
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+    with pytest.raises(images.ImageError, match="damaged: 64 x 48 pixels in the header, 999 x 999 decoded"):
+        images.read_image(tmp_path / "a.bmp")

@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import io
 import os
 import pickle
 import signal
@@ -98,7 +99,7 @@ class _Process:
             [sys.executable, "-I", str(SCRIPT)],  # -I: the current folder is not on its path
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
         )  # fmt: skip
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin and isinstance(self._process.stdout, io.BufferedReader)
         self._requests, self._results = self._process.stdin, self._process.stdout
         self._send(sys.path)
 
@@ -116,8 +117,8 @@ class _Process:
         try:
             self._send((seconds, memory, function, args))
             content, sizes = pickle.load(self._results)
-            buffers = [np.empty(size, np.uint8) for size in sizes]
-            if any(self._results.readinto(buffer) < buffer.size for buffer in buffers):
+            buffers = [np.empty(size, np.uint8).data for size in sizes]
+            if any(self._results.readinto(buffer) < buffer.nbytes for buffer in buffers):
                 raise EOFError
             return pickle.loads(content, buffers=buffers)
         except (EOFError, pickle.UnpicklingError):
