@@ -108,6 +108,15 @@ def test_chunks_beside_the_image_of_a_png(damaged, note):
     assert note in picture.notes if note else not any("left out" in line for line in picture.notes)
 
 
+def test_many_compressed_texts_of_a_png_are_not_all_decompressed():
+    """Each of 20 texts has 60 MB; two of them are decompressed, about 0.3 s, and 18 are left out unread."""
+    texts = [chunk(b"zTXt", b"%d\0\0" % index + zlib.compress(bytes(60 << 20))) for index in range(20)]
+    picture, start = images.read_image(png(*texts)), time.process_time()
+    assert "PNG chunk zTXt with more than 64 MB: left out" in picture.notes
+    images.read_image(png(*texts))
+    assert time.process_time() - start < 3
+
+
 def test_damaged_samples_of_a_png_are_refused():
     data = bytearray(png().getvalue())
     data[len(data) // 2] ^= 255
