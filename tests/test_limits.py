@@ -4,6 +4,7 @@ import json
 import time
 
 import helpers
+import numpy as np
 import pytest
 
 from srgan_jax import weights
