@@ -9,6 +9,7 @@ srgan-jax evaluate --weights W --data DIR     prints a table of scores of genera
 srgan-jax import FILE.pth                     converts a network of another program to .safetensors
 srgan-jax export W --to onnx                  exports a generator to ONNX, ncnn, PyTorch or StableHLO
 srgan-jax port vgg19 --download               converts the public weights of a loss or metric
+srgan-jax plan --topology v5e-16              compiles training for a TPU or GPU that isn't there, and estimates it
 srgan-jax quickstart                          trains a small SRGAN on a few photographs, in minutes
 """
 
@@ -24,6 +25,7 @@ from srgan_jax.cli.evaluate import add_evaluate
 from srgan_jax.cli.export import add_export
 from srgan_jax.cli.import_weights import add_import
 from srgan_jax.cli.info import add_info
+from srgan_jax.cli.plan import add_plan
 from srgan_jax.cli.port import add_port
 from srgan_jax.cli.prepare import add_prepare
 from srgan_jax.cli.quickstart import add_quickstart
@@ -64,7 +66,18 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="srgan-jax", description="Super-resolution with SRGAN, in JAX.")
     parser.add_argument("--version", action="version", version=f"srgan-jax {package_versions()['srgan-jax']}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (add_upscale, add_info, add_evaluate, add_prepare, add_import, add_export, add_port, add_quickstart):
+    added = (
+        add_upscale,
+        add_info,
+        add_evaluate,
+        add_prepare,
+        add_import,
+        add_export,
+        add_port,
+        add_plan,
+        add_quickstart,
+    )
+    for add in added:
         add(commands)
     for command in commands.choices.values():
         command.set_defaults(parser=command)

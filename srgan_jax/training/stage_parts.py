@@ -104,14 +104,18 @@ def finished_generator(stage: Stage, shared: Shared) -> weights.Weights | None:
     return weights.load(published, fold=False)
 
 
+def map_stage(stage: Stage, guard: GuardConfig, mesh: Mesh, mapping_name: str) -> Callable:
+    """Returns the update of a stage as training calls it: `(state, frozen, sharded) -> (state, metrics)`, mapped."""
+    update = nonfinite.skip_nonfinite(
+        stage.update, max_skips=guard.max_skips, d_wins_steps=guard.d_wins_steps, by_norms=stage.norms_suffice
+    )
+    update = mapping.repeat_update(update, stage.intervals.per_call, LATEST, scan=not devices.is_cpu(mesh))
+    return mapping.map_update(update, mesh, mapping_name)
+
+
 def compile_update(stage: Stage, shared: Shared):
     """Returns the update mapped over all devices, and its arguments besides the state."""
-    update = nonfinite.skip_nonfinite(
-        stage.update, max_skips=shared.guard.max_skips, d_wins_steps=shared.guard.d_wins_steps
-    )
-    scan = not devices.is_cpu(shared.mesh)
-    update = mapping.repeat_update(update, stage.intervals.per_call, LATEST, scan=scan)
-    update = mapping.map_update(update, shared.mesh, shared.mapping)
+    update = map_stage(stage, shared.guard, shared.mesh, shared.mapping)
     variables = stage.extractor.variables if stage.extractor else None
     frozen = {"store": shared.samples.store, "extractor": devices.replicate(variables, shared.mesh)}
     return update, frozen, shard_inputs(stage, shared)
