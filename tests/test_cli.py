@@ -55,7 +55,7 @@ def test_a_progress_bar_is_drawn_on_a_terminal_only(photo_folder, tmp_path, caps
         (["evaluate", "--data", "{folder}", "{folder}"], "given twice: {folder}"),
         (["evaluate", "--data", "{folder}", "--scale", "0"], "--scale 0: expected 1 or more"),
         (["evaluate", "--data", "{folder}", "--metrics", "niqe"], "get them with: srgan-jax port niqe"),
-        (["evaluate", "--data", "{folder}", "--metrics", "psnr"], "unknown metric 'psnr'; valid: flat, lpips_alex"),
+        (["evaluate", "--data", "{folder}", "--metrics", "psnr_z"], "unknown metric 'psnr_z'; valid: flat, lpips_alex"),
         (["evaluate", "--data", "{folder}", "--bootstrap", "weights"], "compares with the first of --weights"),
         (["import", "{folder}/absent.pth", "--from", "srgan5"], "no such file: {folder}/absent.pth"),
         (["import", "{folder}/absent.pth", "--from", "esrgan"], "unknown source 'esrgan'; valid: basicsr-msrresnet"),

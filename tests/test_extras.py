@@ -36,8 +36,10 @@ def test_the_library_does_not_require_the_packages_for_training():
 @pytest.mark.parametrize("module", extras.MODULES["train"])
 def test_training_without_its_packages_is_refused_with_the_install_command(module, monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(sys.modules, module, None)  # as if it weren't installed
-    with pytest.raises(SystemExit, match=rf'^error: training needs .*\({module}\): pip install "srgan-jax\[train\]"$'):
+    with pytest.raises(SystemExit, match="^2$"):
         main.main(["--config", "srgan"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: training needs ") and line.endswith(f'({module}): pip install "srgan-jax[train]"')
     assert cli.main(["prepare", str(tmp_path), "-o", str(tmp_path / "out")]) == 2
     assert f'({module}): pip install "srgan-jax[train]"' in capsys.readouterr().err
 

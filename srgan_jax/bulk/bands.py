@@ -39,11 +39,12 @@ def upscale_bands(
     for job, (height, width) in planned.items():
         try:
             _check(job, (height, width), size_of, chain)
-            image = images.decode_bands(job.source, chain.tilers[0].channels, 0, max_pixels=max_pixels)
+            image = images.decode_bands(job.source, images.Bands(chain.tilers[0].channels, 0), max_pixels=max_pixels)
             ((_, result),) = ((tiled, list(strips)) for tiled, strips in chain.upscale([image]))
             with atomic_file(job.target) as temporary:
                 images.write_bands(temporary, np.concatenate(result))
             summary.done.append(job)
+            summary.pixels += height * width
         except (UserError, OSError, MemoryError) as error:
             summary.failed.append((job.source, images.reason(error)))
         done += height * width

@@ -14,6 +14,7 @@ srgan-jax quickstart                          trains a small SRGAN on a few phot
 """
 
 import argparse
+import functools
 import itertools
 import os
 import re
@@ -29,9 +30,8 @@ from srgan_jax.cli.port import add_port
 from srgan_jax.cli.prepare import add_prepare
 from srgan_jax.cli.quickstart import add_quickstart
 from srgan_jax.cli.upscale import add_upscale
-from srgan_jax.runtime import streams
-from srgan_jax.runtime.errors import UserError, did_you_mean
-from srgan_jax.runtime.terminal import printable_output
+from srgan_jax.runtime.errors import did_you_mean
+from srgan_jax.runtime.terminal import run_command
 from srgan_jax.runtime.user_code import import_module
 from srgan_jax.runtime.versions import package_versions
 
@@ -90,8 +90,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command and returns its exit status: 0 for success, 1 where some files failed, 2 for a usage error."""
-    with streams.ignore_write_errors("stderr"), printable_output():
-        return _main(argv)
+    return run_command(functools.partial(_main, argv), "stderr")
 
 
 def _main(argv: list[str] | None) -> int:
@@ -101,21 +100,10 @@ def _main(argv: list[str] | None) -> int:
         args.overrides = [*args.overrides, *unknown]
     elif unknown:
         args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    try:
-        for name in args.imports:
-            import_module(name)
-        if args.command in COMPILING:
-            from srgan_jax.runtime import compilation
+    for name in args.imports:
+        import_module(name)
+    if args.command in COMPILING:
+        from srgan_jax.runtime import compilation
 
-            compilation.enable_compilation_cache(report=lambda line: print(line, file=sys.stderr))
-        status = args.run(args)
-        sys.stdout.flush()
-        return status
-    except BrokenPipeError:  # the reader of the pipe, such as `head`, has exited: exit silently, like Unix commands
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discards the rest of the buffer
-        return 141
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+        compilation.enable_compilation_cache(report=lambda line: print(line, file=sys.stderr))
+    return args.run(args)

@@ -208,7 +208,11 @@ class ValidationConfig:
     folder: str = key("", 'folder of HR validation images, which are never trained on; "": none')
     hold_out: int = key(0, "images in a validation split of the data, in place of folder; at most a quarter", low=0)
     degraded: bool = key(False, "LR is made by config.degradation, deterministically; False: bicubic")
-    metrics: tuple[str, ...] = key(("psnr_y", "ssim_y", "psnr_rgb"), "names in evaluation.metrics.METRICS")
+    metrics: tuple[str, ...] = key(
+        ("psnr_y", "ssim_y", "psnr_rgb"),
+        "names in evaluation.metrics.METRICS; in place of the default, gray images have psnr_y and ssim_y, and bands "
+        "that are neither gray nor RGB psnr and ssim",
+    )
     best: str = key("psnr_y", "one of metrics: the checkpoint with its best value is kept")
 
 

@@ -83,7 +83,7 @@ CANVAS = '<canvas width="192" height="192"></canvas>'
 
 
 def _data_url(image: np.ndarray) -> str:
-    return "data:image/webp;base64," + base64.b64encode(images.encode_webp(image)).decode()
+    return "data:image/webp;base64," + base64.b64encode(images.encode_webp(images.visible(image))).decode()
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str) -> str:
@@ -102,7 +102,7 @@ class Report:
         self._images: dict[str, dict[str, str]] = {}
 
     def add(self, set_name: str, pair: Pair, method: str, result: np.ndarray) -> None:
-        """Adds the result `[H, W, 3]` uint8 of one method for one pair."""
+        """Adds the result `[H, W, C]` of one method for one pair."""
         pictures = self._images.setdefault(f"{set_name}/{pair.name}", {"HR": _data_url(pair.hr)})
         pictures[method] = _data_url(result)
 

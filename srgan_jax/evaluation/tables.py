@@ -12,11 +12,12 @@ import numpy as np
 
 from srgan_jax.evaluation import metrics, scoring
 from srgan_jax.evaluation.pairs import Pair
+from srgan_jax.images import RGB, Bands
 from srgan_jax.runtime import atomic, processes
 
 BORDERS = {
-    "A": "borders clamped, rounded to 8 bits between the passes",
-    "B": "borders mirrored, rounded to 8 bits between the passes",
+    "A": "borders clamped, rounded to {bits} bits between the passes",
+    "B": "borders mirrored, rounded to {bits} bits between the passes",
     "C": "borders mirrored, not rounded between the passes",
 }
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # beginnings of a cell that spreadsheets execute
@@ -41,6 +42,7 @@ class Protocol(NamedTuple):
     round_y: bool = False
     keep_gray: bool = True
     degradation: str = ""  # name of the degradation that computes LR of all sets; "" for bicubic
+    bands: Bands = RGB  # of the images
 
     def lines(self, made: Sequence[str] = (), ready: Mapping[str, str] = MappingProxyType({})) -> list[str]:
         """Returns a description of the protocol, a list of notes below a table.
@@ -49,22 +51,29 @@ class Protocol(NamedTuple):
           made: names of the sets; LR of those that are not in `ready` was computed.
           ready: the folder of LR images of each set that contains them.
         """
-        gray = "samples scored without conversion" if self.keep_gray else "read as RGB, converted to Y"
-        rounding = "rounded to 8 bits" if self.round_y else "not rounded"
         by_folder = {folder: [name for name in ready if ready[name] == folder] for folder in ready.values()}
         lr = [f"LR of {', '.join(names)}: the files of {folder}" for folder, names in by_folder.items()]
         if self.degradation:
             lr = [f"LR: degradation {self.degradation}, random key of each image derived from its name"]
         elif computed := [name for name in made if name not in ready]:
-            border = BORDERS[self.convention]
+            border = BORDERS[self.convention].format(bits=self.bands.bits)
             lr += [f"LR of {', '.join(computed)}: MATLAB bicubic, convention {self.convention} ({border})"]
         return [
             f"x{self.scale}; HR cropped at the right and bottom to multiples of {self.scale}",
             *lr,
-            f"{self.scale if self.border is None else self.border} px ignored at each border; SR rounded to 8 bits",
-            f"Y is MATLAB's (BT.601, 16 to 235), {rounding}; gray files: {gray}",
+            f"{self.scale if self.border is None else self.border} px ignored at each border; SR rounded to "
+            f"{self.bands.bits} bits",
+            self._colours(),
             "bicubic: MATLAB's imresize without rounding between the passes; scores are means over images",
         ]
+
+    def _colours(self) -> str:
+        if self.bands.count != 3:
+            return f"read as {self.bands}, whose samples are scored as they are"
+        gray = "samples scored without conversion" if self.keep_gray else "read as RGB, converted to Y"
+        rounding = "rounded to 8 bits" if self.round_y else "not rounded"
+        read = "" if self.bands == RGB else f"read as {self.bands}; "
+        return f"{read}Y is MATLAB's (BT.601, 16 to 235), {rounding}; gray files: {gray}"
 
 
 def compare(

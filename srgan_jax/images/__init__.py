@@ -1,6 +1,6 @@
 """Reading and writing of image files. All decoding and encoding of the package is here."""
 
-from srgan_jax.images.bands import PNG_BANDS, decode_bands, encode_bands, read_bands, visible, write_bands
+from srgan_jax.images.bands import PNG_BANDS, RGB, Bands, decode_bands, encode_bands, read_bands, visible, write_bands
 from srgan_jax.images.contact_sheet import side_by_side
 from srgan_jax.images.decode import decode_image, image_size, is_gray, read_image
 from srgan_jax.images.encode import encode_png, encode_webp, write_animation, write_image
@@ -29,8 +29,10 @@ __all__ = [
     "MAX_PIXELS",
     "MAX_SECONDS",
     "PNG_BANDS",
+    "RGB",
     "SUFFIXES",
     "TIFFS",
+    "Bands",
     "Frames",
     "ImageError",
     "Picture",

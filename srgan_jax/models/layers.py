@@ -10,7 +10,7 @@ import numpy as np
 
 from srgan_jax.models.convolution import convolution
 from srgan_jax.ops.resize import weight_matrix
-from srgan_jax.runtime.errors import lookup
+from srgan_jax.runtime.errors import UserError, lookup
 
 Dtype = Any
 Padding = tuple[tuple[int, int], tuple[int, int]]  # zeros before and after rows and columns
@@ -228,13 +228,31 @@ RANGES = {  # name: slope and offset that map [0, 1] to the range
 }
 
 
+def channel_means(mean: tuple[float, ...], channels: int) -> jax.Array:
+    """Returns a generator's field `mean` as `[channels]`; the average of RGB's for other channels than RGB.
+
+    Raises:
+      UserError: `mean` has neither 3 nor `channels` values.
+    """
+    if len(mean) not in (3, channels):
+        raise UserError(f"generator.mean={mean}: expected 3 values or {channels}, one for each channel")
+    return jnp.asarray(mean if len(mean) == channels else (sum(mean) / 3,) * channels)
+
+
 def from_unit(x: jax.Array, target: str) -> jax.Array:
-    """Maps RGB in [0, 1] to the range `target`, a name in `RANGES`."""
-    slope, offset = lookup(RANGES, target, "range")
+    """Maps an image in [0, 1] to the range `target`, a name in `RANGES`."""
+    slope, offset = _range(x, target)
     return x * jnp.asarray(slope, x.dtype) + jnp.asarray(offset, x.dtype)
 
 
 def to_unit(x: jax.Array, source: str) -> jax.Array:
-    """Maps RGB in the range `source` to [0, 1]; the inverse of `from_unit`."""
-    slope, offset = lookup(RANGES, source, "range")
+    """Maps an image in the range `source` to [0, 1]; the inverse of `from_unit`."""
+    slope, offset = _range(x, source)
     return (x - jnp.asarray(offset, x.dtype)) / jnp.asarray(slope, x.dtype)
+
+
+def _range(x: jax.Array, name: str) -> tuple[np.ndarray, np.ndarray]:
+    slope, offset = lookup(RANGES, name, "range")
+    if slope.size not in (1, x.shape[-1]):
+        raise UserError(f"the range {name} is one of RGB, but the image has {x.shape[-1]} channels; set unit or signed")
+    return slope, offset

@@ -22,6 +22,7 @@ from srgan_jax.runtime import devices, messages
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training import held_out, logs, mapping, nonfinite, previews, samples, setup, start, workdir
+from srgan_jax.training.bands import bands_of
 from srgan_jax.training.checkpoints import Checkpoints
 from srgan_jax.training.interval import LATEST
 from srgan_jax.training.monitor import Monitor
@@ -61,7 +62,7 @@ def open_data(
     images, held_out = samples.open_images(data, validation, plan, folder)
     degrade, _ = setup.find_degradation(degradation, plan.scale, data)
     degrade = functools.partial(degrade, scale=plan.scale)
-    return read_validation(validation, plan, degrade, held_out, data.bits or 8), images
+    return read_validation(validation, plan, degrade, held_out, bands_of(data)), images
 
 
 def open_saver(shared: Shared, name: str) -> Checkpoints:
