@@ -266,7 +266,7 @@ class RunConfig:
     micro_batches: int = key(1, "gradient accumulation: number of microbatches into which a batch is split", low=1)
     remat: bool = key(False, "rematerialisation: recompute activations for the gradients instead of storing them")
     steps_per_call: int = key(1, "updates per call of the device; more than 1 needs tiles on the device", low=1)
-    deterministic: bool = key(False, "GPU: identical bits in every run, somewhat slower")
+    deterministic: bool = key(False, "GPU: identical bits in every run, by slower kernels (not measured)")
     compilation_cache: str = key(
         "auto", 'folder of the cache of compiled programs; "auto": the user\'s cache folder, "": no cache'
     )
