@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from srgan_jax.export.graph import Graph, Node
+from srgan_jax.export.graph import Graph
 from srgan_jax.export.graphs import build_graph
 from srgan_jax.export.onnx_operators import LEAST_OPSETS, OPERATORS
 from srgan_jax.export.onnx_writer import Operator, Writer
@@ -83,13 +83,7 @@ def make_runner(data: bytes, dtype: Any) -> Callable[[np.ndarray], np.ndarray]:
     return run
 
 
-def make_model(
-    graph: Graph,
-    scale: int,
-    writer: Writer,
-    size: Sequence[int] | None = None,
-    operators: Mapping[str, Callable[[Writer, Node], None]] = OPERATORS,
-) -> Any:
+def make_model(graph: Graph, scale: int, writer: Writer, size: Sequence[int] | None = None) -> Any:
     """Returns the ONNX model of a graph, whose nodes and constants an empty `writer` collects.
 
     Args:
@@ -97,12 +91,11 @@ def make_model(
       scale: of the generator.
       writer: an empty one, with the graph's input as "lr" and its output as "sr".
       size: (height, width) of LR, with N = 1; None: any N, H and W, dimensions of these names.
-      operators: how each operation is written.
     """
     import onnx
 
     for node in graph.nodes:
-        operators[node.op](writer, node)
+        OPERATORS[node.op](writer, node)
     if size is None:
         lr_shape, sr_shape = ["N", 3, "H", "W"], ["N", 3, "SR_H", "SR_W"]
     else:

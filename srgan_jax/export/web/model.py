@@ -1,4 +1,8 @@
-"""Generators as ONNX for browsers: float16 weights that are cast to float32, operators that WebGPU has."""
+"""Generators as ONNX for browsers: float16 weights that are cast to float32, and no Clip.
+
+With fixed shapes, which the page gives, WebGPU of the pinned ONNX Runtime Web computes every node of the generators
+that ship, PRelu among them; a test checks it.
+"""
 
 import hashlib
 import math
@@ -9,10 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from srgan_jax.export.graph import Node
 from srgan_jax.export.graphs import build_graph
 from srgan_jax.export.onnx import checked_opset, make_model, make_runner
-from srgan_jax.export.onnx_operators import OPERATORS
 from srgan_jax.export.onnx_writer import Writer
 from srgan_jax.export.verify import HALF_TOLERANCE, description, largest_difference
 from srgan_jax.inference import tile_grid
@@ -59,16 +61,6 @@ class _HalfStorage(Writer):
         return name
 
 
-def _prelu(writer: Writer, node: Node) -> None:
-    """Writes slope * x + (1 - slope) * relu(x): WebGPU has no PRelu."""
-    (x,), slope = node.inputs, node.values["slope"][:, None, None]
-    positive = writer.then("Mul", writer.then("Relu", x), writer.constant(1 - slope))
-    writer.node("Add", [writer.then("Mul", x, writer.constant(slope)), positive], node.output)
-
-
-WEB_OPERATORS = OPERATORS | {"prelu": _prelu}
-
-
 def write_web_model(
     params: Weights, path: str | os.PathLike, name: str, provenance: Mapping[str, str] | None = None
 ) -> WebModel:
@@ -93,7 +85,7 @@ def write_web_model(
     rounded = _rounded(fold_norms(params), name)
     graph = build_graph(rounded, clip=False)
     writer = _HalfStorage(np.dtype(np.float32), checked_opset(graph), {graph.input: "lr", graph.output: "sr"})
-    model = make_model(graph, params.scale, writer, operators=WEB_OPERATORS)
+    model = make_model(graph, params.scale, writer)
     unclipped = make_runner(model.SerializeToString(), np.float32)
 
     def run(lr: np.ndarray) -> np.ndarray:

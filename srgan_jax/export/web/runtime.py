@@ -66,9 +66,14 @@ def _digests() -> dict[str, str]:
     return {name: digest for variant in VARIANTS.values() for name, digest in variant.items()}
 
 
+def cached_tarball() -> Path:
+    """Returns where a downloaded package is kept, in the user's cache folder."""
+    return compilation.user_cache_folder() / "srgan_jax" / "web" / TARBALL
+
+
 def _downloaded(report: Callable[[str], None]) -> Path:
-    folder = compilation.user_cache_folder() / "srgan_jax" / "web"
-    path = folder / TARBALL
+    path = cached_tarball()
+    folder = path.parent
     if not path.exists():
         report(f"downloading {URL} (33 MB) to {folder}")
         folder.mkdir(parents=True, exist_ok=True)

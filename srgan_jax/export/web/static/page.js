@@ -88,9 +88,9 @@ const handlers = {
     status(`Ready: ${backend === "webgpu" ? "WebGPU" : threadsText(threads)}.${note ? ` ${note}.` : ""}${offline}`);
     next();
   },
-  opened({ id, width, height, hasAlpha, result }) {
+  opened({ id, width, height, hasAlpha, result, reduced }) {
     const job = byId(id);
-    const large = result.width * result.height > 40e6 ? " It is shown reduced, and saved whole." : "";
+    const large = reduced ? " It is shown reduced, and saved whole." : "";
     job.info.textContent = `${width} × ${height} → ${result.width} × ${result.height}, ${pixels(result)}` +
       `${hasAlpha ? ", with transparency" : ""}, by ${job.model.name}.${large}`;
   },

@@ -10,7 +10,7 @@ import { fromPlanes, fromPlanesWithAlpha, spans, toPlanes } from "./tiles.js";
 const RUNTIMES = { wasm: ["ort.wasm.min.mjs", "ort-wasm-simd-threaded"], webgpu: ["ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify"] };
 const MOST_THREADS = 8, SESSIONS = 3;
 const ACCEPTED = 0.5 / 255; // difference of WebGPU from wasm, of values in [0, 1]
-const WHOLE_PREVIEW_PIXELS = 40e6, PREVIEW_SIDE = 4096; // a larger result is shown reduced
+const SHOWN_PIXELS = 40e6, SHOWN_SIDE = 16383, PREVIEW_SIDE = 4096; // a larger result is shown reduced
 
 let ort, backend, note = "", cancelled = new Set();
 const sessions = new Map(); // the last few, by model, shape and backend
@@ -127,7 +127,7 @@ async function upscale({ id, file, model }) {
   try {
     image = await open(file);
     const result = { width: image.width * model.scale, height: image.height * model.scale };
-    post("opened", { id, width: image.width, height: image.height, hasAlpha: image.hasAlpha, result });
+    post("opened", { id, width: image.width, height: image.height, hasAlpha: image.hasAlpha, result, reduced: reduced(result) });
     const { png, preview } = await compute(id, image, model, result);
     const seconds = (performance.now() - started) / 1000;
     post("done", { id, png, preview, seconds, ...result, colorSpace: image.colorSpace, hasAlpha: image.hasAlpha, backend });
@@ -146,12 +146,14 @@ function explained(error) {
   return memory ? `this browser's memory is too small for it (${text.slice(0, 120)})` : text;
 }
 
+const reduced = ({ width, height }) => width * height > SHOWN_PIXELS || Math.max(width, height) > SHOWN_SIDE;
+
 async function compute(id, image, model, result) {
   const rows = spans(image.height, model.tile, model.halo, model.period);
   const columns = spans(image.width, model.tile, model.halo, model.period);
   const channels = image.hasAlpha ? 4 : 3, scale = model.scale;
   const png = new PngWriter(result.width, result.height, channels, image.colorSpace);
-  const preview = result.width * result.height > WHOLE_PREVIEW_PIXELS ? new Preview(result, channels) : null;
+  const preview = reduced(result) ? new Preview(result, channels) : null;
   const total = rows.spans.length * columns.spans.length;
   let run = null, done = 0, from = 0;
   for (const row of rows.spans) {
@@ -198,8 +200,8 @@ class Preview {
 
   constructor({ width, height }, channels) {
     this.#factor = Math.ceil(Math.max(width, height) / PREVIEW_SIDE);
-    this.#width = Math.floor(width / this.#factor);
-    this.#height = Math.floor(height / this.#factor);
+    this.#width = Math.max(1, Math.floor(width / this.#factor));
+    this.#height = Math.max(1, Math.floor(height / this.#factor));
     this.#from = width;
     this.#channels = channels;
     this.#sums = new Float32Array(this.#width * channels);
