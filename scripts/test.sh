@@ -3,7 +3,8 @@
 # passed to pytest: bash scripts/test.sh -k resize. With -n 0 the tests run in one process, for a debugger.
 #   --fast      skips the tests marked slow: those that start or kill processes, or take seconds
 #   --torch     first installs PyTorch (CPU) and spandrel, for the tests that compare with it
-#   --browser   first installs Debian's Chromium and its driver (as root), for the test of the HTML report
+#   --browser   first installs Debian's Chromium and its driver (as root), for the tests of HTML pages, and downloads
+#               ONNX Runtime Web into the user's cache folder; what can't be downloaded is skipped
 # Without PyTorch or Chromium those tests are skipped with a message.
 # PYTHON and VENV select interpreter and environment, see scripts/setup.sh.
 set -euo pipefail
@@ -24,6 +25,7 @@ while true; do
       ;;
     --browser)
       command -v chromedriver >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium chromium-driver >/dev/null; }
+      "$bin/python" -c 'from srgan_jax.export.web.runtime import runtime_files; runtime_files(None, print)' || true
       ;;
     *) break ;;
   esac

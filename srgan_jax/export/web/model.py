@@ -27,7 +27,7 @@ from srgan_jax.weights import Weights, fold_norms
 SMALLEST_HALF = 64  # constants of fewer numbers stay float32: a cast would be larger than what it saves
 TILE_BYTES = 256 << 20  # of activations of a tile; a page's memory in WebAssembly is at most 4 GB, on phones less
 MAX_TILE_PX = 256
-SHOWN = ("purpose", "good at", "bad at", "data", "data licences", "licence", "author", "source")  # of the provenance
+SHOWN = ("purpose", "good_at", "bad_at", "data", "data_licences", "licence", "author", "source")  # of the provenance
 
 
 class WebModel(NamedTuple):
@@ -117,7 +117,7 @@ def _entry(params: Weights, name: str, data: bytes, provenance: Mapping[str, str
     period = tile_grid.period_px(params.architecture)
     side = int(math.sqrt(TILE_BYTES / tile_grid.bytes_per_px(params)))
     side = side // tile_grid.TILE_MULTIPLE_PX * tile_grid.TILE_MULTIPLE_PX
-    about = [[key, str(provenance[key])] for key in SHOWN if provenance.get(key)]
+    about = [[key.replace("_", " "), str(provenance[key])] for key in SHOWN if provenance.get(key)]
     return {
         "name": name,
         "file": f"models/{name}.onnx",

@@ -93,6 +93,7 @@ const handlers = {
     const large = reduced ? " It is shown reduced, and saved whole." : "";
     job.info.textContent = `${width} × ${height} → ${result.width} × ${result.height}, ${pixels(result)}` +
       `${hasAlpha ? ", with transparency" : ""}, by ${job.model.name}.${large}`;
+    job.left.textContent = "computing the first tile";
   },
   progress({ id, done, total, secondsLeft }) {
     const job = byId(id);

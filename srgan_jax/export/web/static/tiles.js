@@ -62,11 +62,11 @@ export function fromPlanesWithAlpha(colours, alphas, rgba, height, width, scale)
       }
       for (let k = 0; k < scale * scale; k++) {
         const p = (y * scale + Math.floor(k / scale)) * width * scale + x * scale + k % scale;
-        const mean = (alphas[p] + alphas[count + p] + alphas[2 * count + p]) / 3;
-        const alpha = Math.min(Math.max(checked(mean), low / 255), high / 255);
+        const mean = (unit(alphas[p]) + unit(alphas[count + p]) + unit(alphas[2 * count + p])) / 3;
+        const alpha = Math.min(Math.max(mean, low / 255), high / 255);
         bytes[4 * p + 3] = toByte(alpha);
         for (let c = 0; c < 3 && alpha >= smallest; c++) {
-          bytes[4 * p + c] = toByte(colours[c * count + p] / Math.max(alpha, smallest));
+          bytes[4 * p + c] = toByte(unit(colours[c * count + p]) / Math.max(alpha, smallest));
         }
       }
     }
@@ -74,9 +74,10 @@ export function fromPlanesWithAlpha(colours, alphas, rgba, height, width, scale)
   return bytes;
 }
 
-function checked(value) {
+// Clips to [0, 1].
+function unit(value) {
   if (value - value !== 0) throw new Error("the model's output isn't finite; choose another model");
-  return value;
+  return Math.min(Math.max(value, 0), 1);
 }
 
-const toByte = (value) => Math.floor(255 * Math.min(Math.max(checked(value), 0), 1) + 0.5);
+const toByte = (value) => Math.floor(255 * unit(value) + 0.5);

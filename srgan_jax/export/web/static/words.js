@@ -12,6 +12,7 @@ const number = (value, digits) => value.toLocaleString("en", { maximumFractionDi
 export const pixels = ({ width, height }) => `${number(width * height / 1e6, 1)} megapixels`;
 
 export function bytes(count) {
+  if (count < 1e3) return `${count} bytes`;
   if (count < 1e5) return `${number(count / 1e3, 1)} kB`;
   return `${number(count / 1e6, 1)} MB`;
 }
@@ -28,8 +29,8 @@ export function about({ runtime, models, made }) {
   const size = ({ wasm, webgpu }) => `${bytes(wasm)} where WebAssembly computes, ${bytes(webgpu)} where WebGPU does`;
   return [
     make("p", {}, `The engine is ONNX Runtime Web ${runtime.version} (Microsoft, licence MIT): ${size(runtime)}. It is ` +
-      "downloaded once, from the server that this page comes from, and kept by the browser. Each model below is " +
-      "downloaded when it is used first. The page sends nothing, asks no other server, and its security policy forbids that."),
+      "downloaded once, from the server that this page comes from, and kept by the browser. The models below " +
+      "are kept, too. The page sends nothing, asks no other server, and its security policy forbids that."),
     make("p", {}, "Results keep orientation, transparency and wide colours (as Display P3), not EXIF. " +
       "Pictures of more than 8 bits are read as 8 bits, and of an animation the first frame."),
     ...models.flatMap((model) => [

@@ -36,6 +36,7 @@ async function start(wanted) {
   const url = (name) => new URL(`./runtime/${name}`, import.meta.url).href;
   const binary = await download(url(`${engine}.wasm`));
   ort = await import(url(script));
+  await (await fetch(url(`${engine}.mjs`))).arrayBuffer(); // so that the service worker keeps it before it is needed
   const threads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS) : 1;
   ort.env.wasm.wasmPaths = { mjs: url(`${engine}.mjs`), wasm: url(`${engine}.wasm`) };
   ort.env.wasm.wasmBinary = binary;
