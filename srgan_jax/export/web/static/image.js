@@ -85,13 +85,16 @@ class OpenImage {
     this.height = bitmap.height;
     this.colorSpace = isWide(bitmap) ? "display-p3" : "srgb";
     this.hasAlpha = this.#findAlpha();
+    this.#canvas = null;
   }
 
   // Returns the RGBA bytes of a rectangle.
   read(x, y, width, height) {
     if (this.#canvas?.width !== width || this.#canvas.height !== height) {
       this.#canvas = new OffscreenCanvas(width, height);
-      const options = { willReadFrequently: true, colorSpace: this.colorSpace };
+      // Canvases hold colours multiplied by alpha, of which float16 loses less; older browsers ignore it.
+      const colorType = this.hasAlpha ? "float16" : "unorm8";
+      const options = { willReadFrequently: true, colorSpace: this.colorSpace, colorType };
       this.#context = this.#canvas.getContext("2d", options);
       this.#context.globalCompositeOperation = "copy";
     }
@@ -112,6 +115,7 @@ class OpenImage {
 }
 
 // Returns whether an image has colours outside sRGB: those change where a Display P3 canvas is read as sRGB and back.
+// Transparent pixels are left out, as a canvas rounds their colours.
 function isWide(bitmap) {
   const shrink = Math.min(1, WIDE / Math.max(bitmap.width, bitmap.height));
   const width = Math.max(1, Math.round(bitmap.width * shrink)), height = Math.max(1, Math.round(bitmap.height * shrink));
@@ -123,5 +127,5 @@ function isWide(bitmap) {
   };
   const [wide, colours] = draw(bitmap, "display-p3");
   const [, clipped] = draw(wide, "srgb");
-  return colours.some((value, index) => Math.abs(value - clipped[index]) > 4);
+  return colours.some((value, index) => colours[index | 3] === 255 && Math.abs(value - clipped[index]) > 4);
 }
