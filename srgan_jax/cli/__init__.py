@@ -8,6 +8,7 @@ srgan-jax prepare celeb_a                     downloads and prepares a data set 
 srgan-jax evaluate --weights W --data DIR     prints a table of scores of generators and of bicubic
 srgan-jax import FILE.pth                     converts a network of another program to .safetensors
 srgan-jax export W --to onnx                  exports a generator to ONNX, ncnn, PyTorch or StableHLO
+srgan-jax push W OWNER/NAME                   publishes a generator on the Hugging Face Hub
 srgan-jax port vgg19 --download               converts the public weights of a loss or metric
 srgan-jax quickstart                          trains a small SRGAN on a few photographs, in minutes
 """
@@ -25,6 +26,7 @@ from srgan_jax.cli.import_weights import add_import
 from srgan_jax.cli.info import add_info
 from srgan_jax.cli.port import add_port
 from srgan_jax.cli.prepare import add_prepare
+from srgan_jax.cli.push import add_push
 from srgan_jax.cli.quickstart import add_quickstart
 from srgan_jax.cli.upscale import add_upscale
 from srgan_jax.runtime import streams
@@ -33,7 +35,7 @@ from srgan_jax.runtime.terminal import printable_output
 from srgan_jax.runtime.user_code import import_module
 from srgan_jax.runtime.versions import package_versions
 
-COMPILING = ("upscale", "evaluate", "export")  # commands that use the persistent compilation cache
+COMPILING = ("upscale", "evaluate", "export", "push")  # commands that use the persistent compilation cache
 
 
 class _Parser(argparse.ArgumentParser):
@@ -64,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="srgan-jax", description="Super-resolution with SRGAN, in JAX.")
     parser.add_argument("--version", action="version", version=f"srgan-jax {package_versions()['srgan-jax']}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (add_upscale, add_info, add_evaluate, add_prepare, add_import, add_export, add_port, add_quickstart):
+    for add in (
+        add_upscale, add_info, add_evaluate, add_prepare, add_import, add_export, add_push, add_port, add_quickstart,
+    ):  # fmt: skip
         add(commands)
     for command in commands.choices.values():
         command.set_defaults(parser=command)

@@ -15,6 +15,7 @@ MODULES = {
     "raw": ("rawpy",),
     "quickstart": ("skimage",),
     "wandb": ("wandb",),
+    "hub": ("huggingface_hub",),
 }
 
 
