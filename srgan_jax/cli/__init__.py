@@ -9,6 +9,7 @@ srgan-jax evaluate --weights W --data DIR     prints a table of scores of genera
 srgan-jax import FILE.pth                     converts a network of another program to .safetensors
 srgan-jax export W --to onnx                  exports a generator to ONNX, ncnn, PyTorch or StableHLO
 srgan-jax push W OWNER/NAME                   publishes a generator on the Hugging Face Hub
+srgan-jax web -o site --serve                 writes a page that upscales in the browser, and serves it here
 srgan-jax port vgg19 --download               converts the public weights of a loss or metric
 srgan-jax quickstart                          trains a small SRGAN on a few photographs, in minutes
 """
@@ -29,13 +30,14 @@ from srgan_jax.cli.prepare import add_prepare
 from srgan_jax.cli.push import add_push
 from srgan_jax.cli.quickstart import add_quickstart
 from srgan_jax.cli.upscale import add_upscale
+from srgan_jax.cli.web import add_web
 from srgan_jax.runtime import streams
 from srgan_jax.runtime.errors import UserError, did_you_mean
 from srgan_jax.runtime.terminal import printable_output
 from srgan_jax.runtime.user_code import import_module
 from srgan_jax.runtime.versions import package_versions
 
-COMPILING = ("upscale", "evaluate", "export", "push")  # commands that use the persistent compilation cache
+COMPILING = ("upscale", "evaluate", "export", "push", "web")  # commands that use the persistent compilation cache
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,7 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"srgan-jax {package_versions()['srgan-jax']}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (
-        add_upscale, add_info, add_evaluate, add_prepare, add_import, add_export, add_push, add_port, add_quickstart,
+        add_upscale, add_info, add_evaluate, add_prepare, add_import, add_export, add_push, add_web,
+        add_port, add_quickstart,
     ):  # fmt: skip
         add(commands)
     for command in commands.choices.values():
