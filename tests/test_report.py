@@ -5,7 +5,6 @@ import io
 import json
 import math
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -13,8 +12,6 @@ import pytest
 from srgan_jax import images
 from srgan_jax.evaluation import html_report, scoring, tables, text_table
 from srgan_jax.evaluation.pairs import make_pair
-
-CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 
 
 @pytest.fixture(scope="module")
@@ -97,25 +94,6 @@ def test_the_terminal_has_aligned_columns_and_the_file_markdown(page):
 def test_wide_characters_take_two_columns():
     lines = text_table.aligned(["set", "method", "a"], [["\u732b", "x", "1"], ["e\u0301", "x", "10"]], 80).splitlines()
     assert lines[2] == "\u732b   x        1" and lines[3] == "e\u0301    x       10"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if not (CHROMIUM and DRIVER):
-        pytest.skip("Chromium and its driver are not installed (scripts/test.sh --browser)")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1280,1000"):
-        options.add_argument(f"--{flag}")
-    for flag in ("disable-background-networking", "disable-component-update", "disable-sync", "no-first-run"):
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
 
 
 def _wait(driver, script):
