@@ -130,7 +130,11 @@ def add_evaluate(commands) -> None:
     names = ["psnr_y", "ssim_y", "ssim_daala", "psnr_rgb"]
     sub = commands.add_parser("evaluate", help="score generators and bicubic on test sets")
     sub.add_argument(
-        "--weights", nargs="+", default=[], metavar="W", help="shipped names, .safetensors or .pth files, run folders"
+        "--weights",
+        nargs="+",
+        default=[],
+        metavar="W",
+        help="shipped names, .safetensors or .pth files, run folders, hf://owner/name",
     )
     add_moment(sub)
     sub.add_argument(
