@@ -93,13 +93,18 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/api/repos/create":
             asked = json.loads(body)
             name = f"{asked['organization']}/{asked['name']}" if asked.get("organization") else asked["name"]
-            hub.commits.setdefault(name, [])
+            if name not in hub.commits:
+                hub.commit(name, {".gitattributes": b""})  # as the Hub does
             hub.private[name] = bool(asked.get("private") or asked.get("visibility") == "private")
             return self._json({"url": f"http://{self.headers['Host']}/{name}"})
-        repository, action = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(preupload|commit)/main", path).groups()
+        repository, action = re.fullmatch(
+            r"/api/models/([^/]+/[^/]+)/(preupload|paths-info|commit)/main", path
+        ).groups()
         if action == "preupload":
             asked = [file["path"] for file in json.loads(body)["files"]]
             return self._json({"files": [{"path": n, "uploadMode": "regular", "shouldIgnore": False} for n in asked]})
+        if action == "paths-info":  # earlier clients ask which files exist
+            return self._json([])
         lines = [json.loads(line) for line in body.splitlines()]
         files = {e["value"]["path"]: base64.b64decode(e["value"]["content"]) for e in lines if e["key"] == "file"}
         revision = hub.commit(repository, files)

@@ -162,7 +162,8 @@ def test_push_writes_a_card_from_the_header_and_the_weights_come_back(online, bi
     out = capsys.readouterr().out
     (revision, pushed) = online.commits["me/model"][-1]
     assert online.private == {"me/model": True} and f"pushed: hf://me/model@{revision}" in out
-    assert set(pushed) == {"README.md", "before_after.png", "generator.safetensors", "partner.safetensors"}
+    names = {"README.md", "before_after.png", "generator.safetensors", "partner.safetensors"}
+    assert set(pushed) == {".gitattributes"} | names
     card = pushed["README.md"].decode()
     assert card.startswith("---\nlicense: cc-by-4.0\nlibrary_name: srgan-jax\n")
     for text in ("20 photographs", "licences: CC0", "val psnr y: 31.2500", "data set: photos", "before_after.png",
