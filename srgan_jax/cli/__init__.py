@@ -8,6 +8,7 @@ srgan-jax prepare celeb_a                     downloads and prepares a data set 
 srgan-jax evaluate --weights W --data DIR     prints a table of scores of generators and of bicubic
 srgan-jax import FILE.pth                     converts a network of another program to .safetensors
 srgan-jax export W --to onnx                  exports a generator to ONNX, ncnn, PyTorch or StableHLO
+srgan-jax push W OWNER/NAME                   publishes a generator on the Hugging Face Hub
 srgan-jax web -o site --serve                 writes a page that upscales in the browser, and serves it here
 srgan-jax port vgg19 --download               converts the public weights of a loss or metric
 srgan-jax plan --topology v5e-16              compiles training for a TPU or GPU that isn't there, and estimates it
@@ -29,6 +30,7 @@ from srgan_jax.cli.info import add_info
 from srgan_jax.cli.plan import add_plan
 from srgan_jax.cli.port import add_port
 from srgan_jax.cli.prepare import add_prepare
+from srgan_jax.cli.push import add_push
 from srgan_jax.cli.quickstart import add_quickstart
 from srgan_jax.cli.upscale import add_upscale
 from srgan_jax.cli.web import add_web
@@ -37,7 +39,7 @@ from srgan_jax.runtime.terminal import run_command
 from srgan_jax.runtime.user_code import import_module
 from srgan_jax.runtime.versions import package_versions
 
-COMPILING = ("upscale", "evaluate", "export", "web")  # commands that use the persistent compilation cache
+COMPILING = ("upscale", "evaluate", "export", "push", "web")  # commands that use the persistent compilation cache
 
 
 class _Parser(argparse.ArgumentParser):
@@ -75,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         add_prepare,
         add_import,
         add_export,
+        add_push,
         add_web,
         add_port,
         add_plan,

@@ -17,6 +17,7 @@ MODULES = {
     "wandb": ("wandb",),
     "plan-tpu": ("libtpu",),  # JAX imports these two
     "plan-cuda": ("jax_plugins.xla_cuda13",),
+    "hub": ("huggingface_hub",),
 }
 
 
