@@ -13,6 +13,7 @@ srgan-jax quickstart                          trains a small SRGAN on a few phot
 """
 
 import argparse
+import gc
 import itertools
 import os
 import re
@@ -62,7 +63,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="srgan-jax", description="Super-resolution with SRGAN, in JAX.")
-    parser.add_argument("--version", action="version", version=f"srgan-jax {package_versions()['srgan-jax']}")
+    parser.add_argument("--version", action="version", version=f"srgan-jax {package_versions(('srgan-jax',))['srgan-jax']}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (add_upscale, add_info, add_evaluate, add_prepare, add_import, add_export, add_port, add_quickstart):
         add(commands)
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command and returns its exit status: 0 for success, 1 where some files failed, 2 for a usage error."""
+    gc.freeze()  # what was imported stays until the end: searching it for garbage takes longer than a small image
     with streams.ignore_write_errors("stderr"), printable_output():
         return _main(argv)
 
