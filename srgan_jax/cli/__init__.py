@@ -63,7 +63,9 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="srgan-jax", description="Super-resolution with SRGAN, in JAX.")
-    parser.add_argument("--version", action="version", version=f"srgan-jax {package_versions(('srgan-jax',))['srgan-jax']}")
+    parser.add_argument(
+        "--version", action="version", version=f"srgan-jax {package_versions(('srgan-jax',))['srgan-jax']}"
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (add_upscale, add_info, add_evaluate, add_prepare, add_import, add_export, add_port, add_quickstart):
         add(commands)

@@ -37,19 +37,19 @@ def metadata_of(image: Image.Image, file: File) -> dict[str, Any]:
                 fields["notes"] += (f"holds {count} images: only the first is upscaled",)
         except Exception as error:  # damaged metadata raise exceptions of many types
             fields["notes"] += (f"metadata are damaged and not all copied: {error}",)
-    return _for_upright(fields)
+    return upright_fields(fields)
 
 
 def tiff_metadata(file: File) -> dict[str, Any]:
     """Returns the fields of `Picture` other than the frames for a TIFF that Pillow can't read."""
     try:
-        return _for_upright({"notes": (), **_tiff(None, file)})
+        return upright_fields({"notes": (), **_tiff(None, file)})
     except (ValueError, struct.error, OSError) as error:
         return {"notes": (f"metadata are damaged and not copied: {error}",)}
 
 
-def _for_upright(fields: dict[str, Any]) -> dict[str, Any]:
-    """Returns the fields with the orientation 1 in EXIF and XMP."""
+def upright_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    """Returns fields of `Picture` with the orientation 1 in EXIF and XMP."""
     if fields.get("exif"):
         try:
             fields["exif"] = exif.upright(fields["exif"])
