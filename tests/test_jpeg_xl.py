@@ -80,7 +80,9 @@ def test_channels_and_bits(small, tmp_path, channels, bits):
     path.write_bytes(imagecodecs.jpegxl_encode(samples[..., 0] if channels == 1 else samples, lossless=True, **options))
     picture = images.read_image(path)
     assert picture.frames[0].dtype == (np.uint8 if bits in (4, 8) else np.uint16)
-    assert np.abs(picture.frames[0].astype(float) - expected).max() <= (17 if bits == "float16" else 1)  # half of 2^-11, of 65535
+    assert np.abs(picture.frames[0].astype(float) - expected).max() <= (
+        17 if bits == "float16" else 1
+    )  # half of 2^-11, of 65535
     assert picture.lossless and images.image_size(path) == (40, 64) == picture.shape[:2]
 
 
