@@ -150,4 +150,4 @@ def kind_of(file: str | os.PathLike | BinaryIO) -> Kind:
     for name, (matches, advice) in REFUSED.items():
         if matches(head):
             raise ImageError(f"{name} is not read: {advice}")
-    raise ImageError("not an image in a known format")
+    raise ImageError("not an image in a known format" if head else "an empty file")
