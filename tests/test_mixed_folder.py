@@ -25,9 +25,9 @@ def _mixed_folder(folder, photo):
     exif[0x0112] = 6  # orientation
     animation = {"save_all": True, "duration": 70}
     for name, options in {
-        "photo.jpg": {"exif": exif}, "photo.png": {}, "St. Petersburg/photo.jpg": {}, "a/-dash.bmp": {}, "b/a b.tif": {},
-        "a/日本/写真.webp": {"lossless": True}, "b/$HOME.jfif": {"format": "JPEG"}, "b/%s [1].GIF": animation,
-        "animated.png": animation, "a/moving.webp": animation, "no suffix": {"format": "PNG"}, "a.b.c.ppm": {},
+        "photo.jpg": {"exif": exif}, "photo.png": {}, "St. Petersburg/photo.jpg": {}, "a/-dash.bmp": {},
+        "b/a b.tif": {}, "a/日本/写真.webp": {"lossless": True}, "b/$HOME.jfif": {"format": "JPEG"},
+        "b/%s [1].GIF": animation, "animated.png": animation, "a/moving.webp": animation, "no suffix": {"format": "PNG"}, "a.b.c.ppm": {},
     }.items():  # fmt: skip
         more = {"append_images": [Image.fromarray(next(parts))]} if "save_all" in options else {}
         Image.fromarray(next(parts)).save(folder / name, **options, **more)
