@@ -17,6 +17,7 @@ srgan-jax quickstart                          trains a small SRGAN on a few phot
 
 import argparse
 import functools
+import gc
 import itertools
 import os
 import re
@@ -68,7 +69,9 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="srgan-jax", description="Super-resolution with SRGAN, in JAX.")
-    parser.add_argument("--version", action="version", version=f"srgan-jax {package_versions()['srgan-jax']}")
+    parser.add_argument(
+        "--version", action="version", version=f"srgan-jax {package_versions(('srgan-jax',))['srgan-jax']}"
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     added = (
         add_upscale,
@@ -96,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command and returns its exit status: 0 for success, 1 where some files failed, 2 for a usage error."""
+    gc.freeze()  # what was imported stays until the end: searching it for garbage takes longer than a small image
     return run_command(functools.partial(_main, argv), "stderr")
 
 

@@ -94,7 +94,11 @@ OPTIONS = (
     ),
     Option(
         ("--quality",),
-        {"type": int, "default": 95, "help": "quality of JPEG, WebP (100: lossless) and AVIF (default: 95)"},
+        {
+            "type": int,
+            "default": 95,
+            "help": "quality of JPEG, AVIF, WebP and JPEG XL (100: lossless; default: 95)",
+        },
     ),
     Option(
         ("--suffix",),

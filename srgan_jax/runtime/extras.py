@@ -11,6 +11,7 @@ MODULES = {
     "onnx": ("onnx", "onnxruntime"),
     "ncnn": ("ncnn",),
     "heic": ("pillow_heif",),
+    "jxl": ("pillow_jxl",),
     "video": ("av",),
     "raw": ("rawpy",),
     "quickstart": ("skimage",),

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -162,7 +161,7 @@ def _read(path: str | os.PathLike) -> tuple[Weights, dict[str, str]]:
     try:
         architecture = read_architecture(header, GENERATORS, len(tensors))
         tensors = {tuple(name.split("/")): tensor.astype(np.float32) for name, tensor in tensors.items()}
-        return make_weights(jax.tree.map(jnp.asarray, unflatten_dict(tensors)), architecture), header
+        return make_weights(jax.device_put(unflatten_dict(tensors)), architecture), header
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{os.fspath(path)}: {error}") from None
 
