@@ -5,7 +5,8 @@
 #   --absent    only the tests that compile for H100s, which need not be there: in an environment of their own
 #               (VENV, by default .venv-absent), in one process, a few minutes
 #   --torch     first installs PyTorch (CPU) and spandrel, for the tests that compare with it
-#   --browser   first installs Debian's Chromium and its driver (as root), for the test of the HTML report
+#   --browser   first installs Debian's Chromium and its driver (as root), for the tests of HTML pages, and downloads
+#               ONNX Runtime Web into the user's cache folder; what can't be downloaded is skipped
 # Without PyTorch or Chromium those tests are skipped with a message.
 # PYTHON and VENV select interpreter and environment, see scripts/setup.sh.
 set -euo pipefail
@@ -33,6 +34,7 @@ while true; do
       ;;
     --browser)
       command -v chromedriver >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium chromium-driver >/dev/null; }
+      "$bin/python" -c 'from srgan_jax.export.web.runtime import runtime_files; runtime_files(None, print)' || true
       ;;
     *) break ;;
   esac

@@ -135,6 +135,15 @@ def test_copies_of_tiles_are_found():
     assert hlo.count(copied).largest_copy == 900 * 512
 
 
+def test_a_gather_reads_as_much_of_the_tiles_as_it_returns():
+    cut = HLO.replace(
+        "f32[16,64]{1,0:T(8,128)} parameter(0)\n  %gradient", "u8[900,512]{1,0} parameter(0)\n  %gradient"
+    )
+    gathered = "bf16[1000]{0:T(1024)(128)(2,1)} fusion(%start), kind=kLoop, calls=%fused"
+    cut = cut.replace("bf16[1000]{0:T(1024)(128)(2,1)} copy(%near)", gathered)
+    assert hlo.count(cut).bytes - hlo.count(cut, 900 * 512 + 100).bytes == 900 * 512 - 2048
+
+
 def test_counts_in_a_program_of_four_cpu_devices():
     mesh = devices.make_mesh(jax.devices()[:4])
     split, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("data",), ()))

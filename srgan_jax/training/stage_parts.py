@@ -21,7 +21,7 @@ from srgan_jax.evaluation.pairs import Pair
 from srgan_jax.runtime import devices, messages
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.types import PyTree
-from srgan_jax.training import held_out, logs, mapping, nonfinite, previews, samples, setup, start, workdir
+from srgan_jax.training import held_out, logs, mapping, nonfinite, previews, run_report, samples, setup, start, workdir
 from srgan_jax.training.bands import bands_of
 from srgan_jax.training.checkpoints import Checkpoints
 from srgan_jax.training.interval import LATEST
@@ -190,6 +190,8 @@ def validate_and_preview(
     if shared.previews and jax.process_index() == 0:
         file = shared.folder / "samples" / f"{stage.name}_{step:07d}.png" if intervals.validates(step) else None
         log.image(step, previews.draw_previews(averaged, shared.previews, file))
+    if intervals.validates(step):
+        run_report.write(shared.folder)
     return scores
 
 
@@ -199,5 +201,6 @@ def finish_stage(stage: Stage, state: TrainState, scores: dict[str, float], shar
     averaged = start.averaged_generator(state, stage.generator)
     scores = scores or shared.validation.scores(averaged)
     shared.publisher.finished(stage.name, averaged, stage.intervals.total, scores, shared.stop.received)
+    run_report.write(shared.folder)
     messages.report(f"{stage.name}: finished, {stage_file(shared.folder, stage.name)}")
     return averaged

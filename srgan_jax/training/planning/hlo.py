@@ -159,8 +159,8 @@ def count(hlo: str, store_bytes: int = 0) -> Counts:
 
     Args:
       hlo: text of the optimised HLO, of one device.
-      store_bytes: an operand as large as this is taken to be the store of tiles, of which a kernel reads as much as it
-        writes.
+      store_bytes: size of the store of tiles. An operand of at least half of it is taken to be the tiles, of which a
+        kernel reads as much as it writes.
     """
     computations, entry = parse(hlo)
     kernels = moved = cycles = largest_copy = 0
@@ -237,7 +237,7 @@ def _moved(operation: Operation, operations: Mapping[str, Operation], store_byte
     whole = sum(array.padded_bytes for array in results)
     read = 0
     for array in _operand_arrays(operation, operations):
-        is_store = store_bytes > 0 and array.bytes >= store_bytes and whole < store_bytes
+        is_store = store_bytes > 0 and array.bytes >= store_bytes // 2 > whole
         read += 0 if array.on_chip else whole if is_store else array.padded_bytes
     return written + read
 

@@ -198,7 +198,7 @@ def lower_upscaling(request: Request, topology: Topology, devices: Sequence[Any]
         len(tile_grid.spans(size, tile, halo)) for size, tile in zip(request.upscale_px, (height, width), strict=True)
     ]
     image_px = " x ".join(map(str, request.upscale_px))
-    notes = (f"an image of {image_px} pixels is {math.prod(grid)} tiles of {height} x {width}, one a device at a time",)
+    notes = (f"tiles of {height} x {width} pixels, one a device at a time; {math.prod(grid)} for {image_px} pixels",)
     sizes = {"state": 0, "tiles": 0, "frozen": _bytes(params), "inputs": _bytes(arguments[1:])}
     shared = (PartitionSpec(),) * 3
     traced = upscale_tiles.trace(*arguments)

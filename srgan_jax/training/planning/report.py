@@ -35,17 +35,20 @@ def describe(programs: Iterable[Program], topology: Topology) -> list[dict[str, 
 
 
 def header(config: str, topology: Topology) -> str:
-    """Returns the line about the devices, with the published peaks."""
+    """Returns the lines about the devices, with the published peaks and their sources."""
     hardware = topology.hardware
     line = f"{config} on {topology.name}: {topology.devices} x {hardware.kind}"
     if not hardware.source:
         return f"{line}; its peaks are not known"
-    launch = f"; a launch takes {LAUNCH_SECONDS * 1e6:.1f} µs at least ({LAUNCH_SOURCE})"
-    return (
-        f"{line}\npeaks of one: {_unit(hardware.flops)}FLOP/s in bfloat16, {_unit(hardware.float32_flops)}FLOP/s in "
-        f"float32, memory {_unit(hardware.memory)}B at {_unit(hardware.bandwidth)}B/s, links {_unit(hardware.link)}B/s "
-        f"({hardware.source}){launch if hardware.platform == 'gpu' else ''}"
-    )
+    lines = [
+        line,
+        f"published peaks of one: {_unit(hardware.flops)}FLOP/s in bfloat16, {_unit(hardware.float32_flops)}FLOP/s in "
+        f"float32, memory {_unit(hardware.memory)}B, {_unit(hardware.bandwidth)}B/s, links {_unit(hardware.link)}B/s",
+        f"  {hardware.source}",
+    ]
+    if hardware.platform == "gpu":
+        lines.append(f"a launch takes {LAUNCH_SECONDS * 1e6:.1f} µs at least: {LAUNCH_SOURCE}")
+    return "\n".join(lines)
 
 
 def as_text(described: Sequence[dict[str, Any]], topology: Topology) -> list[str]:
