@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from srgan_jax import images, inference
+from srgan_jax.bulk import failures
 from srgan_jax.bulk.jobs import Job
 from srgan_jax.bulk.sizes import SizeOf
 from srgan_jax.bulk.writer import Summary
@@ -45,8 +46,8 @@ def upscale_bands(
                 images.write_bands(temporary, np.concatenate(result))
             summary.done.append(job)
             summary.pixels += height * width
-        except (UserError, OSError, MemoryError) as error:
-            summary.failed.append((job.source, images.reason(error)))
+        except Exception as error:  # whatever a file does, the others are done
+            summary.failed.append((job.source, failures.describe(error, job.source)))
         done += height * width
         progress(done, total)
     return summary

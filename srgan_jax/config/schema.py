@@ -243,7 +243,7 @@ class RunConfig:
     stage_names: tuple[str, ...] = key(
         ("pretrain", "gan"), "names in stages, run in this order; each starts from the averaged generator of the last"
     )
-    init_from: str = key("", "initial generator: shipped name, .safetensors, .pth or run folder; may have fewer blocks")
+    init_from: str = key("", "initial generator: shipped name, file, run folder, hf://NAME; may have fewer blocks")
     generator_of_init_from: bool = key(False, "use the architecture of init_from instead of config.generator")
     discriminator_init_from: str = key(
         "", "initial discriminator, whose architecture replaces config.discriminator: .safetensors or .pth"

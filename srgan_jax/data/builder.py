@@ -24,7 +24,7 @@ from srgan_jax.data.feature_classes import DatasetError, check_features
 from srgan_jax.data.new_folder import is_temporary, new_folder
 from srgan_jax.data.photo_folder import PhotoFolder
 from srgan_jax.data.tfds_images import TfdsImages
-from srgan_jax.runtime import atomic
+from srgan_jax.runtime import atomic, json_files
 from srgan_jax.runtime.names import readable
 
 DISK_FULL = ("No space left on device", "File too large", "Disk quota exceeded")
@@ -72,7 +72,7 @@ def prepare(
     examples = examples or find_examples(folder)[0]  # raises errors before anything is replaced
     options = {"folder": folder, "examples": examples, "min_side_px": min_side_px, "on_file": on_file}
     options |= {"bands": bands}
-    with new_folder(Path(out), PhotoFolder.name) as made:
+    with images.isolated_decoding(), new_folder(Path(out), PhotoFolder.name) as made:
         with _quiet():
             builder = PhotoFolder(**options, data_dir=str(made))
         _build(builder, len(examples), folder, out)
@@ -188,7 +188,7 @@ def prepare_named(dataset: str, data_dir: str | None = None, *, trust_builder: b
 
 def read_converted(out: str) -> dict[str, str]:
     """Returns the files that `prepare` converted for the data set `out`: path, and what the file was."""
-    return json.loads(Path(out, CONVERTED_FILE).read_text(encoding="utf-8"))
+    return json_files.read_object(Path(out, CONVERTED_FILE), "prepare the data set again")
 
 
 def open_source(

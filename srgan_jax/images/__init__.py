@@ -16,6 +16,7 @@ from srgan_jax.images.formats import (
     format_of,
     result_suffix,
 )
+from srgan_jax.images.isolation import isolated_decoding
 from srgan_jax.images.limits import MAX_PIXELS, MAX_SECONDS
 from srgan_jax.images.picture import Frames, Picture, change_frames
 from srgan_jax.images.pillow import open_image
@@ -52,6 +53,7 @@ __all__ = [
     "format_of",
     "image_size",
     "is_gray",
+    "isolated_decoding",
     "open_image",
     "other_files",
     "read_bands",

@@ -8,11 +8,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from srgan_jax.images import high_bit_depth
+from srgan_jax.images import high_bit_depth, isolation
 from srgan_jax.images.decode import decode_image
 from srgan_jax.images.encode import encode_png, encode_still
 from srgan_jax.images.errors import ImageError
-from srgan_jax.images.limits import MAX_PIXELS
+from srgan_jax.images.limits import MAX_PIXELS, MAX_SECONDS
 from srgan_jax.images.picture import Picture
 from srgan_jax.images.pillow import kind_of_path
 from srgan_jax.images.rgb import composite_on_white, decode_rgb
@@ -91,6 +91,10 @@ def _colours(file: str | os.PathLike | BinaryIO, channels: int, max_pixels: int)
 def _all_bands(file: str | os.PathLike | BinaryIO, max_pixels: int) -> np.ndarray:
     if kind_of_path(file).name != "TIFF":
         return decode_image(file, max_pixels=max_pixels, first_frame=True).frames[0]
+    return isolation.call(MAX_SECONDS, max_pixels, _tiff_bands, file, max_pixels)
+
+
+def _tiff_bands(file: str | os.PathLike | BinaryIO, max_pixels: int) -> np.ndarray:
     with tiff_contents(file, max_pixels) as contents:
         return high_bit_depth.tiff_bands(contents.pages[0][1])
 

@@ -11,12 +11,14 @@ MODULES = {
     "onnx": ("onnx", "onnxruntime"),
     "ncnn": ("ncnn",),
     "heic": ("pillow_heif",),
+    "jxl": ("pillow_jxl",),
     "video": ("av",),
     "raw": ("rawpy",),
     "quickstart": ("skimage",),
     "wandb": ("wandb",),
     "plan-tpu": ("libtpu",),  # JAX imports these two
     "plan-cuda": ("jax_plugins.xla_cuda13",),
+    "hub": ("huggingface_hub",),
 }
 
 
