@@ -117,6 +117,8 @@ def test_the_server_isolates_the_page(fake_site):
         assert page.headers["Cross-Origin-Opener-Policy"] == "same-origin"
         assert page.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
         assert "connect-src 'self'" in page.headers["Content-Security-Policy"]
+        with urllib.request.urlopen(f"{page.url}runtime/ort.wasm.min.mjs") as script:
+            assert script.headers["Content-Type"] == "text/javascript"
         server.shutdown()
 
 
