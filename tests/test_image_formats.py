@@ -469,8 +469,8 @@ def adobe_rgb(upscale, photo, folder):
     with Image.open(target) as result:
         profile = ImageCms.ImageCmsProfile(BytesIO(result.info["icc_profile"]))
         shown = ImageCms.profileToProfile(result, profile, ImageCms.createProfile("sRGB"))
-    # Adobe RGB (1998): light 200 -> 0.586, 100 -> 0.128, 50 -> 0.0278 (gamma 563 / 256). Red in sRGB is 1.398 R - 0.398 G
-    # = 0.768, which is 226 of 255; green is G, 100; blue is 1.043 B - 0.043 G = 0.0235, 42.
+    # Adobe RGB (1998): light 200 -> 0.586, 100 -> 0.128, 50 -> 0.0278 (gamma 563 / 256). Red in sRGB is
+    # 1.398 R - 0.398 G = 0.768, which is 226 of 255; green is G, 100; blue is 1.043 B - 0.043 G = 0.0235, 42.
     assert np.abs(np.asarray(shown)[8, 8].astype(int) - (226, 100, 42)).max() <= 2
 
 
