@@ -460,6 +460,20 @@ def damaged(upscale, photo, folder):
     assert target.name == "a.jpg" and "JPEG without its end: read, as viewers do" in lines[0]
 
 
+def adobe_rgb(upscale, photo, folder):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769).update({0xA001: 0xFFFF, 0xA005: {1: "R03"}})
+    Image.new("RGB", (16, 16), (200, 100, 50)).save(folder / "a.jpg", quality=100, exif=exif)
+    target, lines = upscale(folder / "a.jpg")
+    assert "written as a colour profile" in lines[0]
+    with Image.open(target) as result:
+        profile = ImageCms.ImageCmsProfile(BytesIO(result.info["icc_profile"]))
+        shown = ImageCms.profileToProfile(result, profile, ImageCms.createProfile("sRGB"))
+    # Adobe RGB (1998): light 200 -> 0.586, 100 -> 0.128, 50 -> 0.0278 (gamma 563 / 256). Red in sRGB is
+    # 1.398 R - 0.398 G = 0.768, which is 226 of 255; green is G, 100; blue is 1.043 B - 0.043 G = 0.0235, 42.
+    assert np.abs(np.asarray(shown)[8, 8].astype(int) - (226, 100, 42)).max() <= 2
+
+
 def jpeg_xl(upscale, photo, folder):
     for dtype in (np.uint8, np.uint16):
         small = _small_image(photo).astype(dtype) * dtype(257 if dtype == np.uint16 else 1)
@@ -497,6 +511,7 @@ ROWS = {
     "JPEG without its last bytes, PNG with damaged text": damaged,
     "more than the format can hold": what_a_format_cannot_hold,
     "CMYK, Lab": cmyk,
+    "Adobe RGB that EXIF alone states; a BMP with a profile": adobe_rgb,
     "colours stated by gAMA, cHRM, cICP (PNG) or nclx (AVIF, HEIC)": stated_colours,
     "colours that are not sRGB, to BMP, TGA, PPM, GIF or JPEG XL": converted_colours,
     "HDR: PQ and HLG": hdr,

@@ -27,7 +27,8 @@ def _mixed_folder(folder, photo):
     for name, options in {
         "photo.jpg": {"exif": exif}, "photo.png": {}, "St. Petersburg/photo.jpg": {}, "a/-dash.bmp": {},
         "b/a b.tif": {}, "a/日本/写真.webp": {"lossless": True}, "b/$HOME.jfif": {"format": "JPEG"},
-        "b/%s [1].GIF": animation, "animated.png": animation, "a/moving.webp": animation, "no suffix": {"format": "PNG"}, "a.b.c.ppm": {},
+        "b/%s [1].GIF": animation, "animated.png": animation, "a/moving.webp": animation,
+        "no suffix": {"format": "PNG"}, "a.b.c.ppm": {},
     }.items():  # fmt: skip
         more = {"append_images": [Image.fromarray(next(parts))]} if "save_all" in options else {}
         Image.fromarray(next(parts)).save(folder / name, **options, **more)

@@ -34,6 +34,7 @@ def call(x=X):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(disk_cache, "folder", tmp_path)
+    monkeypatch.setattr(jax, "device_count", lambda: 1)  # the tests have several; these programs use the first
     return tmp_path / programs.SUB_FOLDER
 
 

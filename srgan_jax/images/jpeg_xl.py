@@ -122,8 +122,8 @@ def encode_jpeg_xl(frame: np.ndarray, quality: int, *, lossless: bool) -> bytes:
     deep = frame.dtype == np.uint16  # which the encoder takes for linear light, so lossy coding must get that
     samples = _linear(frame) if deep and not lossless else frame
     samples = np.ascontiguousarray(samples[..., 0] if frame.shape[-1] == 1 else samples)
-    options = {"lossless": True} if lossless else {"distance": _distance(quality)}
-    encoded = bytes(jpegxl_encode(samples, numthreads=1, **options))
+    distance = None if lossless else _distance(quality)
+    encoded = bytes(jpegxl_encode(samples, lossless=lossless or None, distance=distance, numthreads=1))
     return jxl.as_srgb(encoded) if deep else encoded
 
 

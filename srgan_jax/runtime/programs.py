@@ -98,7 +98,8 @@ def _load(path: Path, structure: Any) -> Any:
         data = content[DIGEST_BYTES:]
         if hashlib.sha256(data).digest() == content[:DIGEST_BYTES]:
             given = jax.tree.structure((jax.tree.unflatten(structure, range(structure.num_leaves)), {}))
-            return serialize_executable.deserialize_and_load(data, given, jax.tree.structure(0))
+            result, devices = jax.tree.structure(0), jax.devices()[:1]
+            return serialize_executable.deserialize_and_load(data, given, result, execution_devices=devices)
     return None
 
 
