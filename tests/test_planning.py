@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import subprocess
 
 import jax
 import jax.numpy as jnp
@@ -249,6 +250,14 @@ def test_a_missing_compiler_is_named_with_what_to_install(name, extra, capsys, m
     monkeypatch.setattr("importlib.util.find_spec", lambda module: None if "tpu" in module or "cuda" in module else 1)
     assert cli.main(["plan", "--topology", name]) == 2
     assert f'pip install "srgan-jax[{extra}]"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("status", "message"), [(-9, "ended by signal 9"), (1, "exit status 1: the last line")])
+def test_a_child_that_dies_is_reported(status, message, monkeypatch, capsys):
+    done = subprocess.CompletedProcess([], status, "", "first line\nthe last line\n\n")
+    monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: done)
+    assert cli.main(["plan", "--topology", "cpu"]) == 2
+    assert f"compiling for cpu failed, {message}" in capsys.readouterr().err
 
 
 @pytest.mark.slow

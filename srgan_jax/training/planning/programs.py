@@ -96,8 +96,11 @@ def compile_programs(request: Request) -> list[Program]:
         command = [sys.executable, "-m", "srgan_jax.training.planning.child", str(asked), str(found)]
         child = subprocess.run(command, env=_environment(topology, request.measure), capture_output=True, text=True)
         if not found.exists():
-            lines = [line for line in child.stderr.splitlines() if line.strip()] or [f"exit status {child.returncode}"]
-            raise UserError(f"compiling for {request.topology} failed: {lines[-1].strip()[:500]}")
+            lines = [line.strip()[:500] for line in child.stderr.splitlines() if line.strip()]
+            ended = f"exit status {child.returncode}"
+            if child.returncode < 0:  # it can't say why itself
+                lines, ended = [], f"ended by signal {-child.returncode}; is there memory enough?"
+            raise UserError(f"compiling for {request.topology} failed, {': '.join([ended, *lines[-1:]])}")
         answer = json.loads(found.read_text())
     if "error" in answer:
         raise UserError(answer["error"])
