@@ -8,11 +8,18 @@ Importing this package doesn't import the libraries of training (tensorflow_data
 ml_collections).
 """
 
+import gc
 import importlib.metadata
 
-from srgan_jax.images import Picture, read_image, write_image
-from srgan_jax.inference import upscale, upscale_tiled
-from srgan_jax.weights import Weights, WeightsError, blend, load, make_weights, read_header, save
+_collecting = gc.isenabled()
+gc.disable()  # imports make objects that stay: searching them for garbage would take a fifth of the time
+try:
+    from srgan_jax.images import Picture, read_image, write_image
+    from srgan_jax.inference import upscale, upscale_tiled
+    from srgan_jax.weights import Weights, WeightsError, blend, load, make_weights, read_header, save
+finally:
+    if _collecting:
+        gc.enable()
 
 try:
     __version__ = importlib.metadata.version("srgan-jax")  # it stands in pyproject.toml alone

@@ -341,3 +341,51 @@ def test_ppm_of_16_bits(kind, upscale, tmp_path):
             images.read_image(tmp_path / "b.ppm")
     (tmp_path / "c.ppm").write_bytes(b"P6 1 1 1023 " + struct.pack(">3H", 0, 1023, 512))
     np.testing.assert_allclose(images.read_image(tmp_path / "c.ppm").frames[0][0, 0], (0, 65535, 32800), atol=1)
+
+
+def _bmp(pixels, icc):
+    """Returns a BMP with a header of version 5, as Photoshop writes it with a profile."""
+    rows = pixels[::-1, :, ::-1].tobytes()  # of 4 n bytes each
+    height, width = pixels.shape[:2]
+    size = struct.pack("<IiiHHIIiiII", 124, width, height, 1, 24, 0, len(rows), 2835, 2835, 0, 0)
+    profile = b"DEBM" + bytes(48) + struct.pack("<IIII", 4, 124 + len(rows), len(icc), 0)
+    header = size + bytes(16) + profile
+    return b"BM" + struct.pack("<IHHI", 138 + len(rows) + len(icc), 0, 0, 138) + header + rows + icc
+
+
+ADOBE_PROFILE = bytes(imagecodecs.cms_profile("adobergb"))
+
+
+def _to_srgb_by_pillow(pixels):
+    source, target = ImageCms.ImageCmsProfile(BytesIO(ADOBE_PROFILE)), ImageCms.createProfile("sRGB")
+    return np.asarray(ImageCms.profileToProfile(Image.fromarray(pixels), source, target))
+
+
+def test_a_bmp_with_a_profile_is_read_with_it(tmp_path):
+    pixels = np.full((8, 12, 3), (200, 100, 50), np.uint8)
+    (tmp_path / "a.bmp").write_bytes(_bmp(pixels, ADOBE_PROFILE))
+    picture = images.read_image(tmp_path / "a.bmp")
+    assert picture.icc == ADOBE_PROFILE
+    fitted, _, notes = images.fit_format(picture, "b.bmp", lambda height, width: (height, width))
+    assert notes == [".bmp can't hold a colour profile: colours are converted to sRGB"]
+    assert np.abs(fitted.frames[0].astype(int) - _to_srgb_by_pillow(pixels)).max() <= 1
+
+
+@pytest.mark.parametrize("space", [{40961: 2}, {40961: 0xFFFF, 40965: {1: "R03"}}, {40961: 1}, {40961: 0xFFFF}])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "bmp"])
+def test_adobe_rgb_that_exif_alone_states(tmp_path, space, suffix):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769).update(space)
+    pixels = np.full((16, 16, 3), (200, 100, 50), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=100, subsampling=0, exif=exif)
+    picture = images.read_image(tmp_path / "a.jpg")
+    fitted, path, notes = images.fit_format(picture, tmp_path / f"b.{suffix}", lambda height, width: (height, width))
+    images.write_image(path, fitted)
+    result = images.read_image(path)
+    if 40965 not in space and space[40961] != 2:
+        assert result.icc is None and result.color is None and np.abs(result.frames[0].astype(int) - pixels).max() <= 2
+        return
+    expected = {"jpg": "written as a colour profile", "bmp": "converted to sRGB"}.get(suffix)
+    assert expected is None or any(expected in note for note in notes), notes
+    shown = images.fit_format(result, "c.bmp", lambda height, width: (height, width))[0].frames[0]
+    assert np.abs(shown.astype(int) - _to_srgb_by_pillow(pixels)).max() <= 3  # of two JPEG compressions

@@ -15,6 +15,7 @@ from srgan_jax.runtime import extras
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DISTRIBUTIONS = {"absl": "absl-py", "h5py": "h5py", "pillow_heif": "pillow-heif", "skimage": "scikit-image"}
+DISTRIBUTIONS |= {"libtpu": "jax", "jax_plugins.xla_cuda13": "jax"}  # by an extra of jax
 
 
 def _names(requirements):

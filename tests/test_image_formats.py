@@ -7,6 +7,7 @@ import zlib
 from io import BytesIO
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -459,10 +460,24 @@ def damaged(upscale, photo, folder):
     assert target.name == "a.jpg" and "JPEG without its end: read, as viewers do" in lines[0]
 
 
+def jpeg_xl(upscale, photo, folder):
+    for dtype in (np.uint8, np.uint16):
+        small = _small_image(photo).astype(dtype) * dtype(257 if dtype == np.uint16 else 1)
+        images.write_image(folder / "a.jxl", small, quality=100)
+        target, lines = upscale(folder / "a.jxl", overwrite=True)
+        assert target.name == "a.jxl" and not lines
+        result = imagecodecs.jpegxl_decode(target.read_bytes())
+        assert result.dtype == dtype
+        _assert_x2(result, small, tolerance=257 if dtype == np.uint16 else 1)
+    (folder / "b.jxl").write_bytes(imagecodecs.jpegxl_encode(_small_image(photo), distance=1))
+    assert upscale(folder / "b.jxl")[0].stat().st_size < target.stat().st_size / 2  # lossy again
+
+
 ROWS = {
     "JPEG": jpeg,
     "PNG, WebP, BMP, TGA, PPM, TIFF, JPEG 2000": same_format,
     "WebP without loss": lossless_webp,
+    "JPEG XL": jpeg_xl,
     "HEIC": heic,
     "AVIF": avif,
     "PSD": psd,
@@ -483,7 +498,7 @@ ROWS = {
     "more than the format can hold": what_a_format_cannot_hold,
     "CMYK, Lab": cmyk,
     "colours stated by gAMA, cHRM, cICP (PNG) or nclx (AVIF, HEIC)": stated_colours,
-    "colours that are not sRGB, to BMP, TGA, PPM or GIF": converted_colours,
+    "colours that are not sRGB, to BMP, TGA, PPM, GIF or JPEG XL": converted_colours,
     "HDR: PQ and HLG": hdr,
     "colour profile, EXIF, resolution": metadata,
     "16 bits with profile and resolution": deep_metadata,

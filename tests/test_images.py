@@ -51,7 +51,7 @@ def test_gray_palette_alpha_and_16_bit(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "not an image in a known format"), (b"text", "not an image in a known format"), (None, "truncated")],
+    [(b"", "an empty file"), (b"text", "not an image in a known format"), (None, "truncated")],
 )
 def test_unreadable_files_are_reported_with_the_reason(tmp_path, photo, content, reason):
     whole = images.encode_png(photo)

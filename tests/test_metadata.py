@@ -12,6 +12,7 @@ from PIL import Image, PngImagePlugin
 
 from srgan_jax import images
 
+BAD_EXIF = (b"garbage", b"\0\0\0\0MM\0*\0\0\0\x08\0\0", b"II*\0\xff\xff\xff\x7f", b"")
 XMP = (
     b'<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
     b'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description xmp:Rating="5" tiff:Orientation="6" '
@@ -322,3 +323,11 @@ def test_sizes_are_those_of_the_written_image(small, tmp_path):
     assert piexif.load(str(tmp_path / "a.jpg"))["Exif"][piexif.ExifIFD.PixelXDimension] == 24
     images.write_image(tmp_path / "b.jpg", images.Picture((np.zeros((5, 7000, 3), np.uint8),), exif=block))
     assert piexif.load(str(tmp_path / "b.jpg"))["Exif"][piexif.ExifIFD.PixelYDimension] == 5
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("block", BAD_EXIF)
+def test_damaged_exif_is_left_out_and_the_image_is_read(small, tmp_path, suffix, block):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(small).save(path, exif=b"Exif\0\0" + block)
+    assert images.read_image(path).shape == small.shape and images.image_size(path) == small.shape[:2]

@@ -56,7 +56,7 @@ def test_a_folder_of_good_and_bad_files(capsys, folder, weights, tmp_path):
     assert printed.splitlines()[0] == f"3 upscaled into {out}, 3 failed:"
     assert sorted(line.strip() for line in printed.splitlines()[1:]) == [
         f"{folder / 'cut.png'}: image file is truncated",
-        f"{folder / 'deep' / 'empty.png'}: not an image in a known format",
+        f"{folder / 'deep' / 'empty.png'}: an empty file",
         f"{folder / 'text.jpg'}: not an image in a known format",
     ]
     found = _names(out)

@@ -169,7 +169,8 @@ def _without_results(jobs: list[Job], *, beside: bool, report: Callable[[str], N
     left_out = [job for job in images_only if is_result(job)]
     if left_out:
         names = ", ".join(str(job.source) for job in left_out[:3]) + (", ..." if len(left_out) > 3 else "")
-        report(f"{len(left_out)} inputs are results of others and are left out: {names}")
+        what = "input is a result of another and is" if len(left_out) == 1 else "inputs are results of others and are"
+        report(f"{len(left_out)} {what} left out: {names}")
     results = set(left_out)
     return [job for job in images_only if job not in results]
 

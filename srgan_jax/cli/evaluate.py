@@ -2,6 +2,8 @@
 
 import argparse
 import functools
+import shutil
+import sys
 from pathlib import Path
 
 from srgan_jax.cli.arguments import add_cluster, add_moment, at_moment
@@ -103,6 +105,8 @@ def evaluate(args: argparse.Namespace) -> int:
 
     processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
     devices.check_platform()
+    if args.one_file and not args.report:
+        raise UserError("--one-file needs --report DIR")
     if args.report and jax.process_count() > 1:
         raise UserError(f"--report needs one process, got {jax.process_count()}; omit --report or run one process")
     args.weights = [at_moment(path, args) for path in args.weights]
@@ -133,13 +137,13 @@ def evaluate(args: argparse.Namespace) -> int:
     baseline = list(methods)[2] if args.bootstrap == "weights" else args.bootstrap  # after bicubic and nearest
     if jax.process_index():
         return 0
-    table = tables.markdown(rows, notes, baseline)
-    print(table)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(tables.text(rows, notes, baseline, width))
     if args.out:
-        tables.write(args.out, rows, table, notes, baseline)
+        tables.write(args.out, rows, tables.markdown(rows, notes, baseline), notes, baseline)
         print(f"\nwritten to {args.out}: scores.md, scores.csv, pictures.csv, scores.json")
     if page:
-        print(f"\nreport: {page.write(args.report, rows, notes)}")
+        print(f"\nreport: {page.write(args.report, rows, notes, args.one_file)}")
     return 0
 
 
@@ -147,7 +151,11 @@ def add_evaluate(commands) -> None:
     """Adds `evaluate` to the commands of the parser."""
     sub = commands.add_parser("evaluate", help="score generators and bicubic on test sets")
     sub.add_argument(
-        "--weights", nargs="+", default=[], metavar="W", help="shipped names, .safetensors or .pth files, run folders"
+        "--weights",
+        nargs="+",
+        default=[],
+        metavar="W",
+        help="shipped names, .safetensors or .pth files, run folders, hf://owner/name",
     )
     add_moment(sub)
     sub.add_argument(
@@ -191,6 +199,9 @@ def add_evaluate(commands) -> None:
         help="add 95%% bootstrap intervals of the difference to bicubic, or to the first of --weights",
     )
     sub.add_argument("-o", "--out", metavar="DIR", help="write scores.md, scores.json, scores.csv and pictures.csv")
-    sub.add_argument("--report", metavar="DIR", help="write index.html, which compares the images with sliders")
+    sub.add_argument(
+        "--report", metavar="DIR", help="write index.html and a folder of images, which it compares with sliders"
+    )
+    sub.add_argument("--one-file", action="store_true", help="--report: the images are inside index.html")
     add_cluster(sub)
     sub.set_defaults(run=evaluate)

@@ -57,12 +57,12 @@ def _generators(args: argparse.Namespace) -> list:
 
 def _separate_inputs(given: list[str]) -> tuple[list[str], list[str]]:
     """Returns the values of `--weights`, and those after them that are images, as in `--weights W photo.jpg`."""
-    from srgan_jax.weights import pretrained
+    from srgan_jax.weights import hub, pretrained
     from srgan_jax.weights.safetensors_io import SUFFIXES
 
     def is_weights(name: str) -> bool:
         folder = any(Path(name, file).is_file() for file in ("generator.safetensors", "config.json", "manifest.sha256"))
-        return name.endswith(SUFFIXES) or name in pretrained.names() or folder
+        return name.endswith(SUFFIXES) or name in pretrained.names() or folder or hub.is_address(name)
 
     count = next((index for index, name in enumerate(given) if index and not is_weights(name)), len(given))
     return given[:count], given[count:]

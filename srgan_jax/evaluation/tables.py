@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from srgan_jax.evaluation import metrics, scoring
+from srgan_jax.evaluation import metrics, scoring, text_table
 from srgan_jax.evaluation.pairs import Pair
 from srgan_jax.images import RGB, Bands
 from srgan_jax.runtime import atomic, processes
@@ -131,6 +131,34 @@ def intervals(rows: Sequence[Row], baseline: str) -> dict[tuple[str, str], dict[
     return {key: {n: scoring.bootstrap_interval(v) for n, v in group.items()} for key, group in groups.items()}
 
 
+def mean_intervals(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, tuple[float, float]]]:
+    """Returns the 95 % bootstrap interval of the mean over images, for each (set, method) and metric.
+
+    Left out are those of fewer than two images, of metrics whose value for a set is no mean, and where a score isn't
+    finite (the PSNR of equal images).
+    """
+    groups: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for row in rows:
+        group = groups.setdefault((row.set, row.method), {})
+        for name, value in row.scores.items():
+            if isinstance(value, int | float) and math.isfinite(value):
+                group.setdefault(name, []).append(float(value))
+    counts = {key: sum((row.set, row.method) == key for row in rows) for key in groups}
+    return {
+        key: {n: scoring.bootstrap_interval(v) for n, v in group.items() if len(v) == counts[key] > 1}
+        for key, group in groups.items()
+    }
+
+
+def best(name: str, values: Sequence[float]) -> float:
+    """Returns the best of the values of a metric."""
+    entry = metrics.METRICS.get(name)
+    target = entry.target if isinstance(entry, metrics.Metric) else None
+    if target is not None:
+        return min(values, key=lambda value: abs(value - target))
+    return min(values) if isinstance(entry, metrics.Metric) and entry.lower_is_better else max(values)
+
+
 def format_score(name: str, value: float) -> str:
     """Formats a score with the metric's number of decimal places (PSNR three, others four)."""
     entry = metrics.METRICS.get(name)
@@ -158,10 +186,9 @@ def _direction(entry: metrics.Metric) -> str:
     return "; lower is better" if entry.lower_is_better else ""
 
 
-def markdown(rows: Sequence[Row], protocol_lines: Sequence[str], baseline: str | None = None) -> str:
-    """Returns the means as a Markdown table with notes; with `baseline`, also intervals of the difference to it."""
-    names = list(rows[0].scores)
-    lines = [f"| set | method | {' | '.join(names)} |", "| --- " * (2 + len(names)) + "|"]
+def _cells(rows: Sequence[Row], baseline: str | None) -> tuple[list[str], list[list[str]]]:
+    """Returns the head and the lines of the table of means; with `baseline`, with intervals of the difference to it."""
+    names, lines = list(rows[0].scores), []
     differences = intervals(rows, baseline) if baseline else {}
     for (set_name, method), scores in means(rows).items():
         cells = [format_score(name, scores[name]) for name in names]
@@ -169,11 +196,29 @@ def markdown(rows: Sequence[Row], protocol_lines: Sequence[str], baseline: str |
             for index, name in enumerate(names):
                 low, high = (_signed(name, value) for value in differences[set_name, method][name])
                 cells[index] += f" ({low} to {high})"
-        lines.append(f"| {set_name} | {method} | {' | '.join(cells)} |")
-    below = notes(rows, protocol_lines)
-    if baseline:
-        below.append(f"in brackets: 95 % interval of the mean difference to {baseline}, bootstrap over images")
-    return "\n".join([*lines, "", *(f"- {note}" for note in below)])
+        lines.append([set_name, method, *cells])
+    return ["set", "method", *names], lines
+
+
+def _below(rows: Sequence[Row], protocol_lines: Sequence[str], baseline: str | None) -> list[str]:
+    """Returns the notes below a table of means."""
+    bracket = f"in brackets: 95 % interval of the mean difference to {baseline}, bootstrap over images"
+    return [*notes(rows, protocol_lines), *([bracket] if baseline else [])]
+
+
+def markdown(rows: Sequence[Row], protocol_lines: Sequence[str], baseline: str | None = None) -> str:
+    """Returns the means as a Markdown table with notes; with `baseline`, also intervals of the difference to it."""
+    head, lines = _cells(rows, baseline)
+    table = [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *lines)]
+    return "\n".join([*table, "", *(f"- {note}" for note in _below(rows, protocol_lines, baseline))])
+
+
+def text(
+    rows: Sequence[Row], protocol_lines: Sequence[str], baseline: str | None = None, width: int | None = None
+) -> str:
+    """Returns what `markdown` does as aligned text, for a terminal of `width` columns; None: of any width."""
+    table = text_table.aligned(*_cells(rows, baseline), width)
+    return f"{table}\n\n{text_table.bullets(_below(rows, protocol_lines, baseline), width)}"
 
 
 def write(

@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image
 
 from srgan_jax.images import high_bit_depth
-from srgan_jax.images.containers import apng, canvas, exif, gif
+from srgan_jax.images.containers import apng, canvas, gif
 from srgan_jax.images.errors import ImageError, reason
 from srgan_jax.images.files import is_open, opened, read_bytes
 from srgan_jax.images.picture import AnyFrames, Frames, change_frames
-from srgan_jax.images.pixels import current_frame
+from srgan_jax.images.pixels import current_frame, orientation_of
 
 Opener = Callable[[], contextlib.AbstractContextManager[Image.Image]]
 
@@ -80,7 +80,7 @@ def _layered_frames(
     deep = image.format == "PNG" and apng.bit_depth(parts[0]) == 16
     dtype = np.dtype(np.uint16 if deep else np.uint8)
     size = image.height, image.width
-    orientation = image.getexif().get(exif.ORIENTATION, 1) if "exif" in image.info else 1
+    orientation = orientation_of(image) if "exif" in image.info else 1
 
     def decoded() -> Iterator[np.ndarray]:
         with opened(source) as file:

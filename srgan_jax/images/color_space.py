@@ -118,6 +118,14 @@ def from_png(chunks: Iterable[tuple[bytes, bytes]]) -> ColorSpace | None:
     return space
 
 
+ADOBE_RGB = from_png(  # 1998: gamma 563 / 256
+    (
+        (b"gAMA", struct.pack(">I", round(1e5 * 256 / 563))),
+        (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)),
+    )
+)
+
+
 def to_png(space: ColorSpace) -> Iterator[tuple[bytes, bytes]]:
     """Yields the chunks by which a PNG states a colour space."""
     if space.chunks:

@@ -9,13 +9,14 @@ from PIL import Image
 
 from srgan_jax.images import deep_formats, high_bit_depth, isolation
 from srgan_jax.images.animation_read import read_frames
-from srgan_jax.images.containers import exif, webp
+from srgan_jax.images.containers import webp
 from srgan_jax.images.errors import ImageError
 from srgan_jax.images.files import opened, read_bytes
+from srgan_jax.images.jpeg_xl import jpeg_xl_size, read_jpeg_xl
 from srgan_jax.images.limits import MAX_PIXELS, MAX_SECONDS, check_pixels
 from srgan_jax.images.picture import Picture
 from srgan_jax.images.pillow import kind_of_path, open_image
-from srgan_jax.images.pixels import current_frame, fields_of
+from srgan_jax.images.pixels import current_frame, fields_of, orientation_of
 from srgan_jax.images.raw import raw_size, read_raw
 from srgan_jax.images.repair import complete_jpeg
 from srgan_jax.images.tiff_reader import read_tiff, tiff_contents
@@ -118,6 +119,8 @@ def _decode(file: File, how: _Reading) -> Picture:
                 return read_tiff(file, contents, how.max_pixels, how.first_frame, how.salvage)
     if name in ("TIFF", "RAW"):
         return read_raw(file, how.max_pixels)
+    if name == "JXL":
+        return read_jpeg_xl(file, how.max_pixels)
     return _read_with_pillow(file, how)
 
 
@@ -136,9 +139,11 @@ def _header_size(file: File, max_pixels: int) -> tuple[int, int]:
                 return (size[1], size[0]) if high_bit_depth.orientation(page) in SWAPPING else size
     if name in ("TIFF", "RAW"):
         return raw_size(file, max_pixels)
+    if name == "JXL":
+        return jpeg_xl_size(file, max_pixels)
     with open_image(file, max_pixels) as image:
         in_header = "exif" in image.info or image.format != "PNG"  # otherwise getexif decodes the whole PNG
-        swapped = in_header and image.getexif().get(exif.ORIENTATION, 1) in SWAPPING
+        swapped = in_header and orientation_of(image) in SWAPPING
         return image.size if swapped else (image.height, image.width)
 
 
@@ -151,7 +156,7 @@ def _read_with_pillow(file: File, how: _Reading) -> Picture:
         if image.info.get("default_image") and count > 1:  # not part of the animation
             image.seek(1)
         if high_bit_depth.exceeds_8_bits(image) and image.format == "PNG" and count == 1 and not how.salvage:
-            frame = high_bit_depth.png_pixels(file, image.getexif().get(exif.ORIENTATION, 1))
+            frame = high_bit_depth.png_pixels(file, orientation_of(image))
             return Picture((frame,), **fields_of(image, file))
         if count == 1 and not how.salvage and (deep := deep_formats.read_above_8_bits(image, file)) is not None:
             return Picture((deep,), **fields_of(image, file))

@@ -8,9 +8,10 @@ import numpy as np
 from PIL import Image
 
 from srgan_jax.images import high_bit_depth
-from srgan_jax.images.containers import exif, isobmff, jp2
+from srgan_jax.images.containers import isobmff, jp2
 from srgan_jax.images.errors import ImageError
 from srgan_jax.images.files import is_open, read_bytes
+from srgan_jax.images.pixels import orientation_of
 
 AVIF_BITS = 10  # of the AVIF files that are written; 12 are outside the profiles that browsers support
 
@@ -34,7 +35,7 @@ def _avif(image: Image.Image, file: str | os.PathLike | BinaryIO) -> np.ndarray 
     if bits <= 8:
         return None
     samples = _three_axes(avif_decode(data))
-    return high_bit_depth.upright(high_bit_depth.to_uint16(samples, bits), image.getexif().get(exif.ORIENTATION, 1))
+    return high_bit_depth.upright(high_bit_depth.to_uint16(samples, bits), orientation_of(image))
 
 
 def _heif(image: Image.Image, file: str | os.PathLike | BinaryIO) -> np.ndarray | None:

@@ -14,8 +14,9 @@ from PIL import Image
 
 from srgan_jax.images import deep_formats, fit_metadata
 from srgan_jax.images.animation_write import FrameImage, OrderedMap, whole_ms, write_frames
-from srgan_jax.images.containers import exif, isobmff, jp2, jpeg_segments, png
+from srgan_jax.images.containers import exif, isobmff, jp2, jpeg_segments, jxl, png
 from srgan_jax.images.formats import JPEGS, TIFF, TIFFS, format_of
+from srgan_jax.images.jpeg_xl import encode_jpeg_xl
 from srgan_jax.images.metadata import png_chunks
 from srgan_jax.images.picture import Picture
 from srgan_jax.images.tiff import write_pages
@@ -31,7 +32,7 @@ def write_image(path: str | os.PathLike, picture: Picture | np.ndarray, *, quali
       path: the file; missing folders are created.
       picture: a `Picture`, or `[H, W]` or `[H, W, C]`: gray, gray and alpha, RGB, RGB and alpha. uint8, uint16, or
         float in [0, 1], which is clipped and rounded to 8 bits.
-      quality: quality of JPEG (4:4:4), WebP (100 is lossless) and AVIF, 1 to 100.
+      quality: quality of JPEG (4:4:4), WebP and JPEG XL (100 is lossless), and AVIF, 1 to 100.
 
     Raises:
       UserError: the format can't be written or doesn't support the image, or the array has another shape or dtype.
@@ -129,7 +130,9 @@ def _check_supported(path: str | os.PathLike, picture: Picture) -> None:
 def encode_still(picture: Picture, suffix: str, quality: int) -> bytes:
     """Returns the first frame, with the metadata, as the bytes of a file of this suffix."""
     frame = picture.frames[0]
-    if frame.dtype == np.uint16:
+    if suffix == ".jxl":
+        encoded = encode_jpeg_xl(frame, quality, lossless=picture.lossless)
+    elif frame.dtype == np.uint16:
         encoded = _encode_16_bit(picture, suffix, quality)
     else:
         buffer = BytesIO()
@@ -186,6 +189,8 @@ def _with_description(encoded: bytes, picture: Picture, suffix: str) -> bytes:
         return encoded[: png.START] + b"".join(png_chunks(picture)) + encoded[png.START :]
     if suffix == ".avif" and picture.color and picture.color.codes:
         return isobmff.with_color(encoded, *picture.color.codes)
+    if suffix == ".jxl":
+        return jxl.with_metadata(encoded, bytes(exif.block_of(picture.exif)) if picture.exif else None, picture.xmp)
     if suffix == ".jp2":
         values = {"icc": picture.icc, "xmp": picture.xmp}
         values["iptc"] = jpeg_segments.iptc_of(picture.photoshop) if picture.photoshop else None

@@ -12,6 +12,7 @@ import numpy as np
 from srgan_jax.images import deep_formats, fit_color, fit_metadata
 from srgan_jax.images.errors import ImageError
 from srgan_jax.images.high_bit_depth import to_uint8
+from srgan_jax.images.jpeg_xl import jpeg_xl_color
 from srgan_jax.images.picture import Picture, change_frames
 from srgan_jax.images.pillow import kind_of_path, open_image
 from srgan_jax.images.pixels import fields_of
@@ -41,6 +42,7 @@ FORMATS = {
     ".jpg": JPEG, ".jpeg": JPEG, ".jpe": JPEG,
     ".webp": Format(16_383, frames=True, holds=EMBEDDED),
     ".avif": Format(16_384, sixteen_bit=True, frames=True, holds=EMBEDDED),
+    ".jxl": Format(2**18, sixteen_bit=True, holds=("exif", "xmp")),
     ".gif": Format(65_535, frames=True, holds=("comment",)),
     ".jp2": Format(2**31 - 1, sixteen_bit=True, holds=(*EMBEDDED, "photoshop")),
     ".bmp": Format(2**31 - 1, alpha=False, holds=("dpi",)),
@@ -162,6 +164,8 @@ def can_state_colors(file: str | os.PathLike, target: str | os.PathLike, max_pix
     True if the file can't be read: decoding it reports the reason.
     """
     try:
+        if kind_of_path(file).name == "JXL":
+            return fit_color.can_state(jpeg_xl_color(file, max_pixels), Path(target).suffix.lower())
         with open_image(file, max_pixels) as image:
             stated = image.format in ("PNG", "AVIF", "HEIF")
             space = fields_of(image, file).get("color") if stated else None

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 from srgan_jax.images import color_space
 from srgan_jax.images.containers import exif, geotiff, isobmff, jp2, jpeg_segments, png, tiff_tags, xmp
@@ -27,6 +27,7 @@ def metadata_of(image: Image.Image, file: File) -> dict[str, Any]:
     Damaged metadata are left out, with a note.
     """
     readers = {"JPEG": _jpeg, "MPO": _jpeg, "PNG": _png, "TIFF": _tiff, "AVIF": _avif, "HEIF": _heif, "JPEG2000": _jp2}
+    readers |= {"BMP": _bmp, "DIB": _bmp}
     fields: dict[str, Any] = {"notes": ()}
     for name, key in (("icc", "icc_profile"), ("exif", "exif"), ("xmp", "xmp"), ("comment", "comment")):
         value = image.info.get(key)
@@ -39,19 +40,21 @@ def metadata_of(image: Image.Image, file: File) -> dict[str, Any]:
                 fields["notes"] += (f"holds {count} images: only the first is upscaled",)
         except Exception as error:  # damaged metadata raise exceptions of many types
             fields["notes"] += (f"metadata are damaged and not all copied: {error}",)
-    return _for_upright(fields)
+    if not fields["icc"] and not fields.get("color") and _states_adobe_rgb(fields["exif"]):
+        fields["color"] = color_space.ADOBE_RGB
+    return upright_fields(fields)
 
 
 def tiff_metadata(file: File) -> dict[str, Any]:
     """Returns the fields of `Picture` other than the frames for a TIFF that Pillow can't read."""
     try:
-        return _for_upright({"notes": (), **_tiff(None, file)})
+        return upright_fields({"notes": (), **_tiff(None, file)})
     except (ValueError, struct.error, OSError) as error:
         return {"notes": (f"metadata are damaged and not copied: {error}",)}
 
 
-def _for_upright(fields: dict[str, Any]) -> dict[str, Any]:
-    """Returns the fields with the orientation 1 in EXIF and XMP."""
+def upright_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    """Returns fields of `Picture` with the orientation 1 in EXIF and XMP."""
     if fields.get("exif"):
         try:
             fields["exif"] = exif.upright(fields["exif"])
@@ -86,6 +89,31 @@ def _jpeg(image: Image.Image, file: File) -> dict[str, Any]:
         "extended_xmp": jpeg_segments.extended_xmp_of(segments),
         "notes": tuple(notes),
     }
+
+
+def _states_adobe_rgb(block: bytes | None) -> bool:
+    """Returns whether an EXIF block states Adobe RGB, as cameras do it instead of embedding a profile (DCF 2.0)."""
+    found = Image.Exif()
+    try:
+        found.load(block or b"")
+        space = found.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.ColorSpace)
+        return space == 2 or (space == 0xFFFF and found.get_ifd(ExifTags.IFD.Interop).get(1) == "R03")
+    except Exception:  # damaged EXIF, which raises exceptions of many types, is reported later
+        return False
+
+
+def _bmp(image: Image.Image, file: File) -> dict[str, Any]:
+    """Returns the profile of a BMP whose header has version 5, and a note for colours stated in other ways."""
+    data = read_bytes(file)
+    start = 14 if data.startswith(b"BM") else 0
+    length, kind = struct.unpack_from("<I", data, start)[0], data[start + 56 : start + 60][::-1]
+    if length >= 124 and kind == b"MBED":
+        offset, size = struct.unpack_from("<2I", data, start + 112)
+        return {"icc": data[start + offset : start + offset + size] or None}
+    calibrated = length >= 108 and kind == bytes(4) and any(data[start + 60 : start + 108])
+    if calibrated or (length >= 124 and kind == b"LINK"):
+        return {"notes": ("the colours that the BMP's header states are taken for sRGB",)}
+    return {}
 
 
 def _png(image: Image.Image, file: File) -> dict[str, Any]:

@@ -92,6 +92,8 @@ def _check_readable(kind: Kind) -> None:
     _register_plugins()
     if kind.name == "RAW":
         raise UnknownFormatError("camera raw, which Pillow doesn't read")
+    if kind.name == "JXL":
+        raise UnknownFormatError("JPEG XL, which Pillow doesn't read")
     if kind.name == "HEIF" and "HEIF" not in Image.OPEN:
         raise ImageError('HEIC: reading it needs pip install "srgan-jax[heic]"')
 

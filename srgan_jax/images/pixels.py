@@ -14,13 +14,21 @@ from srgan_jax.images.metadata import File, metadata_of
 from srgan_jax.images.pillow import NOTES
 
 
+def orientation_of(image: Image.Image) -> int:
+    """Returns the orientation in the EXIF; 1 where there is none, or it is damaged."""
+    try:
+        return image.getexif().get(exif.ORIENTATION, 1)
+    except Exception:  # Pillow raises exceptions of many types
+        return 1
+
+
 def current_frame(image: Image.Image) -> np.ndarray:
     """Returns the current frame as `[H, W, C]`, uint16 if it has 16 bits, otherwise uint8."""
     size = image.size
     image.load()
     if sorted(image.size) != sorted(size):  # the limits were applied to the header; Pillow turns some TIFFs
         raise ImageError(f"damaged: {size[0]} x {size[1]} pixels in the header, {image.width} x {image.height} decoded")
-    if image.getexif().get(exif.ORIENTATION, 1) != 1:
+    if orientation_of(image) != 1:
         image = ImageOps.exif_transpose(image)
     if image.mode[0] in "IF":
         samples = np.asarray(image)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from srgan_jax.images.containers.jxl import is_jxl
 from srgan_jax.images.errors import ImageError
 from srgan_jax.images.files import is_open, opened
 
@@ -15,7 +16,7 @@ class Kind(NamedTuple):
     """A format that is read.
 
     Attributes:
-      name: Pillow's name of the format, except "RAW" (camera raw).
+      name: Pillow's name of the format, except "RAW" (camera raw) and "JXL" (JPEG XL).
       matches: whether the first bytes of a file are those of this format.
       suffix: of the format in which results are written.
       only: the suffixes that a file must have, for formats whose first bytes are too common; empty for the others.
@@ -97,6 +98,7 @@ KINDS = (
     Kind("JPEG2000", _begins(b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"), ".jp2"),
     Kind("AVIF", _has_brand(*AVIF_BRANDS), ".avif"),
     Kind("HEIF", lambda head: _has_brand(*HEIF_BRANDS)(head) or _is_general_heif(head), ".jpg", extra="heic"),
+    Kind("JXL", is_jxl, ".jxl"),
     Kind("PSD", _begins(b"8BPS\0\1")),
     Kind("QOI", _begins(b"qoif")),
     Kind("SGI", _begins(b"\x01\xda\0\1", b"\x01\xda\0\2", b"\x01\xda\1\1", b"\x01\xda\1\2")),
@@ -108,7 +110,6 @@ KINDS = (
 )  # fmt: skip
 # Formats that are not read: how to recognise them, and the advice in the error message.
 REFUSED = {
-    "JPEG XL": (_begins(b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"), "convert it first: djxl photo.jxl photo.png"),
     "PostScript": (_begins(b"%!", b"\xc5\xd0\xd3\xc6", b"\x04%!"), "it is a program that draws an image"),
     "PDF": (_begins(b"%PDF"), "convert its pages to images first: pdftoppm -png"),
     "PSB": (_begins(b"8BPS\0\2"), "save it as PSD, PNG or TIFF"),
@@ -149,4 +150,4 @@ def kind_of(file: str | os.PathLike | BinaryIO) -> Kind:
     for name, (matches, advice) in REFUSED.items():
         if matches(head):
             raise ImageError(f"{name} is not read: {advice}")
-    raise ImageError("not an image in a known format")
+    raise ImageError("not an image in a known format" if head else "an empty file")

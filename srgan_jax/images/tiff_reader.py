@@ -148,9 +148,11 @@ def _check_bands(page: "TiffPage") -> None:
     kinds = kinds if isinstance(kinds, tuple) else (kinds,)
     alpha = further == 1 and colours < 4 and (not kinds or int(kinds[0]) in (1, 2))
     if further > 0 and not alpha:
+        others = max(1, further - sum(int(kind) in (1, 2) for kind in kinds))
         raise ImageError(
-            f"TIFF of {samples} bands, of which {further} are neither colour nor alpha; expected gray or RGB, with or "
-            "without alpha: split the bands into files first, for instance with gdal_translate -b 1 IN OUT"
+            f"TIFF of {samples} bands, of which {others} {'is' if others == 1 else 'are'} neither colour nor alpha; "
+            "expected gray or RGB, with or without alpha: split the bands into files first, for instance with "
+            "gdal_translate -b 1 IN OUT"
         )
 
 

@@ -22,7 +22,9 @@ from srgan_jax.inference.checks import NonFiniteError, check_is_array, checked_i
 from srgan_jax.inference.tile_grid import Span, choose_tile, halo_px, max_area, period_px, smallest_tile, spans
 from srgan_jax.models import channels_of
 from srgan_jax.runtime import devices
+from srgan_jax.runtime.disk_cache import is_of_package
 from srgan_jax.runtime.errors import UserError
+from srgan_jax.runtime.programs import KeptProgram
 from srgan_jax.weights import Weights, make_weights
 
 
@@ -39,6 +41,9 @@ def upscale_tiles(params: Weights, tiles: jax.Array, sizes: jax.Array) -> jax.Ar
     return jnp.where(jnp.isfinite(sr), jnp.clip(sr, 0.0, 1.0), jnp.nan)
 
 
+_kept_upscale_tiles = KeptProgram(upscale_tiles, lambda params, *_: is_of_package(params.module()))
+
+
 class Tiler:
     """Upscales images of any size in tiles of one shape: one compilation, batches of tiles on all local devices."""
 
@@ -48,7 +53,7 @@ class Tiler:
         tile_px: tuple[int, int],
         *,
         report: Callable[[str], None] = lambda line: None,
-        run: Callable[[Weights, jax.Array, jax.Array], jax.Array] = upscale_tiles,
+        run: Callable[[Weights, jax.Array, jax.Array], jax.Array] = _kept_upscale_tiles,
     ):
         """Replicates the weights to all local devices.
 

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from srgan_jax.models import layers
+from srgan_jax.models import layers, linear
 from srgan_jax.runtime.errors import lookup
 
 UPSAMPLING_FACTORS = {1: (), 2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
@@ -99,7 +99,7 @@ class TransformerGenerator(nn.Module):
 
     def _dense(self, x, features, name, use_bias=True):
         init = nn.initializers.truncated_normal(0.02)
-        return nn.Dense(features, use_bias=use_bias, kernel_init=init, dtype=self.dtype, name=name)(x)
+        return linear.Dense(features, use_bias=use_bias, kernel_init=init, dtype=self.dtype, name=name)(x)
 
     def _layer_norm(self, x, name):
         return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name=name)(x)

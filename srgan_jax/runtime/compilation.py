@@ -14,11 +14,12 @@ from typing import Any
 
 import jax
 
-from srgan_jax.runtime import disk_cache
+from srgan_jax.runtime import disk_cache, programs
 
 MAX_BYTES = 2 * 10**9  # limit of the folder; the least recently used entries are deleted first
 MIN_COMPILE_SECONDS = 0.1  # JAX's default, 1 s, excludes most programs that a start compiles
 ENTRIES = "*-cache"  # file names that JAX gives
+PROGRAMS = f"{programs.SUB_FOLDER}/*"
 
 
 def user_cache_folder() -> Path:
@@ -92,10 +93,10 @@ def _clean(folder: Path) -> None:
     since = stamp.stat().st_mtime if stamp.exists() else 0.0
     stamp.touch()  # raises OSError if the folder is not writable
     used = []
-    for entry in folder.glob(ENTRIES):
+    for entry in [*folder.glob(ENTRIES), *folder.glob(PROGRAMS)]:
         try:
             stat = entry.stat()
-            if stat.st_mtime >= since and not _is_complete(entry):
+            if stat.st_mtime >= since and entry.match(ENTRIES) and not _is_complete(entry):
                 entry.unlink()
             else:
                 used.append((max(stat.st_atime, stat.st_mtime), stat.st_size, entry))

@@ -27,9 +27,9 @@ def cached_on_disk(name: str, arguments: Mapping[str, Any], module: object, comp
       module: the network that it is computed from; the value is kept only for networks of this package.
       compute: returns a value that JSON can hold.
     """
-    if folder is None or not type(module).__module__.startswith("srgan_jax.models."):
+    if folder is None or not is_of_package(module):
         return compute()
-    key = json.dumps([name, dict(arguments), _code()], sort_keys=True, default=list)
+    key = json.dumps([name, dict(arguments), code_version()], sort_keys=True, default=list)
     path = folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()}.json"
     with contextlib.suppress(OSError, ValueError):
         kept = json.loads(path.read_text(encoding="utf-8"))
@@ -41,8 +41,13 @@ def cached_on_disk(name: str, arguments: Mapping[str, Any], module: object, comp
     return value
 
 
+def is_of_package(module: object) -> bool:
+    """Returns whether a network is one of this package, whose code `code_version` describes."""
+    return type(module).__module__.startswith("srgan_jax.models.")
+
+
 @functools.cache
-def _code() -> list:
+def code_version() -> list:
     """Returns size and modification time of each of the package's files about networks, and the version of JAX."""
     import jax
 

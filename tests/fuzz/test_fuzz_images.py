@@ -75,6 +75,7 @@ def _samples(folder: Path) -> list[Path]:
         photo.save(folder / name, **options)
     images.write_image(folder / "16bit.png", PHOTO.astype(np.uint16) * 257)
     (folder / "a.psd").write_bytes(_psd())
+    images.write_image(folder / "a.jxl", images.Picture((PHOTO,), exif=exif.tobytes()))
     for name, options in {"big.tif": {"bigtiff": True}, "tiles.tif": {}}.items():
         with tifffile.TiffWriter(folder / name, **options) as writer:
             for _ in range(2):

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from srgan_jax.models import layers
+from srgan_jax.models import layers, linear
 from srgan_jax.models.convolution import convolution
 from srgan_jax.runtime.types import PyTree
 
@@ -98,9 +98,14 @@ class BranchedConv(nn.Module):
             "skip": (1, 1, inputs, self.features),
         }
         branches = {name: KernelAndBias(shape, name=name)() for name, shape in shapes.items()}
-        total = jax.tree.map(lambda leaf: leaf.astype(self.dtype), add_branches(branches))
-        options = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
-        return convolution(x, total["kernel"], (1, 1), ((1, 1), (1, 1)), **options) + total["bias"]
+        total = add_branches(branches)
+
+        def run(x, kernel, bias):
+            options = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+            y = convolution(x, kernel.astype(x.dtype), (1, 1), ((1, 1), (1, 1)), **options)
+            return y + linear.spread(bias, y)
+
+        return linear.apply_parameters(run, x, total["kernel"], total["bias"])
 
 
 class KernelAndBias(nn.Module):

@@ -6,8 +6,6 @@ Sizes are compared with the file before memory is taken, and nothing outside the
 import hashlib
 import importlib.util
 import math
-import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -123,6 +121,8 @@ def download(official: Official, folder: Path) -> Path:
     Raises:
       UserError: the download failed, or the checksum differs.
     """
+    import urllib.request  # slow to import, and every start of the command imports this module
+
     path = folder / official.url.rsplit("/", 1)[-1]
     try:
         with urllib.request.urlopen(official.url, timeout=20) as response, open(path, "wb") as file:
@@ -130,7 +130,7 @@ def download(official: Official, folder: Path) -> Path:
                 if file.tell() > MAX_BYTES:
                     raise UserError(f"{official.url}: expected at most {MAX_BYTES} bytes; the server sends more")
                 file.write(block)
-    except (urllib.error.URLError, OSError) as error:
+    except OSError as error:
         reason = getattr(error, "reason", error)
         hint = "download it on another machine, and give the file in place of --download"
         raise UserError(f"{official.url} can't be downloaded: {reason}; {hint}") from None
