@@ -32,6 +32,7 @@ def folder(tmp_path):
 @pytest.mark.parametrize(("decoder", "message"), CASES)
 def test_the_file_of_a_failing_decoder_fails_alone(folder, monkeypatch, decoder, message):
     monkeypatch.setattr(decode, "_decode_or_repair", decoder)
+    monkeypatch.setattr(isolation, "STALLED", 1000)  # on a busy machine a second of the processor takes long
     with images.isolated_decoding():
         for index, name in enumerate("abc"):
             if name == "b":
