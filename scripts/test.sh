@@ -2,19 +2,29 @@
 # Installs the test dependencies, then runs ruff, the type checker and all tests, in two processes. Other arguments are
 # passed to pytest: bash scripts/test.sh -k resize. With -n 0 the tests run in one process, for a debugger.
 #   --fast      skips the tests marked slow: those that start or kill processes, or take seconds
+#   --absent    only the tests that compile for a TPU and an H100, which need not be there: in an environment of their own
+#               (VENV, by default .venv-absent), in one process, a few minutes
 #   --torch     first installs PyTorch (CPU) and spandrel, for the tests that compare with it
-#   --browser   first installs Debian's Chromium and its driver (as root), for the test of the HTML report
+#   --browser   first installs Debian's Chromium and its driver (as root), for the tests of HTML pages, and downloads
+#               ONNX Runtime Web into the user's cache folder; what can't be downloaded is skipped
 # Without PyTorch or Chromium those tests are skipped with a message.
 # PYTHON and VENV select interpreter and environment, see scripts/setup.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+if [ "${1:-}" = --absent ]; then
+  shift
+  export VENV="${VENV:-.venv-absent}"
+  # Without the packages that compile for them, the tests are skipped with the reason.
+  bash scripts/setup.sh test,plan-tpu,plan-cuda || bash scripts/setup.sh test
+  exec "$VENV/bin/python" -m pytest -n 0 -m absent "$@"
+fi
 bash scripts/setup.sh dev
 bin="${VENV:-.venv}/bin"
 tier=()
 while true; do
   case "${1:-}" in
-    --fast) tier=(-m "not slow") ;;
+    --fast) tier=(-m "not slow and not absent") ;;
     --torch)
       "$bin/python" -c 'import torch' 2>/dev/null ||
         "$bin/python" -m pip install --quiet --disable-pip-version-check torch==2.13.0
@@ -24,6 +34,7 @@ while true; do
       ;;
     --browser)
       command -v chromedriver >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium chromium-driver >/dev/null; }
+      "$bin/python" -c 'from srgan_jax.export.web.runtime import runtime_files; runtime_files(None, print)' || true
       ;;
     *) break ;;
   esac

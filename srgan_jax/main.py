@@ -7,14 +7,15 @@ multi-process jobs add the three cluster flags.
 """
 
 import argparse
+import functools
 import sys
 from collections.abc import Sequence
 
 import jax
 
 from srgan_jax.cli.arguments import add_cluster
-from srgan_jax.runtime import compilation, devices, extras, messages, processes, streams
-from srgan_jax.runtime.errors import UserError
+from srgan_jax.runtime import compilation, devices, extras, messages, processes
+from srgan_jax.runtime.terminal import run_command
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,34 +34,34 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
-@streams.ignore_write_errors("stdout", "stderr")
 def main(argv: Sequence[str] | None = None) -> None:
-    """Trains; prints errors of the user and of the file system in one line, without a traceback."""
-    try:
-        extras.require("train", "training")
-        from absl import logging
+    """Trains; exits with status 2 for errors of the user and of the file system, as `srgan-jax` does."""
+    if status := run_command(functools.partial(_train, argv), "stdout", "stderr"):
+        sys.exit(status)
 
-        from srgan_jax.config.command_line import apply_overrides
-        from srgan_jax.config.recorded import config_and_folder
-        from srgan_jax.config.resolve import resolve
-        from srgan_jax.training.loop import train_and_evaluate
 
-        args, overrides = parser().parse_known_args(argv)
-        logging.set_verbosity(logging.WARNING)  # JAX and tfds log many lines at INFO
-        config, folder = config_and_folder(args.config, args.workdir)
-        apply_overrides(config, overrides, [f"--{name}" for name in vars(args)])
-        run = resolve(config)
-        jax.config.update("jax_debug_nans", args.debug_nans)
-        if run.deterministic:
-            devices.make_deterministic()
-        processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
-        devices.check_platform()
-        compilation.enable_compilation_cache(run.compilation_cache, messages.report)
-        train_and_evaluate(run, folder, profile=args.profile, config_file=args.config or "")
-    except (UserError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:  # before the loop, or the second Ctrl-C
-        sys.exit(130)
+def _train(argv: Sequence[str] | None) -> int:
+    extras.require("train", "training")
+    from absl import logging
+
+    from srgan_jax.config.command_line import apply_overrides
+    from srgan_jax.config.recorded import config_and_folder
+    from srgan_jax.config.resolve import resolve
+    from srgan_jax.training.loop import train_and_evaluate
+
+    args, overrides = parser().parse_known_args(argv)
+    logging.set_verbosity(logging.WARNING)  # JAX and tfds log many lines at INFO
+    config, folder = config_and_folder(args.config, args.workdir)
+    apply_overrides(config, overrides, [f"--{name}" for name in vars(args)])
+    run = resolve(config)
+    jax.config.update("jax_debug_nans", args.debug_nans)
+    if run.deterministic:
+        devices.make_deterministic()
+    processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
+    devices.check_platform()
+    compilation.enable_compilation_cache(run.compilation_cache, messages.report)
+    train_and_evaluate(run, folder, profile=args.profile, config_file=args.config or "")
+    return 0
 
 
 if __name__ == "__main__":

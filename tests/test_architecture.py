@@ -84,6 +84,7 @@ def _external(path):
         ("tensorflow_datasets", {"data.builder", "data.feature_classes", "data.photo_folder"}),
         ("grain", {"data.stream"}),
         ("tensorboardX", {"training.writers"}),
+        ("huggingface_hub", {"weights.hub"}),
         ("tensorflow", set()),
         ("torch", set()),  # export.torch looks for it and for spandrel when it runs
         ("onnx", {"export.onnx"}),

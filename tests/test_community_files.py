@@ -370,7 +370,7 @@ def test_a_generator_of_scale_1_upscales_tiles_and_exports(tmp_path, cleanup, ph
     assert np.abs(written - expected).max() <= 1
     (tmp_path / "in/photo_x1.png").unlink()
     assert cli.main(["evaluate", "--weights", str(cleanup), "--data", "in", "--metrics", "psnr_y"]) == 0
-    assert "| in | cleanup |" in capsys.readouterr().out
+    assert "in   cleanup " in capsys.readouterr().out
     assert cli.main(["export", str(cleanup), "--to", "stablehlo", "-o", "c.zip"]) == 0
     assert cli.main(["info", str(cleanup)]) == 0
     assert "licence: not stated" in capsys.readouterr().out

@@ -31,7 +31,7 @@ def batch(photo):
     return jax.device_get({"hr": hr, "lr": resize.downscale(hr, 4)})
 
 
-def _update(mesh, mapping, sync_bn=True, stage="gan", learning_rate=1.0, width=8):
+def _update(mesh, mapping, sync_bn=True, stage="gan", learning_rate=1.0, width=8, by_norms=False):
     """Returns a state and a mapped update with plain SGD, of rate 1 so that a parameter's change is its gradient."""
     axis = MAPPINGS[mapping]
     runtime = {"axis_name": axis if sync_bn else None}
@@ -45,7 +45,8 @@ def _update(mesh, mapping, sync_bn=True, stage="gan", learning_rate=1.0, width=8
     game = make_game(generator, discriminator, losses=losses, axis_name=axis, **rates)
     local = make_game(generator.clone(axis_name=None), discriminator and discriminator.clone(axis_name=None), **rates)
     state = init_state(local, CROP, 4)
-    update = nonfinite.skip_nonfinite(lambda state, batch: step(state, [batch], game), max_skips=3)
+    check = {"max_skips": 3, "by_norms": by_norms}
+    update = nonfinite.skip_nonfinite(lambda state, batch: step(state, [batch], game), **check)
     mapped = map_update(lambda state, _, batch: update(state, batch), mesh, mapping)
     return devices.replicate(state, mesh), mapped
 
@@ -166,12 +167,12 @@ def _with_nan(batch, sample):
 
 
 @pytest.mark.parametrize(
-    ("stage", "mapping"),
-    [("pretrain", "jit"), ("gan", "jit"), pytest.param("gan", "pmap", marks=pytest.mark.slow)],
+    ("stage", "mapping", "by_norms"),
+    [("pretrain", "jit", False), ("gan", "jit", True), pytest.param("gan", "pmap", False, marks=pytest.mark.slow)],
 )
-def test_a_batch_with_nan_changes_only_counters(batch, stage, mapping):
+def test_a_batch_with_nan_changes_only_counters(batch, stage, mapping, by_norms):
     mesh = devices.make_mesh(jax.devices()[:4])
-    state, update = _update(mesh, mapping, stage=stage, learning_rate=0.01)
+    state, update = _update(mesh, mapping, stage=stage, learning_rate=0.01, by_norms=by_norms)
     good, bad = (devices.shard(b, mesh, mapping) for b in (batch, _with_nan(batch, 5)))
     before = jax.device_get(state)
     health = []

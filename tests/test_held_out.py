@@ -43,7 +43,7 @@ def test_accuracies_are_fractions_of_the_crops_of_validation_images(config, degr
     images = [np.full((*side, 3), level, np.uint8) for side, level in zip(sides, levels, strict=True)]
     pairs = [make_pair(str(index), image, 4) for index, image in enumerate(images)]
     found = held_out.accuracies(stage, state, pairs)
-    assert found == {"d_accuracy_real_held_out": 0.75, "d_accuracy_fake_held_out": 0.25}
+    assert found == {"d_accuracy_real_validation": 0.75, "d_accuracy_fake_validation": 0.25}
     assert held_out.accuracies(stage, state, pairs[-1:]) == {}
     with helpers.record_compilations() as compiled:
         held_out.accuracies(stage, state, pairs)
@@ -53,7 +53,7 @@ def test_accuracies_are_fractions_of_the_crops_of_validation_images(config, degr
 def test_a_gap_above_a_tenth_is_reported():
     def line(training, unseen):
         names = ("d_accuracy_real", "d_accuracy_fake")
-        after = {f"{name}_held_out": value for name, value in zip(names, unseen, strict=True)}
+        after = {f"{name}_validation": value for name, value in zip(names, unseen, strict=True)}
         return held_out.memorisation_warning(dict(zip(names, training, strict=True)), after)
 
     assert line((0.9, 0.8), (0.8, 0.8)) is None  # .85 - .8
@@ -66,5 +66,5 @@ def test_a_run_logs_them_at_its_validations(config, dataset, validation_folder, 
     config.data.dataset, config.validation.folder = dataset, validation_folder
     config.stages.gan.total_steps, config.validate_every_steps, config.sample_pictures = 3, 2, 0
     helpers.train(config, tmp_path)
-    rows = [row for row in helpers.read_metrics(tmp_path) if "d_accuracy_real_held_out" in row]
+    rows = [row for row in helpers.read_metrics(tmp_path) if "d_accuracy_real_validation" in row]
     assert [row["step"] for row in rows] == [1, 2, 3] and all("val_psnr_y" in row for row in rows)

@@ -95,7 +95,7 @@ def test_names_that_are_not_utf8_and_broken_links(tmp_path, photo, capsys):
 def _one_line(command, environment):
     result = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=helpers.ROOT)
     lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert result.returncode in (1, 2) and len(lines) == 1 and "Traceback" not in result.stderr, result.stderr
+    assert result.returncode == 2 and len(lines) == 1 and "Traceback" not in result.stderr, result.stderr
     return lines[0]
 
 

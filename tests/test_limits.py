@@ -4,6 +4,7 @@ import json
 import time
 
 import helpers
+import numpy as np
 import pytest
 
 from srgan_jax import weights
@@ -107,3 +108,17 @@ def test_a_dtype_that_numpy_lacks_is_refused(tmp_path):
     file.write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
     with pytest.raises(weights.WeightsError):
         weights.load(file)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("params/a", "params/a/kernel"), "'params/a' and 'params/a/kernel' are both names of tensors"),
+        (("/".join("a" * 3000),), "has 3000 parts, expected at most 16"),
+    ],
+)
+def test_names_that_are_not_the_paths_of_a_tree_are_refused(tmp_path, names, message):
+    header = {"format": safetensors_io.FORMAT, "architecture": '{"name": "compact", "blocks": 0, "width": 1}'}
+    safetensors_io.write_tensors(tmp_path / "a.safetensors", dict.fromkeys(names, np.ones(1, np.float32)), header)
+    with pytest.raises(safetensors_io.WeightsError, match=message):
+        weights.load(tmp_path / "a.safetensors")

@@ -142,6 +142,9 @@ def test_weights_of_another_scale_give_what_fits(capsys):
         np.testing.assert_array_equal(found[name], given[name])
     assert "of scale 2: " in (told := capsys.readouterr().err) and "new are: params/act_up_1/slope, " in told
     generator.apply(unflatten_dict(found, sep="/"), np.zeros((1, 8, 8, 3), np.float32))
+    after = helpers.random_weights(name="srresnet", blocks=1, width=4, scale=4)
+    initial_variables(after, models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "width": 4, "scale": 2}))
+    assert capsys.readouterr().err.endswith("of scale 4: 24 of 24 tensors are taken\n")
 
 
 @pytest.mark.parametrize(

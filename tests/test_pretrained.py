@@ -144,5 +144,5 @@ def test_evaluate_makes_lr_by_a_degradation(tmp_path, photo, capsys):
         and "convention A" not in degraded
     )
     assert table("--degradation", "photo") == degraded
-    score = {text: float(text.splitlines()[2].split("|")[3]) for text in (table(), degraded)}
+    score = {text: float(text.splitlines()[2].split()[2]) for text in (table(), degraded)}
     assert score[degraded] < max(score.values())

@@ -332,7 +332,7 @@ def test_runs_with_damaged_checkpoints_equal_uninterrupted_ones(uninterrupted, c
     for folder in _checkpoints(workdir).values():
         _flip_bit(_largest_file(folder), 100, 7)
     result = helpers.run(command(workdir))
-    assert result.returncode == 1 and "error: no intact checkpoint" in result.stderr
+    assert result.returncode == 2 and "error: no intact checkpoint" in result.stderr
 
 
 # ---------------------------------------------------------------------------------------------- full disk

@@ -77,7 +77,7 @@ def test_all_commands_take_them(run, validation_folder, photo, tmp_path, monkeyp
     assert cli.main(["export", str(run), "--best", "--to", "stablehlo", "-o", "x.bin"]) == 0
     evaluate = ["evaluate", "--weights", str(run), "--step", "4", "--metrics", "psnr_y", "--data", validation_folder]
     assert cli.main(evaluate) == 0
-    assert "mine_pretrain_4 |" in capsys.readouterr().out
+    assert " mine_pretrain_4 " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

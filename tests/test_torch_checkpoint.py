@@ -180,6 +180,7 @@ def _hostile_pickles():
         "persistent id": (b"\x80\x02" + text("file:///etc/passwd") + b"Q.", "a persistent id that isn't a storage's"),
         "persistent id without class": (b"\x80\x02" + storage + text("a") * 4 + b"tQ.", "without its class"),
         "deeply nested key": (b"\x80\x02}" + b")" + b"\x85" * 200_000 + b"K\x01s.", "keys that aren't strings"),
+        "keys of equal hash": (b"\x80\x02}\x8a\x09" + bytes(7) + b"\x20\0Ns.", "key that is a large number"),
         "unending": (b"\x80\x02" + b"(" * 1000, "a damaged pickle|without end"),
         "empty stack": (b"\x80\x020.", "instruction POP"),
         "long string": (b"\x80\x02X\xff\xff\xff\xffa.", "a damaged pickle"),

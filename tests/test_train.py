@@ -21,7 +21,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 import srgan_jax
-from srgan_jax import defaults, images, main, weights
+from srgan_jax import cli, defaults, images, main, weights
 from srgan_jax.data import builder
 from srgan_jax.data.feed import Feed
 from srgan_jax.evaluation import metrics
@@ -405,8 +405,8 @@ def test_changed_config_keys_are_reported(config, tmp_path, capsys):
         ("validation.folder", "no/such/folder", "no such folder: no/such/folder"),
         (
             "validation.metrics",
-            ("psnr_y", "psnr"),
-            "unknown metric 'psnr'; valid: flat, lpips_alex, lpips_vgg",
+            ("psnr_y", "psnr_z"),
+            "unknown metric 'psnr_z'; valid: flat, lpips_alex, lpips_vgg",
         ),
         ("data.dataset", "no_such_set", "no data set 'no_such_set'"),
         ("data.crop_px", 30, "crop_px=30: expected a multiple of the scale 4"),
@@ -458,17 +458,22 @@ def test_wrong_config_values_stop_before_training(config, tmp_path, key, value, 
         (["--nonsense"], ("nonsense",)),
     ],
 )
-def test_command_line_errors_are_reported_in_one_line(tmp_path, arguments, parts):
+def test_command_line_errors_are_reported_in_one_line(tmp_path, capsys, arguments, parts):
     command = helpers.command(tmp_path)[3:]  # without python -m srgan_jax.main
-    _assert_one_line_error([*command, *arguments], parts)
+    _assert_one_line_error(capsys, [*command, *arguments], parts)
     assert not list(tmp_path.iterdir())
 
 
-def _assert_one_line_error(arguments, parts):
+def _exit_status(*arguments):
     with pytest.raises(SystemExit) as stopped:
-        main.main(arguments)
-    line = stopped.value.code  # Python prints it and ends with status 1
-    assert isinstance(line, str) and line.startswith("error: ") and "\n" not in line
+        main.main([str(argument) for argument in arguments])
+    return stopped.value.code
+
+
+def _assert_one_line_error(capsys, arguments, parts):
+    assert _exit_status(*arguments) == 2
+    line = capsys.readouterr().err.removesuffix("\n")
+    assert line.startswith("error: ") and "\n" not in line
     assert all(part in line for part in parts), line
 
 
@@ -482,9 +487,9 @@ def _assert_one_line_error(arguments, parts):
         (["--config", "configs/absent.py", "--workdir", "w"], ("configs/absent.py", "recipe")),
     ],
 )
-def test_a_missing_config_is_reported_in_one_line(arguments, parts, monkeypatch):
+def test_a_missing_config_is_reported_in_one_line(arguments, parts, monkeypatch, capsys):
     monkeypatch.chdir(helpers.ROOT)
-    _assert_one_line_error(arguments, parts)
+    _assert_one_line_error(capsys, arguments, parts)
 
 
 @pytest.mark.parametrize(
@@ -497,18 +502,40 @@ def test_a_missing_config_is_reported_in_one_line(arguments, parts, monkeypatch)
         ("    open('absent')\n    return config", "No such file or directory: 'absent'"),
     ],
 )
-def test_errors_in_a_config_file_name_the_line(tmp_path, body, message):
+def test_errors_in_a_config_file_name_the_line(tmp_path, capsys, body, message):
     file = tmp_path / "mine.py"
     file.write_text(
         f"from srgan_jax import defaults\n\ndef get_config():\n    config = defaults.get_config()\n{body}\n"
     )
-    _assert_one_line_error(["--config", str(file), "--workdir", str(tmp_path)], (f"{file}, line 5: ", message))
+    _assert_one_line_error(capsys, ["--config", str(file), "--workdir", str(tmp_path)], (f"{file}, line 5: ", message))
+
+
+def test_training_and_the_other_commands_end_alike(tmp_path, capsys, monkeypatch):
+    """Status 2 and one line for a usage error, whose control characters are escaped; also with stderr closed."""
+    for arguments in (["--config", "srgna"], ["--config", "a\x1b[2J.py"], ["--config", "srgan", "--config.nothing=1"]):
+        assert _exit_status(*arguments, "--workdir", tmp_path) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1 and "\x1b" not in error
+    assert cli.main(["upscale", str(tmp_path / "a\x1b[2J.png"), "-o", "b.png"]) == 2
+    assert r"\x1b[2J" in capsys.readouterr().err
+    assert _exit_status("--config", "srgan", "--process_id", "one") == 2  # argparse's own
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("srgan_jax.config.recorded.config_and_folder", interrupt)
+        assert _exit_status("--config", "srgan") == 130
+    with open(os.devnull) as unwritable:
+        for stream in (None, unwritable):  # None: closed by the shell
+            monkeypatch.setattr(sys, "stderr", stream)
+            assert _exit_status("--config", "srgna", "--workdir", tmp_path) == 2
 
 
 @pytest.mark.slow
-def test_a_usage_error_ends_the_process_with_status_1(tmp_path):
+def test_a_usage_error_ends_the_process_with_status_2(tmp_path):
     result = helpers.run([sys.executable, "-m", "srgan_jax.main", "--config", "srgna", "--workdir", str(tmp_path)])
-    assert result.returncode == 1 and result.stderr.startswith("error: ") and len(result.stderr.splitlines()) == 1
+    assert result.returncode == 2 and result.stderr.startswith("error: ") and len(result.stderr.splitlines()) == 1
 
 
 def test_help_exits_with_status_0(capsys):

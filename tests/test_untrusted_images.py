@@ -108,6 +108,14 @@ def test_chunks_beside_the_image_of_a_png(damaged, note):
     assert note in picture.notes if note else not any("left out" in line for line in picture.notes)
 
 
+def test_many_compressed_texts_of_a_png_are_not_all_decompressed():
+    """Each of 100 texts has 60 MB: one is kept. Decompressing all takes 10 seconds or more."""
+    compressed, start = zlib.compress(bytes(60 << 20)), time.process_time()
+    picture = images.read_image(png(*[chunk(b"zTXt", b"%d\0\0" % index + compressed) for index in range(100)]))
+    assert "PNG chunk zTXt with more than 64 MB: left out" in picture.notes and len(picture.text) == 1
+    assert time.process_time() - start < 5
+
+
 def test_damaged_samples_of_a_png_are_refused():
     data = bytearray(png().getvalue())
     data[len(data) // 2] ^= 255
@@ -231,7 +239,7 @@ def _directory(path: Path, **tags: int) -> Path:
     """A TIFF of one directory and no samples; tags by name, each one LONG."""
     numbers = {"width": 256, "height": 257, "bits": 258, "compression": 259, "photometric": 262, "offsets": 273,
                "samples": 277, "rows": 278, "counts": 279, "tile_width": 322, "tile_height": 323, "tile_offsets": 324,
-               "tile_counts": 325}  # fmt: skip
+               "tile_counts": 325, "depth": 32997}  # fmt: skip
     entries = sorted((numbers[name], value) for name, value in tags.items())
     body = b"".join(struct.pack("<HHII", number, 4, 1, value) for number, value in entries)
     path.write_bytes(b"II*\0" + struct.pack("<IH", 8, len(entries)) + body + bytes(4))
@@ -314,3 +322,34 @@ def test_crossed_links_are_followed_once(tmp_path):
             if other != folder:
                 (folder / f"to_{other.name}").symlink_to(other)
     assert images.find_images(tmp_path) == [folder / "a.png" for folder in folders]
+
+
+# ------------------------------------------------------------------------ faults that fuzzing found, one test each
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
+def test_an_orientation_that_does_not_exist_turns_nothing(tmp_path, name):
+    exif = Image.Exif()
+    exif[0x0112] = 200  # EXIF has 1 to 8
+    Image.fromarray(PHOTO).save(tmp_path / name, exif=exif)
+    assert images.image_size(tmp_path / name) == images.read_image(tmp_path / name).shape[:2] == (48, 64)
+
+
+def test_a_tiff_page_without_samples_is_refused(tmp_path):
+    """Its image depth, an extension for volumes (tag 32997), is 0."""
+    tags = {"width": 9, "height": 1, "bits": 16, "samples": 3, "photometric": 2, "compression": 1, "depth": 0}
+    path = _directory(tmp_path / "a.tif", **tags, offsets=8, counts=54, rows=1)
+    with pytest.raises(images.ImageError, match="damaged TIFF: a page without samples"):
+        images.decode_bands(path, 2)
+
+
+def test_the_decoded_size_must_be_that_of_the_header(tmp_path, monkeypatch):
+    """The limits were applied to the header's size. Pillow's decoder is replaced by one that gives another size."""
+    Image.fromarray(PHOTO).save(tmp_path / "a.bmp")
+
+    def load(image):
+        image._size = 999, 999
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+    with pytest.raises(images.ImageError, match="damaged: 64 x 48 pixels in the header, 999 x 999 decoded"):
+        images.read_image(tmp_path / "a.bmp")

@@ -75,3 +75,5 @@ def test_a_run_is_validated_after_its_first_update_beside_bicubic(tiny, dataset,
     assert f"; bicubic psnr_y {expected:.4g}, " in capsys.readouterr().err
     with Image.open(tmp_path / "samples" / "pretrain_0000001.png") as sheet:
         assert sheet.size[0] == 3 * 68 + 2 * 4  # of one image, 70 x 90 px
+    report = (tmp_path / "report.html").read_text()
+    assert "samples/pretrain_0000003.png" in report and f"<td>{expected:.3f}</td>" in report

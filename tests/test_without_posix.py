@@ -41,7 +41,7 @@ def test_images_are_upscaled_and_scored_without_posix(small, tmp_path):
     assert result.returncode == 0, result.stderr
     assert srgan_jax.read_image(tmp_path / "a.png").frames[0].shape == (128, 160, 3)
     scored = _run("srgan_jax.cli", "evaluate", "--data", tmp_path, "--out", tmp_path / "scores")
-    assert scored.returncode == 0 and "| bicubic | " in scored.stdout, scored.stderr
+    assert scored.returncode == 0 and " bicubic " in scored.stdout, scored.stderr
 
 
 @pytest.mark.slow
@@ -53,7 +53,7 @@ def test_training_names_the_platforms_that_it_runs_on(command, small, tmp_path):
                   f"--config.data.folder={small}"),
     }  # fmt: skip
     result = _run(*arguments[command])
-    assert result.returncode == {"prepare": 2, "train": 1}[command], result.stderr
+    assert result.returncode == 2, result.stderr
     assert re.search(
         r"^error: data sets need the package array_record, .* on Windows: .* in WSL2\)$", result.stderr, re.M
     )

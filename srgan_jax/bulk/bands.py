@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from srgan_jax import images, inference
+from srgan_jax.bulk import failures
 from srgan_jax.bulk.jobs import Job
 from srgan_jax.bulk.sizes import SizeOf
 from srgan_jax.bulk.writer import Summary
@@ -39,13 +40,14 @@ def upscale_bands(
     for job, (height, width) in planned.items():
         try:
             _check(job, (height, width), size_of, chain)
-            image = images.decode_bands(job.source, chain.tilers[0].channels, 0, max_pixels=max_pixels)
+            image = images.decode_bands(job.source, images.Bands(chain.tilers[0].channels, 0), max_pixels=max_pixels)
             ((_, result),) = ((tiled, list(strips)) for tiled, strips in chain.upscale([image]))
             with atomic_file(job.target) as temporary:
                 images.write_bands(temporary, np.concatenate(result))
             summary.done.append(job)
-        except (UserError, OSError, MemoryError) as error:
-            summary.failed.append((job.source, images.reason(error)))
+            summary.pixels += height * width
+        except Exception as error:  # whatever a file does, the others are done
+            summary.failed.append((job.source, failures.describe(error, job.source)))
         done += height * width
         progress(done, total)
     return summary

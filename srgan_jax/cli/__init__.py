@@ -8,11 +8,15 @@ srgan-jax prepare celeb_a                     downloads and prepares a data set 
 srgan-jax evaluate --weights W --data DIR     prints a table of scores of generators and of bicubic
 srgan-jax import FILE.pth                     converts a network of another program to .safetensors
 srgan-jax export W --to onnx                  exports a generator to ONNX, ncnn, PyTorch or StableHLO
+srgan-jax push W OWNER/NAME                   publishes a generator on the Hugging Face Hub
+srgan-jax web -o site --serve                 writes a page that upscales in the browser, and serves it here
 srgan-jax port vgg19 --download               converts the public weights of a loss or metric
+srgan-jax plan --topology v5e-16              compiles training for a TPU or GPU that isn't there, and estimates it
 srgan-jax quickstart                          trains a small SRGAN on a few photographs, in minutes
 """
 
 import argparse
+import functools
 import gc
 import itertools
 import os
@@ -24,17 +28,19 @@ from srgan_jax.cli.evaluate import add_evaluate
 from srgan_jax.cli.export import add_export
 from srgan_jax.cli.import_weights import add_import
 from srgan_jax.cli.info import add_info
+from srgan_jax.cli.plan import add_plan
 from srgan_jax.cli.port import add_port
 from srgan_jax.cli.prepare import add_prepare
+from srgan_jax.cli.push import add_push
 from srgan_jax.cli.quickstart import add_quickstart
 from srgan_jax.cli.upscale import add_upscale
-from srgan_jax.runtime import streams
-from srgan_jax.runtime.errors import UserError, did_you_mean
-from srgan_jax.runtime.terminal import printable_output
+from srgan_jax.cli.web import add_web
+from srgan_jax.runtime.errors import did_you_mean
+from srgan_jax.runtime.terminal import run_command
 from srgan_jax.runtime.user_code import import_module
 from srgan_jax.runtime.versions import package_versions
 
-COMPILING = ("upscale", "evaluate", "export")  # commands that use the persistent compilation cache
+COMPILING = ("upscale", "evaluate", "export", "push", "web")  # commands that use the persistent compilation cache
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,7 +73,20 @@ def _parser() -> argparse.ArgumentParser:
         "--version", action="version", version=f"srgan-jax {package_versions(('srgan-jax',))['srgan-jax']}"
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (add_upscale, add_info, add_evaluate, add_prepare, add_import, add_export, add_port, add_quickstart):
+    added = (
+        add_upscale,
+        add_info,
+        add_evaluate,
+        add_prepare,
+        add_import,
+        add_export,
+        add_push,
+        add_web,
+        add_port,
+        add_plan,
+        add_quickstart,
+    )
+    for add in added:
         add(commands)
     for command in commands.choices.values():
         command.set_defaults(parser=command)
@@ -81,8 +100,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Runs a command and returns its exit status: 0 for success, 1 where some files failed, 2 for a usage error."""
     gc.freeze()  # what was imported stays until the end: searching it for garbage takes longer than a small image
-    with streams.ignore_write_errors("stderr"), printable_output():
-        return _main(argv)
+    return run_command(functools.partial(_main, argv), "stderr")
 
 
 def _main(argv: list[str] | None) -> int:
@@ -92,21 +110,10 @@ def _main(argv: list[str] | None) -> int:
         args.overrides = [*args.overrides, *unknown]
     elif unknown:
         args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    try:
-        for name in args.imports:
-            import_module(name)
-        if args.command in COMPILING:
-            from srgan_jax.runtime import compilation
+    for name in args.imports:
+        import_module(name)
+    if args.command in COMPILING:
+        from srgan_jax.runtime import compilation
 
-            compilation.enable_compilation_cache(report=lambda line: print(line, file=sys.stderr))
-        status = args.run(args)
-        sys.stdout.flush()
-        return status
-    except BrokenPipeError:  # the reader of the pipe, such as `head`, has exited: exit silently, like Unix commands
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discards the rest of the buffer
-        return 141
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+        compilation.enable_compilation_cache(report=lambda line: print(line, file=sys.stderr))
+    return args.run(args)

@@ -65,7 +65,9 @@ def _default_name(path: str, suffix: str, scale: int) -> str:
 def add_export(commands) -> None:
     """Adds `export` to the commands of the parser."""
     sub = commands.add_parser("export", help="export a generator to ONNX, ncnn, PyTorch or StableHLO")
-    sub.add_argument("weights", help="name of shipped weights, .safetensors or .pth file, run folder or checkpoint")
+    sub.add_argument(
+        "weights", help="shipped name, .safetensors or .pth file, run folder or checkpoint, hf://owner/name"
+    )
     add_moment(sub)
     sub.add_argument("--to", required=True, metavar="FORMAT", help="onnx, ncnn, torch or stablehlo")
     sub.add_argument(

@@ -43,14 +43,16 @@ def import_weights(args: argparse.Namespace) -> int:
     if args.file is None:
         raise UserError("expected a file: srgan-jax import FILE.pth; --list prints what is known")
     from srgan_jax import weights
-    from srgan_jax.weights import importers, safetensors_io
+    from srgan_jax.weights import hub, importers, safetensors_io
 
     name = Path(args.file).name
     stem = next((name.removesuffix(end) for end in safetensors_io.SUFFIXES if name.endswith(end)), name)
     out = Path(args.out or f"{stem}.safetensors")
     if out.exists() and not args.overwrite:
         raise UserError(f"{out} exists; choose another --out, or add --overwrite")
-    imported, provenance = importers.import_network(args.file, args.source, _options(args.options), args.licence)
+    imported, provenance = importers.import_network(
+        hub.local_file(args.file), args.source, _options(args.options), args.licence
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(imported, weights.DiscriminatorWeights):
         weights.save_discriminator(out, imported, provenance)

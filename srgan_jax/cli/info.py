@@ -68,7 +68,10 @@ def add_info(commands) -> None:
         "info", help="print the model card of a generator; without W: versions, devices, locations of weights"
     )
     sub.add_argument(
-        "weights", nargs="?", metavar="W", help="shipped name, .safetensors or .pth file, run folder or checkpoint"
+        "weights",
+        nargs="?",
+        metavar="W",
+        help="shipped name, .safetensors or .pth file, run folder or checkpoint, hf://owner/name",
     )
     add_moment(sub)
     sub.set_defaults(run=info)

@@ -14,7 +14,8 @@ def prepare(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from srgan_jax.data import builder
-    from srgan_jax.data.examples import find_examples, kind_of
+    from srgan_jax.data.examples import find_examples
+    from srgan_jax.images import Bands
 
     if not os.path.isdir(args.source):
         if args.out or os.sep in args.source.split("/")[0] or args.source.startswith((".", "/", "~")):
@@ -27,18 +28,18 @@ def prepare(args: argparse.Namespace) -> int:
         raise UserError(f"--channels {args.channels}: expected 1 or more")
     if not args.out:
         raise UserError(f"--out is required for a folder: srgan-jax prepare {args.source} --out data/NAME")
+    bands = Bands(args.channels, args.bits)
     examples, lines = find_examples(args.source, args.lr, args.lr_name)
     for line in lines:
         print(line)
     what = "pairs" if len(examples[0]) == 2 else "images"
     with tqdm(total=len(examples), unit=f" {what}", desc="preparing", disable=None) as bar:
         options = {"min_side_px": args.min_side, "examples": examples, "on_file": bar.update}
-        options |= {"channels": args.channels, "bits": args.bits}
-        skipped = builder.prepare(args.source, args.out, **options)
+        skipped = builder.prepare(args.source, args.out, bands=bands, **options)
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}")
     for name, kind in builder.read_converted(args.out).items():
-        print(f"converted to {kind_of(args.channels, args.bits)}, {name}: {kind}")
+        print(f"converted to {bands}, {name}: {kind}")
     prepared = builder.count_images(args.out)
     print(f"{prepared} {what} prepared, {len(skipped)} skipped; train with --config.data.dataset={args.out}")
     return 0

@@ -57,12 +57,12 @@ def _generators(args: argparse.Namespace) -> list:
 
 def _separate_inputs(given: list[str]) -> tuple[list[str], list[str]]:
     """Returns the values of `--weights`, and those after them that are images, as in `--weights W photo.jpg`."""
-    from srgan_jax.weights import pretrained
+    from srgan_jax.weights import hub, pretrained
     from srgan_jax.weights.safetensors_io import SUFFIXES
 
     def is_weights(name: str) -> bool:
         folder = any(Path(name, file).is_file() for file in ("generator.safetensors", "config.json", "manifest.sha256"))
-        return name.endswith(SUFFIXES) or name in pretrained.names() or folder
+        return name.endswith(SUFFIXES) or name in pretrained.names() or folder or hub.is_address(name)
 
     count = next((index for index, name in enumerate(given) if index and not is_weights(name)), len(given))
     return given[:count], given[count:]
@@ -83,6 +83,7 @@ def _list_weights() -> int:
 
 def upscale(args: argparse.Namespace) -> int:
     """Upscales files and folders, and returns the exit status: 1 where some files failed."""
+    from srgan_jax import images
     from srgan_jax.runtime import devices, processes
 
     start = time.monotonic()
@@ -101,7 +102,7 @@ def upscale(args: argparse.Namespace) -> int:
     for name, value in (positive | {"--max-seconds": args.max_seconds}).items():
         if value is not None and not 0 < value < math.inf:
             raise UserError(f"{name} {value}: expected more than 0")
-    with standard_streams.as_files(args), warnings.catch_warnings():
+    with images.isolated_decoding(), standard_streams.as_files(args), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about tags in damaged files
         return _upscale(args, start)
 

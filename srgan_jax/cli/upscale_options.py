@@ -48,9 +48,9 @@ OPTIONS = (
         {
             "nargs": "+",
             "metavar": "W",
-            "help": "name of shipped weights (default: photo_x4), .safetensors or .pth file, run folder or checkpoint, "
-            "or - for a file on stdin; several are applied one after another, such as a cleanup of scale 1, then a "
-            "generator of scale 4",
+            "help": "shipped name (default: photo_x4), .safetensors or .pth file, run folder or checkpoint, "
+            "hf://owner/name, or - for a file on stdin; several are applied one after another, such as a cleanup of "
+            "scale 1, then a generator of scale 4",
         },
     ),
     Option(("--list-weights",), {**SWITCH, "help": "print the purpose of each shipped generator and exit"}),

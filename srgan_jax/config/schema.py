@@ -208,7 +208,11 @@ class ValidationConfig:
     folder: str = key("", 'folder of HR validation images, which are never trained on; "": none')
     hold_out: int = key(0, "images in a validation split of the data, in place of folder; at most a quarter", low=0)
     degraded: bool = key(False, "LR is made by config.degradation, deterministically; False: bicubic")
-    metrics: tuple[str, ...] = key(("psnr_y", "ssim_y", "psnr_rgb"), "names in evaluation.metrics.METRICS")
+    metrics: tuple[str, ...] = key(
+        ("psnr_y", "ssim_y", "psnr_rgb"),
+        "names in evaluation.metrics.METRICS; in place of the default, gray images have psnr_y and ssim_y, and bands "
+        "that are neither gray nor RGB psnr and ssim",
+    )
     best: str = key("psnr_y", "one of metrics: the checkpoint with its best value is kept")
 
 
@@ -239,7 +243,7 @@ class RunConfig:
     stage_names: tuple[str, ...] = key(
         ("pretrain", "gan"), "names in stages, run in this order; each starts from the averaged generator of the last"
     )
-    init_from: str = key("", "initial generator: shipped name, .safetensors, .pth or run folder; may have fewer blocks")
+    init_from: str = key("", "initial generator: shipped name, file, run folder, hf://NAME; may have fewer blocks")
     generator_of_init_from: bool = key(False, "use the architecture of init_from instead of config.generator")
     discriminator_init_from: str = key(
         "", "initial discriminator, whose architecture replaces config.discriminator: .safetensors or .pth"
@@ -262,7 +266,7 @@ class RunConfig:
     micro_batches: int = key(1, "gradient accumulation: number of microbatches into which a batch is split", low=1)
     remat: bool = key(False, "rematerialisation: recompute activations for the gradients instead of storing them")
     steps_per_call: int = key(1, "updates per call of the device; more than 1 needs tiles on the device", low=1)
-    deterministic: bool = key(False, "GPU: identical bits in every run, somewhat slower")
+    deterministic: bool = key(False, "GPU: identical bits in every run, by slower kernels (not measured)")
     compilation_cache: str = key(
         "auto", 'folder of the cache of compiled programs; "auto": the user\'s cache folder, "": no cache'
     )

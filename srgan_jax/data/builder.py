@@ -24,7 +24,7 @@ from srgan_jax.data.feature_classes import DatasetError, check_features
 from srgan_jax.data.new_folder import is_temporary, new_folder
 from srgan_jax.data.photo_folder import PhotoFolder
 from srgan_jax.data.tfds_images import TfdsImages
-from srgan_jax.runtime import atomic
+from srgan_jax.runtime import atomic, json_files
 from srgan_jax.runtime.names import readable
 
 DISK_FULL = ("No space left on device", "File too large", "Disk quota exceeded")
@@ -44,8 +44,7 @@ def prepare(
     out: str,
     *,
     min_side_px: int = 96,
-    channels: int = 3,
-    bits: int = 8,
+    bands: images.Bands = images.RGB,
     examples: Sequence[Example] = (),
     on_file: Callable[[], Any] = lambda: None,
 ) -> dict[str, str]:
@@ -56,8 +55,7 @@ def prepare(
         sub-folders `hr` and `lr`.
       out: folder of the data set, for `config.data.dataset`.
       min_side_px: images with a shorter side are skipped; at least `config.data.crop_px`.
-      channels: bands of the images, see `images.decode_bands`.
-      bits: 8 or 16 per sample.
+      bands: of the images, see `images.decode_bands`.
       examples: the files of each image or pair; () for those that `find_examples` finds.
       on_file: called for each image or pair.
 
@@ -73,8 +71,8 @@ def prepare(
     _check_platform()
     examples = examples or find_examples(folder)[0]  # raises errors before anything is replaced
     options = {"folder": folder, "examples": examples, "min_side_px": min_side_px, "on_file": on_file}
-    options |= {"channels": channels, "bits": bits}
-    with new_folder(Path(out), PhotoFolder.name) as made:
+    options |= {"bands": bands}
+    with images.isolated_decoding(), new_folder(Path(out), PhotoFolder.name) as made:
         with _quiet():
             builder = PhotoFolder(**options, data_dir=str(made))
         _build(builder, len(examples), folder, out)
@@ -190,7 +188,7 @@ def prepare_named(dataset: str, data_dir: str | None = None, *, trust_builder: b
 
 def read_converted(out: str) -> dict[str, str]:
     """Returns the files that `prepare` converted for the data set `out`: path, and what the file was."""
-    return json.loads(Path(out, CONVERTED_FILE).read_text(encoding="utf-8"))
+    return json_files.read_object(Path(out, CONVERTED_FILE), "prepare the data set again")
 
 
 def open_source(
@@ -199,8 +197,7 @@ def open_source(
     split: str = "train",
     feature: str = "",
     data_dir: str | None = None,
-    channels: int = 3,
-    bits: int = 8,
+    bands: images.Bands = images.RGB,
     trust_builder: bool = False,
 ) -> TfdsImages:
     """Returns the images of a data set; they are decoded when indexed.
@@ -210,8 +207,7 @@ def open_source(
       split: name of a split of the data set.
       feature: name of an image feature; "" means "hr", else "image", else the only one.
       data_dir: folder in which tfds stores named data sets; None is the default of tfds.
-      channels: bands of the images that are returned, see `images.decode_bands`.
-      bits: 8 or 16 per sample.
+      bands: of the images that are returned, see `images.decode_bands`.
       trust_builder: import the Python code that the data set names; False accepts the features of tfds only.
 
     Raises:
@@ -231,7 +227,7 @@ def open_source(
         ) from None
     if not len(source):
         raise DatasetError(f"{dataset}, split {split}, is empty")
-    return TfdsImages(source, name, channels, bits)
+    return TfdsImages(source, name, bands)
 
 
 def count_images(dataset: str) -> int:
@@ -239,13 +235,13 @@ def count_images(dataset: str) -> int:
     return _find_builder(dataset, None).info.splits["train"].num_examples
 
 
-def bands_and_bits(dataset: str, data_dir: str | None = None, *, trust_builder: bool = False) -> tuple[int, int]:
-    """Returns the bands and the bits of the images of a folder that `prepare` prepared; RGB of 8 bits for others."""
+def bands_of(dataset: str, data_dir: str | None = None, *, trust_builder: bool = False) -> images.Bands:
+    """Returns the bands of the images of a folder that `prepare` prepared; RGB of 8 bits for other data sets."""
     builder = _find_builder(dataset, data_dir, trust_builder)
     if builder.name != "photo_folder":
-        return 3, 8
+        return images.RGB
     feature = builder.info.features[_image_feature(builder, "")]
-    return feature.shape[-1], 16 if feature.np_dtype == np.uint16 else 8
+    return images.Bands(feature.shape[-1], 16 if feature.np_dtype == np.uint16 else 8)
 
 
 def image_features(dataset: str, data_dir: str | None = None, *, trust_builder: bool = False) -> list[str]:

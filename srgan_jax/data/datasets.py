@@ -11,6 +11,7 @@ import numpy as np
 from srgan_jax.data import builder
 from srgan_jax.data.builder import DatasetError
 from srgan_jax.data.images import ImageArrays, Images, PreparedImages
+from srgan_jax.images import RGB, Bands
 from srgan_jax.ops.resize_uint8 import resize_uint8
 
 MakeLR = Callable[[np.ndarray, tuple[int, int]], np.ndarray]  # (original uint8, height and width) -> LR uint8
@@ -165,25 +166,22 @@ def open_images(
     resize_px: int = 0,
     resize_kernel: str = "bicubic",
     make_lr: MakeLR | None = None,
-    channels: int = 3,
-    bits: int = 8,
+    bands: Bands = RGB,
 ) -> PreparedImages:
-    """Returns the images of a data set, `[H, W, channels]`; or packed pairs if `lr_feature` or `make_lr` is given.
+    """Returns the images of a data set, `[H, W, C]`; or packed pairs if `lr_feature` or `make_lr` is given.
 
     Args:
-      dataset, split, feature, data_dir, trust_builder: see `builder.open_source`.
+      dataset, split, feature, data_dir, bands, trust_builder: see `builder.open_source`.
       scale: HR pixels per LR pixel.
       lr_feature: name of the image feature with the LR images; "" for none.
       resize_px: HR is resized to a square of this side, LR to one of `resize_px / scale`; 0 keeps the sizes.
       resize_kernel: a name in `resize_uint8.RESIZINGS`.
       make_lr: makes LR from the original images, before HR is resized; needs `resize_px`.
-      channels, bits: see `builder.open_source`.
 
     Raises:
       DatasetError: not prepared, no such split or feature, or pairs that are not of this scale.
     """
-    options = {"split": split, "data_dir": data_dir, "trust_builder": trust_builder}
-    options |= {"channels": channels, "bits": bits}
+    options = {"split": split, "data_dir": data_dir, "bands": bands, "trust_builder": trust_builder}
     source = builder.open_source(dataset, feature=feature, **options)
     if make_lr is not None:
         return ResizedPairs(source, resize_px, resize_kernel, make_lr, scale)

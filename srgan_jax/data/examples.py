@@ -30,9 +30,3 @@ def find_examples(folder: str, lr: Sequence[str] = (), lr_name: str = "") -> tup
     unpaired = ", ".join(paired_folders.unpaired_lr(folder)[:5])
     warning = f"WARNING: {unpaired}: named as LR images, but without HR images beside; they become training images"
     return examples, [warning] if unpaired else []
-
-
-def kind_of(channels: int, bits: int) -> str:
-    """Returns a description of images: "8-bit RGB", "16-bit gray", "16-bit images of 4 bands"."""
-    colours = {1: "gray", 3: "RGB"}.get(channels)
-    return f"{bits}-bit {colours or f'images of {channels} bands'}"

@@ -13,8 +13,8 @@ from srgan_jax.data.examples import Example
 from srgan_jax.runtime.names import readable
 
 
-def _decode_usable(path: Path, min_side_px: int, channels: int, bits: int) -> np.ndarray:
-    image = images.decode_bands(path, channels, bits)
+def _decode_usable(path: Path, min_side_px: int, bands: images.Bands) -> np.ndarray:
+    image = images.decode_bands(path, bands)
     if min(image.shape[:2]) < min_side_px:
         raise images.ImageError(f"{image.shape[1]} x {image.shape[0]} px, smaller than {min_side_px} px")
     return image
@@ -41,12 +41,11 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
         folder: str = "",
         examples: Sequence[Example] = (),
         min_side_px: int = 1,
-        channels: int = 3,
-        bits: int = 8,
+        bands: images.Bands = images.RGB,
         on_file: Callable[[], Any] = lambda: None,
         **kwargs,
     ):
-        self._channels, self._bits = channels, bits
+        self._bands = bands
         self._folder, self._examples, self._min_side_px, self._on_file = Path(folder), examples, min_side_px, on_file
         self._names = ("hr", "lr") if examples and len(examples[0]) == 2 else ("image",)
         self.skipped: dict[str, str] = {}
@@ -54,9 +53,9 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
         super().__init__(file_format="array_record", **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        encoding = "png" if self._channels <= images.PNG_BANDS else None
-        dtype = np.uint8 if self._bits == 8 else np.uint16
-        image = tfds.features.Image(shape=(None, None, self._channels), dtype=dtype, encoding_format=encoding)
+        encoding = "png" if self._bands.count <= images.PNG_BANDS else None
+        dtype = np.uint8 if self._bands.bits == 8 else np.uint16
+        image = tfds.features.Image(shape=(None, None, self._bands.count), dtype=dtype, encoding_format=encoding)
         features = dict.fromkeys(self._names, image) | {"path": tfds.features.Text()}
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(features), description="Photographs from a folder."
@@ -73,8 +72,7 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
             self._on_file()
             try:  # the minimum side doesn't apply to the LR image of a pair
                 sides = [self._min_side_px, 0][: len(paths)]
-                kind = self._channels, self._bits
-                decoded = [_decode_usable(path, side, *kind) for path, side in zip(paths, sides, strict=True)]
+                decoded = [_decode_usable(path, side, self._bands) for path, side in zip(paths, sides, strict=True)]
             except images.ImageError as error:
                 self.skipped[name] = str(error)
                 continue
@@ -84,8 +82,8 @@ class PhotoFolder(tfds.core.GeneratorBasedBuilder):
             yield name, encoded | {"path": name}
 
     def _conversion(self, path: Path) -> str:
-        """Returns what a file was, if it was neither of these bands and bits nor exact when converted."""
+        """Returns what a file was, if it had neither these bands nor exact when converted."""
         kinds = images.conversion(path).split(", ")
-        exact = {1: ["", "gray"], 3: [""]}.get(self._channels, kinds)
-        exact = [*exact, "16 bits"] if self._bits == 16 else exact
+        exact = {1: ["", "gray"], 3: [""]}.get(self._bands.count, kinds)
+        exact = [*exact, "16 bits"] if self._bands.bits == 16 else exact
         return ", ".join(kind for kind in kinds if kind not in exact)

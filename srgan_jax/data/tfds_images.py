@@ -10,16 +10,16 @@ from srgan_jax import images
 
 
 class TfdsImages:
-    """The images `[H, W, channels]` of one image feature of a tfds data source, with 8 or 16 `bits`."""
+    """The images `[H, W, C]` of one image feature of a tfds data source, with these bands."""
 
-    def __init__(self, source: Any, feature: str, channels: int = 3, bits: int = 8):
-        self._source, self._feature, self._channels, self._bits = source, feature, channels, bits
+    def __init__(self, source: Any, feature: str, bands: images.Bands = images.RGB):
+        self._source, self._feature, self._bands = source, feature, bands
 
     def __len__(self) -> int:
         return len(self._source)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return images.decode_bands(io.BytesIO(self._source[index][self._feature]), self._channels, self._bits)
+        return images.decode_bands(io.BytesIO(self._source[index][self._feature]), self._bands)
 
     def size(self, index: int) -> tuple[int, int]:
         """Returns the height and width, without decoding."""

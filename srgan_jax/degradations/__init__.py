@@ -12,8 +12,10 @@ from srgan_jax.degradations.bilinear import bilinear, bilinear_of_original, bili
 from srgan_jax.degradations.gaussian_blur import gaussian_blur, gaussian_blur_of_original, gaussian_blur_radius_px
 from srgan_jax.degradations.photo import photo, photo_radius_px
 from srgan_jax.degradations.second_order import second_order, second_order_radius_px
+from srgan_jax.images import RGB, Bands
+from srgan_jax.runtime.errors import UserError, lookup
 
-__all__ = ["DEGRADATIONS", "Degradation"]
+__all__ = ["DEGRADATIONS", "Degradation", "options_for"]
 
 
 class Degradation(NamedTuple):
@@ -41,3 +43,20 @@ DEGRADATIONS = {
     "photo": Degradation(photo, photo_radius_px),
     "second_order": Degradation(second_order, second_order_radius_px),
 }
+
+
+def options_for(name: str, bands: Bands) -> dict[str, float]:
+    """Returns the options that a degradation needs for images of these bands: none for 8-bit RGB.
+
+    Raises:
+      UserError: no such degradation, or it takes 8-bit RGB only.
+    """
+    entry = lookup(DEGRADATIONS, name, "degradation")
+    if bands == RGB:
+        return {}
+    if not entry.any_bands:
+        able = ", ".join(other for other, entry in DEGRADATIONS.items() if entry.any_bands)
+        raise UserError(
+            f"the degradation {name} takes 8-bit RGB, but the data is {bands}; expected {able}, or LR images as files"
+        )
+    return {"levels": 2.0**bands.bits - 1}

@@ -1,155 +1,171 @@
-"""HTML report of a comparison: one self-contained page with sortable tables and sliders between images."""
+"""HTML report of a comparison: sortable tables with intervals, and sliders between the images of two methods."""
 
 import base64
+import contextlib
 import html
-import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 import numpy as np
 
 from srgan_jax import images
-from srgan_jax.evaluation import scoring, tables
+from srgan_jax.evaluation import html_page, scoring, tables
 from srgan_jax.evaluation.pairs import Pair
 from srgan_jax.evaluation.tables import Row
 from srgan_jax.runtime import atomic
 
-STYLE = """
-:root { color-scheme: light dark; --line: #8884; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: right; }
-th:nth-child(-n+2), td:nth-child(-n+2), .pictures :is(th, td):nth-child(3) { text-align: left; }
-.pictures th { cursor: pointer; user-select: none; }
-th[aria-sort=ascending]::after { content: " \\25B2"; } th[aria-sort=descending]::after { content: " \\25BC"; }
-figure { display: inline-block; vertical-align: top; max-width: 100%; margin: 1rem 1.5rem 1rem 0; }
-figcaption { margin-bottom: .4rem; }
-.pair { position: relative; display: inline-block; max-width: 100%; line-height: 0; cursor: crosshair; }
-.pair img { max-width: 100%; image-rendering: pixelated; }
-.pair img + img { position: absolute; inset: 0; width: 100%; height: 100%;
-  clip-path: inset(0 calc(100% - var(--at)) 0 0); }
-.pair::after { content: ""; position: absolute; top: 0; bottom: 0; left: var(--at); border-left: 2px solid #fff;
-  mix-blend-mode: difference; pointer-events: none; }
-input[type=range] { width: 100%; margin: .3rem 0; }
-.lens { display: flex; gap: .5rem; } .lens canvas { width: 192px; height: 192px; }
-.notes { color: gray; }
-"""
-SCRIPT = """
-const images = JSON.parse(document.getElementById("images").textContent);
-const fill = (select, names, chosen) => {
-  for (const name of names) select.add(new Option(name, name, name === chosen, name === chosen));
-};
-for (const figure of document.querySelectorAll("figure")) {
-  const pictures = images[figure.dataset.key], names = Object.keys(pictures);
-  const [left, right] = figure.querySelectorAll("select"), range = figure.querySelector("input");
-  const pair = figure.querySelector(".pair"), [below, above] = pair.querySelectorAll("img");
-  const canvases = figure.querySelectorAll("canvas");
-  fill(left, names, figure.dataset.left); fill(right, names, figure.dataset.right);
-  const show = () => { above.src = pictures[left.value]; below.src = pictures[right.value]; };
-  const slide = () => pair.style.setProperty("--at", range.value + "%");
-  const magnify = (x, y) => [above, below].forEach((image, i) => {
-    const context = canvases[i].getContext("2d"), half = 24;
-    const clamp = (v, size) => Math.max(0, Math.min(size - 2 * half, v - half));
-    context.imageSmoothingEnabled = false;
-    context.clearRect(0, 0, 192, 192);
-    context.drawImage(image, clamp(x, image.naturalWidth), clamp(y, image.naturalHeight), 48, 48, 0, 0, 192, 192);
-  });
-  left.onchange = right.onchange = show; range.oninput = slide;
-  below.onload = above.onload = () => { if (below.complete && above.complete)
-    magnify(below.naturalWidth / 2, below.naturalHeight / 2); };
-  pair.onpointermove = (event) => {
-    const box = below.getBoundingClientRect(), zoom = below.naturalWidth / box.width;
-    magnify((event.clientX - box.left) * zoom, (event.clientY - box.top) * zoom);
-  };
-  slide();
-  new IntersectionObserver((entries, observer) => {  // images are decoded when they become visible
-    if (entries.some((entry) => entry.isIntersecting)) { observer.disconnect(); show(); }
-  }, { rootMargin: "600px" }).observe(figure);
-}
-for (const table of document.querySelectorAll(".pictures")) {
-  const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
-  heads.forEach((head, column) => head.onclick = () => {
-    const down = head.getAttribute("aria-sort") !== "descending";
-    heads.forEach((other) => other.removeAttribute("aria-sort"));
-    head.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const value = (row) => row.cells[column].textContent;
-    const number = (row) => ({ inf: 1e9, nan: -1e9 })[value(row)] ?? Number(value(row));
-    const order = (a, b) => column < 3 ? value(a).localeCompare(value(b)) : number(a) - number(b);
-    body.append(...[...body.rows].sort((a, b) => down ? order(b, a) : order(a, b)));
-  });
-}
-"""
-CANVAS = '<canvas width="192" height="192"></canvas>'
+TITLE, FOLDER = "Comparison of super-resolution methods", "images"
+OWN_FILE = re.compile(r"\d{4}_[\w.-]+\.webp")  # files of earlier reports, which are deleted
+GAINS = (0, 1, 4, 8, 16, 32)  # by which differences are multiplied; 0: no difference map
+SHOWN_SCORES = 2  # below a slider
+BASELINES = ("HR", "bicubic", "nearest")
 
 
-def _data_url(image: np.ndarray) -> str:
-    return "data:image/webp;base64," + base64.b64encode(images.encode_webp(image)).decode()
+class Shown(NamedTuple):
+    """An image of the report: lossless WebP; `nearest` if it is LR, which the browser enlarges without blur."""
 
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str) -> str:
-    cells = lambda tag, row: "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in row)  # noqa: E731
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f'<table class="{kind}"><thead><tr>{cells("th", head)}</tr></thead><tbody>{body}</tbody></table>'
+    webp: bytes
+    nearest: bool = False
 
 
 class Report:
     """Collects images while they are scored, then writes the page.
 
-    The images of every method are embedded losslessly, so the page is about as large as all images together.
+    HR and the results of every method are kept losslessly, as WebP; nearest-neighbour interpolation is LR itself.
     """
 
     def __init__(self):
-        self._images: dict[str, dict[str, str]] = {}
+        self._images: dict[str, dict[str, Shown]] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
 
     def add(self, set_name: str, pair: Pair, method: str, result: np.ndarray) -> None:
-        """Adds the result `[H, W, 3]` uint8 of one method for one pair."""
-        pictures = self._images.setdefault(f"{set_name}/{pair.name}", {"HR": _data_url(pair.hr)})
-        pictures[method] = _data_url(result)
+        """Adds the result `[H, W, C]` of one method for one pair."""
+        key = f"{set_name}/{pair.name}"
+        if key not in self._images:
+            self._images[key] = {"HR": Shown(images.encode_webp(images.visible(pair.hr)))}
+            self._sizes[key] = (pair.hr.shape[0], pair.hr.shape[1])
+        is_lr = method == "nearest"
+        self._images[key][method] = Shown(images.encode_webp(images.visible(pair.lr if is_lr else result)), is_lr)
 
-    def write(self, folder: str | Path, rows: Sequence[Row], protocol_lines: Sequence[str]) -> Path:
-        """Writes `index.html` and returns its path.
+    def write(
+        self, folder: str | Path, rows: Sequence[Row], protocol_lines: Sequence[str], one_file: bool = False
+    ) -> Path:
+        """Writes `index.html` and a folder of its images, and returns the path of the page.
 
         Args:
-          folder: the output folder, created if missing.
+          folder: the output folder, created if missing. Images of an earlier report are deleted.
           rows: the result of `tables.compare`.
           protocol_lines: the result of `tables.Protocol.lines`.
+          one_file: whether the images are inside the page, a third larger, and there is no folder.
         """
-        names = list(rows[0].scores)
-        notes = tables.notes(rows, protocol_lines)
-        text = lambda scores: [tables.format_score(name, scores[name]) for name in names]  # noqa: E731
-        means = [[*key, *text(scores)] for key, scores in tables.means(rows).items()]
-        pictures = [[row.set, row.method, row.picture, *text(scoring.of_one_image(row.scores))] for row in rows]
-        content = "".join(
-            [
-                "<h1>Comparison of super-resolution methods</h1>",
-                _table(["set", "method", *names], means, "means"),
-                '<ul class="notes">' + "".join(f"<li>{html.escape(note)}</li>" for note in notes) + "</ul>",
-                "<h2>Images</h2>",
-                *(self._figures(key) for key in self._images),
-                "<h2>Scores of each image</h2><p>Click a column heading to sort.</p>",
-                _table(["set", "method", "image", *names], pictures, "pictures"),
-            ]
-        )
-        data = json.dumps(self._images).replace("<", "\\u003c")
-        page = (
-            '<!doctype html><html lang="en"><meta charset="utf-8"><title>Comparison of super-resolution methods</title>'
-            f"<style>{STYLE}</style>{content}"
-            f'<script type="application/json" id="images">{data}</script><script>{SCRIPT}</script></html>'
-        )
         path = Path(folder) / "index.html"
-        atomic.write_text(path, page)
+        names = {key: {} for key in self._images}
+        for number, key in enumerate(self._images):
+            for method in self._images[key]:
+                names[key][method] = "_".join([f"{number:04d}", _slug(key.rpartition("/")[2]), f"{_slug(method)}.webp"])
+        wanted = [] if one_file else [name for by_method in names.values() for name in by_method.values()]
+        if not one_file:
+            for key, by_method in self._images.items():
+                for method, image in by_method.items():
+                    with atomic.atomic_file(path.parent / FOLDER / names[key][method]) as temporary:
+                        temporary.write_bytes(image.webp)
+        atomic.write_text(path, self._page(rows, protocol_lines, {} if one_file else names))
+        with contextlib.suppress(OSError):
+            for file in (path.parent / FOLDER).iterdir():
+                if OWN_FILE.fullmatch(file.name) and file.name not in wanted:
+                    file.unlink()
         return path
 
-    def _figures(self, key: str) -> str:
-        """Returns the HTML of two sliders: bicubic against SR, and SR against HR."""
-        methods = [name for name in self._images[key] if name not in ("HR", "bicubic", "nearest")]
-        result = methods[0] if methods else "nearest"
-        return "".join(
-            f'<figure data-key="{html.escape(key)}" data-left="{html.escape(left)}" data-right="{html.escape(right)}">'
-            f"<figcaption>{html.escape(key)}: <select aria-label='left'></select> | "
-            "<select aria-label='right'></select></figcaption>"
-            '<div class="pair"><img alt="right"><img alt="left"></div>'
-            '<input type="range" min="0" max="100" value="50" aria-label="position of the slider">'
-            f'<div class="lens">{2 * CANVAS}</div></figure>'
-            for left, right in (("bicubic", result), (result, "HR"))
+    def _page(self, rows: Sequence[Row], protocol_lines: Sequence[str], names: dict[str, dict[str, str]]) -> str:
+        metrics = list(rows[0].scores)
+        notes = [*tables.notes(rows, protocol_lines), "small: 95 % bootstrap interval of the mean, over images"]
+        content = [
+            "<h2>Mean scores</h2>",
+            html_page.table(["set", "method", *metrics], _mean_rows(rows), "means", "mean scores"),
+            '<ul class="notes">' + "".join(f"<li>{html.escape(note)}</li>" for note in notes) + "</ul>",
+            f"<section><h2>Images</h2>{_bar()}",
+            f'<div class="images">{"".join(map(self._figure, self._images))}</div></section>',
+            "<h2>Scores of each image</h2><p>A column is sorted when its heading is pressed.</p>",
+            html_page.table(
+                ["set", "method", "image", *metrics], _image_rows(rows), "sortable", "scores of each image"
+            ),
+        ]
+        return html_page.page(TITLE, "".join(content), self._data(rows, names), ["report.js"])
+
+    def _data(self, rows: Sequence[Row], names: dict[str, dict[str, str]]) -> dict[str, Any]:
+        """Returns what the script reads: the address of each image, its scores, the methods and the first choice."""
+        methods = ["HR", *dict.fromkeys(row.method for row in rows)]
+        own = [method for method in methods if method not in BASELINES]
+        listed: dict[str, dict[str, Any]] = {key: {} for key in self._images}
+        scores: dict[str, dict[str, str]] = {key: {} for key in self._images}
+        for key, by_method in self._images.items():
+            for method, image in by_method.items():
+                source = f"{FOLDER}/{names[key][method]}" if names else _data_url(image)
+                listed[key][method] = {"src": source, "nearest": image.nearest}
+        for row in rows:
+            values = list(scoring.of_one_image(row.scores).items())[:SHOWN_SCORES]
+            text = ", ".join(f"{name} {tables.format_score(name, value)}" for name, value in values)
+            scores[f"{row.set}/{row.picture}"][row.method] = text
+        right = own[0] if own else "HR"
+        return {"images": listed, "scores": scores, "methods": methods, "left": "bicubic", "right": right}
+
+    def _figure(self, key: str) -> str:
+        """Returns the HTML of one slider; the script fills it when it comes near."""
+        height, width = self._sizes[key]
+        return (
+            f'<figure data-key="{html.escape(key)}"><figcaption><strong>{html.escape(key)}</strong>'
+            '<a href="#">link to this view</a><button type="button" class="size">larger</button></figcaption>'
+            f'<before-after style="--ratio: {width / height:.4f}; --natural: {width}px" label="{html.escape(key)}">'
+            '</before-after><p class="scores"></p></figure>'
         )
+
+
+def _slug(name: str) -> str:
+    """Returns a name for a file on any system, at most 60 characters of letters, digits, "-", "." and "_"."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("._")[-60:] or "image"
+
+
+def _data_url(image: Shown) -> str:
+    return "data:image/webp;base64," + base64.b64encode(image.webp).decode()
+
+
+def _bar() -> str:
+    """Returns the choice of methods, which applies to all sliders."""
+    gains = "".join(f'<option value="{gain}">{f"x {gain}" if gain else "off"}</option>' for gain in GAINS)
+    return (
+        '<div class="bar"><label>left <select id="left"></select></label><label>right <select id="right"></select>'
+        f'</label><label>difference map <select id="gain">{gains}</select></label></div>'
+    )
+
+
+def _mean_rows(rows: Sequence[Row]) -> list[list[str]]:
+    """Returns the cells of the means with their intervals; the best value of each set and metric is bold."""
+    means, intervals = tables.means(rows), tables.mean_intervals(rows)
+    cells = []
+    for (set_name, method), scores in means.items():
+        line = [html.escape(set_name), html.escape(method)]
+        for name, value in scores.items():
+            text = tables.format_score(name, value)
+            others = [other[name] for (other_set, _), other in means.items() if other_set == set_name]
+            best = tables.best(name, others)
+            text = f"<b>{text}</b>" if len(others) > 1 and value == best else text
+            interval = intervals[set_name, method].get(name)
+            low_high = " to ".join(tables.format_score(name, end) for end in interval) if interval else ""
+            line.append(text + (f"<small>{low_high}</small>" if low_high else ""))
+        cells.append(line)
+    return cells
+
+
+def _image_rows(rows: Sequence[Row]) -> list[list[str]]:
+    """Returns the cells of each image's scores; its name leads to its slider."""
+    cells = []
+    for row in rows:
+        key = f"{row.set}/{row.picture}"
+        address = html.escape(f"#{urlencode({'image': key})}")
+        numbers = [tables.format_score(name, value) for name, value in scoring.of_one_image(row.scores).items()]
+        image = f'<a href="{address}">{html.escape(row.picture)}</a>'
+        cells.append([html.escape(row.set), html.escape(row.method), image, *numbers])
+    return cells

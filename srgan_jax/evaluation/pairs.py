@@ -82,8 +82,7 @@ def read_pairs(
     keep_gray: bool = True,
     select: Callable[[list[Path]], list[Path]] = lambda paths: paths,
     lr_name: str = "",
-    channels: int = 3,
-    bits: int = 8,
+    bands: images.Bands = images.RGB,
 ) -> list[Pair]:
     """Reads the pairs of a test set.
 
@@ -95,8 +94,7 @@ def read_pairs(
       keep_gray: score the samples of gray files directly, as MATLAB code does; otherwise MATLAB's luma of RGB.
       select: function that selects the HR files to read, such as `processes.process_slice`.
       lr_name: names of the LR images, such as "{name}x4"; "" for those of HR up to marks such as x4, HR or _LR.
-      channels: bands of the images, see `images.decode_bands`.
-      bits: 8 or 16 per sample.
+      bands: of the images, see `images.decode_bands`.
 
     Raises:
       MissingFileError: no such folder, or no image in it.
@@ -110,9 +108,9 @@ def read_pairs(
     hr_folder, lr_folder = paired_folders.find_test_set(root, scale)
     all_paths = _find_test_images(hr_folder)
     paths = select(all_paths)
-    read = functools.partial(images.read_bands, channels=channels, bits=bits)
+    read = functools.partial(images.read_bands, bands=bands)
     hr_images = [read(path) for path in paths]  # first: a file that can't be read is reported
-    grays = [keep_gray and channels == 3 and images.is_gray(path) for path in paths]
+    grays = [keep_gray and bands.count == 3 and images.is_gray(path) for path in paths]
     if lr_folder is None:
         return [
             make_pair(readable(path.stem), hr, scale, convention, gray)

@@ -42,14 +42,14 @@ def plot_metrics(path_or_records: str | Path | Iterable[Record], keys: Sequence[
     """
     figure_class = _figure_class()
     is_path = isinstance(path_or_records, str | Path)
-    records = _read(Path(path_or_records)) if is_path else list(path_or_records)
+    records = read_records(Path(path_or_records)) if is_path else list(path_or_records)
     for number, record in enumerate(records, start=1):
         if not isinstance(record, Mapping) or "stage" not in record or "step" not in record:
             raise UserError(f"record {number}: expected a mapping with 'stage' and 'step', got {record!r}")
     names = list(dict.fromkeys(name for record in records for name in record if name not in NOT_NUMBERS))
     if not names:
         raise UserError(f"no numbers to plot in {path_or_records if is_path else 'the records'}")
-    panels = _default_panels(names) if keys is None else {key: [_known(key, names)] for key in keys}
+    panels = default_panels(names) if keys is None else {key: [_known(key, names)] for key in keys}
     if not panels:
         raise UserError(f"expected keys that the run has, got {keys}; it has {', '.join(names)}")
     stages = list(dict.fromkeys(record["stage"] for record in records))
@@ -105,7 +105,7 @@ def _figure_class() -> "type[Figure]":
     return Figure
 
 
-def _read(path: Path) -> list[Record]:
+def read_records(path: Path) -> list[Record]:
     """Returns the records of a run's file; a last line that a kill cut off is left out."""
     file = path / "metrics.jsonl" if path.is_dir() else path
     if not file.is_file():
@@ -123,7 +123,7 @@ def _read(path: Path) -> list[Record]:
     return records
 
 
-def _default_panels(names: Sequence[str]) -> dict[str, list[str]]:
+def default_panels(names: Sequence[str]) -> dict[str, list[str]]:
     """Returns the rows of a figure: the label of the axis, and the numbers in it."""
     discriminator = [name for name in names if f"{name}_unweighted" in names and name.startswith("d_")]
     terms = [name for name in names if f"{name}_unweighted" in names and name not in discriminator]

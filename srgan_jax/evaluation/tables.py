@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from srgan_jax.evaluation import metrics, scoring
+from srgan_jax.evaluation import metrics, scoring, text_table
 from srgan_jax.evaluation.pairs import Pair
+from srgan_jax.images import RGB, Bands
 from srgan_jax.runtime import atomic, processes
 
 BORDERS = {
-    "A": "borders clamped, rounded to 8 bits between the passes",
-    "B": "borders mirrored, rounded to 8 bits between the passes",
+    "A": "borders clamped, rounded to {bits} bits between the passes",
+    "B": "borders mirrored, rounded to {bits} bits between the passes",
     "C": "borders mirrored, not rounded between the passes",
 }
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # beginnings of a cell that spreadsheets execute
@@ -41,6 +42,7 @@ class Protocol(NamedTuple):
     round_y: bool = False
     keep_gray: bool = True
     degradation: str = ""  # name of the degradation that computes LR of all sets; "" for bicubic
+    bands: Bands = RGB  # of the images
 
     def lines(self, made: Sequence[str] = (), ready: Mapping[str, str] = MappingProxyType({})) -> list[str]:
         """Returns a description of the protocol, a list of notes below a table.
@@ -49,22 +51,29 @@ class Protocol(NamedTuple):
           made: names of the sets; LR of those that are not in `ready` was computed.
           ready: the folder of LR images of each set that contains them.
         """
-        gray = "samples scored without conversion" if self.keep_gray else "read as RGB, converted to Y"
-        rounding = "rounded to 8 bits" if self.round_y else "not rounded"
         by_folder = {folder: [name for name in ready if ready[name] == folder] for folder in ready.values()}
         lr = [f"LR of {', '.join(names)}: the files of {folder}" for folder, names in by_folder.items()]
         if self.degradation:
             lr = [f"LR: degradation {self.degradation}, random key of each image derived from its name"]
         elif computed := [name for name in made if name not in ready]:
-            border = BORDERS[self.convention]
+            border = BORDERS[self.convention].format(bits=self.bands.bits)
             lr += [f"LR of {', '.join(computed)}: MATLAB bicubic, convention {self.convention} ({border})"]
         return [
             f"x{self.scale}; HR cropped at the right and bottom to multiples of {self.scale}",
             *lr,
-            f"{self.scale if self.border is None else self.border} px ignored at each border; SR rounded to 8 bits",
-            f"Y is MATLAB's (BT.601, 16 to 235), {rounding}; gray files: {gray}",
+            f"{self.scale if self.border is None else self.border} px ignored at each border; SR rounded to "
+            f"{self.bands.bits} bits",
+            self._colours(),
             "bicubic: MATLAB's imresize without rounding between the passes; scores are means over images",
         ]
+
+    def _colours(self) -> str:
+        if self.bands.count != 3:
+            return f"read as {self.bands}, whose samples are scored as they are"
+        gray = "samples scored without conversion" if self.keep_gray else "read as RGB, converted to Y"
+        rounding = "rounded to 8 bits" if self.round_y else "not rounded"
+        read = "" if self.bands == RGB else f"read as {self.bands}; "
+        return f"{read}Y is MATLAB's (BT.601, 16 to 235), {rounding}; gray files: {gray}"
 
 
 def compare(
@@ -122,6 +131,34 @@ def intervals(rows: Sequence[Row], baseline: str) -> dict[tuple[str, str], dict[
     return {key: {n: scoring.bootstrap_interval(v) for n, v in group.items()} for key, group in groups.items()}
 
 
+def mean_intervals(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, tuple[float, float]]]:
+    """Returns the 95 % bootstrap interval of the mean over images, for each (set, method) and metric.
+
+    Left out are those of fewer than two images, of metrics whose value for a set is no mean, and where a score isn't
+    finite (the PSNR of equal images).
+    """
+    groups: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for row in rows:
+        group = groups.setdefault((row.set, row.method), {})
+        for name, value in row.scores.items():
+            if isinstance(value, int | float) and math.isfinite(value):
+                group.setdefault(name, []).append(float(value))
+    counts = {key: sum((row.set, row.method) == key for row in rows) for key in groups}
+    return {
+        key: {n: scoring.bootstrap_interval(v) for n, v in group.items() if len(v) == counts[key] > 1}
+        for key, group in groups.items()
+    }
+
+
+def best(name: str, values: Sequence[float]) -> float:
+    """Returns the best of the values of a metric."""
+    entry = metrics.METRICS.get(name)
+    target = entry.target if isinstance(entry, metrics.Metric) else None
+    if target is not None:
+        return min(values, key=lambda value: abs(value - target))
+    return min(values) if isinstance(entry, metrics.Metric) and entry.lower_is_better else max(values)
+
+
 def format_score(name: str, value: float) -> str:
     """Formats a score with the metric's number of decimal places (PSNR three, others four)."""
     entry = metrics.METRICS.get(name)
@@ -149,10 +186,9 @@ def _direction(entry: metrics.Metric) -> str:
     return "; lower is better" if entry.lower_is_better else ""
 
 
-def markdown(rows: Sequence[Row], protocol_lines: Sequence[str], baseline: str | None = None) -> str:
-    """Returns the means as a Markdown table with notes; with `baseline`, also intervals of the difference to it."""
-    names = list(rows[0].scores)
-    lines = [f"| set | method | {' | '.join(names)} |", "| --- " * (2 + len(names)) + "|"]
+def _cells(rows: Sequence[Row], baseline: str | None) -> tuple[list[str], list[list[str]]]:
+    """Returns the head and the lines of the table of means; with `baseline`, with intervals of the difference to it."""
+    names, lines = list(rows[0].scores), []
     differences = intervals(rows, baseline) if baseline else {}
     for (set_name, method), scores in means(rows).items():
         cells = [format_score(name, scores[name]) for name in names]
@@ -160,11 +196,29 @@ def markdown(rows: Sequence[Row], protocol_lines: Sequence[str], baseline: str |
             for index, name in enumerate(names):
                 low, high = (_signed(name, value) for value in differences[set_name, method][name])
                 cells[index] += f" ({low} to {high})"
-        lines.append(f"| {set_name} | {method} | {' | '.join(cells)} |")
-    below = notes(rows, protocol_lines)
-    if baseline:
-        below.append(f"in brackets: 95 % interval of the mean difference to {baseline}, bootstrap over images")
-    return "\n".join([*lines, "", *(f"- {note}" for note in below)])
+        lines.append([set_name, method, *cells])
+    return ["set", "method", *names], lines
+
+
+def _below(rows: Sequence[Row], protocol_lines: Sequence[str], baseline: str | None) -> list[str]:
+    """Returns the notes below a table of means."""
+    bracket = f"in brackets: 95 % interval of the mean difference to {baseline}, bootstrap over images"
+    return [*notes(rows, protocol_lines), *([bracket] if baseline else [])]
+
+
+def markdown(rows: Sequence[Row], protocol_lines: Sequence[str], baseline: str | None = None) -> str:
+    """Returns the means as a Markdown table with notes; with `baseline`, also intervals of the difference to it."""
+    head, lines = _cells(rows, baseline)
+    table = [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *lines)]
+    return "\n".join([*table, "", *(f"- {note}" for note in _below(rows, protocol_lines, baseline))])
+
+
+def text(
+    rows: Sequence[Row], protocol_lines: Sequence[str], baseline: str | None = None, width: int | None = None
+) -> str:
+    """Returns what `markdown` does as aligned text, for a terminal of `width` columns; None: of any width."""
+    table = text_table.aligned(*_cells(rows, baseline), width)
+    return f"{table}\n\n{text_table.bullets(_below(rows, protocol_lines, baseline), width)}"
 
 
 def write(

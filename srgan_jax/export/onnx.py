@@ -49,13 +49,14 @@ def to_onnx(
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise UserError(f"size={tuple(size)}: expected the height and the width of the LR image, 1 or more")
     graph, largest = build_graph(params), 0.0
-    opset = _checked_opset(graph, opset)
+    opset = checked_opset(graph, opset)
     model: Any = None
     sizes = CHECKED_SIZES if size is None else ((1, size[0], size[1]),)
     tolerances = {np.float32: TOLERANCE} | ({np.float16: HALF_TOLERANCE} if half else {})
     for dtype, tolerance in tolerances.items():  # the operators first, then the rounding
-        model = _model(graph, params.scale, opset, np.dtype(dtype), size)
-        run = _runner(model.SerializeToString(), dtype)
+        writer = Writer(np.dtype(dtype), opset, {graph.input: "lr", graph.output: "sr"})
+        model = make_model(graph, params.scale, writer, size)
+        run = make_runner(model.SerializeToString(), dtype)
         largest = largest_difference(run, params, "ONNX", sizes, tolerance)
     sides = "any batch, height and width" if size is None else f"batch 1, LR {size[0]} x {size[1]}"
     layout = f"{'float16' if half else 'float32'} RGB, [N, 3, H, W], {sides}"
@@ -66,7 +67,7 @@ def to_onnx(
     return largest
 
 
-def _runner(data: bytes, dtype: Any) -> Callable[[np.ndarray], np.ndarray]:
+def make_runner(data: bytes, dtype: Any) -> Callable[[np.ndarray], np.ndarray]:
     """Returns the exported generator in ONNX Runtime, `[N, H, W, 3]` float32 to `[N, H * scale, W * scale, 3]`."""
     import onnxruntime
 
@@ -82,18 +83,24 @@ def _runner(data: bytes, dtype: Any) -> Callable[[np.ndarray], np.ndarray]:
     return run
 
 
-def _model(graph: Graph, scale: int, opset: int, dtype: np.dtype, size: Sequence[int] | None) -> Any:
-    """Returns the ONNX model of a graph."""
+def make_model(graph: Graph, scale: int, writer: Writer, size: Sequence[int] | None = None) -> Any:
+    """Returns the ONNX model of a graph, whose nodes and constants an empty `writer` collects.
+
+    Args:
+      graph: from `build_graph`.
+      scale: of the generator.
+      writer: an empty one, with the graph's input as "lr" and its output as "sr".
+      size: (height, width) of LR, with N = 1; None: any N, H and W, dimensions of these names.
+    """
     import onnx
 
-    writer = Writer(dtype, opset, {graph.input: "lr", graph.output: "sr"})
     for node in graph.nodes:
         OPERATORS[node.op](writer, node)
     if size is None:
         lr_shape, sr_shape = ["N", 3, "H", "W"], ["N", 3, "SR_H", "SR_W"]
     else:
         lr_shape, sr_shape = [1, 3, *size], [1, 3, *(scale * side for side in size)]
-    kind = onnx.helper.np_dtype_to_tensor_dtype(dtype)
+    kind = onnx.helper.np_dtype_to_tensor_dtype(writer.dtype)
     onnx_graph = onnx.helper.make_graph(
         [_make_node(operator, index) for index, operator in enumerate(writer.nodes)],
         graph.architecture["name"],
@@ -101,7 +108,7 @@ def _model(graph: Graph, scale: int, opset: int, dtype: np.dtype, size: Sequence
         [onnx.helper.make_tensor_value_info("sr", kind, sr_shape)],
         [onnx.numpy_helper.from_array(array, name) for name, array in writer.constants.items()],
     )
-    opsets = [onnx.helper.make_opsetid("", opset)]
+    opsets = [onnx.helper.make_opsetid("", writer.opset)]
     model = onnx.helper.make_model(
         onnx_graph,
         opset_imports=opsets,
@@ -123,7 +130,7 @@ def _make_node(operator: Operator, index: int) -> Any:
     return helper.make_node(operator.kind, operator.inputs, [operator.output], name, **attributes)
 
 
-def _checked_opset(graph: Graph, opset: int | None) -> int:
+def checked_opset(graph: Graph, opset: int | None = None) -> int:
     """Returns the version of the operators, the lowest possible one if it is None."""
     import onnx
 

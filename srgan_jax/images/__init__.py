@@ -1,6 +1,6 @@
 """Reading and writing of image files. All decoding and encoding of the package is here."""
 
-from srgan_jax.images.bands import PNG_BANDS, decode_bands, encode_bands, read_bands, visible, write_bands
+from srgan_jax.images.bands import PNG_BANDS, RGB, Bands, decode_bands, encode_bands, read_bands, visible, write_bands
 from srgan_jax.images.contact_sheet import side_by_side
 from srgan_jax.images.decode import decode_image, image_size, is_gray, read_image
 from srgan_jax.images.encode import encode_png, encode_webp, write_animation, write_image
@@ -16,6 +16,7 @@ from srgan_jax.images.formats import (
     format_of,
     result_suffix,
 )
+from srgan_jax.images.isolation import isolated_decoding
 from srgan_jax.images.limits import MAX_PIXELS, MAX_SECONDS
 from srgan_jax.images.picture import Frames, Picture, change_frames
 from srgan_jax.images.pillow import open_image
@@ -29,8 +30,10 @@ __all__ = [
     "MAX_PIXELS",
     "MAX_SECONDS",
     "PNG_BANDS",
+    "RGB",
     "SUFFIXES",
     "TIFFS",
+    "Bands",
     "Frames",
     "ImageError",
     "Picture",
@@ -50,6 +53,7 @@ __all__ = [
     "format_of",
     "image_size",
     "is_gray",
+    "isolated_decoding",
     "open_image",
     "other_files",
     "read_bands",

@@ -1,5 +1,6 @@
 """Images of any number of bands, 8 or 16 bits: what a data set holds, and what a network of such channels upscales."""
 
+import dataclasses
 import os
 from io import BytesIO
 from pathlib import Path
@@ -7,11 +8,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from srgan_jax.images import high_bit_depth
+from srgan_jax.images import high_bit_depth, isolation
 from srgan_jax.images.decode import decode_image
 from srgan_jax.images.encode import encode_png, encode_still
 from srgan_jax.images.errors import ImageError
-from srgan_jax.images.limits import MAX_PIXELS
+from srgan_jax.images.limits import MAX_PIXELS, MAX_SECONDS
 from srgan_jax.images.picture import Picture
 from srgan_jax.images.pillow import kind_of_path
 from srgan_jax.images.rgb import composite_on_white, decode_rgb
@@ -21,40 +22,57 @@ PNG_BANDS = 4  # the most bands of a PNG; more are encoded as TIFF
 LUMA = (0.299, 0.587, 0.114)  # of RGB, for one band
 
 
-def decode_bands(
-    file: str | os.PathLike | BinaryIO, channels: int = 3, bits: int = 8, *, max_pixels: int = MAX_PIXELS
-) -> np.ndarray:
-    """Returns the first frame of an image with this number of bands.
+@dataclasses.dataclass(frozen=True)
+class Bands:
+    """What images hold; `str` describes it: "8-bit RGB", "16-bit gray", "16-bit images of 4 bands".
+
+    Attributes:
+      count: number of bands.
+      bits: 8 or 16 per sample; for reading also 0, those of the file.
+    """
+
+    count: int = 3
+    bits: int = 8
+
+    def __str__(self) -> str:
+        colours = {1: "gray", 3: "RGB"}.get(self.count)
+        return f"{self.bits}-bit {colours or f'images of {self.count} bands'}"
+
+
+RGB = Bands()
+
+
+def decode_bands(file: str | os.PathLike | BinaryIO, bands: Bands = RGB, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Returns the first frame of an image with these bands.
 
     For three bands gray is repeated, for one band RGB becomes luma, and for both transparency is composited on white.
     Otherwise the file has exactly these bands: the fourth may be PNG's alpha.
 
     Args:
       file: path or open binary file.
-      channels: number of bands.
-      bits: 8 or 16 per sample, to which the others are rounded or spread; 0 for those of the file.
+      bands: their number, and the bits to which samples are rounded or spread.
       max_pixels: largest number of pixels.
 
     Returns:
-      `[H, W, channels]` uint8 or uint16.
+      `[H, W, bands.count]` uint8 or uint16.
 
     Raises:
       ImageError: not an image, damaged, too large, or with other bands.
     """
-    if channels == 3 and bits == 8:
+    if bands == RGB:
         return decode_rgb(file, max_pixels=max_pixels)
-    frame = _all_bands(file, max_pixels) if channels not in (1, 3) else _colours(file, channels, max_pixels)
-    if frame.shape[-1] != channels:
-        raise ImageError(f"{frame.shape[-1]} bands, expected {channels}")
-    if bits == 0:
+    frame = _all_bands(file, max_pixels) if bands.count not in (1, 3) else _colours(file, bands.count, max_pixels)
+    if frame.shape[-1] != bands.count:
+        raise ImageError(f"{frame.shape[-1]} bands, expected {bands.count}")
+    if bands.bits == 0:
         return frame
-    return high_bit_depth.to_uint8(frame) if bits == 8 else high_bit_depth.to_uint16(frame)
+    return high_bit_depth.to_uint8(frame) if bands.bits == 8 else high_bit_depth.to_uint16(frame)
 
 
-def read_bands(path: str | os.PathLike, channels: int = 3, bits: int = 8) -> np.ndarray:
+def read_bands(path: str | os.PathLike, bands: Bands = RGB) -> np.ndarray:
     """Returns `decode_bands` of a file; error messages begin with its path."""
     try:
-        return decode_bands(path, channels, bits)
+        return decode_bands(path, bands)
     except ImageError as error:
         raise ImageError(f"{os.fspath(path)}: {error}") from None
 
@@ -73,6 +91,10 @@ def _colours(file: str | os.PathLike | BinaryIO, channels: int, max_pixels: int)
 def _all_bands(file: str | os.PathLike | BinaryIO, max_pixels: int) -> np.ndarray:
     if kind_of_path(file).name != "TIFF":
         return decode_image(file, max_pixels=max_pixels, first_frame=True).frames[0]
+    return isolation.call(MAX_SECONDS, max_pixels, _tiff_bands, file, max_pixels)
+
+
+def _tiff_bands(file: str | os.PathLike | BinaryIO, max_pixels: int) -> np.ndarray:
     with tiff_contents(file, max_pixels) as contents:
         return high_bit_depth.tiff_bands(contents.pages[0][1])
 

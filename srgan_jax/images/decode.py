@@ -7,13 +7,13 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from srgan_jax.images import deep_formats, high_bit_depth
+from srgan_jax.images import deep_formats, high_bit_depth, isolation
 from srgan_jax.images.animation_read import read_frames
 from srgan_jax.images.containers import webp
 from srgan_jax.images.errors import ImageError
 from srgan_jax.images.files import opened, read_bytes
 from srgan_jax.images.jpeg_xl import jpeg_xl_size, read_jpeg_xl
-from srgan_jax.images.limits import MAX_PIXELS, MAX_SECONDS, check_pixels, with_timeout
+from srgan_jax.images.limits import MAX_PIXELS, MAX_SECONDS, check_pixels
 from srgan_jax.images.picture import Picture
 from srgan_jax.images.pillow import kind_of_path, open_image
 from srgan_jax.images.pixels import current_frame, fields_of, orientation_of
@@ -91,7 +91,7 @@ def decode_image(
     decoded one at a time, and may together have 16 times `max_pixels`.
     """
     how = _Reading(max_pixels, first_frame, stream, salvage)
-    return with_timeout(max_seconds, lambda: _decode_or_repair(file, how))
+    return isolation.call(max_seconds, max_pixels, _decode_or_repair, file, how)
 
 
 def _decode_or_repair(file: File, how: _Reading) -> Picture:
@@ -126,7 +126,7 @@ def _decode(file: File, how: _Reading) -> Picture:
 
 def image_size(file: File, *, max_pixels: int = MAX_PIXELS, max_seconds: float = MAX_SECONDS) -> tuple[int, int]:
     """Returns height and width of the image that `decode_image` gives, from the header; raises the same errors."""
-    return with_timeout(max_seconds, lambda: _header_size(file, max_pixels))
+    return isolation.call(max_seconds, max_pixels, _header_size, file, max_pixels)
 
 
 def _header_size(file: File, max_pixels: int) -> tuple[int, int]:

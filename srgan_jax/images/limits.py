@@ -10,10 +10,21 @@ from srgan_jax.images.errors import ImageError, check_pixels
 T = TypeVar("T")
 MAX_PIXELS = 256_000_000  # of an image, all frames together
 MAX_SECONDS = 45.0  # for decoding an image
+MAX_MEMORY_BYTES = 4 << 30  # that a decoder may take in a process of its own, for up to `MAX_PIXELS`
 MAX_FRAMES = 4096  # of TIFFs and animations
 BYTES_PER_PIXEL = 8  # of decoded samples: four of 16 bits; `max_pixels` such pixels is the limit in bytes
 JPEG_SCANS = 20  # an image of `max_pixels` may have so many; smaller ones may have more
-__all__ = ["MAX_FRAMES", "MAX_PIXELS", "MAX_SECONDS", "check_bytes", "check_frames", "check_pixels", "with_timeout"]
+__all__ = [
+    "MAX_FRAMES",
+    "MAX_MEMORY_BYTES",
+    "MAX_PIXELS",
+    "MAX_SECONDS",
+    "check_bytes",
+    "check_frames",
+    "check_pixels",
+    "load_per_processor",
+    "with_timeout",
+]
 
 
 def check_frames(count: int) -> None:
@@ -68,7 +79,7 @@ def with_timeout(seconds: float, function: Callable[[], T]) -> T:
     # A daemon thread doesn't delay the end of the program.
     thread = threading.Thread(target=call, daemon=True, name="decoding")
     thread.start()
-    seconds *= _load_per_processor()
+    seconds *= load_per_processor()
     thread.join(seconds)
     if len(outcome) < 2:
         raise ImageError(f"not decoded within {seconds:.3g} seconds; --max-seconds sets this limit")
@@ -77,7 +88,7 @@ def with_timeout(seconds: float, function: Callable[[], T]) -> T:
     return outcome[1]
 
 
-def _load_per_processor() -> float:
+def load_per_processor() -> float:
     """Returns the threads that want to run, in the last minute, divided by the processors; at least 1."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # Windows has none
     return max(1.0, load / (os.cpu_count() or 1))

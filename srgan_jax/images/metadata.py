@@ -11,11 +11,13 @@ from PIL import ExifTags, Image
 
 from srgan_jax.images import color_space
 from srgan_jax.images.containers import exif, geotiff, isobmff, jp2, jpeg_segments, png, tiff_tags, xmp
-from srgan_jax.images.files import read_bytes
+from srgan_jax.images.files import opened, read_bytes
 from srgan_jax.images.picture import Picture
+from srgan_jax.images.repair import readable_png
 
 GAIN_MAP = "the gain map (HDR) is not copied: the result is the SDR image"
 CREDENTIALS = "content credentials (C2PA) are not copied, because they hold for the original only"
+RAW_PROFILE = b"Raw profile type "  # the beginning of the keywords of ImageMagick's profiles in PNG texts
 File = str | os.PathLike | BinaryIO
 
 
@@ -115,7 +117,8 @@ def _bmp(image: Image.Image, file: File) -> dict[str, Any]:
 
 
 def _png(image: Image.Image, file: File) -> dict[str, Any]:
-    chunks = png.read_chunks(file)
+    with opened(file) as stream:
+        chunks = png.read_chunks(readable_png(stream)[0])  # without what the notes say is left out
     fields: dict[str, Any] = {"color": color_space.from_png(chunks), "notes": ()}
     if embedded := next((data for kind, data in chunks if kind == b"eXIf"), None):
         fields["exif"] = embedded
@@ -123,12 +126,13 @@ def _png(image: Image.Image, file: File) -> dict[str, Any]:
     for chunk in chunks:
         if chunk[0] not in png.TEXT:
             continue
+        key = chunk[1].partition(b"\0")[0]
         with contextlib.suppress(ValueError, zlib.error):  # damaged text is copied as it is
-            key, value = png.text_of(chunk)
+            value = png.text_of(chunk)[1] if key == png.XMP_KEY or key.startswith(RAW_PROFILE) else b""
             if key == png.XMP_KEY:
                 fields["xmp"] = value
                 continue
-            if key.startswith(b"Raw profile type ") and (known := _raw_profile(png.raw_profile(value))):
+            if key.startswith(RAW_PROFILE) and (known := _raw_profile(png.raw_profile(value))):
                 fields = known | fields
                 continue
         text.append(chunk)

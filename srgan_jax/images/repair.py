@@ -12,6 +12,7 @@ from srgan_jax.images.errors import ImageError
 from srgan_jax.images.picture import Picture
 
 MAX_TEXT_BYTES = 64 << 20  # of all texts and profiles of a PNG, after decompression
+MAX_DECOMPRESSED = 2 * MAX_TEXT_BYTES  # what is left out included; behind that all texts and profiles are left out
 ANIMATION_CHUNKS = (b"acTL", b"fcTL", b"fdAT")  # ancillary by name, but they hold frames
 CHUNK_BYTES = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9, b"iCCP": 3, b"cICP": 4, b"tIME": 7, b"sBIT": 1}
 END_OF_IMAGE = b"\xff\xd9"
@@ -24,7 +25,7 @@ def readable_png(stream: BinaryIO) -> tuple[BinaryIO, tuple[str, ...]]:
 
     A file without such chunks is returned itself. Chunks of the image are never left out.
     """
-    kept, left_out, texts = [], [], 0
+    kept, left_out, texts, spent = [], [], 0, 0
     end = stream.seek(0, io.SEEK_END)
     position = len(png.SIGNATURE)
     while position + 12 <= end:
@@ -36,12 +37,13 @@ def readable_png(stream: BinaryIO) -> tuple[BinaryIO, tuple[str, ...]]:
         problem = ""
         if kind[0] & 32 and kind not in ANIMATION_CHUNKS:
             data, checksum = stream.read(length), stream.read(4)
-            texts += (size := _text_bytes(kind, data, MAX_TEXT_BYTES - texts))
+            size = _text_bytes(kind, data, min(MAX_TEXT_BYTES - texts, MAX_DECOMPRESSED - spent))
+            texts, spent = texts + size, spent + size
             if zlib.crc32(kind + data) != int.from_bytes(checksum, "big"):
                 problem = "a wrong checksum"
             elif length < CHUNK_BYTES.get(kind, 0):
                 problem = f"{length} bytes"
-            elif texts > MAX_TEXT_BYTES:
+            elif size and (texts > MAX_TEXT_BYTES or spent > MAX_DECOMPRESSED):
                 problem, texts = f"more than {MAX_TEXT_BYTES >> 20} MB", texts - size
         if problem:
             left_out.append(f"PNG chunk {kind.decode()} with {problem}: left out")

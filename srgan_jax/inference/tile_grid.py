@@ -142,10 +142,13 @@ def bytes_per_px(params: Weights) -> float:
     return cached_on_disk("bytes", params.architecture, module, compute)
 
 
-def max_area(params: Weights) -> int:
-    """Returns the largest tile area, in LR pixels, that the free memory of the device, or host on a CPU, allows."""
-    free = devices.free_bytes()
-    budget = 0.5 * free if devices.memory_bytes() else min(0.25 * free, MAX_CPU_BYTES)
+def max_area(params: Weights, device_bytes: float = 0) -> int:
+    """Returns the largest tile area, in LR pixels, that the free memory of the device, or host on a CPU, allows.
+
+    `device_bytes` is the memory of a device that isn't there.
+    """
+    free = device_bytes or devices.free_bytes()
+    budget = 0.5 * free if device_bytes or devices.memory_bytes() else min(0.25 * free, MAX_CPU_BYTES)
     return min(MAX_TILE_PX, int(budget / bytes_per_px(params)))
 
 

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from srgan_jax.models import layers
+from srgan_jax.models import layers, linear
 from srgan_jax.models.convolution import convolution
 
 
@@ -47,11 +47,15 @@ class SpectralConv(nn.Module):
             u_variable.value = u
             if has_v:
                 self.put_variable("batch_stats", "v", v)
-        x, kernel = x.astype(self.dtype), (kernel / sigma).astype(self.dtype)
-        x = x @ kernel[0, 0] if self.size == 1 else self._convolved(x, kernel)
-        return x + self.param("bias", self.bias_init, (self.features,)).astype(x.dtype) if self.use_bias else x
+        bias = (self.param("bias", self.bias_init, (self.features,)),) if self.use_bias else ()
+        return linear.apply_parameters(self._convolved, x.astype(self.dtype), kernel / sigma, *bias)
 
-    def _convolved(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    def _convolved(self, x: jax.Array, kernel: jax.Array, *bias: jax.Array) -> jax.Array:
+        kernel = kernel.astype(x.dtype)
+        x = x @ kernel[0, 0] if self.size == 1 else self._unbiased(x, kernel)
+        return x + linear.spread(bias[0], x) if bias else x
+
+    def _unbiased(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         pad = self.size // 2 if self.pad is None else self.pad
         strides, padding = (self.stride, self.stride), ((pad, pad), (pad, pad)) if isinstance(pad, int) else pad
         return convolution(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -70,7 +74,7 @@ def conv(
         layer = SpectralConv(features, size, pad=pad, name=name, **kwargs)
         return lambda x: layer(x, train=train)
     if size == 1:  # the same result; 1x1 convolutions are slow on XLA's CPU backend
-        return nn.Dense(features, name=name, **kwargs)
+        return linear.Dense(features, name=name, **kwargs)
     return layers.conv(features, size, name, pad=pad, **kwargs)
 
 

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from srgan_jax.models import layers
+from srgan_jax.models import layers, linear
 
 
 class DySample(nn.Module):
@@ -32,19 +32,24 @@ class DySample(nn.Module):
         bias = jnp.zeros(())
         if self.project:  # before sampling, which is linear: a quarter of the channels or fewer is then sampled
             kernel = self.param("kernel", nn.initializers.lecun_normal(), (channels, self.features))
-            bias = self.param("bias", nn.initializers.zeros_init(), (self.features,)).astype(self.dtype)
-            kernel = kernel.astype(self.dtype).reshape(self.groups, -1, self.features)
-            values = jnp.einsum("nhwgc,gcf->nhwgf", values, kernel)
+            bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+
+            def project(values, kernel):
+                kernel = kernel.astype(self.dtype).reshape(self.groups, -1, self.features)
+                return jnp.einsum("nhwgc,gcf->nhwgf", values, kernel)
+
+            values = linear.apply_parameters(project, values, kernel)
         samples = _sample(values.astype(jnp.float32), columns, rows).astype(self.dtype)
-        return (samples.sum(axis=3) if self.project else samples.reshape(*samples.shape[:3], -1)) + bias
+        y = samples.sum(axis=3) if self.project else samples.reshape(*samples.shape[:3], -1)
+        return y + linear.spread(bias, y) if self.project else y
 
     def _positions(self, x, mask):
         """Returns columns and rows of the input that are read, fractions of pixels from the top left one."""
         height, width = x.shape[1:3]
         count = 2 * self.groups * self.scale**2  # channels: (x, y), group, row and column of the sub-pixel
         init = nn.initializers.truncated_normal(0.02)
-        offset = nn.Dense(count, kernel_init=init, dtype=self.dtype, name="offset")(x)
-        scope = nn.Dense(
+        offset = linear.Dense(count, kernel_init=init, dtype=self.dtype, name="offset")(x)
+        scope = linear.Dense(
             count, use_bias=False, kernel_init=nn.initializers.zeros_init(), dtype=self.dtype, name="scope"
         )(x)
         offset = (offset * nn.sigmoid(scope)).astype(jnp.float32) * 0.5

@@ -1,5 +1,6 @@
 """Building blocks of the networks. Images and feature maps are NHWC."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,43 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from srgan_jax.models import blocks, linear
 from srgan_jax.models.convolution import convolution
+from srgan_jax.models.normalization import BatchNorm
+from srgan_jax.models.shuffle import pixel_shuffle as pixel_shuffle
+from srgan_jax.models.shuffle import pixel_unshuffle as pixel_unshuffle
 from srgan_jax.ops.resize import weight_matrix
-from srgan_jax.runtime.errors import lookup
+from srgan_jax.runtime.errors import UserError, lookup
 
 Dtype = Any
 Padding = tuple[tuple[int, int], tuple[int, int]]  # zeros before and after rows and columns
-
-
-def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
-    """Upsamples by rearranging channels to pixels (Shi et al., arXiv 1609.05158), as PyTorch's `PixelShuffle`.
-
-    Args:
-      x: `[N, H, W, C * factor**2]`; channel `c * factor**2 + i * factor + j` becomes channel c at sub-pixel (i, j).
-      factor: upsampling factor of each axis.
-
-    Returns:
-      `[N, H * factor, W * factor, C]`.
-
-    Raises:
-      ValueError: the number of channels is not a multiple of `factor**2`.
-    """
-    n, height, width, channels = x.shape
-    if channels % factor**2:
-        raise ValueError(f"pixel_shuffle by {factor} needs channels divisible by {factor**2}, got {channels}")
-    x = x.reshape(n, height, width, channels // factor**2, factor, factor)
-    return x.transpose(0, 1, 4, 2, 5, 3).reshape(n, height * factor, width * factor, channels // factor**2)
-
-
-def pixel_unshuffle(x: jax.Array, factor: int) -> jax.Array:
-    """Returns the blocks of factor x factor pixels of `x [N, H, W, C]` as channels, the inverse of `pixel_shuffle`.
-
-    Returns:
-      `[N, H / factor, W / factor, C * factor**2]`; H and W must be multiples of `factor`.
-    """
-    n, height, width, channels = x.shape
-    x = x.reshape(n, height // factor, factor, width // factor, factor, channels)
-    return x.transpose(0, 1, 3, 5, 2, 4).reshape(n, height // factor, width // factor, channels * factor**2)
 
 
 def reflect_to_multiple(x: jax.Array, factor: int, mask: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
@@ -150,7 +124,7 @@ BLOCK_ORDERS = {"norm_activation": True, "activation_norm": False}  # whether th
 
 def conv(
     features: int, size: int, name: str, *, stride: int = 1, pad: int | Padding | None = None, **kwargs: Any
-) -> nn.Conv:
+) -> linear.Conv:
     """Returns a square convolution padded by `size // 2` on each side, as in PyTorch, for any stride.
 
     `pad` is another number of zeros on each side, or `((top, bottom), (left, right))`.
@@ -158,7 +132,7 @@ def conv(
     pad = size // 2 if pad is None else pad
     padding = ((pad, pad), (pad, pad)) if isinstance(pad, int) else pad
     kwargs.setdefault("conv_general_dilated", convolution)
-    return nn.Conv(features, (size, size), (stride, stride), padding=padding, name=name, **kwargs)
+    return linear.Conv(features, (size, size), (stride, stride), padding=padding, name=name, **kwargs)
 
 
 def maybe_remat(module: nn.Module, function: Callable[..., Any]) -> Callable[[jax.Array], Any]:
@@ -189,21 +163,25 @@ def max_pool_after_relu(x: jax.Array) -> jax.Array:
 
 def batch_norm(name: str, *, train: bool, momentum: float, epsilon: float, dtype: Dtype, axis_name: str | None):
     """Returns batch normalisation; `momentum` is the fraction of the old running statistics kept at each update."""
-    return nn.BatchNorm(
+    return BatchNorm(
         use_running_average=not train, momentum=momentum, epsilon=epsilon, dtype=dtype, axis_name=axis_name, name=name
     )
 
 
 class PReLU(nn.Module):
-    """Parametric ReLU with one learned slope per channel, or one for the whole layer (`shared`), initially 0.25."""
+    """Parametric ReLU with one learned slope per channel, or one for the whole layer (`shared`), initially 0.25.
+
+    With `blocks`, its input is a map before a pixel shuffle by that factor.
+    """
 
     shared: bool = False
+    blocks: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        shape = (1,) if self.shared else (x.shape[-1],)
-        slope = self.param("slope", nn.initializers.constant(0.25), shape).astype(x.dtype)
-        return jnp.where(x >= 0, x, slope * x)
+        shape = (1,) if self.shared else (x.shape[-1] // self.blocks**2,)
+        slope = self.param("slope", nn.initializers.constant(0.25), shape)
+        return linear.apply_parameters(functools.partial(blocks.prelu, self.blocks), x, slope)
 
 
 ACTIVATIONS = {
@@ -220,6 +198,12 @@ def activation(kind: str, name: str):
     return lookup(ACTIVATIONS, kind, "activation")(name)
 
 
+ON_BLOCKS = {  # activations of a map before a pixel shuffle, which have the parameters of those after it
+    "prelu": lambda name, factor: PReLU(blocks=factor, name=name),
+    "prelu_shared": lambda name, factor: PReLU(shared=True, blocks=factor, name=name),
+} | {kind: lambda name, factor, kind=kind: activation(kind, name) for kind in ("relu", "leaky_relu", "leaky_relu_01")}
+
+
 IMAGENET_MEAN, IMAGENET_STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 RANGES = {  # name: slope and offset that map [0, 1] to the range
     "unit": (np.array(1.0), np.array(0.0)),
@@ -228,13 +212,31 @@ RANGES = {  # name: slope and offset that map [0, 1] to the range
 }
 
 
+def channel_means(mean: tuple[float, ...], channels: int) -> jax.Array:
+    """Returns a generator's field `mean` as `[channels]`; the average of RGB's for other channels than RGB.
+
+    Raises:
+      UserError: `mean` has neither 3 nor `channels` values.
+    """
+    if len(mean) not in (3, channels):
+        raise UserError(f"generator.mean={mean}: expected 3 values or {channels}, one for each channel")
+    return jnp.asarray(mean if len(mean) == channels else (sum(mean) / 3,) * channels)
+
+
 def from_unit(x: jax.Array, target: str) -> jax.Array:
-    """Maps RGB in [0, 1] to the range `target`, a name in `RANGES`."""
-    slope, offset = lookup(RANGES, target, "range")
+    """Maps an image in [0, 1] to the range `target`, a name in `RANGES`."""
+    slope, offset = _range(x, target)
     return x * jnp.asarray(slope, x.dtype) + jnp.asarray(offset, x.dtype)
 
 
 def to_unit(x: jax.Array, source: str) -> jax.Array:
-    """Maps RGB in the range `source` to [0, 1]; the inverse of `from_unit`."""
-    slope, offset = lookup(RANGES, source, "range")
+    """Maps an image in the range `source` to [0, 1]; the inverse of `from_unit`."""
+    slope, offset = _range(x, source)
     return (x - jnp.asarray(offset, x.dtype)) / jnp.asarray(slope, x.dtype)
+
+
+def _range(x: jax.Array, name: str) -> tuple[np.ndarray, np.ndarray]:
+    slope, offset = lookup(RANGES, name, "range")
+    if slope.size not in (1, x.shape[-1]):
+        raise UserError(f"the range {name} is one of RGB, but the image has {x.shape[-1]} channels; set unit or signed")
+    return slope, offset

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from srgan_jax.models import layers
+from srgan_jax.models import layers, linear
 from srgan_jax.runtime.errors import lookup
 
 UPSAMPLING_FACTORS = {1: (), 2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
@@ -32,8 +32,9 @@ class TransformerGenerator(nn.Module):
     upsampling: str = "subpixel"  # or "direct", "nearest", "none"
     head_width: int = 64  # channels of "subpixel" and "nearest"
     qkv_bias: bool = True
-    mean: tuple[float, ...] = (0.4488, 0.4371, 0.4040)
+    mean: tuple[float, ...] = (0.4488, 0.4371, 0.4040)  # see layers.channel_means
     img_range: float = 1.0
+    channels: int = 3  # of LR and SR
     dtype: Any = jnp.float32
     axis_name: str | None = None  # under pmap: the axis over which batch statistics are shared
     remat: bool = False  # recompute the activations of blocks for the gradient instead of storing them
@@ -41,7 +42,8 @@ class TransformerGenerator(nn.Module):
     @nn.compact
     def __call__(self, lr: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
         height, width = lr.shape[1:3]
-        image, x, mask, scale = self._prepare((lr.astype(jnp.float32) - jnp.asarray(self.mean)) * self.img_range, mask)
+        mean = layers.channel_means(self.mean, self.channels)
+        image, x, mask, scale = self._prepare((lr.astype(jnp.float32) - mean) * self.img_range, mask)
         first = self._conv(x.astype(self.dtype), self.width, "conv_in", mask)
         x = self._layer_norm(first, "layernorm_in")
         for group, depth in enumerate(self.depths):
@@ -53,7 +55,7 @@ class TransformerGenerator(nn.Module):
         x = first + self._residual_conv(self._layer_norm(x, "layernorm_out"), "conv_trunk", mask)
         x = lookup(UPSAMPLINGS, self.upsampling, "upsampling")(self, x, scale, mask).astype(jnp.float32)
         x = image + x if self.upsampling == "none" else x
-        return (x / self.img_range + jnp.asarray(self.mean))[:, : height * self.scale, : width * self.scale]
+        return (x / self.img_range + mean)[:, : height * self.scale, : width * self.scale]
 
     def _prepare(self, image, mask):
         """Returns image and network input, perhaps padded, their mask, and the scale from there."""
@@ -74,10 +76,10 @@ class TransformerGenerator(nn.Module):
         for index, factor in enumerate(lookup(UPSAMPLING_FACTORS, scale, "scale")):
             x = layers.pixel_shuffle(self._conv(x, self.head_width * factor**2, f"conv_up_{index}", mask), factor)
             mask = None if mask is None else layers.nearest(mask, factor)
-        return self._conv(x, 3, "conv_out", mask)
+        return self._conv(x, self.channels, "conv_out", mask)
 
     def _upsample_direct(self, x, scale, mask):
-        return layers.pixel_shuffle(self._conv(x, 3 * scale**2, "conv_out", mask), scale)
+        return layers.pixel_shuffle(self._conv(x, self.channels * scale**2, "conv_out", mask), scale)
 
     def _upsample_nearest(self, x, scale, mask):
         x = nn.leaky_relu(self._conv(x, self.head_width, "conv_head", mask), 0.01)
@@ -85,11 +87,11 @@ class TransformerGenerator(nn.Module):
             x, mask = layers.nearest(x, 2), None if mask is None else layers.nearest(mask, 2)
             x = self._leaky(self._conv(x, self.head_width, f"conv_up_{index}", mask))
         x = self._leaky(self._conv(x, self.head_width, "conv_hr", mask))
-        return self._conv(x, 3, "conv_out", mask)
+        return self._conv(x, self.channels, "conv_out", mask)
 
     def _upsample_none(self, x, scale, mask):
         lookup({1: None}, scale, "scale")
-        return self._conv(x, 3, "conv_out", mask)
+        return self._conv(x, self.channels, "conv_out", mask)
 
     def _conv(self, x, features, name, mask, size=3):
         x = x if mask is None else x * mask.astype(x.dtype)
@@ -97,7 +99,7 @@ class TransformerGenerator(nn.Module):
 
     def _dense(self, x, features, name, use_bias=True):
         init = nn.initializers.truncated_normal(0.02)
-        return nn.Dense(features, use_bias=use_bias, kernel_init=init, dtype=self.dtype, name=name)(x)
+        return linear.Dense(features, use_bias=use_bias, kernel_init=init, dtype=self.dtype, name=name)(x)
 
     def _layer_norm(self, x, name):
         return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name=name)(x)

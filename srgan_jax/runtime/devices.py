@@ -1,6 +1,7 @@
 """Devices of this machine or job: determinism, meshes, memory, and arrays sharded or replicated over devices."""
 
 import collections
+import contextvars
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,8 @@ from srgan_jax.runtime.messages import report
 from srgan_jax.runtime.types import Device, PyTree
 
 AXIS = "data"
+# The mesh over whose devices XLA divides the batch of the update that is being traced; None outside of `map_update`
+batch_mesh: contextvars.ContextVar[Mesh | None] = contextvars.ContextVar("batch_mesh", default=None)
 DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops=true"
 
 

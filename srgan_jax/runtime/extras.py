@@ -16,12 +16,22 @@ MODULES = {
     "raw": ("rawpy",),
     "quickstart": ("skimage",),
     "wandb": ("wandb",),
+    "plan-tpu": ("libtpu",),  # JAX imports these two
+    "plan-cuda": ("jax_plugins.xla_cuda13",),
+    "hub": ("huggingface_hub",),
 }
 
 
 def missing(extra: str) -> list[str]:
     """Returns the modules of an extra that are not installed."""
-    return [name for name in MODULES[extra] if importlib.util.find_spec(name) is None]
+    return [name for name in MODULES[extra] if not _is_installed(name)]
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that holds the module
+        return False
 
 
 def require(extra: str, purpose: str) -> None:

@@ -1,5 +1,6 @@
-"""`read_object`, which reads a JSON object from a file that a run or a preparation wrote."""
+"""Reading of JSON that a run or a preparation wrote: an object of a file, or objects of the lines of a file."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -33,3 +34,12 @@ def read_object(file: Path, advice: str) -> dict[str, Any]:
         found = "nothing" if content is None else type(content).__name__
         raise UserError(f"{file} is damaged (expected a JSON object, found {found}); {advice}")
     return content
+
+
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """Returns the JSON objects of the lines of a UTF-8 file; leaves out the others, such as a cut one."""
+    found = []
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(ValueError, RecursionError):
+            found.append(json.loads(line))
+    return [item for item in found if isinstance(item, dict)]

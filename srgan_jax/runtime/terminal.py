@@ -1,12 +1,15 @@
-"""Output that can't control the terminal, whatever file names and headers contain."""
+"""Commands: exit status, errors in one line, and output that can't control the terminal, whatever names contain."""
 
 import contextlib
-import io
 import logging
+import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+
+from srgan_jax.runtime.errors import UserError
+from srgan_jax.runtime.streams import ignore_write_errors
 
 # Control characters but tab and line feed, and characters that change the direction of text.
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -46,8 +49,8 @@ class _Printable:
 def printable_output() -> Iterator[None]:
     """Makes stdout and stderr of the `with` block printable, and hides the log lines of libraries."""
     for stream in (sys.stdout, sys.stderr):  # a file name may contain bytes that can't be decoded
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")
     silent, root = logging.NullHandler(), logging.getLogger()
     root.addHandler(silent)  # otherwise Python prints warnings of loggers without a handler
     streams = (sys.stdout, sys.stderr)
@@ -57,3 +60,28 @@ def printable_output() -> Iterator[None]:
             yield
     finally:
         root.removeHandler(silent)
+
+
+def run_command(command: Callable[[], int], *droppable: str) -> int:
+    """Returns the exit status of a command: its own; 2 for an error of the user or file system, printed in one line.
+
+    Ctrl-C gives 130. Where the reader of stdout has exited, such as `head`, the command ends silently with 141, like
+    Unix commands.
+
+    Args:
+      command: a function that prints, and returns its status.
+      droppable: the streams, "stdout" and "stderr", that may be closed or full without ending the command.
+    """
+    with ignore_write_errors(*droppable), printable_output():
+        try:
+            status = command()
+            sys.stdout.flush()
+            return status
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discards the rest of the buffer
+            return 141
+        except (UserError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            return 130

@@ -1,36 +1,55 @@
-"""Whether generator, metrics and data of a run have the same channels."""
+"""The bands of a run's images, and whether generator and metrics fit them."""
 
+import dataclasses
 from collections.abc import Sequence
 from types import MappingProxyType
 
 from srgan_jax import models
-from srgan_jax.config.schema import DataConfig, Options
+from srgan_jax.config.schema import DataConfig, Options, ValidationConfig
 from srgan_jax.evaluation import metrics
+from srgan_jax.images import Bands
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.training.network_fields import find_generator
 
+DEFAULTS = ValidationConfig()
 
-def with_channels(generator: Options, channels: int) -> Options:
+
+def bands_of(data: DataConfig) -> Bands:
+    """Returns the bands of the images; where the config leaves them open, those of 8-bit RGB."""
+    return Bands(data.channels or 3, data.bits or 8)
+
+
+def with_metrics(validation: ValidationConfig, data: DataConfig) -> ValidationConfig:
+    """Returns the section of validation; where it has the default metrics, with those for the bands of the data."""
+    count, are_default = (
+        bands_of(data).count,
+        (validation.metrics, validation.best) == (DEFAULTS.metrics, DEFAULTS.best),
+    )
+    if count == 3 or not are_default:
+        return validation
+    return dataclasses.replace(validation, metrics=metrics.usual(count), best=metrics.usual(count)[0])
+
+
+def with_channels(generator: Options, data: DataConfig) -> Options:
     """Returns a generator's section with the channels of the data, unless it has them, or they are those of RGB."""
+    count = bands_of(data).count
     able = "channels" in models.fields_of(find_generator(str(generator["name"])))
-    if channels == 3 or "channels" in generator or not able:
+    if count == 3 or "channels" in generator or not able:
         return generator
-    return MappingProxyType({**generator, "channels": channels})
+    return MappingProxyType({**generator, "channels": count})
 
 
 def check_bands(data: DataConfig, generator: Options, metrics_used: Sequence[str]) -> None:
-    """Raises UserError if generator or metrics don't fit images of `data.channels` bands."""
-    bands, name = data.channels or 3, str(generator["name"])
+    """Raises UserError if generator or metrics don't fit the bands of the data."""
+    count, name = bands_of(data).count, str(generator["name"])
     able = [other for other, kind in models.GENERATORS.items() if "channels" in models.fields_of(kind)]
-    if bands != 3 and name not in able:
+    if count != 3 and name not in able:
         raise UserError(
-            f"config.generator.name={name} takes RGB, but the data has {bands} bands; expected one of {able}"
+            f"config.generator.name={name} takes RGB, but the data has {count} bands; expected one of {able}"
         )
-    if generator.get("channels", 3) != bands:
+    if generator.get("channels", 3) != count:
         raise UserError(
-            f"the generator has {generator.get('channels', 3)} channels, but the data has {bands} bands; set "
+            f"the generator has {generator.get('channels', 3)} channels, but the data has {count} bands; set "
             f"config.data.channels={generator.get('channels', 3)}, or start from other weights"
         )
-    refused = [metric for metric in metrics_used if metrics.find(metric).rgb]
-    if bands != 3 and refused:
-        raise UserError(f"config.validation.metrics: {', '.join(refused)} need RGB, but the data has {bands} bands")
+    metrics.check_bands(metrics_used, count, "config.validation.metrics")

@@ -19,7 +19,7 @@ import jax
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
-from srgan_jax.runtime import atomic, processes
+from srgan_jax.runtime import atomic, json_files, processes
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training import checksums, optimizer_layouts
@@ -203,7 +203,7 @@ class Checkpoints:
             if accept(state):
                 self.saved = step
                 file = self.folder / str(step) / SUMS
-                self.sums = json.loads(file.read_text()) if file.is_file() else {}
+                self.sums = json_files.read_object(file, "delete the file") if file.is_file() else {}
                 return state
             processes.on_first_process(functools.partial(self._delete, step))
 

@@ -24,7 +24,7 @@ SIDES = ("d_accuracy_real", "d_accuracy_fake")
 
 
 def accuracies(stage: Stage, state: TrainState, pairs: Sequence[Pair]) -> dict[str, float]:
-    """Returns "d_accuracy_real_held_out" and "d_accuracy_fake_held_out", fractions of crops of validation images.
+    """Returns "d_accuracy_real_validation" and "d_accuracy_fake_validation", for crops of validation images.
 
     LR of the crops is made as in training. The networks run in training mode, as for the accuracies on training crops.
     {} without a discriminator, or where no validation image is as large as a crop.
@@ -41,7 +41,7 @@ def accuracies(stage: Stage, state: TrainState, pairs: Sequence[Pair]) -> dict[s
         windows = _windows(stage, pairs, number)
         metrics = _metrics(stage, g, d, seed, np.int32(number), indices, windows, variables)
         found.append([float(metrics[side]) for side in SIDES if side in metrics])
-    return {f"{side}_held_out": mean for side, mean in zip(SIDES, np.mean(found, axis=0).tolist(), strict=False)}
+    return {f"{side}_validation": mean for side, mean in zip(SIDES, np.mean(found, axis=0).tolist(), strict=False)}
 
 
 def _windows(stage: Stage, pairs: Sequence[Pair], number: int) -> np.ndarray:
@@ -71,17 +71,17 @@ def _metrics(
 
 
 def memorisation_warning(training: Mapping[str, float], unseen: Mapping[str, float]) -> str | None:
-    """Returns a line if the accuracy on training crops exceeds that on held-out crops by more than `GAP`, else None.
+    """Returns a line if the accuracy on training crops exceeds that on validation crops by more than `GAP`, else None.
 
     Args:
       training: the latest logged metrics.
       unseen: from `accuracies`.
     """
     trained = np.mean([training.get(side, np.nan) for side in SIDES])
-    held_out = np.mean([unseen.get(f"{side}_held_out", np.nan) for side in SIDES])
-    if not trained - held_out > GAP:
+    validation = np.mean([unseen.get(f"{side}_validation", np.nan) for side in SIDES])
+    if not trained - validation > GAP:
         return None
     return (
-        f"the discriminator memorises: it classifies {trained:.0%} of training crops correctly, and {held_out:.0%} of "
-        "crops of validation images; more images, a narrower discriminator or fewer updates help"
+        f"the discriminator memorises: it classifies {trained:.0%} of training crops correctly, and {validation:.0%} "
+        "of crops of validation images; more images, a narrower discriminator or fewer updates help"
     )

@@ -7,7 +7,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from srgan_jax.data import builder
-from srgan_jax.data.examples import find_examples, kind_of
+from srgan_jax.data.examples import find_examples
+from srgan_jax.images import RGB, Bands
 from srgan_jax.runtime import atomic, messages, processes
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.json_files import read_object
@@ -17,7 +18,7 @@ MARKER = "folder.txt"  # the path of the images; written last
 CONTENT = "folder.json"  # what was prepared: the smallest side, and the sizes of the files in bytes by name
 
 
-def prepare_folder(folder: str, workdir: Path, min_side_px: int, channels: int = 3, bits: int = 8) -> str:
+def prepare_folder(folder: str, workdir: Path, min_side_px: int, bands: Bands = RGB) -> str:
     """Prepares a folder of images as a data set in the folder of the run, if not done yet. Returns its path.
 
     If it was prepared earlier, reports what has changed since: the run continues with what was prepared.
@@ -37,7 +38,7 @@ def prepare_folder(folder: str, workdir: Path, min_side_px: int, channels: int =
         if marker.exists():
             _report_changes(source, out, min_side_px)
         else:
-            _prepare(source, out, min_side_px, channels, bits)
+            _prepare(source, out, min_side_px, bands)
 
     processes.on_first_process(prepare)
     return str(out)
@@ -47,18 +48,17 @@ def _prepared_from(marker: Path) -> str:
     return marker.read_bytes().decode(errors="surrogateescape")
 
 
-def _prepare(source: str, out: Path, min_side_px: int, channels: int, bits: int) -> None:
+def _prepare(source: str, out: Path, min_side_px: int, bands: Bands) -> None:
     examples, lines = find_examples(source)
     for line in [*lines, f"preparing {source}"]:
         messages.report(line)
     with tqdm(total=len(examples), unit=" images", desc="preparing", disable=None, leave=False) as bar:
         options = {"min_side_px": min_side_px, "examples": examples, "on_file": bar.update}
-        options |= {"channels": channels, "bits": bits}
-        skipped = builder.prepare(source, str(out), **options)
+        skipped = builder.prepare(source, str(out), bands=bands, **options)
     for name, reason in skipped.items():
         messages.report(f"skipped {name}: {reason}")
     for name, kind in builder.read_converted(str(out)).items():
-        messages.report(f"converted to {kind_of(channels, bits)}, {name}: {kind}")
+        messages.report(f"converted to {bands}, {name}: {kind}")
     content = {"min_side_px": min_side_px, "files": _sizes(source)}
     atomic.write_text(out / CONTENT, json.dumps(content, indent=1))
     with atomic.atomic_file(out / MARKER) as temporary:

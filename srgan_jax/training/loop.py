@@ -61,7 +61,8 @@ def train_and_evaluate(
     folder = Path(folder)
     with workdir.locked(folder), StopRequest() as stop:
         data = samples.with_bands(samples.with_pairs(run.data, folder), folder)
-        run = dataclasses.replace(run, data=data, generator=bands.with_channels(run.generator, data.channels))
+        generator, validation = bands.with_channels(run.generator, data), bands.with_metrics(run.validation, data)
+        run = dataclasses.replace(run, data=data, generator=generator, validation=validation)
         initial = current = load_initial(run.init_from, folder)
         if run.generator_of_init_from:
             run = dataclasses.replace(run, generator=start.generator_from(initial, run.init_from))

@@ -95,9 +95,17 @@ def map_update(update: Callable, mesh: Mesh, mapping: str) -> Callable:
     if mapping == "pmap":
         options = {"axis_name": AXIS, "in_axes": (None, None, 0), "out_axes": None, "donate_argnums": 0}
         return jax.pmap(update, devices=list(mesh.devices.flat), **options)
+
+    def update_of_mesh(*args):
+        token = devices.batch_mesh.set(mesh)
+        try:
+            return update(*args)
+        finally:
+            devices.batch_mesh.reset(token)
+
     replicated, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
     in_shardings = (replicated, replicated, split)
     options = {"in_shardings": in_shardings, "out_shardings": (replicated, replicated), "donate_argnums": 0}
     if devices.is_cpu(mesh):  # here XLA removes barriers, and would then merge the rematerialised passes
         options["compiler_options"] = {"xla_disable_hlo_passes": "cse_barrier_expander"}
-    return jax.jit(update, **options)
+    return jax.jit(update_of_mesh, **options)

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import optax
 import psutil
 
 from srgan_jax.losses.terms import Metrics
 from srgan_jax.runtime.types import PyTree
+from srgan_jax.training import together
 
 
 def grad_norms(**gradients: PyTree) -> Metrics:
     """Returns the global norm of each gradient, before clipping, as "grad_norm/NAME"."""
-    return {f"grad_norm/{name}": optax.tree.norm(gradient) for name, gradient in gradients.items()}
+    return {f"grad_norm/{name}": together.norm(gradient) for name, gradient in gradients.items()}
 
 
 def mean_logits(logits: Sequence[tuple[jax.Array, jax.Array]]) -> Metrics:

@@ -16,6 +16,7 @@ from srgan_jax.losses.views import Views
 from srgan_jax.ops.resize import centre_crop
 from srgan_jax.runtime.random_keys import PURPOSE_DROPOUT_FAKE, PURPOSE_DROPOUT_REAL, PURPOSE_GRADIENT_PENALTY, keys_for
 from srgan_jax.runtime.types import PyTree
+from srgan_jax.training import together
 from srgan_jax.training.game import Averaging, Batch, Game, Optimizer, Player
 from srgan_jax.training.grad_balance import balanced_gradient, gradient_fractions
 from srgan_jax.training.mapping import mean_over_microbatches
@@ -83,7 +84,8 @@ def average_over_batch(function: Callable[[Batch], T], batch: Batch, averaging: 
     """
     # optax.microbatching splits a batch into consecutive parts; under jit a device would hold only some of them.
     mean = mean_over_microbatches(function, batch, averaging.microbatches, scan=averaging.scan)
-    return mean if averaging.axis_name is None else jax.lax.pmean(mean, averaging.axis_name)
+    mean = mean if averaging.axis_name is None else jax.lax.pmean(mean, averaging.axis_name)
+    return together.pack(mean)
 
 
 def discriminate(

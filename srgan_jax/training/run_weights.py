@@ -1,7 +1,6 @@
 """`find_weights`: the weights of any moment of a run, that of a checkpoint included, as a file for inference."""
 
 import atexit
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from srgan_jax.config.recorded import read_config
 from srgan_jax.config.schema import RunConfig
 from srgan_jax.evaluation import metrics
 from srgan_jax.runtime.errors import MissingFileError, UserError
+from srgan_jax.runtime.json_files import read_lines
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training.checkpoint_reader import read_averaged
 from srgan_jax.training.network_fields import find_generator, select_keys
@@ -83,8 +83,8 @@ def _find_best(folder: Path, stages: Sequence[str]) -> str:
 def _validated(folder: Path, stage: str) -> dict[str, float]:
     """Returns the logged scores of a stage by the metric that chooses the best weights, by update."""
     key, file = f"val_{_best_metric(folder)}", folder / "metrics.jsonl"
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
-    return {str(row["step"]): row[key] for row in rows if row["stage"] == stage and row.get(key) is not None}
+    rows = [row for row in read_lines(file) if row.get("stage") == stage] if file.is_file() else []
+    return {str(row.get("step")): row[key] for row in rows if isinstance(row.get(key), int | float)}
 
 
 def _best_metric(folder: Path) -> str:

@@ -11,14 +11,15 @@ from srgan_jax.config.schema import DataConfig, ValidationConfig
 from srgan_jax.data import builder, datasets
 from srgan_jax.data.batch_plan import BatchPlan
 from srgan_jax.data.builder import DatasetError
-from srgan_jax.data.examples import kind_of
 from srgan_jax.data.feed import Samples
 from srgan_jax.data.images import ImageArrays, Images
 from srgan_jax.data.sources import SOURCES
+from srgan_jax.images import RGB, Bands
 from srgan_jax.images.paired_folders import find_layout
 from srgan_jax.runtime import atomic, messages, processes
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.json_files import read_object
+from srgan_jax.training.bands import bands_of
 from srgan_jax.training.image_folder import prepare_folder
 
 HELD_OUT = "held_out.json"  # in the folder of a run: the held-out images, name by digest
@@ -40,8 +41,8 @@ def open_images(
         )
     if count:
         check_held_out(count, data.crop_px, workdir)
-    bands = {"channels": data.channels or 3, "bits": data.bits or 8}
-    dataset = prepare_folder(data.folder, workdir, data.crop_px, **bands) if data.folder else data.dataset
+    bands = bands_of(data)
+    dataset = prepare_folder(data.folder, workdir, data.crop_px, bands) if data.folder else data.dataset
     images = datasets.open_images(
         dataset,
         scale=plan.scale,
@@ -53,7 +54,7 @@ def open_images(
         resize_px=data.resize_px,
         resize_kernel=data.resize_kernel,
         make_lr=plan.lr_of_original,
-        **bands,
+        bands=bands,
     )
     if not count:
         return _first(images, data.first_images), []
@@ -88,20 +89,20 @@ def with_bands(data: DataConfig, workdir: Path) -> DataConfig:
     file = Path(workdir, recorded.FILE)
     if file.exists():
         before = recorded.read_config(Path(workdir)).get("data", {})
-        found = before.get("channels") or 3, before.get("bits") or 8
+        found = Bands(before.get("channels") or 3, before.get("bits") or 8)
     else:
-        found = processes.on_first_process(functools.partial(_bands_and_bits, data))
-    channels, bits = data.channels or found[0], data.bits or found[1]
-    if (channels, bits) != (3, 8):
-        messages.report(f"training images: {kind_of(channels, bits)}")
-    return dataclasses.replace(data, channels=channels, bits=bits)
+        found = processes.on_first_process(functools.partial(_prepared_bands, data))
+    bands = Bands(data.channels or found.count, data.bits or found.bits)
+    if bands != RGB:
+        messages.report(f"training images: {bands}")
+    return dataclasses.replace(data, channels=bands.count, bits=bands.bits)
 
 
-def _bands_and_bits(data: DataConfig) -> tuple[int, int]:
+def _prepared_bands(data: DataConfig) -> Bands:
     try:
-        return (3, 8) if data.folder else builder.bands_and_bits(data.dataset, data.data_dir or None)
+        return RGB if data.folder else builder.bands_of(data.dataset, data.data_dir or None)
     except DatasetError:  # reported where the data set is opened
-        return 3, 8
+        return RGB
 
 
 def with_pairs(data: DataConfig, workdir: Path) -> DataConfig:

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import cast
 
 import flax.linen as nn
@@ -25,7 +24,7 @@ from srgan_jax.config.schema import (
 from srgan_jax.data.batch_plan import BatchPlan
 from srgan_jax.data.batches import AUGMENTATIONS
 from srgan_jax.data.sources import SOURCES
-from srgan_jax.degradations import DEGRADATIONS
+from srgan_jax.degradations import DEGRADATIONS, options_for
 from srgan_jax.evaluation import metrics
 from srgan_jax.losses.terms import DISCRIMINATOR_TERMS, TERMS, Term, WeightedTerm, ramp, taps_of, views_of
 from srgan_jax.models.extractors import FEATURE_SCALE
@@ -62,8 +61,9 @@ def build(
       UserError: a name or an option is unknown, weights are missing, or networks, losses and crops don't fit together.
         The message names the key.
     """
-    for metric in run.validation.metrics:
-        if metrics.find(metric).target is not None and metric == run.validation.best:
+    validation = bands.with_metrics(run.validation, run.data)
+    for metric in validation.metrics:
+        if metrics.find(metric).target is not None and metric == validation.best:
             raise UserError(
                 f"config.validation.best={metric!r}: expected a metric that is better where it is higher or lower"
             )
@@ -71,9 +71,9 @@ def build(
     lookup(models.EXTRACTORS, run.extractor.name, "network")
     for name in run.loggers:
         lookup(WRITERS, name, "config.loggers")
-    section = bands.with_channels(run.generator, run.data.channels or 3)
+    section = bands.with_channels(run.generator, run.data)
     fields = select_keys(find_generator(str(run.generator["name"])), section, DEFAULTS.generator)
-    bands.check_bands(run.data, fields, run.validation.metrics)
+    bands.check_bands(run.data, fields, validation.metrics)
     plan = make_plan(run.data, run.degradation, fields)
     _check_sizes(run.data.crop_px, run.data.resize_px, plan.scale)
     axis_name = lookup(MAPPINGS, run.devices.mapping, "config.devices.mapping")
@@ -116,7 +116,7 @@ def make_plan(data: DataConfig, degradation: Options, generator: Options) -> Bat
     lookup(RESIZINGS, data.resize_kernel, "config.data.resize_kernel")
     plan = BatchPlan(
         scale, data.crop_px, data.batch_size, data.augment, halo_px=data.halo_px, min_contrast=data.min_contrast,
-        bands=data.channels or 3,
+        bands=bands.bands_of(data).count,
     )  # fmt: skip
     if data.lr_from_original:
         return dataclasses.replace(plan, lr_of_original=_find_lr_of_original(data, degradation))
@@ -144,15 +144,8 @@ def find_degradation(section: Options, scale: int, data: DataConfig | None = Non
 
     LR has the bits of `data`, by default 8.
     """
-    if data and (data.channels or 3, data.bits or 8) != (3, 8):
-        if not lookup(DEGRADATIONS, str(section["name"]), "degradation").any_bands:
-            able = ", ".join(name for name, entry in DEGRADATIONS.items() if entry.any_bands)
-            raise UserError(
-                f"config.degradation.name={section['name']} takes 8-bit RGB, but the data has {data.channels or 3} "
-                f"bands of {data.bits or 8} bits; expected one of {able}, or a paired data set"
-            )
-        section = MappingProxyType({**section, "levels": 2.0 ** (data.bits or 8) - 1})
     options = {name: value for name, value in section.items() if name != "name"}
+    options |= options_for(str(section["name"]), bands.bands_of(data)) if data else {}
     entry = lookup(DEGRADATIONS, str(section["name"]), "degradation")
     valid = dict.fromkeys(name for name in inspect.getfullargspec(entry.degrade).kwonlyargs if name != "scale")
     for option in options:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -89,6 +90,16 @@ class Stage:
     def draws(self) -> int:
         """The number of batches that an update uses."""
         return self.step.batches(self.config)
+
+    @property
+    def norms_suffice(self) -> bool:
+        """Whether an update is finite if its metrics and batch statistics are: see `nonfinite.skip_nonfinite`.
+
+        With Adam and finite rates every new parameter, moment and average is finite where the squares of the gradients
+        have a finite sum. Other optimisers, and steps of users, are checked array by array.
+        """
+        rates = (getattr(self.config, f"{name}learning_rate", 0.0) for name in ("", "discriminator_"))
+        return self.step.norms_of_all and self.config.optimizer == "adam" and all(map(math.isfinite, rates))
 
     @property
     def terms(self) -> tuple[str, ...]:

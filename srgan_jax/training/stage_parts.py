@@ -21,7 +21,8 @@ from srgan_jax.evaluation.pairs import Pair
 from srgan_jax.runtime import devices, messages
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.types import PyTree
-from srgan_jax.training import held_out, logs, mapping, nonfinite, previews, samples, setup, start, workdir
+from srgan_jax.training import held_out, logs, mapping, nonfinite, previews, run_report, samples, setup, start, workdir
+from srgan_jax.training.bands import bands_of
 from srgan_jax.training.checkpoints import Checkpoints
 from srgan_jax.training.interval import LATEST
 from srgan_jax.training.monitor import Monitor
@@ -61,7 +62,7 @@ def open_data(
     images, held_out = samples.open_images(data, validation, plan, folder)
     degrade, _ = setup.find_degradation(degradation, plan.scale, data)
     degrade = functools.partial(degrade, scale=plan.scale)
-    return read_validation(validation, plan, degrade, held_out, data.bits or 8), images
+    return read_validation(validation, plan, degrade, held_out, bands_of(data)), images
 
 
 def open_saver(shared: Shared, name: str) -> Checkpoints:
@@ -103,14 +104,18 @@ def finished_generator(stage: Stage, shared: Shared) -> weights.Weights | None:
     return weights.load(published, fold=False)
 
 
+def map_stage(stage: Stage, guard: GuardConfig, mesh: Mesh, mapping_name: str) -> Callable:
+    """Returns the update of a stage as training calls it: `(state, frozen, sharded) -> (state, metrics)`, mapped."""
+    update = nonfinite.skip_nonfinite(
+        stage.update, max_skips=guard.max_skips, d_wins_steps=guard.d_wins_steps, by_norms=stage.norms_suffice
+    )
+    update = mapping.repeat_update(update, stage.intervals.per_call, LATEST, scan=not devices.is_cpu(mesh))
+    return mapping.map_update(update, mesh, mapping_name)
+
+
 def compile_update(stage: Stage, shared: Shared):
     """Returns the update mapped over all devices, and its arguments besides the state."""
-    update = nonfinite.skip_nonfinite(
-        stage.update, max_skips=shared.guard.max_skips, d_wins_steps=shared.guard.d_wins_steps
-    )
-    scan = not devices.is_cpu(shared.mesh)
-    update = mapping.repeat_update(update, stage.intervals.per_call, LATEST, scan=scan)
-    update = mapping.map_update(update, shared.mesh, shared.mapping)
+    update = map_stage(stage, shared.guard, shared.mesh, shared.mapping)
     variables = stage.extractor.variables if stage.extractor else None
     frozen = {"store": shared.samples.store, "extractor": devices.replicate(variables, shared.mesh)}
     return update, frozen, shard_inputs(stage, shared)
@@ -185,6 +190,8 @@ def validate_and_preview(
     if shared.previews and jax.process_index() == 0:
         file = shared.folder / "samples" / f"{stage.name}_{step:07d}.png" if intervals.validates(step) else None
         log.image(step, previews.draw_previews(averaged, shared.previews, file))
+    if intervals.validates(step):
+        run_report.write(shared.folder)
     return scores
 
 
@@ -194,5 +201,6 @@ def finish_stage(stage: Stage, state: TrainState, scores: dict[str, float], shar
     averaged = start.averaged_generator(state, stage.generator)
     scores = scores or shared.validation.scores(averaged)
     shared.publisher.finished(stage.name, averaged, stage.intervals.total, scores, shared.stop.received)
+    run_report.write(shared.folder)
     messages.report(f"{stage.name}: finished, {stage_file(shared.folder, stage.name)}")
     return averaged

@@ -93,7 +93,8 @@ def _of_another_scale(start: weights.Weights, generator: nn.Module) -> PyTree:
     taken = {name: given[name] for name, leaf in new.items() if name in given and given[name].shape == leaf.shape}
     listed = ", ".join(sorted(new.keys() - taken.keys()))
     messages.report(
-        f"initial weights are of scale {start.scale}: {len(taken)} of {len(new)} tensors are taken; new are: {listed}"
+        f"initial weights are of scale {start.scale}: {len(taken)} of {len(new)} tensors are taken"
+        + (f"; new are: {listed}" if listed else "")
     )
     return unflatten_dict(new | taken, sep="/")
 

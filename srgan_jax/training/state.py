@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from srgan_jax.runtime.types import PyTree
+from srgan_jax.training import together
 from srgan_jax.training.nonfinite import Health, initial_health
 
 
@@ -100,8 +101,11 @@ def advance(
     # Not optax.incremental_update, which takes 1 - decay as its step size and so rounds the decay.
     count = state.step.astype(jnp.float32)
     decay = jnp.minimum(ema_decay, (1.0 + count) / (10.0 + count))
-    current = {"params": generator.params, "batch_stats": generator.batch_stats}
-    ema = jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, dict(state.ema), current)
+    average = lambda old, new: decay * old + (1.0 - decay) * new  # noqa: E731
+    ema = {
+        "params": jax.tree.map(average, state.ema["params"], generator.params),
+        "batch_stats": together.map_small(average, state.ema["batch_stats"], generator.batch_stats),
+    }
     return state.replace(
         step=state.step + 1, generator=generator, discriminator=discriminator, ema=ema,
         grad_scale=metrics.get("grad_scale"),

@@ -38,17 +38,19 @@ class Step(NamedTuple):
       function: `(state, batches, game) -> (state, metrics)`, pure.
       batches: returns the number of batches of an update, given the stage's config.
       has_discriminator: whether the step needs a discriminator.
+      norms_of_all: whether the norms among its metrics are those of all gradients that it applies.
     """
 
     function: StepFunction
     batches: Callable[[StageConfig], int] = one_batch
     has_discriminator: bool = True
+    norms_of_all: bool = False
 
 
 STEPS: dict[str, Step] = {
-    "pretrain": Step(pretrain_step, has_discriminator=False),
-    "gan": Step(gan_step),
-    "gan_generator_first": Step(gan_variants.generator_first),
+    "pretrain": Step(pretrain_step, has_discriminator=False, norms_of_all=True),
+    "gan": Step(gan_step, norms_of_all=True),
+    "gan_generator_first": Step(gan_variants.generator_first, norms_of_all=True),
     "gan_several_updates": Step(gan_variants.several_updates, batch_per_update),
     "gan_two_steps": Step(gan_variants.two_steps),
     "gan_keras": Step(gan_variants.keras_order, two_batches),

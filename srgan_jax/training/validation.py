@@ -15,6 +15,7 @@ from srgan_jax.data.datasets import unpack
 from srgan_jax.data.images import ImageArrays
 from srgan_jax.evaluation import scoring, tables
 from srgan_jax.evaluation.pairs import Pair, degrade_pairs, make_pair, read_pairs
+from srgan_jax.images import RGB, Bands
 from srgan_jax.runtime import atomic, messages, processes
 
 HELD_OUT_PX = 1024  # held-out images larger than this are cropped to their centre
@@ -57,11 +58,11 @@ class Validation(NamedTuple):
 
 
 def read_validation(
-    config: ValidationConfig, plan: BatchPlan, degrade: Degrade | None, held_out: ImageArrays = (), bits: int = 8
+    config: ValidationConfig, plan: BatchPlan, degrade: Degrade | None, held_out: ImageArrays = (), bands: Bands = RGB
 ) -> Validation:
     """Returns the validation images: those of `config.folder`, else centre crops of `held_out`, which may be empty."""
     if config.folder:
-        found = read_pairs(config.folder, plan.scale, channels=plan.bands, bits=bits)
+        found = read_pairs(config.folder, plan.scale, bands=bands)
     else:
         found = [_held_out_pair(f"held out {index}", held_out[index], plan) for index in range(len(held_out))]
     scoring.check_sizes(found, config.metrics)

@@ -14,6 +14,7 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from srgan_jax.runtime.errors import MissingFileError
+from srgan_jax.weights import hub
 from srgan_jax.weights.safetensors_io import EXTRACTOR_FORMAT, WeightsError, read_any, write_tensors
 
 FOLDER_VARIABLE = "SRGAN_JAX_WEIGHTS"
@@ -36,13 +37,13 @@ def read_network(name: str, path: str | os.PathLike = "") -> tuple[dict[str, np.
 
     Args:
       name: a name in `PORT_COMMANDS`, or of a network of your own.
-      path: the file; "" is `network_path(name)`.
+      path: the file, or its address on the Hub; "" is `network_path(name)`.
 
     Raises:
       MissingFileError: the file does not exist; the message names the command that writes it.
       WeightsError: the file is not a readable `.safetensors`.
     """
-    path = Path(path) if path else network_path(name)
+    path = Path(hub.local_file(path)) if path else network_path(name)
     if not path.is_file():
         command = PORT_COMMANDS.get(name)
         out_option = f" --out {path}" if command and path != network_path(name) else ""

@@ -22,6 +22,7 @@ STORAGES = {  # class in the module torch -> its dtype, little-endian
     "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "i1", "ByteStorage": "u1",
     "BoolStorage": "?",
 }  # fmt: skip
+LARGEST_KEY = 2**31  # above it, numbers of equal hash would make a dict slow
 PLAIN_KEYS = (str, int, float, bytes, type(None))  # of a dict: hashing a deeply nested tuple would overflow the stack
 
 
@@ -112,8 +113,11 @@ def _ordered_dict(pairs: Any = ()) -> dict:
 
 
 def _set_items(target: Any, values: list) -> dict:
-    if not isinstance(target, dict) or len(values) % 2 or not all(isinstance(k, PLAIN_KEYS) for k in values[::2]):
+    keys = values[::2]
+    if not isinstance(target, dict) or len(values) % 2 or not all(isinstance(key, PLAIN_KEYS) for key in keys):
         raise RefusedError("a dict with keys that aren't strings or numbers")
+    if not all(abs(key) < LARGEST_KEY for key in keys if isinstance(key, int | float)):
+        raise RefusedError("a dict with a key that is a large number")
     target.update(zip(values[::2], values[1::2], strict=True))
     return target
 

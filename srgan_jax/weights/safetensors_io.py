@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from srgan_jax.runtime.atomic import atomic_file
 from srgan_jax.runtime.errors import MissingFileError, UserError
 from srgan_jax.weights import pretrained
 
+MAX_DEPTH = 16  # parts of a tensor's name
 FORMAT = "srgan_jax generator 1"
 EXTRACTOR_FORMAT = "srgan_jax extractor 1"
 DISCRIMINATOR_FORMAT = "srgan_jax discriminator 1"
@@ -114,6 +115,7 @@ def read_any(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, 
     except (SafetensorError, TypeError, ValueError, AttributeError) as error:  # the latter: a dtype that NumPy lacks
         raise WeightsError(f"{os.fspath(path)} is not a readable .safetensors file ({error})") from None
     try:
+        check_names(tensors)
         check_values(tensors)
     except WeightsError as error:
         raise WeightsError(f"{os.fspath(path)} can't be used: {error}") from None
@@ -126,6 +128,18 @@ def check_header_size(path: str | os.PathLike) -> None:
         size = int.from_bytes(file.read(8), "little")
     if MAX_HEADER_BYTES < size < os.path.getsize(path):  # a header beyond the file's end is reported by the reader
         raise WeightsError(f"{os.fspath(path)}: expected a header of at most {MAX_HEADER_BYTES} bytes, found {size}")
+
+
+def check_names(tensors: Iterable[str]) -> None:
+    """Raises WeightsError if names such as "params/layer/kernel" can't be the paths of leaves of one tree."""
+    names = set(tensors)
+    for name in sorted(names):
+        parts = name.split("/")
+        if len(parts) > MAX_DEPTH:
+            raise WeightsError(f"the name {name!r:.80} has {len(parts)} parts, expected at most {MAX_DEPTH}")
+        inner = next((path for n in range(1, len(parts)) if (path := "/".join(parts[:n])) in names), None)
+        if inner is not None:
+            raise WeightsError(f"{inner!r:.80} and {name!r:.80} are both names of tensors; one lies inside the other")
 
 
 def check_values(tensors: Mapping[str, np.ndarray]) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from srgan_jax.models import GENERATORS
-from srgan_jax.weights import importers, pretrained
+from srgan_jax.runtime.errors import MissingFileError
+from srgan_jax.weights import hub, importers, pretrained
 from srgan_jax.weights.discriminators import DiscriminatorWeights, read_discriminator
 from srgan_jax.weights.limits import read_architecture
 from srgan_jax.weights.safetensors_io import (
@@ -79,7 +80,10 @@ def _without_architecture(header: Mapping[str, str]) -> dict[str, str]:
 
 
 def _resolve_path(path: str | os.PathLike) -> str | os.PathLike:
-    """Returns the weights file: `path`, `generator.safetensors` in the folder `path`, or a shipped generator."""
+    """Returns the weights file: `path`, `generator.safetensors` in the folder `path`, a shipped generator, or a cached
+    file of the Hub."""
+    if hub.is_address(path):
+        return hub.fetch(os.fspath(path))
     if os.path.isfile(path):
         return path
     run_file = os.path.join(path, "generator.safetensors")
@@ -90,7 +94,10 @@ def _resolve_path(path: str | os.PathLike) -> str | os.PathLike:
 
 def digest(path: str | os.PathLike) -> str | None:
     """Returns the SHA-256 of the file that `load(path)` reads; None if there is no such file."""
-    file = _resolve_path(path)
+    try:
+        file = _resolve_path(path)
+    except MissingFileError:  # an address of the Hub
+        return None
     return sha256_of(file) if os.path.isfile(file) else None
 
 
@@ -99,8 +106,9 @@ def load(path: str | os.PathLike, *, fold: bool = True) -> Weights:
 
     Args:
       path: a `.safetensors` written by `save`, the folder of a training run (its `generator.safetensors`), the name of
-        a generator that ships with the package (`pretrained.names()`), or a generator of another program: a PyTorch
-        checkpoint or `.safetensors`, whose architecture is detected (`importers`). No code in the file runs.
+        a generator that ships with the package (`pretrained.names()`), an address of the Hugging Face Hub
+        (`hf://owner/name`, see `hub`), or a generator of another program: a PyTorch checkpoint or `.safetensors`, whose
+        architecture is detected (`importers`). No code in the file runs.
       fold: fold batch normalisation into the convolutions, which is faster and gives the same result; False to
         continue training.
 
@@ -137,12 +145,13 @@ def load_any_with_provenance(path: str | os.PathLike) -> tuple[Weights | Discrim
 
 
 def load_discriminator(path: str | os.PathLike) -> DiscriminatorWeights:
-    """Reads a discriminator: a file that `srgan-jax import` wrote, or one of another program.
+    """Reads a discriminator: a file that `srgan-jax import` wrote, or one of another program, or one of the Hub.
 
     Raises:
       FileNotFoundError: the file does not exist.
       WeightsError: the file is not a discriminator that is known, or is damaged.
     """
+    path = hub.local_file(path)
     return importers.import_discriminator(path) if is_foreign(path) else read_discriminator(path)[0]
 
 
@@ -178,5 +187,17 @@ def load_blended(path: str | os.PathLike, strength: float) -> Weights:
             f"{path} names no PSNR partner, so --strength has nothing to blend it with; "
             f"with two files: --blend PARTNER {path} {strength:g}"
         )
+    return blend(load(find_partner(path, partner)), generator, strength)
+
+
+def find_partner(path: str | os.PathLike, partner: str) -> str | os.PathLike:
+    """Returns the file of a generator's PSNR partner: beside `path`, in its repository, or as `load` takes it.
+
+    Args:
+      path: of the generator, as for `load`.
+      partner: "partner" of its header.
+    """
+    if hub.is_address(path) and partner.endswith(hub.SUFFIX):
+        return hub.beside(os.fspath(path), partner)
     beside = os.path.join(os.path.dirname(_resolve_path(path)), partner)
-    return blend(load(beside if os.path.isfile(beside) else partner), generator, strength)
+    return beside if os.path.isfile(beside) else partner

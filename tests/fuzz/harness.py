@@ -61,6 +61,9 @@ class Counts(collections.Counter):
         return {name: count for name, count in self.items() if name not in ("accepted", "refused")}
 
 
+TOTAL = Counts()  # of all tests of this process
+
+
 def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
@@ -101,6 +104,7 @@ def fuzz_file(
             attempt(counts, f"{file.name}, seed {seed}, try {index}", read, seconds, most_bytes)
     finally:
         file.write_bytes(content)
+    TOTAL.update(counts)
     return counts
 
 
@@ -136,6 +140,7 @@ def fuzz_in_worker(files: Sequence[Path], read: Callable[[Path], object], count:
             counts[f"{jobs[0][0].name}, try {jobs.pop(0)[1]}: the process ended with {worker.exitcode}"] += 1
         worker.join()
         ours.close()
+    TOTAL.update(counts)
     return counts
 
 

@@ -29,7 +29,10 @@ def test_run_folders(tmp_path):
     readers = {
         "config.json": (lambda: load_recorded(tmp_path), lambda: run_weights.find_weights(str(tmp_path), 3)),
         "versions.json": (lambda: provenance.describe_run(tmp_path, run),),
-        "metrics.jsonl": (lambda: logs.truncate_metrics(tmp_path / "metrics.jsonl", ("pretrain",), "pretrain", 3),),
+        "metrics.jsonl": (
+            lambda: logs.truncate_metrics(tmp_path / "metrics.jsonl", ("pretrain",), "pretrain", 3),
+            lambda: run_weights.find_weights(str(tmp_path), best=True),
+        ),
         "generator.safetensors": (lambda: weights.read_header(tmp_path),),
     }
     for name, calls in readers.items():

@@ -33,8 +33,8 @@ GRAPHS: dict[str, Callable[[Graph], str]] = {
 }
 
 
-def build_graph(weights: Weights) -> Graph:
-    """Returns the graph of a generator, from "lr" in [0, 1] to SR, clipped to [0, 1].
+def build_graph(weights: Weights, *, clip: bool = True) -> Graph:
+    """Returns the graph of a generator, from "lr" in [0, 1] to SR, clipped to [0, 1] unless `clip` is False.
 
     Raises:
       UserError: the generator has no entry in `GRAPHS`.
@@ -46,5 +46,6 @@ def build_graph(weights: Weights) -> Graph:
             "--to stablehlo, or add its graph to srgan_jax.export.GRAPHS"
         )
     graph = Graph(weights)
-    graph.output = graph.add("clip", GRAPHS[name](graph), low=0.0, high=1.0)
+    sr = GRAPHS[name](graph)
+    graph.output = graph.add("clip", sr, low=0.0, high=1.0) if clip else sr
     return graph

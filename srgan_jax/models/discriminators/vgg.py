@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from srgan_jax.models import layers
+from srgan_jax.models import layers, linear
 
 LAST_PX = 4  # side of the last feature maps
 
@@ -42,8 +42,8 @@ class VGGDiscriminator(nn.Module):
                 x = self._norm(f"norm_{level}_{index}", train)(x) if has_norm else x
                 x = nn.leaky_relu(x, 0.2)
         x = x.reshape(x.shape[0], -1)
-        x = nn.leaky_relu(nn.Dense(self.dense, dtype=self.dtype, name="dense_1")(x), 0.2)
-        return nn.Dense(1, dtype=self.dtype, name="dense_2")(x).astype(jnp.float32)
+        x = nn.leaky_relu(linear.Dense(self.dense, dtype=self.dtype, name="dense_1")(x), 0.2)
+        return linear.Dense(1, dtype=self.dtype, name="dense_2")(x).astype(jnp.float32)
 
     def _levels(self, image: jax.Array) -> int:
         levels = (self.crop_px // LAST_PX).bit_length() - 1

@@ -1,4 +1,4 @@
-"""Generators: `[N, H, W, 3]` RGB in [0, 1] to `[N, H * scale, W * scale, 3]`, one file each."""
+"""Generators: `[N, H, W, C]` in [0, 1] to `[N, H * scale, W * scale, C]`, by default RGB; one file each."""
 
 from srgan_jax.models.generators.compact import CompactResNet
 from srgan_jax.models.generators.dat import DAT

@@ -5,7 +5,7 @@ import math
 import flax.linen as nn
 import jax.numpy as jnp
 
-from srgan_jax.models import layers
+from srgan_jax.models import layers, linear
 from srgan_jax.models.convolution import depthwise_convolution
 from srgan_jax.models.transformer import TransformerGenerator
 from srgan_jax.models.windows import Windows, attention, extent_of, relative_offsets
@@ -130,4 +130,4 @@ class DAT(TransformerGenerator):
         return layers.conv(x.shape[-1], 3, name, dtype=self.dtype, **options)(x)
 
     def _pointwise(self, x, features, name):
-        return nn.Dense(features, dtype=self.dtype, name=name)(x)
+        return linear.Dense(features, dtype=self.dtype, name=name)(x)

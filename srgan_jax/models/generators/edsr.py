@@ -28,15 +28,16 @@ class EDSR(nn.Module):
     width: int = 64
     scale: int = 4  # 1, 2, 3, 4 or 8
     residual_scale: float = 1.0
-    mean: tuple[float, ...] = (0.4488, 0.4371, 0.4040)  # subtracted from RGB in [0, 1]
+    mean: tuple[float, ...] = (0.4488, 0.4371, 0.4040)  # subtracted from LR in [0, 1]; see layers.channel_means
     img_range: float = 255.0  # the factor after that
+    channels: int = 3  # of LR and SR
     dtype: Any = jnp.float32
     axis_name: str | None = None  # unused: no batch statistics
     remat: bool = False  # recompute the activations of blocks for the gradient instead of storing them
 
     @nn.compact
     def __call__(self, lr: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
-        mean = jnp.asarray(self.mean)
+        mean = layers.channel_means(self.mean, self.channels)
         x = ((lr.astype(jnp.float32) - mean) * self.img_range).astype(self.dtype)
         x = first = self._conv(x, self.width, "conv_in", mask)
         for index in range(self.blocks):
@@ -47,7 +48,7 @@ class EDSR(nn.Module):
         for index, factor in enumerate(lookup(UPSAMPLING_FACTORS, self.scale, "scale")):
             x = layers.pixel_shuffle(self._conv(x, self.width * factor**2, f"conv_up_{index}", mask), factor)
             mask = None if mask is None else layers.nearest(mask, factor)
-        x = self._conv(x, 3, "conv_out", mask, init_scale=1e-2).astype(jnp.float32)
+        x = self._conv(x, self.channels, "conv_out", mask, init_scale=1e-2).astype(jnp.float32)
         return x / self.img_range + mean
 
     def _residual(self, x, name, mask):

@@ -31,6 +31,7 @@ class RealPLKSR(nn.Module):
     layer_norm: bool = False  # normalise each pixel at the block's beginning, instead of groups at its end
     groups: int = 4  # of channels, in group normalisation
     dysample: bool = False  # upsample by `DySample` instead of the pixel shuffle
+    channels: int = 3  # of LR and SR
     dtype: Any = jnp.float32
     axis_name: str | None = None  # unused: no batch statistics
     remat: bool = False  # recompute the activations of blocks for the gradient instead of storing them
@@ -45,14 +46,15 @@ class RealPLKSR(nn.Module):
         x = self._conv(lr.astype(self.dtype), self.width, "conv_in", mask)
         for index in range(self.blocks):
             x = x + layers.maybe_remat(self, lambda own, x, name=f"block_{index:02d}": own._block(x, name, mask))(x)
-        x = self._conv(x, 3 * self.scale**2, "conv_out", mask)
+        x = self._conv(x, self.channels * self.scale**2, "conv_out", mask)
         if not self.dysample:
             return layers.pixel_shuffle(x.astype(jnp.float32), self.scale) + layers.nearest(
                 lr.astype(jnp.float32), self.scale
             )
         x = x + lr.astype(self.dtype).repeat(self.scale**2, axis=-1)
-        groups = 4 if self.scale % 2 == 0 else 3
-        upsample = DySample(self.scale, groups, project=self.scale != 1, dtype=self.dtype, name="dysample")
+        groups = 4 if self.scale % 2 == 0 else math.gcd(3, x.shape[-1])  # 3 for RGB, as the authors
+        options = {"project": self.scale != 1, "dtype": self.dtype, "name": "dysample"}
+        upsample = DySample(self.scale, groups, self.channels, **options)
         return upsample(x, mask).astype(jnp.float32)
 
     def _block(self, x, name, mask):

@@ -25,6 +25,7 @@ class RestorationNet(nn.Module):
     bn_epsilon: float = 1e-3
     padding: str = "symmetric"  # a name in layers.PADDINGS, for stride 2
     initialization: str = "lecun"  # a name in layers.INITIALIZATIONS
+    channels: int = 3  # of LR and SR
     dtype: Any = jnp.float32
     axis_name: str | None = None  # under pmap: the axis over which batch statistics are shared
     remat: bool = False  # recompute the activations of blocks for the gradient instead of storing them
@@ -47,7 +48,7 @@ class RestorationNet(nn.Module):
         for index in (1, 2, 3):
             x = self._leaky(self._conv(x, self.upsampling_width, f"conv_up_{index}", half_mask))
         x = nn.relu(self._conv(layers.nearest(x, 2), self.upsampling_width, "conv_up_4", upsampled_mask))
-        x = nn.tanh(self._conv(x, 3, "conv_out", upsampled_mask, size=9).astype(jnp.float32))
+        x = nn.tanh(self._conv(x, self.channels, "conv_out", upsampled_mask, size=9).astype(jnp.float32))
         return layers.to_unit(x[:, : lr.shape[1], : lr.shape[2]], "signed")
 
     def _residual(self, x, name, train, mask):

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from srgan_jax.models import layers
+from srgan_jax.models import layers, linear
 from srgan_jax.models.convolution import convolution
 from srgan_jax.runtime.types import PyTree
 
@@ -28,8 +28,9 @@ class SPAN(nn.Module):
     blocks: int = 6
     width: int = 48
     scale: int = 4  # any integer from 1
-    mean: tuple[float, ...] = (0.4488, 0.4371, 0.4040)  # subtracted from RGB in [0, 1]
+    mean: tuple[float, ...] = (0.4488, 0.4371, 0.4040)  # subtracted from LR in [0, 1]; see layers.channel_means
     img_range: float = 255.0  # the factor after that; mean 0 and factor 1 are the variant "no_norm"
+    channels: int = 3  # of LR and SR
     fused: bool = False  # the branches of each layer are added up to one convolution, for inference; see `fold`
     dtype: Any = jnp.float32
     axis_name: str | None = None  # unused: no batch statistics
@@ -37,7 +38,7 @@ class SPAN(nn.Module):
 
     @nn.compact
     def __call__(self, lr: jax.Array, *, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
-        x = (lr.astype(jnp.float32) - jnp.asarray(self.mean)) * self.img_range
+        x = (lr.astype(jnp.float32) - layers.channel_means(self.mean, self.channels)) * self.img_range
         x = first = self._branched(x.astype(self.dtype), "conv_in", mask)
         first_block = inner = x
         for index in range(self.blocks):
@@ -46,7 +47,7 @@ class SPAN(nn.Module):
             first_block = x if index == 0 else first_block
         x = self._branched(x, "conv_trunk", mask)
         x = self._conv(jnp.concatenate([first, x, first_block, inner], axis=-1), self.width, 1, "conv_fuse", mask)
-        x = self._conv(x, 3 * self.scale**2, 3, "conv_out", mask, init_scale=1e-3).astype(jnp.float32)
+        x = self._conv(x, self.channels * self.scale**2, 3, "conv_out", mask, init_scale=1e-3).astype(jnp.float32)
         return layers.pixel_shuffle(x, self.scale)
 
     def _block(self, x, name, mask):
@@ -97,9 +98,14 @@ class BranchedConv(nn.Module):
             "skip": (1, 1, inputs, self.features),
         }
         branches = {name: KernelAndBias(shape, name=name)() for name, shape in shapes.items()}
-        total = jax.tree.map(lambda leaf: leaf.astype(self.dtype), add_branches(branches))
-        options = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
-        return convolution(x, total["kernel"], (1, 1), ((1, 1), (1, 1)), **options) + total["bias"]
+        total = add_branches(branches)
+
+        def run(x, kernel, bias):
+            options = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+            y = convolution(x, kernel.astype(x.dtype), (1, 1), ((1, 1), (1, 1)), **options)
+            return y + linear.spread(bias, y)
+
+        return linear.apply_parameters(run, x, total["kernel"], total["bias"])
 
 
 class KernelAndBias(nn.Module):

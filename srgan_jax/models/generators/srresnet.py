@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from srgan_jax.models import layers
+from srgan_jax.models.blocks import convolution as on_blocks
 from srgan_jax.models.convolution import convolution, few_channel_convolution
 from srgan_jax.runtime.errors import lookup
 
@@ -64,13 +65,16 @@ class SRResNet(nn.Module):
         for index in range(self.blocks):
             x = x + residual(index, x)
         x = first + trunk(x)
+        can_shuffle_last = self.upsampling == "subpixel" and not shared and self.activation in layers.ON_BLOCKS
+        blocks = factors[-1] if can_shuffle_last else 1  # the last convolution also does the last pixel shuffle
         for index, factor in enumerate(factors):
-            upsample = lambda own, x, at=(index, factor, shared, train, mask): own._upsample(x, *at)  # noqa: E731
+            stays = blocks if index == len(factors) - 1 else 1
+            upsample = lambda own, x, at=(index, factor, stays, shared, train, mask): own._upsample(x, *at)  # noqa: E731
             x = upsample(self, x) if shared else layers.maybe_remat(self, upsample)(x)
-            mask = None if mask is None else layers.nearest(mask, factor)
-        last_scale = 1e-4 if self.base != "none" else 1.0
+            mask = mask if mask is None or stays > 1 else layers.nearest(mask, factor)
+        options = {"init_scale": 1e-4 if self.base != "none" else 1.0, "blocks": blocks}
         run = few_channel_convolution if train else convolution
-        return self._finish(self._conv(self.channels, 9, "conv_out", mask, init_scale=last_scale, run=run)(x), lr)
+        return self._finish(self._conv(self.channels, 9, "conv_out", mask, run=run, **options)(x), lr)
 
     def _finish(self, x: jax.Array, lr: jax.Array) -> jax.Array:
         x = x.astype(jnp.float32)
@@ -80,7 +84,7 @@ class SRResNet(nn.Module):
         x = lookup(OUTPUTS, self.output, "output activation")(x)
         return layers.to_unit(x, self.output_range)
 
-    def _upsample(self, x, index, factor, shared, train, mask):
+    def _upsample(self, x, index, factor, stays, shared, train, mask):
         subpixel = lookup({"subpixel": True, "nearest": False}, self.upsampling, "upsampling")
         upsampled_mask = None if mask is None else layers.nearest(mask, factor)
         width = self.width * factor**2 if subpixel else self.upsampling_width or self.width
@@ -88,6 +92,8 @@ class SRResNet(nn.Module):
         conv_mask = mask if subpixel else upsampled_mask
         x = self._conv(width, 3, f"conv_up_{index}", conv_mask, before_norm=self.norm_upsampling)(x)
         x = self._norm(f"norm_up_{index}", train, self.bn_epsilon_upsampling)(x) if self.norm_upsampling else x
+        if stays > 1:
+            return layers.ON_BLOCKS[self.activation](f"act_up_{index}", factor)(x)
         x = layers.pixel_shuffle(x, factor) if subpixel else x
         return (shared or self._activation(f"act_up_{index}"))(x)
 
@@ -124,15 +130,18 @@ class SRResNet(nn.Module):
         x = conv_1(x)
         return norm_2(conv_2(act(norm_1(x)) if norm_first else norm_1(act(x))))
 
-    def _conv(self, features, size, name, mask, *, before_norm=False, init_scale=1.0, run=convolution):
+    def _conv(self, features, size, name, mask, *, before_norm=False, init_scale=1.0, run=convolution, blocks=1):
         initialization = lookup(layers.INITIALIZATIONS, self.initialization, "initialization")
         small = {"kernel_init": nn.initializers.variance_scaling(init_scale, "fan_in", "truncated_normal")}
         bias = self.norm == "none" or self.bias_before_norm if before_norm else self.use_bias
-        options = {"use_bias": bias, "dtype": self.dtype, "conv_general_dilated": run}
+        run = functools.partial(on_blocks, run, blocks) if blocks > 1 else run
+        options = {"use_bias": bias, "dtype": self.dtype, "conv_general_dilated": run, "blocks": blocks}
 
         @functools.cache  # one layer, which the blocks may share
         def layer(channels):
-            initializers: dict[str, Any] = initialization(size * size * channels) if init_scale == 1.0 else small
+            initializers: dict[str, Any] = (
+                initialization(size * size * channels // blocks**2) if init_scale == 1.0 else small
+            )
             return layers.conv(features, size, name, **options, **initializers)
 
         return lambda x: layer(x.shape[-1])(x if mask is None else x * mask.astype(x.dtype))

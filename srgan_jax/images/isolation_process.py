@@ -1,0 +1,103 @@
+"""The program of the processes in which `isolation.py` decodes files: it reads requests and writes results, as pickles.
+
+It runs as a script. A request is (seconds, bytes, function, arguments); the answer is the pickle of (content, sizes)
+and buffers of these sizes, which belong to the pickle `content` of (whether the function succeeded, result).
+"""
+
+import importlib
+import math
+import os
+import pickle
+import signal
+import sys
+import time
+import traceback
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+try:
+    import resource
+except ImportError:  # Windows: no limits
+    resource = None
+
+STATUS = Path("/proc/self/statm")  # Linux; its sixth number is the pages of data
+
+
+def _skip_package_files() -> None:
+    """Makes modules of `srgan_jax.images` importable without the packages' own files, which import JAX."""
+    folder = Path(__file__).parent
+    for name, path in (("srgan_jax", folder.parent), ("srgan_jax.images", folder)):
+        sys.modules[name] = types.ModuleType(name)
+        sys.modules[name].__path__ = [str(path)]
+
+
+def _data_bytes() -> int:
+    return int(STATUS.read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _limit(seconds: float, largest: int) -> None:
+    """Limits the processor time and the memory (Linux) of the next file."""
+    if resource is None:
+        return
+    time_limit = max(1, math.ceil(time.process_time() + seconds))
+    limits = {resource.RLIMIT_CPU: time_limit, resource.RLIMIT_CORE: 0}
+    if STATUS.exists():
+        limits[resource.RLIMIT_DATA] = largest
+    for kind, value in limits.items():
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+
+
+def _result(function: Callable[..., Any], arguments: tuple, largest: int) -> tuple[bool, Any]:
+    """Returns whether a function succeeded, and its result or exception; None for frames that are decoded later."""
+    from srgan_jax.images.errors import ImageError
+    from srgan_jax.images.picture import Frames
+    from srgan_jax.runtime.errors import UserError
+
+    try:
+        found = function(*arguments)
+        return True, None if isinstance(getattr(found, "frames", None), Frames) else found
+    except MemoryError:
+        return False, ImageError(f"decoding needs more than {largest / 1e9:.3g} GB of memory, the limit")
+    except Exception as error:
+        if not isinstance(error, UserError | OSError):
+            error.add_note("".join(traceback.format_exception(error)))  # of this process, for the log file
+        return False, error
+
+
+def _answer(results: Any, outcome: tuple[bool, Any]) -> None:
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        content = pickle.dumps(outcome, protocol=5, buffer_callback=buffers.append)
+    except Exception as error:  # an exception that can't be pickled
+        content = pickle.dumps((False, RuntimeError(f"{type(outcome[1]).__name__}: {outcome[1]} ({error})")))
+        buffers.clear()
+    views = [buffer.raw() for buffer in buffers]
+    pickle.dump((content, [view.nbytes for view in views]), results)
+    for view in views:
+        results.write(view)
+    results.flush()
+
+
+def main() -> None:
+    """Answers requests until there are no more, or nobody reads the answers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which ends this process
+    requests, results = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints doesn't get between the answers
+    sys.path[:] = pickle.load(requests)
+    _skip_package_files()
+    importlib.import_module("srgan_jax.images.decode")  # before the first file, while the command is busy otherwise
+    start = _data_bytes() if STATUS.exists() else 0
+    while True:
+        try:
+            seconds, largest, function, arguments = pickle.load(requests)
+            _limit(seconds, start + largest)
+            _answer(results, _result(function, arguments, largest))
+        except (EOFError, BrokenPipeError):
+            return
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Programs compiled for hardware that need not be there: what they hold, and the time they need at least."""

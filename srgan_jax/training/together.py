@@ -1,0 +1,92 @@
+"""Operations on many small arrays at once, for GPUs: there each operation costs a kernel's launch, however small it is.
+
+On other backends they are those of each array, with the same bits as ever.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from srgan_jax.runtime.types import PyTree
+
+LARGE = 1 << 20  # values of an array that is not worth copying
+GROUP = 64  # arrays that XLA concatenates in one kernel, with casts and transpositions
+
+
+def on_gpu(together, apart, tree: PyTree) -> PyTree:
+    """Returns `together(tree)` in programs for GPUs, `apart(tree)` in others."""
+    return jax.lax.platform_dependent(tree, cuda=together, rocm=together, default=apart)
+
+
+def pack(tree: PyTree) -> PyTree:
+    """Returns `tree`; on GPUs its small float32 arrays are parts of few arrays, in row-major layout.
+
+    cuDNN computes gradients of kernels in a layout of its own. Read in that layout, each moment of Adam took a kernel
+    and copies of its own.
+    """
+    return on_gpu(_packed, lambda tree: tree, tree)
+
+
+def _packed(tree: PyTree) -> PyTree:
+    leaves, structure = jax.tree.flatten(tree)
+    small = [index for index, leaf in enumerate(leaves) if leaf.size <= LARGE and leaf.dtype == jnp.float32]
+    for start in range(0, len(small), GROUP):
+        group = small[start : start + GROUP]
+        flat = jax.lax.optimization_barrier(jnp.concatenate([leaves[index].ravel() for index in group]))
+        for index, part in zip(group, _parts(flat, [leaves[index] for index in group]), strict=True):
+            leaves[index] = part
+    return jax.tree.unflatten(structure, leaves)
+
+
+def map_small(function: Callable[..., jax.Array], *trees: PyTree) -> PyTree:
+    """Returns `jax.tree.map(function, *trees)` of an element-wise function; on GPUs of all small arrays at once.
+
+    For trees of small float32 arrays, such as batch statistics.
+    """
+    apart = functools.partial(jax.tree.map, function)
+    if not jax.tree.leaves(trees[0]):
+        return trees[0]
+    return jax.lax.platform_dependent(
+        *trees, cuda=functools.partial(_map_together, function), rocm=functools.partial(_map_together, function),
+        default=apart,
+    )  # fmt: skip
+
+
+def _map_together(function: Callable[..., jax.Array], *trees: PyTree) -> PyTree:
+    leaves = [jax.tree.leaves(tree) for tree in trees]
+    found: list[jax.Array] = []
+    for start in range(0, len(leaves[0]), GROUP):
+        groups = [each[start : start + GROUP] for each in leaves]
+        flat = function(*(jnp.concatenate([leaf.ravel() for leaf in group]) for group in groups))
+        found += _parts(flat, groups[0])
+    return jax.tree.unflatten(jax.tree.structure(trees[0]), found)
+
+
+def _parts(flat: jax.Array, like: Sequence[jax.Array]) -> list[jax.Array]:
+    """Returns consecutive parts of a vector, in the shapes of the arrays `like`."""
+    ends = itertools.accumulate(leaf.size for leaf in like)
+    return [flat[end - leaf.size : end].reshape(leaf.shape) for end, leaf in zip(ends, like, strict=True)]
+
+
+def norm(tree: PyTree) -> jax.Array:
+    """Returns the square root of the sum of all squares."""
+    return on_gpu(_norm_together, optax.tree.norm, tree)
+
+
+def _norm_together(tree: PyTree) -> jax.Array:
+    leaves = jax.tree.leaves(tree)
+    parts = [leaf for leaf in leaves if leaf.size > LARGE]
+    small = [leaf.ravel() for leaf in leaves if leaf.size <= LARGE]
+    parts += [jnp.concatenate(small[start : start + GROUP]) for start in range(0, len(small), GROUP)]
+    return jnp.sqrt(functools.reduce(jnp.add, (jnp.sum(jnp.square(part)) for part in parts)))
+
+
+def all_finite(tree: PyTree) -> jax.Array:
+    """Returns whether every floating-point value is finite, for small arrays, which are concatenated: a bool scalar."""
+    leaves = [leaf.ravel() for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    # Without the barrier XLA could copy the check into every use.
+    return jax.lax.optimization_barrier(jnp.isfinite(jnp.concatenate(leaves)).all())

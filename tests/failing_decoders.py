@@ -1,0 +1,51 @@
+"""Decoders that fail as libraries of C do, for tests: they are imported in the processes that decode files."""
+
+import os
+import signal
+import time
+
+import numpy as np
+
+from srgan_jax.images import decode
+
+
+def _read(file, how):
+    return decode._decode_or_repair(file, how)
+
+
+def crash(file, how):
+    """Ends the process by a segmentation fault at `b.png`."""
+    if os.path.basename(file) == "b.png":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return _read(file, how)
+
+
+def compute(file, how):
+    """Doesn't end at `b.png`."""
+    while os.path.basename(file) == "b.png":
+        pass
+    return _read(file, how)
+
+
+def wait(file, how):
+    """Waits at `b.png`, as for a disk that doesn't answer."""
+    time.sleep(600 if os.path.basename(file) == "b.png" else 0)
+    return _read(file, how)
+
+
+def allocate(file, how):
+    """Takes 6 GB at `b.png`."""
+    if os.path.basename(file) == "b.png":
+        np.ones(6_000_000_000, np.uint8)
+    return _read(file, how)
+
+
+def fail(file, how):
+    """Raises an exception of a library, which can't be pickled, at `b.png`."""
+    if os.path.basename(file) == "b.png":
+
+        class LibraryError(Exception):
+            pass
+
+        raise LibraryError("a fault of a library")
+    return _read(file, how)
