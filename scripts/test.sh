@@ -2,7 +2,7 @@
 # Installs the test dependencies, then runs ruff, the type checker and all tests, in two processes. Other arguments are
 # passed to pytest: bash scripts/test.sh -k resize. With -n 0 the tests run in one process, for a debugger.
 #   --fast      skips the tests marked slow: those that start or kill processes, or take seconds
-#   --absent    only the tests that compile for a TPU and an H100, which need not be there: in an environment of their own
+#   --absent    only the tests that compile for H100s, which need not be there: in an environment of their own
 #               (VENV, by default .venv-absent), in one process, a few minutes
 #   --torch     first installs PyTorch (CPU) and spandrel, for the tests that compare with it
 #   --browser   first installs Debian's Chromium and its driver (as root), for the tests of HTML pages, and downloads

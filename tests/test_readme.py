@@ -20,7 +20,7 @@ def test_it_is_short_and_has_contents():
 
 def test_every_extra_is_in_the_table():
     table = README.split("| extra | adds |")[1].split("\n\n")[0]
-    named = [name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split("|")[1])]
+    named = [name for line in table.splitlines()[2:] for name in re.findall(r"`([\w-]+)`", line.split("|")[1])]
     assert sorted(named) == sorted(
         tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     )

@@ -117,6 +117,8 @@ def test_the_server_isolates_the_page(fake_site):
         assert page.headers["Cross-Origin-Opener-Policy"] == "same-origin"
         assert page.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
         assert "connect-src 'self'" in page.headers["Content-Security-Policy"]
+        with urllib.request.urlopen(f"{page.url}runtime/ort.wasm.min.mjs") as script:
+            assert script.headers["Content-Type"] == "text/javascript"
         server.shutdown()
 
 
@@ -293,7 +295,8 @@ def test_the_page_equals_the_command_without_network(page, site, photo, tmp_path
 
     asked = [json.loads(entry["message"])["message"] for entry in page.driver.get_log("performance")]
     urls = {event["params"]["request"]["url"] for event in asked if event["method"] == "Network.requestWillBeSent"}
-    assert len(urls) > 5 and [url for url in urls if not url.startswith((page.url, "blob:", "data:"))] == []
+    web_urls = [url for url in urls if not url.startswith(("blob:", "data:", "chrome:"))]  # chrome: its own pages
+    assert len(web_urls) > 5 and [url for url in web_urls if not url.startswith(page.url)] == []
     severe = [entry for entry in page.driver.get_log("browser") if entry["level"] == "SEVERE"]
     assert [entry for entry in severe if "ERR_CONNECTION_REFUSED" not in entry["message"]] == []  # sw.js is asked for
 

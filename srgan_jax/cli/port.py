@@ -10,6 +10,7 @@ def port(args: argparse.Namespace) -> int:
     from srgan_jax.runtime.errors import UserError
     from srgan_jax.weights import networks
     from srgan_jax.weights.ports import PORTS, files
+    from srgan_jax.weights.safetensors_io import sha256_of
 
     entry = PORTS[args.network]
     given = [path for path in args.files or [] if path]
@@ -28,6 +29,8 @@ def port(args: argparse.Namespace) -> int:
         if official:
             print(f"downloading {official.url}")
             given = [files.download(official, Path(folder))]
+            if official.algorithm != "sha256":  # to be compared with that of another download
+                print(f"the {official.algorithm} is the published one; SHA-256 of the file: {sha256_of(given[0])}")
         print(entry.port(*given, out, **options))
     return 0
 

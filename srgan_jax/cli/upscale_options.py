@@ -141,7 +141,7 @@ OPTIONS = (
             "type": float,
             "default": 45,
             "metavar": "S",
-            "help": "seconds for decoding a file; files that take longer fail (default: 45)",
+            "help": "seconds of processor time for decoding a file; others fail (default: 45)",
         },
     ),
     Option(

@@ -3,7 +3,6 @@
 import functools
 import http.server
 import os
-from typing import ClassVar
 
 from srgan_jax.export.web.site import POLICY
 from srgan_jax.runtime.errors import UserError
@@ -17,15 +16,13 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 
+TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm"}
+
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
-    extensions_map: ClassVar = {
-        **http.server.SimpleHTTPRequestHandler.extensions_map,
-        ".js": "text/javascript",
-        ".mjs": "text/javascript",
-        ".wasm": "application/wasm",
-        ".onnx": "application/octet-stream",
-    }
+    def guess_type(self, path) -> str:
+        """Returns the media type of a file; the system's table may lack those of modules and WebAssembly."""
+        return TYPES.get(os.path.splitext(path)[1]) or super().guess_type(path)
 
     def end_headers(self) -> None:
         for name, value in HEADERS.items():
