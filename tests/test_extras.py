@@ -14,11 +14,6 @@ from srgan_jax.runtime import extras
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-<<<<<<< HEAD
-DISTRIBUTIONS = {"absl": "absl-py", "h5py": "h5py", "pillow_heif": "pillow-heif", "skimage": "scikit-image"}
-DISTRIBUTIONS |= {"libtpu": "jax", "jax_plugins.xla_cuda13": "jax"}  # by an extra of jax
-DISTRIBUTIONS |= {"pillow_jxl": "pillow-jxl-plugin"}
-=======
 DISTRIBUTIONS = {
     "absl": "absl-py",
     "h5py": "h5py",
@@ -27,7 +22,6 @@ DISTRIBUTIONS = {
     "skimage": "scikit-image",
 }
 DISTRIBUTIONS |= {"libtpu": "jax", "jax_plugins.xla_cuda13": "jax"}  # by an extra of jax
->>>>>>> main
 
 
 def _names(requirements):
