@@ -325,6 +325,7 @@ def test_sizes_are_those_of_the_written_image(small, tmp_path):
     assert piexif.load(str(tmp_path / "b.jpg"))["Exif"][piexif.ExifIFD.PixelYDimension] == 5
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # of Pillow; the command ignores its warnings
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
 @pytest.mark.parametrize("block", BAD_EXIF)
 def test_damaged_exif_is_left_out_and_the_image_is_read(small, tmp_path, suffix, block):

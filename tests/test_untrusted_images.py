@@ -340,7 +340,7 @@ def test_a_tiff_page_without_samples_is_refused(tmp_path):
     tags = {"width": 9, "height": 1, "bits": 16, "samples": 3, "photometric": 2, "compression": 1, "depth": 0}
     path = _directory(tmp_path / "a.tif", **tags, offsets=8, counts=54, rows=1)
     with pytest.raises(images.ImageError, match="damaged TIFF: a page without samples"):
-        images.decode_bands(path, 2)
+        images.decode_bands(path, images.Bands(2))
 
 
 def test_the_decoded_size_must_be_that_of_the_header(tmp_path, monkeypatch):
