@@ -67,12 +67,13 @@ def _prepare(folder: Path, seed: int) -> None:
 
 def main() -> int:
     """Runs the trial; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rng, counts, begun = random.Random(args.seed), collections.Counter(), time.monotonic()
+    longest = 0.0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.chdir(folder)

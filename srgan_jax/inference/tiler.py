@@ -240,10 +240,7 @@ class Tiler:
                 f"not enough memory on the device for tiles of {self.tile_px[0]} x {self.tile_px[1]}, the smallest "
                 "that the receptive field of this generator allows; use a smaller generator or another device"
             ) from None
-        self.report(
-            f"out of memory with tiles of {self.tile_px[0]} x {self.tile_px[1]}: continuing with "
-            f"{smaller[0]} x {smaller[1]}"
-        )
+        self.report("out of memory with tiles of {} x {}: continuing with {} x {}".format(*self.tile_px, *smaller))
         self.tile_px = smaller
 
 

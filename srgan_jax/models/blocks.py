@@ -59,8 +59,8 @@ def convolution(
 
     def in_blocks(x: jax.Array, kernel: jax.Array) -> jax.Array:
         kernel = kernel_of_blocks(kernel, factor)
-        pad = (kernel.shape[0] // 2,) * 2
-        y = jax.lax.conv_general_dilated(x, kernel, strides, (pad, pad), **options)
+        pad = kernel.shape[0] // 2
+        y = jax.lax.conv_general_dilated(x, kernel, strides, ((pad, pad), (pad, pad)), **options)
         return pixel_shuffle(y, factor)
 
     return jax.lax.platform_dependent(x, kernel, cpu=shuffled, default=in_blocks)

@@ -48,8 +48,11 @@ class Conv(nn.Conv):
 
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
+        size: Any = self.kernel_size  # `Any`: flax also allows kinds that are not used here
+        strides: Any = self.strides
+        padding: Any = self.padding
         channels = inputs.shape[-1] // self.blocks**2 // self.feature_group_count
-        kernel = self.param("kernel", self.kernel_init, (*self.kernel_size, channels, self.features), self.param_dtype)
+        kernel = self.param("kernel", self.kernel_init, (*size, channels, self.features), self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
 
         def run(x, kernel, *bias):
@@ -57,7 +60,7 @@ class Conv(nn.Conv):
             if self.feature_group_count > 1:
                 options["feature_group_count"] = self.feature_group_count
             y = (self.conv_general_dilated or jax.lax.conv_general_dilated)(
-                x, kernel.astype(x.dtype), self.strides, self.padding, **options
+                x, kernel.astype(x.dtype), strides, padding, **options
             )
             return y + spread(bias[0], y) if bias else y
 

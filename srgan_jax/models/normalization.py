@@ -15,9 +15,12 @@ class BatchNorm(nn.BatchNorm):
     """
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        if self.use_running_average or self.axis_name is not None or x.ndim != len(AXES) + 1:
-            return super().__call__(x)
+    def __call__(
+        self, x: jax.Array, use_running_average: bool | None = None, *, mask: jax.Array | None = None
+    ) -> jax.Array:
+        running = nn.merge_param("use_running_average", self.use_running_average, use_running_average)
+        if running or mask is not None or self.axis_name is not None or x.ndim != len(AXES) + 1:
+            return super().__call__(x, use_running_average, mask=mask)
         features = x.shape[-1:]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, features, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, features, jnp.float32)
