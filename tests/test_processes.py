@@ -119,7 +119,7 @@ def test_an_error_ends_every_process_of_a_job(command, tmp_path):
 
     with locked(tmp_path):
         statuses, _, errors = _finish(_start_job(command(tmp_path, "jit"), 2))
-    assert statuses == [1, 1]
+    assert statuses == [2, 2]
     for text in errors:
         assert f"in use by process {os.getpid()} on" in text and "Traceback" not in text
 

@@ -91,7 +91,7 @@ def with_bands(data: DataConfig, workdir: Path) -> DataConfig:
         before = recorded.read_config(Path(workdir)).get("data", {})
         found = Bands(before.get("channels") or 3, before.get("bits") or 8)
     else:
-        found = processes.on_first_process(functools.partial(_prepared_bands, data))
+        found = Bands(*processes.on_first_process(lambda: dataclasses.astuple(_prepared_bands(data))))
     bands = Bands(data.channels or found.count, data.bits or found.bits)
     if bands != RGB:
         messages.report(f"training images: {bands}")
