@@ -525,7 +525,9 @@ def test_divergence_rolls_back_and_reseeds_the_sample_order(config, tmp_path, mo
     output = capsys.readouterr().err
     assert re.search(r"3 .* up to 6 .*not finite.* update 2.*\(1 of 3\)", output)
     good, bad = helpers.read_metrics(tmp_path / "good"), helpers.read_metrics(tmp_path / "bad")
-    assert [row["step"] for row in bad] == list(range(1, 9)) and good[:2] == bad[:2]
+    assert [row["step"] for row in bad] == list(range(1, 9))
+    for ours, theirs in zip(bad[:2], good[:2], strict=True):  # two programs, which round differently
+        assert ours.pop("stage") == theirs.pop("stage") and ours == pytest.approx(theirs, rel=1e-6)
     assert all(a["pixel"] != b["pixel"] for a, b in zip(good[2:], bad[2:], strict=True))  # other samples
     assert sorted(_checkpoints(tmp_path / "bad", "pretrain")) == [4, 6, 8]
     content = helpers.read_checkpoint(_checkpoints(tmp_path / "bad", "pretrain")[8])

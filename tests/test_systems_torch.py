@@ -76,6 +76,7 @@ def test_initialisation_equals_that_of_the_library(name):
     module = models.build(models.GENERATORS, {"name": "srresnet", "blocks": 1, "initialization": name})
     params = module.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]["conv_up_0"]
     fan_in, fan_out = 9 * 64, 9 * 256
+    torch.manual_seed(0)
     theirs = torch.nn.Conv2d(64, 256, 3)
     if name == "keras":
         torch.nn.init.xavier_uniform_(theirs.weight)

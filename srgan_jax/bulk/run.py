@@ -30,6 +30,7 @@ from srgan_jax.bulk.writer import (
     wrap_device_errors,
 )
 from srgan_jax.models import channels_of
+from srgan_jax.runtime.atomic import delete_leftovers
 from srgan_jax.weights import Weights
 
 
@@ -63,6 +64,8 @@ def upscale_files(
     given, generators = Options(**options), [params] if isinstance(params, Weights) else list(params)
     names = Names(jobs, size_of, given, settings_digest(generators, given))
     planned, summary = plan(jobs, size_of, names, given)
+    for folder in {job.target.parent for job in jobs}:
+        delete_leftovers(folder)
     if planned and channels_of(generators[0].architecture) not in (1, 3):
         chain = make_chain(
             generators, list(planned.values()), tile_px=given.tile_px, self_ensemble=given.self_ensemble, report=report

@@ -17,7 +17,7 @@ from srgan_jax import models, weights
 from srgan_jax.config.command_line import apply_overrides
 from srgan_jax.config.recipes import load_config
 from srgan_jax.config.resolve import resolve
-from srgan_jax.config.schema import ExtractorConfig, RunConfig
+from srgan_jax.config.schema import DataConfig, ExtractorConfig, GuardConfig, RunConfig
 from srgan_jax.data.batch_plan import BatchPlan
 from srgan_jax.inference import tile_grid
 from srgan_jax.inference.tiler import upscale_tiles
@@ -94,7 +94,8 @@ def lower_updates(request: Request, topology: Topology, devices: Sequence[Any]) 
     mesh = runtime_devices.make_mesh(devices)
     for stage in stages:
         if stage.name in names:
-            yield _lower_update(run, stage, mesh, request.tiles, notes)
+            counts = request.tiles, run.steps_per_call
+            yield _lower_update(stage, mesh, run.data, run.guard, *counts, notes)
 
 
 def _read(request: Request, topology: Topology) -> tuple[RunConfig, tuple[str, ...]]:
@@ -134,33 +135,41 @@ def _zero_extractor(config: ExtractorConfig, folder: Path) -> ExtractorConfig:
     return dataclasses.replace(config, weights=str(file))
 
 
-def _lower_update(run: RunConfig, stage: Stage, mesh: Mesh, tiles: int, notes: tuple[str, ...]) -> Lowered:
+def _lower_update(
+    stage: Stage,
+    mesh: Mesh,
+    data: DataConfig,
+    guard: GuardConfig,
+    tiles: int,
+    steps_per_call: int,
+    notes: tuple[str, ...],
+) -> Lowered:
     state = jax.eval_shape(stage.init, None)
     variables = jax.tree.map(np.asarray, stage.extractor.variables) if stage.extractor else None
     variables = jax.tree.map(lambda leaf: Shape(leaf.shape, leaf.dtype), variables)
-    store, inputs = _data_shapes(run, stage, tiles)
+    store, inputs = _data_shapes(data, stage, tiles)
     arguments = state, {"store": store, "extractor": variables}, inputs
-    update: Any = map_stage(stage, run.guard, mesh, run.devices.mapping)  # jax.jit's class has `trace`, too
+    update: Any = map_stage(stage, guard, mesh, "jit")  # jax.jit's class has `trace`, too
     traced = update.trace(*arguments)
     operations = count_operations(traced.jaxpr) / mesh.size
     sizes = {"state": _bytes(state), "tiles": _bytes(store), "frozen": _bytes(variables)}
     sizes["inputs"] = _bytes(inputs) // mesh.size
     dtype = np.dtype(stage.generator.dtype).name
     shared = PartitionSpec(), PartitionSpec(), PartitionSpec(mesh.axis_names[0])
-    counts = stage.plan.batch_size, operations, run.steps_per_call
+    counts = stage.plan.batch_size, operations, steps_per_call
     return Lowered(stage.name, traced.lower(), dtype, *counts, sizes, notes, arguments, mesh, shared)
 
 
-def _data_shapes(run: RunConfig, stage: Stage, tiles: int) -> tuple[PyTree, PyTree]:
+def _data_shapes(data: DataConfig, stage: Stage, tiles: int) -> tuple[PyTree, PyTree]:
     """Returns the shapes of the store, None for `source=stream` or no tiles, and of the inputs that are divided."""
     plan, batch = stage.plan, stage.plan.batch_size
-    dtype = np.uint16 if run.data.bits == 16 else np.uint8
+    dtype = np.uint16 if data.bits == 16 else np.uint8
     inputs: dict[str, Any] = {"indices": Shape((batch,), np.int32)}
-    if not tiles or run.data.source != "memory":
+    if not tiles or data.source != "memory":
         side = plan.window["crop_px"] + 2 * plan.window["margin_px"]
         inputs["windows"] = Shape((batch, stage.draws, side, side, plan.channels), dtype)
         return None, inputs
-    side = max(run.data.tile_px // _unit(plan), plan.window["crop_px"] + 2 * plan.window["margin_px"])
+    side = max(data.tile_px // _unit(plan), plan.window["crop_px"] + 2 * plan.window["margin_px"])
     whole = {"first_tile": Shape((tiles,), np.int32), "columns": Shape((tiles,), np.int32)}
     whole["sizes"] = Shape((tiles, 2), np.int32)
     return {"tiles": Shape((tiles, side, side * plan.channels), dtype)} | whole, inputs
