@@ -60,7 +60,10 @@ def test_sums_over_devices_are_not_rounded_to_bfloat16(gradients):
 
 @pytest.mark.parametrize("kind", ["conv", "dense"])
 def test_gradients_over_devices_are_those_of_float64(kind):
-    """A matrix product rounds each device's part to bfloat16, at 2 ** -9. In bfloat16 alone a bias's error is 4 %."""
+    """Sums over devices are in float32: in bfloat16 alone a bias's error is 4 %.
+
+    A matrix product still rounds each device's part, at 2 ** -9; on CPUs, JAX 0.12 also adds within a part in bfloat16.
+    """
     rng = np.random.default_rng(1)
     as_bfloat16 = lambda a: np.asarray(jnp.asarray(a, jnp.bfloat16).astype(jnp.float32))  # noqa: E731
     x, cotangent = (as_bfloat16(rng.normal(size=(32, 8, 8, channels))) for channels in (6, 10))
@@ -81,7 +84,7 @@ def test_gradients_over_devices_are_those_of_float64(kind):
 
     batch = devices.shard({"x": x, "cotangent": cotangent}, mesh, "jit")
     _, grads = map_update(update, mesh, "jit")(devices.replicate(params, mesh), None, batch)
-    tolerance = {"kernel": {"conv": 1e-5, "dense": 2.0**-9}[kind], "bias": 1e-5}
+    tolerance = {"kernel": {"conv": 1e-5, "dense": 2.0**-5}[kind], "bias": 1e-5}
     for name, found in grads["params"].items():
         error = np.linalg.norm(np.asarray(found, np.float64).ravel() - exact[name].ravel()) / np.linalg.norm(
             exact[name]
