@@ -5,8 +5,8 @@
 #   --absent    only the tests that compile for H100s, which need not be there: in an environment of their own
 #               (VENV, by default .venv-absent), in one process, a few minutes
 #   --torch     first installs PyTorch (CPU) and spandrel, for the tests that compare with it
-#   --browser   first installs Debian's Chromium and its driver (as root), for the tests of HTML pages, and downloads
-#               ONNX Runtime Web into the user's cache folder; what can't be downloaded is skipped
+#   --browser   first installs Debian's Chromium, its driver and apngdis (as root), for the tests of HTML pages and of
+#               animations, and downloads ONNX Runtime Web into the user's cache folder; what can't be downloaded is skipped
 # Without PyTorch or Chromium those tests are skipped with a message.
 # PYTHON and VENV select interpreter and environment, see scripts/setup.sh.
 set -euo pipefail
@@ -34,6 +34,8 @@ while true; do
       ;;
     --browser)
       command -v chromedriver >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium chromium-driver >/dev/null; }
+      # apngdis decodes animations independently; without it that comparison is skipped
+      command -v apngdis >/dev/null || { apt-get update -qq && apt-get install -y -qq apngdis >/dev/null; } || true
       "$bin/python" -c 'from srgan_jax.export.web.runtime import runtime_files; runtime_files(None, print)' || true
       ;;
     *) break ;;

@@ -7,6 +7,7 @@ import subprocess
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -175,6 +176,14 @@ def test_operations_of_convolutions():
     gradient = jax.make_jaxpr(jax.grad(loss))(kernel, x)
     assert count_operations(gradient) == 2 * forward  # the weight gradient has as many products
     assert count_operations(jax.make_jaxpr(update)(kernel, x)) >= 5 * 2 * forward
+
+
+def test_operations_divided_by_shard_map_are_those_of_all_devices():
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:4]), ("batch",))
+    split, whole = jax.sharding.PartitionSpec("batch"), jax.sharding.PartitionSpec()
+    product = jax.shard_map(jnp.matmul, mesh=mesh, in_specs=(split, whole), out_specs=split)
+    x, weights = jnp.zeros((64, 32)), jnp.zeros((32, 8))
+    assert count_operations(jax.make_jaxpr(product)(x, weights)) == 2 * 64 * 32 * 8
 
 
 def test_roofline_of_four_v5e():

@@ -11,7 +11,7 @@ def count_operations(jaxpr: Any) -> float:
 
     Loops are counted as often as they turn (`while` once), rematerialised parts as often as they are computed, and of
     several branches the largest. Taps in the zeros of a convolution's padding are counted, those in the zeros between
-    the samples of a dilated input aren't.
+    the samples of a dilated input aren't. The body of `shard_map` is counted once for each device of its mesh.
     """
     return sum(_operations_of(equation) for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns)
 
@@ -31,6 +31,8 @@ def _operations_of(equation: Any) -> float:
     ]
     if name == "cond":
         return max(inner, default=0.0)
+    if name == "shard_map":
+        return sum(inner) * parameters["mesh"].size
     return sum(inner) * parameters.get("length", 1) if name == "scan" else sum(inner)
 
 
