@@ -92,7 +92,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in [COMMANDS[argv[0]]] if argv and argv[0] in COMMANDS else COMMANDS.values():
         add(commands)
-    for command in commands.choices.values():
+    for name, command in commands.choices.items():
+        command.description = sys.modules[COMMANDS[name].__module__].__doc__
         command.set_defaults(parser=command)
         command.add_argument(
             "--import", dest="imports", action="append", default=[], metavar="MODULE",
