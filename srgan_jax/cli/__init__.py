@@ -90,7 +90,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         "--version", action="version", version=f"srgan-jax {package_versions(('srgan-jax',))['srgan-jax']}"
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in [COMMANDS[argv[0]]] if argv and argv[0] in COMMANDS else COMMANDS.values():
+    first = argv[0] if argv else ""
+    for add in [COMMANDS[first]] if first in COMMANDS else () if first == "--version" else COMMANDS.values():
         add(commands)
     for name, command in commands.choices.items():
         command.description = sys.modules[COMMANDS[name].__module__].__doc__

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,9 @@ class _Forked:
 
     def __init__(self) -> None:
         (requests, write), (read, results) = os.pipe(), os.pipe()
-        self.pid = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of NumPy's threads, which OpenBLAS starts again
+            self.pid = os.fork()
         if not self.pid:
             try:
                 os.close(write)  # else the copy would wait for itself when this process has ended
