@@ -146,7 +146,8 @@ def encode_still(picture: Picture, suffix: str, quality: int) -> bytes:
 
 def _save(file: Path | BytesIO, image: Image.Image, picture: Picture, suffix: str, quality: int) -> None:
     """Writes an image of 8 bits with Pillow."""
-    name = Image.registered_extensions()[suffix]
+    Image.preinit()  # the usual formats; `registered_extensions` imports some fifty more
+    name = Image.EXTENSION.get(suffix) or Image.registered_extensions()[suffix]
     options: dict[str, Any] = {
         "JPEG": {"quality": quality, "subsampling": 0},
         "WEBP": {"quality": quality, "lossless": quality == 100 or picture.lossless, "method": 4, "exact": True},
