@@ -3,6 +3,9 @@
 import argparse
 import json
 import re
+import shutil
+import sys
+import textwrap
 
 from srgan_jax.runtime import extras
 from srgan_jax.runtime.errors import UserError
@@ -28,8 +31,17 @@ def plan(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(described, indent=1))
     else:
-        print("\n".join([report.header(args.config, topology), *report.as_text(described, topology)]))
+        print(_wrapped("\n".join([report.header(args.config, topology), *report.as_text(described, topology)])))
     return 0
+
+
+def _wrapped(text: str) -> str:
+    """Returns text whose lines end at the width of the terminal; as it is where it doesn't go to a terminal."""
+    if not sys.stdout.isatty():
+        return text
+    columns = shutil.get_terminal_size().columns
+    options = {"break_long_words": False, "break_on_hyphens": False}  # in addresses
+    return "\n".join(textwrap.fill(line, columns, subsequent_indent="    ", **options) for line in text.splitlines())
 
 
 def _size(text: str) -> tuple[int, int]:
