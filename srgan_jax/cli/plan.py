@@ -40,8 +40,8 @@ def _wrapped(text: str) -> str:
     if not sys.stdout.isatty():
         return text
     columns = shutil.get_terminal_size().columns
-    options = {"break_long_words": False, "break_on_hyphens": False}  # in addresses
-    return "\n".join(textwrap.fill(line, columns, subsequent_indent="    ", **options) for line in text.splitlines())
+    wrap = textwrap.TextWrapper(columns, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(map(wrap.fill, text.splitlines()))
 
 
 def _size(text: str) -> tuple[int, int]:
