@@ -24,6 +24,7 @@ import re
 import sys
 from typing import NoReturn
 
+from srgan_jax.cli.arguments import check_paths
 from srgan_jax.cli.evaluate import add_evaluate
 from srgan_jax.cli.export import add_export
 from srgan_jax.cli.import_weights import add_import
@@ -110,6 +111,7 @@ def _main(argv: list[str] | None) -> int:
         args.overrides = [*args.overrides, *unknown]
     elif unknown:
         args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    check_paths(args)
     for name in args.imports:
         import_module(name)
     if args.command in COMPILING:

@@ -6,8 +6,11 @@ import os
 import re
 import secrets
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from srgan_jax.runtime import storage
 
 try:
     import fcntl
@@ -45,7 +48,14 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
 
     The temporary file has a random name and is created exclusively. It is locked while its process lives: the first
     call for a folder deletes the temporary files of killed processes there, which no process locks.
+
+    For a path of a bucket the temporary file is a local one, which is uploaded at the end.
     """
+    if storage.scheme(path):
+        with tempfile.TemporaryDirectory() as folder:
+            yield (temporary := Path(folder, os.path.basename(path)))
+            storage.upload(temporary, path)
+        return
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if (folder := os.path.realpath(path.parent)) not in _cleaned:

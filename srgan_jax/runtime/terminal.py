@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from srgan_jax.runtime import storage
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.streams import ignore_write_errors
 
@@ -27,15 +28,15 @@ def one_line(text: object) -> str:
 
 
 class _Printable:
-    """A text stream that passes `printable` text on to another stream."""
+    """A text stream that passes `printable` text, with the addresses of buckets, on to another stream."""
 
     def __init__(self, stream: Any):
         self._stream = stream
 
     def write(self, text: str) -> int:
+        text = storage.with_addresses(text)
         bar = BAR.fullmatch(text)
-        self._stream.write(f"{bar[1]}{printable(bar[2])}{bar[3]}" if bar else printable(text))
-        return len(text)
+        return self._stream.write(f"{bar[1]}{printable(bar[2])}{bar[3]}" if bar else printable(text))
 
     def writelines(self, lines) -> None:
         for line in lines:

@@ -4,13 +4,17 @@ import contextlib
 import datetime
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import jax
 
 from srgan_jax import models, weights
 from srgan_jax.config import recorded
 from srgan_jax.config.schema import RunConfig
-from srgan_jax.runtime import atomic, messages, processes
+from srgan_jax.runtime import atomic, messages, processes, storage
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training import nonfinite
@@ -24,6 +28,7 @@ except ImportError:  # Windows, where training is not supported: see data.builde
     fcntl = None
 
 
+LAST_ATTEMPTS, UPLOAD_SECONDS = 5, 5.0  # of uploading at the end of a run
 DIVERGENCE_ADVICE = (
     "try a lower learning rate, gradient clipping (--config.stages.{}.clip_norm=1.0), or --debug_nans to find the "
     "first non-finite value"
@@ -39,11 +44,29 @@ def locked(workdir: Path) -> Iterator[None]:
     """
     with contextlib.ExitStack() as held:
         processes.on_first_process(lambda: _lock(workdir, held))
-        yield
+        try:
+            yield
+        finally:
+            upload(workdir, attempts=LAST_ATTEMPTS)
+
+
+def upload(workdir: Path, attempts: int = 1) -> None:
+    """Uploads what changed in the folder of a run in a bucket, in process 0; a failure is reported.
+
+    Before a checkpoint it comes first: then the log has all lines of the updates before each checkpoint.
+    """
+    for attempt in range(attempts if jax.process_index() == 0 else 0):
+        if not (reason := storage.push(workdir)):
+            return
+        messages.report(f"WARNING: files of {workdir} can't be uploaded ({reason}); they are uploaded later")
+        time.sleep(UPLOAD_SECONDS if attempt + 1 < attempts else 0)
 
 
 def _lock(workdir: Path, held: contextlib.ExitStack) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
+    if (home := storage.home(workdir)) is not workdir:
+        _record_start(home / "lock", held)
+        return
     if fcntl is None:
         return
     file = held.enter_context(open(workdir / "lock", "a+", opener=atomic.no_follow))  # noqa: SIM115, the kernel unlocks it
@@ -59,10 +82,25 @@ def _lock(workdir: Path, held: contextlib.ExitStack) -> None:
         messages.report(f"WARNING: {workdir} can't be locked ({error.strerror}); make sure that no second run uses it")
         return
     file.truncate(0)
-    start_time = datetime.datetime.now(datetime.UTC).isoformat(" ", "seconds")
-    file.write(f"process {os.getpid()} on {socket.gethostname()} since {start_time}\n")
+    file.write(_this_process())
     file.flush()
     held.callback(file.truncate, 0)
+
+
+def _this_process() -> str:
+    start_time = datetime.datetime.now(datetime.UTC).isoformat(" ", "seconds")
+    return f"process {os.getpid()} on {socket.gethostname()} since {start_time}\n"
+
+
+def _record_start(record: Any, held: contextlib.ExitStack) -> None:
+    """Writes who uses a folder of a bucket, where nothing can be locked; reports an earlier use that has no end."""
+    if record.exists():
+        messages.report(
+            f"WARNING: {record.parent} is used, or was when it was killed, by {record.read_text().strip()}; a bucket "
+            "has no locks: make sure that no other run uses it"
+        )
+    record.write_text(_this_process())
+    held.callback(record.unlink, missing_ok=True)
 
 
 def finished_steps(file: Path) -> int:
@@ -131,7 +169,7 @@ def _check_same_run(
 
 def _is_trained(workdir: Path, name: str) -> bool:
     """Returns whether a stage has final weights or a checkpoint."""
-    saved = any(path.name.isdigit() for path in (workdir / "checkpoints" / name).glob("*"))
+    saved = any(path.name.isdigit() for path in (storage.home(workdir) / "checkpoints" / name).glob("*"))
     return saved or (workdir / f"{name}.safetensors").exists()
 
 
