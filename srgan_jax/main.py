@@ -52,13 +52,13 @@ def _train(argv: Sequence[str] | None) -> int:
     args, overrides = parser().parse_known_args(argv)
     logging.set_verbosity(logging.WARNING)  # JAX and tfds log many lines at INFO
     storage.check(args.config or "", "--config", ())
+    processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
     config, folder = config_and_folder(args.config, args.workdir)
     apply_overrides(config, overrides, [f"--{name}" for name in vars(args)])
     run = resolve(config)
     jax.config.update("jax_debug_nans", args.debug_nans)
     if run.deterministic:
         devices.make_deterministic()
-    processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
     devices.check_platform()
     compilation.enable_compilation_cache(run.compilation_cache, messages.report)
     train_and_evaluate(run, folder, profile=args.profile, config_file=args.config or "")

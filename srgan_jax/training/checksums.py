@@ -35,6 +35,12 @@ def exists(folder: Any) -> bool:
     return (folder / FILE).exists()
 
 
+def modified(folder: Any) -> float:
+    """Returns when the file of checksums in `folder` was written, in seconds since 1970."""
+    status = (folder / FILE).stat()
+    return float(getattr(status, "st_mtime", None) or getattr(status, "mtime", 0))
+
+
 def verify(folder: Any) -> list[str]:
     """Returns a line for each file that differs from its checksum, is missing, or was added: [] for no difference."""
     try:

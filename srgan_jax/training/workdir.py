@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import os
+import secrets
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,10 +15,10 @@ import jax
 from srgan_jax import models, weights
 from srgan_jax.config import recorded
 from srgan_jax.config.schema import RunConfig
-from srgan_jax.runtime import atomic, messages, processes, storage
+from srgan_jax.runtime import atomic, messages, peers, processes, storage
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.types import PyTree
-from srgan_jax.training import nonfinite
+from srgan_jax.training import checksums, nonfinite
 from srgan_jax.training.initial import COPY, DISCRIMINATOR_COPY, is_same
 from srgan_jax.training.network_fields import find_generator, select_keys
 from srgan_jax.training.start import architecture_differences
@@ -28,6 +29,7 @@ except ImportError:  # Windows, where training is not supported: see data.builde
     fcntl = None
 
 
+TOKEN_SECONDS = 5.0
 LAST_ATTEMPTS, UPLOAD_SECONDS = 5, 5.0  # of uploading at the end of a run
 DIVERGENCE_ADVICE = (
     "try a lower learning rate, gradient clipping (--config.stages.{}.clip_norm=1.0), or --debug_nans to find the "
@@ -40,14 +42,64 @@ def locked(workdir: Path) -> Iterator[None]:
     """Creates `workdir` and locks it for all processes of this run.
 
     Raises:
-      UserError: another run has locked it. The message names its process, host and start time.
+      UserError: another run has locked it, or processes have different folders. The message names process, host and
+        start time of the other run.
     """
     with contextlib.ExitStack() as held:
         processes.on_first_process(lambda: _lock(workdir, held))
+        check_shared(workdir)
+        peers.how_to_resume(lambda: how_to_resume(workdir))
         try:
             yield
         finally:
             upload(workdir, attempts=LAST_ATTEMPTS)
+
+
+def check_shared(workdir: Path) -> None:
+    """Raises UserError if other processes don't see in `workdir` what process 0 writes there.
+
+    They would wait at the first checkpoint for a folder that process 0 makes elsewhere.
+    """
+    if jax.process_count() == 1:
+        return
+    home = storage.home(workdir)
+    token = processes.on_first_process(lambda: _write_token(home))
+    found = processes.gather([_appears(home / token), socket.gethostname()])
+    with contextlib.suppress(OSError):
+        (home / token).unlink(missing_ok=True)  # of process 0, or nothing
+    apart = [f"{index} on {host}" for index, (seen, host) in enumerate(found) if not seen]
+    if apart:
+        raise UserError(
+            f"--workdir={workdir}: expected one folder for all processes, but what process 0 on {found[0][1]} writes "
+            f"there isn't seen by process {', '.join(apart)}; give a folder that all machines mount, or gs://BUCKET/PATH"
+        )
+
+
+def _write_token(home: Any) -> str:
+    name = f".job-{secrets.token_hex(8)}"  # a new name, which no machine's file system remembers as missing
+    (home / name).write_text(_this_process())
+    return name
+
+
+def _appears(file: Any) -> bool:
+    """Returns whether a file exists now or within the time after which network file systems show it."""
+    until = time.monotonic() + TOKEN_SECONDS
+    while not file.exists():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def how_to_resume(workdir: Path) -> str:
+    """Returns the last checkpoint of a run and the command that resumes it, as the end of a message."""
+    root = storage.home(workdir) / "checkpoints"
+    stages = storage.folders(root) if root.exists() else []
+    found = [(root / name, int(step)) for name in stages for step in storage.folders(root / name) if step.isdecimal()]
+    complete = [(checksums.modified(folder / str(step)), folder.name, step) for folder, step in found
+                if checksums.exists(folder / str(step))]  # fmt: skip
+    last = "{1}, update {2}".format(*max(complete)) if complete else "none yet"
+    return f"last checkpoint: {last}; to resume: python -m srgan_jax.main --workdir {workdir}"
 
 
 def upload(workdir: Path, attempts: int = 1) -> None:
