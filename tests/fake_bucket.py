@@ -41,7 +41,8 @@ class Bucket:
         return {
             "kind": "storage#object", "bucket": bucket, "name": name, "size": str(len(content)), "md5Hash": md5,
             "generation": generation, "metageneration": "1", "etag": generation, "id": f"{key}/{generation}",
-            "updated": stamp, "timeCreated": stamp, "storageClass": "STANDARD", "contentType": "application/octet-stream",
+            "updated": stamp, "timeCreated": stamp, "storageClass": "STANDARD",
+            "contentType": "application/octet-stream",
         }  # fmt: skip
 
 

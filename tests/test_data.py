@@ -177,7 +177,7 @@ def test_parts_of_the_store_give_the_same_windows(dataset, parts, multiple):
         __len__, __getitem__ = image_set.__len__, lambda self, index: read.append(index) or image_set[index]
 
     stores = [
-        memory.build_store(Recorded(), sizes, tile_px=64, part=(part, parts, multiple), **GEOMETRY)
+        memory.build_store(Recorded(), sizes, tile_px=64, part=part, parts=parts, multiple=multiple, **GEOMETRY)
         for part in range(parts)
     ]
     assert len(read) <= len(image_set) + parts and set(read) == set(range(6))  # the dtype is that of the first

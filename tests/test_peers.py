@@ -1,4 +1,4 @@
-"""Tests that all processes of a job on this machine end when one does: killed, by an exception, or in another folder."""
+"""Tests that all processes of a job end when one does: killed, by an exception, or with another folder."""
 
 import signal
 import time

@@ -203,7 +203,8 @@ def open_source(
     """Returns the images of a data set; they are decoded when indexed.
 
     Args:
-      dataset: a folder written by `prepare`, local or of a bucket, or the name of a tfds data set ("celeb_a", "div2k/bicubic_x4").
+      dataset: a folder written by `prepare`, local or of a bucket, or the name of a tfds data set ("celeb_a",
+        "div2k/bicubic_x4").
       split: name of a split of the data set.
       feature: name of an image feature; "" means "hr", else "image", else the only one.
       data_dir: folder in which tfds stores named data sets; None is the default of tfds.

@@ -36,7 +36,9 @@ def build_store(
     margin_px: int,
     tile_px: int,
     channels: int = 3,
-    part: tuple[int, int, int] = (0, 1, 1),
+    part: int = 0,
+    parts: int = 1,
+    multiple: int = 1,
 ) -> dict[str, np.ndarray]:
     """Decodes all images into overlapping tiles, so that each crop with its margin lies within one tile.
 
@@ -47,18 +49,19 @@ def build_store(
       margin_px: pixels around a crop; outside the image its outermost pixels are repeated.
       tile_px: side of the tiles.
       channels: 3, or those of packed pairs.
-      part: `(i, n, k)`: only part i of n is decoded, with about 1/n of the tiles, filled up to a multiple of k. The
-        parts one after another are the tiles to which "first_tile" points.
+      part: the part of the images that is decoded.
+      parts: their number. One after another they are the tiles to which "first_tile" points.
+      multiple: the tiles of a part are filled up to a multiple of this number.
 
     Returns:
-      "tiles" `[M, T, T * channels]`, or those of the part; for each image "first_tile" `[N]`, "columns" (of tiles) `[N]` and "sizes"
-      `[N, 2]`.
+      "tiles" `[M, T, T * channels]`, or those of the part; for each image "first_tile" `[N]`, "columns" (of tiles)
+      `[N]` and "sizes" `[N, 2]`.
     """
     window = crop_px + 2 * margin_px
     tile_px = _fitted_tile(sizes, tile_px, crop_px, margin_px)
     counts = _tile_counts(sizes, tile_px, window, crop_px)
-    owner, first, rows_of_part = _places(counts.prod(axis=1), *part[1:])
-    begin = part[0] * rows_of_part
+    owner, first, rows_of_part = _places(counts.prod(axis=1), parts, multiple)
+    begin = part * rows_of_part
     tiles = np.zeros((rows_of_part, tile_px, tile_px * channels), images[0].dtype)
     stride = tile_px - window + 1
 
@@ -72,8 +75,13 @@ def build_store(
             tiles[first[index] - begin + number, : cut.shape[0], : cut.shape[1]] = cut
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(fill, np.flatnonzero(owner == part[0]).tolist()))
-    return {"tiles": tiles, "first_tile": first.astype(np.int32), "columns": counts[:, 1].astype(np.int32), "sizes": sizes}
+        list(pool.map(fill, np.flatnonzero(owner == part).tolist()))
+    return {
+        "tiles": tiles,
+        "first_tile": first.astype(np.int32),
+        "columns": counts[:, 1].astype(np.int32),
+        "sizes": sizes,
+    }
 
 
 def _places(counts: np.ndarray, parts: int, multiple: int) -> tuple[np.ndarray, np.ndarray, int]:

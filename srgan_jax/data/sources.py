@@ -84,12 +84,13 @@ def _build_store(images: skip_corrupt.ReadableImages, *, crop_px: int, **options
 
     Each process of a job decodes a part of the images; then all devices get the tiles of all.
     """
-    part = jax.process_index(), jax.process_count(), jax.local_device_count() if jax.process_count() > 1 else 1
+    count = jax.process_count()
+    options |= {"part": jax.process_index(), "parts": count, "multiple": jax.local_device_count() if count > 1 else 1}
     while True:
         known = sorted(images.corrupt)
         kept, sizes, _ = datasets.without_small(images, crop_px)
-        store = memory.build_store(kept, sizes, crop_px=crop_px, part=part, **options)
-        found = processes.gather([known, list(images.corrupt.items())])
-        images.corrupt |= {index: reason for _, corrupt in found for index, reason in corrupt}
-        if all(set(before) == images.corrupt.keys() for before, _ in found):
+        store = memory.build_store(kept, sizes, crop_px=crop_px, **options)
+        found = processes.gather({"before": known, "now": list(images.corrupt.items())})
+        images.corrupt |= {int(index): str(reason) for each in found for index, reason in each["now"]}
+        if all(set(each["before"]) == images.corrupt.keys() for each in found):
             return {**store, "tiles": devices.gather_rows(store["tiles"])}

@@ -85,7 +85,8 @@ def gather(value: T) -> list[T]:
     """
     if jax.process_count() == 1:
         return [value]
-    client, number = distributed.global_state.client, next(_gathered)
+    client: Any = distributed.global_state.client
+    number = next(_gathered)
     client.key_value_set(f"{KEYS}/{number}/{jax.process_index()}", json.dumps(value))
     found = [json.loads(_wait_for(client, f"{KEYS}/{number}/{index}")) for index in range(jax.process_count())]
     if number:  # all have read these

@@ -1,11 +1,12 @@
 """Paths that users give: local ones, and buckets of Google Cloud Storage, `gs://BUCKET/PATH`, by `etils.epath`.
 
-All paths of run folders, data sets and weights pass here. Checkpoints are written to a bucket directly, by all processes.
-Everything else of a run is written to a local copy of its folder (`open_folder`), which `push` uploads. What is only
-read, `local` downloads.
+All paths of run folders, data sets and weights pass here. Checkpoints are written to a bucket directly, by all
+processes. Everything else of a run is written to a local copy of its folder (`open_folder`), which `push` uploads. What
+is only read, `local` downloads.
 
-A bucket has no locks, no exclusive creation of files, and no renaming of folders. In their place: an object appears when
-all of it is uploaded; process 0 alone writes; the record of the last start in `lock` is reported, and not enforced.
+A bucket has no locks, no exclusive creation of files, and no renaming of folders. In their place: an object appears
+when all of it is uploaded; process 0 alone writes; the record of the last start in `lock` is reported, and not
+enforced.
 """
 
 import atexit
@@ -68,7 +69,7 @@ def check(path: str | os.PathLike, name: str, accepted: Sequence[str] = tuple(BU
 def remote(path: str | os.PathLike) -> Any:
     """Returns a path of a bucket as `etils.epath.Path`, which has the methods of `pathlib.Path`."""
     check(path, "")
-    import fsspec
+    import fsspec.config
     from etils import epath
 
     # Listings are not kept: Orbax writes arrays without fsspec, and other processes write too.
@@ -101,7 +102,7 @@ def _entries(folder: Any, skipped: Sequence[str] = ()) -> list[_Entry]:
 
 def _system(path: Any) -> tuple[Any, str]:
     """Returns the file system of a path of a bucket, and its name there."""
-    import fsspec
+    import fsspec.core
 
     return fsspec.core.url_to_fs(os.fspath(remote(path)))
 

@@ -45,8 +45,8 @@ def train_and_evaluate(
 
     Args:
       run: config, from `config.resolve.resolve`.
-      folder: folder of the run, local or of a bucket, for checkpoints, metrics, previews and, at the end, `generator.safetensors`. All
-        processes need access to it.
+      folder: folder of the run, local or of a bucket, for checkpoints, metrics, previews and, at the end,
+        `generator.safetensors`. All processes need access to it.
       profile: whether to write a trace of a few updates.
       config_file: value of `--config`, for the record of the run.
 

@@ -61,7 +61,7 @@ def local_file(path: str | os.PathLike) -> str | os.PathLike:
     if is_address(path):
         return fetch(os.fspath(path))
     storage.check(path, "weights", ("gs", "hf"))
-    return storage.local(path, storage.DIRECT + ("samples", "dataset"))
+    return storage.local(path, (*storage.DIRECT, "samples", "dataset"))
 
 
 def beside(address: str, name: str) -> Path:

@@ -106,8 +106,8 @@ def load(path: str | os.PathLike, *, fold: bool = True) -> Weights:
     Args:
       path: a `.safetensors` written by `save`, the folder of a training run (its `generator.safetensors`), the name of
         a generator that ships with the package (`pretrained.names()`), an address of the Hugging Face Hub
-        (`hf://owner/name`, see `hub`) or of a bucket (`gs://BUCKET/PATH`), or a generator of another program: a PyTorch checkpoint or `.safetensors`, whose
-        architecture is detected (`importers`). No code in the file runs.
+        (`hf://owner/name`, see `hub`) or of a bucket (`gs://BUCKET/PATH`), or a generator of another program: a PyTorch
+        checkpoint or `.safetensors`, whose architecture is detected (`importers`). No code in the file runs.
       fold: fold batch normalisation into the convolutions, which is faster and gives the same result; False to
         continue training.
 
