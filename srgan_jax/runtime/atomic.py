@@ -11,11 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from srgan_jax.runtime import storage
-
-try:
-    import fcntl
-except ImportError:  # Windows: unfinished files of killed processes stay
-    fcntl = None
+from srgan_jax.runtime.locks import fcntl, try_lock
 
 TEMPORARY = re.compile(r"\.partial-[0-9a-f]{16}-.*", re.DOTALL)
 _cleaned: set[str] = set()  # folders whose leftovers this process has deleted
@@ -113,17 +109,6 @@ def _create(path: Path) -> tuple[Path, int | None]:
         if os.fstat(lock).st_nlink or not locked:
             return temporary, lock
         os.close(lock)  # another process deleted it before it was locked
-
-
-def try_lock(descriptor: int, *, wait: bool = False) -> bool:
-    """Locks a file or a folder until its descriptor is closed; returns False if it is locked or can't be."""
-    if fcntl is None:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:  # locked by another process, or a file system without locks
-        return False
-    return True
 
 
 def _sync(path: Path) -> None:

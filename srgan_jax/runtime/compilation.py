@@ -6,7 +6,6 @@ Only the commands enable it; importing the package changes nothing.
 import hashlib
 import os
 import platform
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -16,25 +15,12 @@ import jax
 from jax._src import distributed  # the number of this process, before JAX opens its devices
 
 from srgan_jax.runtime import disk_cache, programs, storage
+from srgan_jax.runtime.user_folder import user_cache_folder
 
 MAX_BYTES = 2 * 10**9  # limit of the folder; the least recently used entries are deleted first
 MIN_COMPILE_SECONDS = 0.1  # JAX's default, 1 s, excludes most programs that a start compiles
 ENTRIES = "*-cache"  # file names that JAX gives
 PROGRAMS = f"{programs.SUB_FOLDER}/*"
-
-
-def user_cache_folder() -> Path:
-    """Returns the user's cache folder on this platform: XDG_CACHE_HOME or ~/.cache on Linux.
-
-    Raises:
-      RuntimeError: the user has no home folder.
-    """
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
-        return Path(os.environ["LOCALAPPDATA"])
-    folder = Path(os.environ.get("XDG_CACHE_HOME", ""))  # its specification ignores relative paths
-    return folder if folder.is_absolute() else Path.home() / ".cache"
 
 
 def machine_name() -> str:

@@ -5,6 +5,7 @@ those of the others. A process that ends by an error says so there. Without this
 for a process that is gone: for ever, or until the service ends them by an abort and a C++ stack.
 """
 
+import atexit
 import contextlib
 import ctypes
 import json
@@ -156,6 +157,7 @@ class _NativeMessages:
         os.close(writer)
         self._thread = threading.Thread(target=self._copy, args=(reader,), daemon=True, name="stderr")
         self._thread.start()
+        atexit.register(self.close, "")
         self._library = ctypes.CDLL(None)
         self._handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(self._aborted)  # kept: the system holds its address
         self._library.signal(int(signal.SIGABRT), self._handler)

@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 
 from srgan_jax.runtime import extras
 from srgan_jax.runtime.errors import MissingFileError, UserError
+from srgan_jax.runtime.locks import try_lock
+from srgan_jax.runtime.user_folder import user_cache_folder
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # one letter is a drive of Windows
 BUCKETS = {"gs": "gcs"}  # the extra that reads a scheme
@@ -137,19 +139,17 @@ def local(path: str | os.PathLike, skipped: Sequence[str] = ()) -> Any:
     """
     if not scheme(path):
         return path
-    from srgan_jax.runtime import atomic, compilation
-
     found, entries = remote(path), [] if os.fspath(path).endswith("/") else _file_entry(path)
     is_file = bool(entries)
     entries = entries or _entries(found, skipped)
     if not entries:
         raise MissingFileError(f"{os.fspath(path)}: no such file or folder in the bucket")
     key = hashlib.sha256(json.dumps([os.fspath(found), entries]).encode()).hexdigest()[:24]
-    cache = compilation.user_cache_folder() / "srgan_jax" / "buckets"
+    cache = user_cache_folder() / "srgan_jax" / "buckets"
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     target = cache / key / found.name
     with open(cache / f"{key}.lock", "w") as lock:  # processes of one machine share the copy
-        atomic.try_lock(lock.fileno(), wait=True)
+        try_lock(lock.fileno(), wait=True)
         if not target.exists():
             temporary = cache / f".partial-{secrets.token_hex(8)}"
             for entry in entries:
