@@ -2,6 +2,7 @@
 
 import signal
 import time
+from typing import Any
 
 import helpers
 import pytest
@@ -40,7 +41,8 @@ def command(dataset):
 
 
 def _start(command, **options):
-    return jobs._start_job(command, 2, **options, **{peers.HEARTBEAT_VARIABLE: str(HEARTBEAT_S)})
+    more: dict[str, Any] = {peers.HEARTBEAT_VARIABLE: str(HEARTBEAT_S)}
+    return jobs._start_job(command, 2, **options, **more)
 
 
 def _only_error(text):
