@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import jax
 
 from srgan_jax.cli.arguments import add_cluster
-from srgan_jax.runtime import compilation, devices, extras, messages, processes
+from srgan_jax.runtime import compilation, devices, extras, messages, processes, storage
 from srgan_jax.runtime.terminal import run_command
 
 
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"recipes: {', '.join(recipe_files())}", allow_abbrev=False,
     )  # fmt: skip
     flags.add_argument("--config", metavar="NAME|FILE", help="recipe or config file (default: that of --workdir)")
-    flags.add_argument("--workdir", help="folder of the run (default: runs/NAME)")
+    flags.add_argument("--workdir", help="folder of the run, local or gs://BUCKET/PATH (default: runs/NAME)")
     flags.add_argument("--profile", action="store_true", help="write a trace of a few updates to WORKDIR/profile")
     flags.add_argument("--debug_nans", action="store_true", help="stop at the first NaN and name the operation (slow)")
     add_cluster(flags)
@@ -51,13 +51,14 @@ def _train(argv: Sequence[str] | None) -> int:
 
     args, overrides = parser().parse_known_args(argv)
     logging.set_verbosity(logging.WARNING)  # JAX and tfds log many lines at INFO
+    storage.check(args.config or "", "--config", ())
+    processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
     config, folder = config_and_folder(args.config, args.workdir)
     apply_overrides(config, overrides, [f"--{name}" for name in vars(args)])
     run = resolve(config)
     jax.config.update("jax_debug_nans", args.debug_nans)
     if run.deterministic:
         devices.make_deterministic()
-    processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
     devices.check_platform()
     compilation.enable_compilation_cache(run.compilation_cache, messages.report)
     train_and_evaluate(run, folder, profile=args.profile, config_file=args.config or "")

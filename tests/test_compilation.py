@@ -115,6 +115,16 @@ def test_old_and_damaged_entries_are_deleted(cache_home, monkeypatch):
     assert {file.name for file in kept.iterdir()} == {"jit_new-cache", "jit_old-cache", "another_file", "checked"}
 
 
+def test_only_the_first_process_of_a_job_changes_a_shared_folder(cache_home, monkeypatch):
+    kept = compilation.enable_compilation_cache(str(cache_home))
+    (kept / "jit_torn-cache").write_bytes(b"")  # perhaps the first process is writing it
+    jax.config.update("jax_compilation_cache_dir", None)
+    monkeypatch.setattr(disk_cache, "writes", True)
+    monkeypatch.setattr(compilation.distributed.global_state, "process_id", 1)
+    assert compilation.enable_compilation_cache(str(cache_home)) == kept
+    assert (kept / "jit_torn-cache").exists() and not disk_cache.writes
+
+
 PROGRAM = """
 import sys, jax, jax.numpy as jnp
 from srgan_jax.runtime import compilation

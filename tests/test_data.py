@@ -167,6 +167,28 @@ def _windows_of_both_sources(image_set, store, step, indices):
     return gathered, stream.read_windows(image_set, SEED, step, indices, batch_size=16, **GEOMETRY)
 
 
+@pytest.mark.parametrize(("parts", "multiple"), [(2, 1), (3, 4), (8, 2)])
+def test_parts_of_the_store_give_the_same_windows(dataset, parts, multiple):
+    """As on several hosts, each of which decodes a part of the images; 8 parts of 6 images leave some parts empty."""
+    image_set = builder.open_source(dataset)
+    sizes, read = datasets.without_small(image_set, 32)[1], []
+
+    class Recorded:
+        __len__, __getitem__ = image_set.__len__, lambda self, index: read.append(index) or image_set[index]
+
+    stores = [
+        memory.build_store(Recorded(), sizes, tile_px=64, part=part, parts=parts, multiple=multiple, **GEOMETRY)
+        for part in range(parts)
+    ]
+    assert len(read) <= len(image_set) + parts and set(read) == set(range(6))  # the dtype is that of the first
+    rows = {store["tiles"].shape[0] for store in stores}
+    assert len(rows) == 1 and rows.pop() % multiple == 0
+    store = {**stores[-1], "tiles": np.concatenate([store["tiles"] for store in stores])}
+    for step in range(3):
+        windows, expected = _windows_of_both_sources(image_set, store, step, np.arange(16, dtype=np.int32))
+        np.testing.assert_array_equal(windows, expected)
+
+
 def test_windows_are_parts_of_their_images(dataset):
     """Independent of the code that cuts windows: each window is found in an image whose border is repeated."""
     image_set = builder.open_source(dataset)

@@ -28,13 +28,13 @@ def _free_port():
         return probe.getsockname()[1]
 
 
-def _start_job(command, processes, devices_each=1, **environment):
-    """Starts the processes of one job."""
+def _start_job(command, processes, devices_each=1, each=lambda number: [], **environment):
+    """Starts the processes of one job; `each` returns further arguments of a process."""
     coordinator = f"127.0.0.1:{_free_port()}"
     job = lambda number: [f"--coordinator={coordinator}", f"--num_processes={processes}", f"--process_id={number}"]  # noqa: E731
     options = {"cwd": helpers.ROOT, "env": helpers.environment(devices_each) | environment, "text": True}
     return [
-        subprocess.Popen(command + (job(number) if processes > 1 else []), stderr=subprocess.PIPE,
+        subprocess.Popen(command + each(number) + (job(number) if processes > 1 else []), stderr=subprocess.PIPE,
                          stdout=subprocess.PIPE, **options) for number in range(processes)
     ]  # fmt: skip
 

@@ -46,9 +46,11 @@ def test_shell_scripts_parse(script):
 def test_kubernetes_manifest_uses_existing_flags():
     import yaml
 
-    job = yaml.safe_load((ROOT / "scripts" / "cluster" / "jobset.yaml").read_text())
+    claim, job = yaml.safe_load_all((ROOT / "scripts" / "cluster" / "jobset.yaml").read_text())
     (template,) = job["spec"]["replicatedJobs"]
     pods = template["template"]["spec"]
+    volumes = {volume["name"]: volume for volume in pods["template"]["spec"]["volumes"]}
+    assert volumes["share"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
     command = pods["template"]["spec"]["containers"][0]["command"][-1]
     assert f"--num_processes={pods['parallelism']} " in command and pods["completions"] == pods["parallelism"]
     main = subprocess.run([sys.executable, "-m", "srgan_jax.main", "--help"], capture_output=True, text=True, cwd=ROOT)

@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from srgan_jax import images
+from srgan_jax.cli.arguments import check_paths
 from srgan_jax.cli.evaluate import add_evaluate
 from srgan_jax.cli.export import add_export
 from srgan_jax.cli.import_weights import add_import
@@ -116,6 +117,7 @@ def _main(argv: list[str] | None) -> int:
         args.overrides = [*args.overrides, *unknown]
     elif unknown:
         args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    check_paths(args)
     if args.command != "upscale":
         return _run(args)
     with images.isolated_decoding():  # its process starts before JAX is imported

@@ -2,6 +2,29 @@
 
 import argparse
 import os
+from collections.abc import Mapping
+
+from srgan_jax.runtime import storage
+
+# The schemes that are accepted beside local paths, by the name of the argument
+SCHEMES: Mapping[str, tuple[str, ...]] = {
+    "weights": ("gs", "hf"),
+    "file": ("gs", "hf"),
+    "blend": ("gs", "hf"),
+    "data": ("gs",),
+    "workdir": ("gs",),
+}
+PREPARE = {"source": ("gs",), "out": ("gs",)}
+
+
+def check_paths(args: argparse.Namespace) -> None:
+    """Raises UserError if an argument of a command is a path of a scheme that the command doesn't read or write."""
+    accepted = {**SCHEMES, **(PREPARE if args.command == "prepare" else {})}
+    for action in args.parser._actions:
+        value = getattr(args, action.dest, None)
+        for text in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(text, str | os.PathLike) and action.dest != "repository":
+                storage.check(text, "".join(action.option_strings[-1:]), accepted.get(action.dest, ()))
 
 
 def add_cluster(sub) -> None:
@@ -21,7 +44,8 @@ def add_moment(sub) -> None:
 
 def at_moment(path: str, args: argparse.Namespace) -> str:
     """Returns the weights file for a value of `--weights`: the one of a run or checkpoint that `args` ask for."""
-    if not os.path.isdir(path) and args.step is None and not args.best:
+    is_checkpoint = os.path.isdir(path) or (storage.is_bucket(path) and "/checkpoints/" in path)
+    if not is_checkpoint and args.step is None and not args.best:
         return path
     from srgan_jax.training.run_weights import find_weights
 

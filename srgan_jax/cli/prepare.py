@@ -4,7 +4,7 @@ import argparse
 import logging
 import os
 
-from srgan_jax.runtime import extras
+from srgan_jax.runtime import extras, storage
 from srgan_jax.runtime.errors import UserError
 
 
@@ -17,7 +17,8 @@ def prepare(args: argparse.Namespace) -> int:
     from srgan_jax.data.examples import find_examples
     from srgan_jax.images import Bands
 
-    if not os.path.isdir(args.source):
+    source = storage.local(args.source)
+    if not os.path.isdir(source):
         if args.out or os.sep in args.source.split("/")[0] or args.source.startswith((".", "/", "~")):
             raise UserError(f"no such folder: {args.source}")
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # its line for each retry would hide the error
@@ -29,18 +30,19 @@ def prepare(args: argparse.Namespace) -> int:
     if not args.out:
         raise UserError(f"--out is required for a folder: srgan-jax prepare {args.source} --out data/NAME")
     bands = Bands(args.channels, args.bits)
-    examples, lines = find_examples(args.source, args.lr, args.lr_name)
+    examples, lines = find_examples(source, args.lr, args.lr_name)
     for line in lines:
         print(line)
     what = "pairs" if len(examples[0]) == 2 else "images"
     with tqdm(total=len(examples), unit=f" {what}", desc="preparing", disable=None) as bar:
         options = {"min_side_px": args.min_side, "examples": examples, "on_file": bar.update}
-        skipped = builder.prepare(args.source, args.out, bands=bands, **options)
+        with storage.output_folder(args.out) as out:
+            skipped = builder.prepare(source, out, bands=bands, **options)
+            converted, prepared = builder.read_converted(out), builder.count_images(out)
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}")
-    for name, kind in builder.read_converted(args.out).items():
+    for name, kind in converted.items():
         print(f"converted to {bands}, {name}: {kind}")
-    prepared = builder.count_images(args.out)
     print(f"{prepared} {what} prepared, {len(skipped)} skipped; train with --config.data.dataset={args.out}")
     return 0
 

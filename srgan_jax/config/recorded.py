@@ -9,6 +9,7 @@ from srgan_jax.config.keys import as_dict, link_adversarial
 from srgan_jax.config.recipes import load_config
 from srgan_jax.config.renamed import translate_keys
 from srgan_jax.config.resolve import resolve
+from srgan_jax.runtime import storage
 from srgan_jax.runtime.errors import MissingFileError, UserError
 from srgan_jax.runtime.json_files import read_object
 from srgan_jax.runtime.types import PyTree
@@ -23,12 +24,13 @@ def config_and_folder(name: str | None, workdir: str | None) -> tuple[ConfigDict
 
     Args:
       name: value of `--config`; None for the config that `workdir` keeps.
-      workdir: value of `--workdir`; None for `runs/NAME`.
+      workdir: value of `--workdir`, local or of a bucket; None for `runs/NAME`.
     """
     if name:
-        return load_config(name), Path(workdir or Path("runs", Path(name).stem))
+        return load_config(name), storage.open_folder(workdir or Path("runs", Path(name).stem))
     if workdir:
-        return load_recorded(Path(workdir)), Path(workdir)
+        folder = storage.open_folder(workdir)
+        return load_recorded(folder), folder
     raise UserError(f"expected --config, for instance: {EXAMPLE}; or --workdir alone, of a run that exists")
 
 

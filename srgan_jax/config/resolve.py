@@ -10,10 +10,20 @@ from ml_collections import ConfigDict
 from srgan_jax.config.networks import NETWORK_MINIMA
 from srgan_jax.config.renamed import check_no_old_value, check_not_renamed, check_run_key_not_renamed
 from srgan_jax.config.schema import GanStageConfig, LossConfig, RunConfig, StageConfig
+from srgan_jax.runtime import storage
 from srgan_jax.runtime.errors import UserError, did_you_mean
 from srgan_jax.runtime.types import PyTree
 
 S = TypeVar("S")
+SCHEMES: Mapping[str, tuple[str, ...]] = {  # of the paths that need not be local
+    "config.data.dataset": ("gs",),
+    "config.data.folder": ("gs",),
+    "config.validation.folder": ("gs",),
+    "config.init_from": ("gs", "hf"),
+    "config.discriminator_init_from": ("gs", "hf"),
+    "config.extractor.weights": ("gs", "hf"),
+    "config.compilation_cache": ("gs",),
+}
 OPEN = ("generator", "discriminator", "degradation")  # sections whose keys depend on the name in them
 
 
@@ -107,6 +117,8 @@ def _leaf(field: dataclasses.Field, default: PyTree, value: PyTree, path: str) -
     if number:
         _check_range(path, value, field.metadata)
         return kind(value)
+    if isinstance(value, str):
+        storage.check(value, path, SCHEMES.get(path, ()))
     return value
 
 

@@ -24,7 +24,7 @@ from srgan_jax.data.feature_classes import DatasetError, check_features
 from srgan_jax.data.new_folder import is_temporary, new_folder
 from srgan_jax.data.photo_folder import PhotoFolder
 from srgan_jax.data.tfds_images import TfdsImages
-from srgan_jax.runtime import atomic, json_files
+from srgan_jax.runtime import atomic, json_files, storage
 from srgan_jax.runtime.names import readable
 
 DISK_FULL = ("No space left on device", "File too large", "Disk quota exceeded")
@@ -115,7 +115,7 @@ def _find_builder(
 ) -> Any:  # the decorators of tfds hide the signatures of its methods
     """Returns the builder of a data set; its features may be of any class only with `trust`."""
     _check_platform()
-    folder = Path(dataset)
+    folder = Path(storage.local(dataset))
     found = sorted(folder.glob("**/dataset_info.json")) if folder.is_dir() else []
     prepared = [
         path.parent for path in found if "incomplete" not in path.parent.name and not is_temporary(path, folder)
@@ -203,7 +203,8 @@ def open_source(
     """Returns the images of a data set; they are decoded when indexed.
 
     Args:
-      dataset: a folder written by `prepare`, or the name of a tfds data set ("celeb_a", "div2k/bicubic_x4").
+      dataset: a folder written by `prepare`, local or of a bucket, or the name of a tfds data set ("celeb_a",
+        "div2k/bicubic_x4").
       split: name of a split of the data set.
       feature: name of an image feature; "" means "hr", else "image", else the only one.
       data_dir: folder in which tfds stores named data sets; None is the default of tfds.

@@ -36,6 +36,9 @@ def build_store(
     margin_px: int,
     tile_px: int,
     channels: int = 3,
+    part: int = 0,
+    parts: int = 1,
+    multiple: int = 1,
 ) -> dict[str, np.ndarray]:
     """Decodes all images into overlapping tiles, so that each crop with its margin lies within one tile.
 
@@ -46,16 +49,20 @@ def build_store(
       margin_px: pixels around a crop; outside the image its outermost pixels are repeated.
       tile_px: side of the tiles.
       channels: 3, or those of packed pairs.
+      part: the part of the images that is decoded.
+      parts: their number. One after another they are the tiles to which "first_tile" points.
+      multiple: the tiles of a part are filled up to a multiple of this number.
 
     Returns:
-      "tiles" `[M, T, T * channels]`; for each image "first_tile" `[N]`, "columns" (of tiles) `[N]` and "sizes"
-      `[N, 2]`.
+      "tiles" `[M, T, T * channels]`, or those of the part; for each image "first_tile" `[N]`, "columns" (of tiles)
+      `[N]` and "sizes" `[N, 2]`.
     """
     window = crop_px + 2 * margin_px
     tile_px = _fitted_tile(sizes, tile_px, crop_px, margin_px)
     counts = _tile_counts(sizes, tile_px, window, crop_px)
-    ends = np.cumsum(counts.prod(axis=1))
-    tiles = np.zeros((ends[-1], tile_px, tile_px * channels), images[0].dtype)
+    owner, first, rows_of_part = _places(counts.prod(axis=1), parts, multiple)
+    begin = part * rows_of_part
+    tiles = np.zeros((rows_of_part, tile_px, tile_px * channels), images[0].dtype)
     stride = tile_px - window + 1
 
     def fill(index):
@@ -65,12 +72,31 @@ def build_store(
             y, x = number // columns * stride, number % columns * stride
             cut = padded[y : y + tile_px, x : x + tile_px]
             cut = cut.reshape(len(cut), -1)
-            tiles[ends[index] - rows * columns + number, : cut.shape[0], : cut.shape[1]] = cut
+            tiles[first[index] - begin + number, : cut.shape[0], : cut.shape[1]] = cut
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(fill, range(len(images))))
-    first = (ends - counts.prod(axis=1)).astype(np.int32)
-    return {"tiles": tiles, "first_tile": first, "columns": counts[:, 1].astype(np.int32), "sizes": sizes}
+        list(pool.map(fill, np.flatnonzero(owner == part).tolist()))
+    return {
+        "tiles": tiles,
+        "first_tile": first.astype(np.int32),
+        "columns": counts[:, 1].astype(np.int32),
+        "sizes": sizes,
+    }
+
+
+def _places(counts: np.ndarray, parts: int, multiple: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Returns the part of each image and its first tile, and the number of tiles of each part.
+
+    Args:
+      counts: `[N]` tiles of each image; whole images in their order make a part.
+      parts: their number.
+      multiple: divides the number of tiles of a part.
+    """
+    ends = np.cumsum(counts)
+    owner = (ends - counts) * parts // ends[-1]
+    found = np.bincount(owner, counts, parts).astype(int)
+    rows = -(-found.max() // multiple) * multiple
+    return owner, ends - counts - (np.cumsum(found) - found)[owner] + owner * rows, int(rows)
 
 
 def gather_windows(

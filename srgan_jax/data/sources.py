@@ -5,7 +5,9 @@ A source is a function `(images, name, plan, config, report) -> Samples`. To add
 
 import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
+import jax
 import numpy as np
 
 from srgan_jax.config.schema import DataConfig
@@ -13,7 +15,7 @@ from srgan_jax.data import datasets, memory, skip_corrupt, stream
 from srgan_jax.data.batch_plan import BatchPlan
 from srgan_jax.data.feed import Samples
 from srgan_jax.data.images import ImageArrays, Images
-from srgan_jax.runtime import devices
+from srgan_jax.runtime import devices, processes
 from srgan_jax.runtime.errors import UserError
 
 Report = Callable[..., None]  # prints a line; with everywhere=True on every process
@@ -21,7 +23,8 @@ Report = Callable[..., None]  # prints a line; with everywhere=True on every pro
 
 def open_memory(images: Images, name: str, plan: BatchPlan, config: DataConfig, report: Report) -> Samples:
     """Decodes all images once: into tiles on each device, or into host memory if the tiles don't fit on the device."""
-    images = skip_corrupt.ReadableImages(images, report)
+    everywhere = functools.partial(report, everywhere=True)  # each process decodes different images
+    images = skip_corrupt.ReadableImages(images, everywhere)
     crop_px = plan.window["crop_px"]
     unit = plan.scale if plan.is_paired else 1  # tiles of pairs are measured in LR pixels
     tiles = {"tile_px": config.tile_px // unit, "channels": plan.channels, **plan.window}
@@ -76,11 +79,18 @@ def _from_host(images: ImageArrays, plan: BatchPlan, config: DataConfig) -> Samp
     return Samples(None, lambda seed, steps: windows(seed=seed, steps=steps))
 
 
-def _build_store(images: skip_corrupt.ReadableImages, *, crop_px: int, **options: int) -> dict[str, np.ndarray]:
-    """Returns the tiles of all images that are large enough; starts again if decoding finds more corrupt images."""
+def _build_store(images: skip_corrupt.ReadableImages, *, crop_px: int, **options: int) -> dict[str, Any]:
+    """Returns the tiles of all images that are large enough; starts again if decoding finds more corrupt images.
+
+    Each process of a job decodes a part of the images; then all devices get the tiles of all.
+    """
+    count = jax.process_count()
+    options |= {"part": jax.process_index(), "parts": count, "multiple": jax.local_device_count() if count > 1 else 1}
     while True:
-        known = len(images.corrupt)
+        known = sorted(images.corrupt)
         kept, sizes, _ = datasets.without_small(images, crop_px)
         store = memory.build_store(kept, sizes, crop_px=crop_px, **options)
-        if len(images.corrupt) == known:
-            return store
+        found = processes.gather({"before": known, "now": list(images.corrupt.items())})
+        images.corrupt |= {int(index): str(reason) for each in found for index, reason in each["now"]}
+        if all(set(each["before"]) == images.corrupt.keys() for each in found):
+            return {**store, "tiles": devices.gather_rows(store["tiles"])}

@@ -13,6 +13,7 @@ import numpy as np
 from srgan_jax import images
 from srgan_jax.images import paired_folders
 from srgan_jax.ops import color, resize
+from srgan_jax.runtime import storage
 from srgan_jax.runtime.errors import MissingFileError, UserError
 from srgan_jax.runtime.names import readable
 
@@ -101,7 +102,7 @@ def read_pairs(
       UserError: names or sizes of HR and LR don't match.
       ImageError: an image can't be read.
     """
-    root = Path(folder)
+    root = Path(storage.local(folder))
     if not root.is_dir():
         raise MissingFileError(f"no such folder: {folder}; test sets are folders of HR images, see docs/evaluation.md")
     paired_folders.check_template(lr_name)

@@ -6,13 +6,12 @@ import os
 import re
 import secrets
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows: unfinished files of killed processes stay
-    fcntl = None
+from srgan_jax.runtime import storage
+from srgan_jax.runtime.locks import fcntl, try_lock
 
 TEMPORARY = re.compile(r"\.partial-[0-9a-f]{16}-.*", re.DOTALL)
 _cleaned: set[str] = set()  # folders whose leftovers this process has deleted
@@ -45,7 +44,14 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
 
     The temporary file has a random name and is created exclusively. It is locked while its process lives: the first
     call for a folder deletes the temporary files of killed processes there, which no process locks.
+
+    For a path of a bucket the temporary file is a local one, which is uploaded at the end.
     """
+    if storage.scheme(path):
+        with tempfile.TemporaryDirectory() as folder:
+            yield (temporary := Path(folder, os.path.basename(path)))
+            storage.upload(temporary, path)
+        return
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if (folder := os.path.realpath(path.parent)) not in _cleaned:
@@ -103,17 +109,6 @@ def _create(path: Path) -> tuple[Path, int | None]:
         if os.fstat(lock).st_nlink or not locked:
             return temporary, lock
         os.close(lock)  # another process deleted it before it was locked
-
-
-def try_lock(descriptor: int, *, wait: bool = False) -> bool:
-    """Locks a file or a folder until its descriptor is closed; returns False if it is locked or can't be."""
-    if fcntl is None:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:  # locked by another process, or a file system without locks
-        return False
-    return True
 
 
 def _sync(path: Path) -> None:

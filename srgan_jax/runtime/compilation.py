@@ -6,34 +6,21 @@ Only the commands enable it; importing the package changes nothing.
 import hashlib
 import os
 import platform
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
+from jax._src import distributed  # the number of this process, before JAX opens its devices
 
-from srgan_jax.runtime import disk_cache, programs
+from srgan_jax.runtime import disk_cache, programs, storage
+from srgan_jax.runtime.user_folder import user_cache_folder
 
 MAX_BYTES = 2 * 10**9  # limit of the folder; the least recently used entries are deleted first
 MIN_COMPILE_SECONDS = 0.1  # JAX's default, 1 s, excludes most programs that a start compiles
 ENTRIES = "*-cache"  # file names that JAX gives
 PROGRAMS = f"{programs.SUB_FOLDER}/*"
-
-
-def user_cache_folder() -> Path:
-    """Returns the user's cache folder on this platform: XDG_CACHE_HOME or ~/.cache on Linux.
-
-    Raises:
-      RuntimeError: the user has no home folder.
-    """
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
-        return Path(os.environ["LOCALAPPDATA"])
-    folder = Path(os.environ.get("XDG_CACHE_HOME", ""))  # its specification ignores relative paths
-    return folder if folder.is_absolute() else Path.home() / ".cache"
 
 
 def machine_name() -> str:
@@ -53,10 +40,13 @@ def machine_name() -> str:
 def enable_compilation_cache(folder: str = "auto", report: Callable[[str], None] = lambda line: None) -> Path | None:
     """Enables JAX's persistent compilation cache; call it before anything is compiled.
 
+    The processes of a job may share a folder: only process 0 writes there, as JAX arranges for its own files.
+
     A cache folder that is already set by JAX_COMPILATION_CACHE_DIR or `jax_compilation_cache_dir` is kept.
 
     Args:
-      folder: "auto" for the user's cache folder, "" for no cache, or a path. A sub-folder is made for each kind of CPU.
+      folder: "auto" for the user's cache folder, "" for no cache, or a path, local or of a bucket. A sub-folder is made
+        for each kind of CPU.
       report: gets a line if the folder can't be used, which is not an error.
 
     Returns:
@@ -64,16 +54,25 @@ def enable_compilation_cache(folder: str = "auto", report: Callable[[str], None]
     """
     if not folder or _jax_option("jax_compilation_cache_dir") or not _jax_option("jax_enable_compilation_cache"):
         return None
+    if storage.scheme(folder):
+        cache = storage.remote(folder) / machine_name()  # JAX opens it by etils.epath
+        return _set_folder(cache)
     try:
         base = user_cache_folder() / "srgan_jax" if folder == "auto" else Path(folder).expanduser().absolute()
         cache = base / machine_name()
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)  # whoever can write there can run code here
         disk_cache.folder = cache
-        _clean(cache)
+        disk_cache.writes = distributed.global_state.process_id == 0
+        if disk_cache.writes:
+            _clean(cache)
     except (OSError, RuntimeError) as error:
         report(f"compiled programs are not cached for the next start: {error}")
         return None
-    jax.config.update("jax_compilation_cache_dir", str(cache))
+    return _set_folder(cache)
+
+
+def _set_folder(cache: Any) -> Any:
+    jax.config.update("jax_compilation_cache_dir", os.fspath(cache))
     if _jax_option("jax_persistent_cache_min_compile_time_secs") == 1.0:  # JAX's default
         jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_SECONDS)
     return cache

@@ -99,8 +99,30 @@ def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
     replicated = NamedSharding(mesh, PartitionSpec())
     if jax.process_count() == 1:
         return jax.device_put(tree, replicated)
-    # device_put would send each array to all processes, to compare them
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(replicated, np.asarray(x)), tree)
+
+    def place(array):
+        if isinstance(array, jax.Array) and not array.is_fully_addressable:  # of `gather_rows`
+            parts = [part.data for part in array.addressable_shards]
+            return jax.make_array_from_single_device_arrays(array.shape, replicated, parts)
+        # device_put would send each array to all processes, to compare them
+        return jax.make_array_from_process_local_data(replicated, np.asarray(array))
+
+    return jax.tree.map(place, tree)
+
+
+def gather_rows(rows: np.ndarray) -> Any:
+    """Returns the rows of all processes, in their order, on every device, by one all-gather between the devices.
+
+    Args:
+      rows: as many in each process, a multiple of the number of its devices. A single process gets them back.
+    """
+    if jax.process_count() == 1:
+        return rows
+    # Unlike that of `make_mesh`, this order keeps the devices of a process together.
+    ordered = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    mesh = Mesh(np.array(ordered), (AXIS,))
+    split = jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(AXIS)), rows)
+    return jax.jit(lambda array: array, out_shardings=NamedSharding(mesh, PartitionSpec()))(split)
 
 
 def as_global(tree: PyTree, mesh: Mesh) -> PyTree:

@@ -16,6 +16,7 @@ from srgan_jax.runtime import atomic
 
 PACKAGE = Path(__file__).parents[1]
 folder: Path | None = None
+writes = True  # False in all processes of a job but the first: they may share the folder
 
 
 def cached_on_disk(name: str, arguments: Mapping[str, Any], module: object, compute: Callable[[], Any]) -> Any:
@@ -37,7 +38,8 @@ def cached_on_disk(name: str, arguments: Mapping[str, Any], module: object, comp
             return kept[1]
     value = json.loads(json.dumps(compute()))  # the same types, whether it is computed or read
     with contextlib.suppress(OSError):
-        atomic.write_text(path, json.dumps([key, value]))
+        if writes:
+            atomic.write_text(path, json.dumps([key, value]))
     return value
 
 

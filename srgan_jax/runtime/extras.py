@@ -19,6 +19,7 @@ MODULES = {
     "plan-tpu": ("libtpu",),  # JAX imports these two
     "plan-cuda": ("jax_plugins.xla_cuda13",),
     "hub": ("huggingface_hub",),
+    "gcs": ("gcsfs",),
 }
 
 

@@ -21,10 +21,11 @@ def read_object(file: Path, advice: str) -> dict[str, Any]:
       UserError: the file is empty, cut, damaged, too large, or holds something else than an object.
     """
     try:
-        size = file.stat().st_size
-        if size > MAX_BYTES:
-            raise UserError(f"{file}: expected at most {MAX_BYTES} bytes, found {size}; {advice}")
-        content = json.loads(file.read_bytes()) if size else None
+        with file.open("rb") as opened:
+            text = opened.read(MAX_BYTES + 1)
+        if len(text) > MAX_BYTES:
+            raise UserError(f"{file}: expected at most {MAX_BYTES} bytes, found more; {advice}")
+        content = json.loads(text) if text else None
     except UserError:
         raise
     except (ValueError, RecursionError) as error:

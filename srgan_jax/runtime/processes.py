@@ -1,21 +1,27 @@
 """Multi-process jobs: initialisation, and exchange of values between processes."""
 
+import itertools
 import json
 import multiprocessing
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
+from jax._src import distributed  # the client of the coordination service, which has no public name
 
+from srgan_jax.runtime import peers
 from srgan_jax.runtime.errors import UserError
 
 T = TypeVar("T")
+KEYS = "srgan_jax/gathered"
+WAIT_MS = 500  # between two moments at which a signal is heard
+_gathered = itertools.count()
 
 
 def start_cluster(coordinator: str = "", num_processes: int | None = None, process_id: int | None = None) -> None:
     """Initialises `jax.distributed` in a multi-process job, before JAX is used; does nothing for a single process.
+
+    From then on, all processes end when one does: see `peers`.
 
     JAX detects SLURM, TPU pods, GKE, Open MPI and Kubernetes (with the `kubernetes` package).
 
@@ -52,6 +58,9 @@ def start_cluster(coordinator: str = "", num_processes: int | None = None, proce
             f"the processes of this job could not be connected ({str(error).splitlines()[0]}); "
             "--coordinator=none uses this process only"
         ) from None
+    state = distributed.global_state
+    if state.num_processes > 1:
+        peers.start(state.client, state.process_id, state.num_processes)
 
 
 def check_semaphores() -> None:
@@ -70,32 +79,51 @@ def check_semaphores() -> None:
 
 
 def gather(value: T) -> list[T]:
-    """Returns the list of the values of all processes, in their order, on every process; values must be valid JSON."""
+    """Returns the list of the values of all processes, in their order, on every process; values must be valid JSON.
+
+    They pass through JAX's coordination service, not through the devices, so that signals are heard while waiting.
+    """
     if jax.process_count() == 1:
         return [value]
-    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    sizes = multihost_utils.process_allgather(np.array([text.size]))[:, 0]
-    padded = np.pad(text, (0, sizes.max() - text.size))
-    return [json.loads(bytes(row[:size])) for row, size in zip(multihost_utils.process_allgather(padded), sizes,
-                                                               strict=True)]  # fmt: skip
+    client: Any = distributed.global_state.client
+    number = next(_gathered)
+    client.key_value_set(f"{KEYS}/{number}/{jax.process_index()}", json.dumps(value))
+    found = [json.loads(_wait_for(client, f"{KEYS}/{number}/{index}")) for index in range(jax.process_count())]
+    if number:  # all have read these
+        client.key_value_delete(f"{KEYS}/{number - 1}/{jax.process_index()}")
+    return found
+
+
+def _wait_for(client: Any, key: str) -> str:
+    """Returns the value of a key once another process has written it; without end, as `peers` ends this process."""
+    while True:
+        try:
+            return client.blocking_key_value_get(key, WAIT_MS)
+        except Exception as error:  # jaxlib's, which has no class of its own
+            if "DEADLINE_EXCEEDED" not in str(error):
+                raise
 
 
 def on_first_process(function: Callable[[], T]) -> T:
     """Calls `function` on process 0 only; returns its result, or raises its error, on every process.
 
     Raises:
-      UserError: `function` raised a UserError or an OSError.
+      UserError: `function` raised an error; process 0 raises any other than a UserError or an OSError as it is.
     """
     if jax.process_count() == 1:
         return function()
-    result, error = None, ""
+    result, error, raised = None, "", None
     if jax.process_index() == 0:
         try:
             result = function()
-        except (UserError, OSError) as raised:
-            error = str(raised)
+        except (UserError, OSError) as caught:
+            error = str(caught)
+        except Exception as caught:
+            error, raised = f"process 0: {type(caught).__name__}: {caught}", caught
     outcome: list[Any] = [result, error]
     result, error = gather(outcome)[0]
+    if raised:
+        raise raised
     if error:
         raise UserError(error)
     return result

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from srgan_jax.runtime import peers, storage
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.streams import ignore_write_errors
 
@@ -27,15 +28,15 @@ def one_line(text: object) -> str:
 
 
 class _Printable:
-    """A text stream that passes `printable` text on to another stream."""
+    """A text stream that passes `printable` text, with the addresses of buckets, on to another stream."""
 
     def __init__(self, stream: Any):
         self._stream = stream
 
     def write(self, text: str) -> int:
+        text = storage.with_addresses(text)
         bar = BAR.fullmatch(text)
-        self._stream.write(f"{bar[1]}{printable(bar[2])}{bar[3]}" if bar else printable(text))
-        return len(text)
+        return self._stream.write(f"{bar[1]}{printable(bar[2])}{bar[3]}" if bar else printable(text))
 
     def writelines(self, lines) -> None:
         for line in lines:
@@ -65,6 +66,8 @@ def printable_output() -> Iterator[None]:
 def run_command(command: Callable[[], int], *droppable: str) -> int:
     """Returns the exit status of a command: its own; 2 for an error of the user or file system, printed in one line.
 
+    In a job of several processes, any other exception is printed here, and ends all of them.
+
     Ctrl-C gives 130. Where the reader of stdout has exited, such as `head`, the command ends silently with 141, like
     Unix commands.
 
@@ -76,12 +79,18 @@ def run_command(command: Callable[[], int], *droppable: str) -> int:
         try:
             status = command()
             sys.stdout.flush()
+            peers.leave(status)
             return status
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discards the rest of the buffer
             return 141
         except (UserError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
+            peers.leave(2, str(error))
             return 2
         except KeyboardInterrupt:
+            peers.leave(130, "Ctrl-C")
             return 130
+        except BaseException as error:
+            peers.leave_by(error)
+            raise

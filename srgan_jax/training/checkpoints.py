@@ -5,21 +5,22 @@ A checkpoint is complete once its checksums are written. Before a save, its step
 the marker names it (it is deleted, with a message), else damaged.
 """
 
+import contextlib
 import functools
 import json
 import logging
 import os
-import shutil
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
-from srgan_jax.runtime import atomic, json_files, processes
+from srgan_jax.runtime import atomic, json_files, processes, storage
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training import checksums, optimizer_layouts
@@ -29,7 +30,7 @@ ITEM = "default"  # name that Orbax gives the folder of the state in a checkpoin
 SUMS = "interval.json"  # the sums of metrics since the last logged update
 
 
-def _open_manager(folder: Path, old: OldCheckpoints, has_scores: bool) -> ocp.CheckpointManager:
+def _open_manager(folder: Any, old: OldCheckpoints, has_scores: bool) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(
         preservation_policy=old,
         # Without best_fn Orbax doesn't store the scores, and they are lost at a resume.
@@ -59,7 +60,7 @@ class Checkpoints:
         """Opens `folder`, which is created if it doesn't exist.
 
         Args:
-          folder: a folder for this stage only.
+          folder: a folder for this stage only; local, or `etils.epath.Path` of a bucket.
           keep: number of newest checkpoints to keep.
           best_metric: the checkpoint with the best value of this metric is kept too; "" for none.
           lower_is_better: whether the lowest value is the best.
@@ -67,7 +68,8 @@ class Checkpoints:
         """
         absl_logging.set_verbosity(absl_logging.FATAL)  # we get Orbax' errors as exceptions, and report each in a line
         logging.getLogger("orbax").setLevel(logging.CRITICAL)
-        self.folder, self.saved = Path(os.path.abspath(folder)), None
+        self.folder: Any = folder if storage.is_bucket(folder) else Path(os.path.abspath(folder))
+        self.saved: int | None = None
         self.sums: Mapping[str, tuple[float, float]] = {}
         self._marker = self.folder.with_name(f"{self.folder.name}.saving")
         self._report = report
@@ -167,7 +169,8 @@ class Checkpoints:
     def _delete(self, step: int) -> None:
         """Deletes a checkpoint, complete or partial."""
         for path in [self.folder / str(step), *self.folder.glob(f"{step}.orbax-checkpoint-tmp*")]:
-            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                storage.rmtree(path)
         self._marker.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -208,10 +211,8 @@ class Checkpoints:
             processes.on_first_process(functools.partial(self._delete, step))
 
     def _steps(self) -> list[int]:
-        folders = (path for path in self.folder.iterdir() if path.is_dir() and not path.is_symlink())
-        return sorted(
-            (int(path.name) for path in folders if path.name.isdecimal() and path.name.isascii()), reverse=True
-        )
+        names = (name for name in storage.folders(self.folder) if name.isdecimal() and name.isascii())
+        return sorted(map(int, names), reverse=True)
 
     def _newest_intact(self) -> int | None:
         """Returns the step of the newest checkpoint whose checksums match. Newer, damaged ones are moved away."""
@@ -238,10 +239,11 @@ class Checkpoints:
                             "delete the folder to start this stage again")  # fmt: skip
         return None
 
-    def _move_damaged(self, step: int) -> Path:
+    def _move_damaged(self, step: int) -> Any:
         target = self.folder.with_name(f"{self.folder.name}.damaged") / str(step)
-        shutil.rmtree(target, ignore_errors=True)
-        target.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(OSError):
+            storage.rmtree(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
         return (self.folder / str(step)).rename(target)
 
     def _read(self, step: int, like: PyTree) -> PyTree:

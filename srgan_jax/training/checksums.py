@@ -1,45 +1,48 @@
 """SHA-256 checksums of the files in a folder, in the format of `sha256sum -c`."""
 
 import hashlib
-import os
-from pathlib import Path
+from typing import Any
 
-from srgan_jax.runtime import atomic
+from srgan_jax.runtime import atomic, storage
 
 FILE = "manifest.sha256"
 BLOCK_BYTES = 1 << 20
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Any) -> str:
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
 
 
-def _checksums(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / FILE)
-    return {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
+def _checksums(folder: Any) -> dict[str, str]:
+    return {name: _sha256(folder / name) for name in storage.names(folder) if name != FILE}
 
 
 def _format(sums: dict[str, str]) -> str:
     return "".join(f"{value}  {name}\n" for name, value in sums.items())
 
 
-def write(folder: str | os.PathLike) -> None:
-    """Writes the checksums of all files in `folder` and its subfolders to `folder/manifest.sha256`."""
-    atomic.write_text(Path(folder, FILE), _format(_checksums(Path(folder))))
+def write(folder: Any) -> None:
+    """Writes the checksums of all files in `folder`, a path, and its subfolders to `folder/manifest.sha256`."""
+    atomic.write_text(folder / FILE, _format(_checksums(folder)))
 
 
-def exists(folder: str | os.PathLike) -> bool:
+def exists(folder: Any) -> bool:
     """Returns whether `folder` has a file of checksums."""
-    return Path(folder, FILE).is_file()
+    return (folder / FILE).exists()
 
 
-def verify(folder: str | os.PathLike) -> list[str]:
+def modified(folder: Any) -> float:
+    """Returns when the file of checksums in `folder` was written, in seconds since 1970."""
+    status = (folder / FILE).stat()
+    return float(getattr(status, "st_mtime", None) or getattr(status, "mtime", 0))
+
+
+def verify(folder: Any) -> list[str]:
     """Returns a line for each file that differs from its checksum, is missing, or was added: [] for no difference."""
-    folder = Path(folder)
     try:
         text = (folder / FILE).read_bytes().decode()
     except FileNotFoundError:

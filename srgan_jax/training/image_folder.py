@@ -4,12 +4,13 @@ import json
 import os
 from pathlib import Path
 
+import jax
 from tqdm import tqdm
 
 from srgan_jax.data import builder
 from srgan_jax.data.examples import find_examples
 from srgan_jax.images import RGB, Bands
-from srgan_jax.runtime import atomic, messages, processes
+from srgan_jax.runtime import atomic, messages, processes, storage
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.json_files import read_object
 from srgan_jax.runtime.names import readable
@@ -26,7 +27,8 @@ def prepare_folder(folder: str, workdir: Path, min_side_px: int, bands: Bands = 
     Raises:
       UserError: the folder of the run holds a data set made from another folder of images.
     """
-    source, out = str(Path(folder).expanduser().resolve()), Path(workdir, "dataset")
+    source = folder if storage.scheme(folder) else str(Path(folder).expanduser().resolve())
+    out = workdir / "dataset"
     marker = out / MARKER
 
     def prepare() -> None:
@@ -39,8 +41,11 @@ def prepare_folder(folder: str, workdir: Path, min_side_px: int, bands: Bands = 
             _report_changes(source, out, min_side_px)
         else:
             _prepare(source, out, min_side_px, bands)
+            storage.push(workdir)
 
     processes.on_first_process(prepare)
+    if jax.process_index():
+        storage.pull(workdir)
     return str(out)
 
 
@@ -49,12 +54,13 @@ def _prepared_from(marker: Path) -> str:
 
 
 def _prepare(source: str, out: Path, min_side_px: int, bands: Bands) -> None:
-    examples, lines = find_examples(source)
+    folder = storage.local(source)
+    examples, lines = find_examples(folder)
     for line in [*lines, f"preparing {source}"]:
         messages.report(line)
     with tqdm(total=len(examples), unit=" images", desc="preparing", disable=None, leave=False) as bar:
         options = {"min_side_px": min_side_px, "examples": examples, "on_file": bar.update}
-        skipped = builder.prepare(source, str(out), bands=bands, **options)
+        skipped = builder.prepare(folder, str(out), bands=bands, **options)
     for name, reason in skipped.items():
         messages.report(f"skipped {name}: {reason}")
     for name, kind in builder.read_converted(str(out)).items():
@@ -67,8 +73,9 @@ def _prepare(source: str, out: Path, min_side_px: int, bands: Bands) -> None:
 
 def _sizes(source: str) -> dict[str, int]:
     """Returns the size in bytes of each image file of a folder, by its name."""
-    paths = {path for example in find_examples(source)[0] for path in example}
-    return {readable(path.relative_to(source)): path.stat().st_size for path in sorted(paths)}
+    folder = storage.local(source)
+    paths = {path for example in find_examples(folder)[0] for path in example}
+    return {readable(path.relative_to(folder)): path.stat().st_size for path in sorted(paths)}
 
 
 def _report_changes(source: str, out: Path, min_side_px: int) -> None:
@@ -81,7 +88,7 @@ def _report_changes(source: str, out: Path, min_side_px: int) -> None:
             f"WARNING: {source} was prepared with config.data.crop_px={before['min_side_px']}, not {min_side_px}: "
             "smaller images are not in the data set; to prepare it again use another --workdir"
         )
-    if not Path(source).is_dir():
+    if not storage.scheme(source) and not Path(source).is_dir():
         return  # the run has its own copy of the images
     was, now = before["files"], _sizes(source)
     changes = {

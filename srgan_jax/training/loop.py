@@ -11,7 +11,7 @@ from srgan_jax import models, weights
 from srgan_jax.config.schema import RunConfig
 from srgan_jax.evaluation.tables import Protocol
 from srgan_jax.images.paired_folders import find_test_set
-from srgan_jax.runtime import devices, messages, processes
+from srgan_jax.runtime import devices, messages, processes, storage
 from srgan_jax.training import bands, logs, previews, samples, setup, start, workdir
 from srgan_jax.training.initial import keep_initial, load_initial, load_initial_discriminator
 from srgan_jax.training.monitor import Monitor
@@ -45,8 +45,8 @@ def train_and_evaluate(
 
     Args:
       run: config, from `config.resolve.resolve`.
-      folder: folder of the run, for checkpoints, metrics, previews and, at the end, `generator.safetensors`. All
-        processes need access to it.
+      folder: folder of the run, local or of a bucket, for checkpoints, metrics, previews and, at the end,
+        `generator.safetensors`. All processes need access to it.
       profile: whether to write a trace of a few updates.
       config_file: value of `--config`, for the record of the run.
 
@@ -58,7 +58,7 @@ def train_and_evaluate(
       SystemExit: SIGTERM or Ctrl-C was received. The state is saved first.
     """
     processes.check_semaphores()
-    folder = Path(folder)
+    folder = storage.open_folder(folder)
     with workdir.locked(folder), StopRequest() as stop:
         data = samples.with_bands(samples.with_pairs(run.data, folder), folder)
         generator, validation = bands.with_channels(run.generator, data), bands.with_metrics(run.validation, data)
@@ -101,7 +101,11 @@ def train_and_evaluate(
         if initial and shared.validation.pairs and initial.scale == plan.scale:
             scale, config = plan.scale, run.validation
             protocol = Protocol(scale, degradation=str(run.degradation["name"]) if config.degraded else "")
-            lr_folder = find_test_set(config.folder, scale)[1] if config.folder else run.data.lr and "the data set"
+            lr_folder = (
+                find_test_set(storage.local(config.folder), scale)[1]
+                if config.folder
+                else run.data.lr and "the data set"
+            )
             compare(initial, current, shared.validation, protocol, str(lr_folder or ""), folder / "before_after.md")
     return current
 
@@ -135,6 +139,7 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
         messages.report(f"{name}: {count_parameters(state.generator.params):,} parameters; compiling the update")
         scores, stopping, queue = {}, 0, devices.UpdateQueue()
         shared.record.write()
+        workdir.upload(shared.folder)
 
         while step < intervals.total and not stopping:
             # ---------------------------------------------------- feed, update
@@ -159,6 +164,7 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
                 scores = validate_and_preview(stage, state, step, shared, log, monitor.latest)
             stopping = shared.stop.agreed()
             if stopping or intervals.saves(step):
+                workdir.upload(shared.folder)
                 saver.save(step, devices.as_global(state, shared.mesh), scores, monitor.sums())
 
     averaged = finish_stage(stage, state, scores, shared) if step >= intervals.total else None

@@ -1,11 +1,11 @@
 """`OldCheckpoints`, which chooses and deletes the checkpoints that are not kept."""
 
-import shutil
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from typing import Any
 
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
+from srgan_jax.runtime import storage
 from srgan_jax.runtime.types import PyTree
 
 NO_SCORE = float("-inf")
@@ -18,7 +18,7 @@ class OldCheckpoints:
     """
 
     def __init__(
-        self, folder: Path, keep: int, best_metric: str, lower_is_better: bool, report: Callable[[str], object]
+        self, folder: Any, keep: int, best_metric: str, lower_is_better: bool, report: Callable[[str], object]
     ):
         """Keeps the newest `keep` checkpoints in `folder`, and the one with the best `best_metric`; "" for none."""
         self._folder, self._best, self._report = folder, best_metric, report
@@ -46,7 +46,7 @@ class OldCheckpoints:
         """Deletes what was recorded; reports once, in a line, each checkpoint that can't be deleted."""
         for step in sorted(self._old):
             try:
-                shutil.rmtree(self._folder / str(step))
+                storage.rmtree(self._folder / str(step))
             except FileNotFoundError:  # deleted before
                 pass
             except OSError as error:

@@ -1,6 +1,7 @@
 """`find_weights`: the weights of any moment of a run, that of a checkpoint included, as a file for inference."""
 
 import atexit
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from srgan_jax import models, weights
 from srgan_jax.config.recorded import read_config
 from srgan_jax.config.schema import RunConfig
 from srgan_jax.evaluation import metrics
+from srgan_jax.runtime import storage
 from srgan_jax.runtime.errors import MissingFileError, UserError
 from srgan_jax.runtime.json_files import read_lines
 from srgan_jax.runtime.types import PyTree
@@ -17,6 +19,7 @@ from srgan_jax.training.network_fields import find_generator, select_keys
 from srgan_jax.training.publishing import GENERATOR, best_file
 
 CONFIG, CHECKPOINTS = "config.json", "checkpoints"
+NOT_NEEDED = ("dataset", "profile", "samples", "tensorboard")
 
 
 def find_weights(path: str, step: int | None = None, best: bool = False) -> str:
@@ -31,7 +34,10 @@ def find_weights(path: str, step: int | None = None, best: bool = False) -> str:
     Raises:
       UserError: `step` or `best` without a run's folder, or the run has no such weights. The message lists what it has.
     """
-    folder = Path(path)
+    if storage.scheme(path):
+        run, _, checkpoint = path.partition(f"/{CHECKPOINTS}/")
+        path = os.path.join(storage.local(run, NOT_NEEDED), *([CHECKPOINTS, checkpoint] if checkpoint else []))
+    folder = Path(path.rstrip("/"))
     if folder.name.isdigit() and folder.parent.parent.name == CHECKPOINTS and step is None and not best:
         return _extract(folder)
     if not (folder / CONFIG).is_file():

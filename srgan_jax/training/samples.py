@@ -16,7 +16,7 @@ from srgan_jax.data.images import ImageArrays, Images
 from srgan_jax.data.sources import SOURCES
 from srgan_jax.images import RGB, Bands
 from srgan_jax.images.paired_folders import find_layout
-from srgan_jax.runtime import atomic, messages, processes
+from srgan_jax.runtime import atomic, messages, processes, storage
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.json_files import read_object
 from srgan_jax.training.bands import bands_of
@@ -86,9 +86,9 @@ def with_bands(data: DataConfig, workdir: Path) -> DataConfig:
     """
     if data.bits not in (0, 8, 16):
         raise UserError(f"config.data.bits={data.bits}: expected 8 or 16, or 0 for those of the data set")
-    file = Path(workdir, recorded.FILE)
+    file = workdir / recorded.FILE
     if file.exists():
-        before = recorded.read_config(Path(workdir)).get("data", {})
+        before = recorded.read_config(workdir).get("data", {})
         found = Bands(before.get("channels") or 3, before.get("bits") or 8)
     else:
         found = Bands(*processes.on_first_process(lambda: dataclasses.astuple(_prepared_bands(data))))
@@ -112,11 +112,9 @@ def with_pairs(data: DataConfig, workdir: Path) -> DataConfig:
     """
     if data.lr_feature or data.lr_from_original:
         return data
-    file = Path(workdir, recorded.FILE)
+    file = workdir / recorded.FILE
     if file.exists():
-        return dataclasses.replace(
-            data, lr_feature=recorded.read_config(Path(workdir)).get("data", {}).get("lr_feature", "")
-        )
+        return dataclasses.replace(data, lr_feature=recorded.read_config(workdir).get("data", {}).get("lr_feature", ""))
     if not processes.on_first_process(functools.partial(_has_pairs, data)):
         return data
     name = data.folder or data.dataset
@@ -126,7 +124,8 @@ def with_pairs(data: DataConfig, workdir: Path) -> DataConfig:
 
 def _has_pairs(data: DataConfig) -> bool:
     if data.folder:
-        return Path(data.folder).is_dir() and find_layout(data.folder) is not None
+        folder = storage.local(data.folder)
+        return Path(folder).is_dir() and find_layout(folder) is not None
     try:
         return {"hr", "lr"} <= set(
             builder.image_features(data.dataset, data.data_dir or None, trust_builder=data.trust_builder)
@@ -141,8 +140,8 @@ def check_held_out(hold_out: int, crop_px: int, workdir: Path) -> None:
     Raises:
       UserError: `hold_out` or `crop_px` differs from the earlier run in `workdir`.
     """
-    file = Path(workdir, "config.json")
-    before: Mapping[str, Mapping[str, int]] = recorded.read_config(Path(workdir)) if file.exists() else {}
+    file = workdir / "config.json"
+    before: Mapping[str, Mapping[str, int]] = recorded.read_config(workdir) if file.exists() else {}
     for section, key, value in (("validation", "hold_out", hold_out), ("data", "crop_px", crop_px)):
         previous = before.get(section, {}).get(key, 0) if before else value
         if previous != value:

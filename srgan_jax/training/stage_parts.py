@@ -18,7 +18,7 @@ from srgan_jax.data.feed import Feed, Samples
 from srgan_jax.data.images import Images
 from srgan_jax.evaluation import metrics
 from srgan_jax.evaluation.pairs import Pair
-from srgan_jax.runtime import devices, messages
+from srgan_jax.runtime import devices, messages, storage
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training import held_out, logs, mapping, nonfinite, previews, run_report, samples, setup, start, workdir
@@ -68,7 +68,7 @@ def open_data(
 def open_saver(shared: Shared, name: str) -> Checkpoints:
     """Opens the checkpoints of a stage."""
     return Checkpoints(
-        shared.folder / "checkpoints" / name,
+        storage.home(shared.folder) / "checkpoints" / name,
         keep=shared.keep_checkpoints,
         best_metric=shared.best if shared.validation.pairs else "",
         lower_is_better=metrics.find(shared.best).lower_is_better,
@@ -192,6 +192,7 @@ def validate_and_preview(
         log.image(step, previews.draw_previews(averaged, shared.previews, file))
     if intervals.validates(step):
         run_report.write(shared.folder)
+        workdir.upload(shared.folder)
     return scores
 
 
@@ -202,5 +203,6 @@ def finish_stage(stage: Stage, state: TrainState, scores: dict[str, float], shar
     scores = scores or shared.validation.scores(averaged)
     shared.publisher.finished(stage.name, averaged, stage.intervals.total, scores, shared.stop.received)
     run_report.write(shared.folder)
+    workdir.upload(shared.folder)
     messages.report(f"{stage.name}: finished, {stage_file(shared.folder, stage.name)}")
     return averaged

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from srgan_jax.runtime import peers
 from srgan_jax.runtime.devices import AXIS
 from srgan_jax.runtime.messages import report
 
@@ -66,7 +67,10 @@ class StopRequest(contextlib.AbstractContextManager):
 
     def agreed(self) -> int:
         """Returns the number of the signal at which all processes stop now, else 0. Call it after each update."""
-        return self._agreed(self._received) if self._agreed else self._received
+        number = self._agreed(self._received) if self._agreed else self._received
+        if number:
+            peers.stopping()
+        return number
 
 
 def stop_run(stage: str, step: int, saved: int, number: int) -> NoReturn:

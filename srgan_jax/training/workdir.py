@@ -3,17 +3,22 @@
 import contextlib
 import datetime
 import os
+import secrets
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import jax
 
 from srgan_jax import models, weights
 from srgan_jax.config import recorded
 from srgan_jax.config.schema import RunConfig
-from srgan_jax.runtime import atomic, messages, processes
+from srgan_jax.runtime import atomic, messages, peers, processes, storage
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.types import PyTree
-from srgan_jax.training import nonfinite
+from srgan_jax.training import checksums, nonfinite
 from srgan_jax.training.initial import COPY, DISCRIMINATOR_COPY, is_same
 from srgan_jax.training.network_fields import find_generator, select_keys
 from srgan_jax.training.start import architecture_differences
@@ -24,6 +29,8 @@ except ImportError:  # Windows, where training is not supported: see data.builde
     fcntl = None
 
 
+TOKEN_SECONDS = 5.0
+LAST_ATTEMPTS, UPLOAD_SECONDS = 5, 5.0  # of uploading at the end of a run
 DIVERGENCE_ADVICE = (
     "try a lower learning rate, gradient clipping (--config.stages.{}.clip_norm=1.0), or --debug_nans to find the "
     "first non-finite value"
@@ -35,15 +42,83 @@ def locked(workdir: Path) -> Iterator[None]:
     """Creates `workdir` and locks it for all processes of this run.
 
     Raises:
-      UserError: another run has locked it. The message names its process, host and start time.
+      UserError: another run has locked it, or processes have different folders. The message names process, host and
+        start time of the other run.
     """
     with contextlib.ExitStack() as held:
         processes.on_first_process(lambda: _lock(workdir, held))
-        yield
+        check_shared(workdir)
+        peers.how_to_resume(lambda: how_to_resume(workdir))
+        try:
+            yield
+        finally:
+            upload(workdir, attempts=LAST_ATTEMPTS)
+
+
+def check_shared(workdir: Path) -> None:
+    """Raises UserError if other processes don't see in `workdir` what process 0 writes there.
+
+    They would wait at the first checkpoint for a folder that process 0 makes elsewhere.
+    """
+    if jax.process_count() == 1:
+        return
+    home = storage.home(workdir)
+    token = processes.on_first_process(lambda: _write_token(home))
+    found = processes.gather([_appears(home / token), socket.gethostname()])
+    with contextlib.suppress(OSError):
+        (home / token).unlink(missing_ok=True)  # of process 0, or nothing
+    apart = [f"{index} on {host}" for index, (seen, host) in enumerate(found) if not seen]
+    if apart:
+        raise UserError(
+            f"--workdir={workdir}: expected one folder for all processes, but what process 0 on {found[0][1]} writes "
+            f"there isn't seen by process {', '.join(apart)}; give a folder that all machines mount, or gs://BUCKET/PATH"
+        )
+
+
+def _write_token(home: Any) -> str:
+    name = f".job-{secrets.token_hex(8)}"  # a new name, which no machine's file system remembers as missing
+    (home / name).write_text(_this_process())
+    return name
+
+
+def _appears(file: Any) -> bool:
+    """Returns whether a file exists now or within the time after which network file systems show it."""
+    until = time.monotonic() + TOKEN_SECONDS
+    while not file.exists():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def how_to_resume(workdir: Path) -> str:
+    """Returns the last checkpoint of a run and the command that resumes it, as the end of a message."""
+    root = storage.home(workdir) / "checkpoints"
+    stages = storage.folders(root) if root.exists() else []
+    found = [(root / name, int(step)) for name in stages for step in storage.folders(root / name) if step.isdecimal()]
+    complete = [(checksums.modified(folder / str(step)), folder.name, step) for folder, step in found
+                if checksums.exists(folder / str(step))]  # fmt: skip
+    last = "{1}, update {2}".format(*max(complete)) if complete else "none yet"
+    return f"last checkpoint: {last}; to resume: python -m srgan_jax.main --workdir {workdir}"
+
+
+def upload(workdir: Path, attempts: int = 1) -> None:
+    """Uploads what changed in the folder of a run in a bucket, in process 0; a failure is reported.
+
+    Before a checkpoint it comes first: then the log has all lines of the updates before each checkpoint.
+    """
+    for attempt in range(attempts if jax.process_index() == 0 else 0):
+        if not (reason := storage.push(workdir)):
+            return
+        messages.report(f"WARNING: files of {workdir} can't be uploaded ({reason}); they are uploaded later")
+        time.sleep(UPLOAD_SECONDS if attempt + 1 < attempts else 0)
 
 
 def _lock(workdir: Path, held: contextlib.ExitStack) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
+    if (home := storage.home(workdir)) is not workdir:
+        _record_start(home / "lock", held)
+        return
     if fcntl is None:
         return
     file = held.enter_context(open(workdir / "lock", "a+", opener=atomic.no_follow))  # noqa: SIM115, the kernel unlocks it
@@ -59,10 +134,25 @@ def _lock(workdir: Path, held: contextlib.ExitStack) -> None:
         messages.report(f"WARNING: {workdir} can't be locked ({error.strerror}); make sure that no second run uses it")
         return
     file.truncate(0)
-    start_time = datetime.datetime.now(datetime.UTC).isoformat(" ", "seconds")
-    file.write(f"process {os.getpid()} on {socket.gethostname()} since {start_time}\n")
+    file.write(_this_process())
     file.flush()
     held.callback(file.truncate, 0)
+
+
+def _this_process() -> str:
+    start_time = datetime.datetime.now(datetime.UTC).isoformat(" ", "seconds")
+    return f"process {os.getpid()} on {socket.gethostname()} since {start_time}\n"
+
+
+def _record_start(record: Any, held: contextlib.ExitStack) -> None:
+    """Writes who uses a folder of a bucket, where nothing can be locked; reports an earlier use that has no end."""
+    if record.exists():
+        messages.report(
+            f"WARNING: {record.parent} is used, or was when it was killed, by {record.read_text().strip()}; a bucket "
+            "has no locks: make sure that no other run uses it"
+        )
+    record.write_text(_this_process())
+    held.callback(record.unlink, missing_ok=True)
 
 
 def finished_steps(file: Path) -> int:
@@ -131,7 +221,7 @@ def _check_same_run(
 
 def _is_trained(workdir: Path, name: str) -> bool:
     """Returns whether a stage has final weights or a checkpoint."""
-    saved = any(path.name.isdigit() for path in (workdir / "checkpoints" / name).glob("*"))
+    saved = any(path.name.isdigit() for path in (storage.home(workdir) / "checkpoints" / name).glob("*"))
     return saved or (workdir / f"{name}.safetensors").exists()
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from srgan_jax.runtime import extras
+from srgan_jax.runtime import extras, storage
 from srgan_jax.runtime.errors import MissingFileError, UserError
 from srgan_jax.runtime.messages import report
 from srgan_jax.weights.safetensors_io import WeightsError, read_metadata, sha256_of
@@ -54,8 +54,14 @@ def parse(address: str) -> Address:
 
 
 def local_file(path: str | os.PathLike) -> str | os.PathLike:
-    """Returns `path`, or the cached file of an address of the Hub: see `fetch`."""
-    return fetch(os.fspath(path)) if is_address(path) else path
+    """Returns `path`, or the local copy of an address of the Hub (see `fetch`) or of a bucket.
+
+    Of a run's folder in a bucket, the files beside `checkpoints` are copied.
+    """
+    if is_address(path):
+        return fetch(os.fspath(path))
+    storage.check(path, "weights", ("gs", "hf"))
+    return storage.local(path, (*storage.DIRECT, "samples", "dataset"))
 
 
 def beside(address: str, name: str) -> Path:

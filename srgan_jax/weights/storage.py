@@ -80,10 +80,9 @@ def _without_architecture(header: Mapping[str, str]) -> dict[str, str]:
 
 
 def _resolve_path(path: str | os.PathLike) -> str | os.PathLike:
-    """Returns the weights file: `path`, `generator.safetensors` in the folder `path`, a shipped generator, or a cached
-    file of the Hub."""
-    if hub.is_address(path):
-        return hub.fetch(os.fspath(path))
+    """Returns the weights file: `path`, `generator.safetensors` in the folder `path`, a shipped generator, or a local
+    copy of a file of the Hub or of a bucket."""
+    path = hub.local_file(path)
     if os.path.isfile(path):
         return path
     run_file = os.path.join(path, "generator.safetensors")
@@ -107,8 +106,8 @@ def load(path: str | os.PathLike, *, fold: bool = True) -> Weights:
     Args:
       path: a `.safetensors` written by `save`, the folder of a training run (its `generator.safetensors`), the name of
         a generator that ships with the package (`pretrained.names()`), an address of the Hugging Face Hub
-        (`hf://owner/name`, see `hub`), or a generator of another program: a PyTorch checkpoint or `.safetensors`, whose
-        architecture is detected (`importers`). No code in the file runs.
+        (`hf://owner/name`, see `hub`) or of a bucket (`gs://BUCKET/PATH`), or a generator of another program: a PyTorch
+        checkpoint or `.safetensors`, whose architecture is detected (`importers`). No code in the file runs.
       fold: fold batch normalisation into the convolutions, which is faster and gives the same result; False to
         continue training.
 
