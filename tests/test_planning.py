@@ -137,6 +137,38 @@ def test_copies_of_tiles_are_found():
     assert hlo.count(copied).largest_copy == 900 * 512
 
 
+# As v6e's compiler writes a gather of rows by its SparseCore: a call within a call, whose results name their operands.
+OFFLOADED = """
+%gather (tiles.0: u8[4096,512], rows.0: s32[64]) -> u8[64,512] {
+  %tiles.0 = u8[4096,512]{1,0} parameter(0)
+  %rows.0 = s32[64]{0} parameter(1)
+  ROOT %found.0 = u8[64,512]{1,0} fusion(%tiles.0, %rows.0), kind=kCustom, calls=%inside
+}
+
+%called (tiles.1: u8[4096,512], rows.1: s32[64]) -> u8[64,512] {
+  %tiles.1 = u8[4096,512]{1,0} parameter(0)
+  %rows.1 = s32[64]{0} parameter(1)
+  %began.1 = ((u8[4096,512]{1,0}, s32[64]{0}), u8[64,512]{1,0}, u32[]) call-start(%tiles.1, %rows.1), to_apply=%gather
+  ROOT %done.1 = u8[64,512]{1,0} call-done(%began.1)
+}
+
+ENTRY %main (tiles.2: u8[4096,512], rows.2: s32[64]) -> u8[64,512] {
+  %began.2 = ((), (), (s32[1]{0})) call-start(), async_execution_thread="sparsecore", to_apply=%called
+  %tiles.2 = u8[4096,512]{1,0} parameter(0)
+  %rows.2 = s32[64]{0} parameter(1)
+  %given = ((u8[4096,512]{1,0}, s32[64]{0}), u8[64,512]{1,0}) call-update(%began.2, %tiles.2, %rows.2)
+  ROOT %done.2 = u8[64,512]{1,0} call-done(%given)
+}
+"""
+
+
+def test_an_asynchronous_call_is_the_kernel_that_it_starts_and_copies_nothing():
+    """It was taken for a copy of all tiles, because its result names the tiles among its operands."""
+    counts = hlo.count(OFFLOADED, store_bytes=4096 * 512)
+    assert counts.kernels == 1 and counts.largest_copy == 64 * 512
+    assert counts.bytes == 2 * 64 * 512 + 64 * 4  # rows that are read and written, and their numbers
+
+
 def test_a_gather_reads_as_much_of_the_tiles_as_it_returns():
     cut = HLO.replace(
         "f32[16,64]{1,0:T(8,128)} parameter(0)\n  %gradient", "u8[900,512]{1,0} parameter(0)\n  %gradient"
