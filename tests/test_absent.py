@@ -34,7 +34,7 @@ class Case(NamedTuple):
 
 CASES = {
     "h100-4": Case("srgan", SRGAN, {"pretrain": 170, "gan": 570}, {"pretrain": 10, "gan": 45}),
-    "v5e-4": Case("compact", COMPACT, {"pretrain": 500}, {"pretrain": 10}),
+    "v5e-4": Case("compact", COMPACT, {"pretrain": 560}, {"pretrain": 3}),
 }
 PROGRAMS = [(topology, stage) for topology, case in CASES.items() for stage in case.kernels]
 
@@ -78,7 +78,10 @@ def test_the_host_is_not_called(compiled):
 
 
 def test_convolutions_are_in_bfloat16(compiled):
-    """All operands of the networks' convolutions, forwards and backwards."""
+    """All operands of the networks' convolutions, forwards and backwards.
+
+    Resizing, which asks for the highest precision, is in float32.
+    """
     program = compiled[2]
     assert program.dtype == "bfloat16"
     computations, _ = hlo.parse(program.hlo)
@@ -86,7 +89,8 @@ def test_convolutions_are_in_bfloat16(compiled):
     for operations in computations.values():
         for operation in operations.values():
             is_convolution = operation.opcode == "convolution" or "__cudnn$conv" in operation.attributes
-            if is_convolution and "conv_general_dilated" in operation.attributes:
+            is_resizing = "operand_precision={highest" in operation.attributes
+            if is_convolution and not is_resizing and "conv_general_dilated" in operation.attributes:
                 named = (operations.get(name) for name in operation.operands[:2])
                 dtypes += [found.results[0].dtype for found in named if found]
     assert len(dtypes) > 20 and set(dtypes) == {"bf16"}
