@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+import plan_table
 from srgan_jax import cli
 from srgan_jax.runtime import devices
 from srgan_jax.runtime.errors import UserError
@@ -313,3 +314,18 @@ def test_plan_compiles_and_measures_on_the_cpu(capsys):
     gradients = 4 * (9 * (3 * 4 + 2 * 4 * 4 + 4 * 48) + 3 * 4 + 48)
     assert gradients <= sum(entry["bytes"] for entry in found["collectives"]) < gradients + 200
     assert found["limit"] == "" and found["estimated_updates_per_second"] is None
+    assert len(plan_table.make_row(found)) == len(plan_table.HEAD)
+
+
+def test_a_row_of_the_table_has_the_numbers_of_a_plan():
+    reduced = [{"kind": "all-reduce", "dtype": "f32", "number": 67, "bytes": 6_220_000}]
+    entry = {
+        "config": "srgan", "name": "pretrain", "topology": "v5e-16", "batch": 256, "memory": {"state": 2e7, "tiles": 8e8},
+        "operations": 126e9, "bytes": 680e6, "kernels": 1267, "collectives": reduced,
+        "estimated_seconds_at_least": {"arithmetic": 0.64e-3, "links": 5.83e-5},
+        "estimated_seconds_by_compiler": 3.89e-3, "estimated_updates_per_second": 256.8,
+    }  # fmt: skip
+    assert plan_table.make_row(entry) == [
+        "`srgan`, pretrain", "v5e-16", "256", "0.82 GB", "126.0", "680", "1,267", "67 all-reduce of 6.22 MB",
+        "0.64", "", "", "0.0583", "3.89", "257",
+    ]  # fmt: skip
