@@ -203,6 +203,24 @@ def test_the_lattice_term_finds_texture_at_some_positions_only():
     assert value(jnp.full((1, 32, 32, 3), 0.5)) == pytest.approx(0, abs=1e-7)
 
 
+def test_the_mesh_term_finds_what_repeats_within_a_block_more_than_in_hr():
+    noise = 0.5 + 0.05 * jax.random.normal(jax.random.key(0), (8, 64, 64, 3))
+    rows, columns = np.indices((64, 64)) % 4
+    signs = jnp.where(jnp.arange(8) % 2, 1.0, -1.0)  # the mesh of one image is the negative of the next one's
+    mesh = signs[:, None, None, None] * jnp.where((rows < 2) == (columns < 2), 0.03, -0.03)[None, :, :, None]
+    value = lambda sr, hr, name="mesh": float(TERMS[name].function(Views(sr, hr)).mean())  # noqa: E731
+    assert value(noise, noise) == 0
+    # 219 / 255 of .03 has the variance .00066, less what the high pass takes; the noise's luma .029^2 = .00084. All of
+    # the mesh and 1 / 49 of the noise are shared by the 49 cells of a block: (.00084 + 49 * .0006) / .00144 = 21.
+    assert 12 < value(noise + mesh, noise) < 25
+    assert value(noise + mesh, noise + mesh) == 0  # HR may have one
+    assert value(noise + mesh, noise, "lattice") - value(noise, noise, "lattice") < 0.02  # it cancels in the batch
+    with pytest.raises(UserError, match="multiple of the period"):
+        TERMS["mesh"].function(Views(noise, noise), block_px=30)
+    with pytest.raises(UserError, match="crops of 64 px"):
+        TERMS["mesh"].function(Views(noise, noise), block_px=60)
+
+
 def test_lattice_statistics_equal_those_of_scipys_gaussian_filter():
     from scipy.ndimage import gaussian_filter
 

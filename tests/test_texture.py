@@ -21,6 +21,28 @@ def _checkerboard(contrast):
     return np.full((64, 64, 3), 128 / 255) + contrast * ((rows + columns) % 2 - 0.5)[..., None]
 
 
+def _meshes(rng: np.random.Generator, side: int = 128) -> np.ndarray:
+    """Returns a checkerboard of 4 px whose sign is drawn for each block of 32 px, `[side, side, 1]`."""
+    rows, columns = np.indices((side, side)) % 4
+    signs = np.repeat(np.repeat(rng.choice([-1.0, 1.0], (side // 32, side // 32)), 32, 0), 32, 1)
+    return (signs * np.where((rows < 2) == (columns < 2), 1.0, -1.0))[..., None]
+
+
+def test_mesh_finds_meshes_that_differ_from_block_to_block():
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(3)
+    hr = 0.5 + 0.05 * rng.standard_normal((128, 128, 1)).repeat(3, 2)
+    pattern = 0.05 * _meshes(rng)
+    found = texture.mesh(hr + pattern, hr)
+    # Of the noise 1 part in 64 cells is shared by chance, of the pattern all: (N + 64 M) / (N + M) with the energies N
+    # and M after the high pass. Of the pattern it is less at the borders of blocks, where the sign may change.
+    noise, mesh = (np.mean((x - gaussian_filter(x, 1.0)) ** 2) for x in (hr[..., 0], pattern[..., 0]))
+    assert 0.6 < found / ((noise + 64 * mesh) / (noise + mesh)) < 1
+    assert texture.phase([texture.lattice(hr + pattern, hr)]) < 1.3  # which sees nothing
+    assert texture.mesh(hr, hr) == 1
+
+
 def test_a_perfect_result_has_the_best_values(photo):
     hr = photo[:96, :160].astype(np.float32) / 255
     values = {name: METRICS[name](hr, hr) for name in NO_WEIGHTS if name not in ("phase", "psnr_y")}

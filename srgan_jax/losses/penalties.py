@@ -50,8 +50,8 @@ def gradient_penalty(
     return jnp.square(jnp.sqrt(jnp.square(gradient).sum(axis=(1, 2, 3)) + 1e-12) - 1.0)
 
 
-def lattice_statistics(image: jax.Array, period: int = 4) -> tuple[jax.Array, jax.Array]:
-    """Returns the mean and the energy of high frequencies at each position of a lattice, averaged over a batch.
+def lattice_statistics(image: jax.Array, period: int = 4, block_px: int = 0) -> tuple[jax.Array, jax.Array]:
+    """Returns the mean and the energy of high frequencies at each position of a lattice.
 
     Sub-pixel upsampling by a factor makes each of its positions by other kernels, so that texture may be stronger at
     some of them, or brighter. In photographs the energies are equal, and the means 0.
@@ -59,10 +59,25 @@ def lattice_statistics(image: jax.Array, period: int = 4) -> tuple[jax.Array, ja
     Args:
       image: `[N, H, W, 3]` in [0, 1].
       period: of the lattice, usually the scale.
+      block_px: side of the blocks over which to average, a multiple of `period`; 0: over the whole batch.
 
     Returns:
-      Mean and mean square, each `[period, period]`, of luma minus a Gaussian blur with a standard deviation of 1 px.
+      Mean and mean square of luma minus a Gaussian blur with a standard deviation of 1 px: each `[period, period]`, or
+      `[blocks, period, period]` with `block_px`.
     """
+    high = _high_pass(image)
+    block = (block_px or high.shape[1] // period * period, block_px or high.shape[2] // period * period)
+    rows, columns = (side // part for side, part in zip(high.shape[1:], block, strict=True))
+    cells = high[:, : rows * block[0], : columns * block[1]].reshape(
+        -1, rows, block[0] // period, period, columns, block[1] // period, period
+    )
+    mean, energy = (values.mean(axis=(2, 5)).transpose(0, 1, 3, 2, 4) for values in (cells, jnp.square(cells)))
+    mean, energy = (values.reshape(-1, period, period) for values in (mean, energy))
+    return (mean, energy) if block_px else (mean.mean(axis=0), energy.mean(axis=0))
+
+
+def _high_pass(image: jax.Array) -> jax.Array:
+    """Returns luma minus a Gaussian blur with a standard deviation of 1 px, without 4 px at each border."""
     luma = color.rgb_to_y(image)[..., 0]
     taps = np.exp(-0.5 * np.arange(-4.0, 5.0) ** 2)
     taps /= taps.sum()
@@ -71,7 +86,4 @@ def lattice_statistics(image: jax.Array, period: int = 4) -> tuple[jax.Array, ja
         length = blurred.shape[axis] - 8
         parts = [tap * jax.lax.slice_in_dim(blurred, i, i + length, axis=axis) for i, tap in enumerate(taps)]
         blurred = jnp.asarray(sum(parts))
-    high = luma[:, 4:-4, 4:-4] - blurred
-    rows, columns = (side // period for side in high.shape[1:])
-    blocks = high[:, : rows * period, : columns * period].reshape(-1, rows, period, columns, period)
-    return blocks.mean(axis=(0, 1, 3)), jnp.square(blocks).mean(axis=(0, 1, 3))
+    return luma[:, 4:-4, 4:-4] - blurred

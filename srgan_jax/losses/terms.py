@@ -173,6 +173,33 @@ def lattice(views: Views, *, period: int = 4, epsilon: float = 1e-7) -> jax.Arra
     return jnp.square(log_energy - log_energy.mean()) + jnp.square(mean) / (energy.mean() + epsilon)
 
 
+def mesh(views: Views, *, period: int = 4, block_px: int = 28, epsilon: float = 1e-6) -> jax.Array:
+    """Returns by how much a pattern repeats more in the blocks of SR than in those of HR, `[blocks]`.
+
+    Within each block it takes the fraction of the energy of high frequencies that is the same in every cell of
+    `period` px, times the number of cells: 1 for noise, the number of cells for a fixed mesh. `lattice` averages over
+    the batch, where meshes that differ from place to place cancel.
+
+    Args:
+      views: with `sr` and `hr`; their sides are at least `block_px + 8`.
+      period: of the lattice, usually the scale.
+      block_px: side of a block, a multiple of `period`.
+      epsilon: added to the energies, so that flat blocks count little; 1e-6 is a deviation of a quarter of a level.
+    """
+    if block_px % period or min(views.sr.shape[1:3]) < block_px + 8:
+        raise UserError(
+            f"mesh: block_px={block_px}, period={period} and crops of {views.sr.shape[1]} px: expected a multiple of "
+            f"the period that is at least 8 px smaller than the crops"
+        )
+
+    def repeated(image: jax.Array) -> jax.Array:
+        mean, energy = lattice_statistics(image, period, block_px)
+        fraction = jnp.square(mean).mean(axis=(1, 2)) / (energy.mean(axis=(1, 2)) + epsilon)
+        return fraction * (block_px // period) ** 2
+
+    return jax.nn.relu(repeated(views.sr) - jax.lax.stop_gradient(repeated(views.hr)))
+
+
 def consistency(views: Views, *, distance: str = "l1", factor: int = 4) -> jax.Array:
     """Returns a distance between SR and HR on [-1, 1], both shrunk by MATLAB's bicubic without rounding.
 
@@ -227,6 +254,7 @@ TERMS: dict[str, Term] = {
     "total_variation": Term(variation, ("sr",)),
     "consistency": Term(consistency, ("sr", "hr")),
     "lattice": Term(lattice, ("sr",)),
+    "mesh": Term(mesh, ("sr", "hr")),
     **{name: Term(functools.partial(adversarial, loss=name), ("logits",)) for name in ADVERSARIAL},
 }
 DISCRIMINATOR_TERMS: dict[str, Term] = {

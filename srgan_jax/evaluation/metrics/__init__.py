@@ -123,6 +123,10 @@ METRICS: dict[str, Metric] = {
         texture.lattice, True, smallest_px=texture.SMALLEST_PX, bands=RGB, digits=3, pool=texture.phase,
         caption="largest over smallest energy on a lattice of 4 x 4 px, of the whole set; HR: about 1.02",
     ),
+    "mesh": Metric(
+        texture.mesh, smallest_px=texture.SMALLEST_PX, bands=RGB, digits=2, target=1.0,
+        caption="part of the high frequencies that repeats every 4 px in blocks of 32 px, over HR's; above 1: a mesh",
+    ),
 }  # fmt: skip
 GROUPS = {"texture": ("psnr_y", "lr_psnr", "v34", "power_25", "power_375", "place", "flat", "phase")}
 

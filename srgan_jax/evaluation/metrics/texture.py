@@ -16,6 +16,8 @@ SCALE = 4  # of `lr_psnr` and of the lattice
 BLOCK_PX = 16  # side of the blocks of `place` and `flat`
 FLAT_LEVELS = 4.0  # blocks of HR with a smaller standard deviation of luma, of 255 levels, are flat
 FLAT_BLOCKS = 8  # an image with fewer flat blocks has no `flat`
+MESH_BLOCK_PX = 32  # side of the blocks of `mesh`
+MESH_FLOOR = 0.01  # levels squared, added to the energy of each block of `mesh`: flat blocks count little
 SMALLEST_PX = (2 * BLOCK_PX, 2 * BLOCK_PX)
 
 
@@ -112,6 +114,26 @@ def phase(values: Sequence[Sequence[float]]) -> float:
     """Returns the largest over the smallest energy of the positions of `lattice`, averaged over images; 1 is best."""
     means = np.mean(values, axis=0)
     return float(means.max() / means.min())
+
+
+def _repeated(image: np.ndarray, size: Size) -> float:
+    """Returns the fraction of high frequencies that all cells of a block share, times the cells; of noise it is 1."""
+    high, block = _high_pass(_luma(image, size)), MESH_BLOCK_PX
+    rows, columns = (side // block for side in high.shape)
+    cells = high[: rows * block, : columns * block].reshape(rows, block // SCALE, SCALE, columns, block // SCALE, SCALE)
+    shared = (cells.mean(axis=(1, 4)) ** 2).mean(axis=(1, 3))
+    return float((shared / ((cells**2).mean(axis=(1, 2, 4, 5)) + MESH_FLOOR)).mean() * (block // SCALE) ** 2)
+
+
+def mesh(sr: np.ndarray, hr: np.ndarray, *, border: int = 0, channel: str = "y", size: Size = None) -> float:
+    """Computes how much of the high frequencies repeats every 4 px within blocks of 32 px, over HR's; 1 is best.
+
+    It is above 1 where a fine weave or mesh covers surfaces, also where it differs from block to block, which `lattice`
+    averages away.
+    """
+    check_same_shape(sr, hr)
+    del border, channel
+    return _repeated(sr, size) / _repeated(hr, size)
 
 
 def _shrink(image: np.ndarray, size: Size) -> np.ndarray:
