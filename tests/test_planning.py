@@ -321,7 +321,8 @@ def test_a_row_of_the_table_has_the_numbers_of_a_plan():
     reduced = [{"kind": "all-reduce", "dtype": "f32", "number": 67, "bytes": 6_220_000}]
     entry = {
         "config": "srgan", "name": "pretrain", "topology": "v5e-16", "batch": 256,
-        "memory": {"state": 2e7, "tiles": 8e8}, "operations": 126e9, "bytes": 680e6, "kernels": 1267, "collectives": reduced,
+        "memory": {"state": 2e7, "tiles": 8e8}, "operations": 126e9, "bytes": 680e6,
+        "kernels": 1267, "collectives": reduced,
         "estimated_seconds_at_least": {"arithmetic": 0.64e-3, "links": 5.83e-5},
         "estimated_seconds_by_compiler": 3.89e-3, "estimated_updates_per_second": 256.8,
     }  # fmt: skip
