@@ -20,6 +20,14 @@ def crash(file, how):
     return _read(file, how)
 
 
+def crash_later(file, how):
+    """Ends the process by a segmentation fault when `b.png` is decoded for the second time."""
+    if os.path.basename(file) == "b.png" and os.path.exists(file + ".read"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    open(file + ".read", "w").close()
+    return _read(file, how)
+
+
 def compute(file, how):
     """Doesn't end at `b.png`."""
     while os.path.basename(file) == "b.png":

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms, features
 
 from srgan_jax import bulk, images
 from srgan_jax.images import color_space
-from srgan_jax.images.containers import isobmff
+from srgan_jax.images.containers import isobmff, tiff_tags
 
 LINEAR = struct.pack(">I", 100_000)
 ADOBE_RGB = struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)
@@ -369,6 +369,20 @@ def test_a_bmp_with_a_profile_is_read_with_it(tmp_path):
     fitted, _, notes = images.fit_format(picture, "b.bmp", lambda height, width: (height, width))
     assert notes == [".bmp can't hold a colour profile: colours are converted to sRGB"]
     assert np.abs(fitted.frames[0].astype(int) - _to_srgb_by_pillow(pixels)).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("space, stated", [((2, None), True), ((0xFFFF, "R03"), True), ((1, None), False)])
+def test_adobe_rgb_that_the_exif_of_a_tiff_states(tmp_path, dtype, space, stated):
+    """uint8 is read by Pillow, float32 is not."""
+    path = tmp_path / "a.tif"
+    pixels = np.full((16, 16, 3), (200, 100, 50)) / (1 if dtype == np.uint8 else 255)
+    tifffile.imwrite(path, pixels.astype(dtype), photometric="rgb", metadata=None, extratags=[(34666, 4, 1, 0, True)])
+    exif = {40961: tiff_tags.Value(3, 1, struct.pack("<H", space[0]))}
+    if space[1]:
+        exif[40965] = {1: tiff_tags.Value(2, 4, space[1].encode() + b"\0")}
+    tiff_tags.add_directories(path, {34665: exif}, big=False)
+    assert images.read_image(path).color == (color_space.ADOBE_RGB if stated else None)
 
 
 @pytest.mark.parametrize("space", [{40961: 2}, {40961: 0xFFFF, 40965: {1: "R03"}}, {40961: 1}, {40961: 0xFFFF}])

@@ -1,9 +1,11 @@
 """Decoding in processes of their own: a crash, an endless decoder and too much memory cost one file."""
 
+import os
 import pickle
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import failing_decoders
 import numpy as np
@@ -89,3 +91,71 @@ def test_the_processes_import_no_jax_and_nothing_from_the_current_folder(tmp_pat
     )  # fmt: skip
     imported = {line.split(b"|")[-1].strip() for line in done.stderr.splitlines()}
     assert done.returncode == 0 and b"srgan_jax.images.raw" in imported and b"jax" not in imported
+
+
+@pytest.fixture(params=["gif", "png", "webp"])
+def animation(request, tmp_path):
+    frames = [Image.fromarray(np.full((8, 9, 3), 80 * index, np.uint8)) for index in range(3)]
+    path = tmp_path / f"b.{request.param}"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=50, lossless=True)
+    return path
+
+
+def test_frames_of_an_animation_come_from_a_process(animation, monkeypatch):
+    with images.isolated_decoding():
+        monkeypatch.setattr(isolation, "with_timeout", None)  # which decodes in this process
+        picture = images.decode_image(animation, stream=True)
+        assert picture.frames[1].mean() == 80  # its process ends before the last frame
+        for _ in range(2):
+            assert [frame.mean() for frame in picture.frames] == [0, 80, 160]
+        assert len(picture.frames) == 3 and picture.shape == next(iter(picture.frames)).shape
+
+
+@pytest.mark.parametrize("animation", ["png"], indirect=True)
+def test_an_animation_that_crashes_at_its_second_decoding_fails_alone(animation, tmp_path, monkeypatch):
+    images.write_image(tmp_path / "c.png", np.full((8, 9, 3), 100, np.uint8))
+    monkeypatch.setattr(decode, "_decode_or_repair", failing_decoders.crash_later)
+    with images.isolated_decoding():
+        picture = images.decode_image(animation, stream=True)
+        with pytest.raises(images.ImageError, match="the library that decodes it crashed"):
+            list(picture.frames)
+        assert images.decode_image(tmp_path / "c.png").frames[0].mean() == 100
+
+
+COPIED = """
+import sys
+import failing_decoders
+from srgan_jax import images
+from srgan_jax.images import decode
+with images.isolated_decoding():
+    sound = decode._decode_or_repair
+    for name in "abc":
+        decode._decode_or_repair = failing_decoders.crash if name == "b" else sound
+        try:
+            print(name, images.decode_image(name + ".png").frames[0].mean())
+        except images.ImageError as error:
+            print(name, error)
+    print("jax" in sys.modules)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux is the first process a copy of the command's")
+def test_a_process_that_was_copied_before_jax_is_imported_fails_alone(folder):
+    path = ":".join([str(Path(failing_decoders.__file__).parent), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", COPIED],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+    first, failed, last, jax = done.stdout.splitlines()
+    assert (first, last, jax) == ("a 0.0", "c 100.0", "False") and done.stderr == ""
+    assert failed.startswith("b the library that decodes it crashed (SIGSEGV)")
+
+
+def test_the_command_starts_to_decode_before_it_imports_jax():
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, srgan_jax.cli; print('jax' in sys.modules)"], capture_output=True, text=True
+    )
+    assert done.stdout == "False\n"

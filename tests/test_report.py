@@ -147,6 +147,49 @@ def test_a_drag_on_the_image_moves_the_line_and_the_table_sorts(browser, page):
     assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
 
 
+def _touch(browser, kind, *points):
+    """Sends a touch event with the points, which are (x, y) in pixels of the window."""
+    touches = [{"x": x, "y": y, "id": index} for index, (x, y) in enumerate(points)]
+    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
+
+
+def test_fingers_move_the_line_and_the_image_and_zoom(browser, page):
+    path, _, _, _ = page
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True, "maxTouchPoints": 2})
+    try:
+        _open(browser, path.as_uri())
+        browser.execute_script(f"{SLIDER}.scrollIntoView({{block: 'center'}})")
+        box = browser.execute_script(f"return {FIRST}.querySelector('.frame').getBoundingClientRect().toJSON()")
+        left, top, width, height = (box[name] for name in ("left", "top", "width", "height"))
+        at = lambda x, y: (left + x * width, top + y * height)  # noqa: E731
+        view = f"const s = {SLIDER}; return [s.at, s.zoom, ...s.center.split(' ').map(Number), scrollX, scrollY]"
+        scrolled = browser.execute_script(view)[4:]
+
+        _touch(browser, "touchStart", at(0.5, 0.5))  # one finger drags the line
+        for x in (0.45, 0.4, 0.3, 0.25):
+            _touch(browser, "touchMove", at(x, 0.5))
+        _touch(browser, "touchEnd")
+        assert browser.execute_script(view)[0] == pytest.approx(25, abs=1)
+
+        _touch(browser, "touchStart", at(0.5, 0.5), at(0.6, 0.5))  # two move apart, to three times the distance
+        for end in (0.7, 0.75, 0.8):
+            _touch(browser, "touchMove", at(0.5, 0.5), at(end, 0.5))
+        _touch(browser, "touchEnd")
+        line, zoom, x, y, *_ = browser.execute_script(view)
+        assert line == pytest.approx(25, abs=1) and zoom == pytest.approx(3, rel=0.05)
+
+        _touch(browser, "touchStart", at(0.7, 0.5))  # beside the line a finger moves the zoomed image
+        _touch(browser, "touchMove", at(0.6, 0.6))
+        _touch(browser, "touchMove", at(0.55, 0.65))
+        _touch(browser, "touchEnd")
+        moved = browser.execute_script(view)
+        assert moved[2] - x == pytest.approx(0.15 / zoom, abs=0.01)
+        assert moved[3] - y == pytest.approx(-0.15 / zoom, abs=0.01)
+        assert moved[4:] == scrolled  # the page stayed where it was
+    finally:
+        browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+
+
 def test_methods_are_chosen_for_all_sliders_and_the_difference_is_that_of_the_pixels(browser, page):
     from PIL import Image
 

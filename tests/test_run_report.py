@@ -54,6 +54,42 @@ def test_a_report_that_cannot_be_written_is_reported_only(run, capsys):
     assert capsys.readouterr().err == ""
 
 
+def _append(run, record, end="\n"):
+    with open(run / "metrics.jsonl", "a") as file:
+        file.write(json.dumps(record) + end)
+
+
+def test_each_line_is_read_once(run, monkeypatch):
+    """A line that is cut off appears when it is whole; deleted lines vanish."""
+    parsed, parse = [], run_report.parse_records
+    monkeypatch.setattr(run_report, "parse_records", lambda lines, *more: parsed.extend(lines) or parse(lines, *more))
+    latest = lambda: re.search("Latest: ([^;]*);", (run / "report.html").read_text())[1]  # noqa: E731
+    before = (run / "metrics.jsonl").read_bytes()
+    run_report.write(run)
+    _append(run, {"stage": "gan", "step": 5, "loss": 1.0}, end="")
+    run_report.write(run)
+    assert latest() == "gan, update 3" and len(parsed) == before.count(b"\n")
+    parsed.clear()
+    (run / "metrics.jsonl").write_bytes(before)
+    _append(run, {"stage": "gan", "step": 5, "loss": 1.0})
+    run_report.write(run)
+    assert latest() == "gan, update 5" and len(parsed) == 1
+    (run / "metrics.jsonl").write_bytes(before)  # the run was rolled back
+    run_report.write(run)
+    assert latest() == "gan, update 3"
+
+
+def test_a_long_run_keeps_a_bounded_number_of_records(run, monkeypatch):
+    monkeypatch.setattr(run_report, "MOST_RECORDS", 50)
+    for step in range(4, 400):
+        _append(run, {"stage": "gan", "step": step, "loss": 0.5})
+    run_report.write(run)
+    text = (run / "report.html").read_text()
+    assert "Latest: gan, update 399;" in text and "<td>21.000</td>" in text  # the last validation stays
+    longest = max(re.findall('points="([^"]*)"', text), key=len)
+    assert 10 < longest.count(",") <= 50
+
+
 def test_lines_lie_where_their_values_are():
     chart = line_chart("t", {"a": [(0, 1.0), (50, float("nan")), (100, 3.0)]})
     # x: 64 to 560 - 8; y: 240 - 30 at the smallest value to 10 at the largest one

@@ -327,6 +327,31 @@ def test_bad_huge_and_wide_files_and_cancel(page, photo, tmp_path):
 
 
 @pytest.mark.slow
+def test_several_files_are_dropped(page, photo, tmp_path):
+    """Two pictures, and a text, which costs the others nothing."""
+    page.open()
+    paths = [
+        _png(tmp_path / "one.png", photo[:16, :20]),
+        tmp_path / "notes.txt",
+        _png(tmp_path / "two.png", photo[:9, :8]),
+    ]
+    paths[1].write_text("no picture")
+    data = {"items": [], "files": list(map(str, paths)), "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        event = {"type": kind, "x": 200, "y": 200, "data": data}
+        page.driver.execute_cdp_cmd("Input.dispatchDragEvent", event)
+        assert page.driver.execute_script("return document.body.classList.contains('over')") == (kind == "dragOver")
+    cards = page.until(lambda: (found := page.driver.find_elements("css selector", "#jobs > li"))[2:] and found)
+    page.until(lambda: all("Remove" in card.text for card in cards))
+    first, text, second = (card.text for card in cards)
+    assert "20 \u00d7 16 \u2192 40 \u00d7 32" in first and "8 \u00d7 9 \u2192 16 \u00d7 18" in second
+    assert "notes.txt" in text and "can't read it as an image" in text
+    both = page.saved(page.driver.find_element("id", "zip"), "larger.zip")
+    with zipfile.ZipFile(io.BytesIO(both)) as archive:
+        assert archive.namelist() == ["one_x2.png", "two_x2.png"]
+
+
+@pytest.mark.slow
 def test_webgpu_computes_every_node(site, photo, tmp_path):
     """With SwiftShader in place of a GPU: the page refuses sessions in which a node falls back to the CPU."""
     flags = ["enable-unsafe-webgpu", "use-webgpu-adapter=swiftshader", "enable-features=Vulkan"]

@@ -18,12 +18,15 @@ srgan-jax quickstart                          trains a small SRGAN on a few phot
 import argparse
 import functools
 import gc
+import importlib
 import itertools
 import os
 import re
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
+from srgan_jax import images
 from srgan_jax.cli.evaluate import add_evaluate
 from srgan_jax.cli.export import add_export
 from srgan_jax.cli.import_weights import add_import
@@ -41,6 +44,19 @@ from srgan_jax.runtime.user_code import import_module
 from srgan_jax.runtime.versions import package_versions
 
 COMPILING = ("upscale", "evaluate", "export", "push", "web")  # commands that use the persistent compilation cache
+COMMANDS = {  # name -> function that adds the command to a parser
+    "upscale": add_upscale,
+    "info": add_info,
+    "evaluate": add_evaluate,
+    "prepare": add_prepare,
+    "import": add_import,
+    "export": add_export,
+    "push": add_push,
+    "web": add_web,
+    "port": add_port,
+    "plan": add_plan,
+    "quickstart": add_quickstart,
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,28 +83,18 @@ class _Parser(argparse.ArgumentParser):
         super().error(message + "".join(did_you_mean(name, known) for name in names if name not in known))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """Returns the parser of all commands, or of the one that the arguments begin with: some import JAX to be added."""
     parser = _Parser(prog="srgan-jax", description="Super-resolution with SRGAN, in JAX.")
     parser.add_argument(
         "--version", action="version", version=f"srgan-jax {package_versions(('srgan-jax',))['srgan-jax']}"
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    added = (
-        add_upscale,
-        add_info,
-        add_evaluate,
-        add_prepare,
-        add_import,
-        add_export,
-        add_push,
-        add_web,
-        add_port,
-        add_plan,
-        add_quickstart,
-    )
-    for add in added:
+    first = argv[0] if argv else ""
+    for add in [COMMANDS[first]] if first in COMMANDS else () if first == "--version" else COMMANDS.values():
         add(commands)
-    for command in commands.choices.values():
+    for name, command in commands.choices.items():
+        command.description = sys.modules[COMMANDS[name].__module__].__doc__
         command.set_defaults(parser=command)
         command.add_argument(
             "--import", dest="imports", action="append", default=[], metavar="MODULE",
@@ -99,17 +105,28 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command and returns its exit status: 0 for success, 1 where some files failed, 2 for a usage error."""
-    gc.freeze()  # what was imported stays until the end: searching it for garbage takes longer than a small image
     return run_command(functools.partial(_main, argv), "stderr")
 
 
 def _main(argv: list[str] | None) -> int:
-    parser = _parser()
+    argv = sys.argv[1:] if argv is None else argv
+    parser = _parser(argv)
     args, unknown = parser.parse_known_args(argv)
     if hasattr(args, "overrides"):  # `--config.KEY=VALUE`, which the command checks itself
         args.overrides = [*args.overrides, *unknown]
     elif unknown:
         args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if args.command != "upscale":
+        return _run(args)
+    with images.isolated_decoding():  # its process starts before JAX is imported
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
+    gc.disable()  # what is imported stays until the end: searching it for garbage takes longer than a small image
+    importlib.import_module("srgan_jax.bulk")  # with JAX, and all that upscaling needs
+    gc.freeze()
+    gc.enable()
     for name in args.imports:
         import_module(name)
     if args.command in COMPILING:

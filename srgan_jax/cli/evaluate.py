@@ -168,7 +168,7 @@ def add_evaluate(commands) -> None:
     more = (
         "also ms_ssim, ssim_rgb, psnr and ssim (all bands; the default of images with 2, 4 or more), and with ported "
         "weights niqe, lpips_alex, lpips_vgg, vgg54; texture is psnr_y with lr_psnr, v34, power_25, power_375, place, "
-        "flat, phase"
+        "flat, phase; mesh"
     )
     sub.add_argument("--metrics", nargs="+", help=f"metrics (default: {' '.join(METRICS)}); {more}")
     sub.add_argument("--scale", type=int, help="upscaling factor (default: that of the weights, or 4)")

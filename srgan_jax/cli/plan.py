@@ -3,6 +3,9 @@
 import argparse
 import json
 import re
+import shutil
+import sys
+import textwrap
 
 from srgan_jax.runtime import extras
 from srgan_jax.runtime.errors import UserError
@@ -28,8 +31,17 @@ def plan(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([{"config": args.config} | entry for entry in described], indent=1))
     else:
-        print("\n".join([report.header(args.config, topology), *report.as_text(described, topology)]))
+        print(_wrapped("\n".join([report.header(args.config, topology), *report.as_text(described, topology)])))
     return 0
+
+
+def _wrapped(text: str) -> str:
+    """Returns text whose lines end at the width of the terminal; as it is where it doesn't go to a terminal."""
+    if not sys.stdout.isatty():
+        return text
+    columns = shutil.get_terminal_size().columns
+    wrap = textwrap.TextWrapper(columns, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(map(wrap.fill, text.splitlines()))
 
 
 def _size(text: str) -> tuple[int, int]:

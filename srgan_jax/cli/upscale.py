@@ -83,7 +83,6 @@ def _list_weights() -> int:
 
 def upscale(args: argparse.Namespace) -> int:
     """Upscales files and folders, and returns the exit status: 1 where some files failed."""
-    from srgan_jax import images
     from srgan_jax.runtime import devices, processes
 
     start = time.monotonic()
@@ -102,7 +101,7 @@ def upscale(args: argparse.Namespace) -> int:
     for name, value in (positive | {"--max-seconds": args.max_seconds}).items():
         if value is not None and not 0 < value < math.inf:
             raise UserError(f"{name} {value}: expected more than 0")
-    with images.isolated_decoding(), standard_streams.as_files(args), warnings.catch_warnings():
+    with standard_streams.as_files(args), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about tags in damaged files
         return _upscale(args, start)
 

@@ -4,10 +4,13 @@ import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from srgan_jax.cli.arguments import at_moment
 from srgan_jax.runtime.errors import UserError
-from srgan_jax.weights import Weights
+
+if TYPE_CHECKING:
+    from srgan_jax.weights import Weights
 
 DEFAULT_PORT = 8000
 
@@ -40,7 +43,7 @@ def web(args: argparse.Namespace) -> int:
     return 0
 
 
-def _load(paths: list[str], args: argparse.Namespace) -> dict[str, tuple[Weights, Mapping[str, str]]]:
+def _load(paths: list[str], args: argparse.Namespace) -> dict[str, tuple["Weights", Mapping[str, str]]]:
     """Returns weights and provenance by name: that of the file, or of the run's folder."""
     from srgan_jax import weights
 

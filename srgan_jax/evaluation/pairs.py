@@ -84,7 +84,7 @@ def read_pairs(
     lr_name: str = "",
     bands: images.Bands = images.RGB,
 ) -> list[Pair]:
-    """Reads the pairs of a test set.
+    """Reads the pairs of a test set; the files are decoded in processes of their own, see `images.isolated_decoding`.
 
     Args:
       folder: a folder of HR images, without its sub-folders; or a folder with sub-folders of HR and LR images, see
@@ -109,7 +109,8 @@ def read_pairs(
     all_paths = _find_test_images(hr_folder)
     paths = select(all_paths)
     read = functools.partial(images.read_bands, bands=bands)
-    hr_images = [read(path) for path in paths]  # first: a file that can't be read is reported
+    with images.isolated_decoding():
+        hr_images = [read(path) for path in paths]  # first: a file that can't be read is reported
     grays = [keep_gray and bands.count == 3 and images.is_gray(path) for path in paths]
     if lr_folder is None:
         return [
@@ -117,7 +118,8 @@ def read_pairs(
             for path, hr, gray in zip(paths, hr_images, grays, strict=True)
         ]
     lr_paths = _lr_by_name(lr_folder, all_paths, lr_name)
-    lr_images = {path.stem: read(lr_paths[path.stem]) for path in paths if path.stem in lr_paths}
+    with images.isolated_decoding():
+        lr_images = {path.stem: read(lr_paths[path.stem]) for path in paths if path.stem in lr_paths}
     pairs = []
     mismatches = [f"{name}: not in {hr_folder}" for name in sorted(lr_paths.keys() - {path.stem for path in all_paths})]
     for path, hr, gray in zip(paths, hr_images, grays, strict=True):

@@ -110,16 +110,29 @@ def read_records(path: Path) -> list[Record]:
     file = path / "metrics.jsonl" if path.is_dir() else path
     if not file.is_file():
         raise MissingFileError(f"no {file}; expected the folder of a run, or its metrics.jsonl")
-    lines, records = file.read_text(encoding="utf-8", errors="replace").splitlines(), []
-    for number, line in enumerate(lines, start=1):
+    lines = file.read_bytes().splitlines()
+    return parse_records(lines if not lines or _is_record(lines[-1]) else lines[:-1], file)
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line.decode(errors="replace")), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def parse_records(lines: Iterable[bytes], file: Path, first: int = 1) -> list[Record]:
+    """Returns the records of lines of a file, the first of which has the number `first`; raises UserError."""
+    records = []
+    for number, data in enumerate(lines, start=first):
+        line = data.decode(errors="replace")
         try:
             record = json.loads(line)
             if not isinstance(record, dict):
                 raise ValueError("no object")
             records.append(record)
         except (ValueError, RecursionError) as error:
-            if number < len(lines):
-                raise UserError(f"{file}, line {number}: expected a JSON object, got {line[:40]!r}") from error
+            raise UserError(f"{file}, line {number}: expected a JSON object, got {line[:40]!r}") from error
     return records
 
 

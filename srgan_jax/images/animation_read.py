@@ -105,8 +105,8 @@ def _layered_frames(
 def _samples(file: BinaryIO, part: canvas.Part, layered: Layered) -> np.ndarray:
     """Decodes a part of an open file."""
     data = []
-    for place, length in part.spans:
-        file.seek(place)
+    for offset, length in part.spans:
+        file.seek(offset)
         data.append(file.read(length))
     try:
         return layered.decode(part, b"".join(data))

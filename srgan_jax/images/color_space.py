@@ -147,7 +147,7 @@ def profile(space: ColorSpace, *, gray: bool) -> bytes | None:
         chromaticities = PRIMARIES[space.codes[0]]
         light = LINEAR_LIGHT[space.codes[1]](np.linspace(0, 1, 1024))
         gamma, curve = None, np.floor(np.clip(light, 0, 1) * 65535 + 0.5).astype(np.uint16)
-    white, *colours = [(*chromaticities[place : place + 2], 1.0) for place in (0, 2, 4, 6)]
+    white, *colours = [(*chromaticities[start : start + 2], 1.0) for start in (0, 2, 4, 6)]
     primaries = None if gray else [value for colour in colours for value in colour]
     kind = "gray" if gray else "rgb"
     options = {"whitepoint": list(white), "primaries": primaries, "gamma": gamma, "transferfunction": curve}

@@ -8,7 +8,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
@@ -20,7 +19,6 @@ from srgan_jax.images.jpeg_xl import encode_jpeg_xl
 from srgan_jax.images.metadata import png_chunks
 from srgan_jax.images.picture import Picture
 from srgan_jax.images.tiff import write_pages
-from srgan_jax.ops import color
 from srgan_jax.runtime.atomic import atomic_file
 from srgan_jax.runtime.errors import UserError
 
@@ -40,6 +38,10 @@ def write_image(path: str | os.PathLike, picture: Picture | np.ndarray, *, quali
     if not isinstance(picture, Picture):
         picture = np.asarray(picture)  # accepts jax.Array too
         if np.issubdtype(picture.dtype, np.floating):
+            import jax.numpy as jnp  # integers don't need it
+
+            from srgan_jax.ops import color
+
             picture = np.asarray(color.to_uint8(jnp.asarray(picture)))
         picture = Picture((picture[..., None] if picture.ndim == 2 else picture,))
     for frame in picture.frames:
@@ -144,7 +146,8 @@ def encode_still(picture: Picture, suffix: str, quality: int) -> bytes:
 
 def _save(file: Path | BytesIO, image: Image.Image, picture: Picture, suffix: str, quality: int) -> None:
     """Writes an image of 8 bits with Pillow."""
-    name = Image.registered_extensions()[suffix]
+    Image.preinit()  # the usual formats; `registered_extensions` imports some fifty more
+    name = Image.EXTENSION.get(suffix) or Image.registered_extensions()[suffix]
     options: dict[str, Any] = {
         "JPEG": {"quality": quality, "subsampling": 0},
         "WEBP": {"quality": quality, "lossless": quality == 100 or picture.lossless, "method": 4, "exact": True},

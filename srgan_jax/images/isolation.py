@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import dataclasses
 import io
 import os
 import pickle
@@ -9,18 +10,22 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from srgan_jax.images import isolation_process
 from srgan_jax.images.errors import ImageError
 from srgan_jax.images.files import is_open
 from srgan_jax.images.limits import MAX_MEMORY_BYTES, MAX_PIXELS, load_per_processor, with_timeout
+from srgan_jax.images.picture import Frames
 from srgan_jax.images.pillow import kind_of_path
 
 SCRIPT = Path(__file__).with_name("isolation_process.py")
+FRAMES_FACTOR = 3  # times the limit of an animation's first decoding: its frames are decoded twice, and sent
 STALLED = 4  # a process that waits, perhaps for a disk, is ended after so many times the limit of processor time
 
 _lock = threading.Lock()
@@ -51,8 +56,7 @@ def isolated_decoding() -> Iterator[None]:
 def call(seconds: float, max_pixels: int, function: Callable[..., Any], file: Any, *args: Any) -> Any:
     """Returns `function(file, *args)`, computed in another process inside `isolated_decoding`, else in a thread.
 
-    Open files are read in a thread. So are animations that are decoded frame by frame, after the process has read all
-    of their frames.
+    Open files are read in a thread. Animations that are decoded frame by frame come from a process, too.
 
     Args:
       seconds: longest time: of the processor in a process, of the clock in a thread.
@@ -67,66 +71,133 @@ def call(seconds: float, max_pixels: int, function: Callable[..., Any], file: An
     if _blocks and not is_open(file):
         kind_of_path(file)  # what is no image reaches no decoder
         memory = round(MAX_MEMORY_BYTES * max(1.0, max_pixels / MAX_PIXELS))
-        found = _in_process(seconds, memory, function, os.path.abspath(file), *args)
-        if found is not None:
-            return found
+        request = memory, function, (os.path.abspath(file), *args)
+        with _borrowed() as process:
+            found = process.call(seconds, *request)
+        if isinstance(layout := getattr(found, "frames", None), tuple) and isinstance(layout[0], int):
+            longest = FRAMES_FACTOR * seconds
+            found = dataclasses.replace(found, frames=Frames(lambda: _frames(longest, *request), *layout))
+        return found
     return with_timeout(seconds, lambda: function(file, *args))
 
 
-def _in_process(seconds: float, memory: int, function: Callable[..., Any], *args: Any) -> Any:
-    """Returns the result of a function; None if it is of a kind that can't be sent."""
+@contextlib.contextmanager
+def _borrowed() -> Iterator["_Process"]:
+    """Gives a process that has no request; it is ended if the block is left while it may still answer one."""
     with _lock:
         process = _idle.pop() if _idle else None
     process = process or _Process()
     try:
-        succeeded, result = process.call(seconds, memory, function, args)
-    except BaseException:
-        process.end()
-        raise
-    with _lock:
-        _idle.append(process)
-    if not succeeded:
-        raise result
-    return result
+        yield process
+    finally:
+        if process.busy:
+            process.end()
+        else:
+            with _lock:
+                _idle.append(process)
+
+
+def _frames(seconds: float, *request: Any) -> Iterator[np.ndarray]:
+    """Yields the frames of the result of a request."""
+    with _borrowed() as process:
+        process.send(seconds, *request, frames=True)
+        while (frame := process.receive()) is not None:
+            yield frame
+        process.busy = False
+
+
+class _Forked:
+    """A copy of this process, as `subprocess.Popen`: what was imported needs not be imported again."""
+
+    def __init__(self) -> None:
+        (requests, write), (read, results) = os.pipe(), os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of NumPy's threads, which OpenBLAS starts again
+            self.pid = os.fork()
+        if not self.pid:
+            try:
+                os.close(write)  # else the copy would wait for itself when this process has ended
+                isolation_process.run_copy(requests, results)
+            finally:
+                os._exit(1)
+        os.close(requests)
+        os.close(results)
+        self.stdin, self.stdout = os.fdopen(write, "wb"), os.fdopen(read, "rb")
+        self._status: int | None = None
+
+    def kill(self) -> None:
+        if self._status is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> int:
+        if self._status is None:
+            self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self._status
+
+
+def _spawn() -> subprocess.Popen:
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-I", str(SCRIPT)],  # -I: the current folder is not on its path
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
+    )  # fmt: skip
 
 
 class _Process:
     """A process that runs `isolation_process.py`."""
 
     def __init__(self) -> None:
-        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", str(SCRIPT)],  # -I: the current folder is not on its path
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
-        )  # fmt: skip
+        # A copy is ready at once, but only possible before JAX has started its threads; macOS' libraries forbid it.
+        copied = sys.platform == "linux" and "jax" not in sys.modules and threading.active_count() == 1
+        self._process = _Forked() if copied else _spawn()
         assert self._process.stdin and isinstance(self._process.stdout, io.BufferedReader)
         self._requests, self._results = self._process.stdin, self._process.stdout
-        self._send(sys.path)
+        self.busy = False
+        self._seconds = 0.0
+        if not copied:
+            self._write(sys.path)
 
-    def _send(self, message: Any) -> None:
+    def _write(self, message: Any) -> None:
         with contextlib.suppress(OSError):  # the process has ended, which reading its result will show
             pickle.dump(message, self._requests)
             self._requests.flush()
 
-    def call(self, seconds: float, memory: int, function: Callable[..., Any], args: tuple) -> tuple[bool, Any]:
-        """Returns whether `function` succeeded, and its result or exception; raises ImageError if the process ends."""
-        stalled, longest = threading.Event(), STALLED * seconds * load_per_processor()
+    def call(self, seconds: float, memory: int, function: Callable[..., Any], args: tuple) -> Any:
+        """Returns or raises what `function` does; raises ImageError if the process ends."""
+        self.send(seconds, memory, function, args)
+        found = self.receive()
+        self.busy = False
+        return found
+
+    def send(
+        self, seconds: float, memory: int, function: Callable[..., Any], args: tuple, frames: bool = False
+    ) -> None:
+        """Asks for the result of a function, or for its frames."""
+        self.busy, self._seconds = True, seconds
+        self._write((seconds, memory, function, args, frames))
+
+    def receive(self) -> Any:
+        """Returns the next answer; raises the function's exception, or ImageError if the process ends."""
+        stalled, longest = threading.Event(), STALLED * self._seconds * load_per_processor()
         watch = threading.Timer(longest, lambda: (stalled.set(), self._process.kill()))
         watch.daemon = True
         watch.start()
         try:
-            self._send((seconds, memory, function, args))
             content, sizes = pickle.load(self._results)
             buffers = [np.empty(size, np.uint8).data for size in sizes]
             if any(self._results.readinto(buffer) < buffer.nbytes for buffer in buffers):
                 raise EOFError
-            return pickle.loads(content, buffers=buffers)
+            succeeded, result = pickle.loads(content, buffers=buffers)
         except (EOFError, pickle.UnpicklingError):
             if stalled.is_set():
                 raise ImageError(f"not decoded within {longest:.3g} seconds of waiting") from None
-            raise ImageError(_cause(self._process.wait(), seconds)) from None
+            raise ImageError(_cause(self._process.wait(), self._seconds)) from None
         finally:
             watch.cancel()
+        if not succeeded:
+            self.busy = False
+            raise result
+        return result
 
     def end(self) -> None:
         """Ends the process, whatever it does."""

@@ -1,9 +1,11 @@
 """The program of the processes in which `isolation.py` decodes files: it reads requests and writes results, as pickles.
 
-It runs as a script. A request is (seconds, bytes, function, arguments); the answer is the pickle of (content, sizes)
-and buffers of these sizes, which belong to the pickle `content` of (whether the function succeeded, result).
+It runs as a script, or in a copy of the command's process. A request is (seconds, bytes, function, arguments, whether
+the frames of the result are asked for); an answer is the pickle of (content, sizes) and buffers of these sizes, which
+belong to the pickle `content` of (whether the function succeeded, result). Frames are answers of their own.
 """
 
+import dataclasses
 import importlib
 import math
 import os
@@ -13,9 +15,9 @@ import sys
 import time
 import traceback
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 try:
     import resource
@@ -50,21 +52,32 @@ def _limit(seconds: float, largest: int) -> None:
         resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
-def _result(function: Callable[..., Any], arguments: tuple, largest: int) -> tuple[bool, Any]:
-    """Returns whether a function succeeded, and its result or exception; None for frames that are decoded later."""
+def _outcomes(function: Callable[..., Any], arguments: tuple, largest: int, frames: bool) -> Iterator[tuple[bool, Any]]:
+    """Yields whether a function succeeded, and its result or exception.
+
+    Frames that are decoded one at a time are replaced by their number, shape and dtype. With `frames` they are yielded
+    instead of the result, each as an outcome, and then None.
+    """
     from srgan_jax.images.errors import ImageError
     from srgan_jax.images.picture import Frames
     from srgan_jax.runtime.errors import UserError
 
     try:
         found = function(*arguments)
-        return True, None if isinstance(getattr(found, "frames", None), Frames) else found
+        if frames:
+            yield from ((True, frame) for frame in found.frames)
+            yield True, None
+        elif isinstance(all_frames := getattr(found, "frames", None), Frames):
+            layout = len(all_frames), all_frames.shape, all_frames.dtype
+            yield True, dataclasses.replace(found, frames=layout)
+        else:
+            yield True, found
     except MemoryError:
-        return False, ImageError(f"decoding needs more than {largest / 1e9:.3g} GB of memory, the limit")
+        yield False, ImageError(f"decoding needs more than {largest / 1e9:.3g} GB of memory, the limit")
     except Exception as error:
         if not isinstance(error, UserError | OSError):
             error.add_note("".join(traceback.format_exception(error)))  # of this process, for the log file
-        return False, error
+        yield False, error
 
 
 def _answer(results: Any, outcome: tuple[bool, Any]) -> None:
@@ -82,19 +95,36 @@ def _answer(results: Any, outcome: tuple[bool, Any]) -> None:
 
 
 def main() -> None:
-    """Answers requests until there are no more, or nobody reads the answers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which ends this process
+    """Answers the requests of stdin, the first of which is the path of modules, on stdout."""
     requests, results = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints doesn't get between the answers
     sys.path[:] = pickle.load(requests)
     _skip_package_files()
+    _serve(requests, results)
+
+
+def run_copy(requests: int, results: int) -> None:
+    """Answers the requests of a pipe in a copy of the command's process."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):  # the command's streams are not kept open
+        os.dup2(nothing, stream)
+    for name in ("SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+    with open(requests, "rb") as asked, open(results, "wb") as answers:
+        _serve(asked, answers)
+
+
+def _serve(requests: BinaryIO, results: BinaryIO) -> None:
+    """Answers requests until there are no more, or nobody reads the answers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which ends this process
     importlib.import_module("srgan_jax.images.decode")  # before the first file, while the command is busy otherwise
     start = _data_bytes() if STATUS.exists() else 0
     while True:
         try:
-            seconds, largest, function, arguments = pickle.load(requests)
+            seconds, largest, function, arguments, frames = pickle.load(requests)
             _limit(seconds, start + largest)
-            _answer(results, _result(function, arguments, largest))
+            for outcome in _outcomes(function, arguments, largest, frames):
+                _answer(results, outcome)
         except (EOFError, BrokenPipeError):
             return
 

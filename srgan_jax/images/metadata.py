@@ -40,17 +40,22 @@ def metadata_of(image: Image.Image, file: File) -> dict[str, Any]:
                 fields["notes"] += (f"holds {count} images: only the first is upscaled",)
         except Exception as error:  # damaged metadata raise exceptions of many types
             fields["notes"] += (f"metadata are damaged and not all copied: {error}",)
-    if not fields["icc"] and not fields.get("color") and _states_adobe_rgb(fields["exif"]):
-        fields["color"] = color_space.ADOBE_RGB
-    return upright_fields(fields)
+    return upright_fields(_with_color_of_exif(fields))
 
 
 def tiff_metadata(file: File) -> dict[str, Any]:
     """Returns the fields of `Picture` other than the frames for a TIFF that Pillow can't read."""
     try:
-        return upright_fields({"notes": (), **_tiff(None, file)})
+        return upright_fields(_with_color_of_exif({"notes": (), **_tiff(None, file)}))
     except (ValueError, struct.error, OSError) as error:
         return {"notes": (f"metadata are damaged and not copied: {error}",)}
+
+
+def _with_color_of_exif(fields: dict[str, Any]) -> dict[str, Any]:
+    """Returns fields of `Picture` with the colour space that EXIF states, where the file states none otherwise."""
+    if not fields["icc"] and not fields.get("color") and _states_adobe_rgb(fields["exif"]):
+        return fields | {"color": color_space.ADOBE_RGB}
+    return fields
 
 
 def upright_fields(fields: dict[str, Any]) -> dict[str, Any]:

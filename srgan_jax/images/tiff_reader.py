@@ -152,7 +152,7 @@ def _check_bands(page: "TiffPage") -> None:
         raise ImageError(
             f"TIFF of {samples} bands, of which {others} {'is' if others == 1 else 'are'} neither colour nor alpha; "
             "expected gray or RGB, with or without alpha: split the bands into files first, for instance with "
-            "gdal_translate -b 1 IN OUT"
+            f"gdal_translate -b 1 IN OUT, or give --weights of a generator that was trained on {samples} bands"
         )
 
 

@@ -1,5 +1,7 @@
 """`report.html` in the folder of a run: scores, losses, fractions of the gradient, and previews over time."""
 
+import collections
+import functools
 import html
 import time
 from collections.abc import Mapping, Sequence
@@ -9,11 +11,12 @@ from urllib.parse import quote
 import jax
 
 from srgan_jax.evaluation import html_page, tables
-from srgan_jax.evaluation.plots import Record, default_panels, read_records
+from srgan_jax.evaluation.plots import Record, default_panels, parse_records
 from srgan_jax.runtime import atomic, messages
 from srgan_jax.runtime.errors import UserError
 
 REPORT, METRICS, SAMPLES = "report.html", "metrics.jsonl", "samples"
+MOST_RECORDS = 10_000  # that are kept in memory; a chart draws at most some hundred of them
 SHARE, SCORE, BICUBIC = "grad_share/", "val_", "bicubic_"  # beginnings of the names of numbers
 
 
@@ -25,10 +28,56 @@ def write(folder: Path) -> None:
     if jax.process_index() or not (folder / METRICS).is_file():
         return
     try:
-        records = [record for record in read_records(folder / METRICS) if {"stage", "step"} <= record.keys()]
-        atomic.write_text(folder / REPORT, _page(folder, records))
+        atomic.write_text(folder / REPORT, _page(folder, _log_of(folder / METRICS).read()))
     except (OSError, UserError) as error:
         messages.report(f"WARNING: {folder / REPORT} can't be written ({error})")
+
+
+class _Log:
+    """The records of a file to which lines are appended: each call of `read` reads the new lines only."""
+
+    def __init__(self, file: Path):
+        self._file = file
+        self._forget()
+
+    def _forget(self) -> None:
+        self._records: list[Record] = []
+        self._bytes = self._lines = 0
+        self._last = b""  # the last line that was read
+
+    def read(self) -> list[Record]:
+        """Returns the records with a stage and a step, at most `MOST_RECORDS` or some more; raises UserError.
+
+        Of more, every second one of each kind is left out, never the last one.
+        """
+        with open(self._file, "rb") as file:
+            file.seek(self._bytes - len(self._last))
+            if file.read(len(self._last)) != self._last:  # lines were deleted, when the run was rolled back
+                self._forget()
+                file.seek(0)
+            lines = [line for line in file if line.endswith(b"\n")]  # without one that a kill cut off
+        new = parse_records(lines, self._file, self._lines + 1)
+        self._records += [record for record in new if {"stage", "step"} <= record.keys()]
+        self._bytes += sum(map(len, lines))
+        self._lines += len(lines)
+        self._last = lines[-1] if lines else self._last
+        while len(self._records) > MOST_RECORDS and len(halved := _halved(self._records)) < len(self._records):
+            self._records = halved
+        return self._records
+
+
+_log_of = functools.lru_cache(maxsize=1)(_Log)
+
+
+def _halved(records: Sequence[Record]) -> list[Record]:
+    """Returns every second record of each stage and set of names, with the last one of each."""
+    kept, later = [], collections.Counter()
+    for record in reversed(records):
+        kind = record["stage"], frozenset(record)
+        if later[kind] % 2 == 0:
+            kept.append(record)
+        later[kind] += 1
+    return kept[::-1]
 
 
 def _page(folder: Path, records: Sequence[Record]) -> str:

@@ -87,15 +87,15 @@ def compare(
     before: weights.Weights, after: weights.Weights, validation: Validation, protocol: tables.Protocol,
     lr_folder: str, path: Path,
 ) -> None:  # fmt: skip
-    """Writes a table that compares bicubic, the initial weights and the trained weights on the validation images.
+    """Prints a table that compares bicubic, the initial weights and the trained weights on the validation images.
 
-    `lr_folder` is where their LR images are from; "" if they were made.
+    It is written to `path` as Markdown. `lr_folder` is where their LR images are from; "" if they were made.
     """
     methods = {"bicubic": lambda pairs: [scoring.bicubic(pair.lr, protocol.scale) for pair in pairs]}
     for name, params in (("before", before), ("after", after)):
         methods[name] = functools.partial(scoring.upscale_pairs, params)
     label = f"{len(validation.pairs)} validation images"
     rows = tables.compare({label: processes.process_slice(validation.pairs)}, methods, validation.metrics, protocol)
-    table = tables.markdown(rows, protocol.lines(made=[label], ready={label: lr_folder} if lr_folder else {}))
-    messages.report(f"\n{table}\n")
-    processes.on_first_process(functools.partial(atomic.write_text, path, table + "\n"))
+    notes = protocol.lines(made=[label], ready={label: lr_folder} if lr_folder else {})
+    messages.report(f"\n{tables.text(rows, notes)}\n")
+    processes.on_first_process(functools.partial(atomic.write_text, path, tables.markdown(rows, notes) + "\n"))

@@ -17,7 +17,7 @@ BLOCK_PX = 16  # side of the blocks of `place` and `flat`
 FLAT_LEVELS = 4.0  # blocks of HR with a smaller standard deviation of luma, of 255 levels, are flat
 FLAT_BLOCKS = 8  # an image with fewer flat blocks has no `flat`
 MESH_BLOCK_PX = 32  # side of the blocks of `mesh`
-MESH_FLOOR = 0.01  # levels squared, added to the energy of each block of `mesh`: flat blocks count little
+MESH_FLOOR = 0.25  # levels squared (half a level), added to the energy of each block of `mesh`: less is invisible
 SMALLEST_PX = (2 * BLOCK_PX, 2 * BLOCK_PX)
 
 

@@ -25,34 +25,34 @@ CONTROL = ">IIIIIHHBB"  # sequence number, width, height, left, top, duration: n
 
 def chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
     """Yields kind, offset and length of each chunk's data in an open PNG; a file that ends early has fewer."""
-    place = len(SIGNATURE)
-    while len(head := _at(file, place, 8)) == 8:
+    offset = len(SIGNATURE)
+    while len(head := _at(file, offset, 8)) == 8:
         length, kind = struct.unpack(">I4s", head)
-        yield kind, place + 8, length
-        place += 12 + length
+        yield kind, offset + 8, length
+        offset += 12 + length
 
 
-def _at(file: BinaryIO, place: int, length: int) -> bytes:
-    file.seek(place)
+def _at(file: BinaryIO, offset: int, length: int) -> bytes:
+    file.seek(offset)
     return file.read(length)
 
 
 def read_parts(file: BinaryIO) -> Iterator[Part]:
     """Yields the parts of an open APNG. The default image is one of them only if an fcTL chunk precedes it."""
     header, shared, control, spans = b"", b"", b"", []
-    for kind, place, length in chunks(file):
+    for kind, offset, length in chunks(file):
         if kind == b"IHDR":
-            header = _at(file, place, length)
+            header = _at(file, offset, length)
         elif kind in (b"PLTE", b"tRNS"):
-            shared += chunk(kind, _at(file, place, length))
+            shared += chunk(kind, _at(file, offset, length))
         elif kind in (b"fcTL", b"IEND"):
             if control and spans:
                 yield _part(control, header, shared, spans)
-            control, spans = (_at(file, place, length) if kind == b"fcTL" else b""), []
+            control, spans = (_at(file, offset, length) if kind == b"fcTL" else b""), []
         elif kind == b"IDAT" and control:
-            spans.append((place, length))
+            spans.append((offset, length))
         elif kind == b"fdAT":
-            spans.append((place + 4, length - 4))
+            spans.append((offset + 4, length - 4))
     if control and spans:  # the file ends early
         yield _part(control, header, shared, spans)
 
@@ -110,11 +110,11 @@ class ApngWriter:
         self._file, self._size, self._number, self._started = file, size, 0, False
         self._control, self._before = chunk(b"acTL", struct.pack(">II", count, loop)), b""
         source = BytesIO(still)
-        for kind, place, length in chunks(source):
+        for kind, offset, length in chunks(source):
             if kind == b"IDAT":
                 break
             if kind not in (b"IHDR", b"PLTE", b"tRNS"):
-                self._before += chunk(kind, _at(source, place, length))
+                self._before += chunk(kind, _at(source, offset, length))
 
     def add(self, encoded: bytes, place: tuple[int, int], duration_ms: float, clear: bool) -> None:
         """Appends a frame, a PNG, at `place`, top and left; `clear` makes it transparent after its time."""

@@ -21,13 +21,13 @@ class Entry(NamedTuple):
     tag: int
     kind: int
     number: int
-    place: int  # of the entry
+    offset: int  # of the entry
     start: int  # of the values
     length: int  # of the values, in bytes
 
 
 class Directory(NamedTuple):
-    """The entries of a directory, and the place of the offset of the next directory."""
+    """The entries of a directory, and where the offset of the next directory is stored."""
 
     start: int
     entries: tuple[Entry, ...]
@@ -59,12 +59,12 @@ def directory_at(block: bytes | bytearray, start: int) -> Directory:
     """
     order, entries = byte_order(block), []
     (count,) = struct.unpack_from(order + "H", block, start)
-    for place in range(start + 2, start + 2 + 12 * count, 12):
-        tag, kind, values, offset = struct.unpack_from(order + "HHII", block, place)
+    for offset in range(start + 2, start + 2 + 12 * count, 12):
+        tag, kind, values, values_offset = struct.unpack_from(order + "HHII", block, offset)
         length = VALUE_BYTES.get(kind, 0) * values
-        first = place + 8 if length <= 4 else offset
+        first = offset + 8 if length <= 4 else values_offset
         if first + length <= len(block):
-            entries.append(Entry(tag, kind, values, place, first, length))
+            entries.append(Entry(tag, kind, values, offset, first, length))
     return Directory(start, tuple(entries), start + 2 + 12 * count)
 
 
@@ -149,7 +149,7 @@ def _set_integer(block: bytearray, entry: Entry, value: int) -> None:
     """Changes a value in place; a type that is too narrow for it becomes LONG, which the entry has room for."""
     order = byte_order(block)
     kind, code = (3, "H") if entry.kind == 3 and value < 1 << 16 else (4, "I")
-    block[entry.place + 2 : entry.place + 12] = struct.pack(order + "HI", kind, 1) + struct.pack(
+    block[entry.offset + 2 : entry.offset + 12] = struct.pack(order + "HI", kind, 1) + struct.pack(
         order + code, value
     ).ljust(4, b"\0")
 
@@ -161,8 +161,8 @@ def _remove(block: bytearray, tag: int) -> None:
             if entry.tag == tag:
                 (count,) = struct.unpack_from(byte_order(block) + "H", block, found.start)
                 struct.pack_into(byte_order(block) + "H", block, found.start, count - 1)
-                rest = bytes(block[entry.place + 12 : found.end])
-                block[entry.place : found.end] = rest + bytes(12)  # the zeros also say that no directory follows
+                rest = bytes(block[entry.offset + 12 : found.end])
+                block[entry.offset : found.end] = rest + bytes(12)  # the zeros also say that no directory follows
                 return
 
 

@@ -8,7 +8,7 @@ Box = tuple[bytes, int, int]  # kind, first byte of its contents, the byte after
 
 
 def boxes(data: bytes | bytearray, start: int, end: int) -> Iterator[Box]:
-    """Yields the boxes between two places, up to a damaged one."""
+    """Yields the boxes between two offsets, up to a damaged one."""
     while start + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, start)
         head = 8
@@ -48,15 +48,15 @@ def primary_properties(data: bytes | bytearray) -> list[Box]:
 def _associations(data: bytes | bytearray, start: int) -> dict[int, list[int]]:
     """Returns the numbers of the properties of each item, from the "ipma" box."""
     wide_items, wide_indices = data[start] > 0, data[start + 3] & 1
-    (count,), place = struct.unpack_from(">I", data, start + 4), start + 8
+    (count,), offset = struct.unpack_from(">I", data, start + 4), start + 8
     found = {}
     for _ in range(count):
-        (item,) = struct.unpack_from(">I" if wide_items else ">H", data, place)
-        place += 4 if wide_items else 2
-        number, step = data[place], 2 if wide_indices else 1
-        indices = struct.unpack_from(f">{number}{'H' if wide_indices else 'B'}", data, place + 1)
+        (item,) = struct.unpack_from(">I" if wide_items else ">H", data, offset)
+        offset += 4 if wide_items else 2
+        number, step = data[offset], 2 if wide_indices else 1
+        indices = struct.unpack_from(f">{number}{'H' if wide_indices else 'B'}", data, offset + 1)
         found[item] = [index & (0x7FFF if wide_indices else 0x7F) for index in indices]
-        place += 1 + number * step
+        offset += 1 + number * step
     return found
 
 
@@ -91,8 +91,8 @@ def _items(data: bytes | bytearray) -> Iterator[tuple[int, bytes]]:
             if kind == b"infe" and data[entry] >= 2:
                 wide = data[entry] == 3
                 (item,) = struct.unpack_from(">I" if wide else ">H", data, entry + 4)
-                place = entry + 4 + (6 if wide else 4)
-                yield item, bytes(data[place : place + 4])
+                offset = entry + 4 + (6 if wide else 4)
+                yield item, bytes(data[offset : offset + 4])
 
 
 def with_color(data: bytes, primaries: int, transfer: int) -> bytes:
@@ -109,13 +109,13 @@ def exif_of(data: bytes) -> bytes | None:
         return None
     version, sizes = data[start], struct.unpack_from(">H", data, start + 4)[0]
     widths = [sizes >> shift & 15 for shift in (12, 8, 4, 0)]  # bytes of an offset, a length, a base, an index
-    wide, place = version == 2, start + 6
-    count, place = int.from_bytes(data[place : place + (4 if wide else 2)]), place + (4 if wide else 2)
+    wide, offset = version == 2, start + 6
+    count, offset = int.from_bytes(data[offset : offset + (4 if wide else 2)]), offset + (4 if wide else 2)
 
     def number(width: int) -> int:
-        nonlocal place
-        place += width
-        return int.from_bytes(data[place - width : place])
+        nonlocal offset
+        offset += width
+        return int.from_bytes(data[offset - width : offset])
 
     for _ in range(count):
         found = number(4 if wide else 2)
@@ -124,8 +124,8 @@ def exif_of(data: bytes) -> bytes | None:
         base, extents = number(widths[2]), number(2)
         for _ in range(extents):
             number(widths[3] if version else 0)
-            offset, length = number(widths[0]), number(widths[1])
+            extent, length = number(widths[0]), number(widths[1])
             if found == item:
-                content = data[base + offset : base + offset + length]
+                content = data[base + extent : base + extent + length]
                 return content[4:] if extents == 1 and method == 0 else None  # after the offset of the TIFF header
     return None

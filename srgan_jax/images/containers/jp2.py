@@ -30,9 +30,9 @@ def metadata_of(data: bytes) -> dict[str, bytes]:
         if kind == b"uuid":
             found |= {name: data[start + 16 : end] for name, uuid in UUIDS.items() if data[start : start + 16] == uuid}
         if kind == b"jp2h":
-            for inner, place, stop in boxes(data, start, end):
-                if inner == b"colr" and data[place] in (ICC, RESTRICTED_ICC):
-                    found["icc"] = data[place + 3 : stop]
+            for inner, offset, stop in boxes(data, start, end):
+                if inner == b"colr" and data[offset] in (ICC, RESTRICTED_ICC):
+                    found["icc"] = data[offset + 3 : stop]
     return found
 
 
@@ -42,7 +42,7 @@ def with_metadata(data: bytes, metadata: dict[str, bytes]) -> bytes:
     for kind, start, end in boxes(data, 0, len(data)):
         content = data[start:end]
         if kind == b"jp2h" and "icc" in metadata:
-            inner = [(name, data[place:stop]) for name, place, stop in boxes(data, start, end)]
+            inner = [(name, data[offset:stop]) for name, offset, stop in boxes(data, start, end)]
             colour = bytes((RESTRICTED_ICC, 0, 0)) + metadata["icc"]
             content = b"".join(_box(name, colour if name == b"colr" else value) for name, value in inner)
         if kind == b"jp2c":

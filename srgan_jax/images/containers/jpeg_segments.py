@@ -30,19 +30,19 @@ def kept_resources(block: bytes) -> bytes | None:
 
 def resources(block: bytes) -> Iterator[tuple[int, bytes, bytes]]:
     """Yields number, all bytes, and data of each Photoshop resource, up to a damaged one."""
-    place = 0
-    while block[place : place + 4] == b"8BIM" and place + 12 <= len(block):
-        (number,) = struct.unpack_from(">H", block, place + 4)
-        name = (block[place + 6] + 2) // 2 * 2  # length byte and name, padded to an even number
-        start = place + 6 + name + 4
+    offset = 0
+    while block[offset : offset + 4] == b"8BIM" and offset + 12 <= len(block):
+        (number,) = struct.unpack_from(">H", block, offset + 4)
+        name = (block[offset + 6] + 2) // 2 * 2  # length byte and name, padded to an even number
+        start = offset + 6 + name + 4
         if start > len(block):
             return
         (length,) = struct.unpack_from(">I", block, start - 4)
         end = start + length + length % 2
         if start + length > len(block):
             return
-        yield number, block[place:end], block[start : start + length]
-        place = end
+        yield number, block[offset:end], block[start : start + length]
+        offset = end
 
 
 def iptc_of(block: bytes) -> bytes | None:

@@ -58,7 +58,7 @@ class _Bits:
     """Reads numbers from the code stream, the lowest bit first. Each method takes one kind of field of the standard."""
 
     def __init__(self, data: bytes):
-        self._value, self._left, self.place = int.from_bytes(data, "little"), 8 * len(data), 0
+        self._value, self._left, self.offset = int.from_bytes(data, "little"), 8 * len(data), 0
 
     def __call__(self, count: int) -> int:
         """Returns an unsigned number of `count` bits; raises ValueError at the end of the data."""
@@ -67,7 +67,7 @@ class _Bits:
         found = self._value & ((1 << count) - 1)
         self._value >>= count
         self._left -= count
-        self.place += count
+        self.offset += count
         return found
 
     def u32(self, *ways: tuple[int, int]) -> int:
@@ -198,7 +198,7 @@ def _color(bits: _Bits) -> tuple[bool, tuple[int, int] | None, bool, int]:
     transfer = -bits(24) if gamma else bits.enum()
     known = H273_PRIMARIES.get((white, primaries))
     codes = (known, transfer) if known and transfer in H273_TRANSFERS else None
-    return space == GRAY, codes, False, 0 if gamma else bits.place
+    return space == GRAY, codes, False, 0 if gamma else bits.offset
 
 
 def as_srgb(encoded: bytes) -> bytes:
@@ -252,5 +252,5 @@ def with_metadata(encoded: bytes, exif: bytes | None, xmp: bytes | None) -> byte
     if encoded.startswith(CODE_STREAM):
         encoded = SIGNATURE + FILE_TYPE + struct.pack(">I4s", 8 + len(encoded), b"jxlc") + encoded
     kinds = {kind: start - 8 for kind, start, _ in boxes(encoded, 0, len(encoded))}
-    place = min(kinds[kind] for kind in (b"jxlc", b"jxlp") if kind in kinds)
-    return encoded[:place] + added + encoded[place:]
+    offset = min(kinds[kind] for kind in (b"jxlc", b"jxlp") if kind in kinds)
+    return encoded[:offset] + added + encoded[offset:]

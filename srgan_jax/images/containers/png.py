@@ -8,7 +8,7 @@ from typing import BinaryIO
 from srgan_jax.images.files import opened
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-START = 33  # the place of other chunks: after the signature (8 bytes) and IHDR (25)
+START = 33  # the offset of other chunks: after the signature (8 bytes) and IHDR (25)
 MAX_TEXT_BYTES = 1 << 26  # decompressed
 SAMPLES = (b"IDAT", b"fdAT")
 TEXT = (b"tEXt", b"zTXt", b"iTXt")

@@ -55,16 +55,16 @@ def _directory(file: BinaryIO, order: str, big: bool, start: int, depth: int) ->
     (count,) = struct.unpack(order + ("Q" if big else "H"), file.read(8 if big else 2))
     size, room = (20, 8) if big else (12, 4)
     entries, tags = file.read(size * min(count, 4096)), {}
-    for place in range(0, len(entries) - size + 1, size):
-        tag, kind, number = struct.unpack_from(order + ("HHQ" if big else "HHI"), entries, place)
-        length, data = VALUE_BYTES.get(kind, 0) * number, entries[place + size - room : place + size]
+    for offset in range(0, len(entries) - size + 1, size):
+        tag, kind, number = struct.unpack_from(order + ("HHQ" if big else "HHI"), entries, offset)
+        length, data = VALUE_BYTES.get(kind, 0) * number, entries[offset + size - room : offset + size]
         if length > room:
             file.seek(struct.unpack(order + ("Q" if big else "I"), data)[0])
             data = file.read(length) if length <= MAX_BYTES else b""
         if tag in DIRECTORIES and depth < 2 and data:
-            offset = int.from_bytes(data[: VALUE_BYTES.get(kind, 4)], "little" if order == "<" else "big")
+            target = int.from_bytes(data[: VALUE_BYTES.get(kind, 4)], "little" if order == "<" else "big")
             try:
-                tags[tag] = _directory(file, order, big, offset, depth + 1)
+                tags[tag] = _directory(file, order, big, target, depth + 1)
             except struct.error:  # a damaged directory is left out
                 continue
         elif length and len(data) >= length:
@@ -92,10 +92,10 @@ def numbers(value: "Value | Tags | None") -> tuple[float, ...]:
 def encode_directory(tags: Mapping[int, "Value | Tags"], start: int, big: bool) -> bytes:
     """Returns a directory that begins at an offset, followed by its values and directories; little-endian."""
     size, room = (20, 8) if big else (12, 4)
-    place = start + (8 if big else 2) + size * len(tags) + room
+    offset = start + (8 if big else 2) + size * len(tags) + room
     entries, tail = b"", b""
     for tag, value in sorted(tags.items()):
-        at = place + len(tail)
+        at = offset + len(tail)
         if isinstance(value, dict):
             content = encode_directory(value, at, big)
             value = Value(16 if big else 4, 1, struct.pack("<Q" if big else "<I", at))
@@ -147,21 +147,21 @@ def add_directories(path: Path, directories: Tags, big: bool) -> None:
     the real tag plus 1, and this function replaces them.
     """
     with open(path, "r+b") as file:
-        entries = [(tag, places) for tag in directories for places in _places(path, tag + 1)]
+        entries = [(tag, offsets) for tag in directories for offsets in _entry_offsets(path, tag + 1)]
         starts = {}
         for tag, directory in directories.items():
             starts[tag] = file.seek(0, os.SEEK_END)
             if starts[tag] % 2:  # directories begin at even offsets
                 starts[tag] += file.write(b"\0")
             file.write(encode_directory(cast(dict, directory), starts[tag], big))
-        for tag, (place, value_place) in entries:
-            file.seek(place)
+        for tag, (offset, value_offset) in entries:
+            file.seek(offset)
             file.write(struct.pack("<H", tag))
-            file.seek(value_place)
+            file.seek(value_offset)
             file.write(struct.pack("<Q" if big else "<I", starts[tag]))
 
 
-def _places(path: Path, tag: int) -> Iterator[tuple[int, int]]:
+def _entry_offsets(path: Path, tag: int) -> Iterator[tuple[int, int]]:
     """Yields for each page where the entry of a tag and its value are."""
     from tifffile import TiffFile
 

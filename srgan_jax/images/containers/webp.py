@@ -18,22 +18,22 @@ SAMPLES = (b"VP8 ", b"VP8L", b"ALPH")
 
 def chunks(file: BinaryIO, start: int = 12, stop: int | None = None) -> Iterator[tuple[bytes, int, int]]:
     """Yields kind, offset and length of each chunk's data in an open WebP, from offset `start` on."""
-    place = start
-    while stop is None or place < stop:
-        file.seek(place)
+    offset = start
+    while stop is None or offset < stop:
+        file.seek(offset)
         head = file.read(8)
         if len(head) < 8:
             return
         kind, length = struct.unpack("<4sI", head)
-        yield kind, place + 8, length
-        place += 8 + length + length % 2
+        yield kind, offset + 8, length
+        offset += 8 + length + length % 2
 
 
 def is_lossless(file: BinaryIO) -> bool:
     """Returns whether all images of an open WebP are stored without loss."""
     kinds = set()
-    for kind, place, length in chunks(file):
-        kinds |= {kind} if kind != b"ANMF" else {inner for inner, _, _ in chunks(file, place + 16, place + length)}
+    for kind, offset, length in chunks(file):
+        kinds |= {kind} if kind != b"ANMF" else {inner for inner, _, _ in chunks(file, offset + 16, offset + length)}
     return b"VP8L" in kinds and b"VP8 " not in kinds
 
 
@@ -43,9 +43,9 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _bytes_of(encoded: bytes, wanted: tuple[bytes, ...]) -> Iterator[tuple[bytes, bytes]]:
-    for kind, place, length in chunks(BytesIO(encoded)):
+    for kind, offset, length in chunks(BytesIO(encoded)):
         if kind in wanted:
-            yield kind, encoded[place : place + length]
+            yield kind, encoded[offset : offset + length]
 
 
 class WebpWriter:

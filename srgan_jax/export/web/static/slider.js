@@ -26,7 +26,7 @@ function make(tag, attributes, ...children) {
 
 class BeforeAfter extends HTMLElement {
   #at = 50; #zoom = 1; #x = 0.5; #y = 0.5;
-  #pointers = new Map(); #moved = null;
+  #pointers = new Map(); #moved = null; #atBefore = 50;
   #frame; #line; #images = []; #layers; #label;
 
   connectedCallback() {
@@ -117,7 +117,11 @@ class BeforeAfter extends HTMLElement {
     frame.addEventListener("pointerdown", (event) => this.#down(event));
     frame.addEventListener("pointermove", (event) => this.#move(event));
     for (const kind of ["pointerup", "pointercancel"]) {
-      frame.addEventListener(kind, (event) => { this.#pointers.delete(event.pointerId); this.#moved = null; });
+      frame.addEventListener(kind, (event) => {
+        if (kind === "pointercancel" && this.#moved === "line") this.at = this.#atBefore; // the page is scrolled instead
+        this.#pointers.delete(event.pointerId);
+        this.#moved = null;
+      });
     }
     frame.addEventListener("wheel", (event) => {
       if (!event.ctrlKey) return; // the page scrolls
@@ -140,6 +144,8 @@ class BeforeAfter extends HTMLElement {
     const [x] = this.#within(event);
     const distance = Math.abs(x - this.#at / 100) * this.#frame.clientWidth;
     this.#pointers.set(event.pointerId, event);
+    if (this.#pointers.size === 1) this.#atBefore = this.#at;
+    else if (this.#moved === "line") this.at = this.#atBefore; // it was the first finger of two
     this.#moved = this.#pointers.size > 1 ? "zoom" : this.#zoom > 1 && distance > NEAR_PX ? "images" : "line";
     if (this.#moved === "line") this.at = 100 * x;
     event.preventDefault();
