@@ -38,8 +38,9 @@ from srgan_jax.data.memory import build_store
 from srgan_jax.data.stream import stream_windows
 from srgan_jax.inference import Tiler, choose_tile, from_array, max_area
 from srgan_jax.runtime import compilation, devices
-from srgan_jax.training import mapping, nonfinite, setup
+from srgan_jax.training import setup
 from srgan_jax.training.stage import Stage
+from srgan_jax.training.stage_parts import map_stage
 
 Row = dict[str, Any]
 RUNS, WARMUP = 7, 2
@@ -139,8 +140,7 @@ def prepare_update(config: Any, name: str) -> tuple[Any, Any, Any, dict[str, flo
     frozen = devices.replicate({"store": _store(stage, config.data.tile_px), "extractor": variables}, mesh)
     indices = np.arange(config.data.batch_size, dtype=np.int32)
     sharded = devices.shard({"indices": indices}, mesh, "jit")
-    limits = {"max_skips": config.guard.max_skips, "d_wins_steps": config.guard.d_wins_steps}
-    update: Any = mapping.map_update(nonfinite.skip_nonfinite(stage.update, **limits), mesh, "jit")
+    update: Any = map_stage(stage, resolve(config).guard, mesh, "jit")
     began = time.perf_counter()
     lowered = update.lower(state, frozen, sharded)
     traced = time.perf_counter()

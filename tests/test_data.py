@@ -160,6 +160,22 @@ def test_the_store_and_the_stream_give_the_same_windows(dataset):
             np.testing.assert_array_equal(windows, expected)
 
 
+@pytest.mark.parametrize(
+    ("tile_px", "window_px", "channels", "shape"),
+    [
+        (497, 112, 3, (512, 1536)),  # images of 481 px with margins of 8
+        (144, 112, 3, (160, 512)),  # 480 bytes a row, and 32 more
+        (32, 48, 3, (64, 192)),  # 64 more would look like a fourth channel
+        (128, 24, 51, (128, 6528)),  # packed pairs
+        (512, 112, 1, (512, 512)),
+    ],
+)
+def test_tiles_have_the_sizes_of_a_tpus_memory(tile_px, window_px, channels, shape):
+    """Multiples of 32 rows and 128 bytes; other sizes are copied as a whole by each update on TPUs."""
+    found = memory.tile_shape(memory.tile_side(tile_px, window_px), channels)
+    assert found == shape and found[1] // found[0] == channels
+
+
 def _windows_of_both_sources(image_set, store, step, indices):
     chosen = sampling.choose_images(SEED, np.int32(step), indices, 16, len(image_set))
     keys = sampling.sample_keys(SEED, np.int32(step), indices)

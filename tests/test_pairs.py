@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import hashlib
 import json
 
@@ -12,6 +13,7 @@ from srgan_jax.data import batches, builder, datasets, memory, sampling, stream
 from srgan_jax.data.batch_plan import BatchPlan
 from srgan_jax.images import paired_folders
 from srgan_jax.ops import resize
+from srgan_jax.runtime import devices
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.training import samples
 from srgan_jax.training.validation import read_validation
@@ -62,6 +64,33 @@ def test_hr_and_lr_crops_are_from_the_same_place(prepared, source):
     assert batch["hr"].shape == (8, 32, 32, 3) and batch["lr"].shape == (8, 16, 16, 3)
     np.testing.assert_array_equal(np.asarray(batch["lr"]).repeat(2, 1).repeat(2, 2), batch["hr"])
     assert len({np.asarray(sample).tobytes() for sample in batch["lr"]}) == 8
+
+
+@pytest.mark.parametrize("devices_", [1, 4])
+def test_whole_tiles_give_the_same_windows_as_rows(prepared, devices_, monkeypatch):
+    """Rows that are too long for a TPU's gather unit are cut from whole tiles, here run on the CPU."""
+    found = datasets.open_images(prepared, scale=2, lr_feature="lr")
+    store = memory.build_store(
+        found, datasets.without_small(found, 16)[1], crop_px=16, margin_px=0, tile_px=32, channels=15
+    )
+    keys = sampling.sample_keys(SEED, np.int32(3), np.arange(8, dtype=np.int32))
+    chosen = sampling.choose_images(SEED, np.int32(3), np.arange(8, dtype=np.int32), 8, 3)
+    mesh = devices.make_mesh(jax.devices()[:devices_])
+
+    def gather(contrast):
+        token = devices.batch_mesh.set(mesh)
+        try:
+            return jax.jit(functools.partial(memory.gather_windows, crop_px=16, margin_px=0, min_contrast=contrast))(
+                store, chosen, keys
+            )
+        finally:
+            devices.batch_mesh.reset(token)
+
+    expected = [gather(contrast) for contrast in (0.0, 5.0)]
+    monkeypatch.setattr(memory, "ROW_BYTES", 100)
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *arguments, tpu, default: tpu(*arguments))
+    for windows, contrast in zip(expected, (0.0, 5.0), strict=True):
+        np.testing.assert_array_equal(gather(contrast), windows)
 
 
 def test_packing_keeps_every_pixel_in_its_place(photo):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+import plan_table
 from srgan_jax import cli
 from srgan_jax.runtime import devices
 from srgan_jax.runtime.errors import UserError
@@ -135,6 +136,38 @@ def test_padding_of_layouts():
 def test_copies_of_tiles_are_found():
     copied = HLO.replace("bf16[1000]{0:T(1024)(128)(2,1)} copy", "u8[900,512]{1,0} copy")
     assert hlo.count(copied).largest_copy == 900 * 512
+
+
+# As v6e's compiler writes a gather of rows by its SparseCore: a call within a call, whose results name their operands.
+OFFLOADED = """
+%gather (tiles.0: u8[4096,512], rows.0: s32[64]) -> u8[64,512] {
+  %tiles.0 = u8[4096,512]{1,0} parameter(0)
+  %rows.0 = s32[64]{0} parameter(1)
+  ROOT %found.0 = u8[64,512]{1,0} fusion(%tiles.0, %rows.0), kind=kCustom, calls=%inside
+}
+
+%called (tiles.1: u8[4096,512], rows.1: s32[64]) -> u8[64,512] {
+  %tiles.1 = u8[4096,512]{1,0} parameter(0)
+  %rows.1 = s32[64]{0} parameter(1)
+  %began.1 = ((u8[4096,512]{1,0}, s32[64]{0}), u8[64,512]{1,0}, u32[]) call-start(%tiles.1, %rows.1), to_apply=%gather
+  ROOT %done.1 = u8[64,512]{1,0} call-done(%began.1)
+}
+
+ENTRY %main (tiles.2: u8[4096,512], rows.2: s32[64]) -> u8[64,512] {
+  %began.2 = ((), (), (s32[1]{0})) call-start(), async_execution_thread="sparsecore", to_apply=%called
+  %tiles.2 = u8[4096,512]{1,0} parameter(0)
+  %rows.2 = s32[64]{0} parameter(1)
+  %given = ((u8[4096,512]{1,0}, s32[64]{0}), u8[64,512]{1,0}) call-update(%began.2, %tiles.2, %rows.2)
+  ROOT %done.2 = u8[64,512]{1,0} call-done(%given)
+}
+"""
+
+
+def test_an_asynchronous_call_is_the_kernel_that_it_starts_and_copies_nothing():
+    """It was taken for a copy of all tiles, because its result names the tiles among its operands."""
+    counts = hlo.count(OFFLOADED, store_bytes=4096 * 512)
+    assert counts.kernels == 1 and counts.largest_copy == 64 * 512
+    assert counts.bytes == 2 * 64 * 512 + 64 * 4  # rows that are read and written, and their numbers
 
 
 def test_a_gather_reads_as_much_of_the_tiles_as_it_returns():
@@ -281,3 +314,19 @@ def test_plan_compiles_and_measures_on_the_cpu(capsys):
     gradients = 4 * (9 * (3 * 4 + 2 * 4 * 4 + 4 * 48) + 3 * 4 + 48)
     assert gradients <= sum(entry["bytes"] for entry in found["collectives"]) < gradients + 200
     assert found["limit"] == "" and found["estimated_updates_per_second"] is None
+    assert len(plan_table.make_row(found)) == len(plan_table.HEAD)
+
+
+def test_a_row_of_the_table_has_the_numbers_of_a_plan():
+    reduced = [{"kind": "all-reduce", "dtype": "f32", "number": 67, "bytes": 6_220_000}]
+    entry = {
+        "config": "srgan", "name": "pretrain", "topology": "v5e-16", "batch": 256,
+        "memory": {"state": 2e7, "tiles": 8e8}, "operations": 126e9, "bytes": 680e6,
+        "kernels": 1267, "collectives": reduced,
+        "estimated_seconds_at_least": {"arithmetic": 0.64e-3, "links": 5.83e-5},
+        "estimated_seconds_by_compiler": 3.89e-3, "estimated_updates_per_second": 256.8,
+    }  # fmt: skip
+    assert plan_table.make_row(entry) == [
+        "`srgan`, pretrain", "v5e-16", "256", "0.82 GB", "126.0", "680", "1,267", "67 all-reduce of 6.22 MB",
+        "0.64", "", "", "0.0583", "3.89", "257",
+    ]  # fmt: skip

@@ -1,7 +1,5 @@
 """Tests of operations on many small arrays at once: the branches of GPUs give what each array gives."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,16 +28,6 @@ def test_packed_arrays_are_unchanged():
 
 def test_the_norm_is_that_of_optax():
     np.testing.assert_allclose(together.norm(_tree(1)), optax.tree.norm(_tree(1)), rtol=1e-6)
-
-
-def test_functions_are_applied_to_each_array():
-    trees = _tree(2), _tree(3)
-    function = lambda a, b: 0.9 * a + 0.1 * b  # noqa: E731
-    found = jax.jit(lambda *trees: together.map_small(function, *trees))(*trees)
-    expected = jax.jit(lambda *t: jax.tree.map(function, *t))(*trees)
-    rtol = 0.0 if jax.__version_info__ < (0, 12) else 3e-7  # JAX 0.12 fuses otherwise
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=rtol), found, expected)
-    assert together.map_small(function, {}, {}) == {}
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

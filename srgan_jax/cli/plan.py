@@ -29,7 +29,7 @@ def plan(args: argparse.Namespace) -> int:
     )  # fmt: skip
     described = report.describe(compile_programs(request), topology)
     if args.json:
-        print(json.dumps(described, indent=1))
+        print(json.dumps([{"config": args.config} | entry for entry in described], indent=1))
     else:
         print(_wrapped("\n".join([report.header(args.config, topology), *report.as_text(described, topology)])))
     return 0

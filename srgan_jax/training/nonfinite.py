@@ -80,21 +80,6 @@ def _next_health(old: Health, finite: jax.Array, metrics: Mapping[str, jax.Array
     return Health(old.skipped + ~finite, in_a_row, d_wins, alarm, old.rollbacks)
 
 
-def _with_statistics(kept: PyTree, new: PyTree, old: PyTree, select: Callable) -> PyTree:
-    """Returns `kept` with batch statistics selected together, see `together.map_small`."""
-
-    def selected(read: Callable[[PyTree], PyTree]) -> PyTree:
-        return together.map_small(select, read(new), read(old))
-
-    generator = kept.generator.replace(batch_stats=selected(lambda state: state.generator.batch_stats))
-    ema = {**kept.ema, "batch_stats": selected(lambda state: state.ema["batch_stats"])}
-    kept = kept.replace(generator=generator, ema=ema)
-    if kept.discriminator is None:
-        return kept
-    statistics = selected(lambda state: state.discriminator.batch_stats)
-    return kept.replace(discriminator=kept.discriminator.replace(batch_stats=statistics))
-
-
 def skip_nonfinite(
     update: Callable[..., tuple[PyTree, dict[str, jax.Array]]],
     *,
@@ -126,7 +111,6 @@ def skip_nonfinite(
         finite = together.all_finite((small_part(new), metrics)) if by_norms else all_finite((new, metrics))
         select = lambda updated, previous: jnp.where(finite, updated, previous)  # noqa: E731
         kept = jax.tree.map(select, new, state)
-        kept = _with_statistics(kept, new, state, select) if by_norms else kept
         health = _next_health(state.health, finite, metrics, (max_skips, d_wins_steps))
         return kept.replace(step=new.step, health=health), metrics | {"skipped": health.skipped, "alarm": health.alarm}
 

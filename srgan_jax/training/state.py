@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import optax
 
 from srgan_jax.runtime.types import PyTree
-from srgan_jax.training import together
 from srgan_jax.training.nonfinite import Health, initial_health
 
 
@@ -104,7 +103,7 @@ def advance(
     average = lambda old, new: decay * old + (1.0 - decay) * new  # noqa: E731
     ema = {
         "params": jax.tree.map(average, state.ema["params"], generator.params),
-        "batch_stats": together.map_small(average, state.ema["batch_stats"], generator.batch_stats),
+        "batch_stats": jax.tree.map(average, state.ema["batch_stats"], generator.batch_stats),
     }
     return state.replace(
         step=state.step + 1, generator=generator, discriminator=discriminator, ema=ema,

@@ -5,7 +5,7 @@ On other backends they are those of each array, with the same bits as ever.
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -40,30 +40,6 @@ def _packed(tree: PyTree) -> PyTree:
         for index, part in zip(group, _parts(flat, [leaves[index] for index in group]), strict=True):
             leaves[index] = part
     return jax.tree.unflatten(structure, leaves)
-
-
-def map_small(function: Callable[..., jax.Array], *trees: PyTree) -> PyTree:
-    """Returns `jax.tree.map(function, *trees)` of an element-wise function; on GPUs of all small arrays at once.
-
-    For trees of small float32 arrays, such as batch statistics.
-    """
-    apart = functools.partial(jax.tree.map, function)
-    if not jax.tree.leaves(trees[0]):
-        return trees[0]
-    return jax.lax.platform_dependent(
-        *trees, cuda=functools.partial(_map_together, function), rocm=functools.partial(_map_together, function),
-        default=apart,
-    )  # fmt: skip
-
-
-def _map_together(function: Callable[..., jax.Array], *trees: PyTree) -> PyTree:
-    leaves = [jax.tree.leaves(tree) for tree in trees]
-    found: list[jax.Array] = []
-    for start in range(0, len(leaves[0]), GROUP):
-        groups = [each[start : start + GROUP] for each in leaves]
-        flat = function(*(jnp.concatenate([leaf.ravel() for leaf in group]) for group in groups))
-        found += _parts(flat, groups[0])
-    return jax.tree.unflatten(jax.tree.structure(trees[0]), found)
 
 
 def _parts(flat: jax.Array, like: Sequence[jax.Array]) -> list[jax.Array]:

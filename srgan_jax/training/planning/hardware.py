@@ -8,7 +8,8 @@ from srgan_jax.runtime.errors import UserError, lookup
 GIB = 2**30
 TPU = "https://docs.cloud.google.com/tpu/docs/"
 NVIDIA = "https://www.nvidia.com/en-us/data-center/"
-# From kernel to kernel in a stream 3.8 µs, of which the kernel takes 2.9 µs; measured by NVIDIA on a V100.
+# From kernel to kernel in a stream 3.8 µs, of which the kernel takes 2.9 µs; measured by NVIDIA on a V100. From memory,
+# unverified: when these numbers were checked, in November 2026, the page couldn't be read.
 LAUNCH_SECONDS, LAUNCH_SOURCE = 0.9e-6, "https://developer.nvidia.com/blog/cuda-graphs/"
 
 
@@ -26,6 +27,7 @@ class Hardware(NamedTuple):
       source: where these numbers are published.
       clock: cycles a second, for the compiler's estimate in cycles.
       cores: by which the names of topologies count a device.
+      unverified: what of these numbers wasn't found on the page of `source`.
     """
 
     platform: str
@@ -38,17 +40,28 @@ class Hardware(NamedTuple):
     source: str = ""
     clock: float = 0.0
     cores: int = 1
+    unverified: str = ""
 
 
 # The clocks of TPUs are not published: a clock is the peak divided by what the matrix units do in a cycle. These are 4
-# of 128 x 128 on v5e, 8 on v5p, and 4 of 256 x 256 on v6e (its page counts 2), with 2 operations for each product.
+# of 128 x 128 on v5e, 8 on v5p, and 4 of 256 x 256 on v6e (its page counts 2), with 2 operations for each product. For
+# v5e the authors of JAX name the same clock: https://jax-ml.github.io/scaling-book/tpus.
+DERIVED = "the clock is derived from the peak, unverified"
+# Checked in November 2026: the TPUs' pages state these peaks (v6e's earlier 1,640 GB/s; links are stated for both
+# directions together). NVIDIA's pages couldn't be read; tables of others state the same for bfloat16, memory and links
+# (NVLink's 600 and 900 GB/s are both directions together), and half of what NVIDIA states with sparsity.
+NOT_READ = "peaks from memory and from tables of others, unverified on NVIDIA's page"
 HARDWARE = {
-    "v5e": Hardware("tpu", "TPU v5 lite", 197e12, 197e12, 16 * GIB, 819e9, 200e9, TPU + "v5e", clock=1.5e9),
-    "v5p": Hardware("tpu", "TPU v5", 459e12, 459e12, 95 * GIB, 2765e9, 600e9, TPU + "v5p", clock=1.75e9, cores=2),
-    "v6e": Hardware("tpu", "TPU v6 lite", 918e12, 918e12, 32 * GIB, 1600e9, 400e9, TPU + "v6e", clock=1.75e9),
-    "a100": Hardware("gpu", "NVIDIA A100-SXM4-80GB", 312e12, 156e12, 80 * GIB, 2039e9, 300e9, NVIDIA + "a100/"),
-    "h100": Hardware("gpu", "NVIDIA H100 80GB HBM3", 989e12, 494e12, 80 * GIB, 3350e9, 450e9, NVIDIA + "h100/"),
-    "h200": Hardware("gpu", "NVIDIA H200", 989e12, 494e12, 141e9, 4800e9, 450e9, NVIDIA + "h200/"),
+    "v5e": Hardware("tpu", "TPU v5 lite", 197e12, 197e12, 16 * GIB, 819e9, 200e9, TPU + "v5e", 1.5e9),
+    "v5p": Hardware("tpu", "TPU v5", 459e12, 459e12, 95 * GIB, 2765e9, 600e9, TPU + "v5p", 1.75e9, 2, DERIVED),
+    "v6e": Hardware("tpu", "TPU v6 lite", 918e12, 918e12, 32 * GIB, 1600e9, 400e9, TPU + "v6e", 1.75e9, 1, DERIVED),
+    "a100": Hardware(
+        "gpu", "NVIDIA A100-SXM4-80GB", 312e12, 156e12, 80 * GIB, 2039e9, 300e9, NVIDIA + "a100/", unverified=NOT_READ
+    ),
+    "h100": Hardware(
+        "gpu", "NVIDIA H100 80GB HBM3", 989e12, 494e12, 80 * GIB, 3350e9, 450e9, NVIDIA + "h100/", unverified=NOT_READ
+    ),
+    "h200": Hardware("gpu", "NVIDIA H200", 989e12, 494e12, 141e9, 4800e9, 450e9, NVIDIA + "h200/", unverified=NOT_READ),
     "cpu": Hardware("cpu", "cpu"),
 }
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 FREE = {
     "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional", "call", "after-all",
     "partition-id", "replica-id", "opt-barrier", "domain", "copy-start", "copy-done", "async-start", "async-update",
-    "async-done",
+    "async-done", "call-start", "call-update",
 }  # fmt: skip
 FREE_CALLS = ("AllocateBuffer", "ConcatBitcast", "Sharding")  # targets of custom-calls that XLA resolves itself
 # Bytes that each of n devices sends, at least, for an operand of one byte.
@@ -206,7 +206,7 @@ def _visits(
         attributes, opcode = operation.attributes, operation.opcode
         turns = _turns(attributes, computations) if opcode == "while" else 1
         called = re.findall(r"(?:body|condition|calls|true_computation|false_computation)=%?([\w.\-]+)", attributes)
-        if opcode in ("call", "async-start"):
+        if opcode in ("call", "call-start", "async-start"):
             called += re.findall(r"to_apply=%?([\w.\-]+)", attributes)
         if branches := re.search(r"branch_computations=\{([^}]*)\}", attributes):
             called += re.findall(r"%([\w.\-]+)", branches[1])[:1]  # one branch runs

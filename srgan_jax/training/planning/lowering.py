@@ -18,6 +18,7 @@ from srgan_jax.config.command_line import apply_overrides
 from srgan_jax.config.recipes import load_config
 from srgan_jax.config.resolve import resolve
 from srgan_jax.config.schema import DataConfig, ExtractorConfig, GuardConfig, RunConfig
+from srgan_jax.data import memory
 from srgan_jax.data.batch_plan import BatchPlan
 from srgan_jax.inference import tile_grid
 from srgan_jax.inference.tiler import upscale_tiles
@@ -169,10 +170,10 @@ def _data_shapes(data: DataConfig, stage: Stage, tiles: int) -> tuple[PyTree, Py
         side = plan.window["crop_px"] + 2 * plan.window["margin_px"]
         inputs["windows"] = Shape((batch, stage.draws, side, side, plan.channels), dtype)
         return None, inputs
-    side = max(data.tile_px // _unit(plan), plan.window["crop_px"] + 2 * plan.window["margin_px"])
+    side = memory.tile_side(data.tile_px // _unit(plan), plan.window["crop_px"] + 2 * plan.window["margin_px"])
     whole = {"first_tile": Shape((tiles,), np.int32), "columns": Shape((tiles,), np.int32)}
     whole["sizes"] = Shape((tiles, 2), np.int32)
-    return {"tiles": Shape((tiles, side, side * plan.channels), dtype)} | whole, inputs
+    return {"tiles": Shape((tiles, *memory.tile_shape(side, plan.channels)), dtype)} | whole, inputs
 
 
 def _unit(plan: BatchPlan) -> int:

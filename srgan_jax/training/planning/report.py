@@ -30,6 +30,7 @@ def describe(programs: Iterable[Program], topology: Topology) -> list[dict[str, 
             "estimated_updates_per_second": estimate.updates_per_second,
             "measured_seconds": estimate.measured_seconds,
             "warnings": [*roofline.warnings(program, counts, estimate, topology)], "notes": list(program.notes),
+            "unverified": _unverified(topology),
         })  # fmt: skip
     return found
 
@@ -46,9 +47,16 @@ def header(config: str, topology: Topology) -> str:
         f"float32, memory {_unit(hardware.memory)}B, {_unit(hardware.bandwidth)}B/s, links {_unit(hardware.link)}B/s",
         f"  {hardware.source}",
     ]
-    if hardware.platform == "gpu":
-        lines.append(f"a launch takes {LAUNCH_SECONDS * 1e6:.1f} µs at least: {LAUNCH_SOURCE}")
-    return "\n".join(lines)
+    return "\n".join(lines + [f"  {note}" for note in _unverified(topology)])
+
+
+def _unverified(topology: Topology) -> list[str]:
+    """Returns what of the numbers that the estimates use has no source that could be read."""
+    notes = [topology.hardware.unverified] if topology.hardware.unverified else []
+    if topology.hardware.platform == "gpu":
+        launch = f"a launch takes {LAUNCH_SECONDS * 1e6:.1f} µs at least: from memory, unverified, see {LAUNCH_SOURCE}"
+        notes.append(launch)
+    return notes
 
 
 def as_text(described: Sequence[dict[str, Any]], topology: Topology) -> list[str]:
