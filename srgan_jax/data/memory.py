@@ -157,10 +157,11 @@ def gather_windows(
         corners = sampling.choose_corners(keys, sizes, crop_px)
     tile = first_tile + corners[..., 0] // stride * columns + corners[..., 1] // stride
     windows = _cut(jnp.asarray(store["tiles"]), tile.ravel(), (corners % stride).reshape(-1, 2), window)
-    if not min_contrast:
-        return windows
-    windows = windows.reshape(*tile.shape, *windows.shape[1:])
-    return windows[jnp.arange(len(windows)), sampling.choose_candidate(windows, min_contrast)]
+    if min_contrast:
+        windows = windows.reshape(*tile.shape, *windows.shape[1:])
+        windows = windows[jnp.arange(len(windows)), sampling.choose_candidate(windows, min_contrast)]
+    # The rest of the update is compiled as for the source `stream`, so that both give the same bits.
+    return jax.lax.optimization_barrier(windows)
 
 
 def _cut(tiles: jax.Array, tile: jax.Array, corner: jax.Array, window: int) -> jax.Array:
