@@ -220,3 +220,4 @@ def serve() -> Iterator[tuple[Bucket, dict[str, str]]]:
         }  # fmt: skip
     finally:
         server.shutdown()
+        server.server_close()
