@@ -30,6 +30,7 @@ from srgan_jax.training.stage_parts import (
     open_saver,
     rewind,
     save_if_validation_fails,
+    save_state,
     shard_inputs,
     validate_and_preview,
 )
@@ -164,8 +165,7 @@ def train_stage(stage: Stage, current: weights.Weights | None, shared: Shared) -
                 scores = validate_and_preview(stage, state, step, shared, log, monitor.latest)
             stopping = shared.stop.agreed()
             if stopping or intervals.saves(step):
-                workdir.upload(shared.folder)
-                saver.save(step, devices.as_global(state, shared.mesh), scores, monitor.sums())
+                save_state(state, step, shared, saver, monitor, scores)
 
     averaged = finish_stage(stage, state, scores, shared) if step >= intervals.total else None
     if stopping := stopping or shared.stop.agreed():

@@ -137,8 +137,16 @@ def save_if_validation_fails(
         yield
     except Exception:
         if stage.intervals.saves(step):
-            saver.save(step, devices.as_global(state, shared.mesh), sums=monitor.sums())
+            save_state(state, step, shared, saver, monitor, {})
         raise
+
+
+def save_state(
+    state: TrainState, step: int, shared: Shared, saver: Checkpoints, monitor: Monitor, scores: dict[str, float]
+) -> None:
+    """Begins to write a checkpoint, after the other files of a run in a bucket: they belong to its updates too."""
+    workdir.upload(shared.folder)
+    saver.save(step, devices.as_global(state, shared.mesh), scores, monitor.sums())
 
 
 def open_feed(stage: Stage, state: TrainState, data: Samples) -> Feed | None:
