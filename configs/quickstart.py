@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
     config.data.min_contrast = 8.0
 
     pretrain = config.stages.pretrain
-    pretrain.total_steps = 1200
+    pretrain.total_steps = 800
     pretrain.losses.pixel.term = "l1"
     pretrain.learning_rate = 1e-3
     pretrain.schedule = "cosine"

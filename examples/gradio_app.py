@@ -2,6 +2,8 @@
 
 pip install gradio
 python examples/gradio_app.py [WEIGHTS]     # a name, a file, a run, or hf://owner/name; default: photo_x4
+gradio 6 installs Pillow 12, an older version than srgan_jax asks for: use an environment of its own, or install
+"pillow>=13" afterwards.
 """
 
 import sys

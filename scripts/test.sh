@@ -6,7 +6,8 @@
 #               (VENV, by default .venv-absent) with libtpu and the CUDA plugin, in one process, a few minutes
 #   --torch     first installs PyTorch (CPU) and spandrel, for the tests that compare with it
 #   --browser   first installs Debian's Chromium, its driver and apngdis (as root), for the tests of HTML pages and of
-#               animations, and downloads ONNX Runtime Web into the user's cache folder; what can't be downloaded is skipped
+#               animations, downloads ONNX Runtime Web into the user's cache folder, and installs gradio into .venv-gradio
+#               (it asks for an older Pillow); what can't be downloaded is skipped
 # Without PyTorch or Chromium those tests are skipped with a message.
 # PYTHON and VENV select interpreter and environment, see scripts/setup.sh.
 set -euo pipefail
@@ -37,6 +38,9 @@ while true; do
       # apngdis decodes animations independently; without it that comparison is skipped
       command -v apngdis >/dev/null || { apt-get update -qq && apt-get install -y -qq apngdis >/dev/null; } || true
       "$bin/python" -c 'from srgan_jax.export.web.runtime import runtime_files; runtime_files(None, print)' || true
+      .venv-gradio/bin/python -c 'import gradio' 2>/dev/null ||
+        { PYTHON="$PWD/$bin/python" VENV=.venv-gradio bash scripts/setup.sh &&
+          .venv-gradio/bin/python -m pip install --quiet --disable-pip-version-check gradio==6.31.0; } || true
       ;;
     *) break ;;
   esac

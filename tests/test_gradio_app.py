@@ -1,4 +1,7 @@
-"""Test of `examples/gradio_app.py` in a browser; skipped where gradio or Chromium isn't installed."""
+"""Test of `examples/gradio_app.py` in a browser; skipped where gradio or Chromium isn't installed.
+
+gradio is looked for in `.venv-gradio`, which `scripts/test.sh --browser` makes, then in the environment of the tests.
+"""
 
 import io
 import os
@@ -21,10 +24,13 @@ ROOT = Path(__file__).parents[1]
 def test_the_gradio_app_upscales_an_image(browser, weights, bilinear, tmp_path, photo):
     from selenium.webdriver.support.wait import WebDriverWait
 
-    pytest.importorskip("gradio")
+    separate = ROOT / ".venv-gradio" / "bin" / "python"
+    python = str(separate) if separate.exists() else sys.executable
+    if subprocess.run([python, "-c", "import gradio"], capture_output=True).returncode:
+        pytest.skip("gradio is not installed")
     images.write_image(tmp_path / "a.png", photo[:48, :64])
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, str(ROOT / "examples" / "gradio_app.py"), weights]
+    command = [python, str(ROOT / "examples" / "gradio_app.py"), weights]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         try:
             lines = iter(process.stdout.readline, "")
