@@ -166,15 +166,22 @@ def recipes(args: argparse.Namespace) -> None:
 # ---------------------------------------------------------------------------------------------- curves
 
 
-def read_curves(run: Path, points: int = 60) -> dict[str, list[tuple[float, float]]]:
-    """Returns points (update, value) of the loss, averaged over intervals of the run, and of the validation PSNR."""
+CURVES = {"validation PSNR-Y, dB": "val_psnr_y", "validation v34": "val_v34"}
+
+
+def read_curves(run: Path, points: int = 60) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Returns, for each stage, points (update, value) of the loss, averaged over intervals, and of the scores."""
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    losses = [(row["step"], row["loss"]) for row in rows if row.get("loss") is not None]
-    parts = np.array_split(np.array(losses), min(points, len(losses)))
-    return {
-        "training loss": [tuple(part.mean(axis=0).tolist()) for part in parts],
-        "validation PSNR-Y, dB": [(row["step"], row["val_psnr_y"]) for row in rows if row.get("val_psnr_y")],
-    }
+    stages = {}
+    for stage in dict.fromkeys(row["stage"] for row in rows):
+        of_stage = [row for row in rows if row["stage"] == stage]
+        losses = [(row["step"], row["loss"]) for row in of_stage if row.get("loss") is not None]
+        parts = np.array_split(np.array(losses), min(points, len(losses)))
+        stages[stage] = {"training loss": [tuple(part.mean(axis=0).tolist()) for part in parts]}
+        for title, key in CURVES.items():
+            if scores := [(row["step"], row[key]) for row in of_stage if row.get(key)]:
+                stages[stage][title] = scores
+    return stages
 
 
 def panel(title: str, points: list[tuple[float, float]], left: int, top: int) -> str:
@@ -197,17 +204,19 @@ def panel(title: str, points: list[tuple[float, float]], left: int, top: int) ->
 
 
 def curves(args: argparse.Namespace) -> None:
-    """Draws the loss and validation PSNR of each run against updates, as one SVG, with the runs of earlier calls."""
+    """Draws the loss and validation scores of each stage of the runs as one SVG, with the runs of earlier calls."""
     known = args.page.parent / FIGURES / "curves.json"
     kept = json.loads(known.read_text()) if known.exists() else {}
-    kept |= {name: read_curves(Path(run)) for name, run in (pair.split("=", 1) for pair in args.runs)}
+    for name, run in (pair.split("=", 1) for pair in args.runs):
+        stages = read_curves(Path(run))
+        kept |= {name if len(stages) == 1 else f"{name}, {stage}": kinds for stage, kinds in stages.items()}
     known.write_text(json.dumps(kept) + "\n")
     panels = [
         panel(f"{name}: {kind}", points, 70 + 420 * column, 40 + 230 * row)
         for row, (name, kinds) in enumerate(kept.items())
         for column, (kind, points) in enumerate((kind, points) for kind, points in kinds.items() if points)
     ]
-    size = (860, 20 + 230 * len(kept))
+    size = (20 + 420 * max(map(len, kept.values())), 20 + 230 * len(kept))
     (args.page.parent / FIGURES / "curves.svg").write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size[0]} {size[1]}" font-family="sans-serif" '
         f'font-size="11"><rect width="{size[0]}" height="{size[1]}" fill="#fff"/>{"".join(panels)}</svg>\n'
@@ -260,7 +269,7 @@ def main(argv: list[str] | None = None) -> int:
     sub = commands.add_parser("recipes", help="comparison of short runs, the unchanged one first")
     sub.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     sub.set_defaults(run=recipes)
-    sub = commands.add_parser("curves", help="curves of the loss and validation PSNR of runs")
+    sub = commands.add_parser("curves", help="curves of the loss and validation scores of runs")
     sub.add_argument("runs", nargs="+", metavar="NAME=RUN")
     sub.set_defaults(run=curves)
     sub = commands.add_parser("crops", help="crops of five test images")

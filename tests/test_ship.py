@@ -169,11 +169,23 @@ def test_curves_show_what_was_logged(run, page):
     np.testing.assert_allclose(points[:, 1], 200 - 160 * (30 / np.array([1, 10, 20, 30]) - 1) / 29, atol=0.06)
 
 
+def test_each_stage_has_its_curves(run, page):
+    (page.parent / ".github").mkdir()
+    rows = [{"stage": "pretrain", "step": 1, "loss": 1.0}, {"stage": "pretrain", "step": 10, "loss": 0.5}]
+    rows += [{"stage": "gan", "step": 1, "loss": 0.2}, {"stage": "gan", "step": 4, "val_psnr_y": 30.0, "val_v34": 0.3}]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert results.main(["--page", str(page), "curves", f"mine={run}"]) == 0
+    texts, points = _drawn_curves(page.parent)
+    kinds = ["pretrain: training loss", "gan: training loss", "gan: validation PSNR-Y, dB", "gan: validation v34"]
+    assert [text for text in texts if ":" in text] == [f"mine, {kind}" for kind in kinds]
+    np.testing.assert_allclose(points, [[70 + 33, 40], [70 + 330, 200]], atol=0.06)  # updates 1 and 10 of 10
+
+
 def test_curves_of_other_runs_are_kept(run, page):
     (page.parent / ".github").mkdir()
     assert results.main(["--page", str(page), "curves", f"mine={run}"]) == 0
     _, points = _drawn_curves(page.parent)
-    rows = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}]
+    rows = [{"stage": "gan", "step": 1, "loss": 1.0}, {"stage": "gan", "step": 2, "loss": 0.5}]
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert results.main(["--page", str(page), "curves", f"other={run}"]) == 0
     texts, kept = _drawn_curves(page.parent)
