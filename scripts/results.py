@@ -176,6 +176,8 @@ def read_curves(run: Path, points: int = 60) -> dict[str, dict[str, list[tuple[f
     for stage in dict.fromkeys(row["stage"] for row in rows):
         of_stage = [row for row in rows if row["stage"] == stage]
         losses = [(row["step"], row["loss"]) for row in of_stage if row.get("loss") is not None]
+        if len(losses) < 2:
+            continue  # the run ended here: no curve
         parts = np.array_split(np.array(losses), min(points, len(losses)))
         stages[stage] = {"training loss": [tuple(part.mean(axis=0).tolist()) for part in parts]}
         for title, key in CURVES.items():

@@ -172,7 +172,9 @@ def test_curves_show_what_was_logged(run, page):
 def test_each_stage_has_its_curves(run, page):
     (page.parent / ".github").mkdir()
     rows = [{"stage": "pretrain", "step": 1, "loss": 1.0}, {"stage": "pretrain", "step": 10, "loss": 0.5}]
-    rows += [{"stage": "gan", "step": 1, "loss": 0.2}, {"stage": "gan", "step": 4, "val_psnr_y": 30.0, "val_v34": 0.3}]
+    rows += [{"stage": "gan", "step": 1, "loss": 0.2}, {"stage": "gan", "step": 2, "loss": 0.1}]
+    rows += [{"stage": "gan", "step": 4, "val_psnr_y": 30.0, "val_v34": 0.3}]
+    rows += [{"stage": "last", "step": 1, "loss": 1.0}]  # too short for a curve
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert results.main(["--page", str(page), "curves", f"mine={run}"]) == 0
     texts, points = _drawn_curves(page.parent)
