@@ -96,7 +96,7 @@ class Stage:
         """Whether finite metrics and batch statistics imply a finite update: see `nonfinite.skip_nonfinite`.
 
         With Adam and finite learning rates, every new parameter, moment and average is finite if the sum of the squared
-        gradients is finite. For other optimisers, and steps of users, each array is checked.
+        gradients is finite. For other optimisers, and steps without the norms of all gradients, each array is checked.
         """
         rates = (getattr(self.config, f"{name}learning_rate", 0.0) for name in ("", "discriminator_"))
         return self.step.norms_of_all and self.config.optimizer == "adam" and all(map(math.isfinite, rates))
