@@ -44,7 +44,7 @@ from srgan_jax.training.stage_parts import map_stage
 
 Row = dict[str, Any]
 RUNS, WARMUP = 7, 2
-MAX_SECONDS = 30  # for one line; after that two runs are enough, of which the first is warm-up
+MAX_SECONDS = 30  # for one line; a slower line has only two runs, of which the first is warm-up
 
 
 def seconds_of(run: Callable[[], Any], runs: int = RUNS, warmup: int = WARMUP) -> float:
