@@ -352,7 +352,7 @@ def start(batch: int, crop: int) -> Iterable[Row]:
         done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
         return time.perf_counter() - began, done.stdout
 
-    for code in ("import jax", "import srgan_jax"):
+    for code in ("import jax", "import srgan_jax; srgan_jax.upscale"):
         yield row(code, statistics.median(python(code)[0] for _ in range(3)))
     for name, stage in (("srresnet", "pretrain"), ("srgan", "gan")):
         with tempfile.TemporaryDirectory() as folder:
