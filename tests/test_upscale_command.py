@@ -67,6 +67,15 @@ def test_sizes_that_are_refused(options, message):
         bulk.target_size(4, **options)
 
 
+@pytest.mark.parametrize("options", [{"scale": 1e6}, {"width": 2_000_000}, {"fit": "1000000x1"}])
+def test_results_beyond_memory_are_refused(capsys, here, weights, options):
+    size_of = bulk.target_size(2, **options)
+    summary = bulk.upscale_files(bulk.find_jobs(["a.png"], "out"), srgan_jax.load(weights), size_of)
+    ((path, reason),) = summary.failed
+    assert str(path) == "a.png" and not Path("out").exists()
+    assert "pixels; expected at most 1,048,576 a side, and 65,536 megapixels (see --scale and --max-pixels)" in reason
+
+
 def test_fit_crops_in_the_middle_or_adds_borders(capsys, here, weights):
     """An image of 20 x 30 whose left, middle and right thirds have different colours; to 40 x 20 and 40 x 80."""
     thirds = np.repeat(np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8), 10, axis=0)
