@@ -14,8 +14,8 @@ from srgan_jax.images import color_space
 
 Y, X = np.mgrid[:32, :48]
 SMOOTH = np.dstack([X * 5, Y * 7, (X + Y) * 3]).astype(np.uint8)
-DISPLAY_P3 = color_space.profile(color_space.ColorSpace(codes=(12, 13)), gray=False)
-GRAY_GAMMA = color_space.profile(color_space.ColorSpace(gamma=1 / 1.8), gray=True)
+DISPLAY_P3 = color_space.profile(color_space.ColorSpace(codes=(12, 13)), gray=False) or b""
+GRAY_GAMMA = color_space.profile(color_space.ColorSpace(gamma=1 / 1.8), gray=True) or b""
 ROTATED = (
     b'XML:com.adobe.xmp\0\0\0\0\0<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-'
     b'rdf-syntax-ns#"><rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF>'

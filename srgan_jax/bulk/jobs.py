@@ -53,7 +53,7 @@ def find_jobs(
         raise UserError(
             f"--suffix and --format: expected parts of a file name without {os.sep}, got {suffix or format!r}"
         )
-    paths, format = _expand(inputs), format.removeprefix(".")
+    paths, format = expand(inputs), format.removeprefix(".")
     if "." in format:
         raise UserError(f"--format {format}: expected one suffix, such as png")
     if format:
@@ -69,7 +69,7 @@ def find_jobs(
             _check_folder(out)
         found = _find_images(paths, Path(out) if out else None, suffix)
         jobs = [Job(source, _target(source, folder, suffix, format)) for source, folder in found]
-        jobs = _make_distinct(_without_results(jobs, beside=out is None, report=report))
+        jobs = make_distinct(without_results(jobs, beside=out is None, report=report))
     for source, target, *_ in jobs:
         if os.path.realpath(source) == os.path.realpath(target):
             raise UserError(f"the result would replace {target}; choose another folder, or add --suffix _x4")
@@ -78,7 +78,7 @@ def find_jobs(
 
 def count_others(inputs: Sequence[str | Path], out: str | Path | None) -> int:
     """Returns the number of files in the folders among `inputs` that are no images; those in `out` are not counted."""
-    folders = [folder for folder in _expand(inputs) if os.path.isdir(folder)]
+    folders = [folder for folder in expand(inputs) if os.path.isdir(folder)]
     others = {path for folder in folders for path in images.other_files(folder)}
     results = Path(os.path.realpath(out)) if out else None
     if any(results in Path(os.path.realpath(folder)).parents for folder in folders):
@@ -86,7 +86,7 @@ def count_others(inputs: Sequence[str | Path], out: str | Path | None) -> int:
     return sum(results not in Path(os.path.realpath(path)).parents for path in others)
 
 
-def _expand(inputs: Sequence[str | Path]) -> list[Path]:
+def expand(inputs: Sequence[str | Path]) -> list[Path]:
     """Returns the inputs as paths, each once; expands patterns, which the shells of Windows pass on."""
     paths: list[Path] = []
     for name in map(str, inputs):
@@ -149,7 +149,7 @@ def _find_images(inputs: Sequence[Path], out: Path | None, suffix: str) -> list[
     return found
 
 
-def _without_results(jobs: list[Job], *, beside: bool, report: Callable[[str], None]) -> list[Job]:
+def without_results(jobs: list[Job], *, beside: bool, report: Callable[[str], None]) -> list[Job]:
     """Returns the jobs whose inputs are not results of other inputs, and not files that this package keeps.
 
     A result is recognised by its record; with `beside` also by its name, which is that of another input's result.
@@ -180,7 +180,7 @@ def _without_results(jobs: list[Job], *, beside: bool, report: Callable[[str], N
     return [job for job in images_only if job not in results]
 
 
-def _make_distinct(jobs: list[Job]) -> list[Job]:
+def make_distinct(jobs: list[Job]) -> list[Job]:
     """Returns jobs with distinct targets.
 
     If `a.jpg` and `a.png` are written in one format, the results are `a_jpg.png` and `a_png.png`. If files of one name

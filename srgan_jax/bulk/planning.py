@@ -95,7 +95,7 @@ def plan(
     for job in jobs:
         try:
             size = images.image_size(job.source, max_pixels=options.max_pixels, max_seconds=options.max_seconds)
-            _check_result(size_of, size, options.max_pixels)
+            check_result(size_of, size, options.max_pixels)
             job = _with_suitable_format(job, size, size_of, options)
             found = names.resolve(job, size, lambda job=job: records.file_digest(job.source))
         except Exception as error:  # whatever a file does, the others are done
@@ -107,7 +107,7 @@ def plan(
     return planned, summary
 
 
-def _check_result(size_of: SizeOf, size: tuple[int, int], max_pixels: int) -> None:
+def check_result(size_of: SizeOf, size: tuple[int, int], max_pixels: int) -> None:
     """Raises UserError for a result too large for memory, whose size is mistyped in all likelihood."""
     for height, width in (size_of.resized(*size), size_of(*size)):
         if max(height, width) > MAX_SIDE_PX or height * width > MAX_ENLARGEMENT * max_pixels:
