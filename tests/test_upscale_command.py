@@ -206,6 +206,10 @@ def test_images_and_weights_on_standard_streams(capsys, here, weights, monkeypat
     assert "1 upscaled to stdout" in capsys.readouterr().err
     status, result = run_with(content, "a.png", "-o", "-", "--format", "jpg", "--weights", weights)
     assert status == 0 and Image.open(io.BytesIO(result)).format == "JPEG"
+    images.write_image("a.jxl", images.read_image("a.png"))  # Pillow doesn't read it
+    status, result = run_with((here / "a.jxl").read_bytes(), "-", "--weights", weights)
+    assert status == 0 and images.read_image(io.BytesIO(result)).shape == (40, 60, 3)
+    assert images.kind_of_path(io.BytesIO(result)).name == "JXL"
     status, _ = run_with(Path(weights).read_bytes(), "a.png", "-o", "w.png", "--weights", "-")
     assert status == 0 and images.image_size("w.png") == (40, 60)
     for args, message in (
