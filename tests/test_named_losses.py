@@ -187,3 +187,11 @@ def test_an_animated_png_that_its_xmp_rotates():
     chunk = struct.pack(">I", len(ROTATED)) + b"iTXt" + ROTATED + struct.pack(">I", zlib.crc32(b"iTXt" + ROTATED))
     picture = _read(encoded[:33] + chunk + encoded[33:])
     assert (picture.frames[0] == np.rot90(SMOOTH, -1)).all()
+
+
+def test_a_still_gif_keeps_transparency_and_comment(tmp_path):
+    alpha = np.where(X < 20, 100, 200).astype(np.uint8)
+    images.write_image(tmp_path / "a.gif", images.Picture((np.dstack([SMOOTH, alpha]),), comment=b"hello"))
+    with Image.open(tmp_path / "a.gif") as image:
+        assert image.info["comment"] == b"hello"
+        assert (np.asarray(image.convert("RGBA"))[..., 3] == np.where(X < 20, 0, 255)).all()

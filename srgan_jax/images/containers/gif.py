@@ -120,11 +120,12 @@ def with_palette(frame: np.ndarray) -> tuple[Image.Image, int | None]:
     return image, 255
 
 
-def encode_gif(frame: np.ndarray) -> bytes:
+def encode_gif(frame: np.ndarray, comment: bytes | None = None) -> bytes:
     """Returns a frame `[H, W, C]` uint8 as a GIF of its own."""
     image, transparent = with_palette(frame)
     buffer = BytesIO()
-    image.save(buffer, "GIF", interlace=0, **({} if transparent is None else {"transparency": transparent}))
+    options = {"transparency": transparent, "comment": comment}
+    image.save(buffer, "GIF", interlace=0, **{name: value for name, value in options.items() if value is not None})
     return buffer.getvalue()
 
 
