@@ -195,3 +195,10 @@ def test_a_still_gif_keeps_transparency_and_comment(tmp_path):
     with Image.open(tmp_path / "a.gif") as image:
         assert image.info["comment"] == b"hello"
         assert (np.asarray(image.convert("RGBA"))[..., 3] == np.where(X < 20, 0, 255)).all()
+
+
+def test_a_kind_of_jpeg_that_is_not_read_is_called_a_jpeg():
+    from imagecodecs import jpeg8_encode
+
+    with pytest.raises(ValueError, match="^JPEG that is damaged, or of a kind that is not read$"):
+        _read(bytes(jpeg8_encode(SMOOTH.astype(np.uint16) * 16, bitspersample=12)))

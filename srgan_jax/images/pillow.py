@@ -42,11 +42,13 @@ def open_image(
       ImageError: not an image in a known format, unreadable, or too large. Exceptions of the `with` body are converted
         to ImageError too.
     """
+    name = ""
     try:
         with contextlib.ExitStack() as stack:
             # Pillow gets an open file: given a path it memory-maps some TIFFs, and misreads those with an orientation.
             stream = file if is_open(file) else stack.enter_context(open_file(file))
             kind = kind_of(stream)
+            name = kind.name
             _check_readable(kind, stream)
             stream, notes = readable_png(stream) if kind.name == "PNG" else (stream, ())
             stack.enter_context(_PILLOW.adjusted(max_pixels, salvage))
@@ -58,8 +60,8 @@ def open_image(
             yield image
     except ImageError:
         raise
-    except UnidentifiedImageError as error:
-        raise UnknownFormatError(reason(error)) from None
+    except UnidentifiedImageError:
+        raise UnknownFormatError(f"{name} that is damaged, or of a kind that is not read") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         check_pixels(int(str(error).split(" pixels")[0].split("(")[-1]), max_pixels)
         raise ImageError(reason(error)) from None
