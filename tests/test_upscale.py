@@ -182,6 +182,25 @@ def test_results_among_the_inputs_are_not_upscaled_again(capsys, folder, weights
     assert (folder / "deep" / "b_x2.jpg").exists()
 
 
+def test_results_in_a_folder_that_holds_the_inputs(capsys, weights, tmp_path, photo, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images.write_image("new/a.png", photo[:20, :30])
+    (tmp_path / "new" / "notes.txt").write_text("x")
+    for printed, what in (("1 upscaled to a.png\n", ""), (f"0 upscaled, 1 {SKIPPED}\n", "skipped")):
+        status, out, error = _run(capsys, "new", "-o", ".", "--weights", weights)
+        assert status == 0 and out.startswith(printed) and what in out
+        assert "files in the folders that are no images: 1" in error
+
+
+def test_one_name_in_several_formats_and_cases(tmp_path, photo):
+    for name in ("A.PNG", "a.jpg", "a.png"):
+        images.write_image(tmp_path / "in" / name, photo[:20, :30])
+    jobs = bulk.find_jobs([tmp_path / "in"], tmp_path / "out", format="webp")
+    assert [job.target.name for job in jobs] == ["A.webp", "a_jpg.webp", "a_png.webp"]
+    with pytest.raises(ValueError, match=r"--format png.png: expected one suffix, such as png"):
+        bulk.find_jobs([tmp_path / "in"], tmp_path / "out", format="png.png")
+
+
 def test_results_are_written_beside_the_inputs(capsys, folder, weights):
     status, printed, _ = _run(capsys, folder / "a.png", folder / "deep" / "b.jpg", "--weights", weights)
     assert (status, printed) == (0, "2 upscaled, each in the folder of its original\n")

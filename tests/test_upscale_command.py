@@ -67,6 +67,15 @@ def test_sizes_that_are_refused(options, message):
         bulk.target_size(4, **options)
 
 
+@pytest.mark.parametrize("options", [{"scale": 1e6}, {"width": 2_000_000}, {"fit": "1000000x1"}])
+def test_results_beyond_memory_are_refused(capsys, here, weights, options):
+    size_of = bulk.target_size(2, **options)
+    summary = bulk.upscale_files(bulk.find_jobs(["a.png"], "out"), srgan_jax.load(weights), size_of)
+    ((path, reason),) = summary.failed
+    assert str(path) == "a.png" and not Path("out").exists()
+    assert "pixels; expected at most 1,048,576 a side, and 65,536 megapixels (see --scale and --max-pixels)" in reason
+
+
 def test_fit_crops_in_the_middle_or_adds_borders(capsys, here, weights):
     """An image of 20 x 30 whose left, middle and right thirds have different colours; to 40 x 20 and 40 x 80."""
     thirds = np.repeat(np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8), 10, axis=0)
@@ -197,6 +206,10 @@ def test_images_and_weights_on_standard_streams(capsys, here, weights, monkeypat
     assert "1 upscaled to stdout" in capsys.readouterr().err
     status, result = run_with(content, "a.png", "-o", "-", "--format", "jpg", "--weights", weights)
     assert status == 0 and Image.open(io.BytesIO(result)).format == "JPEG"
+    images.write_image("a.jxl", images.read_image("a.png"))  # Pillow doesn't read it
+    status, result = run_with((here / "a.jxl").read_bytes(), "-", "--weights", weights)
+    assert status == 0 and images.read_image(io.BytesIO(result)).shape == (40, 60, 3)
+    assert images.kind_of_path(io.BytesIO(result)).name == "JXL"
     status, _ = run_with(Path(weights).read_bytes(), "a.png", "-o", "w.png", "--weights", "-")
     assert status == 0 and images.image_size("w.png") == (40, 60)
     for args, message in (

@@ -1,11 +1,13 @@
 """Tests of videos: times, sound, subtitles, chapters, colours; a run that was interrupted resumes."""
 
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from srgan_jax import bulk
+import srgan_jax
+from srgan_jax import bulk, cli
 from srgan_jax.bulk import video, video_file
 from srgan_jax.runtime.errors import UserError
 
@@ -123,3 +125,61 @@ def test_what_is_no_video_is_refused(bilinear, photo, tmp_path):
     with pytest.raises(UserError, match="0.003072 megapixels a frame, more than 0.001"):
         _upscale(bilinear, tmp_path / "c.mkv", tmp_path / "b.mkv", max_pixels=1000)
     assert bulk.video_target(tmp_path / "c.avi", None, "_x4") == tmp_path / "c_x4.mkv"
+
+
+def test_streams_that_a_format_cannot_hold(bilinear, photo, tmp_path):
+    """MP4 holds no SRT; WebM no AAC, which is found before frames are upscaled."""
+    _write(tmp_path / "a.mkv", photo)
+    (tmp_path / "words.srt").write_text("1\n00:00:00,000 --> 00:00:00,500\nwords\n")
+    with (
+        av.open(str(tmp_path / "a.mkv")) as film,
+        av.open(str(tmp_path / "words.srt")) as words,
+        av.open(str(tmp_path / "b.mkv"), "w") as out,
+    ):
+        pairs = [(source, out.add_stream_from_template(source.streams[0])) for source in (film, words)]
+        for source, copy in pairs:
+            for packet in source.demux(source.streams[0]):
+                if packet.size:
+                    packet.stream = copy
+                    out.mux(packet)
+    lines = _upscale(bilinear, tmp_path / "b.mkv", tmp_path / "c.mp4")
+    assert lines[1:] == [f"{tmp_path}/b.mkv: subtitle stream 1 (srt) isn't kept, because .mp4 can't hold it"]
+    with pytest.raises(UserError, match=r"a.mkv: .webm can't hold its audio stream 1 \(aac\); -o NAME.mkv, or"):
+        _upscale(bilinear, tmp_path / "a.mkv", tmp_path / "d.webm")
+
+
+def test_what_the_encoder_cannot_keep_is_named(bilinear, photo, tmp_path):
+    _write(tmp_path / "a.mov", photo, codec="prores_ks", pixels="yuva444p10le", sound=False)
+    lines = _upscale(bilinear, tmp_path / "a.mov", tmp_path / "b.mov")
+    assert f"{tmp_path}/a.mov: transparency is not kept" in lines
+
+
+def test_names_of_videos(bilinear, photo, tmp_path, monkeypatch, capsys):
+    """What is done is decided by content and settings; equal names are told apart; patterns and a second run work."""
+    monkeypatch.chdir(tmp_path)
+    srgan_jax.save("w.safetensors", bilinear)
+    for folder, times in (("p", [0, 40]), ("q", [0, 80])):
+        (tmp_path / folder).mkdir()
+        _write(tmp_path / folder / "v.mp4", photo, times=times, sound=False)
+
+    def run(*args):
+        status = cli.main(["upscale", *args, "--weights", "w.safetensors"])
+        return status, capsys.readouterr().out.splitlines()
+
+    both, after = ("p/v.mp4", "q/v.mp4", "-o", "o"), "(--overwrite writes it again)"
+    planned = ["p/v.mp4 64 x 48 -> o/v.mp4 128 x 96", "q/v.mp4 64 x 48 -> o/v_q.mp4 128 x 96"]
+    assert run(*both, "--dry-run") == (0, planned)
+    assert run(*both) == (0, ["1 video upscaled to o/v.mp4", "1 video upscaled to o/v_q.mp4"])
+    skipped = [f"p/v.mp4: skipped, o/v.mp4 is its result {after}", f"q/v.mp4: skipped, o/v_q.mp4 is its result {after}"]
+    assert run("q/v.mp4", "-o", "o") == (0, skipped[1:]) and run(*both) == (0, skipped)
+    assert run("p/*.mp4")[1] == ["1 video upscaled to p/v_x2.mp4"]
+    assert run("p/*.mp4")[1] == [f"p/v.mp4: skipped, p/v_x2.mp4 is its result {after}"]
+    named = [
+        "p/v_x2_2.mp4: named so because p/v_x2.mp4 was made with other settings",
+        "1 video upscaled to p/v_x2_2.mp4",
+    ]
+    assert run("p/v.mp4", "--crf", "30") == (0, named)
+    assert run("p/v.mp4", "-o", "o/v_q.mp4")[0] == 1  # the result of another
+    assert run("p/v.mp4", "--format", "mkv", "-o", "k/")[1] == ["1 video upscaled to k/v.mkv"]
+    assert run("p/v.mp4", "-o", "x.gif")[0] == 2 and not Path("x.gif").exists()
+    assert run("p/v.mp4", "--scale", "1e6", "-o", "huge.mp4")[0] == 1

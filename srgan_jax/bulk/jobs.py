@@ -53,7 +53,9 @@ def find_jobs(
         raise UserError(
             f"--suffix and --format: expected parts of a file name without {os.sep}, got {suffix or format!r}"
         )
-    paths, format = _expand(inputs), format.removeprefix(".")
+    paths, format = expand(inputs), format.removeprefix(".")
+    if "." in format:
+        raise UserError(f"--format {format}: expected one suffix, such as png")
     if format:
         images.format_of(f"x.{format}")
     if out is None and any(os.path.isdir(path) for path in paths):
@@ -67,7 +69,7 @@ def find_jobs(
             _check_folder(out)
         found = _find_images(paths, Path(out) if out else None, suffix)
         jobs = [Job(source, _target(source, folder, suffix, format)) for source, folder in found]
-        jobs = _make_distinct(_without_results(jobs, beside=out is None, report=report))
+        jobs = make_distinct(without_results(jobs, beside=out is None, report=report))
     for source, target, *_ in jobs:
         if os.path.realpath(source) == os.path.realpath(target):
             raise UserError(f"the result would replace {target}; choose another folder, or add --suffix _x4")
@@ -76,12 +78,15 @@ def find_jobs(
 
 def count_others(inputs: Sequence[str | Path], out: str | Path | None) -> int:
     """Returns the number of files in the folders among `inputs` that are no images; those in `out` are not counted."""
-    others = {path for folder in _expand(inputs) if os.path.isdir(folder) for path in images.other_files(folder)}
+    folders = [folder for folder in expand(inputs) if os.path.isdir(folder)]
+    others = {path for folder in folders for path in images.other_files(folder)}
     results = Path(os.path.realpath(out)) if out else None
+    if any(results in Path(os.path.realpath(folder)).parents for folder in folders):
+        return len(others)  # a folder that holds the inputs is not one of results alone
     return sum(results not in Path(os.path.realpath(path)).parents for path in others)
 
 
-def _expand(inputs: Sequence[str | Path]) -> list[Path]:
+def expand(inputs: Sequence[str | Path]) -> list[Path]:
     """Returns the inputs as paths, each once; expands patterns, which the shells of Windows pass on."""
     paths: list[Path] = []
     for name in map(str, inputs):
@@ -130,13 +135,13 @@ def _find_images(inputs: Sequence[Path], out: Path | None, suffix: str) -> list[
         if out is None or not os.path.isdir(path):  # `out` is None only if all inputs are files
             found.append((path, out or path.parent))
             continue
-        out_path = os.path.realpath(out)
-        same = out_path == os.path.realpath(path)
+        out_path, given = os.path.realpath(out), os.path.realpath(path)
+        same, within = out_path == given, Path(given) in Path(out_path).parents
         inaccessible = (folder for folder in images.folders(path) if not os.access(folder, os.R_OK | os.X_OK))
         found += [(folder, out) for folder in inaccessible]  # reading them fails later, with a report
         for picture in images.find_images(path):
             inside = out_path in map(str, Path(os.path.realpath(picture.parent), picture.name).parents)
-            is_result = suffix and picture.stem.endswith(suffix) if same else inside
+            is_result = suffix and picture.stem.endswith(suffix) if same else within and inside
             if not is_result:
                 found.append((picture, out / picture.relative_to(path).parent))
     if not found:
@@ -144,7 +149,7 @@ def _find_images(inputs: Sequence[Path], out: Path | None, suffix: str) -> list[
     return found
 
 
-def _without_results(jobs: list[Job], *, beside: bool, report: Callable[[str], None]) -> list[Job]:
+def without_results(jobs: list[Job], *, beside: bool, report: Callable[[str], None]) -> list[Job]:
     """Returns the jobs whose inputs are not results of other inputs, and not files that this package keeps.
 
     A result is recognised by its record; with `beside` also by its name, which is that of another input's result.
@@ -175,12 +180,13 @@ def _without_results(jobs: list[Job], *, beside: bool, report: Callable[[str], N
     return [job for job in images_only if job not in results]
 
 
-def _make_distinct(jobs: list[Job]) -> list[Job]:
+def make_distinct(jobs: list[Job]) -> list[Job]:
     """Returns jobs with distinct targets.
 
     If `a.jpg` and `a.png` are written in one format, the results are `a_jpg.png` and `a_png.png`. If files of one name
-    come from several folders, the results after the first get the name of the folder: `a.jpg`, `a_card2.jpg`. Names
-    that are still equal get a number. Names that differ only in case count as equal, as some file systems ignore case.
+    come from several folders, the results after the first get the name of the folder: `a.jpg`, `a_card2.jpg`; with
+    `A.PNG` and `a.png` in one folder, the second result is `a_png.png`. Names that are still equal get a number. Names
+    that differ only in case count as equal, as some file systems ignore case.
     """
     groups: dict[str, list[Job]] = collections.defaultdict(list)
     for job in jobs:
@@ -192,7 +198,8 @@ def _make_distinct(jobs: list[Job]) -> list[Job]:
         if len(group) > 1 and len({other.source.suffix.lower() for other in group}) == len(group):
             target = name_with_format(target, source)
         elif job is not group[0]:
-            target = name_with_folder(target, source)
+            beside = source.parent == group[0].source.parent and source.suffix
+            target = name_with_format(target, source) if beside else name_with_folder(target, source)
         number, base = 2, target
         while _casefolded(target) in used:
             target, number = numbered(base, number), number + 1

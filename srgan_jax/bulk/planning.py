@@ -15,6 +15,8 @@ from srgan_jax.bulk.writer import Resolved, Summary
 from srgan_jax.runtime.errors import UserError
 
 LARGEST_PIXEL_BYTES = 8  # RGB and alpha of 16 bits
+MAX_ENLARGEMENT = 256  # a result may have so many times the pixels that an input may have: 16 times its sides
+MAX_SIDE_PX = 1 << 20  # of a result: rows are kept in memory
 
 
 class Names:
@@ -93,6 +95,7 @@ def plan(
     for job in jobs:
         try:
             size = images.image_size(job.source, max_pixels=options.max_pixels, max_seconds=options.max_seconds)
+            check_result(size_of, size, options.max_pixels)
             job = _with_suitable_format(job, size, size_of, options)
             found = names.resolve(job, size, lambda job=job: records.file_digest(job.source))
         except Exception as error:  # whatever a file does, the others are done
@@ -102,6 +105,16 @@ def plan(
         if not found.done:
             planned[job._replace(target=found.target)] = size
     return planned, summary
+
+
+def check_result(size_of: SizeOf, size: tuple[int, int], max_pixels: int) -> None:
+    """Raises UserError for a result too large for memory, whose size is mistyped in all likelihood."""
+    for height, width in (size_of.resized(*size), size_of(*size)):
+        if max(height, width) > MAX_SIDE_PX or height * width > MAX_ENLARGEMENT * max_pixels:
+            raise UserError(
+                f"the result would have {width:,} x {height:,} pixels; expected at most {MAX_SIDE_PX:,} a side, and "
+                f"{MAX_ENLARGEMENT * max_pixels / 1e6:,.0f} megapixels (see --scale and --max-pixels)"
+            )
 
 
 def _with_suitable_format(job: Job, size: tuple[int, int], size_of: SizeOf, options: Options) -> Job:

@@ -3,6 +3,7 @@
 import collections
 import itertools
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from srgan_jax import images
-from srgan_jax.bulk import video_file
+from srgan_jax.bulk import video_file, video_join
 from srgan_jax.bulk.chains import make_chain, repeat_generators
 from srgan_jax.bulk.options import weights_digest
+from srgan_jax.bulk.planning import check_result
 from srgan_jax.bulk.sizes import SizeOf, rows_of_result
 from srgan_jax.bulk.video_file import Encoding, TimedFrame, VideoInfo
 from srgan_jax.inference import Chain
@@ -24,17 +26,34 @@ SEGMENT_FRAMES, SEGMENT_SECONDS, SMALLEST_SEGMENT = 120, 300.0, 12
 FLICKER = "frames are upscaled one by one, without looking at their neighbours: fine textures may flicker"
 
 
-def video_target(source: Path, out: str | None, suffix: str) -> Path:
+def video_target(source: Path, out: str | None, suffix: str, format: str = "") -> Path:
     """Returns the path of the result of a video: `out` is a folder, a file with a video's suffix, or None (beside it).
 
-    Formats of video that aren't written become Matroska (.mkv).
+    `format` is a suffix of video; others are for images and ignored. Formats of video that aren't written become
+    Matroska (.mkv).
     """
-    if out and Path(out).suffix.lower() in video_file.SUFFIXES and not Path(out).is_dir():
-        if Path(out).suffix.lower() not in video_file.WRITTEN:
+    if names_video(out):
+        if Path(out or "").suffix.lower() not in video_file.WRITTEN:
             raise UserError(f"-o {out}: expected a video's name with one of {', '.join(video_file.WRITTEN)}")
-        return Path(out)
-    ending = source.suffix.lower() if source.suffix.lower() in video_file.WRITTEN else ".mkv"
+        return Path(out or "")
+    wanted = f".{format.lower().removeprefix('.')}"
+    given = wanted if wanted in video_file.SUFFIXES else source.suffix.lower()
+    ending = given if given in video_file.WRITTEN else ".mkv"
     return (Path(out) if out else source.parent) / f"{source.stem}{suffix}{ending}"
+
+
+def names_video(out: str | None) -> bool:
+    """Returns whether the value of `-o` is the name of a video, not of a folder.
+
+    Raises:
+      UserError: it is the name of an image.
+    """
+    if not out or Path(out).is_dir() or out.endswith(("/", os.sep)):
+        return False
+    if Path(out).suffix.lower() in images.SUFFIXES:
+        written = ", ".join(video_file.WRITTEN)
+        raise UserError(f"-o {out} is the name of an image; expected a folder, or a video's name with one of {written}")
+    return Path(out).suffix.lower() in video_file.SUFFIXES
 
 
 def upscale_video(
@@ -75,6 +94,8 @@ def upscale_video(
     info, encoding = _plan(source, target, size_of, codec, crf, max_pixels)
     area = math.prod(info.size)
     report(f"{source}: {info.frames} frames, {_size(info.size)} -> {_size(encoding.size)} pixels; {FLICKER}")
+    for note in video_file.losses(info, encoding.codec):
+        report(f"{source}: {note}")
     if info.interlaced:
         report(f"{source}: is interlaced; both fields are upscaled as one frame")
     folder = target.with_name(f".segments-{target.name}")
@@ -89,7 +110,7 @@ def upscale_video(
     )
     if not (segments := _segments(folder)):
         raise UserError(f"{source}: no frame of this video can be decoded")
-    for note in video_file.join(segments, source, target):
+    for note in video_join.join(segments, source, target):
         report(f"{source}: {note}")
     shutil.rmtree(folder)
 
@@ -106,6 +127,8 @@ def _plan(
             f"{source}: {area / 1e6:,.4g} megapixels a frame, more than {max_pixels / 1e6:,.4g}, the limit that "
             "--max-pixels sets"
         )
+    check_result(size_of, info.size, max_pixels)
+    video_join.check_sound(source, target)
     height, width = (side // 2 * 2 for side in size_of(*info.size))
     if not (height and width):
         raise UserError(f"{source}: expected a result of at least 2 x 2 pixels, got {_size(size_of(*info.size))}")

@@ -1,11 +1,9 @@
-"""Videos by PyAV: decoded frames, encoded segments, and their joining with the other streams of the source."""
+"""Videos by PyAV: decoded frames and encoded segments; `video_join.py` joins them with the other streams."""
 
 import contextlib
 import functools
-import heapq
 import importlib
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +18,10 @@ SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".
 WRITTEN = (".mp4", ".m4v", ".mov", ".mkv", ".webm")  # others become .mkv, which holds every kind of stream
 DEFAULT_CODECS = {".webm": "libvpx-vp9"}  # otherwise H.264
 H264 = "libx264"
+HDR_METADATA = (
+    "MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID", "DOVI_METADATA",
+    "DOVI_RPU_BUFFER",
+)  # fmt: skip
 COLOUR_TAGS = ("color_range", "color_primaries", "color_trc", "colorspace")
 
 
@@ -49,6 +51,9 @@ class VideoInfo(NamedTuple):
       aspect: width of a pixel by its height, after rotation.
       colours: values of COLOUR_TAGS.
       interlaced: whether frames consist of two fields.
+      bits: largest number of bits of a sample.
+      transparent: whether the video has alpha.
+      mastered: whether frames have metadata of HDR, such as the light level.
     """
 
     size: tuple[int, int]
@@ -60,6 +65,9 @@ class VideoInfo(NamedTuple):
     aspect: Fraction
     colours: tuple[int, ...]
     interlaced: bool
+    bits: int
+    transparent: bool
+    mastered: bool
 
 
 class TimedFrame(NamedTuple):
@@ -69,7 +77,8 @@ class TimedFrame(NamedTuple):
     time: int
 
 
-def _lenient(av: Any) -> dict[str, str]:  # metadata that isn't UTF-8 is no error; PyAV 19 has no such option
+def lenient(av: Any) -> dict[str, str]:
+    """Returns the options by which metadata that isn't UTF-8 is no error; PyAV 19 needs none."""
     return {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
@@ -78,14 +87,20 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     """Opens a video; gives the container and its first stream of moving images."""
     av = pyav()
     try:
-        with av.open(str(path), **_lenient(av)) as container:
-            stream = _moving(container)
+        with av.open(str(path), **lenient(av)) as container:
+            stream = moving(container)
             if stream is None:
                 raise UserError(f"{path}: no video in this file")
             stream.thread_type = "AUTO"
             yield container, stream
     except av.FFmpegError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
+
+
+def moving(container: Any) -> Any:
+    """Returns the first stream of moving images, or None; a cover is a stream of one image."""
+    cover = pyav().stream.Disposition.attached_pic
+    return next((stream for stream in container.streams.video if not stream.disposition & cover), None)
 
 
 def read_info(path: Path) -> VideoInfo:
@@ -106,6 +121,10 @@ def read_info(path: Path) -> VideoInfo:
             size=(frame.width, frame.height) if turned else (frame.height, frame.width),
             frames=stream.frames or max(1, round(seconds * rate)),
             deep=any(component.bits > 8 for component in frame.format.components),
+            bits=max(component.bits for component in frame.format.components),
+            transparent=stream.metadata.get("alpha_mode") == "1"
+            or any(component.is_alpha for component in frame.format.components),
+            mastered=any(data.type.name in HDR_METADATA for data in frame.side_data),
             pixel_format=frame.format.name,
             time_base=stream.time_base,
             rate=rate,
@@ -175,14 +194,24 @@ def write_segment(path: Path, frames: Iterable[TimedFrame], info: VideoInfo, enc
         for samples, time in frames:
             frame = av.VideoFrame.from_ndarray(samples, format="rgb48le" if samples.dtype == np.uint16 else "rgb24")
             frame = frame.reformat(format=context.pix_fmt, **_target_colours(info))
-            frame.pts, frame.time_base = time + _shift(info.time_base), info.time_base
+            frame.pts, frame.time_base = time + shift(info.time_base), info.time_base
             container.mux(stream.encode(frame))
             count += 1
         container.mux(stream.encode(None))
     return count
 
 
-def _shift(time_base: Fraction) -> int:
+def losses(info: VideoInfo, codec: str) -> list[str]:
+    """Returns a line for each part of the samples that isn't kept: transparency, bits."""
+    av = pyav()
+    components = av.VideoFormat(_pixel_format(av.codec.Codec(codec, "w"), info)).components
+    lines = ["transparency is not kept"] if info.transparent else []
+    lines += ["HDR metadata (mastering display, light level, Dolby Vision) are not kept"] if info.mastered else []
+    written = max(component.bits for component in components)
+    return lines + [f"{info.bits} bits become {written}"] * (written < info.bits)
+
+
+def shift(time_base: Fraction) -> int:
     """Returns what is added to times in segments, ten hours: NUT has no negative times, and would move them itself."""
     return round(36_000 / time_base)
 
@@ -198,103 +227,3 @@ def _target_colours(info: VideoInfo) -> dict[str, int]:
     """Returns the matrix and range with which the decoder made RGB, so that the encoder inverts it."""
     colours = dict(zip(COLOUR_TAGS, info.colours, strict=True))
     return {"dst_colorspace": colours["colorspace"], "dst_color_range": colours["color_range"]}
-
-
-def join(segments: Sequence[Path], source: Path, target: Path) -> list[str]:
-    """Writes a video from encoded segments and the other streams, chapters and metadata of the source, atomically.
-
-    Returns:
-      A note for each stream that isn't kept.
-
-    Raises:
-      UserError: the format of `target` can't hold the codec.
-    """
-    av = pyav()
-    for kinds in (("audio", "subtitle", "attachment", "video"), ("audio",), ()):
-        try:
-            return _join(segments, source, target, kinds)
-        except av.FFmpegError as error:
-            problem = error
-    raise UserError(
-        f"{target.suffix} can't hold the video: {problem.strerror or problem}; -o NAME.mkv holds every codec"
-    )
-
-
-def _join(segments: Sequence[Path], source: Path, target: Path, kinds: tuple[str, ...]) -> list[str]:
-    """Does what `join` does, with the streams of these kinds."""
-    av = pyav()
-    with contextlib.ExitStack() as stack:
-        container = stack.enter_context(av.open(str(source), **_lenient(av)))
-        temporary = stack.enter_context(atomic_file(target))
-        first = stack.enter_context(av.open(str(segments[0])))
-        out = stack.enter_context(av.open(str(temporary), "w", format=_muxer(target)))
-        original, others, notes = _moving(container), {}, []
-        video = out.add_stream_from_template(first.streams.video[0])
-        for tag in COLOUR_TAGS:  # VP9 doesn't hold them all
-            setattr(video.codec_context, tag, getattr(original.codec_context, tag))
-        _describe(video, original)
-        for stream in container.streams:
-            titles = stream.type == "data" and stream.name == "bin_data"  # of chapters, which are written anew
-            if stream.index == original.index or titles:
-                continue
-            if stream.type not in kinds or (stream.type == "attachment" and target.suffix != ".mkv"):
-                notes.append(f"{stream.type} stream {stream.index} isn't kept")
-            elif stream.type == "attachment":
-                out.add_attachment(stream.name or "attachment", stream.mimetype or "", stream.data)
-            else:
-                others[stream.index] = out.add_stream_from_template(stream)
-                _describe(others[stream.index], stream)
-        out.metadata.update(container.metadata)
-        if chapters := container.chapters():
-            out.set_chapters(chapters)
-        out.start_encoding()
-        both = _video_packets(segments, video), _copied_packets(container, others)
-        for packet in heapq.merge(*both, key=lambda packet: packet.dts * packet.time_base):
-            out.mux(packet)
-    return notes
-
-
-def _moving(container: Any) -> Any:
-    """Returns the first stream of moving images, or None; a cover is a stream of one image."""
-    cover = pyav().stream.Disposition.attached_pic
-    return next((stream for stream in container.streams.video if not stream.disposition & cover), None)
-
-
-def _copied_packets(container: Any, streams: dict[int, Any]) -> Iterator[Any]:
-    """Yields the packets of the streams whose numbers are the keys, for the streams that are the values."""
-    wanted = [stream for stream in container.streams if stream.index in streams]
-    for packet in container.demux(wanted) if wanted else ():
-        if packet.dts is not None:
-            packet.stream = streams[packet.stream.index]
-            yield packet
-
-
-def _muxer(target: Path) -> str:
-    suffix = target.suffix.lower()
-    return {".mkv": "matroska", ".m4v": "mp4"}.get(suffix, suffix[1:])
-
-
-def _describe(stream: Any, source: Any) -> None:
-    stale = ("DURATION", "ENCODER", "BPS", "NUMBER_OF_", "_STATISTICS", "VENDOR_ID")
-    stream.metadata.update({k: v for k, v in source.metadata.items() if not k.upper().startswith(stale)})
-    stream.disposition = source.disposition
-
-
-def _video_packets(segments: Sequence[Path], stream: Any) -> Iterator[Any]:
-    """Yields the packets of all segments with decoding times, which the segments don't state."""
-    shown = [packet.pts for packet in _packets(segments)]
-    ordered = sorted(shown)
-    rank = {time: index for index, time in enumerate(ordered)}
-    delay = max(index - rank[time] for index, time in enumerate(shown))  # frames that are decoded before they are shown
-    step = min((after - before for before, after in itertools.pairwise(ordered)), default=1)
-    decoded = [ordered[0] - step * (delay - index) for index in range(delay)] + ordered
-    for packet, time in zip(_packets(segments), decoded, strict=False):
-        shift = _shift(packet.time_base)
-        packet.pts, packet.dts, packet.stream = packet.pts - shift, time - shift, stream
-        yield packet
-
-
-def _packets(segments: Sequence[Path]) -> Iterator[Any]:
-    for segment in segments:
-        with pyav().open(str(segment)) as container:
-            yield from (packet for packet in container.demux(video=0) if packet.size)

@@ -10,7 +10,7 @@ from pathlib import Path
 from srgan_jax.runtime.errors import UserError
 
 STREAM = "-"
-EXTENSIONS = {"JPEG": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}  # others: the name of the format
+EXTENSIONS = {"JPEG": "jpg", "TIFF": "tif", "JPEG2000": "jp2", "RAW": "dng"}  # others: the name of the format
 
 
 @contextlib.contextmanager
@@ -63,10 +63,9 @@ def _named_by_format(path: Path) -> Path:
     from srgan_jax import images
 
     try:
-        with images.open_image(path) as image:
-            name = image.format or "png"
+        name = images.kind_of_path(path).name
     except images.ImageError:
-        name = "tif"  # formats that Pillow can't read; a file that is no image fails later, with a reason
+        name = "bin"  # reading it fails later, with a reason
     return path.rename(path.with_suffix(f".{EXTENSIONS.get(name, name).lower()}"))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from srgan_jax.cli import progress
 from srgan_jax.runtime.errors import UserError
+from srgan_jax.runtime.terminal import one_line
 
 if TYPE_CHECKING:
     from srgan_jax.bulk import SizeOf
@@ -16,12 +17,17 @@ if TYPE_CHECKING:
 
 
 def separate_videos(inputs: Sequence[str]) -> tuple[list[str], list[Path]]:
-    """Returns the inputs that aren't videos, and the videos. Videos in folders are not among them."""
+    """Returns the inputs that aren't videos, and the videos. Videos in folders are not among them.
+
+    Patterns such as "*.mp4" are expanded.
+    """
     from srgan_jax import bulk
 
     def is_video(name: str) -> bool:
         return Path(name).suffix.lower() in bulk.VIDEO_SUFFIXES and os.path.isfile(name)
 
+    if all(inputs):  # an empty name is an error, which is reported later
+        inputs = list(map(str, bulk.expand(inputs)))
     return [name for name in inputs if not is_video(name)], [Path(name) for name in inputs if is_video(name)]
 
 
@@ -33,32 +39,47 @@ def upscale_videos(
 
     from srgan_jax import bulk
 
-    if len(videos) > 1 and args.out and Path(args.out).suffix.lower() in bulk.VIDEO_SUFFIXES:
-        raise UserError(f"-o {args.out} is the name of one video; expected a folder for {len(videos)} videos")
+    def report(line: str) -> None:
+        tqdm.write(one_line(line), file=sys.stderr)
+
+    jobs = bulk.find_video_jobs(videos, args.out, suffix, args.format, report)
+    how = {"codec": args.codec, "crf": args.crf, "self_ensemble": args.self_ensemble}
+    names = bulk.VideoNames(jobs, size_of, generators, overwrite=args.overwrite, **how)
     failed = 0
-    for video in videos:
-        target = bulk.video_target(video, args.out, suffix)
-        if os.path.exists(target) and os.path.samefile(video, target):
-            raise UserError(f"the result would replace {target}; choose another folder, or add --suffix _x4")
-        if args.dry_run or (target.exists() and not args.overwrite):
-            print(f"{video} -> {target}" if args.dry_run else f"{target} exists already (--overwrite writes it again)")
+    for job in jobs:
+        video = job.source
+        if os.path.exists(job.target) and os.path.samefile(video, job.target):
+            raise UserError(f"the result would replace {job.target}; choose another folder, or add --suffix _x4")
+        try:
+            found, size = names.resolve(job)
+        except UserError as error:
+            print(f"1 video failed: {error}")
+            failed += 1
+            continue
+        if found.instead_of:
+            print("{}: named so because {} {}".format(found.target, *found.instead_of))
+        if found.done:
+            print(f"{video}: skipped, {found.target} is its result (--overwrite writes it again)")
+        if args.dry_run and not found.done:
+            after = size_of(*size)
+            print(f"{video} {size[1]} x {size[0]} -> {found.target} {after[1] // 2 * 2} x {after[0] // 2 * 2}")
+        if args.dry_run or found.done:
             continue
         bar = progress.Bar()
         try:
-            bulk.upscale_video(
-                video,
-                target,
-                generators,
-                size_of,
-                codec=args.codec,
-                crf=args.crf,
-                self_ensemble=args.self_ensemble,
-                tile_px=args.tile_px,
-                max_pixels=int(args.max_pixels * 1e6),
-                report=lambda line: tqdm.write(line, file=sys.stderr),
-                progress=bar,
-            )
-            print(f"1 video upscaled to {target}")
+            with names.recorded(job, found.target, size):
+                bulk.upscale_video(
+                    video,
+                    found.target,
+                    generators,
+                    size_of,
+                    tile_px=args.tile_px,
+                    max_pixels=int(args.max_pixels * 1e6),
+                    report=report,
+                    progress=bar,
+                    **how,
+                )
+            print(f"1 video upscaled to {found.target}")
         except UserError as error:
             print(f"1 video failed: {error}")
             failed += 1

@@ -19,7 +19,7 @@ from srgan_jax.images.formats import (
 from srgan_jax.images.isolation import isolated_decoding
 from srgan_jax.images.limits import MAX_PIXELS, MAX_SECONDS
 from srgan_jax.images.picture import Frames, Picture, change_frames
-from srgan_jax.images.pillow import open_image
+from srgan_jax.images.pillow import kind_of_path, open_image
 from srgan_jax.images.resampling import resize_rows
 from srgan_jax.images.rgb import conversion, decode_rgb, read_rgb
 from srgan_jax.images.tiff import write_tiff_pages
@@ -54,6 +54,7 @@ __all__ = [
     "image_size",
     "is_gray",
     "isolated_decoding",
+    "kind_of_path",
     "open_image",
     "other_files",
     "read_bands",

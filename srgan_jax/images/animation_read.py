@@ -14,7 +14,7 @@ from srgan_jax.images.containers import apng, canvas, gif
 from srgan_jax.images.errors import ImageError, reason
 from srgan_jax.images.files import is_open, opened, read_bytes
 from srgan_jax.images.picture import AnyFrames, Frames, change_frames
-from srgan_jax.images.pixels import current_frame, orientation_of
+from srgan_jax.images.pixels import current_frame, stated_orientation
 
 Opener = Callable[[], contextlib.AbstractContextManager[Image.Image]]
 
@@ -80,7 +80,7 @@ def _layered_frames(
     deep = image.format == "PNG" and apng.bit_depth(parts[0]) == 16
     dtype = np.dtype(np.uint16 if deep else np.uint8)
     size = image.height, image.width
-    orientation = orientation_of(image) if "exif" in image.info else 1
+    orientation = stated_orientation(image, source)
 
     def decoded() -> Iterator[np.ndarray]:
         with opened(source) as file:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL import Image
 
@@ -16,7 +16,7 @@ from srgan_jax.images.jpeg_xl import jpeg_xl_size, read_jpeg_xl
 from srgan_jax.images.limits import MAX_PIXELS, MAX_SECONDS, check_pixels
 from srgan_jax.images.picture import Picture
 from srgan_jax.images.pillow import kind_of_path, open_image
-from srgan_jax.images.pixels import current_frame, fields_of, orientation_of
+from srgan_jax.images.pixels import current_frame, fields_of, orientation_of, stated_orientation
 from srgan_jax.images.raw import raw_size, read_raw
 from srgan_jax.images.repair import complete_jpeg
 from srgan_jax.images.tiff_reader import read_tiff, tiff_contents
@@ -142,8 +142,7 @@ def _header_size(file: File, max_pixels: int) -> tuple[int, int]:
     if name == "JXL":
         return jpeg_xl_size(file, max_pixels)
     with open_image(file, max_pixels) as image:
-        in_header = "exif" in image.info or image.format != "PNG"  # otherwise getexif decodes the whole PNG
-        swapped = in_header and orientation_of(image) in SWAPPING
+        swapped = stated_orientation(image, file) in SWAPPING
         return image.size if swapped else (image.height, image.width)
 
 
@@ -179,13 +178,21 @@ def _read_animation(file: File, image: Image.Image, how: _Reading) -> Picture:
     """Reads all frames of an animation, or with `stream` leaves them to be decoded when they are iterated."""
     pixels = image.width * image.height * _frame_count(image)
     check_pixels(pixels, STREAMED * how.max_pixels if how.stream else how.max_pixels)
-    default_loop = 1 if image.format == "GIF" else None  # a GIF without a loop count is played once
-    fields = {"loop": image.info.get("loop", default_loop)}
+    fields: dict[str, Any] = {"loop": _plays(image)}
     frames, durations = read_frames(file, image, functools.partial(open_image, file, how.max_pixels))
     lossless = image.format == "WEBP" and _is_lossless(file)
     with open_image(file, how.max_pixels) as fresh:  # at the first frame, whatever was read of `image`
         fields |= fields_of(fresh, file) | {"durations_ms": durations, "lossless": lossless}
     return Picture(frames if how.stream else tuple(frames), **fields)
+
+
+def _plays(image: Image.Image) -> int | None:
+    """Returns how often an animation is played, 0 for ever; None if the file doesn't say.
+
+    A GIF counts the repetitions after the first time, and is played once without a count; WebP and APNG count all.
+    """
+    count = image.info.get("loop")
+    return count if image.format != "GIF" else 1 if count is None else count and count + 1
 
 
 def _is_lossless(file: File) -> bool:

@@ -14,6 +14,7 @@ from PIL import Image
 from srgan_jax.images import deep_formats, fit_metadata
 from srgan_jax.images.animation_write import FrameImage, OrderedMap, whole_ms, write_frames
 from srgan_jax.images.containers import exif, isobmff, jp2, jpeg_segments, jxl, png
+from srgan_jax.images.containers.gif import encode_gif
 from srgan_jax.images.formats import JPEGS, TIFF, TIFFS, format_of
 from srgan_jax.images.jpeg_xl import encode_jpeg_xl
 from srgan_jax.images.metadata import png_chunks
@@ -134,6 +135,8 @@ def encode_still(picture: Picture, suffix: str, quality: int) -> bytes:
     frame = picture.frames[0]
     if suffix == ".jxl":
         encoded = encode_jpeg_xl(frame, quality, lossless=picture.lossless)
+    elif suffix == ".gif":  # Pillow drops alpha
+        encoded = encode_gif(frame, picture.comment)
     elif frame.dtype == np.uint16:
         encoded = _encode_16_bit(picture, suffix, quality)
     else:

@@ -10,6 +10,8 @@ import dataclasses
 from srgan_jax.images import color_space
 from srgan_jax.images.picture import Picture, change_frames
 
+RGB_ONLY = (".webp", ".avif")  # gray is stored as RGB, for which the profile of a gray image is not valid
+
 
 def convert_to_srgb(picture: Picture) -> tuple[Picture, str]:
     """Returns the image without a colour profile, its colours converted to sRGB, and what was done; "" for nothing."""
@@ -42,7 +44,8 @@ def fit(picture: Picture, suffix: str, *, profiles: bool) -> tuple[Picture, list
     if stated:
         return picture, []
     if space and not space.is_srgb and not (picture.icc and not space.codes):  # of PNG's gAMA and iCCP, iCCP counts
-        made = color_space.profile(space, gray=all(shape[-1] < 3 for shape, _ in picture.layouts))
+        gray = all(shape[-1] < 3 for shape, _ in picture.layouts) and suffix not in RGB_ONLY
+        made = color_space.profile(space, gray=gray)
         picture = dataclasses.replace(picture, icc=made)
         if made and profiles:
             notes.append(f"the colour space is written as a colour profile, because {suffix} can't state it otherwise")
@@ -52,6 +55,9 @@ def fit(picture: Picture, suffix: str, *, profiles: bool) -> tuple[Picture, list
     if picture.icc and not profiles:
         picture, change = convert_to_srgb(picture)
         notes += [f"{suffix} can't hold a colour profile: {change}"] * bool(change)
+    if picture.icc and suffix in RGB_ONLY and picture.icc[16:20] == b"GRAY":
+        picture, change = convert_to_srgb(picture)
+        notes += [f"{suffix} can't hold the colour profile of a gray image: {change}"] * bool(change)
     return picture, notes
 
 

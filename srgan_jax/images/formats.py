@@ -95,6 +95,10 @@ def fit_format(
     if len(picture.frames) > 1 and not (supported is TIFF or (supported.frames and picture.durations_ms)):
         notes.append(f"{path.suffix} supports one image: only the first of {len(picture.frames)} is written")
         picture = dataclasses.replace(picture, frames=(picture.frames[0],))
+    if len(picture.frames) > 1 and picture.durations_ms and supported is TIFF:
+        notes.append(f"{path.suffix} holds pages: the durations of the {len(picture.frames)} frames are not kept")
+    if len(picture.frames) > 1 and picture.durations_ms and picture.loop and suffix == ".avif":
+        notes.append(f".avif is repeated for ever: the number of times it is played ({picture.loop}) is not kept")
     picture, color_notes = fit_color.fit(picture, suffix, profiles="icc" in supported.holds)
     picture, metadata_notes = fit_metadata.fit(picture, suffix, supported.holds)
     still_avif = suffix == ".avif" and len(picture.frames) == 1

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -10,13 +11,18 @@ from typing import Any, BinaryIO
 from PIL import ExifTags, Image
 
 from srgan_jax.images import color_space
-from srgan_jax.images.containers import exif, geotiff, isobmff, jp2, jpeg_segments, png, tiff_tags, xmp
+from srgan_jax.images.containers import exif, geotiff, gif, isobmff, jp2, jpeg_segments, png, tiff_tags, xmp
 from srgan_jax.images.files import opened, read_bytes
 from srgan_jax.images.picture import Picture
 from srgan_jax.images.repair import readable_png
 
 GAIN_MAP = "the gain map (HDR) is not copied: the result is the SDR image"
 CREDENTIALS = "content credentials (C2PA) are not copied, because they hold for the original only"
+NOT_SQUARE = "pixels that aren't square ({:g}:{:g}): the ratio is not copied"
+VIDEO = re.compile(rb"ftyp(?:mp4|isom|qt|avc)")
+SILENT_CHUNKS = (b"hIST", b"sPLT", b"sBIT", b"tIME", b"iDOT", b"vpAg")  # of PNGs; they describe the old samples
+READ_CHUNKS = (*SILENT_CHUNKS, *png.TEXT, b"tRNS", b"cHRM", b"gAMA", b"iCCP", b"sRGB", b"cICP", b"mDCV", b"cLLI",
+               b"pHYs", b"eXIf", b"caBX", b"acTL", b"fcTL", b"fdAT")  # fmt: skip
 RAW_PROFILE = b"Raw profile type "  # the beginning of the keywords of ImageMagick's profiles in PNG texts
 File = str | os.PathLike | BinaryIO
 
@@ -27,12 +33,13 @@ def metadata_of(image: Image.Image, file: File) -> dict[str, Any]:
     Damaged metadata are left out, with a note.
     """
     readers = {"JPEG": _jpeg, "MPO": _jpeg, "PNG": _png, "TIFF": _tiff, "AVIF": _avif, "HEIF": _heif, "JPEG2000": _jp2}
-    readers |= {"BMP": _bmp, "DIB": _bmp}
+    readers |= {"BMP": _bmp, "DIB": _bmp, "GIF": _gif}
     fields: dict[str, Any] = {"notes": ()}
     for name, key in (("icc", "icc_profile"), ("exif", "exif"), ("xmp", "xmp"), ("comment", "comment")):
         value = image.info.get(key)
         fields[name] = value.encode() if isinstance(value, str) else value or None
     fields["dpi"] = _resolution(image.info.get("dpi"))
+    ratio = _pixel_ratio(image)
     if read := readers.get(image.format or ""):
         try:
             fields |= read(image, file)
@@ -40,7 +47,18 @@ def metadata_of(image: Image.Image, file: File) -> dict[str, Any]:
                 fields["notes"] += (f"holds {count} images: only the first is upscaled",)
         except Exception as error:  # damaged metadata raise exceptions of many types
             fields["notes"] += (f"metadata are damaged and not all copied: {error}",)
+    if ratio[0] != ratio[1]:
+        fields["notes"] += (NOT_SQUARE.format(*ratio),)
     return upright_fields(_with_color_of_exif(fields))
+
+
+def _pixel_ratio(image: Image.Image) -> tuple[float, float]:
+    """Returns the pixels per unit of length, horizontally and vertically, where a file gives no length."""
+    if image.format == "JPEG" and image.info.get("jfif_unit") == 0:
+        ratio = image.info.get("jfif_density", (1, 1))
+    else:
+        ratio = image.info.get("aspect", (1, 1))
+    return ratio if len(ratio) == 2 and all(ratio) else (1, 1)
 
 
 def tiff_metadata(file: File) -> dict[str, Any]:
@@ -88,6 +106,13 @@ def _jpeg(image: Image.Image, file: File) -> dict[str, Any]:
         notes.append(GAIN_MAP)
     if any(name == "APP11" and b"c2pa" in data[:200] for name, data in segments):
         notes.append(CREDENTIALS)
+    if others := jpeg_segments.others_of(segments):
+        notes.append(f"not copied: {', '.join(others)}")
+    rest = jpeg_segments.after_image(read_bytes(file))
+    if VIDEO.search(rest):
+        notes.append("the video behind the image (motion photo) is not copied")
+    elif rest and image.format != "MPO":
+        notes.append(f"{len(rest):,} bytes behind the image are not copied")
     return {
         "comment": jpeg_segments.comment_of(segments),
         "photoshop": jpeg_segments.photoshop_of(segments),
@@ -121,6 +146,24 @@ def _bmp(image: Image.Image, file: File) -> dict[str, Any]:
     return {}
 
 
+def states_orientation(file: File) -> bool:
+    """Returns whether a PNG has a chunk that can state its orientation: EXIF or XMP."""
+    with opened(file) as stream:
+        chunks = png.read_chunks(readable_png(stream)[0])
+    texts = (png.XMP_KEY, RAW_PROFILE + b"exif")
+    return any(kind == b"eXIf" or (kind in png.TEXT and data.startswith(texts)) for kind, data in chunks)
+
+
+def _gif(image: Image.Image, file: File) -> dict[str, Any]:
+    with opened(file) as stream:
+        found: dict[str, Any] = {**gif.metadata_of(stream)}
+        stream.seek(12)
+        ratio = (stream.read(1)[0] + 15) / 64
+    if ratio not in (1.0, 15 / 64):  # 15: no statement
+        found["notes"] = (NOT_SQUARE.format(ratio, 1),)
+    return found
+
+
 def _png(image: Image.Image, file: File) -> dict[str, Any]:
     with opened(file) as stream:
         chunks = png.read_chunks(readable_png(stream)[0])  # without what the notes say is left out
@@ -143,6 +186,9 @@ def _png(image: Image.Image, file: File) -> dict[str, Any]:
         text.append(chunk)
     if any(kind == b"caBX" for kind, _ in chunks):
         fields["notes"] += (CREDENTIALS,)
+    others = dict.fromkeys(kind.decode() for kind, _ in chunks if kind[0] & 32 and kind not in READ_CHUNKS)
+    if others:
+        fields["notes"] += (f"PNG chunks that are not copied: {', '.join(others)}",)
     return fields | {"text": tuple(text)}
 
 
@@ -174,6 +220,8 @@ def _tiff(image: Image.Image | None, file: File) -> dict[str, Any]:
     dpi = [values[0] * per_inch for values in resolution if values] if per_inch else None
     copied = [(tag, value) for tag, value in tags.items() if tag in tiff_tags.COPIED]
     notes = tiff_tags.uncopied_tags(tags)
+    if not per_inch and all(resolution) and resolution[0] != resolution[1]:
+        notes.append(NOT_SQUARE.format(resolution[0][0], resolution[1][0]))
     rotated = tiff_tags.numbers(tags.get(exif.ORIENTATION)) not in ((), (1,))
     if rotated and any(tag in geotiff.GEO_TAGS for tag, _ in copied):
         copied = [(tag, value) for tag, value in copied if tag not in geotiff.GEO_TAGS]

@@ -79,7 +79,7 @@ class Picture:
       text: text chunks of a PNG, kind and data.
       tiff_tags: tags of a TIFF, number and values.
       durations_ms: durations of the frames of an animation; empty for still images and pages.
-      loop: number of repetitions of an animation, 0 for infinitely many; None if the file doesn't contain it.
+      loop: how often an animation is played, 0 for infinitely often; None if the file doesn't contain it.
       lossless: whether the file is a WebP or JPEG XL without loss; it is then written so.
       notes: a message for each loss in reading.
     """

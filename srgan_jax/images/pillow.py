@@ -42,12 +42,14 @@ def open_image(
       ImageError: not an image in a known format, unreadable, or too large. Exceptions of the `with` body are converted
         to ImageError too.
     """
+    name = ""
     try:
         with contextlib.ExitStack() as stack:
             # Pillow gets an open file: given a path it memory-maps some TIFFs, and misreads those with an orientation.
             stream = file if is_open(file) else stack.enter_context(open_file(file))
             kind = kind_of(stream)
-            _check_readable(kind)
+            name = kind.name
+            _check_readable(kind, stream)
             stream, notes = readable_png(stream) if kind.name == "PNG" else (stream, ())
             stack.enter_context(_PILLOW.adjusted(max_pixels, salvage))
             image = stack.enter_context(Image.open(stream, formats=[kind.name]))
@@ -58,8 +60,8 @@ def open_image(
             yield image
     except ImageError:
         raise
-    except UnidentifiedImageError as error:
-        raise UnknownFormatError(reason(error)) from None
+    except UnidentifiedImageError:
+        raise UnknownFormatError(f"{name} that is damaged, or of a kind that is not read") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         check_pixels(int(str(error).split(" pixels")[0].split("(")[-1]), max_pixels)
         raise ImageError(reason(error)) from None
@@ -87,8 +89,11 @@ def open_file(path: str | os.PathLike) -> BinaryIO:
     return open(path, "rb")
 
 
-def _check_readable(kind: Kind) -> None:
-    """Raises ImageError where a format needs an extra that isn't installed."""
+MULTICHANNEL, DUOTONE = 7, 8  # colour modes of PSD
+
+
+def _check_readable(kind: Kind, stream: BinaryIO) -> None:
+    """Raises ImageError where a format needs an extra that isn't installed, or Pillow doesn't read a kind of it."""
     _register_plugins()
     if kind.name == "RAW":
         raise UnknownFormatError("camera raw, which Pillow doesn't read")
@@ -96,6 +101,13 @@ def _check_readable(kind: Kind) -> None:
         raise UnknownFormatError("JPEG XL, which Pillow doesn't read")
     if kind.name == "HEIF" and "HEIF" not in Image.OPEN:
         raise ImageError('HEIC: reading it needs pip install "srgan-jax[heic]"')
+    if kind.name == "PSD":
+        head = stream.read(26)
+        stream.seek(0)
+        bits, mode = int.from_bytes(head[22:24]), int.from_bytes(head[24:26])
+        if bits > 8 or mode in (MULTICHANNEL, DUOTONE):
+            described = {MULTICHANNEL: "multichannel", DUOTONE: "duotone"}.get(mode, f"{bits} bits")
+            raise ImageError(f"PSD ({described}): only gray, RGB, CMYK and Lab of 8 bits are read; save it as TIFF")
 
 
 @functools.cache

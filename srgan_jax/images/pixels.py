@@ -10,8 +10,10 @@ from PIL import Image, ImageCms, ImageOps
 from srgan_jax.images import high_bit_depth
 from srgan_jax.images.containers import exif
 from srgan_jax.images.errors import ImageError
-from srgan_jax.images.metadata import File, metadata_of
+from srgan_jax.images.metadata import File, metadata_of, states_orientation
 from srgan_jax.images.pillow import NOTES
+
+BY_PROFILE = ("CMYK", "LAB")  # modes that are converted to RGB by the colour profile of the file
 
 
 def orientation_of(image: Image.Image) -> int:
@@ -20,6 +22,16 @@ def orientation_of(image: Image.Image) -> int:
         return image.getexif().get(exif.ORIENTATION, 1)
     except Exception:  # Pillow raises exceptions of many types
         return 1
+
+
+def stated_orientation(image: Image.Image, file: File) -> int:
+    """Returns the orientation of an image whose samples are not to be read: Pillow reads those of a PNG for it.
+
+    Args:
+      image: the file, opened by Pillow.
+      file: the same file.
+    """
+    return orientation_of(image) if image.format != "PNG" or states_orientation(file) else 1
 
 
 def current_frame(image: Image.Image) -> np.ndarray:
@@ -43,7 +55,7 @@ def current_frame(image: Image.Image) -> np.ndarray:
     for top in range(0, image.height, high_bit_depth.BAND_PX):
         band = image.crop((0, top, image.width, min(top + high_bit_depth.BAND_PX, image.height)))
         band.info = image.info  # its transparency
-        band = _convert_by_profile(band) if image.mode in ("CMYK", "LAB") else band.convert(mode)
+        band = _convert_by_profile(band) if image.mode in BY_PROFILE else band.convert(mode)
         pixels[top : top + high_bit_depth.BAND_PX] = np.asarray(band).reshape(band.height, band.width, len(mode))
     return pixels
 
@@ -76,6 +88,6 @@ def _to_srgb(image: Image.Image, profile: Any) -> Image.Image:
 def fields_of(image: Image.Image, file: File) -> dict[str, Any]:
     """Returns the metadata of an image for `Picture`; `file` is what `image` was opened from."""
     fields = metadata_of(image, file)
-    if image.mode not in ("RGB", "RGBA", "RGBX", "L", "LA", "1", "P") and image.mode[0] != "I":
+    if image.mode in BY_PROFILE:
         fields |= {"icc": None, "color": None}  # the conversion has applied it
     return {**fields, "notes": (*fields.get("notes", ()), *image.info.get(NOTES, ()))}

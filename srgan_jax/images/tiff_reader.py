@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 import numpy as np
 from PIL import Image
 
+from srgan_jax.images.color_space import to_srgb
+from srgan_jax.images.containers import tiff_tags
 from srgan_jax.images.errors import ImageError, check_pixels, reason
 from srgan_jax.images.files import is_open
 from srgan_jax.images.high_bit_depth import exceeds_8_bits, tiff_pixels, to_uint8, unify_bit_depth
@@ -27,6 +29,9 @@ REDUCED, MASK, OLD_REDUCED = 1, 4, 2  # bits of tag 254, value of tag 255
 RAW_PHOTOMETRICS = (32803, 34892)  # colour filter array, linear raw
 MASK_PHOTOMETRIC = 4
 COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3}  # photometric interpretation -> samples of a colour
+WEBP, SIGNED = 50001, 2  # compression that Pillow doesn't decode; sample format that it takes for unsigned
+APPLIED = (5, 8, 9, 10)  # photometric interpretations (CMYK, Lab) whose profile is applied in reading
+PAGE_TAGS = {270: "description", 282: "resolution", 315: "author", 306: "date", tiff_tags.XMP: "XMP"}
 SUB_PAGES = 16  # directories of SubIFDs that are looked at
 
 Pages = list[tuple[int | None, "TiffPage"]]  # number in the chain of pages, or None for a SubIFD
@@ -176,12 +181,41 @@ def read_tiff(
             fields = fields_of(image, file)
     except UnknownFormatError:  # a kind of TIFF that Pillow can't read
         frames, fields = [deep_frame(page) for _, page in pages], tiff_metadata(file)
-    return Picture(unify_bit_depth(frames), **{**fields, "notes": (*fields["notes"], *contents.notes)})
+    frames, fields = _unify_colors(frames, [page for _, page in pages], fields)
+    notes = (*fields["notes"], *contents.notes, *_differences([page for _, page in pages]))
+    return Picture(unify_bit_depth(frames), **{**fields, "notes": notes})
+
+
+def _unify_colors(
+    frames: list[np.ndarray], pages: list["TiffPage"], fields: dict[str, Any]
+) -> tuple[list[np.ndarray], dict[str, Any]]:
+    """Returns the frames in sRGB, without a profile, where the pages have different ones; otherwise what is given."""
+    profiles = [None if page.photometric in APPLIED else page.tags.valueof(tiff_tags.ICC) for page in pages]
+    if len(set(profiles)) == 1:
+        return frames, fields
+    converted, note = [], "the pages have different colour profiles: colours are converted to sRGB"
+    for frame, profile in zip(frames, profiles, strict=True):
+        try:
+            converted.append(to_srgb(frame, profile) if profile else frame)
+        except ValueError:
+            converted.append(frame)
+            note += ", except where a profile doesn't fit"
+    return converted, fields | {"icc": None, "color": None, "notes": (*fields["notes"], note)}
+
+
+def _differences(pages: list["TiffPage"]) -> tuple[str, ...]:
+    """Returns a message if the pages state different values of what is written alike for all of them."""
+
+    def differ(tag: int) -> bool:
+        return len({str(page.tags.valueof(tag)) for page in pages if tag in page.tags}) > 1
+
+    names = ", ".join(name for tag, name in PAGE_TAGS.items() if differ(tag))
+    return (f"the pages differ in {names}: that of the first is written for all",) if names else ()
 
 
 def _tiff_frame(image: Image.Image, index: int | None, page: "TiffPage") -> np.ndarray:
-    """Returns a page by Pillow, unless Pillow can't read it or would truncate its samples."""
-    if index is None:
+    """Returns a page by Pillow, unless Pillow can't read it, or would truncate or misread its samples."""
+    if index is None or page.compression == WEBP or page.sampleformat == SIGNED:
         return deep_frame(page)
     try:
         image.seek(index)

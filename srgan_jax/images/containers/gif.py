@@ -37,6 +37,31 @@ def read_parts(file: BinaryIO) -> Iterator[Part]:
             control = bytes(4)
 
 
+def metadata_of(file: BinaryIO) -> dict[str, bytes]:
+    """Returns those of "icc" and "xmp" that an open GIF has, from its application extensions."""
+    screen, found = file.read(13), {}
+    file.read(_table_bytes(screen[10]) if len(screen) == 13 else 0)
+    while (kind := file.read(1)) and kind != b";":
+        if kind == b"!":
+            label, name = file.read(1), b""
+            if label == b"\xff":
+                name = file.read(file.read(1)[0])
+            start = file.tell()
+            content = b"".join(_blocks(file))
+            if name == b"ICCRGBG1012":
+                found["icc"] = content
+            elif name == b"XMP DataXMP":  # not in blocks: the packet, and 258 bytes that end it for other readers
+                end = file.tell()
+                file.seek(start)
+                found["xmp"] = file.read(end - start)[:-258]
+        elif kind == b",":
+            flags = file.read(9)[8]
+            file.read(_table_bytes(flags) + 1)
+            for _ in _blocks(file):
+                pass
+    return found
+
+
 def _part(file: BinaryIO, control: bytes, global_table: bytes) -> Part:
     descriptor = file.read(9)
     if len(descriptor) < 9:
@@ -95,11 +120,12 @@ def with_palette(frame: np.ndarray) -> tuple[Image.Image, int | None]:
     return image, 255
 
 
-def encode_gif(frame: np.ndarray) -> bytes:
+def encode_gif(frame: np.ndarray, comment: bytes | None = None) -> bytes:
     """Returns a frame `[H, W, C]` uint8 as a GIF of its own."""
     image, transparent = with_palette(frame)
     buffer = BytesIO()
-    image.save(buffer, "GIF", interlace=0, **({} if transparent is None else {"transparency": transparent}))
+    options = {"transparency": transparent, "comment": comment}
+    image.save(buffer, "GIF", interlace=0, **{name: value for name, value in options.items() if value is not None})
     return buffer.getvalue()
 
 
@@ -107,11 +133,14 @@ class GifWriter:
     """Writes an animated GIF from frames; each has a palette of its own."""
 
     def __init__(self, file: BinaryIO, size: tuple[int, int], loop: int, comment: bytes = b""):
-        """Writes the header: `size` is height and width; `loop` 0 repeats for ever, 1 plays once."""
+        """Writes the header: `size` is height and width; `loop` 0 repeats for ever, 1 plays once.
+
+        The file has the number of repetitions after the first time.
+        """
         self._file, self._late_ms = file, 0.0
         file.write(b"GIF89a" + struct.pack("<HHBBB", size[1], size[0], 0x70, 0, 0))
         if loop != 1:
-            file.write(b"!\xff\x0bNETSCAPE2.0\3\1" + struct.pack("<H", min(loop, 65_535)) + b"\0")
+            file.write(b"!\xff\x0bNETSCAPE2.0\3\1" + struct.pack("<H", min(max(0, loop - 1), 65_535)) + b"\0")
         if comment:
             blocks = (comment[start : start + 255] for start in range(0, len(comment), 255))
             file.write(b"!\xfe" + b"".join(bytes([len(block)]) + block for block in blocks) + b"\0")

@@ -1,5 +1,6 @@
 """The segments of JPEG files that describe an image: XMP, IPTC, comments."""
 
+import re
 import struct
 from collections.abc import Iterable, Iterator
 
@@ -9,6 +10,43 @@ PHOTOSHOP_PREFIX = b"Photoshop 3.0\0"
 MAX_SEGMENT = 65_533  # bytes without the length field
 IPTC = 0x0404
 KEPT_RESOURCES = (IPTC, 0x0425, 0x040A, 0x040B)  # IPTC, its digest, copyright flag, URL; others describe the file
+
+READ = {  # beginnings of the segments that are read, or that say how the samples are stored
+    "APP0": (b"JFIF\0", b"JFXX\0"),
+    "APP1": (b"Exif\0", XMP_PREFIX, EXTENDED_XMP_PREFIX),
+    "APP2": (b"ICC_PROFILE\0", b"MPF\0", ISO_GAIN_MAP),
+    "APP12": (b"Ducky",),
+    "APP13": (PHOTOSHOP_PREFIX,),
+    "APP14": (b"Adobe",),
+}
+PATHS = range(2000, 2999)  # Photoshop resources
+
+
+def others_of(segments: Iterable[tuple[str, bytes]]) -> list[str]:
+    """Returns short names of the segments that are not read, such as thermal images: "APP1 FLIR"."""
+    found = [
+        (name, data) for name, data in segments if name != "COM" and not data.startswith(READ.get(name, b"\0\0\0"))
+    ]
+    words = ((name, re.match(rb"[ -~]{0,12}", data)) for name, data in found if b"c2pa" not in data[:200])
+    names = [f"{name} {word[0].decode().strip() if word else ''}".strip() for name, word in words]
+    blocks = [data[len(PHOTOSHOP_PREFIX) :] for _, data in segments if data.startswith(PHOTOSHOP_PREFIX)]
+    if any(number in PATHS for number, _, _ in resources(b"".join(blocks))):
+        names.append("clipping paths")
+    return list(dict.fromkeys(names))
+
+
+def after_image(data: bytes) -> bytes:
+    """Returns what follows the image in a file, without padding: a camera's video or second image, for instance."""
+    offset = 2
+    while 0 <= offset < len(data) - 3:
+        marker = data[offset + 1]
+        if marker == 0xD9:
+            return data[offset + 2 :].strip(b"\0\xff")
+        if data[offset] != 0xFF or marker == 0xFF or marker in range(0xD0, 0xD8) or marker == 0:  # samples
+            offset = data.find(b"\xff", offset + 1)
+        else:
+            offset += 2 + int.from_bytes(data[offset + 2 : offset + 4])
+    return b""
 
 
 def comment_of(segments: Iterable[tuple[str, bytes]]) -> bytes | None:

@@ -21,6 +21,7 @@ DESCRIPTIVE = (  # what EXIF calls the same: titles, camera, software, date, art
 DIRECTORIES = (exif.EXIF_DIRECTORY, exif.GPS_DIRECTORY, exif.INTEROPERABILITY)
 COPIED = (318, 319, 33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)  # primaries, GeoTIFF, GDAL
 FIRST_PRIVATE = 32768  # tags below it describe how the samples are stored, except those above
+UNCOPIED = (285, 301, 333, 337)  # those of them that say more: name of the page, transfer function, inks, printer
 SAMPLE_TAGS = (*range(32995, 32999), 33421, 33422, 37724, 59932, XMP, IPTC, PHOTOSHOP, ICC)
 VALUE_BYTES = {**exif.VALUE_BYTES, 16: 8, 17: 8, 18: 8}
 MAX_BYTES = 1 << 26  # of the values of one tag
@@ -122,7 +123,7 @@ def _describes_samples(tag: int, value: "Value | Tags") -> bool:
 def uncopied_tags(tags: Tags) -> list[str]:
     """Returns a line if the TIFF has tags that are not copied, other than those of how samples are stored."""
     known = {*DESCRIPTIVE, *COPIED, *SAMPLE_TAGS}
-    lost = [str(tag) for tag in sorted(tags) if tag >= FIRST_PRIVATE and tag not in known]
+    lost = [str(tag) for tag in sorted(tags) if (tag >= FIRST_PRIVATE or tag in UNCOPIED) and tag not in known]
     value = tags.get(DESCRIPTION)
     if isinstance(value, Value) and value.data.startswith((b"ImageJ=", b"<?xml", b"<OME")):
         lost.append(f"{DESCRIPTION} (of ImageJ or OME)")

@@ -1,0 +1,142 @@
+"""Joining of a video's encoded segments with the other streams of its source."""
+
+import contextlib
+import heapq
+import io
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from srgan_jax.bulk import video_file
+from srgan_jax.runtime.atomic import atomic_file
+from srgan_jax.runtime.errors import UserError
+
+
+def join(segments: Sequence[Path], source: Path, target: Path) -> list[str]:
+    """Writes a video from encoded segments and the other streams, chapters and metadata of the source, atomically.
+
+    Returns:
+      A note for each stream that isn't kept.
+
+    Raises:
+      UserError: the format of `target` can't hold the codec.
+    """
+    av = video_file.pyav()
+    for kinds in (("audio", "subtitle", "attachment", "video"), ("audio",), ()):
+        try:
+            return _join(segments, source, target, kinds)
+        except av.FFmpegError as error:
+            problem = error
+    raise UserError(
+        f"{target.suffix} can't hold the video: {problem.strerror or problem}; -o NAME.mkv holds every codec"
+    )
+
+
+def _join(segments: Sequence[Path], source: Path, target: Path, kinds: tuple[str, ...]) -> list[str]:
+    """Does what `join` does, with the streams of these kinds."""
+    av = video_file.pyav()
+    with contextlib.ExitStack() as stack:
+        container = stack.enter_context(av.open(str(source), **video_file.lenient(av)))
+        temporary = stack.enter_context(atomic_file(target))
+        first = stack.enter_context(av.open(str(segments[0])))
+        out = stack.enter_context(av.open(str(temporary), "w", format=_muxer(target)))
+        original, others, notes = video_file.moving(container), {}, []
+        video = out.add_stream_from_template(first.streams.video[0])
+        for tag in video_file.COLOUR_TAGS:  # VP9 doesn't hold them all
+            setattr(video.codec_context, tag, getattr(original.codec_context, tag))
+        _describe(video, original)
+        for stream in container.streams:
+            titles = stream.type == "data" and stream.name == "bin_data"  # of chapters, which are written anew
+            if stream.index == original.index or titles:
+                continue
+            if stream.type not in kinds or (stream.type == "attachment" and target.suffix != ".mkv"):
+                notes.append(f"{stream.type} stream {stream.index} isn't kept")
+            elif stream.type == "attachment":
+                out.add_attachment(stream.name or "attachment", stream.mimetype or "", stream.data)
+            elif copy := _copy_of(stream, out):
+                others[stream.index] = copy
+                _describe(copy, stream)
+                if stream.type == "video" and not stream.disposition & av.stream.Disposition.attached_pic:
+                    notes.append(f"video stream {stream.index} is copied as it is")
+            else:
+                notes.append(f"{_name(stream)} isn't kept, because {target.suffix} can't hold it")
+        out.metadata.update(container.metadata)
+        if chapters := container.chapters():
+            out.set_chapters(chapters)
+        out.start_encoding()
+        both = _video_packets(segments, video), _copied_packets(container, others)
+        for packet in heapq.merge(*both, key=lambda packet: packet.dts * packet.time_base):
+            out.mux(packet)
+    return notes
+
+
+def check_sound(source: Path, target: Path) -> None:
+    """Raises UserError where the format of `target` can't hold the sound of `source`, and Matroska might."""
+    if _muxer(target) == "matroska":
+        return
+    av = video_file.pyav()
+    with (
+        av.open(str(source), **video_file.lenient(av)) as container,
+        av.open(io.BytesIO(), "w", format=_muxer(target)) as out,
+    ):
+        for stream in container.streams.audio:
+            if _copy_of(stream, out) is None:
+                raise UserError(
+                    f"{source}: {target.suffix} can't hold its {_name(stream)}; -o NAME.mkv, or --format mkv, holds "
+                    "most codecs"
+                )
+
+
+def _copy_of(stream: Any, out: Any) -> Any:
+    """Returns a new stream of a container for the packets of another; None if the format can't hold its codec."""
+    try:
+        return out.add_stream_from_template(stream)
+    except ValueError:
+        return None
+
+
+def _name(stream: Any) -> str:
+    return f"{stream.type} stream {stream.index} ({stream.codec_context.name})"
+
+
+def _copied_packets(container: Any, streams: dict[int, Any]) -> Iterator[Any]:
+    """Yields the packets of the streams whose numbers are the keys, for the streams that are the values."""
+    wanted = [stream for stream in container.streams if stream.index in streams]
+    for packet in container.demux(wanted) if wanted else ():
+        if packet.dts is None and packet.size and packet.stream.type == "video":  # a cover
+            packet.pts = packet.dts = 0
+        if packet.dts is not None:
+            packet.stream = streams[packet.stream.index]
+            yield packet
+
+
+def _muxer(target: Path) -> str:
+    suffix = target.suffix.lower()
+    return {".mkv": "matroska", ".m4v": "mp4"}.get(suffix, suffix[1:])
+
+
+def _describe(stream: Any, source: Any) -> None:
+    stale = ("DURATION", "ENCODER", "BPS", "NUMBER_OF_", "_STATISTICS", "VENDOR_ID")
+    stream.metadata.update({k: v for k, v in source.metadata.items() if not k.upper().startswith(stale)})
+    stream.disposition = source.disposition
+
+
+def _video_packets(segments: Sequence[Path], stream: Any) -> Iterator[Any]:
+    """Yields the packets of all segments with decoding times, which the segments don't state."""
+    shown = [packet.pts for packet in _packets(segments)]
+    ordered = sorted(shown)
+    rank = {time: index for index, time in enumerate(ordered)}
+    delay = max(index - rank[time] for index, time in enumerate(shown))  # frames that are decoded before they are shown
+    step = min((after - before for before, after in itertools.pairwise(ordered)), default=1)
+    decoded = [ordered[0] - step * (delay - index) for index in range(delay)] + ordered
+    for packet, time in zip(_packets(segments), decoded, strict=False):
+        shift = video_file.shift(packet.time_base)
+        packet.pts, packet.dts, packet.stream = packet.pts - shift, time - shift, stream
+        yield packet
+
+
+def _packets(segments: Sequence[Path]) -> Iterator[Any]:
+    for segment in segments:
+        with video_file.pyav().open(str(segment)) as container:
+            yield from (packet for packet in container.demux(video=0) if packet.size)
