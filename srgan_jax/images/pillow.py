@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
+from srgan_jax.images.containers import jp2
 from srgan_jax.images.errors import ImageError, reason
 from srgan_jax.images.files import is_open
 from srgan_jax.images.limits import MAX_PIXELS, check_pixels, check_scans
@@ -55,6 +56,8 @@ def open_image(
             check_pixels(image.width * image.height, max_pixels)
             if kind.name == "JPEG":
                 check_scans(stream, image.width * image.height, max_pixels)
+            if kind.name == "JPEG2000" and not salvage:
+                _check_tiles(stream)
             yield image
     except ImageError:
         raise
@@ -96,6 +99,16 @@ def _check_readable(kind: Kind) -> None:
         raise UnknownFormatError("JPEG XL, which Pillow doesn't read")
     if kind.name == "HEIF" and "HEIF" not in Image.OPEN:
         raise ImageError('HEIC: reading it needs pip install "srgan-jax[heic]"')
+
+
+def _check_tiles(stream: BinaryIO) -> None:
+    """Raises ImageError if tiles of a JPEG 2000 are missing."""
+    position = stream.tell()
+    stream.seek(0)
+    count = jp2.missing_tiles(stream.read())
+    stream.seek(position)
+    if count > 0:
+        raise ImageError(f"JPEG 2000 without {count} of its tiles; --salvage takes what is there")
 
 
 @functools.cache
