@@ -1,12 +1,13 @@
 """Upscaling of files and folders, for the command `srgan-jax upscale`."""
 
+from srgan_jax.bulk.failures import describe
 from srgan_jax.bulk.jobs import Job, count_others, find_jobs
 from srgan_jax.bulk.options import Options, settings_digest
 from srgan_jax.bulk.planning import Names, plan
 from srgan_jax.bulk.run import Interrupted, upscale_files
 from srgan_jax.bulk.sizes import SizeOf, target_size
 from srgan_jax.bulk.video import upscale_video, video_target
-from srgan_jax.bulk.video_file import SUFFIXES as VIDEO_SUFFIXES
+from srgan_jax.bulk.video_reader import SUFFIXES as VIDEO_SUFFIXES
 from srgan_jax.bulk.writer import Summary
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "SizeOf",
     "Summary",
     "count_others",
+    "describe",
     "find_jobs",
     "plan",
     "settings_digest",

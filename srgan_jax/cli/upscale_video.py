@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from srgan_jax.cli import progress
 from srgan_jax.runtime.errors import UserError
+from srgan_jax.runtime.terminal import one_line
 
 if TYPE_CHECKING:
     from srgan_jax.bulk import SizeOf
@@ -59,8 +60,9 @@ def upscale_videos(
                 progress=bar,
             )
             print(f"1 video upscaled to {target}")
-        except UserError as error:
-            print(f"1 video failed: {error}")
+        except Exception as error:  # whatever a file does, the others are upscaled
+            named = isinstance(error, UserError) and str(video) in str(error)
+            print(one_line(f"1 video failed: {'' if named else f'{video}: '}{bulk.describe(error, video)}"))
             failed += 1
         except KeyboardInterrupt:
             print(f"{video}: interrupted; the same command continues after the last segment", file=sys.stderr)
