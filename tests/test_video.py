@@ -172,7 +172,7 @@ def test_whatever_a_video_does_the_next_one_is_upscaled(bilinear, tmp_path, phot
         return plan(source, *rest)
 
     monkeypatch.setattr(video, "_plan", fail)
-    weights.save(tmp_path / "w.safetensors", bilinear)
+    weights.save(weights_file := tmp_path / "w.safetensors", bilinear)
     arguments = (
         tmp_path / "a.mkv",
         tmp_path / "b.mkv",
