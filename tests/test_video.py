@@ -172,15 +172,8 @@ def test_whatever_a_video_does_the_next_one_is_upscaled(bilinear, tmp_path, phot
         return plan(source, *rest)
 
     monkeypatch.setattr(video, "_plan", fail)
-    weights.save(weights_file := tmp_path / "w.safetensors", bilinear)
-    arguments = (
-        tmp_path / "a.mkv",
-        tmp_path / "b.mkv",
-        "-o",
-        tmp_path / "out",
-        "--weights",
-        tmp_path / "w.safetensors",
-    )
+    weights.save(file := tmp_path / "w.safetensors", bilinear)
+    arguments = [tmp_path / "a.mkv", tmp_path / "b.mkv", "-o", tmp_path / "out", "--weights", file]
     status = cli.main(["upscale", *map(str, arguments)])
     printed = capsys.readouterr().out
     assert status == 1 and "a.mkv: RuntimeError: unexpected" in printed and "1 video upscaled" in printed

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,8 +69,15 @@ def _compile(request: Request, lowered: Lowered) -> Program:
     return Program(*common, compiled.as_text(), memory, seconds, measured, lowered.notes)
 
 
+def _end_with_parent() -> None:
+    """Ends this process when its standard input ends: compiling takes minutes, and nobody would read the result."""
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
 def main() -> None:
     """Compiles the request in the file of the first argument; writes programs, or an error, into the second."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     asked, found = (Path(argument) for argument in sys.argv[1:])
     fields: dict[str, Any] = {
         name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(asked.read_text()).items()

@@ -94,17 +94,34 @@ def compile_programs(request: Request) -> list[Program]:
         asked, found = Path(folder, "request.json"), Path(folder, "programs.json")
         asked.write_text(json.dumps(dataclasses.asdict(request)))
         command = [sys.executable, "-m", "srgan_jax.training.planning.child", str(asked), str(found)]
-        child = subprocess.run(command, env=_environment(topology, request.measure), capture_output=True, text=True)
+        status, printed = _run(command, _environment(topology, request.measure), Path(folder, "stderr"))
         if not found.exists():
-            lines = [line.strip()[:500] for line in child.stderr.splitlines() if line.strip()]
-            ended = f"exit status {child.returncode}"
-            if child.returncode < 0:  # it can't say why itself
-                lines, ended = [], f"ended by signal {-child.returncode}; is there memory enough?"
+            lines = [line.strip()[:500] for line in printed.splitlines() if line.strip()]
+            ended = f"exit status {status}"
+            if status < 0:  # it can't say why itself
+                lines, ended = [], f"ended by signal {-status}; is there memory enough?"
             raise UserError(f"compiling for {request.topology} failed, {': '.join([ended, *lines[-1:]])}")
         answer = json.loads(found.read_text())
     if "error" in answer:
         raise UserError(answer["error"])
     return [Program(**program | {"notes": tuple(program["notes"])}) for program in answer["programs"]]
+
+
+def _run(command: list[str], environment: dict[str, str], printed: Path) -> tuple[int, str]:
+    """Returns the status of the child, and what it printed to standard error, which the file `printed` receives.
+
+    The child ends when its standard input does, and so with this process, whatever ends it.
+    """
+    with open(printed, "wb") as file:
+        child = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=file
+        )
+        with child:
+            try:
+                child.wait()
+            finally:
+                child.kill()  # after an exception here, such as Ctrl-C
+    return child.returncode, printed.read_text(errors="replace")
 
 
 def _require(platform: str) -> None:
