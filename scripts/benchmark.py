@@ -44,7 +44,7 @@ from srgan_jax.training.stage_parts import map_stage
 
 Row = dict[str, Any]
 RUNS, WARMUP = 7, 2
-MAX_SECONDS = 30  # for one line; after that two runs are enough, of which the first is warm-up
+MAX_SECONDS = 30  # for one line; a slower line has only two runs, of which the first is warm-up
 
 
 def seconds_of(run: Callable[[], Any], runs: int = RUNS, warmup: int = WARMUP) -> float:
@@ -352,7 +352,7 @@ def start(batch: int, crop: int) -> Iterable[Row]:
         done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
         return time.perf_counter() - began, done.stdout
 
-    for code in ("import jax", "import srgan_jax"):
+    for code in ("import jax", "import srgan_jax; srgan_jax.upscale"):
         yield row(code, statistics.median(python(code)[0] for _ in range(3)))
     for name, stage in (("srresnet", "pretrain"), ("srgan", "gan")):
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Prints the table of docs/weights.md: what files of other programs give here, and how fast, beside PyTorch.
+"""Prints the table of docs/weights.md: differences and times of models of other programs, here and in PyTorch.
 
     python scripts/community_table.py FOLDER
 

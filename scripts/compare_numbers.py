@@ -139,7 +139,7 @@ def _run(checkout: Path, folder: Path, *arguments: str) -> None:
 
 
 def record(checkout: Path, folder: Path, recipes: list[str]) -> None:
-    """Trains the recipes of `checkout`; their runs are in `folder/runs`."""
+    """Trains the recipes of `checkout`, with their runs in `folder/runs`."""
     folder.mkdir()
     make_data(folder)
     for name in ("photos", "pairs"):

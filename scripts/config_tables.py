@@ -51,7 +51,7 @@ def key_tables() -> str:
 
 
 def page_with_tables(text: str) -> str:
-    """Returns the page with the tables between its two marks."""
+    """Returns the page with the tables between its two markers."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{key_tables()}\n\n{END}{after}"

@@ -1,10 +1,11 @@
-"""Kills one of two `srgan-jax upscale` that write into one folder, at random moments, and counts what is broken.
+"""Kills one of two `srgan-jax upscale` that write into one folder, at random moments, and counts broken results.
 
     python scripts/kill_upscale.py --kills 200
 
-Both runs begin together, as forks of this process, which has imported the package but not started JAX: this saves the
-import, and nothing else. After each kill the other run must end with status 0, and every result must have the bytes
-of an undisturbed run. Prints the counts; the exit status is 1 if a result is broken.
+Both runs begin at the same time, as forks of this process, which has imported the package but not started JAX; this
+only saves the time of the import. After each kill, the other run must end with status 0, and every result must have the
+bytes of an undisturbed run. Prints the counts. The exit status is 1 if a result is broken or missing, if the other run
+fails, or if temporary files remain.
 """
 
 import argparse

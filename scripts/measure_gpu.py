@@ -1,14 +1,14 @@
-"""Measures this project on one GPU in one call of at most nine minutes, each part within a limit of its own.
+"""Measures this project on one GPU, in at most nine minutes. Each part has its own time limit.
 
 python scripts/measure_gpu.py PHOTOS --out measured --vgg19 vgg19.safetensors --yardstick torch_srgan.py
 python scripts/measure_gpu.py PHOTOS --out trial --updates 5 --tests psnr --sections matrix --batch 2 --crop 32
 
-PHOTOS is a folder of photographs that travels with the checkout. The second command tries everything on a CPU with
-reduced settings. The parts: the fast tests; scripts/benchmark.py, against PyTorch with --yardstick; `srgan-jax plan
---measure` of both updates; kernels counted by a profile; updates of SRGAN. A part that fails or reaches its limit is
-recorded, and the next one runs. Results appear in OUT/measured.json and OUT/measured.md after each part.
-Without --vgg19 the loss of SRGAN is pixels and the adversarial term. `--config.KEY=VALUE` changes plan, profile and
-training.
+PHOTOS is a folder of photographs. The second command tries all parts on a CPU, with small settings. The parts are: the
+fast tests; scripts/benchmark.py, with --yardstick also the times of a PyTorch program; `srgan-jax plan --measure` of
+both updates; the number of kernels in a profile; updates of SRGAN. If a part fails or reaches its limit, this is
+recorded, and the next part runs. After each part, the results are written to OUT/measured.json and OUT/measured.md.
+Without --vgg19, the loss of SRGAN has only the pixel term and the adversarial term. `--config.KEY=VALUE` applies to the
+parts plan, profile and training.
 """
 
 import argparse
@@ -37,9 +37,9 @@ class Part(NamedTuple):
     """One part of the measurement.
 
     Attributes:
-      limit: seconds after which it is ended; in proportion with another --seconds.
-      command: arguments and the facts about the device to its command line.
-      read: arguments and the text that it printed to its results.
+      limit: seconds after which the part is ended; another --seconds changes it in proportion.
+      command: function from the arguments and the facts about the device to the command line of the part.
+      read: function from the arguments and the text that the part printed to its results.
     """
 
     limit: float
@@ -91,7 +91,7 @@ def _plan(args: argparse.Namespace, about: Mapping[str, Any]) -> list[str]:
 
 
 def topology_kind(device: str) -> str:
-    """Returns the name that `srgan-jax plan` has for a device's kind. Raises SystemExit for a device without one."""
+    """Returns the name by which `srgan-jax plan` knows a kind of device. Raises SystemExit for an unknown kind."""
     from srgan_jax.training.planning.hardware import HARDWARE
 
     found = [name for name, entry in HARDWARE.items() if entry.kind == device]
@@ -113,7 +113,7 @@ def _profile(args: argparse.Namespace, about: Mapping[str, Any]) -> list[str]:
 
 
 def _read_lines(args: argparse.Namespace, text: str) -> dict[str, Any]:
-    """Returns the union of the JSON objects that stand on lines of their own."""
+    """Returns the union of the JSON objects in the lines that begin with `{`."""
     found: dict[str, Any] = {}
     for line in text.splitlines():
         if line.startswith("{"):
@@ -164,8 +164,8 @@ OPERATION = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z0-9_-]+)*")  # name of an operat
 def count_events(folder: Path) -> dict[str, int]:
     """Returns how many operations of XLA each device ran in a profile: kernels, copies and sets of memory.
 
-    A GPU's are the events on its streams. On a CPU, where nothing is launched, they are those with the name of an
-    operation, on the threads of the host.
+    On a GPU, these are the events on its streams. On a CPU, which launches no kernels, they are the events on the
+    threads of the host that have the name of an operation.
     """
     import jax
 
@@ -175,14 +175,14 @@ def count_events(folder: Path) -> dict[str, int]:
         gpus = [plane for plane in planes if plane.name.startswith("/device:GPU")]
         for plane in gpus or [plane for plane in planes if plane.name == "/host:CPU"]:
             lines = [line for line in plane.lines if not gpus or line.name.startswith("Stream")]
-            # jaxlib 0.12 aborts where the statistics of an event are read, so its name must tell.
+            # jaxlib 0.12 aborts if the statistics of an event are read, so the name of the event must suffice.
             names = [bool(gpus) or OPERATION.fullmatch(event.name) for line in lines for event in line.events]
             found[plane.name] = found.get(plane.name, 0) + sum(map(bool, names))
     return found
 
 
 def profile(overrides: Sequence[str]) -> None:
-    """Prints, for each stage of `srgan`, the operations of an update that a profile finds and that its program has."""
+    """Prints, for each stage of `srgan`, the operations of an update in a profile, and the kernels of its program."""
     import jax
 
     import benchmark
@@ -210,7 +210,7 @@ def profile(overrides: Sequence[str]) -> None:
 
 
 def run_part(part: Part, args: argparse.Namespace, about: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    """Returns what a part found: its status, its time, its results, and the end of its output unless it is done."""
+    """Returns the status, time and results of a part, and the end of its output if it isn't done."""
     began = time.monotonic()
     log = Path(args.out, "part.log")
     limit = min(part.limit * args.seconds / LIMIT, seconds)
@@ -239,7 +239,7 @@ def run_part(part: Part, args: argparse.Namespace, about: Mapping[str, Any], sec
 
 
 def as_markdown(about: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]) -> str:
-    """Returns the results as a page: what was measured on which card, and each part's status."""
+    """Returns the results as a page: the GPU, and the status and results of each part."""
     title = f"# Measured on {about['devices']} x {about['device']}"
     lines = [
         title,
@@ -254,7 +254,7 @@ def as_markdown(about: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]
 
 
 def _card() -> dict[str, Any]:
-    """Returns the facts about the device, asked in a process of its own, which frees its memory."""
+    """Returns the facts about the device, from a process of its own, which then frees the device's memory."""
     result = subprocess.run([sys.executable, "-c", CARD], capture_output=True, text=True, cwd=ROOT)
     if result.returncode:
         raise SystemExit(f"JAX finds no device:\n{result.stderr[-1000:]}")
@@ -268,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", default="measured", help="folder of the results (default: measured)")
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
     parser.add_argument("--seconds", type=float, default=LIMIT, help=f"limit of all parts together (default: {LIMIT})")
-    parser.add_argument("--updates", type=int, default=2000, help="of SRGAN, after a tenth as many of SRResNet")
+    parser.add_argument("--updates", type=int, default=2000, help="updates of SRGAN, after a tenth as many of SRResNet")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--crop", type=int, default=96)
     parser.add_argument("--tests", metavar="EXPRESSION", help="only these of the fast tests, as for pytest -k")

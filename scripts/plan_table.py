@@ -1,4 +1,4 @@
-"""Prints a Markdown table of what `srgan-jax plan --json` printed into files. All times in it are estimated.
+"""Prints a Markdown table of files that `srgan-jax plan --json` wrote. All times in it are estimated.
 
 srgan-jax plan --config srgan --topology v5e-16 --json > srgan_v5e-16.json
 python scripts/plan_table.py *.json

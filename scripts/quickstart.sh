@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the package, trains a small SRResNet and then SRGAN on a few photographs, and upscales a validation
 # photograph. It takes about 5 minutes on two CPU cores after the installation.
-#   --no-train          upscales a photograph with the shipped weights instead: under a minute after the installation
+#   --no-train          trains nothing, but upscales a photograph with the shipped weights: under a minute after the installation
 #   --no-train PHOTO    upscales your photograph; the result is written to the same folder
 set -euo pipefail
 root="$(cd "$(dirname "$0")/.." && pwd)"

@@ -1,9 +1,9 @@
-"""Lists what is missing before this version can be published; the exit status is 1 while something is.
+"""Lists what is missing before this version can be published; the exit status is 1 if something is missing.
 
     python -m build && python scripts/release_check.py
 
-It needs Python 3.11 or newer and git, and no other package. Some fields only the owner of the project can fill: names,
-the repository's URL, a contact for security reports, and whether the package may be published under its name.
+It needs Python 3.11 or newer and git, and no other package. Only the owner of the project can fill in some fields:
+names, the repository's URL, a contact for security reports, and the permission to publish the package under its name.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def missing_owner_fields(root: Path) -> Iterator[str]:
 
 
 def missing_versions(root: Path, version: str) -> Iterator[str]:
-    """Yields where `version` is not yet named, or named without a date."""
+    """Yields the files that don't name `version`, or name it without a date."""
     released = re.search(rf"^## \[{re.escape(version)}\] - (.+)$", read(root / "CHANGELOG.md"), re.MULTILINE)
     if not released:
         yield f"CHANGELOG.md: no section [{version}]"
@@ -85,7 +85,7 @@ def missing_in_wheel(root: Path, version: str, wheel: Path | None) -> Iterator[s
     Args:
       root: the checkout.
       version: of the checkout.
-      wheel: None: the one of that version in `dist/`.
+      wheel: the wheel; None for the one of that version in `dist/`.
     """
     name = f"srgan_jax-{version}-py3-none-any.whl"
     wheel = wheel or root / "dist" / name
@@ -122,7 +122,7 @@ def missing(root: Path, wheel: Path | None = None) -> list[str]:
 
 
 def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
-    """Prints what is missing; 0 when nothing is, else 1."""
+    """Prints what is missing; returns 0 if nothing is, else 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wheel", type=Path, help="default: the one of this version in dist/")
     lines = missing(root, parser.parse_args(argv).wheel)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Creates a virtual environment in the checkout and installs srgan_jax with the given extras: bash scripts/setup.sh dev
-# Does nothing if it is installed already. Environment variables:
+# Does nothing if srgan_jax is already installed there. Environment variables:
 #   PYTHON=python3.12   the interpreter (default: the newest found, 3.14 down to 3.11, including pyenv's)
 #   VENV=.venv-3.12     the folder of the virtual environment (default: .venv)
 set -euo pipefail

@@ -77,7 +77,7 @@ def degradation_of(run: Path) -> dict:
 
 
 def started_from(name: str) -> str:
-    """Returns the initial weights of a run; for a shipped generator also its revision, as later ones reuse the name."""
+    """Returns the initial weights of a run; for a shipped generator also the revision, as other ones have its name."""
     if name not in pretrained.names():
         return Path(name).name
     card = weights.read_provenance(name)
@@ -109,7 +109,7 @@ def facts(run: Path) -> dict[str, str]:
 
 
 def validation_sets(folder: str, scale: int, degradation: dict) -> dict[str, list[Pair]]:
-    """Returns the validation pairs with LR by bicubic, and by the degradation of the run if that is another."""
+    """Returns the validation pairs with LR by bicubic and, if it differs, by the degradation of the run."""
     sets = {"bicubic": read_pairs(folder, scale)}
     options = dict(degradation)
     name = options.pop("name")

@@ -2,8 +2,8 @@
 # Installs the test dependencies, then runs ruff, the type checker and all tests, in two processes. Other arguments are
 # passed to pytest: bash scripts/test.sh -k resize. With -n 0 the tests run in one process, for a debugger.
 #   --fast      skips the tests marked slow: those that start or kill processes, or take seconds
-#   --absent    only the tests that compile for H100s and TPUs, which need not be there: in an environment of their own
-#               (VENV, by default .venv-absent) with libtpu and the CUDA plugin, in one process, a few minutes
+#   --absent    runs only the tests that compile for H100s and TPUs, which the machine need not have: in an environment of
+#               their own (VENV, by default .venv-absent) with libtpu and the CUDA plugin, in one process, in a few minutes
 #   --torch     first installs PyTorch (CPU) and spandrel, for the tests that compare with it
 #   --browser   first installs Debian's Chromium, its driver and apngdis (as root), for the tests of HTML pages and of
 #               animations, downloads ONNX Runtime Web into the user's cache folder, and installs gradio into .venv-gradio

@@ -1,9 +1,8 @@
-"""Draws what each texture metric detects: one photograph with one fault a picture, and the table of scores.
+"""Draws the figure of docs/evaluation.md: a photograph, and versions of it with one fault each. Prints their scores.
 
-SRGAN_JAX_WEIGHTS=weights python scripts/texture_pictures.py -o docs/_static/texture.png
+SRGAN_JAX_WEIGHTS=weights python scripts/texture_pictures.py -o docs/_static/texture.jpg
 
 The photograph is `chelsea` of scikit-image (CC0). Needs `srgan-jax port vgg19 --download` and the extra `quickstart`.
-Prints the table of docs/evaluation.md.
 """
 
 import argparse
@@ -47,7 +46,7 @@ def faults(hr: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def contact_sheet(pictures: dict[str, np.ndarray], columns: int = 4) -> Image.Image:
-    """Returns the cropped pictures with their names above, at twice their size."""
+    """Returns crops of the images at twice their size, with the names above them."""
     height, width = (2 * (part.stop - part.start) for part in CROP)
     label = 22
     rows = -(-len(pictures) // columns)
@@ -61,9 +60,9 @@ def contact_sheet(pictures: dict[str, np.ndarray], columns: int = 4) -> Image.Im
 
 
 def main() -> None:
-    """Writes the picture and prints the table."""
+    """Writes the figure and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--out", required=True, help="the picture, .png or .jpg")
+    parser.add_argument("-o", "--out", required=True, help="file of the figure, .png or .jpg")
     out = parser.parse_args().out
     photo = skimage.data.chelsea()
     hr = photo[: photo.shape[0] // 4 * 4, : photo.shape[1] // 4 * 4]

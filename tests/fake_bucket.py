@@ -1,4 +1,4 @@
-"""A server of Google Cloud Storage's JSON API on the loopback, as far as gcsfs and TensorStore use it; for tests."""
+"""A local server with the parts of Google Cloud Storage's JSON API that gcsfs and TensorStore use; for tests."""
 
 import base64
 import contextlib
@@ -11,7 +11,7 @@ import urllib.parse
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-# Read when gcsfs is imported: otherwise it asks for the kind of each bucket, with credentials.
+# Set before gcsfs is imported, which reads it. Otherwise gcsfs requests the kind of each bucket, with credentials.
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 

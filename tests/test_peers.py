@@ -1,4 +1,4 @@
-"""Tests that all processes of a job end when one does: killed, by an exception, or with another folder."""
+"""Tests that all processes of a job end when one is killed, raises an exception, or has another folder."""
 
 import signal
 import time
@@ -10,7 +10,7 @@ import test_processes as jobs
 
 from srgan_jax.runtime import peers
 
-HEARTBEAT_S = 10  # of these jobs: on a busy machine a process may be silent for some seconds
+HEARTBEAT_S = 10  # on a busy machine, a process may send no heartbeat for some seconds
 CONFIG = """
 import jax
 from srgan_jax.data import sources
@@ -46,7 +46,7 @@ def _start(command, **options):
 
 
 def _only_error(text):
-    """Returns the line of the error; fails if there is another one, a traceback, or a stack of C++."""
+    """Returns the line of the error; fails if there is a second error, a traceback, or a C++ stack."""
     errors = [line for line in text.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "Traceback" not in text and "stack trace" not in text and "absl" not in text, text
     return errors[0]
@@ -78,7 +78,7 @@ def test_an_exception_in_a_process_ends_all(process, command, tmp_path):
     assert f"process {process} of 2 has ended: TypeError: not readable" in _only_error(errors[1 - process])
 
 
-def test_processes_with_different_folders_are_told_at_once(command, tmp_path):
+def test_processes_with_different_folders_end_at_once(command, tmp_path):
     each = lambda number: ["--workdir", str(tmp_path / f"run{number}")]  # noqa: E731
     statuses, _, errors = jobs._finish(_start(command(tmp_path / "run"), each=each))
     assert statuses == [2, 2], errors

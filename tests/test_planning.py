@@ -4,10 +4,14 @@ import dataclasses
 import json
 import re
 import subprocess
+import sys
+import time
 
+import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
+import psutil
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -296,10 +300,35 @@ def test_a_missing_compiler_is_named_with_what_to_install(name, extra, capsys, m
 
 @pytest.mark.parametrize(("status", "message"), [(-9, "ended by signal 9"), (1, "exit status 1: the last line")])
 def test_a_child_that_dies_is_reported(status, message, monkeypatch, capsys):
-    done = subprocess.CompletedProcess([], status, "", "first line\nthe last line\n\n")
-    monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: done)
+    last = f"kill {status} $$" if status < 0 else f"exit {status}"
+    ends = f"echo first line >&2; echo the last line >&2; echo >&2; {last}"
+    start = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda _, **options: start(["sh", "-c", ends], **options))
     assert cli.main(["plan", "--topology", "cpu"]) == 2
     assert f"compiling for cpu failed, {message}" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_child_ends_with_the_command(tmp_path):
+    (tmp_path / "endless.py").write_text(
+        "import os, pathlib, sys, time\n"
+        "if sys.argv[0].endswith('child.py'):\n"
+        "    pathlib.Path('pid').write_text(str(os.getpid()))\n"
+        "    time.sleep(300)\n"
+    )
+    command = [sys.executable, "-m", "srgan_jax.cli", "plan", "--topology", "cpu", "--import", "./endless.py"]
+    with subprocess.Popen(command, cwd=tmp_path, env=helpers.environment()) as parent:
+        _wait(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+        parent.kill()
+    child = int((tmp_path / "pid").read_text())
+    _wait(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
+
+
+def _wait(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Tests of the texture metrics: against values by hand, and against an independent program on real images."""
+"""Tests of the texture metrics, against values computed by hand and against an independent program on real images."""
 
 import importlib.util
 import json
@@ -35,11 +35,12 @@ def test_mesh_finds_meshes_that_differ_from_block_to_block():
     hr = 0.5 + 0.05 * rng.standard_normal((128, 128, 1)).repeat(3, 2)
     pattern = 0.05 * _meshes(rng)
     found = texture.mesh(hr + pattern, hr)
-    # Of the noise 1 part in 64 cells is shared by chance, of the pattern all: (N + 64 M) / (N + M) with the energies N
-    # and M after the high pass. Of the pattern it is less at the borders of blocks, where the sign may change.
+    # `mesh` of HR is about 1. In SR, with the energies N of the noise and M of the pattern after the high pass, it is
+    # (N + 64 M) / (N + M): the 64 cells of a block have 1/64 of the noise's energy in common by chance, and all of the
+    # pattern's. At the borders of blocks, where the sign may change, the part of the pattern is smaller.
     noise, mesh = (np.mean((x - gaussian_filter(x, 1.0)) ** 2) for x in (hr[..., 0], pattern[..., 0]))
     assert 0.6 < found / ((noise + 64 * mesh) / (noise + mesh)) < 1
-    assert texture.phase([texture.lattice(hr + pattern, hr)]) < 1.3  # which sees nothing
+    assert texture.phase([texture.lattice(hr + pattern, hr)]) < 1.3  # `phase` does not detect these meshes
     assert texture.mesh(hr, hr) == 1
 
 
@@ -48,7 +49,7 @@ def test_a_perfect_result_has_the_best_values(photo):
     values = {name: METRICS[name](hr, hr) for name in NO_WEIGHTS if name not in ("phase", "psnr_y")}
     assert values["power_25"] == values["power_375"] == 0
     assert values["place"] == pytest.approx(1) and np.isnan(values["flat"])
-    assert values["lr_psnr"] == pytest.approx(10 * np.log10(255**2 / 0.01))  # equal to 0.1 of a level at most
+    assert values["lr_psnr"] == pytest.approx(10 * np.log10(255**2 / 0.01))  # the largest value: an error of 0.1 levels
 
 
 def test_halved_contrast_lowers_power_by_six_decibels():
@@ -62,7 +63,7 @@ def test_noise_in_a_flat_image_raises_flat_and_not_place():
     rng = np.random.default_rng(0)
     weak, strong = (np.clip(0.5 + rng.normal(0, sigma, (160, 160, 3)), 0, 1) for sigma in (1 / 255, 3 / 255))
     ratio = texture.flat(strong, weak)
-    assert 2.5 < ratio < 3.2  # three times the noise, apart from the rounding to 8 bits
+    assert 2.5 < ratio < 3.2  # three times the noise, except for the rounding to 8 bits
     assert abs(texture.place(strong, weak)) < 0.4
 
 
@@ -80,7 +81,7 @@ def test_phase_finds_a_lattice_of_four_pixels():
 
 
 def test_phase_pools_the_images_before_the_ratio():
-    """Opposite lattices of two images cancel in the set: (1.5 + 0.5) / 2 = 1 everywhere."""
+    """Opposite lattices of two images cancel: (1.5 + 0.5) / 2 = 1 at every position."""
     first, second = np.ones(16), np.ones(16)
     first[0], first[1], second[0], second[1] = 1.5, 0.5, 0.5, 1.5
     assert texture.phase([first]) == 3
@@ -100,7 +101,7 @@ def test_scores_of_a_set_and_of_its_images(photo):
     rows = scoring.score(pairs, [pair.hr.copy() for pair in pairs], ["phase", "power_25"])
     assert scoring.mean(rows)["power_25"] == 0
     separate = [scoring.of_one_image(row)["phase"] for row in rows]
-    assert 1 < scoring.mean(rows)["phase"] < max(separate)  # averaging evens out the positions
+    assert 1 < scoring.mean(rows)["phase"] < max(separate)  # the average over images makes the positions more equal
 
 
 def test_a_two_sided_metric_chooses_no_checkpoint():
@@ -129,7 +130,7 @@ def test_evaluate_prints_the_group(tmp_path, photo, capsys, vgg_file, monkeypatc
 
 @pytest.mark.slow
 def test_values_equal_an_independent_program(shared_data, tmp_path, monkeypatch):
-    """`texture.py` of the reference data has the same frequency bands, and the VGG19 file that is ported here."""
+    """`texture.py` of the reference data uses the same frequency bands, and the VGG19 file that this test ports."""
     path = shared_data.parent / "cases" / "texture.py"
     spec = importlib.util.spec_from_file_location("texture_reference", path)
     reference = importlib.util.module_from_spec(spec)

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Runs a command, and runs it again while it ends because of a signal or of another process; appends its output to a log:
+# Runs a command, and runs it again if it ended because of a signal or another process. Appends its output to a log.
 #
 #   bash scripts/cluster/keep_running.sh LOG COMMAND [ARGUMENTS]
 #
-# Again after the exit statuses 75 (another process was lost), 143 (SIGTERM) and 137 (killed). Any other status ends it:
-# 0, or an error that would come again. SIGTERM to this script is passed on, and ends it. A second call with the same log
-# does nothing while the first one runs. Tested: tests/test_launchers.py.
+# The command is run again after the exit statuses 75 (another process was lost), 143 (SIGTERM) and 137 (killed). After any
+# other status this script ends: 0, or an error that would happen again. SIGTERM to this script is passed on to the
+# command; then the script ends too. A second call with the same log does nothing while the first one runs. Tested:
+# tests/test_launchers.py.
 set -uo pipefail
 
 log="${1:?log file}"

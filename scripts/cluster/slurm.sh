@@ -3,15 +3,16 @@
 #
 #   sbatch --nodes=4 --gpus-per-node=8 --ntasks-per-node=8 scripts/cluster/slurm.sh srgan /shared/runs/srgan [more flags]
 #
-# --ntasks-per-node is the number of GPUs of a node: each process takes the GPU of its number on the node. JAX reads the
-# environment variables of SLURM (jax.distributed.initialize without arguments). The checkout, its .venv
-# (bash scripts/setup.sh cuda), the data set and the run folder must be on a file system that all nodes share.
+# --ntasks-per-node is the number of GPUs of a node: each process uses the GPU that has the local index of the process. JAX
+# reads the environment variables of SLURM (jax.distributed.initialize without arguments). The checkout, its .venv
+# (bash scripts/setup.sh train,cuda), the data set and the run folder must be on a file system that all nodes share.
 #
 # The job is requeued, and resumes, when it ends with one of these exit statuses:
-#   143  SIGTERM, which SLURM sends two minutes before the time limit and at a pre-emption: the run has saved
+#   143  SIGTERM, which SLURM sends two minutes before the time limit and when it pre-empts the job: the run has saved
 #   75   another process was lost, by a crash or with its node
-#   137  a process was killed, for instance by the kernel for its memory
-# Any other status is an error that would come again. At most MAX_RESTARTS times (100).
+#   137  a process was killed, for instance by the kernel because it used too much memory
+# After any other status the job is not requeued, because the error would happen again. The job is requeued at most
+# MAX_RESTARTS times (default: 100).
 #
 # Tested: the requeueing with substitutes for srun and scontrol (tests/test_launchers.py), and the same command with two
 # processes on the CPUs of one machine (tests/test_processes.py, tests/test_peers.py).
@@ -39,7 +40,7 @@ if [ -n "$gpus" ] && [ -n "$tasks" ] && [ "$gpus" != "$tasks" ]; then
 fi
 
 # Proxies would break the connections between the processes. When a process ends, the others end by themselves, with a
-# line about the last checkpoint; --wait ends those that can't.
+# line about the last checkpoint; --wait=120 ends those that haven't ended after 120 seconds.
 unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY
 srun --kill-on-bad-exit=0 --wait=120 .venv/bin/python -m srgan_jax.main --config "$config" --workdir "$workdir" "$@"
 status=$?

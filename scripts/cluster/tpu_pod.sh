@@ -10,16 +10,17 @@
 # from the TPU metadata. With the cache in a bucket, process 0 writes the compiled programs, and all hosts read them at the
 # next start.
 #
-# The processes don't depend on this script or its ssh: scripts/cluster/keep_running.sh runs on each host in a session of
-# its own, and starts the process again when it was lost or pre-empted. This script only prints the log of the first host;
-# called again with the same arguments, it finds the run and prints on.
+# The processes don't depend on this script or its ssh connection: scripts/cluster/keep_running.sh runs on each host in a
+# session of its own, and starts the process again after the exit statuses 75, 137 and 143. This script only prints the log
+# of the first host. If it is called again with the same arguments, it finds the run and continues to print.
 #
-# A spot slice that was pre-empted is gone. With these two variables it is made again, and the run resumes:
+# A spot slice that was pre-empted no longer exists. With these two variables it is created again, and the run resumes:
 #   CREATE="gcloud compute tpus tpu-vm create my-v5e-64 --zone us-west4-a --accelerator-type v5litepod-64 --spot ..."
 #   PREPARE="git clone ... ~/srgan_jax && cd ~/srgan_jax && bash scripts/setup.sh train,gcs,tpu"   # on each host
 #
-# Tested: `bash -n`, keep_running.sh and this script with a substitute for gcloud (tests/test_launchers.py), and the same
-# command with two processes on the CPUs of one machine (tests/test_processes.py, tests/test_peers.py).
+# Tested: the syntax of this script by `bash -n`; keep_running.sh and this script with a substitute for gcloud
+# (tests/test_launchers.py); the same command with two processes on the CPUs of one machine (tests/test_processes.py,
+# tests/test_peers.py).
 # Not tested: gcloud, TPUs, more than one machine.
 set -uo pipefail
 

@@ -18,9 +18,9 @@ class Options:
     """Options of `upscale_files`.
 
     Attributes:
-      quality: of JPEG, WebP and AVIF, 1 to 100.
+      quality: of JPEG, WebP, AVIF and JPEG XL, 1 to 100.
       overwrite: replace existing files.
-      strip: drop colour profile, EXIF and resolution.
+      strip: drop all metadata, and convert colours to sRGB.
       drop_opaque_alpha: drop alpha channels that are opaque everywhere.
       self_ensemble: average the results of the eight flips and rotations.
       max_pixels: larger inputs fail.

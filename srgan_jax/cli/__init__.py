@@ -9,9 +9,9 @@ srgan-jax evaluate --weights W --data DIR     prints a table of scores of genera
 srgan-jax import FILE.pth                     converts a network of another program to .safetensors
 srgan-jax export W --to onnx                  exports a generator to ONNX, ncnn, PyTorch or StableHLO
 srgan-jax push W OWNER/NAME                   publishes a generator on the Hugging Face Hub
-srgan-jax web -o site --serve                 writes a page that upscales in the browser, and serves it here
+srgan-jax web -o site --serve                 writes a page that upscales in the browser, and serves it on this machine
 srgan-jax port vgg19 --download               converts the public weights of a loss or metric
-srgan-jax plan --topology v5e-16              compiles training for a TPU or GPU that isn't there, and estimates it
+srgan-jax plan --topology v5e-16              compiles training for absent TPUs or GPUs, and estimates its time
 srgan-jax quickstart                          trains a small SRGAN on a few photographs, in minutes
 """
 
@@ -61,7 +61,7 @@ COMMANDS = {  # name -> function that adds the command to a parser
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors suggest an option for each one that it doesn't know."""
+    """An argument parser whose errors suggest valid options for unknown ones."""
 
     _given: tuple[str, ...] = ()
 
@@ -85,7 +85,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    """Returns the parser of all commands, or of the one that the arguments begin with: some import JAX to be added."""
+    """Returns the parser of the command that the arguments begin with, else of all; adding some imports JAX."""
     parser = _Parser(prog="srgan-jax", description="Super-resolution with SRGAN, in JAX.")
     parser.add_argument(
         "--version", action="version", version=f"srgan-jax {package_versions(('srgan-jax',))['srgan-jax']}"
@@ -125,7 +125,7 @@ def _main(argv: list[str] | None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    gc.disable()  # what is imported stays until the end: searching it for garbage takes longer than a small image
+    gc.disable()  # to search the imported objects for garbage takes longer than to upscale a small image
     importlib.import_module("srgan_jax.bulk")  # with JAX, and all that upscaling needs
     gc.freeze()
     gc.enable()

@@ -1,4 +1,4 @@
-"""Arguments that several commands share."""
+"""Command-line arguments that several commands share."""
 
 import argparse
 import os
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from srgan_jax.runtime import storage
 
-# The schemes that are accepted beside local paths, by the name of the argument
+# Name of an argument -> the schemes that it accepts besides local paths
 SCHEMES: Mapping[str, tuple[str, ...]] = {
     "weights": ("gs", "hf"),
     "file": ("gs", "hf"),
@@ -18,7 +18,7 @@ PREPARE = {"source": ("gs",), "out": ("gs",)}
 
 
 def check_paths(args: argparse.Namespace) -> None:
-    """Raises UserError if an argument of a command is a path of a scheme that the command doesn't read or write."""
+    """Raises UserError if an argument of a command is a path whose scheme the command doesn't support."""
     accepted = {**SCHEMES, **(PREPARE if args.command == "prepare" else {})}
     for action in args.parser._actions:
         value = getattr(args, action.dest, None)
@@ -37,13 +37,13 @@ def add_cluster(sub) -> None:
 
 
 def add_moment(sub) -> None:
-    """Adds the flags of a command that reads weights of a training run: which moment of it."""
+    """Adds the flags with which a command chooses among the weights of a training run."""
     sub.add_argument("--step", type=int, metavar="N", help="run folder: the checkpoint after update N")
     sub.add_argument("--best", action="store_true", help="run folder: the generator with the best validation score")
 
 
 def at_moment(path: str, args: argparse.Namespace) -> str:
-    """Returns the weights file for a value of `--weights`: the one of a run or checkpoint that `args` ask for."""
+    """Returns the weights file for a value of `--weights`; of a run or checkpoint, the one that `args` choose."""
     is_checkpoint = os.path.isdir(path) or (storage.is_bucket(path) and "/checkpoints/" in path)
     if not is_checkpoint and args.step is None and not args.best:
         return path

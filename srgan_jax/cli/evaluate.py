@@ -38,7 +38,7 @@ def _bands(args: argparse.Namespace, generators: list):
     """Returns the bands in which the images are read: those of the generators.
 
     Raises:
-      UserError: the generators have different numbers of channels, or `args` another one.
+      UserError: the generators have different numbers of channels, or `args` states another number.
     """
     from srgan_jax.images import Bands
     from srgan_jax.models import channels_of
@@ -102,7 +102,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
 
 def evaluate(args: argparse.Namespace) -> int:
-    """Prints a table of scores with its protocol, and writes the files that `args` ask for.
+    """Prints a table of scores with its protocol, and writes the files that `args` request.
 
     The processes of a job divide the images among themselves; process 0 prints and writes.
     """
@@ -176,9 +176,9 @@ def add_evaluate(commands) -> None:
         help="folder of HR images, or of HR and LRx4, GT and LQ, ...",
     )
     more = (
-        "also ms_ssim, ssim_rgb, psnr and ssim (all bands; the default of images with 2, 4 or more), and with ported "
-        "weights niqe, lpips_alex, lpips_vgg, vgg54; texture is psnr_y with lr_psnr, v34, power_25, power_375, place, "
-        "flat, phase; mesh"
+        "also ms_ssim, ssim_rgb, mesh, psnr and ssim (over all bands; the default for images of 2, 4 or more bands), "
+        "and with ported weights niqe, lpips_alex, lpips_vgg, vgg54; texture means psnr_y, lr_psnr, v34, power_25, "
+        "power_375, place, flat, phase"
     )
     sub.add_argument("--metrics", nargs="+", help=f"metrics (default: {' '.join(METRICS)}); {more}")
     sub.add_argument("--scale", type=int, help="upscaling factor (default: that of the weights, or 4)")
@@ -192,7 +192,7 @@ def add_evaluate(commands) -> None:
         "--lr-name",
         default="",
         metavar="TEMPLATE",
-        help="names of LR images, such as {name}x4 (default: as HR)",
+        help="names of LR images, such as {name}x4 (default: those of HR)",
     )
     sub.add_argument("--border", type=int, metavar="PX", help="pixels ignored at each side (default: the scale)")
     sub.add_argument(
@@ -210,8 +210,8 @@ def add_evaluate(commands) -> None:
     )
     sub.add_argument("-o", "--out", metavar="DIR", help="write scores.md, scores.json, scores.csv and pictures.csv")
     sub.add_argument(
-        "--report", metavar="DIR", help="write index.html and a folder of images, which it compares with sliders"
+        "--report", metavar="DIR", help="write index.html, which compares images with sliders, and a folder of images"
     )
-    sub.add_argument("--one-file", action="store_true", help="--report: the images are inside index.html")
+    sub.add_argument("--one-file", action="store_true", help="with --report: include the images in index.html")
     add_cluster(sub)
     sub.set_defaults(run=evaluate)

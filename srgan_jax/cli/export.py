@@ -19,7 +19,7 @@ def export(args: argparse.Namespace) -> int:
     exporter = lookup(EXPORTERS, args.to, "format")
     options = _given_options(args)
     args.weights = at_moment(args.weights, args)
-    params, provenance = weights.load_with_provenance(args.weights)  # the exporters fold, where the format allows
+    params, provenance = weights.load_with_provenance(args.weights)  # exporters fold the norms, if the format allows it
     if channels_of(params.architecture) != 3 and args.to != "stablehlo":
         raise UserError(
             f"{args.weights} has {channels_of(params.architecture)} channels: expected 3 for --to {args.to}; use "
@@ -40,7 +40,7 @@ def _given_options(args: argparse.Namespace) -> dict[str, Any]:
     """Returns the options of the format that were given.
 
     Raises:
-      UserError: the format lacks one of them.
+      UserError: the format doesn't have one of the options.
     """
     from srgan_jax.export import EXPORTERS
 

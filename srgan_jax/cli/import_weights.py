@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def _options(given: list[str]) -> dict[str, Any]:
-    """Returns the values of `--option KEY=VALUE`: Python literals where they are some, otherwise strings."""
+    """Returns the values of `--option KEY=VALUE`: Python literals if they are valid ones, otherwise strings."""
     options = {}
     for text in given:
         key, equals, value = text.partition("=")
@@ -26,7 +26,7 @@ def _options(given: list[str]) -> dict[str, Any]:
 
 
 def _list_layouts() -> int:
-    """Prints the layouts that are known, in the order in which they are tried, and their options."""
+    """Prints the known layouts, in the order in which they are tried, and their options."""
     from srgan_jax.weights.importers import KINDS
 
     for name, layout in [entry for kind in KINDS for entry in kind.layouts.items()]:
@@ -41,7 +41,7 @@ def import_weights(args: argparse.Namespace) -> int:
     if args.list:
         return _list_layouts()
     if args.file is None:
-        raise UserError("expected a file: srgan-jax import FILE.pth; --list prints what is known")
+        raise UserError("expected a file: srgan-jax import FILE.pth; --list prints the known architectures")
     from srgan_jax import weights
     from srgan_jax.weights import hub, importers, safetensors_io
 
@@ -74,8 +74,8 @@ def _summary(imported: "Weights | DiscriminatorWeights") -> str:
 def add_import(commands) -> None:
     """Adds `import` to the commands of the parser."""
     sub = commands.add_parser("import", help="convert a generator or discriminator of another program to .safetensors")
-    sub.add_argument("file", nargs="?", help=".pth, .pt, .pth.tar, .ckpt (no code in it runs) or .safetensors")
-    sub.add_argument("--list", action="store_true", help="print the architectures that are known, and exit")
+    sub.add_argument("file", nargs="?", help=".pth, .pt, .pth.tar, .ckpt (no code in the file is run) or .safetensors")
+    sub.add_argument("--list", action="store_true", help="print the known architectures, and exit")
     sub.add_argument(
         "--from",
         dest="source",
@@ -85,10 +85,10 @@ def add_import(commands) -> None:
     )
     sub.add_argument(
         "--option", dest="options", action="append", default=[], metavar="KEY=VALUE",
-        help="what the file can't tell, see --list (default: the usual value)",
+        help="value that the file doesn't contain, see --list (default: the usual value)",
     )  # fmt: skip
     sub.add_argument(
-        "--licence", default="", help='of the weights, for the header (default: the file\'s, or "not stated")'
+        "--licence", default="", help='licence of the weights, for the header (default: the file\'s, or "not stated")'
     )
     sub.add_argument(
         "-o", "--out", help="output file (default: the input's name with .safetensors, in the current folder)"

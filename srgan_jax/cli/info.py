@@ -43,7 +43,7 @@ def _print_environment() -> None:
         "free memory": f"{devices.free_bytes() / 1e9:.1f} GB",
         "compiled programs": compilation.user_cache_folder() / "srgan_jax",
         "shipped weights": f"{', '.join(pretrained.names())} (in {pretrained.FOLDER})",
-        variable: os.environ.get(variable, "not set, so weights/ in the current folder"),
+        variable: os.environ.get(variable, "not set; weights/ in the current folder is used"),
     })  # fmt: skip
     for name in networks.PORT_COMMANDS:
         path = networks.network_path(name)

@@ -1,4 +1,4 @@
-"""`srgan-jax plan`: what training or upscaling would need on hardware that isn't there."""
+"""`srgan-jax plan`: memory, work and time of training or upscaling on hardware that this machine need not have."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ SIZES = {"720p": (720, 1280), "1080p": (1080, 1920), "2160p": (2160, 3840)}
 
 
 def plan(args: argparse.Namespace) -> int:
-    """Compiles the programs of a config and prints what they need."""
+    """Compiles the programs of a config, and prints their memory, work and estimated times."""
     extras.require("train", "srgan-jax plan")
     from srgan_jax.training.planning import report
     from srgan_jax.training.planning.hardware import find_topology
@@ -36,7 +36,7 @@ def plan(args: argparse.Namespace) -> int:
 
 
 def _wrapped(text: str) -> str:
-    """Returns text whose lines end at the width of the terminal; as it is where it doesn't go to a terminal."""
+    """Returns the text wrapped at the width of the terminal; unchanged if stdout is no terminal."""
     if not sys.stdout.isatty():
         return text
     columns = shutil.get_terminal_size().columns
@@ -57,7 +57,7 @@ def _size(text: str) -> tuple[int, int]:
 def add_plan(commands) -> None:
     """Adds `plan` to the commands of the parser."""
     sub = commands.add_parser(
-        "plan", help="compile for a TPU or GPU that isn't there, and print memory, work and estimated times"
+        "plan", help="compile for TPUs or GPUs, which need not be there; print memory, work and estimated times"
     )
     sub.add_argument("--config", default="srgan", metavar="NAME", help="recipe or config file (default: srgan)")
     sub.add_argument(
@@ -69,11 +69,8 @@ def add_plan(commands) -> None:
     )
     sub.add_argument(
         "--tiles", type=int, default=1024, metavar="N",
-        help="tiles of the training data on each device, as training reports them; 0: crops come from the host "
-        "(default: 1024)",
+        help="tiles of the training data on each device; 0: crops come from the host (default: 1024)",
     )  # fmt: skip
-    sub.add_argument(
-        "--measure", action="store_true", help="also run the programs on this machine, which must have KIND-N"
-    )
+    sub.add_argument("--measure", action="store_true", help="also run the programs; this machine must have the devices")
     sub.add_argument("--json", action="store_true", help="print all numbers as JSON")
     sub.set_defaults(run=plan, overrides=[])

@@ -4,7 +4,7 @@ FORMAT = "{{percentage:3.0f}}% |{{bar}}| {{n:.{digits}f}} of {{total:.{digits}f}
 
 
 class Bar:
-    """Shows the pixels done on a terminal; drawn for the first time when their total is known."""
+    """Shows the number of finished pixels on a terminal; appears when their total is known."""
 
     def __init__(self):
         self._bar = None

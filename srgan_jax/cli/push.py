@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _partner(path: str, header: dict[str, str]) -> "Weights | None":
-    """Returns the PSNR partner of a generator; None without one, or where its name is that of shipped weights."""
+    """Returns the PSNR partner of a generator; None if it has none, or if the partner is shipped with the package."""
     from srgan_jax import weights
     from srgan_jax.weights import pretrained
     from srgan_jax.weights.storage import find_partner
@@ -31,12 +31,12 @@ def _partner(path: str, header: dict[str, str]) -> "Weights | None":
         return weights.load(find_partner(path, name), fold=False)
     except MissingFileError:
         del header["partner"]
-        print(f"WARNING: {name}, the PSNR partner, isn't there: --strength won't work", file=sys.stderr)
+        print(f"WARNING: {name}, the PSNR partner, doesn't exist: --strength won't work", file=sys.stderr)
         return None
 
 
 def _photo(path: str | None, channels: int) -> "np.ndarray | None":
-    """Returns the image `[H, W, 3]` uint8 that the card shows before and after; None where there is none."""
+    """Returns the image `[H, W, 3]` uint8 that the card shows before and after upscaling, or None."""
     from srgan_jax import images
 
     if channels != 3:
@@ -44,7 +44,7 @@ def _photo(path: str | None, channels: int) -> "np.ndarray | None":
     if path:
         return images.read_rgb(path)
     if importlib.util.find_spec("skimage") is None:
-        print("no image in the card; --image PHOTO adds one", file=sys.stderr)
+        print("the model card has no image; --image PHOTO adds one", file=sys.stderr)
         return None
     import numpy as np
     import skimage.data
@@ -66,7 +66,7 @@ def _folder(out: str | None) -> Iterator[Path]:
 
 
 def push(args: argparse.Namespace) -> int:
-    """Uploads a generator with its model card, or writes both to a folder; prints what and where."""
+    """Uploads a generator with its model card, or writes both to a folder; prints the files and the address."""
     from srgan_jax import weights
     from srgan_jax.export import model_card
     from srgan_jax.models import channels_of
@@ -101,8 +101,10 @@ def add_push(commands) -> None:
     sub.add_argument("weights", metavar="W", help="shipped name, .safetensors or .pth file, run folder or checkpoint")
     sub.add_argument("repository", metavar="OWNER/NAME", help="repository on the Hub; created if it doesn't exist")
     add_moment(sub)
-    sub.add_argument("--licence", default="", metavar="ID", help="such as cc-by-4.0 (default: that in the file)")
-    sub.add_argument("--image", metavar="PHOTO", help="photograph that the card shows before and after")
+    sub.add_argument(
+        "--licence", default="", metavar="ID", help="licence, such as cc-by-4.0 (default: that in the file)"
+    )
+    sub.add_argument("--image", metavar="PHOTO", help="photograph that the card shows before and after upscaling")
     sub.add_argument("--private", action="store_true", help="create the repository for yourself only")
     sub.add_argument("-o", "--out", metavar="DIR", help="write the files to this folder, and upload nothing")
     sub.set_defaults(run=push)

@@ -13,8 +13,9 @@ TRAIN = (
 VALIDATION = "chelsea.png"
 COLUMNS = {"PSNR (Y)": "psnr_y", "LR-PSNR": "lr_psnr", "fine texture": "power_375"}  # title to metric
 EXPLANATION = """
-LR-PSNR: between LR and the result made small again. Fine texture: power of the highest frequencies over the
-original's; 0 dB is as much as in the original. A GAN trades PSNR for texture: docs/evaluation.md."""
+LR-PSNR: PSNR between LR and the result, shrunk to the size of LR. Fine texture: power of the highest frequencies
+relative to the original's; 0 dB is as much as in the original. A GAN has more texture and a lower PSNR: see
+docs/evaluation.md."""
 PHOTOS, DATASET = Path("data/quickstart_photos"), Path("data/quickstart")
 
 
@@ -35,7 +36,7 @@ def copy_photos() -> None:
 
 
 def choose_recipe() -> str:
-    """Returns "quickstart_vgg19" where VGG19's weights are at hand, else "quickstart"."""
+    """Returns "quickstart_vgg19" if the file of VGG19's weights exists, else "quickstart"."""
     from srgan_jax.weights import networks
 
     return "quickstart_vgg19" if networks.network_path("vgg19").is_file() else "quickstart"
@@ -104,7 +105,7 @@ def add_quickstart(commands) -> None:
         "quickstart",
         help="train a small SRResNet and SRGAN on photographs of scikit-image (5 minutes on 2 cores)",
         description=f"Writes to {PHOTOS}, {DATASET} and runs/quickstart in the current folder. A second call resumes "
-        "the run. Where VGG19's weights are at hand, recipe and run are quickstart_vgg19.",
+        "the run. If the file of VGG19's weights exists, recipe and run are quickstart_vgg19.",
     )
     sub.add_argument("overrides", nargs="*", metavar="--config.KEY=VALUE", help="config keys to change")
     sub.add_argument("--photos-only", action="store_true", help="only copy the photographs")

@@ -1,4 +1,4 @@
-"""Images and weights on stdin, and images on stdout: `-` in place of a file name."""
+"""Images and weights from stdin, and images to stdout: `-` instead of a file name."""
 
 import contextlib
 import shutil
@@ -17,7 +17,7 @@ EXTENSIONS = {"JPEG": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}  # others: the na
 def as_files(args) -> Iterator[None]:
     """Replaces `-` in the inputs, in `--weights` and in `--out` by temporary files; copies the result to stdout.
 
-    Sets `args.to_stdout`. While the result goes to stdout, everything that is printed goes to stderr.
+    Sets `args.to_stdout`. If the result goes to stdout, all messages go to stderr.
 
     Raises:
       UserError: stdin is named twice, or the results of several files would go to stdout.
@@ -66,7 +66,7 @@ def _named_by_format(path: Path) -> Path:
         with images.open_image(path) as image:
             name = image.format or "png"
     except images.ImageError:
-        name = "tif"  # what Pillow can't read; anything else fails later, with a reason
+        name = "tif"  # formats that Pillow can't read; a file that is no image fails later, with a reason
     return path.rename(path.with_suffix(f".{EXTENSIONS.get(name, name).lower()}"))
 
 

@@ -46,7 +46,7 @@ def _generators(args: argparse.Namespace) -> list:
         return [load(at_moment(path, args)) for path in args.weights]
     if args.step is not None or args.best:
         raise UserError("--step and --best need the folder of a run: --weights RUN")
-    shipped = pretrained.path_of(pretrained.DEFAULT)  # ignores a folder of that name
+    shipped = pretrained.path_of(pretrained.DEFAULT)  # a folder of that name is ignored
     if shipped is None:
         choices = ", ".join(["FILE.safetensors", "the folder of a training run", *pretrained.names()])
         raise UserError(f"--weights is required; expected one of: {choices}")
@@ -56,7 +56,7 @@ def _generators(args: argparse.Namespace) -> list:
 
 
 def _separate_inputs(given: list[str]) -> tuple[list[str], list[str]]:
-    """Returns the values of `--weights`, and those after them that are images, as in `--weights W photo.jpg`."""
+    """Divides the values of `--weights W photo.jpg` into weights and the images after them."""
     from srgan_jax.weights import hub, pretrained
     from srgan_jax.weights.safetensors_io import SUFFIXES
 
@@ -107,7 +107,7 @@ def upscale(args: argparse.Namespace) -> int:
 
 
 def _upscale(args: argparse.Namespace, start: float) -> int:
-    """Upscales files by arguments that were checked; `start` is the value of `time.monotonic()` at the beginning."""
+    """Upscales files, after the arguments were checked; `start` is `time.monotonic()` at the beginning."""
     from srgan_jax import bulk
     from srgan_jax.runtime import processes
 
@@ -158,7 +158,7 @@ def _upscale_images(args: argparse.Namespace, generators: list, size_of, suffix:
 
 
 def _arguments_of(function: Callable, args: argparse.Namespace) -> dict[str, Any]:
-    """Returns the values of the command line whose names are those of a function's arguments."""
+    """Returns the command-line values that have the names of a function's arguments."""
     return {name: getattr(args, name) for name in inspect.signature(function).parameters if hasattr(args, name)}
 
 
@@ -181,7 +181,7 @@ def _where(done: list, out: str | None) -> str:
     return "" if not done else f" into {out}" if out else ", each in the folder of its original"
 
 
-LISTED = 20  # files of one kind that the summary names; it counts the others
+LISTED = 20  # the summary names so many files of a kind, and counts the others
 
 
 def _report(summary, what: str, seconds: float = 0.0, others: int = 0) -> int:

@@ -1,6 +1,6 @@
 """The options of `srgan-jax upscale`, as a table.
 
-An option whose `dest` is a field of `bulk.Options`, or an argument of `bulk.target_size`, is passed on by that name.
+An option whose `dest` is a field of `bulk.Options` or an argument of `bulk.target_size` sets that field or argument.
 """
 
 import argparse
@@ -15,7 +15,7 @@ class Option(NamedTuple):
 
 
 class Refuse(argparse.Action):
-    """An option of another program, answered with what is meant here (`const`)."""
+    """An option of another program, whose error message (`const`) says what to type instead."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         """Ends with a usage error."""
@@ -28,7 +28,7 @@ def _side(text: str) -> int | None:
 
 
 def _threads(text: str) -> int:
-    """Returns the number of threads; of load:process:save, as realesrgan-ncnn-vulkan writes it, the largest."""
+    """Returns the number of threads; the largest of load:process:save, the form of realesrgan-ncnn-vulkan."""
     return max(map(int, text.split(":")))
 
 
@@ -67,16 +67,16 @@ OPTIONS = (
         {
             "type": float,
             "metavar": "S",
-            "help": "of a GAN's texture: blends the weights with those of the generator's PSNR partner; 0 is the "
-            "partner, 1 the generator (default)",
+            "help": "strength of a GAN's texture: interpolates between the generator's PSNR partner (0) and the "
+            "generator (1, default)",
         },
     ),
     Option(
         ("-s", "--scale"),
         {
             "type": float,
-            "help": "upscaling factor, any positive number (default: the generator's); from twice the generator's on, "
-            "the network is applied once more",
+            "help": "upscaling factor, any positive number (default: the generator's); for at least twice the "
+            "generator's, the network is applied again",
         },
     ),
     Option(("--width",), {"type": int, "metavar": "PX", "help": "width of the result, instead of --scale"}),
@@ -85,12 +85,12 @@ OPTIONS = (
     Option(("--short-side",), {"type": int, "metavar": "PX", "help": "shorter side of the result, instead of --scale"}),
     Option(
         ("--fit",),
-        {"metavar": "WxH", "help": "size of the result, such as 3840x2160; what is outside this format is cut off"},
+        {"metavar": "WxH", "help": "size of the result, such as 3840x2160; what is outside it is cut off"},
     ),
     Option(("--pad",), {**SWITCH, "help": "with --fit: keep the whole image and add borders"}),
     Option(
         ("-f", "--format"),
-        {"default": "", "help": "output format: png, jpg, webp, tif, ... (default: the input's)"},
+        {"default": "", "help": "output format: png, jpg, webp, tif, ... (default: that of the input)"},
     ),
     Option(
         ("--quality",),
@@ -106,7 +106,7 @@ OPTIONS = (
     ),
     Option(("--overwrite",), {**SWITCH, "help": "replace existing files"}),
     Option(("--dry-run",), {**SWITCH, "help": "print what would be done, and write nothing"}),
-    Option(("--strip",), {**SWITCH, "help": "drop colour profile, EXIF and resolution"}),
+    Option(("--strip",), {**SWITCH, "help": "drop all metadata, and convert colours to sRGB"}),
     Option(("--drop-opaque-alpha",), {**SWITCH, "help": "drop alpha channels that are fully opaque"}),
     Option(
         ("-x", "--ensemble"),
@@ -119,7 +119,7 @@ OPTIONS = (
             "type": _threads,
             "default": 2,
             "metavar": "N",
-            "help": "decoding threads, and as many encoding threads (default: 2)",
+            "help": "files that are decoded, and results that are encoded, at the same time (default: 2)",
         },
     ),
     Option(
@@ -133,7 +133,7 @@ OPTIONS = (
     ),
     Option(
         ("--max-pixels",),
-        {"type": float, "default": 256, "metavar": "MP", "help": "megapixels; larger inputs fail (default: 256)"},
+        {"type": float, "default": 256, "metavar": "MP", "help": "megapixels of the largest input (default: 256)"},
     ),
     Option(
         ("--max-seconds",),
@@ -141,23 +141,23 @@ OPTIONS = (
             "type": float,
             "default": 45,
             "metavar": "S",
-            "help": "seconds of processor time for decoding a file; others fail (default: 45)",
+            "help": "longest processor time for decoding a file, in seconds; slower ones fail (default: 45)",
         },
     ),
     Option(
         ("--codec",),
-        {"metavar": "NAME", "help": "of videos: FFmpeg's encoder, such as libx265 (default: libx264; WebM: VP9)"},
+        {"metavar": "NAME", "help": "for videos: FFmpeg's encoder, such as libx265 (default: libx264; WebM: VP9)"},
     ),
     Option(
         ("--crf",),
-        {"type": int, "default": 18, "metavar": "N", "help": "of videos: quality, smaller is better (default: 18)"},
+        {"type": int, "default": 18, "metavar": "N", "help": "for videos: quality, smaller is better (default: 18)"},
     ),
-    Option(("--salvage",), {**SWITCH, "help": "take what can be read of damaged and truncated files"}),
+    Option(("--salvage",), {**SWITCH, "help": "keep what can be read of damaged and truncated files"}),
     Option(
         ("-m",),
         {
             "action": Refuse,
-            "const": "models are files here: --weights FOLDER/NAME.pth, or a name of --list-weights",
+            "const": "models are files in this program: --weights FOLDER/NAME.pth, or a name of --list-weights",
             "help": argparse.SUPPRESS,
         },
     ),

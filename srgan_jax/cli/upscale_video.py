@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def separate_videos(inputs: Sequence[str]) -> tuple[list[str], list[Path]]:
-    """Returns the inputs that aren't videos, and the videos; only files that are named count, not those in folders."""
+    """Returns the inputs that aren't videos, and the videos. Videos in folders are not among them."""
     from srgan_jax import bulk
 
     def is_video(name: str) -> bool:

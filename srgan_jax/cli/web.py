@@ -16,7 +16,7 @@ DEFAULT_PORT = 8000
 
 
 def web(args: argparse.Namespace) -> int:
-    """Writes the folder, prints what it holds, and serves it if that was asked for."""
+    """Writes the folder, prints the size of its parts, and serves it if `--serve` is given."""
     from srgan_jax.export import web
     from srgan_jax.export.web.runtime import runtime_files
     from srgan_jax.runtime import devices
@@ -37,7 +37,7 @@ def web(args: argparse.Namespace) -> int:
     wasm, webgpu = (site.download_bytes[name] / 1e6 for name in ("wasm", "webgpu"))
     print(f"a browser downloads {wasm:.1f} MB of runtime (WebAssembly) or {webgpu:.1f} MB (WebGPU), once, and a model")
     if args.serve is None:
-        print(f"{site.folder}/: offer it by any web server, or here: srgan-jax web -o {args.out} --serve")
+        print(f"{site.folder}/: copy it to any web server, or serve it here: srgan-jax web -o {args.out} --serve")
         return 0
     server = web.serve(site.folder, args.serve)
     print(f"http://{server.server_address[0]}:{server.server_address[1]}/ (Ctrl-C ends it)", flush=True)
@@ -47,7 +47,7 @@ def web(args: argparse.Namespace) -> int:
 
 
 def _load(paths: list[str], args: argparse.Namespace) -> dict[str, tuple["Weights", Mapping[str, str]]]:
-    """Returns weights and provenance by name: that of the file, or of the run's folder."""
+    """Returns weights and provenance by name: the name of the file, or of the run's folder."""
     from srgan_jax import weights
 
     generators = {}
@@ -62,7 +62,9 @@ def _load(paths: list[str], args: argparse.Namespace) -> dict[str, tuple["Weight
 def add_web(commands) -> None:
     """Adds `web` to the commands of the parser."""
     sub = commands.add_parser("web", help="write a page that upscales images in the browser; nothing is uploaded")
-    sub.add_argument("-o", "--out", required=True, metavar="FOLDER", help="folder of the page: new, or made before")
+    sub.add_argument(
+        "-o", "--out", required=True, metavar="FOLDER", help="folder of the page: new, or one that this command wrote"
+    )
     sub.add_argument(
         "--weights", nargs="+", metavar="W", help="generators, the first is chosen at the start (default: photo_x4)"
     )
@@ -73,6 +75,6 @@ def add_web(commands) -> None:
     )
     sub.add_argument(
         "--serve", type=int, nargs="?", const=DEFAULT_PORT, metavar="PORT",
-        help=f"then serve it on 127.0.0.1 (default port: {DEFAULT_PORT}; 0: any that is free)",
+        help=f"then serve it on 127.0.0.1 (default port: {DEFAULT_PORT}; 0: any free port)",
     )  # fmt: skip
     sub.set_defaults(run=web, step=None, best=False)

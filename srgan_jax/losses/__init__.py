@@ -1,4 +1,4 @@
-"""Loss terms of the generator and the discriminator, by name. Tests run over the tables, so they cover new entries."""
+"""Loss terms of the generator and the discriminator, by name. Tests check every entry of the tables, also new ones."""
 
 from srgan_jax.losses.adversarial import ADVERSARIAL, Adversarial
 from srgan_jax.losses.pixel import PIXEL

@@ -1,4 +1,4 @@
-"""Losses without a target: total variation and WGAN-GP's gradient penalty."""
+"""Total variation, WGAN-GP's gradient penalty, and the statistics behind the terms `lattice` and `mesh`."""
 
 from collections.abc import Callable
 
@@ -53,17 +53,17 @@ def gradient_penalty(
 def lattice_statistics(image: jax.Array, period: int = 4, block_px: int = 0) -> tuple[jax.Array, jax.Array]:
     """Returns the mean and the energy of high frequencies at each position of a lattice.
 
-    Sub-pixel upsampling by a factor makes each of its positions by other kernels, so that texture may be stronger at
-    some of them, or brighter. In photographs the energies are equal, and the means 0.
+    Sub-pixel upsampling computes each position of the lattice by other kernels, so texture may be stronger, or pixels
+    brighter, at some positions. In photographs the energies are equal, and the means are 0.
 
     Args:
       image: `[N, H, W, 3]` in [0, 1].
-      period: of the lattice, usually the scale.
-      block_px: side of the blocks over which to average, a multiple of `period`; 0: over the whole batch.
+      period: side of the lattice in pixels, usually the scale.
+      block_px: side of the blocks over which to average, a multiple of `period`; 0 averages over the whole batch.
 
     Returns:
-      Mean and mean square of luma minus a Gaussian blur with a standard deviation of 1 px: each `[period, period]`, or
-      `[blocks, period, period]` with `block_px`.
+      The mean and the mean square of luma minus its Gaussian blur with a standard deviation of 1 px. Each is
+      `[period, period]`, or `[blocks, period, period]` with `block_px`.
     """
     high = _high_pass(image)
     block = (block_px or high.shape[1] // period * period, block_px or high.shape[2] // period * period)

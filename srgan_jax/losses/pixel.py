@@ -34,9 +34,9 @@ def psnr(predictions: jax.Array, targets: jax.Array, epsilon: float = 1e-3) -> j
     """Returns the negative PSNR of each sample in dB, `10 log10((MSE + epsilon) / 4)`: the peak is 2, as on [-1, 1].
 
     The lower a sample's error, the larger its weight in the gradient, as for a mean of PSNRs (Chen et al., HINet, arXiv
-    2105.06086). Such means are over whole images, and a crop is a part of one; epsilon is in place of the error of the
-    rest. With 1e-3, which is 36 dB, the weight of a crop of 40 dB is 29 times that of a crop of 20 dB. With 0 it is 100
-    times (compared in RESULTS.md).
+    2105.06086). In evaluation, such a mean is over whole images. A crop is a part of an image, and epsilon replaces the
+    error of the other parts. With epsilon 1e-3, which is 36 dB, the weight of a crop of 40 dB is 29 times that of a
+    crop of 20 dB; with 0 it is 100 times that (RESULTS.md compares both).
 
     Args:
       predictions: `[N, H, W, C]`.

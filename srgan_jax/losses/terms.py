@@ -47,7 +47,7 @@ class WeightedTerm(NamedTuple):
       term: entry of the table.
       weight: a number, or a function of the step.
       options: keyword arguments of the function.
-      grad_ratio: if not 0, the weight adapts, see `training.grad_balance`.
+      grad_ratio: if not 0, the weight is adapted during training, see `training.grad_balance`.
     """
 
     name: str
@@ -159,14 +159,14 @@ def variation(views: Views) -> jax.Array:
 def lattice(views: Views, *, period: int = 4, epsilon: float = 1e-7) -> jax.Array:
     """Returns how much the high frequencies of SR differ between the positions of a lattice, `[period, period]`.
 
-    It is the squared deviation of the log energy from its mean, which the metric `phase` measures over a set of
-    images, and the fraction of the energy that is a fixed pattern: the squared mean at the position over the mean
-    energy.
+    It is the sum of two parts: the squared difference between the log energy and its mean over the positions (the
+    metric `phase` measures this over a set of images), and the fraction of the energy that is a fixed pattern (the
+    squared mean at the position, divided by the mean energy).
 
     Args:
       views: with `sr`.
-      period: of the lattice, usually the scale.
-      epsilon: added to the energies, so that flat images have no large logarithms.
+      period: side of the lattice in pixels, usually the scale.
+      epsilon: added to the energies, because the logarithm has a large absolute value for flat images.
     """
     mean, energy = lattice_statistics(views.sr, period)
     log_energy = jnp.log(energy + epsilon)
@@ -174,22 +174,23 @@ def lattice(views: Views, *, period: int = 4, epsilon: float = 1e-7) -> jax.Arra
 
 
 def mesh(views: Views, *, period: int = 4, block_px: int = 28, epsilon: float = 1e-6) -> jax.Array:
-    """Returns by how much a pattern repeats more in the blocks of SR than in those of HR, `[blocks]`.
+    """Returns how much more a pattern repeats in the blocks of SR than in those of HR, `[blocks]`; at least 0.
 
-    Within each block it takes the fraction of the energy of high frequencies that is the same in every cell of
-    `period` px, times the number of cells: 1 for noise, the number of cells for a fixed mesh. `lattice` averages over
-    the batch, where meshes that differ from place to place cancel.
+    It compares this measure: the fraction of the energy of high frequencies that is the same in every cell of a block,
+    times the number of cells. A cell is a square of `period` px. The measure is 1 for noise, and the number of cells
+    for a fixed mesh. `lattice` averages over the batch, where meshes that differ from place to place cancel.
 
     Args:
       views: with `sr` and `hr`; their sides are at least `block_px + 8`.
-      period: of the lattice, usually the scale.
+      period: side of a cell in pixels, usually the scale.
       block_px: side of a block, a multiple of `period`.
-      epsilon: added to the energies, so that flat blocks count little; 1e-6 is a deviation of a quarter of a level.
+      epsilon: added to the energies, so that flat blocks have little effect; 1e-6 is a standard deviation of a quarter
+        of a level of 255.
     """
     if block_px % period or min(views.sr.shape[1:3]) < block_px + 8:
         raise UserError(
-            f"mesh: block_px={block_px}, period={period} and crops of {views.sr.shape[1]} px: expected a multiple of "
-            f"the period that is at least 8 px smaller than the crops"
+            f"mesh: block_px={block_px}, period={period} and crops of {views.sr.shape[1]} px: expected for block_px a "
+            f"multiple of the period that is at least 8 px smaller than the crops"
         )
 
     def repeated(image: jax.Array) -> jax.Array:
@@ -203,12 +204,12 @@ def mesh(views: Views, *, period: int = 4, block_px: int = 28, epsilon: float = 
 def consistency(views: Views, *, distance: str = "l1", factor: int = 4) -> jax.Array:
     """Returns a distance between SR and HR on [-1, 1], both shrunk by MATLAB's bicubic without rounding.
 
-    It holds what LR determines, colours above all, and leaves texture free.
+    It keeps what LR determines, colours above all, and does not constrain texture.
 
     Args:
       views: with `sr` and `hr`.
       distance: a name in `PIXEL`.
-      factor: of the shrinking, usually the scale.
+      factor: factor by which the images are shrunk, usually the scale.
     """
     function = lookup(PIXEL, distance, "consistency loss")
     size = (views.hr.shape[1] // factor, views.hr.shape[2] // factor)

@@ -13,9 +13,9 @@ class Views(NamedTuple):
       sr: generated images `[N, H, W, 3]` in [0, 1].
       hr: original images, the same shape and range.
       lr: input images of the generator, `[N, h, w, 3]` in [0, 1].
-      features: for each tap of the extractor (a compared feature layer) its features of SR and of HR, multiplied by the
-        scale that belongs to the convention of its weights.
-      logits: for each head of the discriminator its logits on real and on generated images, of any shape.
+      features: for each tap of the extractor (a compared feature layer), the features of SR and of HR, multiplied by
+        the scale that the convention of the weights defines.
+      logits: for each head of the discriminator, the logits on real and on generated images, of any shape.
       critic: maps images `[N, H, W, 3]` to logits, one array for each head; set in the discriminator's update.
       keys: `[N]` random keys of the samples, for the gradient penalty.
     """

@@ -42,10 +42,10 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
     A symbolic link at `path` is replaced, not followed. Several processes may write the same `path`: one of the
     complete files remains.
 
-    The temporary file has a random name and is created exclusively. It is locked while its process lives: the first
-    call for a folder deletes the temporary files of killed processes there, which no process locks.
+    The temporary file has a random name and is created exclusively. It is locked while its process runs. The first
+    call for a folder deletes the temporary files there that no process locks: those of killed processes.
 
-    For a path of a bucket the temporary file is a local one, which is uploaded at the end.
+    For a path of a bucket, the temporary file is local, and is uploaded at the end.
     """
     if storage.scheme(path):
         with tempfile.TemporaryDirectory() as folder:
@@ -72,7 +72,7 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def no_follow(path: str, flags: int) -> int:
-    """Opens a file as `open(path, ..., opener=no_follow)`; raises OSError where `path` is a symbolic link."""
+    """Returns a file descriptor, as an opener for `open`; raises OSError if `path` is a symbolic link."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 

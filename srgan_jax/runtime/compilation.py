@@ -40,14 +40,13 @@ def machine_name() -> str:
 def enable_compilation_cache(folder: str = "auto", report: Callable[[str], None] = lambda line: None) -> Path | None:
     """Enables JAX's persistent compilation cache; call it before anything is compiled.
 
-    The processes of a job may share a folder: only process 0 writes there, as JAX arranges for its own files.
-
-    A cache folder that is already set by JAX_COMPILATION_CACHE_DIR or `jax_compilation_cache_dir` is kept.
+    The processes of a job may share a folder: only process 0 writes there. A cache folder that is already set by
+    JAX_COMPILATION_CACHE_DIR or `jax_compilation_cache_dir` is kept.
 
     Args:
-      folder: "auto" for the user's cache folder, "" for no cache, or a path, local or of a bucket. A sub-folder is made
-        for each kind of CPU.
-      report: gets a line if the folder can't be used, which is not an error.
+      folder: "auto" for the user's cache folder, "" for no cache, or a path, local or of a bucket. Each kind of CPU has
+        a sub-folder.
+      report: called with a line if the folder can't be used; this is not an error.
 
     Returns:
       The folder that was set, or None.
@@ -60,7 +59,7 @@ def enable_compilation_cache(folder: str = "auto", report: Callable[[str], None]
     try:
         base = user_cache_folder() / "srgan_jax" if folder == "auto" else Path(folder).expanduser().absolute()
         cache = base / machine_name()
-        cache.mkdir(parents=True, exist_ok=True, mode=0o700)  # whoever can write there can run code here
+        cache.mkdir(parents=True, exist_ok=True, mode=0o700)  # another user who can write there could run code
         disk_cache.folder = cache
         disk_cache.writes = distributed.global_state.process_id == 0
         if disk_cache.writes:
@@ -86,11 +85,12 @@ def _jax_option(name: str) -> Any:
 def _clean(folder: Path) -> None:
     """Deletes entries truncated by a kill or a full disk, and the least recently used entries beyond `MAX_BYTES`.
 
-    JAX's own limit (`jax_compilation_cache_max_size`) needs another package, and a lock that a kill can leave broken.
+    JAX's own limit (`jax_compilation_cache_max_size`) isn't used: it needs another package, and a kill can break its
+    lock.
     """
     stamp = folder / "checked"  # entries older than this file were complete
     since = stamp.stat().st_mtime if stamp.exists() else 0.0
-    stamp.touch()  # raises OSError if the folder is not writable
+    stamp.touch()  # raises OSError if the folder can't be written
     used = []
     for entry in [*folder.glob(ENTRIES), *folder.glob(PROGRAMS)]:
         try:

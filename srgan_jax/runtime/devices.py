@@ -33,7 +33,7 @@ def check_deterministic() -> None:
     """Raises UserError if GPUs are in use and `make_deterministic` was called too late."""
     if jax.default_backend() == "gpu" and DETERMINISTIC_FLAG not in os.environ.get("XLA_FLAGS", ""):
         raise UserError(
-            "config.deterministic=True came after the first use of JAX; start Python with "
+            "config.deterministic=True was set after the first use of JAX; start Python with "
             f"XLA_FLAGS={DETERMINISTIC_FLAG}"
         )
 
@@ -46,7 +46,7 @@ def check_platform() -> None:
         wanted = os.environ.get("JAX_PLATFORMS", "")
         reason = (str(error) or "no such device, or the package for it is not installed").splitlines()[0]
         raise UserError(
-            f"JAX can't start with JAX_PLATFORMS={wanted}: {reason}; unset JAX_PLATFORMS to use what there is"
+            f"JAX can't start with JAX_PLATFORMS={wanted}: {reason}; unset JAX_PLATFORMS to use the available devices"
         ) from None
 
 
@@ -101,10 +101,10 @@ def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
         return jax.device_put(tree, replicated)
 
     def place(array):
-        if isinstance(array, jax.Array) and not array.is_fully_addressable:  # of `gather_rows`
+        if isinstance(array, jax.Array) and not array.is_fully_addressable:  # a result of `gather_rows`
             parts = [part.data for part in array.addressable_shards]
             return jax.make_array_from_single_device_arrays(array.shape, replicated, parts)
-        # device_put would send each array to all processes, to compare them
+        # device_put would send each array to all processes, to compare their values
         return jax.make_array_from_process_local_data(replicated, np.asarray(array))
 
     return jax.tree.map(place, tree)
@@ -114,7 +114,7 @@ def gather_rows(rows: np.ndarray) -> Any:
     """Returns the rows of all processes, in their order, on every device, by one all-gather between the devices.
 
     Args:
-      rows: as many in each process, a multiple of the number of its devices. A single process gets them back.
+      rows: the same number in each process, a multiple of the number of its devices. A single process gets them back.
     """
     if jax.process_count() == 1:
         return rows
@@ -176,8 +176,8 @@ def must_block() -> bool:
 class UpdateQueue:
     """Limits how many updates wait for the device.
 
-    JAX returns before an update is computed. With a long queue the progress bar is ahead of the device, and a signal
-    is answered late.
+    JAX returns before an update is computed. With a long queue, the progress bar would count updates that are not yet
+    computed, and a signal would take effect late.
     """
 
     def __init__(self, limit: int = 2):

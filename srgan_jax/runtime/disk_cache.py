@@ -1,6 +1,6 @@
-"""`cached_on_disk`: results of slow computations that depend on the code and their arguments alone.
+"""`cached_on_disk` keeps results of slow computations that depend only on the code and on their arguments.
 
-Only the commands keep them on the disk: `folder` is None until `compilation.enable_compilation_cache` sets it.
+Only the commands keep results on the disk: `folder` is None until `compilation.enable_compilation_cache` sets it.
 """
 
 import contextlib
@@ -16,17 +16,17 @@ from srgan_jax.runtime import atomic
 
 PACKAGE = Path(__file__).parents[1]
 folder: Path | None = None
-writes = True  # False in all processes of a job but the first: they may share the folder
+writes = True  # False in all processes of a job except process 0, because they may share the folder
 
 
 def cached_on_disk(name: str, arguments: Mapping[str, Any], module: object, compute: Callable[[], Any]) -> Any:
-    """Returns `compute()`, or its value that an earlier process kept.
+    """Returns `compute()`, or the value that an earlier process computed.
 
     Args:
-      name: of what is computed.
-      arguments: all that the value depends on; JSON can hold it.
-      module: the network that it is computed from; the value is kept only for networks of this package.
-      compute: returns a value that JSON can hold.
+      name: name of the value, a part of the file's name.
+      arguments: everything that the value depends on, besides the code; valid JSON.
+      module: the network from which the value is computed; the value is kept only for networks of this package.
+      compute: returns a value that is valid JSON.
     """
     if folder is None or not is_of_package(module):
         return compute()
@@ -36,7 +36,7 @@ def cached_on_disk(name: str, arguments: Mapping[str, Any], module: object, comp
         kept = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(kept, list) and kept[:1] == [key]:
             return kept[1]
-    value = json.loads(json.dumps(compute()))  # the same types, whether it is computed or read
+    value = json.loads(json.dumps(compute()))  # a computed value has the types of one that is read
     with contextlib.suppress(OSError):
         if writes:
             atomic.write_text(path, json.dumps([key, value]))

@@ -23,7 +23,7 @@ def lookup(table: Mapping[K, T], name: K, what: str) -> T:
     """Returns `table[name]`.
 
     Args:
-      table: one of the package's dicts, such as `losses.PIXEL`.
+      table: one of the package's tables, such as `losses.PIXEL`.
       name: the key to look up.
       what: what the table contains, for the error message ("pixel loss").
 

@@ -1,10 +1,10 @@
-"""Optional dependencies: what an extra of `pip install "srgan-jax[EXTRA]"` adds, and the error where it is missing."""
+"""Optional dependencies: the modules of each extra, and the error if `pip install "srgan-jax[EXTRA]"` is needed."""
 
 import importlib.util
 
 from srgan_jax.runtime.errors import UserError
 
-# The modules that the package imports itself, by extra; a test compares the extras with pyproject.toml.
+# Extra -> its modules that this package imports. A test compares the extras with pyproject.toml.
 MODULES = {
     "train": ("tensorflow_datasets", "grain", "ml_collections", "absl", "tensorboardX"),
     "keras": ("h5py",),
@@ -16,7 +16,7 @@ MODULES = {
     "raw": ("rawpy",),
     "quickstart": ("skimage",),
     "wandb": ("wandb",),
-    "plan-tpu": ("libtpu",),  # JAX imports these two
+    "plan-tpu": ("libtpu",),  # JAX imports this module and the next
     "plan-cuda": ("jax_plugins.xla_cuda13",),
     "hub": ("huggingface_hub",),
     "gcs": ("gcsfs",),
@@ -31,7 +31,7 @@ def missing(extra: str) -> list[str]:
 def _is_installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # the package that holds the module
+    except ModuleNotFoundError:  # the package that holds the module is missing
         return False
 
 

@@ -1,4 +1,4 @@
-"""Checks of the interfaces of table entries, made at the start so that a run doesn't fail later."""
+"""Checks that entries of tables have the interface that a run needs, so that it fails at its start and not later."""
 
 import inspect
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Reading of JSON that a run or a preparation wrote: an object of a file, or objects of the lines of a file."""
+"""Reading of JSON files that a run or `prepare` wrote: one object in a file, or one object in each line."""
 
 import contextlib
 import json
@@ -15,10 +15,10 @@ def read_object(file: Path, advice: str) -> dict[str, Any]:
 
     Args:
       file: UTF-8.
-      advice: what to do if it is damaged, the end of the message.
+      advice: end of the message: what the user should do if the file is damaged.
 
     Raises:
-      UserError: the file is empty, cut, damaged, too large, or holds something else than an object.
+      UserError: the file is empty, truncated, damaged or too large, or holds no object.
     """
     try:
         with file.open("rb") as opened:
@@ -38,7 +38,7 @@ def read_object(file: Path, advice: str) -> dict[str, Any]:
 
 
 def read_lines(file: Path) -> list[dict[str, Any]]:
-    """Returns the JSON objects of the lines of a UTF-8 file; leaves out the others, such as a cut one."""
+    """Returns the JSON objects of the lines of a UTF-8 file; leaves out other lines, such as a truncated one."""
     found = []
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         with contextlib.suppress(ValueError, RecursionError):

@@ -1,13 +1,16 @@
-"""`try_lock`, which locks files and folders where the system can."""
+"""`try_lock`, which locks files and folders if the system supports it."""
 
 try:
     import fcntl
-except ImportError:  # Windows: unfinished files of killed processes stay
+except ImportError:  # Windows: temporary files of killed processes are not deleted
     fcntl = None
 
 
 def try_lock(descriptor: int, *, wait: bool = False) -> bool:
-    """Locks a file or a folder until its descriptor is closed; returns False if it is locked or can't be."""
+    """Locks a file or folder until its descriptor is closed; returns False if another process holds the lock.
+
+    Also returns False if the system or the file system has no locks.
+    """
     if fcntl is None:
         return False
     try:

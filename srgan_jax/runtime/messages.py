@@ -8,9 +8,10 @@ from tqdm import tqdm
 
 
 def report(text: str, everywhere: bool = False) -> None:
-    """Prints a line above the progress bar, on process 0; with `everywhere` on each process, with its number.
+    """Prints a line above the progress bar, on process 0.
 
-    What can't be printed, on a full disk or a closed pipe or terminal, is dropped: it must not end a run.
+    With `everywhere`, the other processes print it too, after their index. A line that can't be printed, because the
+    disk is full or the pipe or terminal is closed, is dropped, so that it doesn't end a run.
     """
     with contextlib.suppress(OSError, ValueError):
         if jax.process_index() == 0:

@@ -1,4 +1,4 @@
-"""`readable`: names of files as text that can be printed and written as UTF-8."""
+"""`readable`, which converts names of files to text that can be printed and written as UTF-8."""
 
 import os
 from pathlib import Path

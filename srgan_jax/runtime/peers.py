@@ -1,8 +1,9 @@
-"""Ends every process of a job when one has ended: killed, by an error, or with its machine.
+"""Ends every process of a job when one has ended: because it was killed, by an error, or with its machine.
 
-Each process writes a sign of life to the key-value store of JAX's coordination service, which process 0 runs, and reads
-those of the others. A process that ends by an error says so there. Without this, the others would wait in a collective
-for a process that is gone: for ever, or until the service ends them by an abort and a C++ stack.
+Each process writes a heartbeat to the key-value store of JAX's coordination service, which process 0 runs, and reads
+the heartbeats of the others. A process that ends by an error writes its exit status and message there. Without this,
+the others would wait in a collective for a process that has ended: for ever, or until the service aborts them, which
+prints a C++ stack.
 """
 
 import atexit
@@ -23,8 +24,8 @@ from srgan_jax.runtime import storage
 
 LOST = 75  # EX_TEMPFAIL: another process was lost, and the same command resumes; launchers start the job again
 BEAT_SECONDS = 1.0
-HEARTBEAT_VARIABLE, HEARTBEAT_SECONDS = "SRGAN_JAX_HEARTBEAT_SECONDS", 30.0  # without a sign of life it is lost
-GRACE_SECONDS = 4.0  # for the main thread to end by itself, with a message of its own
+HEARTBEAT_VARIABLE, HEARTBEAT_SECONDS = "SRGAN_JAX_HEARTBEAT_SECONDS", 30.0  # without one for this time it is lost
+GRACE_SECONDS = 4.0  # within which the main thread may end by itself, with its own message
 STOPPED = (129, 130, 143)  # exit statuses of a run that a signal stopped
 PREFIX = "srgan_jax"
 FATAL = b"Terminating process because the JAX distributed service"
@@ -35,7 +36,7 @@ FROM_A_PEER = re.compile("gloo|nccl|connection|socket|peer|unavailable|deadline|
 
 
 class _Peers:
-    """The signs of life of the processes of this job."""
+    """The heartbeats of the processes of this job."""
 
     def __init__(self, client: Any, index: int, count: int):
         self.client, self.index, self.count = client, index, count
@@ -50,7 +51,7 @@ class _Peers:
             threading.Thread(target=loop, daemon=True, name="peers").start()
 
     def _exchange(self) -> None:
-        """Writes this process's sign of life, and reads those of the others."""
+        """Writes the heartbeat of this process and reads those of the others, once a second."""
         seen: dict[int, tuple[str, float]] = {}
         for beat in range(1 << 62):
             try:
@@ -66,7 +67,7 @@ class _Peers:
                 if process not in seen or seen[process][0] != beats.get(process, ""):
                     seen[process] = beats.get(process, ""), now
                 elif now - seen[process][1] > self.heartbeat and process not in self._ends:
-                    self.lost(f"process {process} of {self.count} has given no sign of life for {self.heartbeat:g} s")
+                    self.lost(f"process {process} of {self.count} has sent no heartbeat for {self.heartbeat:g} s")
             self._end_with_others()
             time.sleep(BEAT_SECONDS)
 
@@ -104,22 +105,22 @@ class _Peers:
         self.exit(status, f"error: {line}\n")
 
     def leave(self, status: int, text: str) -> None:
-        """Tells the others that this process ends; for an error it ends here, once they know."""
+        """Publishes that this process ends. With a status other than 0 it also exits, once the others end too."""
         self._leaving.set()
         self._publish(status, text)
         if not status:
             return
         until = time.monotonic() + 2 * GRACE_SECONDS
-        while time.monotonic() < until:  # the store ends with process 0
+        while time.monotonic() < until:
             with contextlib.suppress(Exception):
                 if len(self._read("end")) == self.count:
                     break
             time.sleep(BEAT_SECONDS / 4)
-        time.sleep(BEAT_SECONDS / 2 if self.index == 0 else 0)
+        time.sleep(BEAT_SECONDS / 2 if self.index == 0 else 0)  # process 0, which runs the store, exits last
         self.exit(status)
 
     def _publish(self, status: int, text: str) -> None:
-        """Tells the others that this process ends; gives up after a second, as calls hang when process 0 is gone."""
+        """Publishes status and message of this process; gives up after a second: calls hang if process 0 has ended."""
 
         def write():
             with contextlib.suppress(Exception):
@@ -131,7 +132,7 @@ class _Peers:
         thread.join(1.0)
 
     def exit(self, status: int, text: str = "") -> NoReturn:
-        """Ends this process at once: JAX would wait at its exit for the others."""
+        """Ends this process at once; at a normal exit JAX would wait for the other processes."""
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
                 stream.flush()
@@ -143,10 +144,10 @@ class _Peers:
 
 
 class _NativeMessages:
-    """Passes on what is written to standard error, but the messages of the coordination service about a lost process.
+    """Copies standard error, except the messages of the coordination service about a lost process.
 
-    When process 0 is gone, the service's client aborts this process at once. The handler of the abort is told by its
-    message, and ends the process in our way. JAX's own callback for this can't be called from Python.
+    When process 0 has ended, the service's client writes a message (`FATAL`) and aborts this process. The handler of
+    the abort waits for that message, and then calls `lost`. JAX's own callback for this can't be used from Python.
     """
 
     def __init__(self, lost: Callable[[str], object]):
@@ -179,10 +180,10 @@ class _NativeMessages:
     def _aborted(self, number: int) -> None:
         if self._fatal.wait(1.0):
             self._lost("process 0, which the others depend on, has ended")
-        self._library.signal(number, None)  # the default: another library has aborted
+        self._library.signal(number, None)  # the default handler, as another library has aborted
 
     def close(self, text: str) -> None:
-        """Writes what is left, and `text`."""
+        """Writes the rest of the output, then `text`, and stops copying."""
         os.dup2(self._real, 2)  # ends the pipe
         self._thread.join(1.0)
         with contextlib.suppress(OSError):
@@ -193,44 +194,51 @@ _peers: _Peers | None = None
 
 
 def start(client: Any, index: int, count: int) -> None:
-    """Begins to exchange signs of life with the other processes of a job.
+    """Begins to exchange heartbeats with the other processes of a job.
 
     Args:
-      client: of JAX's coordination service.
-      index: number of this process.
-      count: of processes.
+      client: client of JAX's coordination service.
+      index: index of this process, from 0.
+      count: number of processes.
     """
     global _peers
     _peers = _Peers(client, index, count)
 
 
 def how_to_resume(describe: Callable[[], str]) -> None:
-    """Sets the end of the message when another process is lost: the last checkpoint, and the command."""
+    """Sets the function that returns the end of the message about a lost process: last checkpoint and command."""
     if _peers:
         _peers.resume = describe
 
 
 def stopping() -> None:
-    """Says that all processes have agreed to stop by a signal: one that has ended so ends no other, which may save."""
+    """Records that all processes have agreed to stop by a signal.
+
+    From then on, a process that ends with such a status doesn't end the others, which may still be saving.
+    """
     if _peers:
         _peers.stopping = True
 
 
 def leave(status: int, text: str = "") -> None:
-    """Tells the other processes of a job, if there are any, that this one ends; returns only for status 0.
+    """Publishes to the other processes of a job, if there are any, that this one ends.
+
+    Returns for status 0, and where there are no other processes; otherwise it ends this process.
 
     Args:
-      status: of the exit.
-      text: the message of the error.
+      status: exit status of this process.
+      text: message of the error.
     """
     if _peers:
         _peers.leave(status, text)
 
 
 def leave_by(error: BaseException) -> None:
-    """Tells the other processes of a job, if there are any, that this one ends by an exception, which is printed here.
+    """Prints an exception, publishes it to the other processes of a job, and ends this process.
 
-    An error of a collective is mostly that of another process; then its end is waited for, and reported.
+    Does nothing if there are no other processes. A SystemExit is not printed, and returns for status 0. An error of a
+    collective is mostly caused by another process that has ended: the function first waits for the exchange to report
+    that process.
     """
     if _peers is None:
         return
@@ -238,6 +246,6 @@ def leave_by(error: BaseException) -> None:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
         return _peers.leave(status, f"stopped with status {status}")
     if FROM_A_PEER.search(str(error)):
-        time.sleep(_peers.heartbeat + GRACE_SECONDS)  # the exchange ends this process
+        time.sleep(_peers.heartbeat + GRACE_SECONDS)  # meanwhile the exchange ends this process
     traceback.print_exception(error)
     _peers.leave(1, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}")

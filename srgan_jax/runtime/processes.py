@@ -14,16 +14,15 @@ from srgan_jax.runtime.errors import UserError
 
 T = TypeVar("T")
 KEYS = "srgan_jax/gathered"
-WAIT_MS = 500  # between two moments at which a signal is heard
+WAIT_MS = 500  # between two moments at which Python can handle a signal
 _gathered = itertools.count()
 
 
 def start_cluster(coordinator: str = "", num_processes: int | None = None, process_id: int | None = None) -> None:
     """Initialises `jax.distributed` in a multi-process job, before JAX is used; does nothing for a single process.
 
-    From then on, all processes end when one does: see `peers`.
-
-    JAX detects SLURM, TPU pods, GKE, Open MPI and Kubernetes (with the `kubernetes` package).
+    From then on, all processes end when one does, see `peers`. JAX detects SLURM, TPU pods, GKE, Open MPI and
+    Kubernetes (with the `kubernetes` package).
 
     Args:
       coordinator: "host:port" of process 0, for clusters that JAX doesn't detect; "none" disables the detection.
@@ -81,7 +80,7 @@ def check_semaphores() -> None:
 def gather(value: T) -> list[T]:
     """Returns the list of the values of all processes, in their order, on every process; values must be valid JSON.
 
-    They pass through JAX's coordination service, not through the devices, so that signals are heard while waiting.
+    They pass through JAX's coordination service, not through the devices, so that signals are handled while waiting.
     """
     if jax.process_count() == 1:
         return [value]
@@ -89,13 +88,16 @@ def gather(value: T) -> list[T]:
     number = next(_gathered)
     client.key_value_set(f"{KEYS}/{number}/{jax.process_index()}", json.dumps(value))
     found = [json.loads(_wait_for(client, f"{KEYS}/{number}/{index}")) for index in range(jax.process_count())]
-    if number:  # all have read these
+    if number:  # all processes have read the values of the previous call
         client.key_value_delete(f"{KEYS}/{number - 1}/{jax.process_index()}")
     return found
 
 
 def _wait_for(client: Any, key: str) -> str:
-    """Returns the value of a key once another process has written it; without end, as `peers` ends this process."""
+    """Returns the value of a key once another process has written it.
+
+    It waits without a limit: if the other process has ended, `peers` ends this one.
+    """
     while True:
         try:
             return client.blocking_key_value_get(key, WAIT_MS)
@@ -130,7 +132,7 @@ def on_first_process(function: Callable[[], T]) -> T:
 
 
 def process_slice(items: Sequence[T]) -> list[T]:
-    """Returns this process's items of a list that all processes have: every n-th item of n processes."""
+    """Returns this process's items of a list that all n processes have: every n-th item."""
     return list(items[jax.process_index() :: jax.process_count()])
 
 

@@ -1,7 +1,7 @@
 """`KeptProgram`: a jitted function whose compiled programs are kept on the disk, so that a start needs no tracing.
 
-JAX's own cache (`compilation`) saves the compilation. Its keys are made from the traced function, and tracing a network
-takes longer than a small image.
+JAX's own cache (`compilation`) only avoids the compilation: its keys are made from the traced function, and tracing a
+network takes longer than upscaling a small image.
 """
 
 import contextlib
@@ -24,18 +24,19 @@ Signature = tuple[Any, tuple[tuple[tuple[int, ...], str], ...]]
 class KeptProgram:
     """Calls a jitted function by the programs that this process or an earlier one compiled.
 
-    Programs are kept where `disk_cache.folder` is set (only the commands set it) and one device is used. A file that
-    is damaged, or that this version of JAX can't use, is compiled again. Loading a program runs what the file says,
-    so the folder must be the user's own, and nobody else may write there.
+    Programs are kept if `disk_cache.folder` is set (only the commands set it) and one device is used. If a file is
+    damaged, or this version of JAX can't use it, the program is compiled again. A loaded program is machine code that
+    is run, so the folder must belong to the user, and nobody else may write there.
     """
 
     def __init__(self, function: Any, is_known: Callable[..., bool]):
         """Wraps a function.
 
         Args:
-          function: of `jax.jit`, of arrays and pytrees alone; its code is in `models`, `ops` or `inference`.
-          is_known: returns whether the function depends on its arguments' values, shapes and static parts alone; gets
-            the arguments. False where it calls code of the user.
+          function: result of `jax.jit`, whose arguments are arrays and pytrees only; its code is in `models`, `ops` or
+            `inference`.
+          is_known: gets the arguments, and returns whether the result depends only on their values, shapes and static
+            parts; False if the function calls code of the user.
         """
         self._function, self._is_known = function, is_known
         self._programs: dict[Signature, Any] = {}
@@ -49,7 +50,7 @@ class KeptProgram:
         if signature not in self._programs:
             path = _path(disk_cache.folder, self._function.__name__, signature)
             kept = None if path is None else _load(path, structure)
-            with contextlib.suppress(Exception):  # a program of another system fails in any way, when loaded or run
+            with contextlib.suppress(Exception):  # a program of another system may fail with any exception
                 if kept is not None:
                     result = jax.block_until_ready(kept(*arguments))
                     self._programs[signature] = kept
@@ -63,7 +64,7 @@ class KeptProgram:
 
         with _without_compilation_cache():
             program = self._function.lower(*arguments).compile()
-        with contextlib.suppress(Exception):  # not every platform can, nor every disk has space
+        with contextlib.suppress(Exception):  # a platform that can't serialise programs, or a full disk
             data = serialize_executable.serialize(program)[0]
             with atomic.atomic_file(path) as temporary:
                 temporary.write_bytes(hashlib.sha256(data).digest() + data)
@@ -71,7 +72,7 @@ class KeptProgram:
 
 
 def _path(folder: Path, name: str, signature: Signature) -> Path | None:
-    """Returns the file of a program; None if the folder isn't the user's alone."""
+    """Returns the path of a program's file; None if the folder isn't the user's, or others may write there."""
     device = jax.devices()[0]
     known = [
         name, str(signature), disk_cache.code_version(), device.device_kind, device.client.platform_version,
@@ -93,7 +94,7 @@ def _load(path: Path, structure: Any) -> Any:
     """Returns the program in a file; None if there is none, or if it can't be used."""
     from jax.experimental import serialize_executable
 
-    with contextlib.suppress(Exception):  # whatever a file holds
+    with contextlib.suppress(Exception):  # a damaged file may raise any exception
         content = path.read_bytes()
         data = content[DIGEST_BYTES:]
         if hashlib.sha256(data).digest() == content[:DIGEST_BYTES]:
@@ -105,7 +106,7 @@ def _load(path: Path, structure: Any) -> Any:
 
 @contextlib.contextmanager
 def _without_compilation_cache() -> Iterator[None]:
-    """Switches JAX's cache off: on a CPU, a program that was loaded from it can't be serialised again."""
+    """Disables JAX's cache in the `with` block: on a CPU, a program loaded from that cache can't be serialised."""
     from jax.experimental.compilation_cache import compilation_cache
 
     jax.config.update("jax_enable_compilation_cache", False)

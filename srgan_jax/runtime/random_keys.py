@@ -1,4 +1,4 @@
-"""Purposes of a sample's random key: each has its own number, so that no two purposes use the same random bits."""
+"""Purposes of a sample's random key. Each purpose has a number, so that no two purposes use the same random bits."""
 
 import jax
 

@@ -1,12 +1,11 @@
 """Paths that users give: local ones, and buckets of Google Cloud Storage, `gs://BUCKET/PATH`, by `etils.epath`.
 
-All paths of run folders, data sets and weights pass here. Checkpoints are written to a bucket directly, by all
-processes. Everything else of a run is written to a local copy of its folder (`open_folder`), which `push` uploads. What
-is only read, `local` downloads.
+All paths of run folders, data sets and weights pass through this module. All processes write checkpoints directly to a
+bucket. Process 0 writes the other files of a run to a local copy of its folder (`open_folder`), which `push` uploads.
+`local` downloads files that are only read.
 
-A bucket has no locks, no exclusive creation of files, and no renaming of folders. In their place: an object appears
-when all of it is uploaded; process 0 alone writes; the record of the last start in `lock` is reported, and not
-enforced.
+A bucket has no locks, no exclusive creation of files, and no renaming of folders. An object appears when all of it is
+uploaded. A run records its start in `lock`; the next run reports an old record, but may use the folder.
 """
 
 import atexit
@@ -28,7 +27,7 @@ from srgan_jax.runtime.locks import try_lock
 from srgan_jax.runtime.user_folder import user_cache_folder
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # one letter is a drive of Windows
-BUCKETS = {"gs": "gcs"}  # the extra that reads a scheme
+BUCKETS = {"gs": "gcs"}  # scheme -> the extra that reads it
 DIRECT = ("checkpoints", "lock", "profile", "tensorboard")  # in the folder of a run: not downloaded by `open_folder`
 CHUNK_BYTES = 1 << 24
 
@@ -40,17 +39,17 @@ def scheme(path: str | os.PathLike) -> str:
 
 
 def is_bucket(path: str | os.PathLike) -> bool:
-    """Returns whether a path is one of a bucket."""
+    """Returns whether a path is in a bucket."""
     return scheme(path) in BUCKETS
 
 
 def check(path: str | os.PathLike, name: str, accepted: Sequence[str] = tuple(BUCKETS)) -> None:
-    """Raises UserError if a path is neither local nor of an accepted scheme, or has no bucket.
+    """Raises UserError if a path is neither local nor of an accepted scheme, or names no bucket.
 
     Args:
       path: as the user gave it.
-      name: of the option or key, for the message; "" for none.
-      accepted: schemes.
+      name: name of the option or key, for the message; "" for none.
+      accepted: the accepted schemes.
     """
     found, text = scheme(path), os.fspath(path)
     if not found:
@@ -88,7 +87,7 @@ class _Entry(NamedTuple):
 
 
 def _entries(folder: Any, skipped: Sequence[str] = ()) -> list[_Entry]:
-    """Returns the files below a folder of a bucket, but those in the sub-folders `skipped` of it."""
+    """Returns the files below a folder of a bucket, except those in its sub-folders `skipped`."""
     system, root = _system(folder)
     try:
         found = system.find(root, detail=True)
@@ -103,7 +102,7 @@ def _entries(folder: Any, skipped: Sequence[str] = ()) -> list[_Entry]:
 
 
 def _system(path: Any) -> tuple[Any, str]:
-    """Returns the file system of a path of a bucket, and its name there."""
+    """Returns the file system of a path of a bucket, and the path's name in it."""
     import fsspec.core
 
     return fsspec.core.url_to_fs(os.fspath(remote(path)))
@@ -125,7 +124,7 @@ def upload(source: str | os.PathLike, target: Any) -> None:
 
 
 def local(path: str | os.PathLike, skipped: Sequence[str] = ()) -> Any:
-    """Returns `path`, or a local copy of what it names in a bucket: a file, or a folder with all that is in it.
+    """Returns `path`, or for a file or folder in a bucket the path of a local copy with all its content.
 
     Copies are kept in the user's cache folder, and downloaded again when the bucket's content has changed.
 
@@ -148,7 +147,7 @@ def local(path: str | os.PathLike, skipped: Sequence[str] = ()) -> Any:
     cache = user_cache_folder() / "srgan_jax" / "buckets"
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     target = cache / key / found.name
-    with open(cache / f"{key}.lock", "w") as lock:  # processes of one machine share the copy
+    with open(cache / f"{key}.lock", "w") as lock:  # the processes of a machine share the copy
         try_lock(lock.fileno(), wait=True)
         if not target.exists():
             temporary = cache / f".partial-{secrets.token_hex(8)}"
@@ -171,7 +170,7 @@ def _file_entry(path: Any) -> list[_Entry]:
 
 @contextlib.contextmanager
 def output_folder(path: str) -> Iterator[str]:
-    """Yields a folder to write to: `path`, or a local one that is uploaded at the end, unless there is an error."""
+    """Yields the folder to write to: `path`, or for a bucket a local one, which is uploaded unless an error occurs."""
     if not scheme(path):
         yield path
         return
@@ -197,13 +196,13 @@ class _Mirror:
         self.pull()
 
     def pull(self) -> None:
-        """Downloads what the bucket has."""
+        """Downloads the files of the bucket, except those in the folders `DIRECT`."""
         for entry in _entries(self.home, DIRECT):
             _download(self.home / entry.name, self.folder / entry.name)
         self._state = self._stamps()
 
     def push(self) -> None:
-        """Uploads files that changed, and deletes those that were deleted."""
+        """Uploads the files that changed, and deletes in the bucket those that were deleted here."""
         now = self._stamps()
         for name in [name for name, stamp in now.items() if self._state.get(name) != stamp]:
             upload(self.folder / name, self.home / name)
@@ -225,7 +224,7 @@ _mirrors: dict[Path, _Mirror] = {}
 
 
 def open_folder(path: str | os.PathLike) -> Path:
-    """Returns the folder of a run: `path`, or a local copy of a folder in a bucket, for this process."""
+    """Returns the folder of a run: `path`, or this process's local copy of a folder in a bucket."""
     check(path, "--workdir")
     if not scheme(path):
         return Path(path)
@@ -235,12 +234,12 @@ def open_folder(path: str | os.PathLike) -> Path:
 
 
 def home(folder: Path) -> Any:
-    """Returns where a folder of `open_folder` really is: `folder`, or its path in the bucket."""
+    """Returns the original of a folder that `open_folder` returned: `folder`, or its path in the bucket."""
     return _mirrors[folder].home if folder in _mirrors else folder
 
 
 def push(folder: Path) -> str:
-    """Uploads what changed in a folder of `open_folder`; call it in process 0. Returns why it failed, "" if not."""
+    """Uploads what changed in a folder of `open_folder`, in process 0. Returns the reason of a failure, or ""."""
     try:
         if folder in _mirrors:
             _mirrors[folder].push()
@@ -256,21 +255,21 @@ def pull(folder: Path) -> None:
 
 
 def with_addresses(text: str) -> str:
-    """Returns a message in which the local copies of folders are replaced by their addresses."""
+    """Returns a message in which the paths of local copies are replaced by their addresses in the bucket."""
     for folder, mirror in _mirrors.items():
         text = text.replace(str(folder), os.fspath(mirror.home))
     return text
 
 
 def names(folder: Any) -> list[str]:
-    """Returns the files in a folder and its sub-folders, relative to it and sorted; of a path of either kind."""
+    """Returns the files in a folder, local or of a bucket, and its sub-folders: relative paths, sorted."""
     if is_bucket(folder):
         return [entry.name for entry in _entries(folder)]
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def folders(folder: Any) -> list[str]:
-    """Returns the names of the sub-folders of a folder, without symbolic links; of a path of either kind."""
+    """Returns the names of the sub-folders of a folder, local or of a bucket, without symbolic links."""
     if is_bucket(folder):  # which has no empty folders
         return sorted({name.partition("/")[0] for name in names(folder) if "/" in name})
     return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.is_symlink())

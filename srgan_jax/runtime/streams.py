@@ -1,4 +1,4 @@
-"""`ignore_write_errors`: a closed, full or broken standard output or error doesn't end a run."""
+"""`ignore_write_errors`, with which a run continues if standard output or standard error can't be written."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class _IgnoringWriteErrors:
-    """A text stream whose `write` and `flush` drop what can't be written."""
+    """A text stream whose `write` and `flush` drop text that can't be written."""
 
     def __init__(self, stream: Any):
         self._stream = stream
@@ -23,7 +23,7 @@ class _IgnoringWriteErrors:
         return len(text)
 
     def flush(self) -> None:
-        """Flushes what was written, or drops it."""
+        """Flushes the written text, or drops it."""
         with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
 
@@ -32,8 +32,8 @@ class _IgnoringWriteErrors:
 def ignore_write_errors(*names: str) -> Iterator[None]:
     """Replaces the streams `names` ("stderr", "stdout") of `sys` by streams that never raise, while a command runs.
 
-    File descriptors 0 to 2 that are closed (`2>&-`) are opened on the null device first, because libraries print to
-    these numbers, which a file of the run could get.
+    File descriptors 0 to 2 that are closed (`2>&-`) are first opened on the null device. Otherwise a file of the run
+    could get one of these numbers, and libraries would print into it.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass

@@ -12,9 +12,9 @@ from srgan_jax.runtime import peers, storage
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.streams import ignore_write_errors
 
-# Control characters but tab and line feed, and characters that change the direction of text.
+# Control characters except tab and line feed, and characters that change the direction of text.
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-BAR = re.compile(r"(\r)(.*?)(\r?)", re.DOTALL)  # how tqdm draws a bar
+BAR = re.compile(r"(\r)(.*?)(\r?)", re.DOTALL)  # the text by which tqdm draws a bar
 
 
 def printable(text: str) -> str:
@@ -23,12 +23,12 @@ def printable(text: str) -> str:
 
 
 def one_line(text: object) -> str:
-    r"""Returns `str(text)` as `printable` text of one line: a line feed in a file name can't begin a false line."""
+    r"""Returns `str(text)` as `printable` text of one line, so that a line feed in a file name begins no new line."""
     return printable(str(text)).replace("\n", "\\n")
 
 
 class _Printable:
-    """A text stream that passes `printable` text, with the addresses of buckets, on to another stream."""
+    """A text stream that writes `printable` text to another stream, with buckets' addresses for their local copies."""
 
     def __init__(self, stream: Any):
         self._stream = stream
@@ -48,7 +48,7 @@ class _Printable:
 
 @contextlib.contextmanager
 def printable_output() -> Iterator[None]:
-    """Makes stdout and stderr of the `with` block printable, and hides the log lines of libraries."""
+    """Makes stdout and stderr `printable` in the `with` block, and hides the log lines of libraries."""
     for stream in (sys.stdout, sys.stderr):  # a file name may contain bytes that can't be decoded
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="backslashreplace")
@@ -64,12 +64,11 @@ def printable_output() -> Iterator[None]:
 
 
 def run_command(command: Callable[[], int], *droppable: str) -> int:
-    """Returns the exit status of a command: its own; 2 for an error of the user or file system, printed in one line.
+    """Runs a command and returns its exit status: that of the function, or one of the following.
 
-    In a job of several processes, any other exception is printed here, and ends all of them.
-
-    Ctrl-C gives 130. Where the reader of stdout has exited, such as `head`, the command ends silently with 141, like
-    Unix commands.
+    2 after an error of the user or of the file system, which is printed in one line; 130 after Ctrl-C; 141, without a
+    message, if the reader of stdout has exited, such as `head`. In a job of several processes, any other exception is
+    printed here, and ends all processes.
 
     Args:
       command: a function that prints, and returns its status.

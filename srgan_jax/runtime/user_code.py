@@ -19,7 +19,7 @@ def execute(path: Path) -> ModuleType:
 
 
 def import_module(name: str) -> None:
-    """Imports a module, from the current folder too, or a `.py` file; users add entries to the tables this way.
+    """Imports a module (the current folder is searched too) or a `.py` file, which may add entries to the tables.
 
     Raises:
       UserError: there is no such module, or it raised an error.
@@ -31,5 +31,5 @@ def import_module(name: str) -> None:
         if os.getcwd() not in sys.path:
             sys.path.insert(0, os.getcwd())
         importlib.import_module(name)
-    except Exception as error:  # whatever the code of the module raises
+    except Exception as error:  # the module's code may raise any exception
         raise UserError(f"--import {name}: {type(error).__name__}: {error}") from error

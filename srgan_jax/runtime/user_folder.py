@@ -1,4 +1,4 @@
-"""`user_cache_folder`, in which copies and compiled programs are kept between commands."""
+"""`user_cache_folder`: the folder in which the commands keep downloaded files and compiled programs."""
 
 import os
 import sys
@@ -15,5 +15,5 @@ def user_cache_folder() -> Path:
         return Path.home() / "Library" / "Caches"
     if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
         return Path(os.environ["LOCALAPPDATA"])
-    folder = Path(os.environ.get("XDG_CACHE_HOME", ""))  # its specification ignores relative paths
+    folder = Path(os.environ.get("XDG_CACHE_HOME", ""))  # by its specification, relative paths are ignored
     return folder if folder.is_absolute() else Path.home() / ".cache"

@@ -1,4 +1,4 @@
-"""`BalanceMonitor`: warnings for a discriminator that wins, and for one that is at chance."""
+"""`BalanceMonitor`: warnings for a discriminator that wins, and for a discriminator that is at chance."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ CHANCE_ADVICE = "try a higher discriminator_learning_rate, a wider discriminator
 
 
 class BalanceMonitor:
-    """Warns when the discriminator wins or guesses: the generator then learns hardly anything from it."""
+    """Warns when the discriminator wins or is at chance: the generator then learns hardly anything from it."""
 
     PATIENCE = 10  # consecutive logged updates
 

@@ -15,12 +15,12 @@ DEFAULTS = ValidationConfig()
 
 
 def bands_of(data: DataConfig) -> Bands:
-    """Returns the bands of the images; where the config leaves them open, those of 8-bit RGB."""
+    """Returns the bands of the images; values that the config doesn't set are those of 8-bit RGB."""
     return Bands(data.channels or 3, data.bits or 8)
 
 
 def with_metrics(validation: ValidationConfig, data: DataConfig) -> ValidationConfig:
-    """Returns the section of validation; where it has the default metrics, with those for the bands of the data."""
+    """Returns the section of validation; default metrics are replaced by those for the bands of the data."""
     count, are_default = (
         bands_of(data).count,
         (validation.metrics, validation.best) == (DEFAULTS.metrics, DEFAULTS.best),
@@ -31,7 +31,7 @@ def with_metrics(validation: ValidationConfig, data: DataConfig) -> ValidationCo
 
 
 def with_channels(generator: Options, data: DataConfig) -> Options:
-    """Returns a generator's section with the channels of the data, unless it has them, or they are those of RGB."""
+    """Returns a generator's section with the channels of the data, unless it states channels or the data is RGB."""
     count = bands_of(data).count
     able = "channels" in models.fields_of(find_generator(str(generator["name"])))
     if count == 3 or "channels" in generator or not able:

@@ -1,8 +1,8 @@
 """Saving and restoring training states by Orbax. No other module imports Orbax.
 
 A checkpoint is complete once its checksums are written. Before a save, its step is written to the marker file
-`FOLDER.saving`, which is deleted after the checksums are written. So a checkpoint without checksums is unfinished if
-the marker names it (it is deleted, with a message), else damaged.
+`FOLDER.saving`, which is deleted after the checksums are written. A checkpoint without checksums is therefore
+unfinished if the marker names it (it is then deleted, with a message), and damaged otherwise.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ SUMS = "interval.json"  # the sums of metrics since the last logged update
 def _open_manager(folder: Any, old: OldCheckpoints, has_scores: bool) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(
         preservation_policy=old,
-        # Without best_fn Orbax doesn't store the scores, and they are lost at a resume.
+        # Without best_fn, Orbax doesn't store the scores, and a resumed run would not know them.
         best_fn=old.score if has_scores else None,
         cleanup_tmp_directories=True,
     )
@@ -45,7 +45,7 @@ class Checkpoints:
 
     Attributes:
       saved: step of the newest complete checkpoint of this run; None before the first.
-      sums: of the log interval at the restored checkpoint, as given to `save`; {} without any.
+      sums: sums of the log interval at the restored checkpoint, as given to `save`; {} without any.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Checkpoints:
           lower_is_better: whether the lowest value is the best.
           report: called with a message for each checkpoint that is deleted, damaged or can't be written.
         """
-        absl_logging.set_verbosity(absl_logging.FATAL)  # we get Orbax' errors as exceptions, and report each in a line
+        absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax' errors are reported in a line, by their exceptions
         logging.getLogger("orbax").setLevel(logging.CRITICAL)
         self.folder: Any = folder if storage.is_bucket(folder) else Path(os.path.abspath(folder))
         self.saved: int | None = None
@@ -98,9 +98,8 @@ class Checkpoints:
     ) -> None:
         """Starts writing `state`. Returns once it is copied, so that the next update may donate it.
 
-        `sums` of the log interval are kept beside the state, so that a resumed run logs the same means.
-
-        An error during writing is reported at the next call or by `close`. Earlier checkpoints are not affected.
+        The `sums` of the log interval are kept beside the state, so that a resumed run logs the same means. An error
+        during writing is reported at the next call or by `close`. Earlier checkpoints are not affected.
 
         Raises:
           RuntimeError: Orbax did not save the step, because it is not above the latest.
@@ -111,7 +110,7 @@ class Checkpoints:
             if jax.process_index() == 0:
                 atomic.write_text(self._marker, str(step))
             saved = self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics or None)
-        except Exception as error:  # a full disk raises exceptions of many kinds
+        except Exception as error:  # a full disk causes exceptions of many types
             self._failure = _reason(error)
             return
         if not saved:
@@ -218,7 +217,7 @@ class Checkpoints:
         """Returns the step of the newest checkpoint whose checksums match. Newer, damaged ones are moved away."""
         if self._marker.exists():
             unfinished = self._marker.read_text(errors="replace")
-            # Without a folder, the process ended before the save began.
+            # If the folder doesn't exist, the process ended before the save began.
             started = unfinished.isdigit() and (self.folder / unfinished).is_dir()
             if started and not checksums.exists(self.folder / unfinished):
                 self._report(f"checkpoint {unfinished} was being written when the run ended: it is deleted")

@@ -13,7 +13,7 @@ import optax
 
 from srgan_jax.losses.terms import WeightedTerm
 
-# "lr" and "hr" in [0, 1], "keys": random keys of the samples, and with a halo "input": LR that is larger than "lr"
+# "lr" and "hr" in [0, 1]; "keys", the random keys of the samples; with a halo also "input", an LR larger than "lr"
 Batch = Mapping[str, jax.Array]
 Features = Callable[[jax.Array], Mapping[str, jax.Array]]  # images in [0, 1] -> {tap: scaled feature map}
 
@@ -22,7 +22,7 @@ class Optimizer(NamedTuple):
     """The optimiser of a network.
 
     Attributes:
-      transformation: of optax, learning rate included.
+      transformation: transformation of optax, with the learning rate.
       clip_norm: gradients are scaled down to this global norm; 0 means no clipping.
       historical_averaging: weight of the squared distance to the mean of all past parameters (Salimans et al., arXiv
         1606.03498, section 3.3). `NetworkState.history` holds that mean.

@@ -1,4 +1,4 @@
-"""GAN updates in other orders than `gan_step`, made of the same functions."""
+"""GAN updates in other orders than that of `gan_step`, composed of the same functions."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,9 +18,9 @@ from srgan_jax.training.state import NetworkState, TrainState, advance
 
 
 def generator_first(state: TrainState, batches: Sequence[Batch], game: Game) -> tuple[TrainState, Metrics]:
-    """Updates both networks, each against the other before its update.
+    """Updates both networks, each against the state of the other before the update.
 
-    Arguments and results are those of `gan_step`. There the generator is updated against the updated discriminator.
+    Arguments and results are those of `gan_step`, where the generator is updated against the updated discriminator.
     """
     (batch,) = batches
     g, d = state.generator, state.opponent

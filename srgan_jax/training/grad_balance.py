@@ -1,7 +1,7 @@
 """The gradients of loss terms with respect to SR: their norms, and an adaptive weight that keeps one at a ratio.
 
-VQGAN (Esser et al., arXiv 2012.09841, equation 7) does this with the gradients of the last layer. Here they are those
-with respect to SR, and the weight is smoothed over updates.
+VQGAN (Esser et al., arXiv 2012.09841, equation 7) uses the gradients of the last layer. Here the gradients with respect
+to SR are used, and the weight is smoothed over updates.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from srgan_jax.losses.terms import Metrics, WeightedTerm, weighted_sum
 from srgan_jax.losses.views import Views
 
-DECAY = 0.99  # of the smoothed weight; smaller in the first updates, as for the averaged generator
+DECAY = 0.99  # decay of the smoothed factor; it rises to this value, as the decay of the averaged generator does
 
 
 def balanced_term(terms: Sequence[WeightedTerm]) -> WeightedTerm | None:
@@ -30,8 +30,8 @@ def balanced_gradient(
     """Returns the gradient of a loss with respect to SR, and its metrics, among them the new weight "grad_scale".
 
     Args:
-      terms: of the loss; one has a `grad_ratio`.
-      views: SR to the views of the terms.
+      terms: terms of the loss; one of them has a `grad_ratio`.
+      views: function from SR to the views of the terms.
       sr: generated images `[N, H, W, 3]`.
       step: updates so far.
       weight: smoothed factor of that term so far, a scalar.

@@ -18,7 +18,7 @@ from srgan_jax.training.players import discriminator_loss, forward
 from srgan_jax.training.stage import Stage, with_features
 from srgan_jax.training.state import TrainState
 
-BATCHES = 8  # of the training's size; with 16 crops each, the standard error of an accuracy is at most .045
+BATCHES = 8  # with batches of 16 crops, the standard error of an accuracy is at most .045
 GAP = 0.1  # difference of accuracies above which the discriminator is reported to memorise
 SIDES = ("d_accuracy_real", "d_accuracy_fake")
 
@@ -27,7 +27,7 @@ def accuracies(stage: Stage, state: TrainState, pairs: Sequence[Pair]) -> dict[s
     """Returns "d_accuracy_real_validation" and "d_accuracy_fake_validation", for crops of validation images.
 
     LR of the crops is made as in training. The networks run in training mode, as for the accuracies on training crops.
-    {} without a discriminator, or where no validation image is as large as a crop.
+    {} without a discriminator, or if no validation image is as large as a crop.
     """
     pairs = [pair for pair in pairs if min(pair.hr.shape[:2]) >= stage.plan.input_px * stage.plan.scale]
     if state.discriminator is None or not pairs:

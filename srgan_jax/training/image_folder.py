@@ -1,4 +1,4 @@
-"""`prepare_folder`: the folder of images `config.data.folder`, prepared in the folder of a run."""
+"""`prepare_folder`, which prepares the images of `config.data.folder` as a data set in the folder of a run."""
 
 import json
 import os
@@ -15,14 +15,14 @@ from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.json_files import read_object
 from srgan_jax.runtime.names import readable
 
-MARKER = "folder.txt"  # the path of the images; written last
-CONTENT = "folder.json"  # what was prepared: the smallest side, and the sizes of the files in bytes by name
+MARKER = "folder.txt"  # holds the path of the images; is written last
+CONTENT = "folder.json"  # holds the smallest side, and the size in bytes of each prepared file
 
 
 def prepare_folder(folder: str, workdir: Path, min_side_px: int, bands: Bands = RGB) -> str:
-    """Prepares a folder of images as a data set in the folder of the run, if not done yet. Returns its path.
+    """Prepares a folder of images as a data set in the folder of the run, and returns its path.
 
-    If it was prepared earlier, reports what has changed since: the run continues with what was prepared.
+    If it was prepared earlier, the run uses that data set, and images that have changed since are reported.
 
     Raises:
       UserError: the folder of the run holds a data set made from another folder of images.
@@ -100,5 +100,5 @@ def _report_changes(source: str, out: Path, min_side_px: int) -> None:
     if found:
         messages.report(
             f"WARNING: images of {source} changed since the run prepared them: {found}; the run continues with those "
-            "that it prepared; for the others use another --workdir"
+            "that it prepared; to use the images as they are now, use another --workdir"
         )

@@ -1,6 +1,6 @@
 """The weights from which a run begins, `config.init_from` and `config.discriminator_init_from`, and their copies.
 
-With the copies, in the run's folder, a run resumes where the original files are gone, or have another path.
+The copies are in the run's folder. With them, a run can be resumed if the original files were deleted or moved.
 """
 
 from pathlib import Path
@@ -18,10 +18,10 @@ def load_initial(init_from: str, folder: Path) -> weights.Weights | None:
 
     Args:
       init_from: as in the config.
-      folder: of the run; its copy is read if `is_same`.
+      folder: folder of the run; its copy is read if `is_same`.
 
     Raises:
-      UserError: there is neither the file nor a copy, or the file is not a generator.
+      UserError: neither the file nor a copy exists, or the file is not a generator.
     """
     if not init_from:
         return None
@@ -36,7 +36,7 @@ def load_initial_discriminator(init_from: str, folder: Path) -> weights.Discrimi
 
 
 def keep_initial(initial: weights.Weights | weights.DiscriminatorWeights | None, init_from: str, folder: Path) -> None:
-    """Writes an initial network into the folder of the run, in process 0, unless it is there already."""
+    """Writes an initial network into the folder of the run, in process 0, unless it is already there."""
 
     def keep() -> None:
         copy = folder / (DISCRIMINATOR_COPY if isinstance(initial, weights.DiscriminatorWeights) else COPY)

@@ -26,7 +26,7 @@ class IntervalMeans:
     """Sums metrics without waiting for the device. Values that are not finite are left out."""
 
     def __init__(self, sums: Mapping[str, tuple[float, float]] | None = None):
-        """Continues with the sums that a checkpoint holds, see `sums`; None begins an interval."""
+        """Continues with the sums from a checkpoint, see `sums`; None begins a new interval."""
         self._sums: dict[str, jax.Array] = {}
         self._restored = dict(sums or {})
         self._latest: Metrics = {}

@@ -115,7 +115,7 @@ class StageLog:
           total: updates of the stage.
           batch_size: for the throughput in the progress bar.
           writers: names in `WRITERS`.
-          report_seconds: time between two reported lines where there is no terminal for a progress bar.
+          report_seconds: time between two reported lines if there is no terminal for a progress bar.
         """
         self._workdir, self._stage, self._batch_size = workdir, stage, batch_size
         self._start_time, self._pending, self._disk_full = time.time(), "", False
@@ -146,7 +146,7 @@ class StageLog:
             yield
         except UserError:
             raise
-        except Exception as error:  # writers are others' libraries
+        except Exception as error:  # writers use other libraries, which raise any exception
             self._writers.pop(name, None)
             if name not in self._failed:
                 self._failed.add(name)
@@ -174,7 +174,7 @@ class StageLog:
     def write(self, step: int, values: Mapping[str, float], shown: Sequence[str] = ()) -> None:
         """Writes values to the files, non-finite ones as null. Shows those named in `shown` in the progress bar.
 
-        Without a terminal they are reported, as a line of their own, at most every `report_seconds`.
+        Without a terminal, those values are reported as a line, at most once in `report_seconds`.
         """
         if self._quiet:
             return
@@ -203,7 +203,7 @@ class StageLog:
             report(f"{self._stage}: update {step} of {self._total}: {rate:.3g} images/s, {listed}")
 
     def _append(self, line: str) -> None:
-        """Appends to `metrics.jsonl`. On a full disk, whole lines are kept in memory until the next call."""
+        """Appends to `metrics.jsonl`. If the disk is full, the lines are kept in memory until the next call."""
         self._pending += line
         try:
             with open(self._workdir / "metrics.jsonl", "ab", buffering=0, opener=atomic.no_follow) as file:

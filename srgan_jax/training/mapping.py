@@ -1,4 +1,4 @@
-"""Mapping an update over devices (`jit` or `pmap`), several updates in a call, and microbatches."""
+"""Mapping of an update over devices (`jit` or `pmap`), several updates in a call, and microbatches."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,12 +17,12 @@ MAPPINGS = {"jit": None, "pmap": AXIS}  # name -> axis over which an update aver
 def repeat_update(update: Callable, count: int, latest: Sequence[str] = (), *, scan: bool = False) -> Callable:
     """Returns a function that makes `count` updates and returns the means of their metrics.
 
-    The samples of each update follow from the step in the state, so all get the same arguments.
+    The step in the state decides the samples of each update, so all updates get the same other arguments.
 
     Args:
       update: `(state, frozen, sharded) -> (state, metrics)`.
       count: number of updates.
-      latest: metrics of which those of the last update are returned.
+      latest: names of the metrics whose values at the last update are returned, instead of means.
       scan: whether to compile one update in a loop instead of `count` updates; False on CPUs, where XLA runs the
         convolutions inside a loop on one thread.
     """
@@ -52,7 +52,7 @@ def _last_or_mean(values: jax.Array, is_latest: bool) -> jax.Array:
 def mean_over_microbatches(
     function: Callable[[PyTree], PyTree], batch: PyTree, count: int, *, scan: bool = False
 ) -> PyTree:
-    """Returns the mean of `function(microbatch)`, computed one after the other in the memory that one of them needs.
+    """Returns the mean of `function(microbatch)`; microbatches are computed one after the other, in the memory of one.
 
     Args:
       function: pure, to a pytree of floating-point arrays.
@@ -106,6 +106,6 @@ def map_update(update: Callable, mesh: Mesh, mapping: str) -> Callable:
     replicated, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
     in_shardings = (replicated, replicated, split)
     options = {"in_shardings": in_shardings, "out_shardings": (replicated, replicated), "donate_argnums": 0}
-    if devices.is_cpu(mesh):  # here XLA removes barriers, and would then merge the rematerialised passes
+    if devices.is_cpu(mesh):  # on CPUs XLA removes barriers, and would then merge the rematerialised passes
         options["compiler_options"] = {"xla_disable_hlo_passes": "cse_barrier_expander"}
     return jax.jit(update_of_mesh, **options)

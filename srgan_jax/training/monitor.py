@@ -33,10 +33,10 @@ class Monitor:
         """Begins after the update of `state`.
 
         Args:
-          log: of the stage.
+          log: log of the stage.
           stage: the stage.
           state: the state, new or restored.
-          sums: of the log interval in which the state was saved.
+          sums: sums of the log interval in which the state was saved.
         """
         self._log, self._stage = log, stage
         self._balance = BalanceMonitor(getattr(stage.config, "balance_accuracy", 1.0))

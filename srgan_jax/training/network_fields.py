@@ -1,4 +1,4 @@
-"""The fields of a network in a config: which class it is, and which keys of its section concern it."""
+"""The network that a section of the config names: its class, and the keys that are fields of it."""
 
 from types import MappingProxyType
 
@@ -18,10 +18,10 @@ def find_generator(name: str) -> type[nn.Module]:
 
 
 def select_keys(kind: type[nn.Module], section: Options, default: Options) -> Options:
-    """Returns a network's section of the config without keys that don't concern the network.
+    """Returns a network's section of the config without keys that belong to other networks.
 
-    A key is dropped if the network has no such field and the value is the default. So `--config.generator.name=compact`
-    alone works, although the other keys of the section are those of SRResNet.
+    A key is dropped if the network has no such field and the value is the default. `--config.generator.name=compact`
+    therefore works without further keys, although the other keys of the section are those of SRResNet.
 
     Args:
       kind: class of the network.

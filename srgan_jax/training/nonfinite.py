@@ -47,7 +47,7 @@ def all_finite(tree: PyTree) -> jax.Array:
 
 
 def small_part(state: PyTree) -> PyTree:
-    """Returns the part of a state that norms of gradients don't show: batch statistics and the weight that adapts."""
+    """Returns the parts of a state that can be non-finite with finite gradients: batch statistics, adaptive weight."""
     networks = [network for network in (state.generator, state.discriminator) if network is not None]
     return [network.batch_stats for network in networks], state.grad_scale
 
@@ -89,18 +89,18 @@ def skip_nonfinite(
 ) -> Callable[..., tuple[PyTree, dict[str, jax.Array]]]:
     """Returns `update`, changed to skip an update whose new state or metrics are not finite.
 
-    A skipped update changes only the step and the counters. Non-finite gradients show in the moments of Adam, so the
-    new state and the metrics are all that is checked. This happens after the reduction over devices, so all devices
-    decide alike.
+    A skipped update changes only the step and the counters. Only the new state and the metrics are checked, because
+    non-finite gradients make the moments of Adam non-finite. The check follows the reduction over devices, so all
+    devices make the same decision.
 
     Args:
       update: `(state, ...) -> (state, metrics)`, pure; the state has `step` and `health`.
       max_skips: number of consecutive skipped updates at which `Health.alarm` is set.
       d_wins_steps: number of consecutive updates with every image classified correctly by the discriminator at which
         `Health.alarm` is set; 0 means never.
-      by_norms: check the metrics and `small_part` of the state only. Expects among the metrics the norms of all
-        gradients, and an optimiser that is finite where those are: see `Stage.norms_suffice`. On a GPU the
-        check of each array took a third of all kernels.
+      by_norms: check only the metrics and `small_part` of the state. The metrics must contain the norms of all
+        gradients, and the optimiser must give finite results if these norms are finite: see `Stage.norms_suffice`. On a
+        GPU a third of all kernels belonged to the check of each array.
 
     Returns:
       A function like `update`, with "skipped" (number so far) and "alarm" added to the metrics.
@@ -118,7 +118,7 @@ def skip_nonfinite(
 
 
 class SkippedUpdates:
-    """Reports newly skipped updates, for the log."""
+    """Makes the warning about updates that were skipped since the last logged one."""
 
     def __init__(self, skipped: int):
         self._known = skipped

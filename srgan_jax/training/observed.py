@@ -1,4 +1,4 @@
-"""What the log shows besides the losses: norms of gradients, logits, learning rates, memory."""
+"""Metrics that the log has besides the losses: norms of gradients, logits, memory."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""`OldCheckpoints`, which chooses and deletes the checkpoints that are not kept."""
+"""`OldCheckpoints`, which chooses the checkpoints that are not kept, and deletes them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,9 +12,9 @@ NO_SCORE = float("-inf")
 
 
 class OldCheckpoints:
-    """A policy of Orbax that keeps everything, and records what is to be deleted once the new checkpoint is complete.
+    """A policy of Orbax that keeps all checkpoints, and records those to delete once the new checkpoint is complete.
 
-    Orbax itself would delete as a part of saving, and a deletion that fails would be a save that fails.
+    Orbax would delete them while it saves, and if a deletion failed, the save would fail.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class OldCheckpoints:
         return [True] * len(checkpoints)
 
     def delete(self) -> None:
-        """Deletes what was recorded; reports once, in a line, each checkpoint that can't be deleted."""
+        """Deletes the recorded checkpoints; reports each one that can't be deleted once."""
         for step in sorted(self._old):
             try:
                 storage.rmtree(self._folder / str(step))

@@ -1,8 +1,7 @@
 """Names of optimiser states in checkpoints of earlier versions.
 
-In earlier versions gradient clipping was an element of the chain, and Adam without weight decay had one element less
-than AdamW. Both changed the names of the moments: with clipping, `opt_state/1/0/mu` was the
-name of `opt_state/0/mu`.
+In earlier versions, gradient clipping was an element of optax' chain, and Adam without weight decay had one element
+less than AdamW. Both changed the names of the moments: with clipping, `opt_state/0/mu` was `opt_state/1/0/mu`.
 """
 
 import re

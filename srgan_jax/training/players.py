@@ -67,9 +67,9 @@ def generate(game: Game, g: NetworkState, batch: Batch, *, train: bool = True) -
 
 
 def compute_once(function: Callable[[Batch], T], batch: Batch, averaging: Averaging) -> Callable[[Batch], T]:
-    """Returns a function with the values of `function`, which is evaluated only once if there is a single microbatch.
+    """Returns a function with the values of `function`, so that both players can use one result.
 
-    Both players then use one result. With several microbatches each call evaluates `function`.
+    With a single microbatch, `function` is evaluated only once; with several, each call evaluates it.
     """
     if averaging.microbatches > 1:
         return function
@@ -104,7 +104,7 @@ def _sample_keys(batch: Batch, purpose: int) -> jax.Array | None:
 
 
 class _Images(NamedTuple):
-    """Real or generated images with their features by tap ({} if nothing reads them), which terms and D share."""
+    """Real or generated images, and their features by tap ({} if nothing reads them), for loss terms and D."""
 
     image: jax.Array
     features: Mapping[str, jax.Array]
@@ -113,7 +113,7 @@ class _Images(NamedTuple):
 def _with_features(game: Game, image: jax.Array, terms: Sequence[WeightedTerm]) -> _Images:
     """Returns images with the features that the terms or the discriminator read.
 
-    They are computed in one call, so that one backward pass through the extractor serves all terms. XLA merges equal
+    They are computed in one call, so that all terms need one backward pass through the extractor. XLA merges equal
     forward passes of the two players.
     """
     read = "features" in views_of(terms) or (game.discriminator and "features" in game.discriminator.takes)
@@ -211,7 +211,7 @@ def generator_gradient(
 ) -> tuple[PyTree, PyTree, Metrics]:
     """Returns the gradient of `generator_loss`, the updated batch statistics, and the metrics.
 
-    `grad_scale` is that of the state: the factor of a term whose weight adapts, see `grad_balance`; else None.
+    `grad_scale` is that of the state: the factor of the term with an adaptive weight, see `grad_balance`, or None.
     """
     sr, terms = generated.sr, game.generator.losses
     views = functools.partial(_views_of_generator, game, d, batch)
@@ -267,7 +267,7 @@ def apply_gradient(
     if history is not None:
         coefficient = 2.0 * optimizer.historical_averaging
         grads = jax.tree.map(lambda grad, p, mean: grad + coefficient * (p - mean), grads, network.params, history)
-    if optimizer.clip_norm:  # clipping has no state, so that it can be switched on when a run resumes
+    if optimizer.clip_norm:  # clipping has no state, so it can be enabled when a run resumes
         grads, _ = optax.clip_by_global_norm(optimizer.clip_norm).update(grads, optax.EmptyState())
     updates, opt_state = optimizer.transformation.update(grads, network.opt_state, network.params)
     params = optax.apply_updates(network.params, updates)

@@ -1,4 +1,4 @@
-"""The record of a run's provenance: config, package versions, git revision and command."""
+"""The record of how a run was made: config, package versions, git revision and command."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from srgan_jax.runtime.versions import package_versions
 
 
 class RunRecord(NamedTuple):
-    """What a run records of its provenance.
+    """The record of a run, to be written.
 
     Attributes:
       changes: a line for each key that differs from the config of the earlier run in the folder.
@@ -31,7 +31,7 @@ class RunRecord(NamedTuple):
     files: Mapping[Path, str]
 
     def write(self) -> None:
-        """Writes the files; called once the run is sure to train, so that a refused attempt changes nothing."""
+        """Writes the files. Called when all checks have passed, so that a refused run changes no file."""
         for path, content in self.files.items():
             atomic.write_text(path, content)
 
@@ -70,7 +70,7 @@ def _git_revision() -> str:
     git = ["git", "-C", str(Path(__file__).parent)]
     describe = [*git, "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        # An installed package may lie in the folder of another project's repository.
+        # An installed package may be in a folder of another project's repository.
         subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, check=True)
         return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

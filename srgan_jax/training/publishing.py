@@ -33,7 +33,7 @@ def best_file(folder: Path, stage: str) -> Path:
 def _partners(stages: Sequence[Stage], initial: weights.Weights | None) -> dict[str, str]:
     """Returns the file of the PSNR partner of each stage with a discriminator, by the name of the stage.
 
-    It is the generator that the stage begins with: that of the last stage without a discriminator, or `init_from`.
+    It is the generator of the last stage without a discriminator before it, or else that of `init_from`.
     """
     partner = None
     if initial and initial.architecture == models.architecture_of(models.GENERATORS, stages[0].generator):
@@ -68,7 +68,10 @@ class Publisher(NamedTuple):
             best_file(self.folder, stage).unlink(missing_ok=True)
 
     def validated(self, stage: str, averaged: weights.Weights, step: int, scores: Mapping[str, float]) -> None:
-        """Writes the generator after a validation, and as the best one if it is; a full disk is only reported."""
+        """Writes the generator after a validation; if it is the best so far, also as the best one.
+
+        If the files can't be written, as on a full disk, this is only reported.
+        """
         if jax.process_index():
             return
         try:
@@ -86,8 +89,8 @@ class Publisher(NamedTuple):
     ) -> None:
         """Writes the generator of a stage that made all its updates. All processes wait until the file exists.
 
-        Where it can't be written, as on a full disk, it is tried again and again, until `stopped()`: the updates since
-        the last checkpoint would be lost.
+        If it can't be written, as on a full disk, it is tried again until `stopped()`, because otherwise the updates
+        since the last checkpoint would be lost.
         """
         if jax.process_index() == 0:
             self._write_when_possible(lambda: self._write(stage, averaged, step, scores), stage, stopped)

@@ -16,14 +16,14 @@ from srgan_jax.runtime import atomic, messages
 from srgan_jax.runtime.errors import UserError
 
 REPORT, METRICS, SAMPLES = "report.html", "metrics.jsonl", "samples"
-MOST_RECORDS = 10_000  # that are kept in memory; a chart draws at most some hundred of them
+MOST_RECORDS = 10_000  # records in memory; a chart draws at most some hundred of them
 SHARE, SCORE, BICUBIC = "grad_share/", "val_", "bicubic_"  # beginnings of the names of numbers
 
 
 def write(folder: Path) -> None:
-    """Writes the report of the run in `folder` as it is now, atomically; only process 0 does.
+    """Writes the report of the run in `folder` atomically, in process 0.
 
-    A report that can't be written is only reported: it must not end a training.
+    If the report can't be written, a warning is reported, and training continues.
     """
     if jax.process_index() or not (folder / METRICS).is_file():
         return
@@ -46,16 +46,19 @@ class _Log:
         self._last = b""  # the last line that was read
 
     def read(self) -> list[Record]:
-        """Returns the records with a stage and a step, at most `MOST_RECORDS` or some more; raises UserError.
+        """Returns the records with a stage and a step, about `MOST_RECORDS` at most.
 
-        Of more, every second one of each kind is left out, never the last one.
+        If there are more, every second record of each kind is left out, but never the last one.
+
+        Raises:
+          UserError: a line is damaged.
         """
         with open(self._file, "rb") as file:
             file.seek(self._bytes - len(self._last))
-            if file.read(len(self._last)) != self._last:  # lines were deleted, when the run was rolled back
+            if file.read(len(self._last)) != self._last:  # the run was rolled back, which deletes lines
                 self._forget()
                 file.seek(0)
-            lines = [line for line in file if line.endswith(b"\n")]  # without one that a kill cut off
+            lines = [line for line in file if line.endswith(b"\n")]  # without a line that a kill truncated
         new = parse_records(lines, self._file, self._lines + 1)
         self._records += [record for record in new if {"stage", "step"} <= record.keys()]
         self._bytes += sum(map(len, lines))

@@ -1,4 +1,4 @@
-"""`find_weights`: the weights of any moment of a run, that of a checkpoint included, as a file for inference."""
+"""`find_weights`: the weights of a run, or of one of its checkpoints, as a file for inference."""
 
 import atexit
 import os
@@ -23,7 +23,7 @@ NOT_NEEDED = ("dataset", "profile", "samples", "tensorboard")
 
 
 def find_weights(path: str, step: int | None = None, best: bool = False) -> str:
-    """Returns the file of a run's weights: `path` itself if it names weights already.
+    """Returns the weights file for `path`; `path` itself if it already names weights.
 
     Args:
       path: the folder of a run, finished or not; the folder of a checkpoint, `RUN/checkpoints/STAGE/STEP`; or any name
@@ -32,7 +32,8 @@ def find_weights(path: str, step: int | None = None, best: bool = False) -> str:
       best: the generator with the best validation score, in the last stage that was validated.
 
     Raises:
-      UserError: `step` or `best` without a run's folder, or the run has no such weights. The message lists what it has.
+      UserError: `step` or `best` without a run's folder, or the run has no such weights; the message lists those that
+        it has.
     """
     if storage.scheme(path):
         run, _, checkpoint = path.partition(f"/{CHECKPOINTS}/")
@@ -78,7 +79,7 @@ def _find_best(folder: Path, stages: Sequence[str]) -> str:
     if any(_validated(folder, stage) for stage in stages):
         raise MissingFileError(
             f"{folder} was trained by a version that kept no file of the best weights, and it has no checkpoint of a "
-            f"validated update; choose one with --step; its checkpoints: {_listed(folder, stages)}"
+            f"validated update; choose a checkpoint with --step; its checkpoints: {_listed(folder, stages)}"
         )
     raise MissingFileError(
         f"{folder} has no validation scores, so none of its weights is the best; set config.validation.folder or "
@@ -108,7 +109,7 @@ def _best_checkpoint(folder: Path, stage: str) -> Path | None:
 
 
 def _extract(checkpoint: Path) -> str:
-    """Writes the averaged generator of a checkpoint to a temporary file, which lives as long as the process."""
+    """Writes the averaged generator of a checkpoint to a temporary file, which is deleted when the process ends."""
     checkpoint = checkpoint.absolute()
     run, stage = checkpoint.parents[2], checkpoint.parent.name
     if not (run / CONFIG).is_file():

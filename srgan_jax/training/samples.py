@@ -22,7 +22,7 @@ from srgan_jax.runtime.json_files import read_object
 from srgan_jax.training.bands import bands_of
 from srgan_jax.training.image_folder import prepare_folder
 
-HELD_OUT = "held_out.json"  # in the folder of a run: the held-out images, name by digest
+HELD_OUT = "held_out.json"  # in the folder of a run: digest -> name of each held-out image
 
 
 def open_images(
@@ -77,9 +77,7 @@ def _first(images: Images, count: int) -> Images:
 
 
 def with_bands(data: DataConfig, workdir: Path) -> DataConfig:
-    """Returns `data` with the number of bands and bits of its images where they are 0: those of a prepared data set.
-
-    A run that exists continues as it began.
+    """Returns `data` with bands and bits in place of 0: those of the prepared data set, or of the run that is resumed.
 
     Raises:
       UserError: another number of bits than 8 or 16.
@@ -106,9 +104,9 @@ def _prepared_bands(data: DataConfig) -> Bands:
 
 
 def with_pairs(data: DataConfig, workdir: Path) -> DataConfig:
-    """Returns `data` with `lr_feature="lr"` where it is "" and the data set has LR images, which is reported.
+    """Returns `data` with `lr_feature="lr"`, which is reported, if it is "" and the data set has LR images.
 
-    A run that exists continues as it began.
+    A resumed run keeps the feature with which it began.
     """
     if data.lr_feature or data.lr_from_original:
         return data

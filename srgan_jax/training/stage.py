@@ -60,7 +60,7 @@ class Extractor(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stage:
-    """A stage that is ready to run. Equal to itself only, so that functions of it can be compiled once.
+    """A stage that is ready to run. It is equal only to itself, so it can be a static argument of compiled functions.
 
     Attributes:
       name: name in the config.
@@ -93,10 +93,10 @@ class Stage:
 
     @property
     def norms_suffice(self) -> bool:
-        """Whether an update is finite if its metrics and batch statistics are: see `nonfinite.skip_nonfinite`.
+        """Whether finite metrics and batch statistics imply a finite update: see `nonfinite.skip_nonfinite`.
 
-        With Adam and finite rates every new parameter, moment and average is finite where the squares of the gradients
-        have a finite sum. Other optimisers, and steps of users, are checked array by array.
+        With Adam and finite learning rates, every new parameter, moment and average is finite if the sum of the squared
+        gradients is finite. For other optimisers, and steps without the norms of all gradients, each array is checked.
         """
         rates = (getattr(self.config, f"{name}learning_rate", 0.0) for name in ("", "discriminator_"))
         return self.step.norms_of_all and self.config.optimizer == "adam" and all(map(math.isfinite, rates))

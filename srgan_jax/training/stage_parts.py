@@ -1,4 +1,4 @@
-"""`Shared`, what all stages of a run use, and the parts of a stage that the training loop opens and calls."""
+"""`Shared`, the inputs of all stages of a run, and the functions that the training loop calls for a stage."""
 
 import contextlib
 import functools
@@ -144,7 +144,7 @@ def save_if_validation_fails(
 def save_state(
     state: TrainState, step: int, shared: Shared, saver: Checkpoints, monitor: Monitor, scores: dict[str, float]
 ) -> None:
-    """Begins to write a checkpoint, after the other files of a run in a bucket: they belong to its updates too."""
+    """Begins to write a checkpoint. If the run is in a bucket, first uploads its other files, such as the log."""
     workdir.upload(shared.folder)
     saver.save(step, devices.as_global(state, shared.mesh), scores, monitor.sums())
 

@@ -57,8 +57,8 @@ def discriminator_from(start: weights.DiscriminatorWeights, name: str, crop_px: 
 def initial_variables(start: weights.Weights | None, generator: nn.Module) -> PyTree:
     """Returns the variables of `start`; None if `start` is None.
 
-    The architecture must be that of `generator`, except that `start` may have fewer blocks (see `weights.deepen`), or
-    another scale: then the tensors that fit are taken, and the others are newly initialised.
+    The architecture must be that of `generator`, with two exceptions: `start` may have fewer blocks (see
+    `weights.deepen`), or another scale. With another scale, the tensors that fit are taken, and the others initialised.
 
     Raises:
       UserError: the architectures differ otherwise.

@@ -38,7 +38,7 @@ class TrainState(flax.struct.PyTreeNode):
       ema: `{"params", "batch_stats"}`: moving average of the generator, which validation, export and the next stage
         use.
       discriminator: the discriminator in training; None in the pretraining stage.
-      grad_scale: smoothed factor of a loss term whose weight adapts, see `grad_balance`; else None.
+      grad_scale: smoothed factor of the loss term with an adaptive weight, see `grad_balance`; else None.
       health: counters of `nonfinite.skip_nonfinite`.
     """
 
@@ -77,7 +77,7 @@ def create_network_state(
 def create_train_state(
     seed: int, generator: NetworkState, discriminator: NetworkState | None = None, *, adaptive: bool = False
 ) -> TrainState:
-    """Returns the state before the first update of a stage; `adaptive` if the weight of a loss term adapts."""
+    """Returns the state before the first update of a stage; `adaptive` if a loss term has an adaptive weight."""
     averaged = {"params": generator.params, "batch_stats": generator.batch_stats}
     ema = jax.tree.map(jnp.copy, averaged)  # a copy, because both are donated
     key = jax.random.key_data(jax.random.key(seed))

@@ -16,7 +16,7 @@ from srgan_jax.runtime.devices import AXIS
 from srgan_jax.runtime.messages import report
 
 Handler = Callable[[int, FrameType | None], object] | int | None  # as signal.getsignal returns it
-POLL_CALLS = 4  # update calls between two checks of all processes for a signal; all stop within twice as many
+POLL_CALLS = 4  # update calls between two exchanges of signals; all processes stop within twice as many calls
 
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
@@ -25,8 +25,8 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP"
 class StopRequest(contextlib.AbstractContextManager):
     """Records SIGTERM, SIGHUP and Ctrl-C instead of ending the process, so that the loop can save.
 
-    A second signal ends it. Before `listen`, when there is nothing to save, the first one does. A signal that the
-    process ignores, as `nohup` arranges for SIGHUP, stays ignored.
+    A second signal ends the process. Before `listen` there is nothing to save, so the first signal ends it. A signal
+    that the process ignores, such as SIGHUP under `nohup`, is still ignored.
     """
 
     def __init__(self):
@@ -74,14 +74,14 @@ class StopRequest(contextlib.AbstractContextManager):
 
 
 def stop_run(stage: str, step: int, saved: int, number: int) -> NoReturn:
-    """Reports the last saved update of a stage that stopped after update `step`, and exits by signal `number`."""
+    """Reports the last saved update of a stage that stopped after update `step`; exits with status 128 + `number`."""
     outcome = f"saved after update {step}" if saved == step else f"NOT saved after update {step}"
     report(f"{stage}: {outcome}; the same command, or --workdir alone, resumes at update {saved}")
     raise SystemExit(128 + number)
 
 
 class AgreedStop:
-    """Exchanges received signals, so that all processes know them at the same update, without waiting for a device."""
+    """Exchanges received signals, so that all processes stop at the same update, without waiting for a device."""
 
     def __init__(self, mesh: Mesh):
         self._sharding = NamedSharding(mesh, PartitionSpec(AXIS))

@@ -1,6 +1,6 @@
-"""Operations on many small arrays at once, for GPUs: there each operation costs a kernel's launch, however small it is.
+"""Operations on many small arrays at once, for GPUs, where each operation launches a kernel, however small it is.
 
-On other backends they are those of each array, with the same bits as ever.
+On other backends, each array has operations of its own.
 """
 
 import functools
@@ -13,7 +13,7 @@ import optax
 
 from srgan_jax.runtime.types import PyTree
 
-LARGE = 1 << 20  # values of an array that is not worth copying
+LARGE = 1 << 20  # arrays with more values are not copied together
 GROUP = 64  # arrays that XLA concatenates in one kernel, with casts and transpositions
 
 
@@ -23,10 +23,10 @@ def on_gpu(together, apart, tree: PyTree) -> PyTree:
 
 
 def pack(tree: PyTree) -> PyTree:
-    """Returns `tree`; on GPUs its small float32 arrays are parts of few arrays, in row-major layout.
+    """Returns `tree`; on GPUs its small float32 arrays become parts of a few arrays, in row-major layout.
 
-    cuDNN computes gradients of kernels in a layout of its own. Read in that layout, each moment of Adam took a kernel
-    and copies of its own.
+    cuDNN computes gradients of kernels in another layout. Without packing, each moment of Adam needed a kernel and
+    copies of its own.
     """
     return on_gpu(_packed, lambda tree: tree, tree)
 
@@ -62,7 +62,7 @@ def _norm_together(tree: PyTree) -> jax.Array:
 
 
 def all_finite(tree: PyTree) -> jax.Array:
-    """Returns whether every floating-point value is finite, for small arrays, which are concatenated: a bool scalar."""
+    """Returns whether every floating-point value of small arrays, which it concatenates, is finite: a bool scalar."""
     leaves = [leaf.ravel() for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     # Without the barrier XLA could copy the check into every use.
     return jax.lax.optimization_barrier(jnp.isfinite(jnp.concatenate(leaves)).all())

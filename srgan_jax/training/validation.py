@@ -89,7 +89,8 @@ def compare(
 ) -> None:  # fmt: skip
     """Prints a table that compares bicubic, the initial weights and the trained weights on the validation images.
 
-    It is written to `path` as Markdown. `lr_folder` is where their LR images are from; "" if they were made.
+    The table is also written to `path` as Markdown. `lr_folder` is the folder of their LR images; "" if LR was made
+    from HR.
     """
     methods = {"bicubic": lambda pairs: [scoring.bicubic(pair.lr, protocol.scale) for pair in pairs]}
     for name, params in (("before", before), ("after", after)):

@@ -58,7 +58,7 @@ def locked(workdir: Path) -> Iterator[None]:
 def check_shared(workdir: Path) -> None:
     """Raises UserError if other processes don't see in `workdir` what process 0 writes there.
 
-    They would wait at the first checkpoint for a folder that process 0 makes elsewhere.
+    Otherwise they would wait at the first checkpoint for a folder that process 0 creates elsewhere.
     """
     if jax.process_count() == 1:
         return
@@ -76,7 +76,7 @@ def check_shared(workdir: Path) -> None:
 
 
 def _write_token(home: Any) -> str:
-    name = f".job-{secrets.token_hex(8)}"  # a new name, which no machine's file system remembers as missing
+    name = f".job-{secrets.token_hex(8)}"  # a new name, which no file system has cached as missing
     (home / name).write_text(_this_process())
     return name
 
@@ -105,7 +105,7 @@ def how_to_resume(workdir: Path) -> str:
 def upload(workdir: Path, attempts: int = 1) -> None:
     """Uploads what changed in the folder of a run in a bucket, in process 0; a failure is reported.
 
-    Before a checkpoint it comes first: then the log has all lines of the updates before each checkpoint.
+    Before a checkpoint it is called first, so that the log in the bucket has all lines before each checkpoint.
     """
     for attempt in range(attempts if jax.process_index() == 0 else 0):
         if not (reason := storage.push(workdir)):
@@ -145,11 +145,11 @@ def _this_process() -> str:
 
 
 def _record_start(record: Any, held: contextlib.ExitStack) -> None:
-    """Writes who uses a folder of a bucket, where nothing can be locked; reports an earlier use that has no end."""
+    """Records the run that uses a folder of a bucket, where nothing can be locked; reports an earlier record."""
     if record.exists():
         messages.report(
-            f"WARNING: {record.parent} is used, or was when it was killed, by {record.read_text().strip()}; a bucket "
-            "has no locks: make sure that no other run uses it"
+            f"WARNING: {record.parent} is in use by {record.read_text().strip()}, or that run was killed; a bucket has "
+            "no locks: make sure that no other run uses it"
         )
     record.write_text(_this_process())
     held.callback(record.unlink, missing_ok=True)

@@ -41,7 +41,7 @@ class TensorBoard:
     def __init__(self, workdir: Path, stage: str, step: int):
         purge = step + 1 if step else None
         folder = str(workdir / "tensorboard" / stage)
-        # A thread writes. When it has ended by an error, a full queue would block training.
+        # A thread writes. After an error has ended it, a full queue would block training.
         self._events = tensorboardX.SummaryWriter(folder, purge_step=purge, max_queue=MAX_EVENTS)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -61,9 +61,9 @@ class TensorBoard:
 class WandB:
     """Logs to Weights & Biases: a run for each stage, which continues when training resumes.
 
-    Its own environment variables choose the account, the project and, with `WANDB_MODE=offline`, no network. The number
-    of the update is logged as "update", the axis of all charts: so updates that training repeats after a rollback are
-    logged again, where W&B's own step must rise.
+    The environment variables of W&B choose the account and the project; with `WANDB_MODE=offline` it uses no network.
+    The number of the update is logged as "update", the axis of all charts. Updates that training repeats after a
+    rollback can therefore be logged again; W&B's own step can only rise.
     """
 
     def __init__(self, workdir: Path, stage: str, step: int):

@@ -1,7 +1,7 @@
-"""Two-sided measures of texture: too little and too much both count. Together they can't be improved by noise or blur.
+"""Metrics of texture, which noise or blur can't improve together: some are worse with too little, some with too much.
 
-Each takes `sr` and `hr`, `[H, W, 3]` in [0, 1], with the other arguments of `psnr`; `border` and `channel` are ignored,
-because spectra and blocks need whole images, and luma is always MATLAB's (16 to 235) without rounding.
+Each takes `sr` and `hr`, `[H, W, 3]` in [0, 1], and the other arguments of `psnr`. `border` is ignored, because spectra
+and blocks need whole images, and so is `channel`: luma is always MATLAB's (16 to 235) without rounding.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from srgan_jax.evaluation.metrics.common import Size, check_same_shape, crop_bor
 from srgan_jax.evaluation.metrics.vgg54 import features_of, features_of_hr
 from srgan_jax.ops.resize import weight_matrix
 
-SCALE = 4  # of `lr_psnr` and of the lattice
+SCALE = 4  # factor of `lr_psnr`, and side of the lattice in pixels
 BLOCK_PX = 16  # side of the blocks of `place` and `flat`
 FLAT_LEVELS = 4.0  # blocks of HR with a smaller standard deviation of luma, of 255 levels, are flat
-FLAT_BLOCKS = 8  # an image with fewer flat blocks has no `flat`
+FLAT_BLOCKS = 8  # for an image with fewer flat blocks `flat` is NaN
 MESH_BLOCK_PX = 32  # side of the blocks of `mesh`
-MESH_FLOOR = 0.25  # levels squared (half a level), added to the energy of each block of `mesh`: less is invisible
+MESH_FLOOR = 0.25  # levels squared (half a level), added to the energy of each block of `mesh`; less is invisible
 SMALLEST_PX = (2 * BLOCK_PX, 2 * BLOCK_PX)
 
 
@@ -28,7 +28,7 @@ def _luma(image: np.ndarray, size: Size) -> np.ndarray:
 
 
 def _filter_axis(x: np.ndarray, taps: np.ndarray, before: int, axis: int) -> np.ndarray:
-    """Correlates an axis with `taps`, with the border mirrored and the outermost sample twice (scipy's "reflect")."""
+    """Correlates an axis with `taps`; the border is mirrored, with the outermost sample twice (scipy's "reflect")."""
     lines = np.moveaxis(x, axis, 0)
     padded = np.pad(lines, ((before, len(taps) - 1 - before), (0, 0)), mode="symmetric")
     total = np.zeros_like(lines)
@@ -45,7 +45,7 @@ def _high_pass(y: np.ndarray) -> np.ndarray:
 
 
 def _block_means(values: np.ndarray) -> np.ndarray:
-    """Returns the means over the blocks that begin at multiples of 16 px, the last of which may be mirrored."""
+    """Returns the means over blocks that begin at multiples of 16 px; an incomplete last block is mirrored."""
     taps = np.full(BLOCK_PX, 1 / BLOCK_PX)
     for axis in (0, 1):
         values = _filter_axis(values, taps, BLOCK_PX // 2, axis)
@@ -76,7 +76,7 @@ def power(
 def place(sr: np.ndarray, hr: np.ndarray, *, border: int = 0, channel: str = "y", size: Size = None) -> float:
     """Computes the correlation with HR of the log energy of high frequencies over blocks of 16 px; 1 is best.
 
-    It is high where texture is where HR has texture.
+    It is high if SR has texture in the same blocks as HR.
     """
     check_same_shape(sr, hr)
     del border, channel
@@ -87,7 +87,7 @@ def place(sr: np.ndarray, hr: np.ndarray, *, border: int = 0, channel: str = "y"
 def flat(sr: np.ndarray, hr: np.ndarray, *, border: int = 0, channel: str = "y", size: Size = None) -> float:
     """Computes the amplitude of high frequencies relative to HR's in blocks where HR is flat; 1 is best.
 
-    It is above 1 where skies are noisy. NaN if HR has fewer than 8 flat blocks.
+    It is above 1 if flat areas, such as skies, are noisy; NaN if HR has fewer than 8 flat blocks.
     """
     check_same_shape(sr, hr)
     del border, channel
@@ -117,7 +117,10 @@ def phase(values: Sequence[Sequence[float]]) -> float:
 
 
 def _repeated(image: np.ndarray, size: Size) -> float:
-    """Returns the fraction of high frequencies that all cells of a block share, times the cells; of noise it is 1."""
+    """Returns the mean over blocks of a fraction times the number of cells of 4 x 4 px in a block; 1 for noise.
+
+    It is the fraction of the energy of high frequencies that is the same in all cells of the block.
+    """
     high, block = _high_pass(_luma(image, size)), MESH_BLOCK_PX
     rows, columns = (side // block for side in high.shape)
     cells = high[: rows * block, : columns * block].reshape(rows, block // SCALE, SCALE, columns, block // SCALE, SCALE)
@@ -128,8 +131,8 @@ def _repeated(image: np.ndarray, size: Size) -> float:
 def mesh(sr: np.ndarray, hr: np.ndarray, *, border: int = 0, channel: str = "y", size: Size = None) -> float:
     """Computes how much of the high frequencies repeats every 4 px within blocks of 32 px, over HR's; 1 is best.
 
-    It is above 1 where a fine weave or mesh covers surfaces, also where it differs from block to block, which `lattice`
-    averages away.
+    It is above 1 if a fine mesh covers surfaces, also if the mesh differs from block to block. `lattice` averages over
+    the image, where such meshes cancel.
     """
     check_same_shape(sr, hr)
     del border, channel
@@ -146,8 +149,8 @@ def _shrink(image: np.ndarray, size: Size) -> np.ndarray:
 def lr_psnr(sr: np.ndarray, hr: np.ndarray, *, border: int = 0, channel: str = "y", size: Size = None) -> float:
     """Computes PSNR in dB between SR and HR, both shrunk to a quarter by MATLAB's bicubic and rounded; at most 68.1.
 
-    It tells whether SR is a possible original of LR, where LR was made from HR by bicubic. One LR pixel is ignored at
-    each border.
+    If LR was made from HR by bicubic, a high value means that SR is a possible original of LR. One LR pixel is ignored
+    at each border.
     """
     check_same_shape(sr, hr)
     del border, channel
@@ -156,7 +159,10 @@ def lr_psnr(sr: np.ndarray, hr: np.ndarray, *, border: int = 0, channel: str = "
 
 
 def v34(sr: np.ndarray, hr: np.ndarray, *, border: int = 0, channel: str = "y", size: Size = None) -> float:
-    """Computes the mean squared distance of VGG19's relu3_4, divided by the variance of HR's; 0 is best."""
+    """Computes the mean squared distance between the VGG19 features relu3_4 of SR and HR, over their variance in HR.
+
+    0 is best.
+    """
     check_same_shape(sr, hr)
     del border, channel
     ours, theirs = (np.asarray(crop_border(image, 0, size), np.float32) for image in (sr, hr))

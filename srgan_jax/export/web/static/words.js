@@ -38,7 +38,7 @@ export function about({ runtime, models, made }) {
       list([["size", `${bytes(model.bytes)}, ${number(model.parameters, 0)} parameters in float16, computed in float32`],
         ["enlarges", `${model.scale} times in width and height`],
         ["tiles", model.exact ? `of at most ${model.tile} pixels, that overlap by ${2 * model.halo}: the result is that of the whole picture`
-          : `of at most ${model.tile} pixels; it sees farther than their overlap, so seams may differ slightly`],
+          : `of at most ${model.tile} pixels; a pixel depends on more than their overlap, so pixels beside seams may differ slightly`],
         ...model.about]),
     ]),
     make("p", { class: "note" }, `Made by ${made}.`),
