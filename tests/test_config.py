@@ -84,6 +84,31 @@ class _Maskless(nn.Module):
         return lr.repeat(4, axis=1).repeat(4, axis=2) * self.param("gain", nn.initializers.ones, ())
 
 
+def _keys(section):
+    for name, value in section.items():
+        yield section, name
+        if isinstance(value, ConfigDict):
+            yield from _keys(value)
+
+
+VALUES = [None, "x", (), (None,), (-1,), ({},), 10**400, float("nan"), float("inf"), True, {}, b"x", object()]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: str(value)[:9])
+def test_a_value_of_any_type_at_any_key_is_accepted_or_refused_in_a_line(value):
+    config, refused = defaults.get_config(), 0
+    for section, name in list(_keys(config)):
+        before = section._fields[name]
+        section._fields[name] = value  # past ConfigDict's own checks, as the value of a new key in a config file
+        try:
+            resolve(config)
+        except UserError as error:  # any other exception is a traceback for the user
+            assert len(str(error)) < 1000
+            refused += 1
+        section._fields[name] = before
+    assert refused > 50
+
+
 @pytest.mark.parametrize(
     ("values", "parts"),
     [

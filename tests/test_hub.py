@@ -115,7 +115,8 @@ def test_a_repository_of_several_weights_needs_a_name(online, files):
     assert srgan_jax.load("hf://someone/zoo").scale == 2
 
 
-@pytest.mark.parametrize("address", ["hf://model", "hf://a/b@", "hf://a/b@v1@v2", "hf:///a/b", "hf://a/b c"])
+@pytest.mark.parametrize("address", ["hf://model", "hf://a/b@", "hf://a/b@v1@v2", "hf:///a/b", "hf://a/b c",
+                                     "hf://../..", "hf://ü/b"])  # fmt: skip
 def test_another_form_of_address_is_refused(address):
     with pytest.raises(UserError, match=r"expected hf://owner/name\[@revision\]"):
         srgan_jax.load(address)
@@ -191,3 +192,15 @@ def test_push_without_a_licence_or_a_login_says_what_to_do(online, weights, tmp_
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     assert cli.main(["push", weights, "me/model"]) == 2
     assert "me/model: the Hub refused" in capsys.readouterr().err and online.commits == {}
+
+
+@pytest.mark.parametrize("name", ["../x", "ü/é", "a/-b", "a/b.git", "a/b..c", "a/b--c", "a/" + "x" * 200, "a/b\n"])
+def test_push_refuses_names_that_the_hub_refuses_before_it_writes(tmp_path, name):
+    with pytest.raises(UserError, match="expected a repository, OWNER/NAME, of letters"):
+        hub.check_repository(name)
+
+
+def test_a_token_of_other_characters_is_refused(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_ü")
+    with pytest.raises(UserError, match="the token of the Hub has characters that no token has"):
+        hub.check_login()

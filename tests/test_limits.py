@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from srgan_jax import weights
-from srgan_jax.weights import safetensors_io
+from srgan_jax.runtime.errors import MissingFileError
+from srgan_jax.weights import safetensors_io, storage
 
 GENERATOR = {"name": "srresnet", "blocks": 1, "width": 4}
 SWINIR = {"name": "swinir", "depths": (2,), "heads": (1,), "width": 4, "window": 4}
@@ -100,13 +101,24 @@ def test_a_large_header_is_refused_before_it_is_read(tmp_path, read):
         read(file)
 
 
-def test_a_dtype_that_numpy_lacks_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("dtype", "item", "message"),
+    [
+        ("F8_E4M3", 1, "expected tensors of float32, float64, float16 or bfloat16"),
+        ("I64", 8, "'x/y' holds int64, expected float32"),
+        ("BOOL", 1, "'x/y' holds bool, expected float32"),
+        ("C64", 8, "'x/y' holds complex64, expected float32"),
+        ("BF16", 2, "values that aren't finite in x/y"),
+    ],
+)
+def test_other_numbers_than_finite_floats_are_refused(tmp_path, dtype, item, message):
     file, text = tmp_path / "a.safetensors", json.dumps(
         {"__metadata__": {"format": safetensors_io.FORMAT, "architecture": "{}"},
-         "x": {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]}}
+         "x/y": {"dtype": dtype, "shape": [4], "data_offsets": [0, 4 * item]}}
     ).encode()  # fmt: skip
-    file.write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
-    with pytest.raises(weights.WeightsError):
+    content = b"\x80\x7f" * 4 if dtype == "BF16" else bytes(4 * item)  # of bfloat16: infinity
+    file.write_bytes(len(text).to_bytes(8, "little") + text + content)
+    with pytest.raises(weights.WeightsError, match=message):
         weights.load(file)
 
 
@@ -115,6 +127,9 @@ def test_a_dtype_that_numpy_lacks_is_refused(tmp_path):
     [
         (("params/a", "params/a/kernel"), "'params/a' and 'params/a/kernel' are both names of tensors"),
         (("/".join("a" * 3000),), "has 3000 parts, expected at most 16"),
+        (("",), "the name '' is no path of a leaf"),
+        (("params",), "the name 'params' is no path of a leaf"),
+        (("params//kernel",), "the name 'params//kernel' is no path of a leaf"),
     ],
 )
 def test_names_that_are_not_the_paths_of_a_tree_are_refused(tmp_path, names, message):
@@ -122,3 +137,19 @@ def test_names_that_are_not_the_paths_of_a_tree_are_refused(tmp_path, names, mes
     safetensors_io.write_tensors(tmp_path / "a.safetensors", dict.fromkeys(names, np.ones(1, np.float32)), header)
     with pytest.raises(safetensors_io.WeightsError, match=message):
         weights.load(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("partner", ["../outside.safetensors", "/etc/passwd", "hf://a/b", "gs://a/b", "..", ""])
+def test_a_header_names_no_partner_outside_its_folder(tmp_path, bilinear, partner):
+    weights.save(tmp_path / "outside.safetensors", bilinear)
+    weights.save(tmp_path / "run" / "gan.safetensors", bilinear, {"partner": partner})
+    with pytest.raises(weights.WeightsError, match="expected the name of a file beside it, or of shipped weights"):
+        storage.load_blended(tmp_path / "run" / "gan.safetensors", 0.5)
+
+
+def test_a_partner_is_not_looked_for_in_the_current_folder(tmp_path, bilinear, monkeypatch):
+    weights.save(tmp_path / "psnr.safetensors", bilinear)
+    weights.save(tmp_path / "run" / "gan.safetensors", bilinear, {"partner": "psnr.safetensors"})
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MissingFileError, match="no weights at .*run/psnr.safetensors"):
+        storage.load_blended(tmp_path / "run" / "gan.safetensors", 0.5)

@@ -136,3 +136,21 @@ def test_files_that_hold_no_tensors_are_an_error_in_a_line(tmp_path, capsys):
     for name in ("empty", "no_tensors"):
         assert cli.main(["import", str(tmp_path / f"{name}.safetensors"), "-o", str(tmp_path / "o.safetensors")]) == 2
         _one_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--scale", "64"], "photo is 48 x 48 px; expected sides of at least 64 px"),
+        (["--border", "-1"], "--border -1: expected 0 or more"),
+        (["--report", "FILE"], "expected a folder"),
+        (["--out", "FILE"], "expected a folder"),
+    ],
+)
+def test_evaluate_refuses_what_it_could_not_finish(tmp_path, photo, capsys, options, message):
+    images.write_image(tmp_path / "hr" / "photo.png", photo[:48, :48])
+    (tmp_path / "FILE").touch()
+    options = [str(tmp_path / option) if option == "FILE" else option for option in options]
+    assert cli.main(["evaluate", "--data", str(tmp_path / "hr"), "--metrics", "psnr_y", *options]) == 2
+    out, err = capsys.readouterr()
+    assert message in err and not out

@@ -147,6 +147,18 @@ def test_salvage_takes_what_is_there():
     assert images.read_image(io.BytesIO(data), salvage=True).notes == ()
 
 
+def test_a_jpeg_2000_without_a_tile_is_refused():
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), (9, 99, 199)).save(buffer, "JPEG2000", tile_size=(32, 32))
+    data = buffer.getvalue()
+    assert images.read_image(io.BytesIO(data)).shape[:2] == (64, 64)
+    first = data.index(b"\xff\x90\0\x0a")  # marker and length of a tile's header, then its number and length
+    without = data[:first] + data[first + int.from_bytes(data[first + 6 : first + 10], "big") :]
+    with pytest.raises(images.ImageError, match="without 1 of its tiles"):
+        images.read_image(io.BytesIO(without))
+    assert images.read_image(io.BytesIO(without), salvage=True).shape[:2] == (64, 64)
+
+
 def test_heic_without_its_extra_names_the_command(tmp_path, monkeypatch):
     (tmp_path / "IMG_0001.heic").write_bytes(struct.pack(">I", 24) + b"ftypheic" + bytes(4) + b"mif1heic" + bytes(40))
     monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)

@@ -1,5 +1,6 @@
 """Tests of videos: times, sound, subtitles, chapters, colours; a run that was interrupted resumes."""
 
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -7,8 +8,8 @@ import numpy as np
 import pytest
 
 import srgan_jax
-from srgan_jax import bulk, cli
-from srgan_jax.bulk import video, video_file
+from srgan_jax import bulk, cli, weights
+from srgan_jax.bulk import video, video_reader
 from srgan_jax.runtime.errors import UserError
 
 av = pytest.importorskip("av", reason='pip install "srgan-jax[video]"')
@@ -50,7 +51,7 @@ def _contents(path):
         arrays, times = [frame.to_ndarray(format="rgb24") for frame in frames], [frame.time for frame in frames]
         context = container.streams.video[0].codec_context
         told = {
-            "colours": [int(getattr(context, tag)) for tag in video_file.COLOUR_TAGS],
+            "colours": [int(getattr(context, tag)) for tag in video_reader.COLOUR_TAGS],
             "chapters": [(float(c["start"] * c["time_base"]), c["metadata"]["title"]) for c in container.chapters()],
             "title": container.metadata.get("title"),
             "pixels": context.pix_fmt,
@@ -183,3 +184,57 @@ def test_names_of_videos(bilinear, photo, tmp_path, monkeypatch, capsys):
     assert run("p/v.mp4", "--format", "mkv", "-o", "k/")[1] == ["1 video upscaled to k/v.mkv"]
     assert run("p/v.mp4", "-o", "x.gif")[0] == 2 and not Path("x.gif").exists()
     assert run("p/v.mp4", "--scale", "1e6", "-o", "huge.mp4")[0] == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["ffconcat version 1.0\nfile other.mkv\n", "v=0\nc=IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\n"]
+)
+def test_a_playlist_reads_no_other_file(bilinear, photo, tmp_path, text):
+    _write(tmp_path / "other.mkv", photo, times=TIMES[:2], sound=False)
+    (tmp_path / "a.mp4").write_text(text)
+    with pytest.raises(UserError, match="a.mp4: expected a video in one of the formats mov"):
+        _upscale(bilinear, tmp_path / "a.mp4", tmp_path / "b.mp4")
+
+
+def test_a_video_that_the_encoder_refuses_fails_before_its_frames_are_upscaled(bilinear, tmp_path):
+    with av.open(str(tmp_path / "a.mov"), "w") as container:  # x264 encodes sides of up to 16,384 pixels
+        stream = container.add_stream("png", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 10_000, 2, "rgb24"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((2, 10_000, 3), np.uint8))))
+        container.mux(stream.encode(None))
+    with pytest.raises(UserError, match="a.mov: libx264 can't encode 20000 x 4 pixels; choose a smaller --scale"):
+        _upscale(bilinear, tmp_path / "a.mov", tmp_path / "b.mp4")
+
+
+def test_a_video_whose_size_changes_is_refused(bilinear, photo, tmp_path):
+    parts = [tmp_path / "a.ts", tmp_path / "b.ts"]
+    for path, height in zip(parts, (48, 32), strict=True):
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("mpeg2video", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, height, "yuv420p"
+            for _ in range(3):
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(photo[:height, :64]))
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    parts[0].write_bytes(parts[0].read_bytes() + parts[1].read_bytes())
+    with pytest.raises(UserError, match="has 64 x 32 pixels, the first 64 x 48; cut the video"):
+        _upscale(bilinear, parts[0], tmp_path / "c.mp4")
+
+
+def test_whatever_a_video_does_the_next_one_is_upscaled(bilinear, tmp_path, photo, monkeypatch, capsys):
+    _write(tmp_path / "a.mkv", photo, times=TIMES[:2], sound=False)
+    shutil.copy(tmp_path / "a.mkv", tmp_path / "b.mkv")
+    plan = video._plan
+
+    def fail(source, *rest):
+        if source.name == "a.mkv":
+            raise RuntimeError("unexpected")
+        return plan(source, *rest)
+
+    monkeypatch.setattr(video, "_plan", fail)
+    weights.save(file := tmp_path / "w.safetensors", bilinear)
+    arguments = [tmp_path / "a.mkv", tmp_path / "b.mkv", "-o", tmp_path / "out", "--weights", file]
+    status = cli.main(["upscale", *map(str, arguments)])
+    printed = capsys.readouterr().out
+    assert status == 1 and "a.mkv: RuntimeError: unexpected" in printed and "1 video upscaled" in printed
+    assert (tmp_path / "out" / "b.mkv").is_file()

@@ -85,6 +85,10 @@ def test_folders_packages_and_ports_that_do_not_fit(tmp_path, small, capsys):
     for given in ("broken.tgz", "absent.tgz"):
         assert cli.main(["web", "-o", str(tmp_path / "site"), "--with-runtime", str(tmp_path / given)]) == 2
         assert f"npm pack onnxruntime-web@{runtime.VERSION}" in capsys.readouterr().err
+    wrong_arguments = {"from 0": ["site", "--serve", "99999"], "holds other": ["other"], "is a file": ["broken.tgz"]}
+    for message, wrong in wrong_arguments.items():
+        assert cli.main(["web", "-o", str(tmp_path / wrong[0]), *wrong[1:], "--with-runtime", "absent"]) == 2
+        assert message in capsys.readouterr().err  # before the runtime is read
     assert not (tmp_path / "site").exists()
     with web.serve(tmp_path, 0) as server, pytest.raises(UserError, match="can't be used"):
         web.serve(tmp_path, server.server_address[1])

@@ -1,13 +1,14 @@
 """Upscaling of files and folders, for the command `srgan-jax upscale`."""
 
+from srgan_jax.bulk.failures import describe
 from srgan_jax.bulk.jobs import Job, count_others, expand, find_jobs
 from srgan_jax.bulk.options import Options, settings_digest
 from srgan_jax.bulk.planning import Names, plan
 from srgan_jax.bulk.run import Interrupted, upscale_files
 from srgan_jax.bulk.sizes import SizeOf, target_size
 from srgan_jax.bulk.video import upscale_video, video_target
-from srgan_jax.bulk.video_file import SUFFIXES as VIDEO_SUFFIXES
 from srgan_jax.bulk.video_jobs import VideoNames, find_video_jobs
+from srgan_jax.bulk.video_reader import SUFFIXES as VIDEO_SUFFIXES
 from srgan_jax.bulk.writer import Summary
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Summary",
     "VideoNames",
     "count_others",
+    "describe",
     "expand",
     "find_jobs",
     "find_video_jobs",

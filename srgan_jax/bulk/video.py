@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from srgan_jax import images
-from srgan_jax.bulk import video_file, video_join
+from srgan_jax.bulk import video_file, video_join, video_reader
 from srgan_jax.bulk.chains import make_chain, repeat_generators
 from srgan_jax.bulk.options import weights_digest
 from srgan_jax.bulk.planning import check_result
 from srgan_jax.bulk.sizes import SizeOf, rows_of_result
-from srgan_jax.bulk.video_file import Encoding, TimedFrame, VideoInfo
+from srgan_jax.bulk.video_file import Encoding
+from srgan_jax.bulk.video_reader import TimedFrame, VideoInfo
 from srgan_jax.inference import Chain
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.weights import Weights
@@ -37,7 +38,7 @@ def video_target(source: Path, out: str | None, suffix: str, format: str = "") -
             raise UserError(f"-o {out}: expected a video's name with one of {', '.join(video_file.WRITTEN)}")
         return Path(out or "")
     wanted = f".{format.lower().removeprefix('.')}"
-    given = wanted if wanted in video_file.SUFFIXES else source.suffix.lower()
+    given = wanted if wanted in video_reader.SUFFIXES else source.suffix.lower()
     ending = given if given in video_file.WRITTEN else ".mkv"
     return (Path(out) if out else source.parent) / f"{source.stem}{suffix}{ending}"
 
@@ -53,7 +54,7 @@ def names_video(out: str | None) -> bool:
     if Path(out).suffix.lower() in images.SUFFIXES:
         written = ", ".join(video_file.WRITTEN)
         raise UserError(f"-o {out} is the name of an image; expected a folder, or a video's name with one of {written}")
-    return Path(out).suffix.lower() in video_file.SUFFIXES
+    return Path(out).suffix.lower() in video_reader.SUFFIXES
 
 
 def upscale_video(
@@ -104,7 +105,7 @@ def upscale_video(
         report(f"{source}: resuming after {done} frames")
     passes = repeat_generators(generators, size_of.passes(*info.size))
     chain = make_chain(passes, [info.size], tile_px=tile_px, self_ensemble=self_ensemble, report=report)
-    frames = _upscaled(video_file.read_frames(source, info, done), chain, size_of)
+    frames = _upscaled(video_reader.read_frames(source, info, max_pixels, done), chain, size_of)
     _write_segments(
         frames, folder, done, info, encoding, lambda count: progress(count * area, max(count, info.frames) * area)
     )
@@ -121,18 +122,18 @@ def _plan(
     """Returns what is known of the video, and how its result is encoded; raises what `upscale_video` raises."""
     codec = codec or video_file.DEFAULT_CODECS.get(target.suffix.lower(), video_file.H264)
     video_file.check_codec(codec)
-    info = video_file.read_info(source)
-    if (area := math.prod(info.size)) > max_pixels:
-        raise UserError(
-            f"{source}: {area / 1e6:,.4g} megapixels a frame, more than {max_pixels / 1e6:,.4g}, the limit that "
-            "--max-pixels sets"
-        )
+    info = video_reader.read_info(source, max_pixels)
     check_result(size_of, info.size, max_pixels)
     video_join.check_sound(source, target)
     height, width = (side // 2 * 2 for side in size_of(*info.size))
     if not (height and width):
         raise UserError(f"{source}: expected a result of at least 2 x 2 pixels, got {_size(size_of(*info.size))}")
-    return info, Encoding(codec, crf, (height, width))
+    encoding = Encoding(codec, crf, (height, width))
+    try:
+        video_file.check_size(encoding, info)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+    return info, encoding
 
 
 def _size(size: tuple[int, int]) -> str:

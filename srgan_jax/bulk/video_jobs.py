@@ -10,7 +10,7 @@ from srgan_jax.bulk.options import Options, weights_digest
 from srgan_jax.bulk.planning import Names
 from srgan_jax.bulk.sizes import SizeOf
 from srgan_jax.bulk.video import names_video, video_target
-from srgan_jax.bulk.video_file import read_info
+from srgan_jax.bulk.video_reader import read_info
 from srgan_jax.bulk.writer import Resolved
 from srgan_jax.runtime import atomic
 from srgan_jax.runtime.errors import UserError
@@ -47,14 +47,16 @@ class VideoNames:
         crf: int,
         self_ensemble: bool,
         overwrite: bool,
+        max_pixels: int,
     ):
         """Takes what decides the content of the results; the arguments are those of `upscale_video`."""
         settings = weights_digest(generators, repr((codec, crf, self_ensemble)))
         self._names = Names(jobs, size_of, Options(overwrite=overwrite), settings)
+        self._max_pixels = max_pixels
 
     def resolve(self, job: Job) -> tuple[Resolved, tuple[int, int]]:
         """Returns where the result of a job goes, and height and width of the video; raises as `Names.resolve`."""
-        size = read_info(job.source).size
+        size = read_info(job.source, self._max_pixels).size
         return self._names.resolve(job, size, lambda: records.file_digest(job.source)), size
 
     @contextlib.contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from srgan_jax.bulk import video_file
+from srgan_jax.bulk import video_file, video_reader
 from srgan_jax.runtime.atomic import atomic_file
 from srgan_jax.runtime.errors import UserError
 
@@ -22,7 +22,7 @@ def join(segments: Sequence[Path], source: Path, target: Path) -> list[str]:
     Raises:
       UserError: the format of `target` can't hold the codec.
     """
-    av = video_file.pyav()
+    av = video_reader.pyav()
     for kinds in (("audio", "subtitle", "attachment", "video"), ("audio",), ()):
         try:
             return _join(segments, source, target, kinds)
@@ -35,15 +35,15 @@ def join(segments: Sequence[Path], source: Path, target: Path) -> list[str]:
 
 def _join(segments: Sequence[Path], source: Path, target: Path, kinds: tuple[str, ...]) -> list[str]:
     """Does what `join` does, with the streams of these kinds."""
-    av = video_file.pyav()
+    av = video_reader.pyav()
     with contextlib.ExitStack() as stack:
-        container = stack.enter_context(av.open(str(source), **video_file.lenient(av)))
+        container = stack.enter_context(video_reader.open_container(source))
         temporary = stack.enter_context(atomic_file(target))
         first = stack.enter_context(av.open(str(segments[0])))
         out = stack.enter_context(av.open(str(temporary), "w", format=_muxer(target)))
-        original, others, notes = video_file.moving(container), {}, []
+        original, others, notes = video_reader.moving(container), {}, []
         video = out.add_stream_from_template(first.streams.video[0])
-        for tag in video_file.COLOUR_TAGS:  # VP9 doesn't hold them all
+        for tag in video_reader.COLOUR_TAGS:  # VP9 doesn't hold them all
             setattr(video.codec_context, tag, getattr(original.codec_context, tag))
         _describe(video, original)
         for stream in container.streams:
@@ -75,9 +75,9 @@ def check_sound(source: Path, target: Path) -> None:
     """Raises UserError where the format of `target` can't hold the sound of `source`, and Matroska might."""
     if _muxer(target) == "matroska":
         return
-    av = video_file.pyav()
+    av = video_reader.pyav()
     with (
-        av.open(str(source), **video_file.lenient(av)) as container,
+        video_reader.open_container(source) as container,
         av.open(io.BytesIO(), "w", format=_muxer(target)) as out,
     ):
         for stream in container.streams.audio:
@@ -138,5 +138,5 @@ def _video_packets(segments: Sequence[Path], stream: Any) -> Iterator[Any]:
 
 def _packets(segments: Sequence[Path]) -> Iterator[Any]:
     for segment in segments:
-        with video_file.pyav().open(str(segment)) as container:
+        with video_reader.pyav().open(str(segment)) as container:
             yield from (packet for packet in container.demux(video=0) if packet.size)

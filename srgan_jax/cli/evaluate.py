@@ -90,6 +90,17 @@ def _read_sets(args: argparse.Namespace, scale: int, bands) -> tuple[dict[str, s
     return folders, sets
 
 
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Raises UserError for options that could fail only after all images are scored."""
+    if args.one_file and not args.report:
+        raise UserError("--one-file needs --report DIR")
+    if args.border is not None and args.border < 0:
+        raise UserError(f"--border {args.border}: expected 0 or more")
+    for option, folder in {"--out": args.out, "--report": args.report}.items():
+        if folder and Path(folder).exists() and not Path(folder).is_dir():
+            raise UserError(f"{option} {folder} is a file: expected a folder")
+
+
 def evaluate(args: argparse.Namespace) -> int:
     """Prints a table of scores with its protocol, and writes the files that `args` request.
 
@@ -105,8 +116,7 @@ def evaluate(args: argparse.Namespace) -> int:
 
     processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
     devices.check_platform()
-    if args.one_file and not args.report:
-        raise UserError("--one-file needs --report DIR")
+    _check_outputs(args)
     if args.report and jax.process_count() > 1:
         raise UserError(f"--report needs one process, got {jax.process_count()}; omit --report or run one process")
     args.weights = [at_moment(path, args) for path in args.weights]

@@ -44,7 +44,8 @@ def upscale_videos(
 
     jobs = bulk.find_video_jobs(videos, args.out, suffix, args.format, report)
     how = {"codec": args.codec, "crf": args.crf, "self_ensemble": args.self_ensemble}
-    names = bulk.VideoNames(jobs, size_of, generators, overwrite=args.overwrite, **how)
+    max_pixels = int(args.max_pixels * 1e6)
+    names = bulk.VideoNames(jobs, size_of, generators, overwrite=args.overwrite, max_pixels=max_pixels, **how)
     failed = 0
     for job in jobs:
         video = job.source
@@ -52,8 +53,8 @@ def upscale_videos(
             raise UserError(f"the result would replace {job.target}; choose another folder, or add --suffix _x4")
         try:
             found, size = names.resolve(job)
-        except UserError as error:
-            print(f"1 video failed: {error}")
+        except Exception as error:  # whatever a file does, the others are upscaled
+            print(_failure(video, error))
             failed += 1
             continue
         if found.instead_of:
@@ -74,14 +75,14 @@ def upscale_videos(
                     generators,
                     size_of,
                     tile_px=args.tile_px,
-                    max_pixels=int(args.max_pixels * 1e6),
+                    max_pixels=max_pixels,
                     report=report,
                     progress=bar,
                     **how,
                 )
             print(f"1 video upscaled to {found.target}")
-        except UserError as error:
-            print(f"1 video failed: {error}")
+        except Exception as error:
+            print(_failure(video, error))
             failed += 1
         except KeyboardInterrupt:
             print(f"{video}: interrupted; the same command continues after the last segment", file=sys.stderr)
@@ -89,3 +90,11 @@ def upscale_videos(
         finally:
             bar.close()
     return 1 if failed else 0
+
+
+def _failure(video: Path, error: Exception) -> str:
+    """Returns the line about a video that failed."""
+    from srgan_jax import bulk
+
+    named = isinstance(error, UserError) and str(video) in str(error)
+    return one_line(f"1 video failed: {'' if named else f'{video}: '}{bulk.describe(error, video)}")

@@ -23,6 +23,9 @@ def web(args: argparse.Namespace) -> int:
     from srgan_jax.weights import pretrained
 
     devices.check_platform()
+    web.check_folder(Path(args.out))
+    if args.serve is not None:
+        web.check_port(args.serve)
     generators = _load(args.weights or [pretrained.DEFAULT], args)
     files = runtime_files(args.with_runtime, report=lambda line: print(line, file=sys.stderr))
     site = web.write_site(args.out, generators, files)

@@ -36,7 +36,7 @@ def resolve(config: ConfigDict | RunConfig) -> RunConfig:
     if isinstance(config, RunConfig):
         return config
     values = config.to_dict()
-    check_no_old_value(values.get("data", {}))
+    check_no_old_value(_mapping(values.get("data", {}), "config.data"))
     run = _section(RunConfig, values, "config")
     _check_intervals(run)
     for name, stage in run.stages.items():
@@ -61,7 +61,7 @@ def resolve(config: ConfigDict | RunConfig) -> RunConfig:
 def _section(kind: type[S], values: Mapping[str, PyTree], path: str) -> S:
     """Returns the dataclass `kind` with the values of a section."""
     fields = {field.name: field for field in _fields_of(kind)}
-    for name in values:
+    for name in _mapping(values, path):
         if name not in fields:
             if path.startswith("config.stages."):
                 check_not_renamed(path.split(".")[2], name)
@@ -82,6 +82,8 @@ def _value(field: dataclasses.Field, value: PyTree, path: str) -> PyTree:
     known = list(default) if isinstance(default, Mapping) else []
     if dataclasses.is_dataclass(default):
         return _section(type(default), value, path)
+    if isinstance(default, Mapping):
+        value = _mapping(value, path)
     if field.name == "stages":
         return MappingProxyType({name: _stage(stage, f"{path}.{name}") for name, stage in value.items()})
     if field.name in ("losses", "discriminator_losses"):
@@ -91,14 +93,42 @@ def _value(field: dataclasses.Field, value: PyTree, path: str) -> PyTree:
         if field.name in OPEN and "name" not in value:
             raise UserError(f"{path}: expected the key name, found {', '.join(value) or 'no keys'}")
         for name, lowest in NETWORK_MINIMA.items() if field.name in OPEN else ():
-            if name in value and value[name] < lowest:
-                raise UserError(f"{path}.{name}={value[name]}: expected {lowest} or more")
+            if name in value and not (_is_number(value[name]) and value[name] >= lowest):
+                raise UserError(f"{path}.{name}={value[name]!r:.80}: expected {lowest} or more")
         return MappingProxyType({name: _frozen(item) for name, item in value.items()})
     return _leaf(field, default, value, path)
 
 
+def _mapping(value: PyTree, path: str) -> Mapping[str, PyTree]:
+    """Returns a section; raises UserError if it is anything else."""
+    if not isinstance(value, Mapping):
+        raise UserError(f"{path}={value!r:.80}: expected a section of keys, such as {path}.KEY")
+    return value
+
+
+def _is_number(value: PyTree) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_exact(value: float, kind: type) -> bool:
+    """Returns whether a number is one of `kind`, int or float."""
+    try:
+        return float(value) == kind(value)
+    except (OverflowError, ValueError):  # infinity, NaN, or more digits than a float holds
+        return False
+
+
+def _check_items(value: PyTree, default: tuple, path: str) -> None:
+    """Raises UserError if an item isn't of the type of the default's: a number, a string, or a tuple of these."""
+    kinds = [int, float] if default and _is_number(default[0]) else [type(default[0])] if default else []
+    for item in value:
+        if isinstance(item, bool) or not isinstance(item, tuple(kinds) or (str, int, float, tuple, list)):
+            example = f", for instance {default!r}" if default else " of numbers or names"
+            raise UserError(f"{path}={value!r:.80}: expected a tuple{example}")
+
+
 def _stage(values: Mapping[str, PyTree], path: str) -> StageConfig:
-    return _section(GanStageConfig if "discriminator_losses" in values else StageConfig, values, path)
+    return _section(GanStageConfig if "discriminator_losses" in _mapping(values, path) else StageConfig, values, path)
 
 
 def _frozen(value: PyTree) -> PyTree:
@@ -109,11 +139,12 @@ def _leaf(field: dataclasses.Field, default: PyTree, value: PyTree, path: str) -
     kind = type(default)
     if kind is tuple:
         if not isinstance(value, tuple | list):
-            raise UserError(f"{path}={value!r}: expected a tuple, for instance {default!r}")
+            raise UserError(f"{path}={value!r:.80}: expected a tuple, for instance {default!r}")
+        _check_items(value, default, path)
         return _frozen(value)
-    number = kind in (int, float) and isinstance(value, int | float) and not isinstance(value, bool)
-    if not (number and float(value) == kind(value)) and not (kind not in (int, float) and isinstance(value, kind)):
-        raise UserError(f"{path}={value!r}: expected {kind.__name__}, for instance {default!r}")
+    number = kind in (int, float) and _is_number(value)
+    if not (number and _is_exact(value, kind)) and not (kind not in (int, float) and isinstance(value, kind)):
+        raise UserError(f"{path}={value!r:.80}: expected {kind.__name__}, for instance {default!r}")
     if number:
         _check_range(path, value, field.metadata)
         return kind(value)

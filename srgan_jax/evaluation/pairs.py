@@ -41,7 +41,16 @@ def _downscale(hr: jax.Array, scale: int, convention: str) -> jax.Array:
 
 
 def make_pair(name: str, hr: np.ndarray, scale: int, convention: str = "A", gray: bool = False) -> Pair:
-    """Crops `hr` (uint8) to multiples of `scale` and computes its bicubic LR image, rounded to 8 bits."""
+    """Crops `hr` (uint8) to multiples of `scale` and computes its bicubic LR image, rounded to 8 bits.
+
+    Raises:
+      UserError: a side of `hr` is smaller than `scale`.
+    """
+    height, width = hr.shape[:2]
+    if min(height, width) < scale:
+        raise UserError(
+            f"{name} is {width} x {height} px; expected sides of at least {scale} px for a scale of {scale}"
+        )
     hr = crop_to_multiple(hr, scale)
     return Pair(name, np.asarray(_downscale(hr, scale, convention)), hr, gray)
 

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
+from srgan_jax.images.containers import jp2
 from srgan_jax.images.errors import ImageError, reason
 from srgan_jax.images.files import is_open
 from srgan_jax.images.limits import MAX_PIXELS, check_pixels, check_scans
@@ -57,6 +58,8 @@ def open_image(
             check_pixels(image.width * image.height, max_pixels)
             if kind.name == "JPEG":
                 check_scans(stream, image.width * image.height, max_pixels)
+            if kind.name == "JPEG2000" and not salvage:
+                _check_tiles(stream)
             yield image
     except ImageError:
         raise
@@ -108,6 +111,16 @@ def _check_readable(kind: Kind, stream: BinaryIO) -> None:
         if bits > 8 or mode in (MULTICHANNEL, DUOTONE):
             described = {MULTICHANNEL: "multichannel", DUOTONE: "duotone"}.get(mode, f"{bits} bits")
             raise ImageError(f"PSD ({described}): only gray, RGB, CMYK and Lab of 8 bits are read; save it as TIFF")
+
+
+def _check_tiles(stream: BinaryIO) -> None:
+    """Raises ImageError if tiles of a JPEG 2000 are missing."""
+    position = stream.tell()
+    stream.seek(0)
+    count = jp2.missing_tiles(stream.read())
+    stream.seek(position)
+    if count > 0:
+        raise ImageError(f"JPEG 2000 without {count} of its tiles; --salvage takes what is there")
 
 
 @functools.cache

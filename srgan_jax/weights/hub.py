@@ -17,6 +17,8 @@ from srgan_jax.runtime.messages import report
 from srgan_jax.weights.safetensors_io import WeightsError, read_metadata, sha256_of
 
 PREFIX, SUFFIX = "hf://", ".safetensors"
+NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"  # of an owner or a repository, by the rules of the Hub
+MAX_NAME = 96  # characters of "owner/name"
 GENERATOR = "generator.safetensors"  # read where a repository has several files
 FORM = "hf://owner/name[@revision][/FILE.safetensors]"
 SHOWN = 10  # names in a message
@@ -41,7 +43,7 @@ def is_address(path: str | os.PathLike) -> bool:
 
 def parse(address: str) -> Address:
     """Returns the parts of an address; raises UserError if it has another form, or names a file that isn't read."""
-    match = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(?:@(refs/pr/\d+|[^/@]+))?(?:/([^@]+))?", address)
+    match = re.fullmatch(rf"hf://({NAME}/{NAME})(?:@(refs/pr/\d+|[^/@]+))?(?:/([^@]+))?", address)
     if not match:
         raise UserError(f"{address}: expected {FORM}, such as hf://owner/name or hf://owner/name@v1.0")
     found = Address(*(part or "" for part in match.groups()))
@@ -146,8 +148,12 @@ def _check(address: str, path: Path) -> None:
 
 def check_repository(name: str) -> None:
     """Raises UserError unless `name` is that of a repository, "owner/name"."""
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise UserError(f"{name!r}: expected a repository, OWNER/NAME")
+    refused = "--" in name or ".." in name or name.endswith(".git") or len(name) > MAX_NAME
+    if refused or not re.fullmatch(f"{NAME}/{NAME}", name):
+        raise UserError(
+            f"{name!r:.120}: expected a repository, OWNER/NAME, of letters, digits, _, and single - and . between "
+            f"them, with at most {MAX_NAME} characters"
+        )
 
 
 def check_login() -> None:
@@ -155,8 +161,10 @@ def check_login() -> None:
     extras.require("hub", "srgan-jax push")
     import huggingface_hub
 
-    if huggingface_hub.get_token() is None:
+    if (token := huggingface_hub.get_token()) is None:
         raise UserError("push needs a token of the Hub that may write: hf auth login; -o DIR only writes the files")
+    if not re.fullmatch(r"[!-~]+", token):
+        raise UserError("the token of the Hub has characters that no token has; log in again: hf auth login")
 
 
 def push(folder: str | os.PathLike, repository: str, *, private: bool = False) -> str:

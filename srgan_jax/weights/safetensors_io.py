@@ -20,6 +20,7 @@ PYTORCH = (".pth", ".pt", ".pth.tar", ".ckpt")  # suffixes
 SUFFIXES = (*PYTORCH, ".safetensors")
 MAX_HEADER_BYTES = 4 << 20  # names and sizes of the tensors; a file with a thousand tensors has 0.1 MB
 SHOWN = 5  # names of tensors in a message
+FLOATS = "float32, float64, float16 or bfloat16"
 
 
 class WeightsError(UserError):
@@ -84,6 +85,8 @@ def read_tensors(path: str | os.PathLike, expected_format: str) -> tuple[dict[st
     found = header.get("format")
     if found != expected_format:
         raise WeightsError(f"{path}: expected the format {expected_format!r}, found {found!r}")
+    if odd := sorted(name for name in tensors if "/" not in name or not all(name.split("/"))):
+        raise WeightsError(f"{path}: the name {odd[0]!r:.80} is no path of a leaf, such as 'params/layer/kernel'")
     return tensors, header
 
 
@@ -112,14 +115,26 @@ def read_any(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, 
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
             header = file.metadata() or {}
-    except (SafetensorError, TypeError, ValueError, AttributeError) as error:  # the latter: a dtype that NumPy lacks
+    except (TypeError, AttributeError) as error:  # a dtype that NumPy lacks
+        raise WeightsError(f"{os.fspath(path)}: expected tensors of {FLOATS} ({error})") from None
+    except (SafetensorError, ValueError) as error:
         raise WeightsError(f"{os.fspath(path)} is not a readable .safetensors file ({error})") from None
     try:
         check_names(tensors)
+        tensors = {name: _as_float(name, tensor) for name, tensor in tensors.items()}
         check_values(tensors)
     except WeightsError as error:
         raise WeightsError(f"{os.fspath(path)} can't be used: {error}") from None
     return tensors, header
+
+
+def _as_float(name: str, tensor: np.ndarray) -> np.ndarray:
+    """Returns a tensor of floats that NumPy knows; raises WeightsError for integers, bools and complex numbers."""
+    if tensor.dtype.name == "bfloat16":
+        return tensor.astype(np.float32)
+    if tensor.dtype.kind != "f":
+        raise WeightsError(f"{name!r:.80} holds {tensor.dtype}, expected {FLOATS}")
+    return tensor
 
 
 def check_header_size(path: str | os.PathLike) -> None:

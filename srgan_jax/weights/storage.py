@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -190,13 +191,21 @@ def load_blended(path: str | os.PathLike, strength: float) -> Weights:
 
 
 def find_partner(path: str | os.PathLike, partner: str) -> str | os.PathLike:
-    """Returns the file of a generator's PSNR partner: beside `path`, in its repository, or as `load` takes it.
+    """Returns the file of a generator's PSNR partner: beside `path`, in its repository, or one that ships.
 
     Args:
       path: of the generator, as for `load`.
       partner: "partner" of its header.
+
+    Raises:
+      WeightsError: `partner` isn't a plain name: a file may not have others read, elsewhere or by the network.
     """
+    if re.search(r"[/\\:\0]", partner) or partner in ("", ".", ".."):
+        raise WeightsError(
+            f"{os.fspath(path)}: its header names {partner!r:.80} as PSNR partner; expected the name of a file beside "
+            "it, or of shipped weights"
+        )
     if hub.is_address(path) and partner.endswith(hub.SUFFIX):
         return hub.beside(os.fspath(path), partner)
     beside = os.path.join(os.path.dirname(_resolve_path(path)), partner)
-    return beside if os.path.isfile(beside) else partner
+    return beside if os.path.isfile(beside) else pretrained.path_of(partner) or beside

@@ -33,6 +33,12 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         """Prints nothing for a request."""
 
 
+def check_port(port: int) -> None:
+    """Raises UserError unless `port` is the number of a port, or 0."""
+    if not 0 <= port <= 65535:
+        raise UserError(f"--serve {port}: expected a port from 0 (any that is free) to 65535")
+
+
 def serve(folder: str | os.PathLike, port: int) -> http.server.ThreadingHTTPServer:
     """Returns a server of `folder` on the loopback; `serve_forever` starts it, `server_address` is its host and port.
 
@@ -43,8 +49,7 @@ def serve(folder: str | os.PathLike, port: int) -> http.server.ThreadingHTTPServ
     Raises:
       UserError: the port is in use.
     """
-    if not 0 <= port <= 65535:
-        raise UserError(f"--serve {port}: expected a port from 0 (any that is free) to 65535")
+    check_port(port)
     handler = functools.partial(_Handler, directory=os.fspath(folder))
     try:
         return http.server.ThreadingHTTPServer((HOST, port), handler)

@@ -29,6 +29,14 @@ class Site(NamedTuple):
     download_bytes: dict[str, int]
 
 
+def check_folder(folder: Path) -> None:
+    """Raises UserError if `folder` is a file, or holds other files than those of an earlier `write_site`."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file: expected a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / INFO).is_file():
+        raise UserError(f"{folder} holds other files: expected a new or empty folder, or one of srgan-jax web")
+
+
 def write_site(
     folder: str | os.PathLike,
     generators: Mapping[str, tuple[Weights, Mapping[str, str]]],
@@ -45,10 +53,7 @@ def write_site(
       UserError: the folder holds other files, or a generator can't be written: see `write_web_model`.
     """
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file: expected a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / INFO).is_file():
-        raise UserError(f"{folder} holds other files: expected a new or empty folder, or one of srgan-jax web")
+    check_folder(folder)
     models = [
         write_web_model(params, folder / "models" / f"{name}.onnx", name, provenance)
         for name, (params, provenance) in generators.items()

@@ -11,6 +11,7 @@ UUIDS = {  # content of "uuid" boxes
     "geo": bytes.fromhex("b14bf8bd083d4b43a5ae8cd7d5a6ce03"),
 }
 SIZ = b"\xff\x4f\xff\x51"  # the markers at the beginning of the code stream
+SOT = b"\xff\x90"  # marker of a part of a tile
 ICC, RESTRICTED_ICC = 3, 2  # methods of a "colr" box
 
 
@@ -21,6 +22,33 @@ def bits_of(data: bytes) -> int:
         return 0
     (channels,) = struct.unpack_from(">H", data, start + 40)
     return max((data[start + 42 + 3 * channel] & 0x7F) + 1 for channel in range(channels))
+
+
+def missing_tiles(data: bytes) -> int:
+    """Returns how many tiles of the image have no part in the code stream; decoders leave them gray, without an error.
+
+    Raises:
+      struct.error, ZeroDivisionError: the header is damaged.
+    """
+    start = data.find(SIZ)
+    if start < 0:
+        return 0
+    width, height, _, _, tile_width, tile_height, left, top = struct.unpack_from(">8I", data, start + 8)
+    expected = -(-(width - left) // tile_width) * -(-(height - top) // tile_height)
+    position, found = start + 2, set()
+    while position + 4 <= len(data):
+        marker, length = data[position : position + 2], int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker == SOT:
+            tile, part = struct.unpack_from(">HI", data, position + 4)
+            found.add(tile)
+            if part == 0:  # to the end
+                break
+            position += max(part, 2)
+        elif found or marker[0] != 0xFF:  # the end of the code stream
+            break
+        else:
+            position += 2 + max(length, 2)
+    return expected - len(found)
 
 
 def metadata_of(data: bytes) -> dict[str, bytes]:
