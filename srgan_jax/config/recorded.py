@@ -50,8 +50,8 @@ def load_recorded(workdir: Path) -> ConfigDict:
         load_config(config_file)
     try:
         run = resolve(ConfigDict(translate_keys(read_config(workdir))))
-    except UserError:
-        raise
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
     except Exception as error:  # values of other types than a run writes
         raise UserError(f"{file} is damaged ({type(error).__name__}: {error}); {ADVICE}") from None
     config = ConfigDict(as_dict(run))
