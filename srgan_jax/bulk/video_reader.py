@@ -142,7 +142,7 @@ def read_info(path: Path, max_pixels: int) -> VideoInfo:
             bits=max(component.bits for component in frame.format.components),
             transparent=stream.metadata.get("alpha_mode") == "1"
             or any(component.is_alpha for component in frame.format.components),
-            mastered=any(data.type.name in HDR_METADATA for data in frame.side_data),
+            mastered=any(getattr(item, "type", item).name in HDR_METADATA for item in frame.side_data),  # PyAV 19: types
             pixel_format=frame.format.name,
             time_base=stream.time_base,
             rate=rate,
