@@ -142,7 +142,8 @@ def read_info(path: Path, max_pixels: int) -> VideoInfo:
             bits=max(component.bits for component in frame.format.components),
             transparent=stream.metadata.get("alpha_mode") == "1"
             or any(component.is_alpha for component in frame.format.components),
-            mastered=any(getattr(item, "type", item).name in HDR_METADATA for item in frame.side_data),  # PyAV 19: types
+            # The items are types in PyAV 19, and have types in PyAV 18.
+            mastered=any(getattr(item, "type", item).name in HDR_METADATA for item in frame.side_data),
             pixel_format=frame.format.name,
             time_base=stream.time_base,
             rate=rate,
