@@ -36,8 +36,8 @@ def test_mesh_finds_meshes_that_differ_from_block_to_block():
     pattern = 0.05 * _meshes(rng)
     found = texture.mesh(hr + pattern, hr)
     # `mesh` of HR is about 1. In SR, with the energies N of the noise and M of the pattern after the high pass, it is
-    # (N + 64 M) / (N + M): the 64 cells of a block have 1/64 of the noise's energy in common by chance, and all of the
-    # pattern's. At the borders of blocks, where the sign may change, the part of the pattern is smaller.
+    # 64 (N / 64 + M) / (N + M): the mean of the 64 cells of a block divides the energy of independent noise by 64, and
+    # leaves that of the pattern. At the borders of blocks, where the sign may change, it is smaller.
     noise, mesh = (np.mean((x - gaussian_filter(x, 1.0)) ** 2) for x in (hr[..., 0], pattern[..., 0]))
     assert 0.6 < found / ((noise + 64 * mesh) / (noise + mesh)) < 1
     assert texture.phase([texture.lattice(hr + pattern, hr)]) < 1.3  # `phase` does not detect these meshes

@@ -91,7 +91,7 @@ def losses(info: VideoInfo, codec: str) -> list[str]:
     av = pyav()
     components = av.VideoFormat(_pixel_format(av.codec.Codec(codec, "w"), info)).components
     lines = ["transparency is not kept"] if info.transparent else []
-    lines += ["HDR metadata (mastering display, light level, Dolby Vision) are not kept"] if info.mastered else []
+    lines += ["HDR metadata (mastering display, light level, Dolby Vision) is not kept"] if info.mastered else []
     written = max(component.bits for component in components)
     return lines + [f"{info.bits} bits become {written}"] * (written < info.bits)
 

@@ -41,7 +41,6 @@ class VideoInfo(NamedTuple):
     Attributes:
       size: height and width as it is shown, that is after rotation.
       frames: number of frames; an estimate where the file doesn't state it.
-      deep: whether the samples have more than 8 bits.
       pixel_format: name of the pixel format.
       time_base: unit of `TimedFrame.time`, in seconds.
       rate: mean number of frames a second.
@@ -55,7 +54,6 @@ class VideoInfo(NamedTuple):
 
     size: tuple[int, int]
     frames: int
-    deep: bool
     pixel_format: str
     time_base: Fraction
     rate: Fraction
@@ -65,6 +63,11 @@ class VideoInfo(NamedTuple):
     bits: int
     transparent: bool
     mastered: bool
+
+    @property
+    def deep(self) -> bool:
+        """Whether the samples have more than 8 bits."""
+        return self.bits > 8
 
 
 class TimedFrame(NamedTuple):
@@ -138,7 +141,6 @@ def read_info(path: Path, max_pixels: int) -> VideoInfo:
         return VideoInfo(
             size=(frame.width, frame.height) if turned else (frame.height, frame.width),
             frames=stream.frames or max(1, round(seconds * rate)),
-            deep=any(component.bits > 8 for component in frame.format.components),
             bits=max(component.bits for component in frame.format.components),
             transparent=stream.metadata.get("alpha_mode") == "1"
             or any(component.is_alpha for component in frame.format.components),
