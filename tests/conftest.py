@@ -218,15 +218,15 @@ def upscale(bilinear, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory):
+def chromium(tmp_path_factory):
     """Headless Chromium, driven by selenium; the test is skipped where it isn't installed."""
-    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if not (chromium and driver):
+    program, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    if not (program and driver):
         pytest.skip("Chromium and its driver are not installed (scripts/test.sh --browser)")
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
-    options.binary_location = chromium
+    options.binary_location = program
     for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1280,1000"):
         options.add_argument(f"--{flag}")
     for flag in ("disable-background-networking", "disable-component-update", "disable-sync", "no-first-run"):
@@ -236,3 +236,11 @@ def browser(tmp_path_factory):
     browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     yield browser
     browser.quit()
+
+
+@pytest.fixture
+def browser(chromium):
+    """Chromium with an empty page and an empty log: without the messages of the test before."""
+    chromium.get("about:blank")
+    chromium.get_log("browser")
+    return chromium
