@@ -273,6 +273,9 @@ def test_bootstrap_intervals_by_hand():
     assert tables.intervals(rows, "a") == {("s", "b"): {"psnr_y": (1.0, 1.0)}}
     assert "21.000 (+1.000 to +1.000)" not in tables.markdown(rows, [], None)
     assert "| s | b | 22.000 (+1.000 to +1.000) |" in tables.markdown(rows, [], "a")
+    rows[-1].scores["psnr_y"] = float("inf")  # two equal images: no interval
+    assert tables.intervals(rows, "a") == {("s", "b"): {}}
+    assert "| s | b | inf |" in tables.markdown(rows, [], "a")
 
 
 def test_import_writes_what_upscale_reads(tmp_path, capsys):

@@ -154,3 +154,12 @@ def test_evaluate_refuses_what_it_could_not_finish(tmp_path, photo, capsys, opti
     assert cli.main(["evaluate", "--data", str(tmp_path / "hr"), "--metrics", "psnr_y", *options]) == 2
     out, err = capsys.readouterr()
     assert message in err and not out
+
+
+@pytest.mark.parametrize(
+    "arguments, name",
+    [(["evaluate", "--data", ""], "--data"), (["upscale", ""], "IN"), (["upscale", "a.png", "-o", ""], "--out")],
+)
+def test_an_empty_argument_is_not_the_current_folder(capsys, arguments, name):
+    assert cli.main(arguments) == 2
+    assert f"error: {name} is empty: expected a name or a path" in capsys.readouterr().err

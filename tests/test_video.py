@@ -14,6 +14,7 @@ from srgan_jax.runtime.errors import UserError
 
 av = pytest.importorskip("av", reason='pip install "srgan-jax[video]"')
 TIMES = [0, 40, 80, 200, 210, 220, 400, 440, 480, 500]  # ms: a variable rate
+SOUND = {".webm": "libopus", ".wmv": "wmav2"}  # codecs; AAC in other containers
 
 
 def _write(path, photo, *, times=TIMES, sound=True, codec="libx264", pixels="yuv420p", **options):
@@ -24,7 +25,9 @@ def _write(path, photo, *, times=TIMES, sound=True, codec="libx264", pixels="yuv
         context.time_base = Fraction(1, 1000)
         context.color_primaries = context.color_trc = context.colorspace = 1  # BT.709
         context.color_range = 1
-        audio = container.add_stream("libopus" if path.suffix == ".webm" else "aac", rate=48000) if sound else None
+        audio = container.add_stream(SOUND.get(path.suffix, "aac"), rate=48000) if sound else None
+        if audio:
+            audio.bit_rate, audio.layout = 128_000, "mono"
         container.metadata["title"] = "Film"
         container.set_chapters(
             [{"id": n, "start": 250 * n, "end": 250 * (n + 1), "time_base": Fraction(1, 1000), "metadata": {"title": t}}
@@ -147,6 +150,28 @@ def test_streams_that_a_format_cannot_hold(bilinear, photo, tmp_path):
     assert lines[1:] == [f"{tmp_path}/b.mkv: subtitle stream 1 (srt) isn't kept, because .mp4 can't hold it"]
     with pytest.raises(UserError, match=r"a.mkv: .webm can't hold its audio stream 1 \(aac\); -o NAME.mkv, or"):
         _upscale(bilinear, tmp_path / "a.mkv", tmp_path / "d.webm")
+
+
+def test_sound_that_matroska_does_not_hold_is_encoded_again(bilinear, photo, tmp_path):
+    _write(tmp_path / "a.wmv", photo)
+    lines = _upscale(bilinear, tmp_path / "a.wmv", tmp_path / "b.mkv")
+    assert f"{tmp_path}/a.wmv: audio stream 1 (wmav2) is encoded again, as FLAC, because .mkv can't hold it" in lines
+    sounds = []
+    for name in ("a.wmv", "b.mkv"):
+        with av.open(str(tmp_path / name)) as container:
+            frames = list(container.decode(audio=0))
+            samples = np.concatenate([frame.to_ndarray().ravel() for frame in frames])
+            sounds.append((float(frames[0].pts * frames[0].time_base), samples))
+    (start, before), (start_after, after) = sounds
+    assert abs(start - start_after) <= 0.001 and after.dtype == np.int16
+    np.testing.assert_allclose(after / 2.0**15, before, atol=2**-15)  # 16 bits
+
+
+def test_a_name_at_the_limit_of_file_systems(bilinear, photo, tmp_path):
+    _write(tmp_path / "a.mkv", photo, times=TIMES[:2], sound=False)
+    long = tmp_path / f"{'n' * 251}.mkv"
+    _upscale(bilinear, tmp_path / "a.mkv", long)
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "a.mkv", long]
 
 
 def test_what_the_encoder_cannot_keep_is_named(bilinear, photo, tmp_path):

@@ -1,6 +1,7 @@
 """Upscaling of videos frame by frame, in segments, so that an interrupted run resumes."""
 
 import collections
+import hashlib
 import itertools
 import math
 import os
@@ -24,6 +25,7 @@ from srgan_jax.runtime.errors import UserError
 from srgan_jax.weights import Weights
 
 SEGMENT_FRAMES, SEGMENT_SECONDS, SMALLEST_SEGMENT = 120, 300.0, 12
+LONG_NAME = 240  # bytes
 FLICKER = "frames are upscaled one by one, without looking at their neighbours: fine textures may flicker"
 
 
@@ -99,7 +101,7 @@ def upscale_video(
         report(f"{source}: {note}")
     if info.interlaced:
         report(f"{source}: is interlaced; both fields are upscaled as one frame")
-    folder = target.with_name(f".segments-{target.name}")
+    folder = _segments_folder(target)
     done = _resume(folder, _digest(source, generators, (encoding, self_ensemble)))
     if done:
         report(f"{source}: resuming after {done} frames")
@@ -180,6 +182,12 @@ def _segment(frames: Iterator[TimedFrame], progress: Callable[[int], None], done
         late = time.monotonic() - start > SEGMENT_SECONDS and count >= SMALLEST_SEGMENT
         if count == SEGMENT_FRAMES or late:
             return
+
+
+def _segments_folder(target: Path) -> Path:
+    """Returns the hidden folder of the segments of a result; a name near the limit of 255 bytes is replaced."""
+    name = target.name if len(os.fsencode(target.name)) < LONG_NAME else hashlib.sha256(os.fsencode(target)).hexdigest()
+    return target.with_name(f".segments-{name}")
 
 
 def _segments(folder: Path) -> list[Path]:

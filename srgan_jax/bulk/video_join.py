@@ -12,6 +12,8 @@ from srgan_jax.bulk import video_file, video_reader
 from srgan_jax.runtime.atomic import atomic_file
 from srgan_jax.runtime.errors import UserError
 
+SOUND_CODEC = "flac"  # for sound that Matroska does not hold as it is
+
 
 def join(segments: Sequence[Path], source: Path, target: Path) -> list[str]:
     """Writes a video from encoded segments and the other streams, chapters and metadata of the source, atomically.
@@ -41,7 +43,7 @@ def _join(segments: Sequence[Path], source: Path, target: Path, kinds: tuple[str
         temporary = stack.enter_context(atomic_file(target))
         first = stack.enter_context(av.open(str(segments[0])))
         out = stack.enter_context(av.open(str(temporary), "w", format=_muxer(target)))
-        original, others, notes = video_reader.moving(container), {}, []
+        original, others, sounds, notes = video_reader.moving(container), {}, [], []
         video = out.add_stream_from_template(first.streams.video[0])
         for tag in video_reader.COLOUR_TAGS:  # VP9 doesn't hold them all
             setattr(video.codec_context, tag, getattr(original.codec_context, tag))
@@ -59,14 +61,19 @@ def _join(segments: Sequence[Path], source: Path, target: Path, kinds: tuple[str
                 _describe(copy, stream)
                 if stream.type == "video" and not stream.disposition & av.stream.Disposition.attached_pic:
                     notes.append(f"video stream {stream.index} is copied as it is")
+            elif stream.type == "audio":  # Matroska: the sound that other formats can't hold is refused before
+                encoded = out.add_stream(SOUND_CODEC, rate=stream.rate, layout=stream.layout.name, format="s16")
+                sounds.append(_encoded_packets(source, stream.index, encoded))
+                _describe(encoded, stream)
+                notes.append(f"{_name(stream)} is encoded again, as FLAC, because {target.suffix} can't hold it")
             else:
                 notes.append(f"{_name(stream)} isn't kept, because {target.suffix} can't hold it")
         out.metadata.update(container.metadata)
         if chapters := container.chapters():
             out.set_chapters(chapters)
         out.start_encoding()
-        both = _video_packets(segments, video), _copied_packets(container, others)
-        for packet in heapq.merge(*both, key=lambda packet: packet.dts * packet.time_base):
+        packets = _video_packets(segments, video), _copied_packets(container, others), *sounds
+        for packet in heapq.merge(*packets, key=lambda packet: packet.dts * packet.time_base):
             out.mux(packet)
     return notes
 
@@ -109,6 +116,21 @@ def _copied_packets(container: Any, streams: dict[int, Any]) -> Iterator[Any]:
         if packet.dts is not None:
             packet.stream = streams[packet.stream.index]
             yield packet
+
+
+def _encoded_packets(source: Path, index: int, encoded: Any) -> Iterator[Any]:
+    """Yields the packets of a sound stream of a video, decoded and encoded again for the stream `encoded`."""
+    av = video_reader.pyav()
+    resampler = av.AudioResampler(format="s16", layout=encoded.layout, rate=encoded.rate)
+    with video_reader.open_container(source) as container:
+        stream, end = container.streams[index], 0
+        for frame in itertools.chain(container.decode(stream), [None]):
+            if frame is not None:  # the last one may have no time
+                frame.pts = end if frame.pts is None else frame.pts
+                end = frame.pts + round(frame.samples / frame.sample_rate / frame.time_base)
+            for converted in resampler.resample(frame):
+                yield from encoded.encode(converted)
+        yield from (packet for packet in encoded.encode(None) if packet.size)
 
 
 def _muxer(target: Path) -> str:

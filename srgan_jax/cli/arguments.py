@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 
 from srgan_jax.runtime import storage
+from srgan_jax.runtime.errors import UserError
 
 # Name of an argument -> the schemes that it accepts besides local paths
 SCHEMES: Mapping[str, tuple[str, ...]] = {
@@ -18,11 +19,14 @@ PREPARE = {"source": ("gs",), "out": ("gs",)}
 
 
 def check_paths(args: argparse.Namespace) -> None:
-    """Raises UserError if an argument of a command is a path whose scheme the command doesn't support."""
+    """Raises UserError if an argument of a command is empty, or a path whose scheme the command doesn't support."""
     accepted = {**SCHEMES, **(PREPARE if args.command == "prepare" else {})}
     for action in args.parser._actions:
         value = getattr(args, action.dest, None)
         for text in value if isinstance(value, list | tuple) else [value]:
+            if text == "" != action.default:
+                name = "".join(action.option_strings[-1:]) or action.metavar or action.dest
+                raise UserError(f"{name} is empty: expected a name or a path (was a variable of the shell not set?)")
             if isinstance(text, str | os.PathLike) and action.dest != "repository":
                 storage.check(text, "".join(action.option_strings[-1:]), accepted.get(action.dest, ()))
 

@@ -119,7 +119,10 @@ def means(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, float]]:
 
 
 def intervals(rows: Sequence[Row], baseline: str) -> dict[tuple[str, str], dict[str, tuple[float, float]]]:
-    """Returns the 95 % interval of the mean difference to `baseline` for each (set, method) and metric."""
+    """Returns the 95 % interval of the mean difference to `baseline` for each (set, method) and metric.
+
+    Metrics are left out where a difference isn't finite (the PSNR of equal images).
+    """
     scores = {id(row): scoring.of_one_image(row.scores) for row in rows}
     reference = {(row.set, row.picture): scores[id(row)] for row in rows if row.method == baseline}
     groups: dict[tuple[str, str], dict[str, list[float]]] = {}
@@ -128,7 +131,10 @@ def intervals(rows: Sequence[Row], baseline: str) -> dict[tuple[str, str], dict[
             group = groups.setdefault((row.set, row.method), {name: [] for name in row.scores})
             for name, value in scores[id(row)].items():
                 group[name].append(value - reference[row.set, row.picture][name])
-    return {key: {n: scoring.bootstrap_interval(v) for n, v in group.items()} for key, group in groups.items()}
+    return {
+        key: {n: scoring.bootstrap_interval(v) for n, v in group.items() if all(map(math.isfinite, v))}
+        for key, group in groups.items()
+    }
 
 
 def mean_intervals(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, tuple[float, float]]]:
@@ -192,9 +198,10 @@ def _cells(rows: Sequence[Row], baseline: str | None) -> tuple[list[str], list[l
     differences = intervals(rows, baseline) if baseline else {}
     for (set_name, method), scores in means(rows).items():
         cells = [format_score(name, scores[name]) for name in names]
-        if (set_name, method) in differences:
-            for index, name in enumerate(names):
-                low, high = (_signed(name, value) for value in differences[set_name, method][name])
+        found = differences.get((set_name, method), {})
+        for index, name in enumerate(names):
+            if name in found:
+                low, high = (_signed(name, value) for value in found[name])
                 cells[index] += f" ({low} to {high})"
         lines.append([set_name, method, *cells])
     return ["set", "method", *names], lines
