@@ -72,6 +72,24 @@ def test_only_the_parser_of_the_recognised_format_runs(tmp_path, monkeypatch):
     assert asked == [["PNG"]]
 
 
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("PDF", b"%PDF-1.7\n"),
+        ("HTML", b"\n<!DOCTYPE html><html><img src=photo.jpg>"),
+        ("SVG", b"<?xml version='1.0'?><svg width='4' height='4'/>"),
+        ("OpenEXR", b"v/1\x01\x02\0\0\0channels\0chlist\0"),
+        ("video", b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom"),  # MP4
+        ("video", b"\x1a\x45\xdf\xa3\x01\0\0\0"),  # Matroska
+        ("video", b"RIFF\xff\0\0\0AVI LIST"),
+    ],
+)
+def test_files_of_other_kinds_are_named(tmp_path, name, content):
+    (tmp_path / "photo.jpg").write_bytes(content + bytes(64))
+    with pytest.raises(images.ImageError, match=f"photo.jpg: {name} is not read: "):
+        images.read_image(tmp_path / "photo.jpg")
+
+
 def test_weak_signatures_need_their_suffix(tmp_path):
     Image.fromarray(PHOTO).save(tmp_path / "a.tga")
     (tmp_path / "a.bin").write_bytes((tmp_path / "a.tga").read_bytes())

@@ -108,12 +108,25 @@ KINDS = (
     Kind("PCX", _is_pcx, only=(".pcx",)),
     Kind("TGA", _is_tga, ".tga", only=(".tga", ".icb", ".vda", ".vst")),
 )  # fmt: skip
+
+
+def _is_video(head: bytes) -> bool:
+    """Returns whether a file is of MP4's family (and no image), Matroska, WebM, AVI, ASF (WMV), FLV or MPEG."""
+    others = (b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b"FLV\1", b"\0\0\1\xba")
+    return head[4:8] in (b"ftyp", b"moov") or head.startswith(others) or (head[:4], head[8:12]) == (b"RIFF", b"AVI ")
+
+
 # Formats that are not read: how to recognise them, and the advice in the error message.
 REFUSED = {
+    "video": (_is_video, "only a file that is named, and has a video's suffix: srgan-jax upscale film.mp4"),
+    "HTML": (lambda head: head.lstrip().lower().startswith((b"<!doctype html", b"<html")),
+             "it is a page, not the image on it; download the image itself"),
+    "SVG": (lambda head: head.lstrip().startswith((b"<svg", b"<?xml")), "it is drawn at any size without upscaling"),
+    "OpenEXR": (_begins(b"v/1\1"), "convert it to a TIFF or PNG of 16 bits first"),
     "PostScript": (_begins(b"%!", b"\xc5\xd0\xd3\xc6", b"\x04%!"), "it is a program that draws an image"),
     "PDF": (_begins(b"%PDF"), "convert its pages to images first: pdftoppm -png"),
     "PSB": (_begins(b"8BPS\0\2"), "save it as PSD, PNG or TIFF"),
-}
+}  # fmt: skip
 
 
 def head_of(file: str | os.PathLike | BinaryIO) -> bytes:
