@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
+import srgan_jax
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.weights import torch_checkpoint
 from srgan_jax.weights.torch_checkpoint import read_checkpoint, read_torch
@@ -336,3 +337,19 @@ def test_safetensors_of_other_programs_are_read(torch, tmp_path, dtype):
     read = read_torch(tmp_path / "a.safetensors")
     np.testing.assert_array_equal(read["a"], state["module.a"].float().numpy())
     assert read["a"].dtype == np.float32 and read["b"].tolist() == [1, 2]
+
+
+def test_the_content_of_a_file_decides_how_it_is_read(torch, save, tmp_path):
+    from safetensors.torch import save_file
+
+    written = save({"a": torch.arange(3.0)})
+    np.testing.assert_array_equal(read_torch(written.rename(tmp_path / "torch.safetensors"))["a"], [0, 1, 2])
+    for tensors in range(1, 40):  # headers of many lengths: the first byte is that of a pickle, 0x80, in some
+        save_file({f"{n:04}": torch.arange(3.0) for n in range(tensors)}, tmp_path / "a.pth")
+        np.testing.assert_array_equal(read_torch(tmp_path / "a.pth")["0000"], [0, 1, 2])
+
+
+def test_our_own_file_with_a_suffix_of_pytorch_is_read(bilinear, tmp_path):
+    srgan_jax.save(tmp_path / "a.safetensors", bilinear)
+    loaded = srgan_jax.load((tmp_path / "a.safetensors").rename(tmp_path / "a.pth"))
+    assert loaded.architecture == bilinear.architecture

@@ -70,7 +70,4 @@ def _named_by_format(path: Path) -> Path:
 
 
 def _weights_file(folder: Path) -> str:
-    path = _read_stdin(folder / "weights")
-    with open(path, "rb") as file:
-        is_safetensors = file.read(9)[8:] == b"{"  # after the length of its header; anything else is PyTorch's
-    return str(path.rename(path.with_suffix(".safetensors" if is_safetensors else ".pth")))
+    return str(_read_stdin(folder / "stdin.pth"))  # the content tells whether it is a .safetensors

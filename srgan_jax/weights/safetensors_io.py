@@ -16,8 +16,7 @@ FORMAT = "srgan_jax generator 1"
 EXTRACTOR_FORMAT = "srgan_jax extractor 1"
 DISCRIMINATOR_FORMAT = "srgan_jax discriminator 1"
 FORMATS = (FORMAT, EXTRACTOR_FORMAT, DISCRIMINATOR_FORMAT)
-PYTORCH = (".pth", ".pt", ".pth.tar", ".ckpt")  # suffixes
-SUFFIXES = (*PYTORCH, ".safetensors")
+SUFFIXES = (".pth", ".pt", ".pth.tar", ".ckpt", ".safetensors")
 MAX_HEADER_BYTES = 4 << 20  # names and sizes of the tensors; a file with a thousand tensors has 0.1 MB
 SHOWN = 5  # names of tensors in a message
 FLOATS = "float32, float64, float16 or bfloat16"
@@ -33,6 +32,17 @@ def sha256_of(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_pytorch(path: str | os.PathLike) -> bool:
+    """Returns whether a file is a PyTorch checkpoint: by its content, or if that tells nothing, by its suffix."""
+    head = b""
+    if os.path.isfile(path):
+        with open(path, "rb") as file:
+            head = file.read(9)
+    if head[4:] == b"\0\0\0\0{":  # of a .safetensors: the length of the header in 8 bytes, then JSON
+        return False
+    return head.startswith((b"PK\x03\x04", b"\x80")) or not os.fspath(path).endswith(".safetensors")
+
+
 def is_foreign(path: str | os.PathLike) -> bool:
     """Returns whether a file is one of another program: a PyTorch checkpoint, or a `.safetensors` without our header.
 
@@ -40,13 +50,12 @@ def is_foreign(path: str | os.PathLike) -> bool:
     """
     if not os.path.isfile(path):
         return False
-    if os.fspath(path).endswith(PYTORCH):
+    if is_pytorch(path):
         return True
     try:
         return read_metadata(path).get("format") not in FORMATS
     except WeightsError:
-        with open(path, "rb") as file:
-            return file.read(4).startswith((b"PK\x03\x04", b"\x80"))
+        return False
 
 
 def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], header: Mapping[str, str]) -> None:

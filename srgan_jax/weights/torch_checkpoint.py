@@ -16,7 +16,7 @@ import numpy as np
 
 from srgan_jax.runtime.errors import MissingFileError
 from srgan_jax.weights.pickle_reader import BFLOAT16, PickleReader, RefusedError, Storage, Tensor
-from srgan_jax.weights.safetensors_io import WeightsError, check_header_size
+from srgan_jax.weights.safetensors_io import WeightsError, check_header_size, is_pytorch
 from srgan_jax.weights.state_dict import unwrap
 
 MAX_PICKLE_BYTES = 4 << 20  # names and sizes of the tensors; a file with a thousand tensors has 0.2 MB
@@ -200,9 +200,7 @@ def read_content(path: str | os.PathLike) -> tuple[Any, dict[str, str]]:
     Raises:
       WeightsError: the file does not exist or is unreadable.
     """
-    if os.fspath(path).endswith(".safetensors"):
-        return read_foreign_safetensors(path)
-    return read_checkpoint(path), {}
+    return (read_checkpoint(path), {}) if is_pytorch(path) else read_foreign_safetensors(path)
 
 
 def read_foreign_safetensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
