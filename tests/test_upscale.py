@@ -1,5 +1,6 @@
 """Tests of `srgan-jax upscale`: files, folders, damaged files."""
 
+import errno
 import io
 import os
 import subprocess
@@ -17,6 +18,7 @@ import srgan_jax
 from srgan_jax import bulk, cli, images, models
 from srgan_jax.bulk import chains
 from srgan_jax.images import formats
+from srgan_jax.runtime import atomic
 
 
 @pytest.fixture
@@ -237,6 +239,19 @@ def test_an_interrupted_write_leaves_no_partial_file(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         images.write_image(tmp_path / "out" / "a.png", np.zeros((9, 9, 3), np.uint8))
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_full_disk_is_named_with_the_file(capsys, monkeypatch, weights, tmp_path, photo):
+    images.write_image(tmp_path / "a.png", photo[:16, :16])
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")  # as of a write: without the name of the file
+
+    monkeypatch.setattr(atomic, "_sync", full)
+    status, printed, _ = _run(capsys, tmp_path / "a.png", "-o", tmp_path / "b.png", "--weights", weights)
+    assert status == 1 and f"a.png: can't write {tmp_path / 'b.png'}: no space left on the disk" in printed
+    assert cli.main(["export", str(weights), "--to", "stablehlo", "-o", str(tmp_path / "b.zip")]) == 2
+    assert f"error: {tmp_path / 'b.zip'}: No space left on device\n" in capsys.readouterr().err
 
 
 def test_a_result_that_cannot_be_written_does_not_stop_the_others(capsys, folder, weights, tmp_path):

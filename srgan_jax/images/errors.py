@@ -2,6 +2,7 @@
 
 from PIL import Image
 
+from srgan_jax.runtime.atomic import NO_SPACE
 from srgan_jax.runtime.errors import UserError
 
 
@@ -10,12 +11,14 @@ class ImageError(UserError):
 
 
 def reason(error: Exception) -> str:
-    """Returns a short description of an exception that Pillow raised for a file."""
+    """Returns a short description of an exception that reading or writing a file raised."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image in a known format"
     known = {PermissionError: "permission denied", FileNotFoundError: "no such file or folder"}
     if type(error) in known:
         return known[type(error)]
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return "no space left on the disk"
     text = str(error).strip().splitlines()
     return text[0] if text else type(error).__name__
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import errno
 import os
 import re
 import secrets
@@ -13,6 +14,7 @@ from pathlib import Path
 from srgan_jax.runtime import storage
 from srgan_jax.runtime.locks import fcntl, try_lock
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 TEMPORARY = re.compile(r"\.partial-[0-9a-f]{16}-.*", re.DOTALL)
 _cleaned: set[str] = set()  # folders whose leftovers this process has deleted
 _before_rename: contextvars.ContextVar[Callable[[Path, Path], None] | None] = contextvars.ContextVar(
@@ -65,6 +67,10 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
             call(temporary, path)
         temporary.replace(path)
         _sync(path.parent)
+    except OSError as error:
+        if error.errno in NO_SPACE and error.filename is None:  # of a write, which doesn't name the file
+            error.filename = os.fspath(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
         if lock is not None:

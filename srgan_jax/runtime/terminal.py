@@ -63,6 +63,13 @@ def printable_output() -> Iterator[None]:
         root.removeHandler(silent)
 
 
+def message_of(error: Exception) -> str:
+    """Returns the message of an error; of the file system's, the path and the reason, without their number."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
 def run_command(command: Callable[[], int], *droppable: str) -> int:
     """Runs a command and returns its exit status: that of the function, or one of the following.
 
@@ -84,8 +91,8 @@ def run_command(command: Callable[[], int], *droppable: str) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discards the rest of the buffer
             return 141
         except (UserError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            peers.leave(2, str(error))
+            print(f"error: {message_of(error)}", file=sys.stderr)
+            peers.leave(2, message_of(error))
             return 2
         except KeyboardInterrupt:
             peers.leave(130, "Ctrl-C")
