@@ -5,6 +5,7 @@
     python scripts/results.py curves compact_x4=runs/compact    # keeps the curves of other runs, .github/curves.json
     python scripts/results.py crops --benchmarks BENCHMARKS --weights weights/srgan5_x4.safetensors compact_x4 photo_x4
     python scripts/results.py photos rocket.jpg china.jpg
+    python scripts/results.py photos SIX FILES --figure six --weights photo_x4 srgan_x4 RealESRGAN.pth
 
 The scores come from `srgan-jax evaluate ... --out`, the facts about each generator from the header of its file, and the
 comparisons of recipes from their run folders.
@@ -44,20 +45,14 @@ CROPS = {  # top and left of the crop
     "BSD100/img_007": (90, 170),
 }
 CROP_PX = 112  # HR pixels; shown at twice the size
-PHOTOS = {"rocket.jpg": (325, 265), "china.jpg": (60, 150)}  # top and left of the crop; the centre for other files
-PHOTO_PX = (90, 120)  # height and width of the crop in input pixels; shown at four times the size
-FACTS = (
-    "updates",
-    "started_from",
-    "batch",
-    "degradation",
-    "wall_time",
-    "hardware",
-    "data",
-    "command",
-    "revision",
-    "packages",
-)
+# Top and left of the crop; the centre for other files. Sky, face, text, foliage, water, architecture:
+SIX = {"Alpine-lake.jpg": (24, 480), "astronaut.jpg": (62, 170), "page.jpg": (30, 10), "173.jpg": (600, 600),
+       "sean-afnan-244576.jpg": (740, 760), "rocket.jpg": (110, 545)}  # fmt: skip
+PHOTOS = {"rocket.jpg": (325, 265), "china.jpg": (60, 150)}
+PHOTO_PX = {"photos": (90, 120), "six": (72, 96)}  # height and width in input pixels; shown at four times the size
+MARGIN_PX = 32  # of input around a crop, so that its borders are those of the whole image
+FACTS = ("updates", "started_from", "batch", "degradation", "wall_time", "hardware", "data", "command", "revision",
+         "packages")  # fmt: skip
 
 
 def fill(page: Path, name: str, text: str) -> None:
@@ -247,17 +242,24 @@ def crops(args: argparse.Namespace) -> None:
 
 
 def photos(args: argparse.Namespace) -> None:
-    """Draws crops of photographs, upscaled without downscaling them first, by bicubic and by photo_x4."""
-    params, rows = srgan_jax.load("photo_x4"), []
+    """Draws crops of photographs, upscaled without downscaling them first, by bicubic and by generators."""
+    generators = {Path(path).name.split(".")[0]: srgan_jax.load(path) for path in args.weights}
+    height, width = PHOTO_PX[args.figure]
+    rows = []
     for path in args.files:
         image = images.read_rgb(path)
-        centre = [(side - shown) // 2 for side, shown in zip(image.shape[:2], PHOTO_PX, strict=True)]
-        top, left = PHOTOS.get(Path(path).name, centre)
-        results = scoring.bicubic(image, 4), np.asarray(srgan_jax.upscale(params, image))
-        crop = np.s_[4 * top : 4 * (top + PHOTO_PX[0]), 4 * left : 4 * (left + PHOTO_PX[1])]
+        centre = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+        top, left = (SIX if args.figure == "six" else PHOTOS).get(Path(path).name, centre)
+        above, before = min(top, MARGIN_PX), min(left, MARGIN_PX)
+        window = image[top - above : top + height + MARGIN_PX, left - before : left + width + MARGIN_PX]
+        crop = np.s_[4 * above : 4 * (above + height), 4 * before : 4 * (before + width)]
+        results = [scoring.bicubic(window, 4)]
+        results += [np.asarray(srgan_jax.upscale(params, window)) for params in generators.values()]
         rows.append([result[crop] for result in results])
-    previews.write_sheet(args.page.parent / FIGURES / "photos.png", rows)
-    fill(args.page, "photos", f"Bicubic, photo_x4: {', '.join(Path(path).name for path in args.files)}.")
+    sheet = previews.write_sheet(None, rows)
+    images.write_image(args.page.parent / FIGURES / {"photos": "photos.png", "six": "six.jpg"}[args.figure], sheet)
+    names = ", ".join(Path(path).name for path in args.files)
+    fill(args.page, args.figure, f"Bicubic, {', '.join(generators)}: {names}.")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -280,6 +282,8 @@ def main(argv: list[str] | None = None) -> int:
     sub.set_defaults(run=crops)
     sub = commands.add_parser("photos", help="crops of photographs")
     sub.add_argument("files", nargs="+")
+    sub.add_argument("--weights", nargs="+", default=["photo_x4"])
+    sub.add_argument("--figure", default="photos", choices=list(PHOTO_PX))
     sub.set_defaults(run=photos)
     args = parser.parse_args(argv)
     try:
