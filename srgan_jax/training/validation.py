@@ -96,6 +96,7 @@ def compare(
     for name, params in (("before", before), ("after", after)):
         methods[name] = functools.partial(scoring.upscale_pairs, params)
     label = f"{len(validation.pairs)} validation images"
+    messages.report(f"scoring bicubic, and the weights before and after training, on {label}")
     rows = tables.compare({label: processes.process_slice(validation.pairs)}, methods, validation.metrics, protocol)
     notes = protocol.lines(made=[label], ready={label: lr_folder} if lr_folder else {})
     messages.report(f"\n{tables.text(rows, notes)}\n")
