@@ -12,6 +12,7 @@ FREE = {
     "partition-id", "replica-id", "opt-barrier", "domain", "copy-start", "copy-done", "async-start", "async-update",
     "async-done", "call-start", "call-update",
 }  # fmt: skip
+CUTS = ("slice", "dynamic-slice", "gather")  # of their first operand they only read what they return
 FREE_CALLS = ("AllocateBuffer", "ConcatBitcast", "Sharding")  # targets of custom-calls that XLA resolves itself
 # Bytes that each of n devices sends, at least, for an operand of one byte.
 SENT = {
@@ -139,7 +140,7 @@ def parse(hlo: str) -> tuple[Mapping[str, Mapping[str, Operation]], str]:
             shape, rest = found[2][: opcode.start()], found[2][opcode.end() :]
             end = _closing(rest)
             names = tuple(re.findall(r"%([\w.\-]+)", rest[:end]))
-            attributes = rest[:end] if opcode[1] == "constant" else rest[end:]
+            attributes = rest[:end] if opcode[1] in ("constant", "parameter") else rest[end:]
             current[found[1]] = Operation(opcode[1], find_arrays(shape), names, attributes)
     return computations, entry
 
@@ -184,7 +185,7 @@ def count(hlo: str, store_bytes: int = 0) -> Counts:
             if any(f'"{target}"' in operation.attributes for target in FREE_CALLS):
                 continue
             kernels += times * (operation.opcode != "copy-start")
-            moved += times * _moved(operation, operations, store_bytes)
+            moved += times * _moved(operation, operations, computations, store_bytes)
             results += operation.results[:1] if operation.opcode == "copy-start" else operation.results
             copied = [a.bytes for a in operation.results if a.dtype in PIXELS or operation.opcode.startswith("copy")]
             largest_copy = max([largest_copy, *copied])
@@ -230,16 +231,42 @@ def _operand_arrays(operation: Operation, operations: Mapping[str, Operation]) -
     return [array for name in operation.operands if name in operations for array in operations[name].results]
 
 
-def _moved(operation: Operation, operations: Mapping[str, Operation], store_bytes: int) -> int:
+def _moved(
+    operation: Operation,
+    operations: Mapping[str, Operation],
+    computations: Mapping[str, Mapping[str, Operation]],
+    store_bytes: int,
+) -> int:
     """Returns the bytes that a kernel reads and writes in the device's memory."""
     results = operation.results[:1] if operation.opcode == "copy-start" else operation.results
     written = sum(array.padded_bytes for array in results if not array.on_chip)
     whole = sum(array.padded_bytes for array in results)
+    called = re.search(r"calls=%?([\w.\-]+)", operation.attributes) if operation.opcode == "fusion" else None
+    inner = computations.get(called[1], {}) if called else {}
+    parameters = {entry.attributes: name for name, entry in inner.items() if entry.opcode == "parameter"}
     read = 0
-    for array in _operand_arrays(operation, operations):
-        is_store = store_bytes > 0 and array.bytes >= store_bytes // 2 > whole
-        read += 0 if array.on_chip else whole if is_store else array.padded_bytes
+    for index, name in enumerate(operation.operands):
+        arrays = [array for array in operations[name].results if not array.on_chip] if name in operations else []
+        cut = whole if operation.opcode in CUTS and not index else _cut_bytes(parameters.get(str(index), ""), inner)
+        for array in arrays:
+            is_store = store_bytes > 0 and array.bytes >= store_bytes // 2 > whole
+            read += min(array.padded_bytes, whole if is_store else array.padded_bytes if cut is None else cut)
     return written + read
+
+
+def _cut_bytes(name: str, inner: Mapping[str, Operation]) -> int | None:
+    """Returns the bytes that a kernel reads of the operand `name` if it only cuts parts out of it; None otherwise."""
+    users = {user: entry for user, entry in inner.items() if name in entry.operands}
+    found = 0
+    for user, entry in users.items():
+        if entry.opcode in CUTS and entry.operands[0] == name:
+            part = sum(array.padded_bytes for array in entry.results)
+        else:
+            part = _cut_bytes(user, inner) if entry.opcode == "bitcast" else None
+        if part is None:
+            return None
+        found += part
+    return found if users else None
 
 
 def _cycles(operation: Operation) -> int:
