@@ -52,13 +52,15 @@ class Part(NamedTuple):
 
 def _tests(args: argparse.Namespace, about: Mapping[str, Any]) -> list[str]:
     chosen = ["-k", args.tests] if args.tests else []
-    return [sys.executable, "-m", "pytest", "-n", "0", "-v", "-m", "not slow and not absent", *chosen]
+    return [sys.executable, "-m", "pytest", "-n", "0", "-vv", "-m", "not slow and not absent", *chosen]
 
 
 def _read_tests(args: argparse.Namespace, text: str) -> dict[str, Any]:
     counts = {
         word.lower(): len(re.findall(rf"::.* {word}\b", text)) for word in ("PASSED", "FAILED", "ERROR", "SKIPPED")
     }
+    if not sum(counts.values()):
+        raise ValueError("no test was counted")
     return counts | {"failures": re.findall(r"^(tests/\S+::.*?) (?:FAILED|ERROR)", text, re.MULTILINE)}
 
 

@@ -1,6 +1,8 @@
 """Tests of scripts/measure_gpu.py: parts that end, fail and take too long, and the counting of kernels."""
 
+import argparse
 import json
+import subprocess
 import sys
 
 import jax
@@ -69,3 +71,12 @@ def test_operations_are_counted_in_a_profile(tmp_path):
             x = jax.block_until_ready(product(x))
     (number,) = measure_gpu.count_events(tmp_path).values()
     assert number >= 2 * 3 and hlo.count(product.as_text()).kernels >= 3
+
+
+@pytest.mark.slow
+def test_the_tests_that_the_command_runs_are_counted():
+    args = argparse.Namespace(tests="test_cards_have_the_names_of_the_plan")
+    printed = subprocess.run(measure_gpu._tests(args, ABOUT), cwd=measure_gpu.ROOT, capture_output=True, text=True)
+    assert measure_gpu._read_tests(args, printed.stdout)["passed"] == 1, printed.stdout
+    with pytest.raises(ValueError, match="no test was counted"):
+        measure_gpu._read_tests(args, "....  [100%]")
