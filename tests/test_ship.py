@@ -85,7 +85,7 @@ def test_unsuitable_weights_are_not_shipped(run, capsys):
 @pytest.fixture
 def page(tmp_path):
     path = tmp_path / "RESULTS.md"
-    names = ("generators", "test", "recipes", "crops", "photos")
+    names = ("generators", "test", "recipes", "crops", "photos", "six")
     path.write_text("# Top\n" + "".join(f"<!-- {name} -->\nold\n<!-- /{name} -->\n" for name in names) + "end\n")
     return path
 
@@ -204,7 +204,8 @@ def test_curves_of_other_runs_are_kept(run, page):
 def test_crops_and_photos_are_cut_at_the_configured_places(run, page, monkeypatch, photo):
     monkeypatch.setattr(results, "CROPS", {"Set5/a": (8, 16)})
     monkeypatch.setattr(results, "CROP_PX", 40)
-    monkeypatch.setattr(results, "PHOTO_PX", (10, 20))
+    monkeypatch.setattr(results, "PHOTO_PX", {"photos": (10, 20), "six": (6, 8)})
+    monkeypatch.setattr(results, "MARGIN_PX", 16)  # more than the radius of photo_x4's receptive field
     images.write_image(page.parent / "Set5" / "a.png", photo[:64, :80])
     options = ["--benchmarks", str(page.parent), "--weights", str(run / "generator.safetensors")]
     assert results.main(["--page", str(page), "crops", *options]) == 0
@@ -218,3 +219,7 @@ def test_crops_and_photos_are_cut_at_the_configured_places(run, page, monkeypatc
     theirs = np.asarray(srgan_jax.upscale(srgan_jax.load("photo_x4"), photo[:64, :80]))
     np.testing.assert_array_equal(sheet[:, 84:], theirs[4 * 27 : 4 * 37, 4 * 30 : 4 * 50])
     assert "Bicubic, photo_x4: a.png." in page.read_text()
+    both = ["--figure", "six", "--weights", "photo_x4", "compact_x4"]
+    assert results.main(["--page", str(page), "photos", str(page.parent / "Set5" / "a.png"), *both]) == 0
+    assert images.read_rgb(page.parent / ".github" / "six.jpg").shape == (24, 3 * 32 + 2 * 4, 3)
+    assert "Bicubic, photo_x4, compact_x4: a.png." in page.read_text()
