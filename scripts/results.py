@@ -17,6 +17,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from flax.traverse_util import flatten_dict
@@ -45,11 +46,29 @@ CROPS = {  # top and left of the crop
     "BSD100/img_007": (90, 170),
 }
 CROP_PX = 112  # HR pixels; shown at twice the size
-# Top and left of the crop; the centre for other files. Sky, face, text, foliage, water, architecture:
-SIX = {"Alpine-lake.jpg": (24, 480), "astronaut.jpg": (62, 170), "page.jpg": (30, 10), "173.jpg": (600, 600),
-       "sean-afnan-244576.jpg": (740, 760), "rocket.jpg": (110, 540)}  # fmt: skip
-PHOTOS = {"rocket.jpg": (325, 265), "china.jpg": (60, 150)}
-PHOTO_PX = {"photos": (90, 120), "six": (72, 96)}  # height and width in input pixels; shown at four times the size
+
+
+class PhotoFigure(NamedTuple):
+    """A figure of crops of photographs, shown at four times their size.
+
+    Attributes:
+      file: its name.
+      size: height and width of the crops in input pixels.
+      places: top and left of the crop by the name of a photograph; others are cut in the centre.
+    """
+
+    file: str
+    size: tuple[int, int]
+    places: dict[str, tuple[int, int]]
+
+
+PHOTO_FIGURES = {
+    "photos": PhotoFigure("photos.png", (90, 120), {"rocket.jpg": (325, 265), "china.jpg": (60, 150)}),
+    "six": PhotoFigure("six.jpg", (72, 96), {
+        "Alpine-lake.jpg": (24, 480), "astronaut.jpg": (62, 170), "page.jpg": (30, 10), "173.jpg": (600, 600),
+        "sean-afnan-244576.jpg": (740, 760), "rocket.jpg": (110, 540),
+    }),
+}  # fmt: skip
 MARGIN_PX = 32  # of input around a crop, so that its borders are those of the whole image
 FACTS = ("updates", "started_from", "batch", "degradation", "wall_time", "hardware", "data", "command", "revision",
          "packages")  # fmt: skip
@@ -244,20 +263,19 @@ def crops(args: argparse.Namespace) -> None:
 def photos(args: argparse.Namespace) -> None:
     """Draws crops of photographs, upscaled without downscaling them first, by bicubic and by generators."""
     generators = {Path(path).name.split(".")[0]: srgan_jax.load(path) for path in args.weights}
-    height, width = PHOTO_PX[args.figure]
-    rows = []
+    figure, rows = PHOTO_FIGURES[args.figure], []
+    height, width = figure.size
     for path in args.files:
         image = images.read_rgb(path)
         centre = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-        top, left = (SIX if args.figure == "six" else PHOTOS).get(Path(path).name, centre)
+        top, left = figure.places.get(Path(path).name, centre)
         above, before = min(top, MARGIN_PX), min(left, MARGIN_PX)
         window = image[top - above : top + height + MARGIN_PX, left - before : left + width + MARGIN_PX]
         crop = np.s_[4 * above : 4 * (above + height), 4 * before : 4 * (before + width)]
         results = [scoring.bicubic(window, 4)]
         results += [np.asarray(srgan_jax.upscale(params, window)) for params in generators.values()]
         rows.append([result[crop] for result in results])
-    sheet = previews.write_sheet(None, rows)
-    images.write_image(args.page.parent / FIGURES / {"photos": "photos.png", "six": "six.jpg"}[args.figure], sheet)
+    previews.write_sheet(args.page.parent / FIGURES / figure.file, rows)
     names = ", ".join(Path(path).name for path in args.files)
     fill(args.page, args.figure, f"Bicubic, {', '.join(generators)}: {names}.")
 
@@ -283,7 +301,7 @@ def main(argv: list[str] | None = None) -> int:
     sub = commands.add_parser("photos", help="crops of photographs")
     sub.add_argument("files", nargs="+")
     sub.add_argument("--weights", nargs="+", default=["photo_x4"])
-    sub.add_argument("--figure", default="photos", choices=list(PHOTO_PX))
+    sub.add_argument("--figure", default="photos", choices=list(PHOTO_FIGURES))
     sub.set_defaults(run=photos)
     args = parser.parse_args(argv)
     try:

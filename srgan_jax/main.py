@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import jax
 
-from srgan_jax.cli.arguments import add_cluster
-from srgan_jax.runtime import compilation, devices, extras, messages, processes, storage
+from srgan_jax.cli.arguments import add_cluster, check_paths
+from srgan_jax.runtime import compilation, devices, extras, messages, processes
 from srgan_jax.runtime.terminal import run_command
 
 
@@ -49,9 +49,9 @@ def _train(argv: Sequence[str] | None) -> int:
     from srgan_jax.config.resolve import resolve
     from srgan_jax.training.loop import train_and_evaluate
 
-    args, overrides = parser().parse_known_args(argv)
+    args, overrides = (flags := parser()).parse_known_args(argv)
+    check_paths(flags, args)
     logging.set_verbosity(logging.WARNING)  # JAX and tfds log many lines at INFO
-    storage.check(args.config or "", "--config", ())
     processes.start_cluster(args.coordinator, args.num_processes, args.process_id)
     config, folder = config_and_folder(args.config, args.workdir)
     apply_overrides(config, overrides, [f"--{name}" for name in vars(args)])

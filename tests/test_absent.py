@@ -50,7 +50,7 @@ def _compile(topology):
         if not re.search("pip install|needs jax", str(error)):
             raise
         return str(error)
-    return {program.name: (program, hlo.count(program.hlo, program.sizes["tiles"])) for program in found}
+    return {program.name: (program, hlo.count(program.hlo)) for program in found}
 
 
 @pytest.fixture(scope="module", params=PROGRAMS, ids="-".join)

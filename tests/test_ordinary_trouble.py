@@ -163,3 +163,9 @@ def test_evaluate_refuses_what_it_could_not_finish(tmp_path, photo, capsys, opti
 def test_an_empty_argument_is_not_the_current_folder(capsys, arguments, name):
     assert cli.main(arguments) == 2
     assert f"error: {name} is empty: expected a name or a path" in capsys.readouterr().err
+
+
+def test_an_empty_folder_of_a_run_is_not_the_default_one(capsys):
+    with pytest.raises(SystemExit, match="^2$"):
+        main.main(["--config", "compact", "--workdir", ""])
+    assert "error: --workdir is empty: expected a name or a path" in capsys.readouterr().err

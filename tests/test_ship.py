@@ -204,7 +204,8 @@ def test_curves_of_other_runs_are_kept(run, page):
 def test_crops_and_photos_are_cut_at_the_configured_places(run, page, monkeypatch, photo):
     monkeypatch.setattr(results, "CROPS", {"Set5/a": (8, 16)})
     monkeypatch.setattr(results, "CROP_PX", 40)
-    monkeypatch.setattr(results, "PHOTO_PX", {"photos": (10, 20), "six": (6, 8)})
+    for name, size in {"photos": (10, 20), "six": (6, 8)}.items():
+        monkeypatch.setitem(results.PHOTO_FIGURES, name, results.PHOTO_FIGURES[name]._replace(size=size))
     monkeypatch.setattr(results, "MARGIN_PX", 16)  # more than the radius of photo_x4's receptive field
     images.write_image(page.parent / "Set5" / "a.png", photo[:64, :80])
     options = ["--benchmarks", str(page.parent), "--weights", str(run / "generator.safetensors")]

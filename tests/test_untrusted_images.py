@@ -77,7 +77,9 @@ def test_only_the_parser_of_the_recognised_format_runs(tmp_path, monkeypatch):
     [
         ("PDF", b"%PDF-1.7\n"),
         ("HTML", b"\n<!DOCTYPE html><html><img src=photo.jpg>"),
-        ("SVG", b"<?xml version='1.0'?><svg width='4' height='4'/>"),
+        ("SVG", b"<svg width='4' height='4'/>"),
+        ("XML", b"<?xml version='1.0'?><svg width='4' height='4'/>"),
+        ("XML", b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>"),
         ("OpenEXR", b"v/1\x01\x02\0\0\0channels\0chlist\0"),
         ("video", b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom"),  # MP4
         ("video", b"\x1a\x45\xdf\xa3\x01\0\0\0"),  # Matroska

@@ -186,8 +186,8 @@ def _segment(frames: Iterator[TimedFrame], progress: Callable[[int], None], done
 
 def _segments_folder(target: Path) -> Path:
     """Returns the hidden folder of the segments of a result; a name near the limit of 255 bytes is replaced."""
-    name = target.name if len(os.fsencode(target.name)) < LONG_NAME else hashlib.sha256(os.fsencode(target)).hexdigest()
-    return target.with_name(f".segments-{name}")
+    name = os.fsencode(target.name)
+    return target.with_name(f".segments-{target.name if len(name) < LONG_NAME else hashlib.sha256(name).hexdigest()}")
 
 
 def _segments(folder: Path) -> list[Path]:

@@ -117,7 +117,7 @@ def _main(argv: list[str] | None) -> int:
         args.overrides = [*args.overrides, *unknown]
     elif unknown:
         args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    check_paths(args)
+    check_paths(args.parser, args)
     if args.command != "upscale":
         return _run(args)
     with images.isolated_decoding():  # its process starts before JAX is imported

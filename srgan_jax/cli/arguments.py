@@ -18,17 +18,17 @@ SCHEMES: Mapping[str, tuple[str, ...]] = {
 PREPARE = {"source": ("gs",), "out": ("gs",)}
 
 
-def check_paths(args: argparse.Namespace) -> None:
-    """Raises UserError if an argument of a command is empty, or a path whose scheme the command doesn't support."""
-    accepted = {**SCHEMES, **(PREPARE if args.command == "prepare" else {})}
-    for action in args.parser._actions:
-        value = getattr(args, action.dest, None)
+def check_paths(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Raises UserError if an argument is empty, or a path whose scheme the command of `parser` doesn't support."""
+    accepted = {**SCHEMES, **(PREPARE if getattr(args, "command", "") == "prepare" else {})}
+    for action in parser._actions:
+        value, name = getattr(args, action.dest, None), "".join(action.option_strings[-1:])
         for text in value if isinstance(value, list | tuple) else [value]:
-            if text == "" != action.default:
-                name = "".join(action.option_strings[-1:]) or action.metavar or action.dest
-                raise UserError(f"{name} is empty: expected a name or a path (was a variable of the shell not set?)")
+            if text == "" and action.default != "":
+                shown = name or action.metavar or action.dest
+                raise UserError(f"{shown} is empty: expected a name or a path (was a variable of the shell not set?)")
             if isinstance(text, str | os.PathLike) and action.dest != "repository":
-                storage.check(text, "".join(action.option_strings[-1:]), accepted.get(action.dest, ()))
+                storage.check(text, name, accepted.get(action.dest, ()))
 
 
 def add_cluster(sub) -> None:

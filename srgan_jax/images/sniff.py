@@ -118,10 +118,12 @@ def _is_video(head: bytes) -> bool:
 
 # Formats that are not read: how to recognise them, and the advice in the error message.
 REFUSED = {
-    "video": (_is_video, "only a file that is named, and has a video's suffix: srgan-jax upscale film.mp4"),
+    "video": (_is_video, "give the video by its name, with a video's suffix: srgan-jax upscale film.mp4"),
     "HTML": (lambda head: head.lstrip().lower().startswith((b"<!doctype html", b"<html")),
              "it is a page, not the image on it; download the image itself"),
-    "SVG": (lambda head: head.lstrip().startswith((b"<svg", b"<?xml")), "it is drawn at any size without upscaling"),
+    "SVG": (lambda head: head.lstrip().startswith(b"<svg"), "it is drawn at any size without upscaling"),
+    "XML": (lambda head: head.lstrip().startswith(b"<?xml"),
+            "an SVG is drawn at any size without upscaling; another text may be a server's error, saved as the image"),
     "OpenEXR": (_begins(b"v/1\1"), "convert it to a TIFF or PNG of 16 bits first"),
     "PostScript": (_begins(b"%!", b"\xc5\xd0\xd3\xc6", b"\x04%!"), "it is a program that draws an image"),
     "PDF": (_begins(b"%PDF"), "convert its pages to images first: pdftoppm -png"),

@@ -155,14 +155,8 @@ def _closing(text: str) -> int:
     return len(text)
 
 
-def count(hlo: str, store_bytes: int = 0) -> Counts:
-    """Returns what a program does.
-
-    Args:
-      hlo: text of the optimised HLO, of one device.
-      store_bytes: size of the store of tiles. An operand of at least half of it is taken to be the tiles, of which a
-        kernel reads as much as it writes.
-    """
+def count(hlo: str) -> Counts:
+    """Returns what a program does; `hlo` is the text of its optimised HLO, of one device."""
     computations, entry = parse(hlo)
     kernels = moved = cycles = largest_copy = 0
     found: collections.Counter[tuple[str, str]] = collections.Counter()
@@ -185,7 +179,7 @@ def count(hlo: str, store_bytes: int = 0) -> Counts:
             if any(f'"{target}"' in operation.attributes for target in FREE_CALLS):
                 continue
             kernels += times * (operation.opcode != "copy-start")
-            moved += times * _moved(operation, operations, computations, store_bytes)
+            moved += times * _moved(operation, operations, computations)
             results += operation.results[:1] if operation.opcode == "copy-start" else operation.results
             copied = [a.bytes for a in operation.results if a.dtype in PIXELS or operation.opcode.startswith("copy")]
             largest_copy = max([largest_copy, *copied])
@@ -232,10 +226,7 @@ def _operand_arrays(operation: Operation, operations: Mapping[str, Operation]) -
 
 
 def _moved(
-    operation: Operation,
-    operations: Mapping[str, Operation],
-    computations: Mapping[str, Mapping[str, Operation]],
-    store_bytes: int,
+    operation: Operation, operations: Mapping[str, Operation], computations: Mapping[str, Mapping[str, Operation]]
 ) -> int:
     """Returns the bytes that a kernel reads and writes in the device's memory."""
     results = operation.results[:1] if operation.opcode == "copy-start" else operation.results
@@ -248,9 +239,7 @@ def _moved(
     for index, name in enumerate(operation.operands):
         arrays = [array for array in operations[name].results if not array.on_chip] if name in operations else []
         cut = whole if operation.opcode in CUTS and not index else _cut_bytes(parameters.get(str(index), ""), inner)
-        for array in arrays:
-            is_store = store_bytes > 0 and array.bytes >= store_bytes // 2 > whole
-            read += min(array.padded_bytes, whole if is_store else array.padded_bytes if cut is None else cut)
+        read += sum(array.padded_bytes if cut is None else min(array.padded_bytes, cut) for array in arrays)
     return written + read
 
 

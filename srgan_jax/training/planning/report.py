@@ -16,7 +16,7 @@ def describe(programs: Iterable[Program], topology: Topology) -> list[dict[str, 
     """Returns all numbers of the programs, in bytes, seconds and operations, for `--json`."""
     found = []
     for program in programs:
-        counts = hlo.count(program.hlo, program.sizes["tiles"])
+        counts = hlo.count(program.hlo)
         estimate = roofline.estimate(program, counts, topology)
         found.append({
             "name": program.name, "topology": topology.name, "devices": topology.devices, "batch": program.batch,
