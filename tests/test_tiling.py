@@ -6,16 +6,16 @@ import helpers
 import jax
 import numpy as np
 import pytest
-from flax.core import freeze
 
 import srgan_jax
 from srgan_jax import cli, inference, models
 from srgan_jax.inference.tiler import upscale_tiles
+from srgan_jax.runtime.trees import FrozenMapping
 
 
 def _architecture(**fields):
     module = models.build(models.GENERATORS, fields)
-    return freeze(models.architecture_of(models.GENERATORS, module))
+    return FrozenMapping(models.architecture_of(models.GENERATORS, module))
 
 
 @pytest.fixture(scope="module")

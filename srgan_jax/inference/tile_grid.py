@@ -3,18 +3,19 @@
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
-from flax.core import FrozenDict, freeze
 
 from srgan_jax.models import GENERATORS, Network, build, channels_of
 from srgan_jax.runtime import devices
 from srgan_jax.runtime.disk_cache import cached_on_disk
+from srgan_jax.runtime.trees import FrozenMapping
 from srgan_jax.weights import Weights
 
+T = TypeVar("T")
 MAX_HALO_PX = 64  # LR pixels; a generator with a larger receptive field gets this halo, and seams that are measured
 DEFAULT_PERIOD_PX = 2  # LR pixels; see `period_px`
 TILE_MULTIPLE_PX = 16  # tile sides are multiples of it
@@ -33,21 +34,25 @@ def halo_px(architecture: Mapping[str, Any]) -> tuple[int, bool]:
     Returns:
       The radius, at most `MAX_HALO_PX`, and whether it is exact; False where the receptive field is larger.
     """
-    return _halo_px(freeze(dict(architecture)))
+    return _halo_px(FrozenMapping(architecture))
 
 
 @functools.lru_cache(maxsize=64)
-def _halo_px(architecture: FrozenDict) -> tuple[int, bool]:
-    module = build(GENERATORS, architecture)
-    if getattr(module, "least_radius_px", 0) > MAX_HALO_PX:
-        return MAX_HALO_PX, False
-    radius, exact = cached_on_disk(
-        "halo", architecture, module, functools.partial(_measure_halo, module, channels_of(architecture))
-    )
+def _halo_px(architecture: FrozenMapping) -> tuple[int, bool]:
+    channels = channels_of(architecture)
+    radius, exact = _cached("halo", architecture, lambda module: _measure_halo(module, channels))
     return radius, exact
 
 
+def _cached(name: str, architecture: Mapping[str, Any], compute: Callable[[Network], T]) -> T:
+    """Returns `compute(module)` for the module of an architecture, which is only made where the value isn't known."""
+    of_package = GENERATORS.is_of_package(architecture["name"])
+    return cached_on_disk(name, architecture, of_package, lambda: compute(build(GENERATORS, architecture)))
+
+
 def _measure_halo(module: Network, channels: int) -> tuple[int, bool]:
+    if getattr(module, "least_radius_px", 0) > MAX_HALO_PX:
+        return MAX_HALO_PX, False
     centre = MAX_HALO_PX + 2
     period = getattr(module, "period_px", DEFAULT_PERIOD_PX)
     strip = np.zeros((period, 1, 2 * centre + period, channels), np.float32)
@@ -72,7 +77,7 @@ class Span(NamedTuple):
 
 def period_px(architecture: Mapping[str, Any]) -> int:
     """Returns the period of a generator, `period_px` of its module, 2 by default: see `models.protocols.Generator`."""
-    return getattr(build(GENERATORS, architecture), "period_px", DEFAULT_PERIOD_PX)
+    return _cached("period", architecture, lambda module: getattr(module, "period_px", DEFAULT_PERIOD_PX))
 
 
 def spans(size: int, tile: int, halo: int, period: int = DEFAULT_PERIOD_PX) -> list[Span]:
@@ -130,16 +135,16 @@ def choose_tile(
 
 def bytes_per_px(params: Weights) -> float:
     """Returns an estimate of bytes per LR pixel of a tile: three times its largest activation, twice its result."""
-    module, channels = params.module(), channels_of(params.architecture)
+    channels = channels_of(params.architecture)
 
-    def compute() -> float:
+    def compute(module: Network) -> float:
         lr = jax.ShapeDtypeStruct((1, 32, 32, channels), np.float32)
         apply = functools.partial(module.apply, capture_intermediates=True, mutable=["intermediates"])
         layers = jax.tree.leaves(jax.eval_shape(apply, params.variables, lr))
         largest = max(leaf.size * leaf.dtype.itemsize for leaf in layers) / 32**2
         return 3 * largest + 2 * 4 * channels * params.scale**2
 
-    return cached_on_disk("bytes", params.architecture, module, compute)
+    return _cached("bytes", params.architecture, compute)
 
 
 def max_area(params: Weights, device_bytes: float = 0) -> int:

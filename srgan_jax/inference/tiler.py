@@ -20,9 +20,8 @@ import numpy as np
 from srgan_jax.inference import channels
 from srgan_jax.inference.checks import NonFiniteError, check_is_array, checked_image
 from srgan_jax.inference.tile_grid import Span, choose_tile, halo_px, max_area, period_px, smallest_tile, spans
-from srgan_jax.models import channels_of
+from srgan_jax.models import GENERATORS, channels_of
 from srgan_jax.runtime import devices
-from srgan_jax.runtime.disk_cache import is_of_package
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.programs import KeptProgram
 from srgan_jax.weights import Weights, make_weights
@@ -41,7 +40,9 @@ def upscale_tiles(params: Weights, tiles: jax.Array, sizes: jax.Array) -> jax.Ar
     return jnp.where(jnp.isfinite(sr), jnp.clip(sr, 0.0, 1.0), jnp.nan)
 
 
-_kept_upscale_tiles = KeptProgram(upscale_tiles, lambda params, *_: is_of_package(params.module()))
+_kept_upscale_tiles = KeptProgram(
+    upscale_tiles, lambda params, *_: GENERATORS.is_of_package(params.architecture["name"])
+)
 
 
 class Tiler:

@@ -2,15 +2,16 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Protocol
-
-import flax.linen as nn
+from typing import TYPE_CHECKING, Any, Protocol
 
 from srgan_jax.models.discriminators import DISCRIMINATORS
 from srgan_jax.models.extractors import EXTRACTORS
 from srgan_jax.models.generators import GENERATORS
 from srgan_jax.runtime.errors import lookup
 from srgan_jax.runtime.types import PyTree
+
+if TYPE_CHECKING:
+    import flax.linen as nn
 
 __all__ = [
     "DISCRIMINATORS",
@@ -40,12 +41,12 @@ class Network(Protocol):
         ...
 
 
-def fields_of(module: type[nn.Module]) -> dict[str, Any]:
+def fields_of(module: "type[nn.Module]") -> dict[str, Any]:
     """Returns the fields that describe an architecture, with their defaults."""
     return {field.name: field.default for field in dataclasses.fields(module) if field.name not in RUNTIME_FIELDS}
 
 
-def build(table: Mapping[str, type[nn.Module]], description: Mapping[str, Any], **runtime: Any) -> nn.Module:
+def build(table: "Mapping[str, type[nn.Module]]", description: Mapping[str, Any], **runtime: Any) -> "nn.Module":
     """Returns a module.
 
     Args:
@@ -70,7 +71,7 @@ def channels_of(architecture: Mapping[str, Any]) -> int:
     return architecture.get("channels", 3)
 
 
-def architecture_of(table: Mapping[str, type[nn.Module]], module: nn.Module) -> dict[str, Any]:
+def architecture_of(table: "Mapping[str, type[nn.Module]]", module: "nn.Module") -> dict[str, Any]:
     """Returns the complete description of `module`, defaults included, from which `build` creates it again."""
     name = next(name for name, entry in table.items() if entry is type(module))
     return {"name": name} | {field: getattr(module, field) for field in fields_of(type(module))}

@@ -19,16 +19,17 @@ folder: Path | None = None
 writes = True  # False in all processes of a job except process 0, because they may share the folder
 
 
-def cached_on_disk(name: str, arguments: Mapping[str, Any], module: object, compute: Callable[[], Any]) -> Any:
+def cached_on_disk(name: str, arguments: Mapping[str, Any], of_package: bool, compute: Callable[[], Any]) -> Any:
     """Returns `compute()`, or the value that an earlier process computed.
 
     Args:
       name: name of the value, a part of the file's name.
       arguments: everything that the value depends on, besides the code; valid JSON.
-      module: the network from which the value is computed; the value is kept only for networks of this package.
+      of_package: whether the network from which the value is computed is one of this package, whose code
+        `code_version` describes; the value is kept only for those.
       compute: returns a value that is valid JSON.
     """
-    if folder is None or not is_of_package(module):
+    if folder is None or not of_package:
         return compute()
     key = json.dumps([name, dict(arguments), code_version()], sort_keys=True, default=list)
     path = folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()}.json"
@@ -41,11 +42,6 @@ def cached_on_disk(name: str, arguments: Mapping[str, Any], module: object, comp
         if writes:
             atomic.write_text(path, json.dumps([key, value]))
     return value
-
-
-def is_of_package(module: object) -> bool:
-    """Returns whether a network is one of this package, whose code `code_version` describes."""
-    return type(module).__module__.startswith("srgan_jax.models.")
 
 
 @functools.cache

@@ -6,12 +6,11 @@ from types import MappingProxyType
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh
 
 from srgan_jax import models, weights
 from srgan_jax.config.schema import Options
-from srgan_jax.runtime import devices, messages
+from srgan_jax.runtime import devices, messages, trees
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.training.stage import Stage
@@ -88,15 +87,14 @@ def initial_variables(start: weights.Weights | None, generator: nn.Module) -> Py
 def _of_another_scale(start: weights.Weights, generator: nn.Module) -> PyTree:
     """Returns new variables of `generator`, with the tensors of `start` that have the same name and shape."""
     lr = jnp.zeros((1, 8, 8, getattr(generator, "channels", 3)))
-    new: PyTree = flatten_dict(dict(generator.init(jax.random.key(0), lr)), sep="/")
-    given: PyTree = flatten_dict(dict(start.variables), sep="/")
+    new, given = trees.flatten(generator.init(jax.random.key(0), lr)), trees.flatten(start.variables)
     taken = {name: given[name] for name, leaf in new.items() if name in given and given[name].shape == leaf.shape}
     listed = ", ".join(sorted(new.keys() - taken.keys()))
     messages.report(
         f"initial weights are of scale {start.scale}: {len(taken)} of {len(new)} tensors are taken"
         + (f"; new are: {listed}" if listed else "")
     )
-    return unflatten_dict(new | taken, sep="/")
+    return trees.unflatten(new | taken)
 
 
 def averaged_generator(state: TrainState, generator: nn.Module) -> weights.Weights:

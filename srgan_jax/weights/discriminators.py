@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from srgan_jax.models import DISCRIMINATORS, architecture_of, build
+from srgan_jax.runtime import trees
 from srgan_jax.weights.limits import read_architecture
 from srgan_jax.weights.safetensors_io import DISCRIMINATOR_FORMAT, WeightsError, read_tensors, write_tensors
 from srgan_jax.weights.weights import check_shapes
@@ -39,8 +39,8 @@ def make_discriminator(variables: Mapping[str, Any], architecture: Mapping[str, 
     """
     module = build(DISCRIMINATORS, architecture)
     complete = architecture_of(DISCRIMINATORS, module)
-    flat = flatten_dict(dict(variables))  # the second vector of spectral normalisation is optional
-    required = unflatten_dict({path: leaf for path, leaf in flat.items() if path[-1] != "v"})
+    flat = trees.flatten(variables)  # the second vector of spectral normalisation is optional
+    required = trees.unflatten({name: leaf for name, leaf in flat.items() if not name.endswith("/v")})
     check_shapes(required, module, side=complete.get("crop_px", 16))
     return DiscriminatorWeights(variables, complete)
 
@@ -49,7 +49,7 @@ def save_discriminator(
     path: str | os.PathLike, discriminator: DiscriminatorWeights, provenance: Mapping[str, str]
 ) -> None:
     """Writes a discriminator to a `.safetensors`, atomically; `provenance` are strings for its header."""
-    tensors = {"/".join(at): np.asarray(leaf) for at, leaf in flatten_dict(dict(discriminator.variables)).items()}
+    tensors = {name: np.asarray(leaf) for name, leaf in trees.flatten(discriminator.variables).items()}
     architecture = json.dumps(dict(discriminator.architecture))
     write_tensors(path, tensors, {"format": DISCRIMINATOR_FORMAT, "architecture": architecture} | dict(provenance))
 
@@ -63,7 +63,6 @@ def read_discriminator(path: str | os.PathLike) -> tuple[DiscriminatorWeights, d
     tensors, header = read_tensors(path, DISCRIMINATOR_FORMAT)
     try:
         architecture = read_architecture(header, DISCRIMINATORS, len(tensors))
-        variables = unflatten_dict({tuple(name.split("/")): tensor for name, tensor in tensors.items()})
-        return make_discriminator(variables, architecture), header
+        return make_discriminator(trees.unflatten(tensors), architecture), header
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{os.fspath(path)}: {error}") from None

@@ -9,14 +9,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import flax.linen as nn
 import numpy as np
-from flax.traverse_util import unflatten_dict
 
 from srgan_jax.models import DISCRIMINATORS, GENERATORS
+from srgan_jax.runtime import trees
 from srgan_jax.runtime.errors import lookup
+from srgan_jax.runtime.lazy_table import LazyTable
 from srgan_jax.weights.discriminators import DiscriminatorWeights, make_discriminator
 from srgan_jax.weights.layouts import DISCRIMINATOR_LAYOUTS, LAYOUTS, Layout, Tensors
 from srgan_jax.weights.layouts.layout import Entries
@@ -26,6 +26,9 @@ from srgan_jax.weights.safetensors_io import FORMATS, WeightsError, check_values
 from srgan_jax.weights.state_dict import DISCRIMINATOR_WRAPPERS, WRAPPERS, candidates, unwrap
 from srgan_jax.weights.torch_checkpoint import read_content
 from srgan_jax.weights.weights import Weights, make_weights
+
+if TYPE_CHECKING:
+    import flax.linen as nn
 
 IMPORTERS = LAYOUTS  # by the name that `--from` takes
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
@@ -47,7 +50,7 @@ class Kind(NamedTuple):
     """
 
     name: str
-    networks: Mapping[str, type[nn.Module]]
+    networks: "LazyTable[type[nn.Module]]"
     layouts: Mapping[str, Layout]
     wrappers: Sequence[str]
     make: Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
@@ -179,7 +182,7 @@ def _import_tensors(
         architecture, entries = layout.describe(tensors, **options)
         check_architecture(architecture, kind.networks[architecture["name"]], len(tensors))
         converted = _convert(tensors, entries, layout.ignores)
-        return kind.make(unflatten_dict({tuple(name.split("/")): converted[name] for name in converted}), architecture)
+        return kind.make(trees.unflatten(converted), architecture)
     except ERRORS as error:
         raise WeightsError(str(error)) from None
 

@@ -4,12 +4,15 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
-
-import flax.linen as nn
+from typing import TYPE_CHECKING, Any
 
 from srgan_jax.config.networks import NETWORK_MINIMA
+from srgan_jax.runtime.disk_cache import cached_on_disk
+from srgan_jax.runtime.lazy_table import LazyTable
 from srgan_jax.weights.safetensors_io import WeightsError
+
+if TYPE_CHECKING:
+    import flax.linen as nn
 
 LAYER_FIELDS = ("blocks", "depths")  # numbers of blocks, each traced when the network is built
 MAX_LAYERS = 256  # the largest published generators have 40
@@ -18,7 +21,7 @@ LARGEST = {"scale": 16, "unshuffle": 16, "window": 32, "split": 32, "kernel_size
 LARGEST_FIELD = 1 << 16  # of any other integer: widths
 
 
-def read_architecture(header: Mapping[str, str], table: Mapping[str, type[nn.Module]], tensors: int) -> dict[str, Any]:
+def read_architecture(header: Mapping[str, str], table: "LazyTable[type[nn.Module]]", tensors: int) -> dict[str, Any]:
     """Returns the architecture that the header of a weights file describes.
 
     Args:
@@ -41,11 +44,14 @@ def read_architecture(header: Mapping[str, str], table: Mapping[str, type[nn.Mod
             f"unknown architecture {found['name']!r:.80}; valid: {', '.join(sorted(table))}. For one of your own, "
             "import the module that adds it to the table first; in a command: --import MODULE"
         )
-    check_architecture(found, table[found["name"]], tensors)
+    cached_on_disk(
+        "fields", {"tensors": tensors, **found}, table.is_of_package(found["name"]),
+        lambda: check_architecture(found, table[found["name"]], tensors),
+    )  # fmt: skip
     return found
 
 
-def check_architecture(architecture: Mapping[str, Any], module: type[nn.Module], tensors: int) -> None:
+def check_architecture(architecture: Mapping[str, Any], module: "type[nn.Module]", tensors: int) -> None:
     """Raises WeightsError if a field of `module` has another type, or an absurd size: see `read_architecture`."""
     defaults = {field.name: field.default for field in dataclasses.fields(module)}
     for name, value in architecture.items():

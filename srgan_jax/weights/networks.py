@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flax.traverse_util import unflatten_dict
 
+from srgan_jax.runtime import trees
 from srgan_jax.runtime.errors import MissingFileError
 from srgan_jax.weights import hub
 from srgan_jax.weights.safetensors_io import EXTRACTOR_FORMAT, WeightsError, read_any, write_tensors
@@ -77,8 +77,7 @@ def load_extractor(network: str, path: str | os.PathLike = "") -> tuple[dict[str
     if header.get("format") != EXTRACTOR_FORMAT or header.get("network") != network:
         found = header.get("network") or header.get("format") or "something else"
         raise WeightsError(f"{path or network_path(network)} holds {found}, expected {network}")
-    flat = {tuple(name.split("/")): tensor.astype(np.float32) for name, tensor in tensors.items()}
-    return {"params": unflatten_dict(flat)}, header
+    return {"params": trees.unflatten({name: tensor.astype(np.float32) for name, tensor in tensors.items()})}, header
 
 
 def save_extractor(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], header: Mapping[str, str]) -> None:

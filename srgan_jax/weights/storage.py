@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from srgan_jax.models import GENERATORS
+from srgan_jax.runtime import trees
 from srgan_jax.runtime.errors import MissingFileError
 from srgan_jax.weights import hub, importers, pretrained
 from srgan_jax.weights.discriminators import DiscriminatorWeights, read_discriminator
@@ -43,7 +43,7 @@ def save(
     Raises:
       WeightsError: a value is too large for `dtype`.
     """
-    tensors = {"/".join(path): np.asarray(leaf) for path, leaf in flatten_dict(dict(weights.variables)).items()}
+    tensors = {name: np.asarray(leaf) for name, leaf in trees.flatten(weights.variables).items()}
     largest = np.finfo(dtype).max
     if large := [n for n, tensor in tensors.items() if (np.isfinite(tensor) & (np.abs(tensor) > largest)).any()]:
         raise WeightsError(f"values beyond {largest:g} don't fit {np.dtype(dtype).name}: {', '.join(large[:10])}")
@@ -160,8 +160,8 @@ def _read(path: str | os.PathLike) -> tuple[Weights, dict[str, str]]:
     tensors, header = read_tensors(path, FORMAT)
     try:
         architecture = read_architecture(header, GENERATORS, len(tensors))
-        tensors = {tuple(name.split("/")): tensor.astype(np.float32) for name, tensor in tensors.items()}
-        return make_weights(jax.device_put(unflatten_dict(tensors)), architecture), header
+        variables = trees.unflatten({name: tensor.astype(np.float32) for name, tensor in tensors.items()})
+        return make_weights(jax.device_put(variables), architecture), header
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{os.fspath(path)}: {error}") from None
 

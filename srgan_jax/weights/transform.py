@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from srgan_jax.models import GENERATORS, build
+from srgan_jax.runtime.disk_cache import cached_on_disk
 from srgan_jax.runtime.types import PyTree
 from srgan_jax.weights.safetensors_io import WeightsError
 from srgan_jax.weights.weights import Weights, make_weights
@@ -26,8 +27,12 @@ def fold_norms(weights: Weights) -> Weights:
     Args:
       weights: any generator; returned unchanged if it has no batch normalisation, or has it after activations.
     """
-    kind = GENERATORS[weights.architecture["name"]]
-    if folded := getattr(kind, "fold", _fold_norms)(weights.variables, weights.architecture):
+    name = weights.architecture["name"]
+    own = cached_on_disk(
+        "folds", {"name": name}, GENERATORS.is_of_package(name), lambda: hasattr(GENERATORS[name], "fold")
+    )
+    fold = getattr(GENERATORS[name], "fold") if own else _fold_norms  # noqa: B009
+    if folded := fold(weights.variables, weights.architecture):
         return make_weights(*folded)
     return weights
 

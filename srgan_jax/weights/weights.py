@@ -1,21 +1,20 @@
 """`Weights`, a pytree of a generator's variables and architecture, and `make_weights`, which creates it."""
 
+import dataclasses
+import functools
 import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
-import flax.struct
 import jax
 import numpy as np
-from flax.core import freeze
-from flax.traverse_util import flatten_dict
 from jax import export
 
 from srgan_jax.models import GENERATORS, Network, architecture_of, build
 from srgan_jax.runtime.disk_cache import cached_on_disk
 from srgan_jax.runtime.errors import UserError
-from srgan_jax.runtime.types import PyTree
+from srgan_jax.runtime.trees import FrozenMapping, flatten
 from srgan_jax.weights.safetensors_io import WeightsError
 
 SHOWN = 5  # tensors in a message
@@ -25,7 +24,9 @@ NOT_SRRESNET = (
 )
 
 
-class Weights(flax.struct.PyTreeNode):
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["variables"], meta_fields=["architecture"])
+@dataclasses.dataclass(frozen=True, repr=False)
+class Weights:
     """The variables of a generator and its architecture.
 
     A pytree: the arrays are its leaves, the architecture is static. `Weights` can be passed to functions under `jit`,
@@ -37,11 +38,15 @@ class Weights(flax.struct.PyTreeNode):
     """
 
     variables: Mapping[str, Any]
-    architecture: Mapping[str, Any] = flax.struct.field(pytree_node=False)
+    architecture: Mapping[str, Any]
 
     def module(self, **runtime: Any) -> Network:
         """Returns the Flax module; `runtime` may set its `dtype`."""
         return build(GENERATORS, self.architecture, **runtime)
+
+    def replace(self, **fields: Any) -> "Weights":
+        """Returns a copy with other values of `fields`."""
+        return dataclasses.replace(self, **fields)
 
     @property
     def scale(self) -> int:
@@ -64,7 +69,7 @@ def _serialize_architecture(static: tuple[Mapping[str, Any], ...]) -> bytes:
 
 
 def _deserialize_architecture(data: bytes | bytearray) -> tuple[Mapping[str, Any], ...]:
-    return tuple(freeze(architecture) for architecture in json.loads(bytes(data)))
+    return tuple(_frozen(architecture) for architecture in json.loads(bytes(data)))
 
 
 export.register_pytree_node_serialization(  # so that jax.export can serialise functions of Weights
@@ -93,18 +98,28 @@ def make_weights(variables: Mapping[str, Any], architecture: Mapping[str, Any] |
     variables = dict(variables) if "params" in variables else {"params": variables}
     variables = {name: tree for name, tree in variables.items() if tree}
     described = dict(_infer_architecture(variables.get("params", {})) if architecture is None else architecture)
-    module = build(GENERATORS, described)
-    complete = freeze(
-        {k: tuple(v) if isinstance(v, list) else v for k, v in architecture_of(GENERATORS, module).items()}
-    )
-    shapes = {name: np.shape(leaf) for name, leaf in _flatten_by_path(variables).items()}
+
+    def check() -> dict[str, Any]:
+        module = build(GENERATORS, described)
+        check_shapes(variables, module)
+        return architecture_of(GENERATORS, module)
+
+    shapes = {name: np.shape(leaf) for name, leaf in flatten(variables).items()}
+    known = GENERATORS.is_of_package(described["name"])
     try:
-        cached_on_disk("shapes", {"tensors": shapes, **complete}, module, lambda: check_shapes(variables, module))
+        complete = cached_on_disk("complete", {"tensors": shapes, **described}, known, check)
     except UserError as error:
         if architecture is not None:
             raise
         raise WeightsError(f"{NOT_SRRESNET}; {error}" if isinstance(error, WeightsError) else NOT_SRRESNET) from None
-    return Weights(variables, complete)
+    return Weights(variables, _frozen(complete))
+
+
+def _frozen(architecture: Mapping[str, Any]) -> FrozenMapping:
+    """Returns an architecture as `Weights` has it, which can be the static part of a pytree."""
+    return FrozenMapping(
+        {key: tuple(value) if isinstance(value, list) else value for key, value in architecture.items()}
+    )
 
 
 def _infer_architecture(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,11 +144,6 @@ def _infer_architecture(params: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _flatten_by_path(variables: Mapping[str, PyTree]) -> dict[str, Any]:
-    """Returns the leaves by path, such as "params/layer/kernel"."""
-    return {"/".join(path): leaf for path, leaf in flatten_dict(dict(variables)).items()}
-
-
 def check_shapes(variables: Mapping[str, Any], module: Any, side: int = 8) -> None:
     """Raises WeightsError if tensors are missing, surplus or of another shape than those of a Flax module.
 
@@ -150,8 +160,8 @@ def check_shapes(variables: Mapping[str, Any], module: Any, side: int = 8) -> No
     except Exception as error:  # a network raises anything for fields that don't fit each other
         text = " ".join(str(error).split())[:200]
         raise WeightsError(f"the architecture can't be built: {type(error).__name__}: {text}") from error
-    expected = {name: leaf.shape for name, leaf in _flatten_by_path(expected).items()}
-    found = {name: np.shape(leaf) for name, leaf in _flatten_by_path(variables).items()}
+    expected = {name: leaf.shape for name, leaf in flatten(expected).items()}
+    found = {name: np.shape(leaf) for name, leaf in flatten(variables).items()}
     wrong = [f"missing {name} {expected[name]}" for name in expected.keys() - found.keys()]
     wrong += [f"surplus {name} {found[name]}" for name in found.keys() - expected.keys()]
     wrong += [

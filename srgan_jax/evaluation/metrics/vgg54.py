@@ -9,11 +9,11 @@ from typing import cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import unflatten_dict
 
 from srgan_jax.evaluation.metrics.common import Size, crop_border
 from srgan_jax.models.extractors import FEATURE_SCALE
 from srgan_jax.models.extractors.vgg19 import VGG19
+from srgan_jax.runtime import trees
 from srgan_jax.weights.networks import network_path, read_network
 
 
@@ -35,9 +35,9 @@ def vgg54_features(
       convention: input convention of the weights; with "caffe" the features are scaled by 1/12.75.
       tap: a name in `vgg19.TAPS`.
     """
-    flat = {tuple(name.split("/")): jnp.asarray(tensor, jnp.float32) for name, tensor in weights.items()}
+    params = trees.unflatten({name: jnp.asarray(tensor, jnp.float32) for name, tensor in weights.items()})
     module = VGG19(taps=(tap,), convention=convention)
-    features = cast("dict[str, jax.Array]", module.apply({"params": unflatten_dict(flat)}, image))
+    features = cast("dict[str, jax.Array]", module.apply({"params": params}, image))
     return FEATURE_SCALE[convention] * features[tap]
 
 

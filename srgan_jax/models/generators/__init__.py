@@ -1,27 +1,25 @@
 """Generators: `[N, H, W, C]` in [0, 1] to `[N, H * scale, W * scale, C]`, by default RGB; one file each."""
 
-from srgan_jax.models.generators.compact import CompactResNet
-from srgan_jax.models.generators.dat import DAT
-from srgan_jax.models.generators.edsr import EDSR
-from srgan_jax.models.generators.msrresnet import MSRResNet
-from srgan_jax.models.generators.realplksr import RealPLKSR
-from srgan_jax.models.generators.restoration import RestorationNet
-from srgan_jax.models.generators.rrdb import RRDBNet
-from srgan_jax.models.generators.span import SPAN
-from srgan_jax.models.generators.srresnet import SRResNet
-from srgan_jax.models.generators.srvggnet import SRVGGNetCompact
-from srgan_jax.models.generators.swinir import SwinIR
+from typing import TYPE_CHECKING
 
-GENERATORS = {
-    "srresnet": SRResNet,
-    "msrresnet": MSRResNet,
-    "compact": CompactResNet,
-    "srvggnet_compact": SRVGGNetCompact,
-    "rrdb": RRDBNet,
-    "restoration": RestorationNet,
-    "span": SPAN,
-    "realplksr": RealPLKSR,
-    "dat": DAT,
-    "swinir": SwinIR,
-    "edsr": EDSR,
-}
+from srgan_jax.runtime.lazy_table import LazyTable
+
+if TYPE_CHECKING:
+    import flax.linen as nn
+
+GENERATORS: "LazyTable[type[nn.Module]]" = LazyTable(
+    __name__,
+    {
+        "srresnet": "srresnet:SRResNet",
+        "msrresnet": "msrresnet:MSRResNet",
+        "compact": "compact:CompactResNet",
+        "srvggnet_compact": "srvggnet:SRVGGNetCompact",
+        "rrdb": "rrdb:RRDBNet",
+        "restoration": "restoration:RestorationNet",
+        "span": "span:SPAN",
+        "realplksr": "realplksr:RealPLKSR",
+        "dat": "dat:DAT",
+        "swinir": "swinir:SwinIR",
+        "edsr": "edsr:EDSR",
+    },
+)
