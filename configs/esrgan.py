@@ -5,7 +5,7 @@ discriminator at 1e-4 (halved after 50,000, 100,000, 200,000 and 300,000): L1 x 
 x 5e-3; 128 px crops, batch 16. The discriminator is SRGAN's, which is similar to the authors'.
 
 python -m srgan_jax.main --config esrgan --workdir runs/esrgan
-Needs VGG19's weights: srgan-jax port vgg19 --download
+Needs VGG19's weights: srgan-jax port vgg19 FILE, see docs/weights.md
 Published (perceptual index / LPIPS): Set5 3.75 / .075, Set14 2.93 / .133, BSD100 2.48 / .161. Not run here.
 """
 

@@ -21,7 +21,7 @@ The adversarial term is initially a hundred-thousandth of the loss (the first up
 --config.extractor.preprocessing=caffe trains with VGG19's preprocessing and features over 12.75, as the paper does.
 
 python -m srgan_jax.main --config keras_upsampling --workdir runs/keras_upsampling
-Needs VGG19's weights: srgan-jax port vgg19 --download
+Needs VGG19's weights: srgan-jax port vgg19 FILE, see docs/weights.md
 The source reports no scores. Not run in full here; 50 updates on 399 photographs at reduced width (4 blocks of 32, a
 discriminator of 16, 96 px, batch 4): loss 71.1, 41.4, 27.0 at updates 1, 25, 50.
 """

@@ -1,7 +1,8 @@
 """The quickstart with a discriminator on features of VGG19, and a perceptual loss on the same features.
 
 python -m srgan_jax.main --config quickstart_vgg19 --workdir runs/quickstart_vgg19
-`srgan-jax quickstart` takes this recipe where VGG19's weights are at hand: srgan-jax port vgg19 --download.
+`srgan-jax quickstart` takes this recipe where VGG19's weights are at hand: srgan-jax port vgg19 FILE, see
+docs/weights.md.
 srgan_fast.py in small: relu1_2 and relu2_2 only, and few updates.
 """
 

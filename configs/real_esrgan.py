@@ -7,7 +7,7 @@ targets of the two L1 terms, and shuffle samples in a pool to vary degradations 
 degradation.
 
 python -m srgan_jax.main --config real_esrgan --workdir runs/real_esrgan
-Needs VGG19's weights: srgan-jax port vgg19 --download
+Needs VGG19's weights: srgan-jax port vgg19 FILE, see docs/weights.md
 Published: no reference scores, only NIQE on real photographs. Not run here.
 """
 

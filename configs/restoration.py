@@ -18,7 +18,7 @@ Differences from the source that are known:
 
 srgan-jax prepare FOLDER --out data/pairs        FOLDER has hr/ and lr/ with images of the same names and sizes
 python -m srgan_jax.main --config restoration --workdir runs/restoration
-Needs ResNet152V2's weights: srgan-jax port resnet152v2 --download
+Needs ResNet152V2's weights: srgan-jax port resnet152v2 FILE, see docs/weights.md
 The source reports no scores. Not run in full here; 50 updates on 399 blurred JPEGs at reduced width (4 blocks of 32,
 64 px, random weights in ResNet152V2): loss 0.072, 0.031, 0.029 at updates 1, 25, 50.
 """

@@ -1,9 +1,9 @@
 """A GAN for CPUs: a discriminator on the features of VGG19 that the perceptual loss computes anyway.
 
 python -m srgan_jax.main --config srgan_fast --workdir runs/srgan_fast --config.data.dataset=data/train
-Needs VGG19: srgan-jax port vgg19 --download. Not the paper's. The discriminator is that of SRFeat (Park et al., ECCV
-2018) and projected GANs (Sauer et al., arXiv 2111.01007) in small, beside a patch network; the generator's input has a
-halo, because most pixels of a small crop otherwise depend on its border. Scores of srgan_x4: RESULTS.md.
+Needs VGG19: srgan-jax port vgg19 FILE, see docs/weights.md. Not the paper's. The discriminator is that of SRFeat (Park
+et al., ECCV 2018) and projected GANs (Sauer et al., arXiv 2111.01007) in small, beside a patch network; the generator's
+input has a halo, because most pixels of a small crop otherwise depend on its border. Scores of srgan_x4: RESULTS.md.
 """
 
 from ml_collections import ConfigDict

@@ -3,7 +3,7 @@
 No discriminator.
 
 python -m srgan_jax.main --config srresnet_vgg22 --workdir runs/srresnet_vgg22
-Needs VGG19's weights: srgan-jax port vgg19 --download
+Needs VGG19's weights: srgan-jax port vgg19 FILE, see docs/weights.md
 Paper: Set5 30.51 dB / .8803, Set14 27.19 / .7807 (Y, border 4, daala SSIM). Not run here.
 """
 

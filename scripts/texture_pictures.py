@@ -2,7 +2,7 @@
 
 SRGAN_JAX_WEIGHTS=weights python scripts/texture_pictures.py -o docs/_static/texture.jpg
 
-The photograph is `chelsea` of scikit-image (CC0). Needs `srgan-jax port vgg19 --download` and the extra `quickstart`.
+The photograph is `chelsea` of scikit-image (CC0). Needs `srgan-jax port vgg19 FILE` and the extra `quickstart`.
 """
 
 import argparse

@@ -26,7 +26,17 @@ PAGES = {
     if path.exists()
 }
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-ELSEWHERE = {"cd", "export", "git", "pre-commit", "ruff", "sbatch", "source", "tensorboard"}  # commands of others
+ELSEWHERE = {
+    "cd",
+    "curl",
+    "export",
+    "git",
+    "pre-commit",
+    "ruff",
+    "sbatch",
+    "source",
+    "tensorboard",
+}  # commands of others
 FOREIGN = "docs/migrating.md"  # shows other projects' options
 
 

@@ -1,4 +1,5 @@
 import io
+import re
 import socket
 import sys
 import zipfile
@@ -11,7 +12,7 @@ from safetensors.numpy import load_file
 
 from srgan_jax import cli, models, weights
 from srgan_jax.runtime.errors import UserError
-from srgan_jax.weights.ports import files, niqe, resnet152v2, vgg19
+from srgan_jax.weights.ports import PORTS, files, niqe, resnet152v2, vgg19
 
 
 @pytest.fixture(scope="module")
@@ -124,15 +125,34 @@ def test_a_missing_network_connection_is_reported(tmp_path, monkeypatch, capsys)
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    assert cli.main(["port", "vgg19", "--download", "--out", str(tmp_path / "out.safetensors")]) == 2
+    assert cli.main(["port", "niqe", "--download", "--out", str(tmp_path / "out.safetensors")]) == 2
     assert "can't be downloaded" in capsys.readouterr().err
 
 
-def test_a_missing_library_is_reported_before_the_download(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "h5py", None)
+@pytest.mark.parametrize(
+    "arguments", [["vgg19", "--download"], ["vgg19", "--download", "keras"], ["resnet152v2", "--download"]]
+)
+def test_a_file_without_a_published_sha256_is_not_downloaded(arguments, monkeypatch, capsys):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("it was downloaded"))
-    assert cli.main(["port", "vgg19", "--download", "keras", "--out", str(tmp_path / "out.safetensors")]) == 2
-    assert "needs h5py: pip install h5py\n" in capsys.readouterr().err
+    assert cli.main(["port", *arguments]) == 2
+    said = capsys.readouterr().err
+    file = f"{arguments[0]}_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    assert f"no SHA-256 of {file} is published" in said and f"{file} && srgan-jax port {arguments[0]} {file}" in said
+
+
+def test_every_download_has_a_sha256():
+    published = {
+        (name, key): (file.algorithm, file.digest)
+        for name, port in PORTS.items()
+        for key, file in port.official.items()
+    }
+    downloaded = {name: digest for name, digest in published.items() if digest[0]}
+    assert downloaded.keys() == {("vgg19", "torchvision"), ("niqe", "basicsr")}
+    assert all(kind == "sha256" and re.fullmatch("[0-9a-f]{64}", digest) for kind, digest in downloaded.values())
+
+
+def test_a_missing_library_is_reported(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "h5py", None)
     (tmp_path / "mine.h5").touch()
     assert cli.main(["port", "vgg19", str(tmp_path / "mine.h5")]) == 2
     assert "mine.h5 needs h5py: pip install h5py\n" in capsys.readouterr().err
@@ -196,7 +216,7 @@ def test_wrong_resnet_files_are_reported(tmp_path, capsys):
 def test_weights_of_another_network_are_refused(tmp_path, extractor_file):
     with pytest.raises(UserError, match="holds resnet152v2, expected vgg19"):
         weights.load_extractor("vgg19", extractor_file("resnet152v2"))
-    with pytest.raises(UserError, match="get them with: srgan-jax port resnet152v2 --download"):
+    with pytest.raises(UserError, match="get them with: curl -LO https.* && srgan-jax port resnet152v2 resnet"):
         weights.load_extractor("resnet152v2", tmp_path / "absent")
 
 

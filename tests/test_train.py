@@ -354,7 +354,7 @@ def test_a_run_without_updates_may_change_its_architecture(config, tmp_path):
 def test_a_vgg_loss_without_weights_stops_before_training(config, tmp_path):
     config.stages.gan.losses.perceptual.weight = 1.0
     config.extractor.weights = str(tmp_path / "vgg19.safetensors")
-    with pytest.raises(UserError, match=r"srgan-jax port vgg19 --download"):
+    with pytest.raises(UserError, match=r"srgan-jax port vgg19 vgg19_weights"):
         helpers.train(config, tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 

@@ -10,7 +10,7 @@ srgan-jax import FILE.pth                     converts a network of another prog
 srgan-jax export W --to onnx                  exports a generator to ONNX, ncnn, PyTorch or StableHLO
 srgan-jax push W OWNER/NAME                   publishes a generator on the Hugging Face Hub
 srgan-jax web -o site --serve                 writes a page that upscales in the browser, and serves it on this machine
-srgan-jax port vgg19 --download               converts the public weights of a loss or metric
+srgan-jax port vgg19 FILE                     converts the public weights of a loss or metric
 srgan-jax plan --topology v5e-16              compiles training for absent TPUs or GPUs, and estimates its time
 srgan-jax quickstart                          trains a small SRGAN on a few photographs, in minutes
 """

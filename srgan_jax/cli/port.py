@@ -10,7 +10,6 @@ def port(args: argparse.Namespace) -> int:
     from srgan_jax.runtime.errors import UserError
     from srgan_jax.weights import networks
     from srgan_jax.weights.ports import PORTS, files
-    from srgan_jax.weights.safetensors_io import sha256_of
 
     entry = PORTS[args.network]
     given = [path for path in args.files or [] if path]
@@ -21,16 +20,20 @@ def port(args: argparse.Namespace) -> int:
             if entry.official
             else f"srgan-jax port {args.network}: expected {len(entry.files)} files, got {len(given)}"
         )
+    if official and not official.digest:
+        raise UserError(
+            f"no SHA-256 of {official.url.rsplit('/', 1)[-1]} is published, so it isn't downloaded here; get it with: "
+            f"{networks.PORT_COMMANDS[args.network]}"
+        )
     options = {entry.option: getattr(args, entry.option)} if entry.option else {}
     name = f"{args.network}_{args.backbone}" if "backbone" in options else args.network
     out = args.out or networks.network_path(name)
-    files.check_library(Path(official.url) if official else given[0])  # before the download
+    for path in given:
+        files.check_library(path)
     with tempfile.TemporaryDirectory() as folder:
         if official:
             print(f"downloading {official.url}")
             given = [files.download(official, Path(folder))]
-            if official.algorithm != "sha256":  # to be compared with that of another download
-                print(f"the {official.algorithm} is the published one; SHA-256 of the file: {sha256_of(given[0])}")
         print(entry.port(*given, out, **options))
     return 0
 

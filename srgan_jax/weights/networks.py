@@ -18,9 +18,13 @@ from srgan_jax.weights import hub
 from srgan_jax.weights.safetensors_io import EXTRACTOR_FORMAT, WeightsError, read_any, write_tensors
 
 FOLDER_VARIABLE = "SRGAN_JAX_WEIGHTS"
+_KERAS = "https://storage.googleapis.com/tensorflow/keras-applications/"
+KERAS_FILES = {
+    "vgg19": f"{_KERAS}vgg19/vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "resnet152v2": f"{_KERAS}resnet/resnet152v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
+}
 PORT_COMMANDS = {  # network name -> command that writes its file
-    "vgg19": "srgan-jax port vgg19 --download",
-    "resnet152v2": "srgan-jax port resnet152v2 --download",
+    **{name: f"curl -LO {url} && srgan-jax port {name} {url.rsplit('/', 1)[-1]}" for name, url in KERAS_FILES.items()},
     "niqe": "srgan-jax port niqe --download",
     "lpips_alex": "srgan-jax port lpips --backbone alex BACKBONE.pth HEADS.pth",
     "lpips_vgg": "srgan-jax port lpips --backbone vgg BACKBONE.pth HEADS.pth",

@@ -21,11 +21,11 @@ LIBRARIES = {".h5": "h5py"}  # suffix -> library that reads such files; not a de
 
 
 class Official(NamedTuple):
-    """A published file: its URL, and its checksum as published."""
+    """A published file: its URL, and its SHA-256 or SHA-512; without either, it isn't downloaded."""
 
     url: str
-    algorithm: str
-    digest: str
+    algorithm: str = ""
+    digest: str = ""
 
 
 def read_h5(path: Path, layers: Collection[str]) -> dict[str, dict[str, np.ndarray]]:

@@ -8,16 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from srgan_jax.weights.networks import save_extractor
+from srgan_jax.weights.networks import KERAS_FILES, save_extractor
 from srgan_jax.weights.ports import files
 from srgan_jax.weights.ports.files import Official
 
-OFFICIAL = Official(
-    "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
-    "resnet152v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    "md5",
-    "ed17cf2e0169df9d443503ef94b23b33",
-)
+OFFICIAL = Official(KERAS_FILES["resnet152v2"])
 NORMS = ("gamma", "beta", "moving_mean", "moving_variance")
 EPSILON = 1.001e-5  # keras.applications.resnet
 SHAPES = {

@@ -10,17 +10,12 @@ import numpy as np
 
 from srgan_jax.models.extractors.vgg19 import CONVOLUTIONS_PER_BLOCK
 from srgan_jax.weights import torch_checkpoint
-from srgan_jax.weights.networks import save_extractor
+from srgan_jax.weights.networks import KERAS_FILES, save_extractor
 from srgan_jax.weights.ports import files
 from srgan_jax.weights.ports.files import Official
 
-OFFICIAL = {  # Keras only publishes MD5
-    "keras": Official(
-        "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
-        "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "md5",
-        "253f8cb515780f3b799900260a226db6",
-    ),
+OFFICIAL = {
+    "keras": Official(KERAS_FILES["vgg19"]),
     "torchvision": Official(
         "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
         "sha256",
