@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from srgan_jax.images import decode
+from srgan_jax.images import decode, video_reader
 
 
 def _read(file, how):
@@ -57,3 +57,20 @@ def fail(file, how):
 
         raise LibraryError("a fault of a library")
     return _read(file, how)
+
+
+def crash_in_video(path, *args):
+    """Ends the process by a segmentation fault at the third frame of `bad.mp4`."""
+    for index, frame in enumerate(video_reader._decode(path, *args)):
+        if path.name == "bad.mp4" and index == 2:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        yield frame
+
+
+def compute_in_video(path, *args):
+    """Needs 0.6 seconds for each frame, and doesn't end at the third of `bad.mp4`."""
+    for index, frame in enumerate(video_reader._decode(path, *args)):
+        end = time.process_time() + 0.6
+        while time.process_time() < end or (path.name == "bad.mp4" and index == 2):
+            pass
+        yield frame

@@ -1,15 +1,18 @@
 """Tests of videos: times, sound, subtitles, chapters, colours; a run that was interrupted resumes."""
 
 import shutil
+import sys
 from fractions import Fraction
 from pathlib import Path
 
+import failing_decoders
 import numpy as np
 import pytest
 
 import srgan_jax
-from srgan_jax import bulk, cli, weights
-from srgan_jax.bulk import video, video_reader
+from srgan_jax import bulk, cli, images, weights
+from srgan_jax.bulk import video
+from srgan_jax.images import isolation, video_reader
 from srgan_jax.runtime.errors import UserError
 
 av = pytest.importorskip("av", reason='pip install "srgan-jax[video]"')
@@ -263,3 +266,46 @@ def test_whatever_a_video_does_the_next_one_is_upscaled(bilinear, tmp_path, phot
     printed = capsys.readouterr().out
     assert status == 1 and "a.mkv: RuntimeError: unexpected" in printed and "1 video upscaled" in printed
     assert (tmp_path / "out" / "b.mkv").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits are those of Linux")
+@pytest.mark.parametrize(
+    ("decoder", "message"),
+    [
+        (failing_decoders.crash_in_video, "the library that decodes it crashed (SIGSEGV)"),
+        (failing_decoders.compute_in_video, "not decoded within 1 seconds of processor time; --max-seconds sets"),
+    ],
+)
+def test_a_video_whose_decoder_fails_costs_only_itself(tmp_path, photo, monkeypatch, capsys, decoder, message):
+    """Videos are decoded in a process; the limit of time is that of a frame, not of the video."""
+    monkeypatch.setattr(isolation, "STALLED", 1000)  # on a busy machine a second of the processor takes long
+    for name in ("bad", "good"):
+        _write(tmp_path / f"{name}.mp4", photo, times=TIMES[:4])
+    monkeypatch.setattr(video_reader, "_decode", decoder)
+    inputs = [str(tmp_path / f"{name}.mp4") for name in ("bad", "good")]
+    assert cli.main(["upscale", *inputs, "-o", f"{tmp_path}/out/", "--scale", "2", "--max-seconds", "1"]) == 1
+    said = capsys.readouterr().out
+    assert f"1 video failed: {inputs[0]}: {message}" in said
+    assert _contents(tmp_path / "out" / "good.mp4")[1] == [time / 1000 for time in TIMES[:4]]
+    assert not (tmp_path / "out" / "bad.mp4").exists()
+
+
+def test_frames_are_the_same_from_a_process(tmp_path, photo):
+    _write(tmp_path / "a.mp4", photo)
+    limits = video_reader.Limits(10**6, 60.0)
+    info = video_reader.read_info(tmp_path / "a.mp4", limits)
+    frames = list(video_reader.read_frames(tmp_path / "a.mp4", info, limits, start=3))
+    with images.isolated_decoding():
+        assert video_reader.read_info(tmp_path / "a.mp4", limits) == info
+        isolated = list(video_reader.read_frames(tmp_path / "a.mp4", info, limits, start=3))
+        some = video_reader.read_frames(tmp_path / "a.mp4", info, limits)
+        assert next(some).time == 0
+        some.close()  # its process is ended; the next file gets another one
+        with pytest.raises(UserError, match="no such file|No such file"):
+            video_reader.read_info(tmp_path / "absent.mp4", limits)
+        with pytest.raises(UserError, match="megapixels a frame"):
+            video_reader.read_info(tmp_path / "a.mp4", video_reader.Limits(100, 60.0))
+    assert len(isolated) == 7 and [frame.time for frame in isolated] == [frame.time for frame in frames]
+    for first, second in zip(frames, isolated, strict=True):
+        np.testing.assert_array_equal(first.samples, second.samples)

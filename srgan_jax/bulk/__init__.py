@@ -8,8 +8,8 @@ from srgan_jax.bulk.run import Interrupted, upscale_files
 from srgan_jax.bulk.sizes import SizeOf, target_size
 from srgan_jax.bulk.video import upscale_video, video_target
 from srgan_jax.bulk.video_jobs import VideoNames, find_video_jobs
-from srgan_jax.bulk.video_reader import SUFFIXES as VIDEO_SUFFIXES
 from srgan_jax.bulk.writer import Summary
+from srgan_jax.images.video_reader import SUFFIXES as VIDEO_SUFFIXES
 
 __all__ = [
     "VIDEO_SUFFIXES",

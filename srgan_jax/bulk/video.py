@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from srgan_jax import images
-from srgan_jax.bulk import video_file, video_join, video_reader
 from srgan_jax.bulk.chains import make_chain, repeat_generators
 from srgan_jax.bulk.options import weights_digest
 from srgan_jax.bulk.planning import check_result
 from srgan_jax.bulk.sizes import SizeOf, rows_of_result
-from srgan_jax.bulk.video_file import Encoding
-from srgan_jax.bulk.video_reader import TimedFrame, VideoInfo
+from srgan_jax.images import video_file, video_join, video_reader
+from srgan_jax.images.video_file import Encoding
+from srgan_jax.images.video_reader import Limits, TimedFrame, VideoInfo
 from srgan_jax.inference import Chain
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.weights import Weights
@@ -70,6 +70,7 @@ def upscale_video(
     self_ensemble: bool = False,
     tile_px: int | None = None,
     max_pixels: int = images.MAX_PIXELS,
+    max_seconds: float = images.MAX_SECONDS,
     report: Callable[[str], None] = print,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
@@ -88,13 +89,15 @@ def upscale_video(
       self_ensemble: average over flips and rotations.
       tile_px: side of the tiles; None chooses it by the free memory.
       max_pixels: videos with more pixels in a frame are refused.
+      max_seconds: longest time for decoding a frame, inside `images.isolated_decoding`.
       report: gets lines for the user.
       progress: gets the number of LR pixels done and their total.
 
     Raises:
       UserError: PyAV isn't installed, the file isn't a video, or the codec is unknown.
     """
-    info, encoding = _plan(source, target, size_of, codec, crf, max_pixels)
+    limits = Limits(max_pixels, max_seconds)
+    info, encoding = _plan(source, target, size_of, codec, crf, limits)
     area = math.prod(info.size)
     report(f"{source}: {info.frames} frames, {_size(info.size)} -> {_size(encoding.size)} pixels; {FLICKER}")
     for note in video_file.losses(info, encoding.codec):
@@ -107,7 +110,7 @@ def upscale_video(
         report(f"{source}: resuming after {done} frames")
     passes = repeat_generators(generators, size_of.passes(*info.size))
     chain = make_chain(passes, [info.size], tile_px=tile_px, self_ensemble=self_ensemble, report=report)
-    frames = _upscaled(video_reader.read_frames(source, info, max_pixels, done), chain, size_of)
+    frames = _upscaled(video_reader.read_frames(source, info, limits, done), chain, size_of)
     _write_segments(
         frames, folder, done, info, encoding, lambda count: progress(count * area, max(count, info.frames) * area)
     )
@@ -119,13 +122,13 @@ def upscale_video(
 
 
 def _plan(
-    source: Path, target: Path, size_of: SizeOf, codec: str | None, crf: int, max_pixels: int
+    source: Path, target: Path, size_of: SizeOf, codec: str | None, crf: int, limits: Limits
 ) -> tuple[VideoInfo, Encoding]:
     """Returns what is known of the video, and how its result is encoded; raises what `upscale_video` raises."""
     codec = codec or video_file.DEFAULT_CODECS.get(target.suffix.lower(), video_file.H264)
     video_file.check_codec(codec)
-    info = video_reader.read_info(source, max_pixels)
-    check_result(size_of, info.size, max_pixels)
+    info = video_reader.read_info(source, limits)
+    check_result(size_of, info.size, limits.max_pixels)
     video_join.check_sound(source, target)
     height, width = (side // 2 * 2 for side in size_of(*info.size))
     if not (height and width):

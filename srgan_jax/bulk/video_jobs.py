@@ -10,8 +10,8 @@ from srgan_jax.bulk.options import Options, weights_digest
 from srgan_jax.bulk.planning import Names
 from srgan_jax.bulk.sizes import SizeOf
 from srgan_jax.bulk.video import names_video, video_target
-from srgan_jax.bulk.video_reader import read_info
 from srgan_jax.bulk.writer import Resolved
+from srgan_jax.images.video_reader import Limits, read_info
 from srgan_jax.runtime import atomic
 from srgan_jax.runtime.errors import UserError
 from srgan_jax.weights import Weights
@@ -48,15 +48,16 @@ class VideoNames:
         self_ensemble: bool,
         overwrite: bool,
         max_pixels: int,
+        max_seconds: float,
     ):
         """Takes what decides the content of the results; the arguments are those of `upscale_video`."""
         settings = weights_digest(generators, repr((codec, crf, self_ensemble)))
         self._names = Names(jobs, size_of, Options(overwrite=overwrite), settings)
-        self._max_pixels = max_pixels
+        self._limits = Limits(max_pixels, max_seconds)
 
     def resolve(self, job: Job) -> tuple[Resolved, tuple[int, int]]:
         """Returns where the result of a job goes, and height and width of the video; raises as `Names.resolve`."""
-        size = read_info(job.source, self._max_pixels).size
+        size = read_info(job.source, self._limits).size
         return self._names.resolve(job, size, lambda: records.file_digest(job.source)), size
 
     @contextlib.contextmanager

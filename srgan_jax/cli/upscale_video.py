@@ -44,8 +44,8 @@ def upscale_videos(
 
     jobs = bulk.find_video_jobs(videos, args.out, suffix, args.format, report)
     how = {"codec": args.codec, "crf": args.crf, "self_ensemble": args.self_ensemble}
-    max_pixels = int(args.max_pixels * 1e6)
-    names = bulk.VideoNames(jobs, size_of, generators, overwrite=args.overwrite, max_pixels=max_pixels, **how)
+    how |= {"max_pixels": int(args.max_pixels * 1e6), "max_seconds": args.max_seconds}
+    names = bulk.VideoNames(jobs, size_of, generators, overwrite=args.overwrite, **how)
     failed = 0
     for job in jobs:
         video = job.source
@@ -75,7 +75,6 @@ def upscale_videos(
                     generators,
                     size_of,
                     tile_px=args.tile_px,
-                    max_pixels=max_pixels,
                     report=report,
                     progress=bar,
                     **how,

@@ -1,8 +1,12 @@
-"""Decoding in processes of their own: what crashes, hangs or takes too much memory there costs one file."""
+"""Decoding in processes of their own: what crashes, hangs or takes too much memory there costs one file.
+
+`call` is for images, `run` and `stream` for videos.
+"""
 
 import atexit
 import contextlib
 import dataclasses
+import functools
 import io
 import os
 import pickle
@@ -13,7 +17,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +28,7 @@ from srgan_jax.images.limits import MAX_MEMORY_BYTES, MAX_PIXELS, load_per_proce
 from srgan_jax.images.picture import Frames
 from srgan_jax.images.pillow import kind_of_path
 
+T = TypeVar("T")
 SCRIPT = Path(__file__).with_name("isolation_process.py")
 FRAMES_FACTOR = 3  # times the limit of an animation's first decoding: its frames are decoded twice, and sent
 STALLED = 4  # a process that waits, perhaps for a disk, is ended after so many times the limit of processor time
@@ -70,15 +75,38 @@ def call(seconds: float, max_pixels: int, function: Callable[..., Any], file: An
     """
     if _blocks and not is_open(file):
         kind_of_path(file)  # what is no image reaches no decoder
-        memory = round(MAX_MEMORY_BYTES * max(1.0, max_pixels / MAX_PIXELS))
-        request = memory, function, (os.path.abspath(file), *args)
+        request = _memory(max_pixels), function, (os.path.abspath(file), *args)
         with _borrowed() as process:
             found = process.call(seconds, *request)
         if isinstance(layout := getattr(found, "frames", None), tuple) and isinstance(layout[0], int):
             longest = FRAMES_FACTOR * seconds
-            found = dataclasses.replace(found, frames=Frames(lambda: _frames(longest, *request), *layout))
+            frames = functools.partial(_answers, longest, *request, mode=isolation_process.FRAMES)
+            found = dataclasses.replace(found, frames=Frames(frames, *layout))
         return found
     return with_timeout(seconds, lambda: function(file, *args))
+
+
+def run(seconds: float, max_pixels: int, function: Callable[..., T], *args: Any) -> T:
+    """Returns `function(*args)`, computed in another process inside `isolated_decoding`, else here, without limits.
+
+    Arguments and errors are those of `call`.
+    """
+    if not _blocks:
+        return function(*args)
+    with _borrowed() as process:
+        return process.call(seconds, _memory(max_pixels), function, args)
+
+
+def stream(seconds: float, max_pixels: int, function: Callable[..., Iterator[T]], *args: Any) -> Iterator[T]:
+    """Yields what `function(*args)` yields, which isn't None, as `run`; `seconds` is the longest time of each item."""
+    if not _blocks:
+        yield from function(*args)
+        return
+    yield from _answers(seconds, _memory(max_pixels), function, args, mode=isolation_process.ITEMS)
+
+
+def _memory(max_pixels: int) -> int:
+    return round(MAX_MEMORY_BYTES * max(1.0, max_pixels / MAX_PIXELS))
 
 
 @contextlib.contextmanager
@@ -97,12 +125,12 @@ def _borrowed() -> Iterator["_Process"]:
                 _idle.append(process)
 
 
-def _frames(seconds: float, *request: Any) -> Iterator[np.ndarray]:
-    """Yields the frames of the result of a request."""
+def _answers(seconds: float, *request: Any, mode: str) -> Iterator[Any]:
+    """Yields the frames of the result of a request, or the items that its function yields."""
     with _borrowed() as process:
-        process.send(seconds, *request, frames=True)
-        while (frame := process.receive()) is not None:
-            yield frame
+        process.send(seconds, *request, mode=mode)
+        while (answer := process.receive()) is not None:
+            yield answer
         process.busy = False
 
 
@@ -170,11 +198,16 @@ class _Process:
         return found
 
     def send(
-        self, seconds: float, memory: int, function: Callable[..., Any], args: tuple, frames: bool = False
+        self,
+        seconds: float,
+        memory: int,
+        function: Callable[..., Any],
+        args: tuple,
+        mode: str = isolation_process.RESULT,
     ) -> None:
-        """Asks for the result of a function, or for its frames."""
+        """Asks for the result of a function, for the frames of its result, or for the items that it yields."""
         self.busy, self._seconds = True, seconds
-        self._write((seconds, memory, function, args, frames))
+        self._write((seconds, memory, function, args, mode))
 
     def receive(self) -> Any:
         """Returns the next answer; raises the function's exception, or ImageError if the process ends."""

@@ -1,8 +1,9 @@
 """The program of the processes in which `isolation.py` decodes files: it reads requests and writes results, as pickles.
 
-It runs as a script, or in a copy of the command's process. A request is (seconds, bytes, function, arguments, whether
-the frames of the result are asked for); an answer is the pickle of (content, sizes) and buffers of these sizes, which
-belong to the pickle `content` of (whether the function succeeded, result). Frames are answers of their own.
+It runs as a script, or in a copy of the command's process. A request is (seconds, bytes, function, arguments, mode).
+By its mode it asks for the function's result, for the frames of that result, or for the items that the function yields.
+An answer is the pickle of (content, sizes) and buffers of these sizes, which belong to the pickle `content` of (whether
+the function succeeded, result). Frames and items are answers of their own, and None follows the last.
 """
 
 import dataclasses
@@ -24,6 +25,7 @@ try:
 except ImportError:  # Windows: no limits
     resource = None
 
+RESULT, FRAMES, ITEMS = "result", "frames", "items"  # modes
 STATUS = Path("/proc/self/statm")  # Linux; its sixth number is the pages of data
 
 
@@ -52,11 +54,10 @@ def _limit(seconds: float, largest: int) -> None:
         resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
-def _outcomes(function: Callable[..., Any], arguments: tuple, largest: int, frames: bool) -> Iterator[tuple[bool, Any]]:
+def _outcomes(function: Callable[..., Any], arguments: tuple, largest: int, mode: str) -> Iterator[tuple[bool, Any]]:
     """Yields whether a function succeeded, and its result or exception.
 
-    Frames that are decoded one at a time are replaced by their number, shape and dtype. With `frames` they are yielded
-    instead of the result, each as an outcome, and then None.
+    Frames that are decoded one at a time are replaced by their number, shape and dtype, unless `mode` asks for them.
     """
     from srgan_jax.images.errors import ImageError
     from srgan_jax.images.picture import Frames
@@ -64,8 +65,8 @@ def _outcomes(function: Callable[..., Any], arguments: tuple, largest: int, fram
 
     try:
         found = function(*arguments)
-        if frames:
-            yield from ((True, frame) for frame in found.frames)
+        if mode in (FRAMES, ITEMS):
+            yield from ((True, item) for item in (found.frames if mode == FRAMES else found))
             yield True, None
         elif isinstance(all_frames := getattr(found, "frames", None), Frames):
             layout = len(all_frames), all_frames.shape, all_frames.dtype
@@ -121,10 +122,12 @@ def _serve(requests: BinaryIO, results: BinaryIO) -> None:
     start = _data_bytes() if STATUS.exists() else 0
     while True:
         try:
-            seconds, largest, function, arguments, frames = pickle.load(requests)
+            seconds, largest, function, arguments, mode = pickle.load(requests)
             _limit(seconds, start + largest)
-            for outcome in _outcomes(function, arguments, largest, frames):
+            for outcome in _outcomes(function, arguments, largest, mode):
                 _answer(results, outcome)
+                if mode == ITEMS:
+                    _limit(seconds, start + largest)  # of the next item
         except (EOFError, BrokenPipeError):
             return
 

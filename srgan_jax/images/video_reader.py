@@ -1,4 +1,7 @@
-"""Videos read by PyAV: what is known of them, and their decoded frames."""
+"""Videos read by PyAV: what is known of them, and their decoded frames.
+
+Inside `isolated_decoding` they are decoded in a process of its own.
+"""
 
 import contextlib
 import functools
@@ -10,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from srgan_jax.images import isolation
 from srgan_jax.runtime import extras
 from srgan_jax.runtime.errors import UserError
 
@@ -33,6 +37,13 @@ def pyav() -> Any:
     av = importlib.import_module("av")
     av.logging.set_libav_level(av.logging.FATAL)  # FFmpeg prints warnings to stderr; errors are exceptions
     return av
+
+
+class Limits(NamedTuple):
+    """Limits of a video: the pixels of a frame, and the seconds of processor time in which it must be decoded."""
+
+    max_pixels: int
+    max_seconds: float
 
 
 class VideoInfo(NamedTuple):
@@ -112,6 +123,8 @@ def _opened(path: Path, max_pixels: int) -> Iterator[tuple[Any, Any]]:
             stream = moving(container)
             if stream is None:
                 raise UserError(f"{path}: no video in this file")
+            if stream.codec_context is None:
+                raise UserError(f"{path}: FFmpeg knows no decoder for this video")
             if (area := stream.codec_context.width * stream.codec_context.height) > max_pixels:
                 raise UserError(
                     f"{path}: {area / 1e6:,.4g} megapixels a frame, more than {max_pixels / 1e6:,.4g}, the limit that "
@@ -124,12 +137,16 @@ def _opened(path: Path, max_pixels: int) -> Iterator[tuple[Any, Any]]:
         raise UserError(f"{path}: {error.strerror or error}") from None
 
 
-def read_info(path: Path, max_pixels: int) -> VideoInfo:
+def read_info(path: Path, limits: Limits) -> VideoInfo:
     """Returns what is known of a video.
 
     Raises:
-      UserError: PyAV isn't installed, the file isn't a video, or a frame has more than `max_pixels`.
+      UserError: PyAV isn't installed, the file isn't a video, or its first frame is beyond the limits.
     """
+    return isolation.run(limits.max_seconds, limits.max_pixels, _read_info, path, limits.max_pixels)
+
+
+def _read_info(path: Path, max_pixels: int) -> VideoInfo:
     with _opened(path, max_pixels) as (container, stream):
         frame = next(container.decode(stream), None)
         if frame is None:
@@ -155,19 +172,29 @@ def read_info(path: Path, max_pixels: int) -> VideoInfo:
         )
 
 
-def read_frames(path: Path, info: VideoInfo, max_pixels: int, start: int = 0) -> Iterator[TimedFrame]:
+def read_frames(path: Path, info: VideoInfo, limits: Limits, start: int = 0) -> Iterator[TimedFrame]:
     """Yields the frames of a video from number `start` on, upright; a time that is missing or not later is repaired.
 
     Raises:
-      UserError: the video is damaged, or the size of its frames changes.
+      UserError: the video is damaged, the size of its frames changes, or a frame is beyond the limits.
     """
+    arguments = path, info, limits.max_pixels, start
+    for frame in isolation.stream(limits.max_seconds, limits.max_pixels, _decode, *arguments):
+        if isinstance(frame, TimedFrame):
+            yield frame
+
+
+def _decode(path: Path, info: VideoInfo, max_pixels: int, start: int) -> Iterator[TimedFrame | int]:
+    """Yields frames as `read_frames`, and the times of those before `start`: the limit holds for each of them."""
     step, last = max(1, round(1 / (info.rate * info.time_base))), None
     with _opened(path, max_pixels) as (container, stream):
         for index, frame in enumerate(container.decode(stream)):
             time = frame.pts if frame.pts is not None else (last or 0) + step
             time = time if last is None or time > last else last + 1
             last = time
-            if index >= start:
+            if index < start:
+                yield time
+            else:
                 samples = frame.to_ndarray(format="rgb48le" if info.deep else "rgb24")
                 samples = np.ascontiguousarray(np.rot90(samples, round(frame.rotation / 90) % 4))
                 if samples.shape[:2] != info.size:

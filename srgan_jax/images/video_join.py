@@ -1,4 +1,7 @@
-"""Joining of a video's encoded segments with the other streams of its source."""
+"""Joining of a video's encoded segments with the other streams of its source.
+
+Inside `isolated_decoding` the source is read in a process of its own.
+"""
 
 import contextlib
 import heapq
@@ -8,10 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from srgan_jax.bulk import video_file, video_reader
+from srgan_jax.images import isolation, video_file, video_reader
+from srgan_jax.images.limits import MAX_PIXELS, MAX_SECONDS
 from srgan_jax.runtime.atomic import atomic_file
 from srgan_jax.runtime.errors import UserError
 
+JOIN_SECONDS = 3600.0  # of processor time, for all streams of a film
 SOUND_CODEC = "flac"  # for sound that Matroska does not hold as it is
 
 
@@ -24,10 +29,16 @@ def join(segments: Sequence[Path], source: Path, target: Path) -> list[str]:
     Raises:
       UserError: the format of `target` can't hold the codec.
     """
+    with atomic_file(target) as temporary:
+        return isolation.run(JOIN_SECONDS, MAX_PIXELS, _join, segments, source, temporary, target)
+
+
+def _join(segments: Sequence[Path], source: Path, temporary: Path, target: Path) -> list[str]:
+    """Writes `temporary`, with as many kinds of streams as the format of `target` holds."""
     av = video_reader.pyav()
     for kinds in (("audio", "subtitle", "attachment", "video"), ("audio",), ()):
         try:
-            return _join(segments, source, target, kinds)
+            return _mux(segments, source, temporary, target, kinds)
         except av.FFmpegError as error:
             problem = error
     raise UserError(
@@ -35,12 +46,11 @@ def join(segments: Sequence[Path], source: Path, target: Path) -> list[str]:
     )
 
 
-def _join(segments: Sequence[Path], source: Path, target: Path, kinds: tuple[str, ...]) -> list[str]:
-    """Does what `join` does, with the streams of these kinds."""
+def _mux(segments: Sequence[Path], source: Path, temporary: Path, target: Path, kinds: tuple[str, ...]) -> list[str]:
+    """Does what `_join` does, with the streams of these kinds."""
     av = video_reader.pyav()
     with contextlib.ExitStack() as stack:
         container = stack.enter_context(video_reader.open_container(source))
-        temporary = stack.enter_context(atomic_file(target))
         first = stack.enter_context(av.open(str(segments[0])))
         out = stack.enter_context(av.open(str(temporary), "w", format=_muxer(target)))
         original, others, sounds, notes = video_reader.moving(container), {}, [], []
@@ -80,8 +90,11 @@ def _join(segments: Sequence[Path], source: Path, target: Path, kinds: tuple[str
 
 def check_sound(source: Path, target: Path) -> None:
     """Raises UserError where the format of `target` can't hold the sound of `source`, and Matroska might."""
-    if _muxer(target) == "matroska":
-        return
+    if _muxer(target) != "matroska":
+        isolation.run(MAX_SECONDS, MAX_PIXELS, _check_sound, source, target)
+
+
+def _check_sound(source: Path, target: Path) -> None:
     av = video_reader.pyav()
     with (
         video_reader.open_container(source) as container,
@@ -104,7 +117,8 @@ def _copy_of(stream: Any, out: Any) -> Any:
 
 
 def _name(stream: Any) -> str:
-    return f"{stream.type} stream {stream.index} ({stream.codec_context.name})"
+    codec = stream.codec_context.name if stream.codec_context else "unknown codec"
+    return f"{stream.type} stream {stream.index} ({codec})"
 
 
 def _copied_packets(container: Any, streams: dict[int, Any]) -> Iterator[Any]:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from srgan_jax.bulk.video_reader import COLOUR_TAGS, TimedFrame, VideoInfo, pyav
 from srgan_jax.images.formats import MAX_IN_MEMORY_BYTES
+from srgan_jax.images.video_reader import COLOUR_TAGS, TimedFrame, VideoInfo, pyav
 from srgan_jax.runtime.atomic import atomic_file
 from srgan_jax.runtime.errors import UserError
 
