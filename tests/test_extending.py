@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import MutableMapping
 from pathlib import Path
 
 import helpers
@@ -75,4 +76,4 @@ def test_tables_that_the_page_names_exist():
     names = set(re.findall(r"`(?:[\w.]+\.)?([A-Z_]{4,})`", PAGE)) - {"TAKES"}
     assert len(names) >= 14
     for name in names:
-        assert any(isinstance(getattr(place, name, None), dict) for place in places), name
+        assert any(isinstance(getattr(place, name, None), MutableMapping) for place in places), name
