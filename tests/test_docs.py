@@ -26,17 +26,8 @@ PAGES = {
     if path.exists()
 }
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-ELSEWHERE = {
-    "cd",
-    "curl",
-    "export",
-    "git",
-    "pre-commit",
-    "ruff",
-    "sbatch",
-    "source",
-    "tensorboard",
-}  # commands of others
+# commands of others
+ELSEWHERE = {"cd", "curl", "export", "git", "pre-commit", "ruff", "sbatch", "source", "tensorboard"}
 FOREIGN = "docs/migrating.md"  # shows other projects' options
 
 

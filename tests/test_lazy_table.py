@@ -35,8 +35,9 @@ def test_classes_of_your_own_are_told_apart(monkeypatch):
     """Values computed from them are not kept between starts, because their code may change."""
     table = models.GENERATORS
     assert table.is_of_package("compact") and not table.is_of_package("unknown")
-    monkeypatch.setitem(table, "compact", type("Compact", (EDSR,), {"__module__": "mine"}))
-    assert table["compact"].__module__ == "mine" and not table.is_of_package("compact")
+    for own in (type("Compact", (EDSR,), {"__module__": "mine"}), EDSR):
+        monkeypatch.setitem(table, "compact", own)
+        assert table["compact"] is own and not table.is_of_package("compact")
     monkeypatch.undo()
     assert table.is_of_package("compact") and table["compact"].__name__ == "CompactResNet"
 
@@ -59,24 +60,13 @@ sys.exit(status)
 def test_flax_is_imported_by_the_first_start_alone(tmp_path):
     """A later start knows the network's properties and has its program: importing Flax takes a tenth of a start."""
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
-    for name in (
-        "XLA_FLAGS",
-        "JAX_COMPILATION_CACHE_DIR",
-    ):  # with these no program is kept
+    for name in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR"):  # no program would be kept
         environment.pop(name, None)
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
     said = []
     for start in range(2):
-        command = [
-            sys.executable,
-            "-c",
-            START,
-            "upscale",
-            str(tmp_path / "a.png"),
-            "-o",
-            str(tmp_path / f"{start}.png"),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+        command = [sys.executable, "-c", START, "upscale", "a.png", "-o", f"{start}.png"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=True)
         said.append(done.stdout.splitlines()[-1])
     assert said == ["imported", "not imported"]
     assert (tmp_path / "0.png").read_bytes() == (tmp_path / "1.png").read_bytes()

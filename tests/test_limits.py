@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from srgan_jax import weights
-from srgan_jax.runtime.errors import MissingFileError
-from srgan_jax.weights import safetensors_io, storage
+from srgan_jax.models import GENERATORS
+from srgan_jax.runtime import disk_cache
+from srgan_jax.runtime.errors import MissingFileError, UserError
+from srgan_jax.weights import limits, safetensors_io, storage
 
 GENERATOR = {"name": "srresnet", "blocks": 1, "width": 4}
 SWINIR = {"name": "swinir", "depths": (2,), "heads": (1,), "width": 4, "window": 4}
@@ -74,6 +76,16 @@ def test_an_architecture_that_is_no_object_is_refused(tmp_path, text):
     safetensors_io.write_tensors(tmp_path / "b.safetensors", tensors, header | {"architecture": text})
     with pytest.raises(weights.WeightsError, match="the architecture in the header|header has no architecture"):
         weights.load(tmp_path / "b.safetensors")
+
+
+def test_an_architecture_nested_to_any_depth_is_refused(tmp_path, monkeypatch):
+    """At some depths JSON can be read, but the key under which the check is kept can't be written."""
+    monkeypatch.setattr(disk_cache, "folder", tmp_path)
+    for depth in (5, 500, *range(850, 1010), 5000):
+        architecture = '{"name": "compact", "x": ' + "[" * depth + "]" * depth + "}"
+        with pytest.raises(UserError):
+            limits.read_architecture({"architecture": architecture}, GENERATORS, 9)
+            weights.make_weights({"params": {}}, json.loads(architecture))
 
 
 def test_a_negative_variance_is_refused(tmp_path):

@@ -216,7 +216,7 @@ def test_wrong_resnet_files_are_reported(tmp_path, capsys):
 def test_weights_of_another_network_are_refused(tmp_path, extractor_file):
     with pytest.raises(UserError, match="holds resnet152v2, expected vgg19"):
         weights.load_extractor("vgg19", extractor_file("resnet152v2"))
-    with pytest.raises(UserError, match="get them with: curl -LO https.* && srgan-jax port resnet152v2 resnet"):
+    with pytest.raises(UserError, match="get them with: curl -fLO https.* && srgan-jax port resnet152v2 resnet"):
         weights.load_extractor("resnet152v2", tmp_path / "absent")
 
 

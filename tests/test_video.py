@@ -1,5 +1,6 @@
 """Tests of videos: times, sound, subtitles, chapters, colours; a run that was interrupted resumes."""
 
+import errno
 import shutil
 import sys
 from fractions import Fraction
@@ -291,7 +292,31 @@ def test_a_video_whose_decoder_fails_costs_only_itself(tmp_path, photo, monkeypa
     assert not (tmp_path / "out" / "bad.mp4").exists()
 
 
-def test_frames_are_the_same_from_a_process(tmp_path, photo):
+def test_sound_of_an_unknown_codec(bilinear, photo, tmp_path):
+    """It is left out of Matroska, and named; for other formats the video is refused before it is upscaled."""
+    _write(tmp_path / "a.avi", photo, codec="mpeg4")
+    content = (tmp_path / "a.avi").read_bytes()
+    start = content.index(b"strf", content.index(b"auds")) + 8  # WAVEFORMATEX: its first field is the codec
+    (tmp_path / "a.avi").write_bytes(content[:start] + b"\xcd\xab" + content[start + 2 :])
+    lines = _upscale(bilinear, tmp_path / "a.avi", tmp_path / "a.mkv")
+    assert any("audio stream 1 (unknown codec) isn't kept" in line for line in lines)
+    assert len(_contents(tmp_path / "a.mkv")[0]) == len(TIMES) and not _contents(tmp_path / "a.mkv")[2]
+    with pytest.raises(UserError, match="FFmpeg doesn't know the codec of its audio stream 1"):
+        _upscale(bilinear, tmp_path / "a.avi", tmp_path / "a.mp4")
+
+
+def test_too_little_memory_is_named(tmp_path, monkeypatch):
+    """As FFmpeg reports it in a process whose memory is limited; it may also say "invalid data"."""
+
+    def fail(path):
+        raise av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(video_reader, "open_container", fail)
+    with pytest.raises(UserError, match="decoding needs more memory than the limit"):
+        video_reader.read_info(tmp_path / "a.mp4", video_reader.Limits(10**6, 60.0))
+
+
+def test_frames_are_the_same_from_a_process(tmp_path, photo, monkeypatch):
     _write(tmp_path / "a.mp4", photo)
     limits = video_reader.Limits(10**6, 60.0)
     info = video_reader.read_info(tmp_path / "a.mp4", limits)
@@ -302,6 +327,8 @@ def test_frames_are_the_same_from_a_process(tmp_path, photo):
         some = video_reader.read_frames(tmp_path / "a.mp4", info, limits)
         assert next(some).time == 0
         some.close()  # its process is ended; the next file gets another one
+        monkeypatch.chdir(tmp_path)  # the processes stay in the folder in which they started
+        assert video_reader.read_info(Path("a.mp4"), limits) == info
         with pytest.raises(UserError, match="no such file|No such file"):
             video_reader.read_info(tmp_path / "absent.mp4", limits)
         with pytest.raises(UserError, match="megapixels a frame"):

@@ -121,7 +121,7 @@ def test_extractor_file(vgg_file, tmp_path):
     variables, header = weights.load_extractor("vgg19", vgg_file)
     assert header["convention"] == "caffe" and variables["params"]["block5_conv4"]["kernel"].shape == (3, 3, 512, 512)
     assert variables["params"]["block1_conv1"]["kernel"].dtype == np.float32
-    with pytest.raises(FileNotFoundError, match="curl -LO https.*notop.h5 && srgan-jax port vgg19 vgg19_weights"):
+    with pytest.raises(FileNotFoundError, match="curl -fLO https.*notop.h5 && srgan-jax port vgg19 vgg19_weights"):
         weights.load_extractor("vgg19", tmp_path / "vgg19.safetensors")
 
 

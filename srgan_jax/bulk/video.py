@@ -116,7 +116,7 @@ def upscale_video(
     )
     if not (segments := _segments(folder)):
         raise UserError(f"{source}: no frame of this video can be decoded")
-    for note in video_join.join(segments, source, target):
+    for note in video_join.join(segments, source, target, limits):
         report(f"{source}: {note}")
     shutil.rmtree(folder)
 
@@ -129,7 +129,7 @@ def _plan(
     video_file.check_codec(codec)
     info = video_reader.read_info(source, limits)
     check_result(size_of, info.size, limits.max_pixels)
-    video_join.check_sound(source, target)
+    video_join.check_sound(source, target, limits)
     height, width = (side // 2 * 2 for side in size_of(*info.size))
     if not (height and width):
         raise UserError(f"{source}: expected a result of at least 2 x 2 pixels, got {_size(size_of(*info.size))}")

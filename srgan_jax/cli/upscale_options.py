@@ -141,7 +141,7 @@ OPTIONS = (
             "type": float,
             "default": 45,
             "metavar": "S",
-            "help": "longest processor time for decoding a file, in seconds; slower ones fail (default: 45)",
+            "help": "longest processor time, in seconds, for decoding a file, or a frame of a video (default: 45)",
         },
     ),
     Option(

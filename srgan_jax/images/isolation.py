@@ -40,7 +40,7 @@ _idle: list["_Process"] = []  # processes that wait for a file
 
 @contextlib.contextmanager
 def isolated_decoding() -> Iterator[None]:
-    """Makes `decode_image` and `image_size` read files in other processes, inside the `with` block, in all threads.
+    """Makes images and videos be read in other processes, inside the `with` block, in all threads.
 
     The first process is started at once, further ones as files are decoded at the same time. They don't import JAX, are
     ready after about 0.2 seconds, and end with this process. The system limits the memory and processor time of each
@@ -89,7 +89,14 @@ def call(seconds: float, max_pixels: int, function: Callable[..., Any], file: An
 def run(seconds: float, max_pixels: int, function: Callable[..., T], *args: Any) -> T:
     """Returns `function(*args)`, computed in another process inside `isolated_decoding`, else here, without limits.
 
-    Arguments and errors are those of `call`.
+    Args:
+      seconds: longest processor time.
+      max_pixels: above `MAX_PIXELS` the limit of memory grows in proportion.
+      function: a function of a module.
+      *args: its arguments; paths must be absolute, because the process keeps the folder in which it started.
+
+    Raises:
+      ImageError: too much time or memory; or the process crashed. Also what `function` raises.
     """
     if not _blocks:
         return function(*args)
@@ -98,7 +105,7 @@ def run(seconds: float, max_pixels: int, function: Callable[..., T], *args: Any)
 
 
 def stream(seconds: float, max_pixels: int, function: Callable[..., Iterator[T]], *args: Any) -> Iterator[T]:
-    """Yields what `function(*args)` yields, which isn't None, as `run`; `seconds` is the longest time of each item."""
+    """Yields the items of `function(*args)`, none of which may be None, computed as by `run`; `seconds` limits each."""
     if not _blocks:
         yield from function(*args)
         return

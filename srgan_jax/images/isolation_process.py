@@ -42,7 +42,7 @@ def _data_bytes() -> int:
 
 
 def _limit(seconds: float, largest: int) -> None:
-    """Limits the processor time and the memory (Linux) of the next file."""
+    """Limits the processor time and the memory (Linux) of the next file or item."""
     if resource is None:
         return
     time_limit = max(1, math.ceil(time.process_time() + seconds))

@@ -9,7 +9,7 @@ from srgan_jax.images.errors import ImageError, check_pixels
 
 T = TypeVar("T")
 MAX_PIXELS = 256_000_000  # of an image, all frames together
-MAX_SECONDS = 45.0  # for decoding an image
+MAX_SECONDS = 45.0  # for decoding an image, or a frame of a video
 MAX_MEMORY_BYTES = 4 << 30  # that a decoder may take in a process of its own, for up to `MAX_PIXELS`
 MAX_FRAMES = 4096  # pages of a TIFF
 BYTES_PER_PIXEL = 8  # of decoded samples: four of 16 bits; `max_pixels` such pixels is the limit in bytes

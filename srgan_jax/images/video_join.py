@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from srgan_jax.images import isolation, video_file, video_reader
-from srgan_jax.images.limits import MAX_PIXELS, MAX_SECONDS
+from srgan_jax.images.video_reader import Limits
 from srgan_jax.runtime.atomic import atomic_file
 from srgan_jax.runtime.errors import UserError
 
-JOIN_SECONDS = 3600.0  # of processor time, for all streams of a film
+JOIN_FACTOR = 80  # times the limit of a frame: the processor time for all streams of a film, an hour by default
 SOUND_CODEC = "flac"  # for sound that Matroska does not hold as it is
 
 
-def join(segments: Sequence[Path], source: Path, target: Path) -> list[str]:
+def join(segments: Sequence[Path], source: Path, target: Path, limits: Limits) -> list[str]:
     """Writes a video from encoded segments and the other streams, chapters and metadata of the source, atomically.
 
     Returns:
@@ -30,7 +30,8 @@ def join(segments: Sequence[Path], source: Path, target: Path) -> list[str]:
       UserError: the format of `target` can't hold the codec.
     """
     with atomic_file(target) as temporary:
-        return isolation.run(JOIN_SECONDS, MAX_PIXELS, _join, segments, source, temporary, target)
+        paths = [path.absolute() for path in segments], source.absolute(), temporary.absolute(), target
+        return isolation.run(JOIN_FACTOR * limits.max_seconds, limits.max_pixels, _join, *paths)
 
 
 def _join(segments: Sequence[Path], source: Path, temporary: Path, target: Path) -> list[str]:
@@ -71,7 +72,9 @@ def _mux(segments: Sequence[Path], source: Path, temporary: Path, target: Path, 
                 _describe(copy, stream)
                 if stream.type == "video" and not stream.disposition & av.stream.Disposition.attached_pic:
                     notes.append(f"video stream {stream.index} is copied as it is")
-            elif stream.type == "audio":  # Matroska: the sound that other formats can't hold is refused before
+            elif (
+                stream.type == "audio" and stream.codec_context
+            ):  # Matroska: the sound that other formats can't hold is refused before
                 encoded = out.add_stream(SOUND_CODEC, rate=stream.rate, layout=stream.layout.name, format="s16")
                 sounds.append(_encoded_packets(source, stream.index, encoded))
                 _describe(encoded, stream)
@@ -88,10 +91,10 @@ def _mux(segments: Sequence[Path], source: Path, temporary: Path, target: Path, 
     return notes
 
 
-def check_sound(source: Path, target: Path) -> None:
+def check_sound(source: Path, target: Path, limits: Limits) -> None:
     """Raises UserError where the format of `target` can't hold the sound of `source`, and Matroska might."""
     if _muxer(target) != "matroska":
-        isolation.run(MAX_SECONDS, MAX_PIXELS, _check_sound, source, target)
+        isolation.run(limits.max_seconds, limits.max_pixels, _check_sound, source.absolute(), target)
 
 
 def _check_sound(source: Path, target: Path) -> None:
@@ -101,6 +104,8 @@ def _check_sound(source: Path, target: Path) -> None:
         av.open(io.BytesIO(), "w", format=_muxer(target)) as out,
     ):
         for stream in container.streams.audio:
+            if _copy_of(stream, out) is None and stream.codec_context is None:
+                raise UserError(f"{source}: FFmpeg doesn't know the codec of its {stream.type} stream {stream.index}")
             if _copy_of(stream, out) is None:
                 raise UserError(
                     f"{source}: {target.suffix} can't hold its {_name(stream)}; -o NAME.mkv, or --format mkv, holds "

@@ -4,6 +4,7 @@ Inside `isolated_decoding` they are decoded in a process of its own.
 """
 
 import contextlib
+import errno
 import functools
 import importlib
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from srgan_jax.runtime.errors import UserError
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv")
 CONTAINERS = ("mov", "matroska", "avi", "mpeg", "mpegvideo", "mpegts", "asf", "flv")  # FFmpeg's names of demuxers
+DECODING_THREADS = 4  # each needs frames of its own; networks take longer than any decoder
 HDR_METADATA = (
     "MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID", "DOVI_METADATA",
     "DOVI_RPU_BUFFER",
@@ -130,10 +132,12 @@ def _opened(path: Path, max_pixels: int) -> Iterator[tuple[Any, Any]]:
                     f"{path}: {area / 1e6:,.4g} megapixels a frame, more than {max_pixels / 1e6:,.4g}, the limit that "
                     "--max-pixels sets"
                 )
-            stream.thread_type = "AUTO"
+            stream.thread_type, stream.codec_context.thread_count = "AUTO", DECODING_THREADS
             stream.codec_context.options = {"max_pixels": str(2 * max_pixels)}  # of a later frame; sides are rounded up
             yield container, stream
     except av.FFmpegError as error:
+        if error.errno in (errno.ENOMEM, errno.EAGAIN):  # EAGAIN: no memory for a thread
+            raise UserError(f"{path}: decoding needs more memory than the limit") from None
         raise UserError(f"{path}: {error.strerror or error}") from None
 
 
@@ -143,7 +147,7 @@ def read_info(path: Path, limits: Limits) -> VideoInfo:
     Raises:
       UserError: PyAV isn't installed, the file isn't a video, or its first frame is beyond the limits.
     """
-    return isolation.run(limits.max_seconds, limits.max_pixels, _read_info, path, limits.max_pixels)
+    return isolation.run(limits.max_seconds, limits.max_pixels, _read_info, path.absolute(), limits.max_pixels)
 
 
 def _read_info(path: Path, max_pixels: int) -> VideoInfo:
@@ -178,14 +182,14 @@ def read_frames(path: Path, info: VideoInfo, limits: Limits, start: int = 0) -> 
     Raises:
       UserError: the video is damaged, the size of its frames changes, or a frame is beyond the limits.
     """
-    arguments = path, info, limits.max_pixels, start
+    arguments = path.absolute(), info, limits.max_pixels, start
     for frame in isolation.stream(limits.max_seconds, limits.max_pixels, _decode, *arguments):
         if isinstance(frame, TimedFrame):
             yield frame
 
 
 def _decode(path: Path, info: VideoInfo, max_pixels: int, start: int) -> Iterator[TimedFrame | int]:
-    """Yields frames as `read_frames`, and the times of those before `start`: the limit holds for each of them."""
+    """Yields frames as `read_frames`, and the times of those before `start`: the time limit is that of one item."""
     step, last = max(1, round(1 / (info.rate * info.time_base))), None
     with _opened(path, max_pixels) as (container, stream):
         for index, frame in enumerate(container.decode(stream)):

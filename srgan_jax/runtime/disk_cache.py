@@ -49,7 +49,9 @@ def code_version() -> list:
     """Returns size and modification time of each of the package's files about networks, and the version of JAX."""
     import jax
 
-    files = (file for part in ("models", "ops", "inference") for file in sorted(Path(PACKAGE, part).rglob("*.py")))
+    parts = ("models", "ops", "inference", "weights")
+    files = [PACKAGE / "config" / "networks.py"]  # the bounds that `weights.limits` checks
+    files += [file for part in parts for file in sorted(Path(PACKAGE, part).rglob("*.py"))]
     return [jax.__version__, *((file.name, *_stamp(os.stat(file))) for file in files)]
 
 

@@ -20,7 +20,7 @@ class LazyTable(MutableMapping[str, T]):
           package: the package that the modules of `classes` belong to.
           classes: name to "module:Class".
         """
-        self._package = package
+        self._package, self._classes = package, dict(classes)
         self._entries: dict[str, str | T] = dict(classes)
 
     def __getitem__(self, name: str) -> T:
@@ -49,6 +49,9 @@ class LazyTable(MutableMapping[str, T]):
         return f"LazyTable({', '.join(self._entries)})"
 
     def is_of_package(self, name: str) -> bool:
-        """Returns whether a name means a class of the package, and not one that was added or put in its place."""
+        """Returns whether a name means the package's class of this name, and not one that was put in its place."""
         entry = self._entries.get(name)
-        return isinstance(entry, str) or getattr(entry, "__module__", "").startswith(f"{self._package}.")
+        if entry is None or isinstance(entry, str):
+            return entry is not None
+        place = f"{getattr(entry, '__module__', '')}:{getattr(entry, '__qualname__', '')}"
+        return place == f"{self._package}.{self._classes.get(name)}"

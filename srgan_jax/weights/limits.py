@@ -44,10 +44,13 @@ def read_architecture(header: Mapping[str, str], table: "LazyTable[type[nn.Modul
             f"unknown architecture {found['name']!r:.80}; valid: {', '.join(sorted(table))}. For one of your own, "
             "import the module that adds it to the table first; in a command: --import MODULE"
         )
-    cached_on_disk(
-        "fields", {"tensors": tensors, **found}, table.is_of_package(found["name"]),
-        lambda: check_architecture(found, table[found["name"]], tensors),
-    )  # fmt: skip
+    try:
+        cached_on_disk(
+            "fields", {"tensors": tensors, "fields": found}, table.is_of_package(found["name"]),
+            lambda: check_architecture(found, table[found["name"]], tensors),
+        )  # fmt: skip
+    except RecursionError:  # lists in lists
+        raise WeightsError("the architecture in the header is nested too deeply; the file is damaged") from None
     return found
 
 

@@ -24,7 +24,7 @@ KERAS_FILES = {
     "resnet152v2": f"{_KERAS}resnet/resnet152v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
 }
 PORT_COMMANDS = {  # network name -> command that writes its file
-    **{name: f"curl -LO {url} && srgan-jax port {name} {url.rsplit('/', 1)[-1]}" for name, url in KERAS_FILES.items()},
+    **{name: f"curl -fLO {url} && srgan-jax port {name} {url.rsplit('/', 1)[-1]}" for name, url in KERAS_FILES.items()},
     "niqe": "srgan-jax port niqe --download",
     "lpips_alex": "srgan-jax port lpips --backbone alex BACKBONE.pth HEADS.pth",
     "lpips_vgg": "srgan-jax port lpips --backbone vgg BACKBONE.pth HEADS.pth",

@@ -1,7 +1,7 @@
 """Transformations of generators: folding of batch normalisation, added blocks, interpolation of two."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ def fold_norms(weights: Weights) -> Weights:
     own = cached_on_disk(
         "folds", {"name": name}, GENERATORS.is_of_package(name), lambda: hasattr(GENERATORS[name], "fold")
     )
-    fold = getattr(GENERATORS[name], "fold") if own else _fold_norms  # noqa: B009
+    fold = cast("Any", GENERATORS[name]).fold if own else _fold_norms
     if folded := fold(weights.variables, weights.architecture):
         return make_weights(*folded)
     return weights

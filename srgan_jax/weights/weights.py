@@ -107,7 +107,7 @@ def make_weights(variables: Mapping[str, Any], architecture: Mapping[str, Any] |
     shapes = {name: np.shape(leaf) for name, leaf in flatten(variables).items()}
     known = GENERATORS.is_of_package(described["name"])
     try:
-        complete = cached_on_disk("complete", {"tensors": shapes, **described}, known, check)
+        complete = cached_on_disk("complete", {"tensors": shapes, "fields": described}, known, check)
     except UserError as error:
         if architecture is not None:
             raise

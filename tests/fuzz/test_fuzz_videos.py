@@ -32,7 +32,7 @@ def read(path: Path) -> None:
     info = video_reader.read_info(path, LIMITS)
     for frame in video_reader.read_frames(path, info, LIMITS):
         assert frame.samples.shape == (*info.size, 3)
-    video_join.check_sound(path, Path("result.mp4"))
+    video_join.check_sound(path, Path("result.mp4"), LIMITS)
 
 
 @pytest.mark.slow
