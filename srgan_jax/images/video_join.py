@@ -72,9 +72,8 @@ def _mux(segments: Sequence[Path], source: Path, temporary: Path, target: Path, 
                 _describe(copy, stream)
                 if stream.type == "video" and not stream.disposition & av.stream.Disposition.attached_pic:
                     notes.append(f"video stream {stream.index} is copied as it is")
-            elif (
-                stream.type == "audio" and stream.codec_context
-            ):  # Matroska: the sound that other formats can't hold is refused before
+            elif stream.type == "audio" and stream.codec_context:
+                # Matroska: the sound that other formats can't hold is refused before
                 encoded = out.add_stream(SOUND_CODEC, rate=stream.rate, layout=stream.layout.name, format="s16")
                 sounds.append(_encoded_packets(source, stream.index, encoded))
                 _describe(encoded, stream)
@@ -104,13 +103,14 @@ def _check_sound(source: Path, target: Path) -> None:
         av.open(io.BytesIO(), "w", format=_muxer(target)) as out,
     ):
         for stream in container.streams.audio:
-            if _copy_of(stream, out) is None and stream.codec_context is None:
+            if _copy_of(stream, out) is not None:
+                continue
+            if stream.codec_context is None:
                 raise UserError(f"{source}: FFmpeg doesn't know the codec of its {stream.type} stream {stream.index}")
-            if _copy_of(stream, out) is None:
-                raise UserError(
-                    f"{source}: {target.suffix} can't hold its {_name(stream)}; -o NAME.mkv, or --format mkv, holds "
-                    "most codecs"
-                )
+            raise UserError(
+                f"{source}: {target.suffix} can't hold its {_name(stream)}; -o NAME.mkv, or --format mkv, holds "
+                "most codecs"
+            )
 
 
 def _copy_of(stream: Any, out: Any) -> Any:
